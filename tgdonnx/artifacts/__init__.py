@@ -1,0 +1,27 @@
+"""Masked model -> what ONNX Runtime trains.
+
+``forward``: the graph to train, cut, lowered and checked; ``losses``; ``gradients``: nodes on the gradients;
+``optimizers``; ``build``: all of it into a directory; ``manifest``: what is in it; ``runtime``: the only door to
+onnxruntime-training.
+"""
+
+from tgdonnx.artifacts.build import BuildReport, build
+from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind
+from tgdonnx.artifacts.losses import LOSSES, LossName
+from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
+from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName
+
+__all__ = [
+    "GRADIENTS",
+    "LOSSES",
+    "OPTIMIZERS",
+    "BuildReport",
+    "GradientKind",
+    "LossName",
+    "Manifest",
+    "OptimizerName",
+    "TensorSpec",
+    "TrainedTensor",
+    "build",
+    "read_manifest",
+]

@@ -1,0 +1,239 @@
+"""Make the artifacts directory from a masked model."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts import manifest as files
+from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
+from tgdonnx.artifacts.gradients import GradientKind, accumulate_gradients, gate_gradients, gradient_model
+from tgdonnx.artifacts.losses import LossName, add_loss
+from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor
+from tgdonnx.artifacts.optimizers import OptimizerName, optimizer_model
+from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
+from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
+from tgdonnx.layers import Network, Parameter, open_network, opset_version, static_shape
+from tgdonnx.masks import MaskedModel, read_masked, trained_parts
+from tgdonnx.modelfile import StrPath, copy_external_data
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was built.
+
+    Attributes:
+        directory: the artifacts directory.
+        options: loss, optimizer, l2, clip_norm, gradient, form, output.
+        trained: the names of the tensors that train.
+        frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
+        rho: the fraction of the elements of the retrainable tensors that train.
+        inputs: what a training step is fed, in order.
+    """
+
+    directory: str
+    options: Mapping[str, Any]
+    trained: tuple[str, ...]
+    frozen: tuple[str, ...]
+    rho: float
+    inputs: tuple[TensorSpec, ...]
+
+
+def build(
+    masked: StrPath,
+    directory: StrPath,
+    *,
+    loss: LossName = "mse",
+    optimizer: OptimizerName = "adamw",
+    l2: float = 0.0,
+    clip_norm: Optional[float] = None,
+    gradient: GradientKind = "mask",
+    output: Optional[str] = None,
+    overwrite: bool = False,
+) -> BuildReport:
+    """Generates ONNX Runtime training artifacts whose gradients are masked.
+
+    Args:
+        masked: a masked model.
+        directory: the artifacts directory to make.
+        loss: what training minimises; see `tgdonnx.artifacts.losses`.
+        optimizer: ``adamw`` or ``sgd``.
+        l2: ``l2 * W`` is added to the gradient of every weight W of a layer, before the mask.
+        clip_norm: largest Euclidean norm of all gradients together; None for no limit.
+        gradient: ``mask``: the true gradient, masked (TGD, eq. 4). ``gate``: besides, no gradient flows through frozen
+            filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.
+        output: the output to train on, when the model has several.
+        overwrite: whether ``directory`` may exist; it is replaced.
+
+    Raises:
+        MaskedModelError: no masked model, or its masks do not go with the options.
+        UntrainableError: a node on a gradient path cannot be trained.
+        RuntimeMissingError: onnxruntime-training is not installed.
+        ArtifactsError: an option is out of range.
+        OutputError: the directory cannot be written.
+    """
+    _require_in_range(l2, clip_norm)
+    model = read_masked(masked)
+    wanted = _wanted_parameters(model)
+    network = open_network(model.base)
+    gates = _gates(network, model) if gradient == "gate" else {}
+    options = {
+        "loss": loss,
+        "optimizer": optimizer,
+        "l2": l2,
+        "clip_norm": clip_norm,
+        "gradient": gradient,
+        "form": "masked",
+        "output": output or str(network.graph.outputs[0].name),
+    }
+    weights = {layer.weight.name for layer in network.layers if layer.weight}
+    forward = forward_graph(network, list(wanted), output)
+    masks = {name: model.masks[name] for name in forward.trained}
+    specs, forward_proto, eval_proto, initial = _forward_protos(forward, loss)
+    training = gradient_model(forward_proto, forward.trained)
+    outputs = {name: str(value.name) for name, value in forward.layer_outputs.items()}
+    gate_gradients(training, {outputs[name]: gate for name, gate in gates.items() if name in outputs})
+    accumulate_gradients(training, masks, l2=l2, regularised=weights)
+    training.producer_name = eval_proto.producer_name = "tgdonnx"
+    opset, ir_version = opset_version(forward_proto), forward_proto.ir_version
+    trained = tuple(_trained_tensor(wanted[name], model) for name in forward.trained)
+    manifest = Manifest(
+        files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
+    )
+    with _new_directory(Path(directory), overwrite=overwrite) as target:
+        onnx.save(training, target / files.TRAINING_MODEL)
+        onnx.save(eval_proto, target / files.EVAL_MODEL)
+        stepper = optimizer_model(optimizer, clip_norm=clip_norm, opset=opset, ir_version=ir_version)
+        onnx.save(stepper, target / files.OPTIMIZER_MODEL)
+        tensors = [tensor.SerializeToString() for tensor in initial]
+        load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
+        copy_external_data(model.file, target / files.MASKED_MODEL)
+        (target / files.MASKED_MODEL).write_bytes(model.file.data)
+        (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
+    frozen = tuple(name for name in wanted if name not in forward.trained)
+    return BuildReport(str(directory), options, forward.trained, frozen, manifest.rho, specs)
+
+
+def _require_in_range(l2: float, clip_norm: Optional[float]) -> None:
+    if not (np.isfinite(l2) and l2 >= 0):
+        raise ArtifactsError(f"expected l2 >= 0, got {l2:g}")
+    if clip_norm is not None and not (np.isfinite(clip_norm) and clip_norm > 0):
+        raise ArtifactsError(f"expected a clip norm > 0, got {clip_norm:g}")
+
+
+def _wanted_parameters(model: MaskedModel) -> dict[str, Parameter]:
+    """Returns the tensors in which the masks let anything train."""
+    stored = {p.name: p for p in open_network(model.base).stored_parameters}
+    wanted = {name: stored[name] for name, values in model.masks.items() if values.any()}
+    if not wanted:
+        raise MaskedModelError(f"no retrain mask of {model.file.path} lets anything train; mask it again")
+    return wanted
+
+
+def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32]]:
+    """Returns for each layer with trained and with frozen filters the gate at its output.
+
+    A layer in which nothing trains has no gate: gradient passes it whole, or nothing before it could learn.
+    """
+    gates = {}
+    for layer in network.layers:
+        values = model.masks.get(layer.weight.name) if layer.weight else None
+        if values is None:
+            continue
+        if values.shape[1] != 1:
+            raise MaskedModelError(
+                f"the masks of {model.file.path} are per kernel, but gradient 'gate' cuts the kernels of frozen filters "
+                "off; use gradient 'mask', or mask the model with mode 'paper'"
+            )
+        if values.any() and not values.all():
+            gates[layer.name] = values.reshape(1, -1, *(1,) * (values.ndim - 2))
+    return gates
+
+
+def _forward_protos(
+    forward: ForwardGraph, loss: LossName
+) -> tuple[tuple[TensorSpec, ...], onnx.ModelProto, onnx.ModelProto, list[onnx.TensorProto]]:
+    """Adds the loss; returns what a step is fed, the graph to differentiate, the eval model and the parameters' values.
+
+    In both models the parameters are graph inputs, behind those of the user, as the runtime wants them.
+    """
+    graph = forward.model.graph
+    output = forward.output
+    result = add_loss(forward.model, output, loss)
+    specs = tuple(_spec(value) for value in graph.inputs)
+    initial = [ir.to_proto(graph.initializers[name].const_value) for name in forward.trained]
+    for name, tensor in zip(forward.trained, initial):
+        tensor.name = name
+        graph.inputs.append(graph.initializers.pop(name))
+    graph.outputs[:] = [result, output]
+    eval_proto = ir.to_proto(forward.model)
+    graph.outputs[:] = [result]
+    return specs, ir.to_proto(forward.model), eval_proto, initial
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
+    return TensorSpec(str(value.name), str(dtype.numpy()), static_shape(value))
+
+
+def _trained_tensor(parameter: Parameter, model: MaskedModel) -> TrainedTensor:
+    retrain, maps = trained_parts(model.masks[parameter.name], parameter.shape)
+    return TrainedTensor(
+        parameter.name, parameter.name, parameter.path, parameter.shape, parameter.dtype.name, retrain, maps
+    )
+
+
+def _rho(trained: Mapping[str, NDArray[np.float32]], model: MaskedModel) -> float:
+    shapes = {p.name: p.shape for p in open_network(model.base).stored_parameters}
+    sizes = {name: int(np.prod(shapes[name])) for name in model.masks}
+    elements = sum(values.mean(dtype=np.float64) * sizes[name] for name, values in trained.items())
+    return float(elements / sum(sizes.values()))
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "tgdonnx": metadata.version("tgdonnx"),
+        "onnx": str(onnx.__version__),
+        "onnxruntime-training": str(load_onnxruntime().__version__),
+    }
+
+
+@contextmanager
+def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Gives a temporary directory beside ``path`` that takes its place when the block ends without an error."""
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file; the artifacts need a directory")
+    if path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
+        if not (path / files.MANIFEST).is_file():
+            raise OutputError(f"{path} holds other files than artifacts, and is not replaced; choose another name")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.is_dir():
+            old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,125 @@
+"""From a forward graph with a loss to ONNX Runtime's training model, with our nodes on the gradients.
+
+The runtime's builder appends the backward pass: the gradient of a value ``t`` is the value ``t_grad``. On it we operate:
+
+    gate      dL/dy  -> M * dL/dy           for the output y of a layer, before anything reads the gradient of y
+    l2        dL/dp  -> dL/dp + l2 * p      for weights
+    mask      dL/dp  -> M * dL/dp           for every parameter p with frozen elements
+
+and accumulate what results (TGD, eq. 4: gradient and regulariser are masked alike). A frozen element's gradient is exactly
+zero, so neither AdamW without weight decay nor SGD, nor clipping by the norm, moves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from tgdonnx.artifacts.losses import LOSS
+from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
+from tgdonnx.errors import UntrainableError
+from tgdonnx.masks import SUFFIX
+
+GradientKind = Literal["mask", "gate"]
+GRADIENTS: tuple[GradientKind, ...] = ("mask", "gate")
+_RESET = "lazy_reset_grad"
+
+
+def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onnx.ModelProto:
+    """Returns the forward graph with its backward pass, as the runtime makes it; gradients are the last outputs.
+
+    Args:
+        forward: a model whose first output is the loss, and whose parameters are graph inputs.
+        parameters: the parameters, in the order of the graph inputs.
+
+    Raises:
+        UntrainableError: the runtime cannot differentiate the graph.
+    """
+    builder_module = load_builder()
+    options = load_onnxruntime().SessionOptions()
+    options.log_severity_level = 3
+    try:
+        optimized = builder_module.get_optimized_model(forward.SerializeToString(), set(parameters), options)
+        builder = builder_module.GradientGraphBuilder(optimized, {LOSS}, set(parameters), LOSS, options)
+        builder.build()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rpartition("] : ")[2] or str(error)
+        raise UntrainableError(f"ONNX Runtime cannot build the gradient of this model: {reason}") from error
+    model = onnx.ModelProto.FromString(builder.get_model())
+    outputs = {value.name: value for value in model.graph.output}
+    ordered = [outputs[LOSS], *(outputs[f"{name}_grad"] for name in parameters)]
+    del model.graph.output[:]
+    model.graph.output.extend(ordered)
+    return model
+
+
+def gate_gradients(model: onnx.ModelProto, gates: Mapping[str, NDArray[np.float32]]) -> None:
+    """Multiplies the gradients of activations (the paper's TGD layer: identity forward, M backward), in place.
+
+    Args:
+        model: as `gradient_model` gives it.
+        gates: for names of activations, an array that broadcasts against them.
+    """
+    for name, gate in gates.items():
+        gradient, gated = f"{name}_grad", f"{name}_grad.gated"
+        nodes = model.graph.node
+        written = [index for index, node in enumerate(nodes) if gradient in node.output]
+        assert len(written) == 1, f"expected one node that writes {gradient}, found {len(written)}"
+        for node in nodes:
+            for position, value in enumerate(node.input):
+                if value == gradient:
+                    node.input[position] = gated
+        mask = f"{name}.gate"
+        model.graph.initializer.append(numpy_helper.from_array(gate, mask))
+        nodes.insert(written[0] + 1, helper.make_node("Mul", [gradient, mask], [gated], name=gated))
+
+
+def accumulate_gradients(
+    model: onnx.ModelProto,
+    masks: Mapping[str, NDArray[np.float32]],
+    *,
+    l2: float = 0.0,
+    regularised: Collection[str] = (),
+) -> None:
+    """Regularises and masks the gradients and adds the nodes that accumulate them, in place.
+
+    Args:
+        model: as `gradient_model` gives it, gated or not.
+        masks: for each parameter its retrain mask, in the order of the gradients.
+        l2: factor of the regulariser; ``l2 * p`` is added to the gradient of p before the mask.
+        regularised: the parameters that it applies to.
+    """
+    graph = model.graph
+    gradients = {value.name: value for value in graph.output}
+    outputs = [gradients[LOSS]]
+    if l2:
+        graph.initializer.append(numpy_helper.from_array(np.array(l2, np.float32), "l2"))
+    for name, mask in masks.items():
+        gradient = last = f"{name}_grad"
+        if l2 and name in regularised:
+            graph.node.append(helper.make_node("Mul", [name, "l2"], [f"{gradient}.l2"], name=f"{gradient}.l2"))
+            last = _append(graph, "Add", [last, f"{gradient}.l2"], f"{gradient}.regularised")
+        if not mask.all():
+            graph.initializer.append(numpy_helper.from_array(mask, name + SUFFIX))
+            last = _append(graph, "Mul", [last, name + SUFFIX], f"{gradient}.masked")
+        # The runtime finds the buffers by these names.
+        buffer, done = f"{gradient}.accumulation.buffer", f"{gradient}.accumulation.out"
+        node = helper.make_node("InPlaceAccumulatorV2", [buffer, last, _RESET], [done], domain="com.microsoft", name=done)
+        graph.node.append(node)
+        value = graph.input.add()
+        value.CopyFrom(gradients[gradient])
+        value.name = buffer
+        outputs.append(helper.make_tensor_value_info(done, TensorProto.BOOL, [1]))
+    graph.input.append(helper.make_tensor_value_info(_RESET, TensorProto.BOOL, [1]))
+    del graph.output[:]
+    graph.output.extend(outputs)
+
+
+def _append(graph: onnx.GraphProto, op_type: str, inputs: list[str], output: str) -> str:
+    graph.node.append(helper.make_node(op_type, inputs, [output], name=output))
+    return output

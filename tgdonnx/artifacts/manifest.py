@@ -1,0 +1,133 @@
+"""``manifest.json``: what an artifacts directory holds, and how it was made.
+
+Format 1: one JSON object with the fields of `Manifest`. A reader refuses a newer format and ignores keys that it does
+not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Optional
+
+from tgdonnx.errors import ArtifactsError
+
+FORMAT = 1
+TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL = "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"
+CHECKPOINT, BEST_CHECKPOINT = "checkpoint", "checkpoint.best"
+MASKED_MODEL, MANIFEST, LOG = "masked.onnx", "manifest.json", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainedTensor:
+    """One tensor that trains.
+
+    Attributes:
+        name: the parameter in the training model and the checkpoint.
+        vendor_name: the tensor in the vendor's file.
+        vendor_place: where its TensorProto lies there: steps of (field number of onnx.proto, index).
+        shape: its shape.
+        dtype: its ONNX data type, such as ``FLOAT``.
+        retrain: the filters that train whole.
+        maps: the input maps whose kernels train in every filter.
+    """
+
+    name: str
+    vendor_name: str
+    vendor_place: tuple[tuple[int, int], ...]
+    shape: tuple[int, ...]
+    dtype: str
+    retrain: tuple[int, ...]
+    maps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What an input of the training model looks like.
+
+    Attributes:
+        name: the input.
+        dtype: its numpy dtype.
+        shape: its dimensions; None where any size goes; None altogether when the rank is open.
+    """
+
+    name: str
+    dtype: str
+    shape: Optional[tuple[Optional[int], ...]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifacts directory holds.
+
+    Attributes:
+        format: version of this format.
+        versions: of tgdonnx, onnx and onnxruntime, when it was built.
+        options: loss, optimizer, l2, clip_norm, gradient, form, output.
+        base_sha256: of the vendor's file.
+        selection: as in the masked model.
+        rho: the fraction of the elements of the retrainable tensors that train.
+        inputs: what a training step is fed, in order; the last is the target.
+        trained: the tensors that train.
+    """
+
+    format: int
+    versions: Mapping[str, str]
+    options: Mapping[str, Any]
+    base_sha256: str
+    selection: Mapping[str, Any]
+    rho: float
+    inputs: tuple[TensorSpec, ...]
+    trained: tuple[TrainedTensor, ...]
+
+    def to_json(self) -> str:
+        """Returns the text of the file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Reads the manifest of an artifacts directory and checks that its files are there.
+
+    Raises:
+        ArtifactsError: it is no artifacts directory, incomplete, or of a newer format.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise ArtifactsError(f"{directory} is no artifacts directory: it has no {MANIFEST}; make one with `tgdonnx build`")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        version = int(content["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactsError(f"{path} is damaged ({error}); build the artifacts again") from error
+    if version > FORMAT:
+        raise ArtifactsError(f"{path} has format {version}; this version reads up to {FORMAT}: update tgdonnx")
+    for name in (TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL, CHECKPOINT, MASKED_MODEL):
+        if not (directory / name).is_file():
+            raise ArtifactsError(f"{directory} is incomplete: {name} is missing; build the artifacts again")
+    try:
+        known = {field.name: content[field.name] for field in fields(Manifest)}
+        known["inputs"] = tuple(_input(entry) for entry in known["inputs"])
+        known["trained"] = tuple(_trained(entry) for entry in known["trained"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactsError(f"{path} is damaged ({error!r}); build the artifacts again") from error
+    return Manifest(**known)
+
+
+def _input(entry: Mapping[str, Any]) -> TensorSpec:
+    shape = entry["shape"]
+    return TensorSpec(entry["name"], entry["dtype"], None if shape is None else tuple(shape))
+
+
+def _trained(entry: Mapping[str, Any]) -> TrainedTensor:
+    place = tuple((int(number), int(index)) for number, index in entry["vendor_place"])
+    return TrainedTensor(
+        entry["name"],
+        entry["vendor_name"],
+        place,
+        tuple(entry["shape"]),
+        entry["dtype"],
+        tuple(entry["retrain"]),
+        tuple(entry["maps"]),
+    )

@@ -1,0 +1,51 @@
+"""The errors a user can cause, and nothing else.
+
+Each is also a builtin error, so code that does not know tgdonnx can still catch it. Messages say what was expected,
+what came, where, and the remedy; the command line prints them and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class TgdonnxError(Exception):
+    """Base of everything that tgdonnx raises on purpose."""
+
+
+class ModelFileError(TgdonnxError, ValueError):
+    """The file is no ONNX model that can be worked with: damaged, empty, without a layer, or lacking its data."""
+
+
+class NonFiniteWeightError(TgdonnxError, ValueError):
+    """A weight holds NaN or infinity, so it cannot be scored."""
+
+
+class SelectionError(TgdonnxError, ValueError):
+    """The selection is wrong in itself or selects no filter."""
+
+
+class MaskedModelError(TgdonnxError, ValueError):
+    """The model lacks retrain masks, or they do not fit its tensors."""
+
+
+class UntrainableError(TgdonnxError, ValueError):
+    """A node on a gradient path cannot be differentiated, or the model cannot be adapted to the training runtime."""
+
+
+class ArtifactsError(TgdonnxError, ValueError):
+    """The artifacts directory is incomplete, of another format, or not in the state that the command needs."""
+
+
+class DataError(TgdonnxError, ValueError):
+    """The data does not fit the model: names, rank, shape, dtype, or values."""
+
+
+class DivergedError(TgdonnxError, ArithmeticError):
+    """Training reached a loss that is not finite. The last good checkpoint is kept."""
+
+
+class OutputError(TgdonnxError, OSError):
+    """The result cannot be written where it was asked for."""
+
+
+class RuntimeMissingError(TgdonnxError, ImportError):
+    """A runtime or library that this command needs is not installed."""

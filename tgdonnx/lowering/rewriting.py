@@ -1,0 +1,42 @@
+"""Two small words for passes that put new nodes in front of an old one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Union
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+AttributeValue = Union[int, float, str, Sequence[int], Sequence[float]]
+
+
+def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    """Adds an initializer to the graph and returns its value."""
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def before(
+    node: ir.Node, op_type: str, inputs: Sequence[ir.Value], name: str, attributes: dict[str, AttributeValue] | None = None
+) -> ir.Value:
+    """Inserts a node of one output in front of ``node`` and returns that output, which is called ``name``."""
+    new = ir.node(op_type, inputs, attributes or {})
+    new.outputs[0].name = name
+    assert node.graph is not None
+    node.graph.insert_before(node, new)
+    return new.outputs[0]
+
+
+def replace(node: ir.Node, output: ir.Value) -> None:
+    """Lets ``output`` take the place, and the name, of the first output of ``node``, and removes the node."""
+    graph, old = node.graph, node.outputs[0]
+    assert graph is not None
+    output.shape, output.type = old.shape, old.type
+    name = old.name
+    old.replace_all_uses_with(output, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    output.name = name

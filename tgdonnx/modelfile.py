@@ -1,0 +1,159 @@
+"""Load an ONNX file, and write files so that a crash leaves either the old state or the new one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Union
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from tgdonnx.errors import ModelFileError, OutputError
+
+StrPath = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model as it lies on disk.
+
+    Attributes:
+        path: where it was read.
+        data: its bytes.
+        proto: the same, parsed; external data is not loaded. Never changed.
+    """
+
+    path: Path
+    data: bytes
+    proto: onnx.ModelProto
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, in hex; external data is not part of it."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def to_ir(self) -> ir.Model:
+        """Returns the model for analysis. Tensors are read when they are asked for; value names are the file's."""
+        model = ir.from_proto(self.proto)
+        ir.external_data.set_base_dir(model.graph, self.path.parent)
+        return model
+
+    @cached_property
+    def external_files(self) -> tuple[str, ...]:
+        """The files that hold its external data, as the model names them: relative to its directory."""
+        model = ir.from_proto(self.proto)
+        tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+        for graph in model.graphs():
+            for node in graph:
+                tensors += [a.as_tensor() for a in node.attributes.values() if a.type == ir.AttributeType.TENSOR]
+        return tuple(sorted({os.fspath(t.location) for t in tensors if isinstance(t, ir.ExternalTensor)}))
+
+
+def load_model(path: StrPath) -> ModelFile:
+    """Reads an ONNX file.
+
+    Raises:
+        ModelFileError: the file is missing, no ONNX model, truncated, or its graph is empty.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelFileError(
+            f"{path} is no ONNX model, or it is truncated ({len(data):,} bytes do not parse); get the file again"
+        ) from error
+    if not proto.ir_version or not proto.HasField("graph"):
+        raise ModelFileError(f"{path} is no ONNX model: it has no {'graph' if proto.ir_version else 'IR version'}")
+    if not proto.graph.node:
+        raise ModelFileError(f"{path} has an empty graph: expected at least one node")
+    return ModelFile(path, data, proto)
+
+
+def require_external_data(file: ModelFile) -> None:
+    """Checks that the files with the model's external data are there.
+
+    Raises:
+        ModelFileError: one is missing.
+    """
+    for location in file.external_files:
+        if not (file.path.parent / location).is_file():
+            raise ModelFileError(
+                f"{file.path} keeps weights in {location!r}, which is not in {file.path.parent}; put it beside the model"
+            )
+
+
+def require_writable(path: StrPath, *, overwrite: bool = False) -> Path:
+    """Checks that ``path`` may be written, before any work is done.
+
+    Raises:
+        OutputError: it exists and may not be overwritten, or its directory is missing or not writable.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
+    if not path.parent.is_dir():
+        raise OutputError(f"the directory {path.parent} does not exist; create it or choose another")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"the directory {path.parent} is not writable; change its permissions or choose another")
+    return path
+
+
+@contextmanager
+def replacing(path: StrPath) -> Iterator[Path]:
+    """Gives a temporary path beside ``path``, and renames it to ``path`` when the block ends without an error.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: StrPath, data: bytes) -> None:
+    """Writes a whole file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def copy_external_data(file: ModelFile, output: Path, *, overwrite: bool = False) -> None:
+    """Puts the external data of a model beside ``output``, unless that is where it lies.
+
+    Raises:
+        ModelFileError: a file is missing.
+        OutputError: one is in the way.
+    """
+    require_external_data(file)
+    if output.parent.resolve() == file.path.parent.resolve():
+        return
+    for location in file.external_files:
+        target = output.parent / location
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists, and the external data would be written there; pass --overwrite")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            shutil.copyfile(file.path.parent / location, temporary)

@@ -1,0 +1,105 @@
+"""KSE scores of the input maps of every layer of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx import kse
+from tgdonnx.errors import ModelFileError, NonFiniteWeightError
+from tgdonnx.layers import Layer, Network, open_network
+from tgdonnx.modelfile import StrPath, require_external_data
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """Scores of the input maps of one layer.
+
+    Attributes:
+        node: the layer.
+        op_type: its operator.
+        weight: the name of its weight in the file; None when it has none that can be read.
+        group: the number of groups.
+        filters: the number of filters.
+        maps: the number of input maps, over all groups.
+        sparsity: float64 of shape (maps,), >= 0; the sum of the L1 norms of the kernels that read the map.
+        entropy: float64 of shape (maps,), bits; how evenly those kernels are spread.
+        kse: float64 of shape (maps,), in [0, 1].
+        notes: what a reader should know, such as why every score is 1.
+    """
+
+    node: str
+    op_type: str
+    weight: Optional[str]
+    group: int
+    filters: int
+    maps: int
+    sparsity: NDArray[np.float64]
+    entropy: NDArray[np.float64]
+    kse: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """Scores of a model.
+
+    Attributes:
+        model: the file.
+        alpha: weight of the entropy.
+        k: number of nearest neighbours.
+        layers: in topological order.
+    """
+
+    model: str
+    alpha: float
+    k: int
+    layers: tuple[LayerScores, ...]
+
+
+def score(model: StrPath, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
+    """Computes sparsity, entropy and KSE of every input map of every layer (Li et al., CVPR 2019, section 3).
+
+    One weight is read at a time, so models with external data larger than memory can be scored.
+
+    Raises:
+        ModelFileError: no usable model, or its external data is missing.
+        NonFiniteWeightError: a weight holds NaN or infinity.
+        ValueError: alpha is negative or k < 1.
+    """
+    return score_network(open_network(model), alpha=alpha, k=k)
+
+
+def score_network(network: Network, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
+    """As `score`, for a model that is already open."""
+    require_external_data(network.file)
+    layers = tuple(_score_layer(layer, alpha, k) for layer in network.layers)
+    return ScoreReport(str(network.file.path), alpha, k, layers)
+
+
+def _score_layer(layer: Layer, alpha: float, k: int) -> LayerScores:
+    if layer.weight is None:
+        empty = np.zeros(0)
+        problem = f"cannot be scored: {layer.problem}"
+        return LayerScores(layer.name, layer.op_type, None, layer.group, 0, 0, empty, empty, empty, (problem,))
+    try:
+        scores = kse.score_maps(layer.weight.numpy(), group=layer.group, alpha=alpha, k=k)
+    except NonFiniteWeightError as error:
+        raise NonFiniteWeightError(f"{layer.weight.name!r} of node {layer.name!r} cannot be scored: {error}") from error
+    except (OSError, EOFError) as error:
+        raise ModelFileError(f"the data of {layer.weight.name!r} cannot be read: {error}") from error
+    return LayerScores(
+        layer.name,
+        layer.op_type,
+        layer.weight.name,
+        layer.group,
+        layer.filters,
+        layer.maps,
+        scores.sparsity,
+        scores.entropy,
+        scores.kse,
+        scores.notes,
+    )

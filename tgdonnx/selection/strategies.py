@@ -1,0 +1,187 @@
+"""Which filters to retrain: each strategy is a small frozen dataclass, and `select` carries it out.
+
+`Phi` is the paper's; the others fill the same retrain masks in other ways, for comparison and for people who know better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.errors import SelectionError
+from tgdonnx.layers import Layer
+from tgdonnx.scoring import score_network
+from tgdonnx.selection.importance import filter_importance, traced_maps
+from tgdonnx.tracing.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class Phi:
+    """Filters whose every map scores below ``phi`` with every layer that reads it.
+
+    Attributes:
+        phi: threshold of the KSE, in [0, 1].
+        alpha: weight of the entropy in the KSE.
+        k: number of nearest neighbours in the entropy.
+    """
+
+    phi: float
+    alpha: float = 1.0
+    k: int = 5
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """As `Phi`, with the threshold below which the lowest ``percentile`` % of the scores of all traced maps lie."""
+
+    percentile: float
+    alpha: float = 1.0
+    k: int = 5
+
+
+@dataclass(frozen=True)
+class LastLayers:
+    """All filters of the last ``last`` layers (the paper's FT-net: 3)."""
+
+    last: int
+
+
+@dataclass(frozen=True)
+class FirstLayers:
+    """All filters of the first ``first`` layers (surgical fine-tuning, for shifts at the input)."""
+
+    first: int
+
+
+@dataclass(frozen=True)
+class AllLayers:
+    """Every filter: full fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The filters that are listed.
+
+    Attributes:
+        filters: for names of weights the rows to retrain.
+    """
+
+    filters: Mapping[str, Sequence[int]]
+
+
+Strategy = Union[Phi, Percentile, LastLayers, FirstLayers, AllLayers, Filters]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a strategy selected.
+
+    Attributes:
+        strategy: the strategy and its parameters, as recorded in the masked model.
+        filters: for each layer bool of shape (filters,): True for a filter that retrains.
+        meaningless: for each layer bool of shape (maps,): True for an input map that means nothing to this layer.
+    """
+
+    strategy: Mapping[str, Any]
+    filters: tuple[NDArray[np.bool_], ...]
+    meaningless: tuple[NDArray[np.bool_], ...]
+
+
+def select(provenance: Provenance, strategy: Strategy) -> Selection:
+    """Carries out a strategy.
+
+    Raises:
+        SelectionError: a parameter is out of range, names no layer, or no filter is selected.
+        NonFiniteWeightError: the strategy scores, and a weight holds NaN or infinity.
+    """
+    if isinstance(strategy, (Phi, Percentile)):
+        return _by_score(provenance, strategy)
+    layers = provenance.network.layers
+    if isinstance(strategy, LastLayers):
+        chosen = layers[-_count(strategy.last, len(layers), "last") :]
+        selected = _whole_layers(layers, chosen)
+    elif isinstance(strategy, FirstLayers):
+        selected = _whole_layers(layers, layers[: _count(strategy.first, len(layers), "first")])
+    elif isinstance(strategy, AllLayers):
+        selected = _whole_layers(layers, layers)
+    else:
+        selected = _listed(layers, strategy.filters)
+    if not any(rows.any() for rows in selected):
+        raise SelectionError("the selection selects no filter; list at least one")
+    meaningless = tuple(
+        np.array([_all_selected(origin.producers, selected) and origin.opaque is None for origin in inputs], bool)
+        for inputs in provenance.layer_inputs
+    )
+    return Selection({"strategy": _name(strategy), **asdict(strategy)}, selected, meaningless)
+
+
+def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selection:
+    if isinstance(strategy, Phi) and not 0 <= strategy.phi <= 1:
+        raise SelectionError(f"expected phi in [0, 1], got {strategy.phi:g}")
+    if isinstance(strategy, Percentile) and not 0 <= strategy.percentile <= 100:
+        raise SelectionError(f"expected a percentile in [0, 100], got {strategy.percentile:g}")
+    scores = score_network(provenance.network, alpha=strategy.alpha, k=strategy.k).layers
+    traced = traced_maps(provenance)
+    if isinstance(strategy, Phi):
+        phi = float(strategy.phi)
+    else:
+        phi = _threshold(np.concatenate([s.kse[t] for s, t in zip(scores, traced)]), strategy.percentile)
+    importance = filter_importance(provenance, scores)
+    selected = tuple(layer.values < phi for layer in importance)
+    if not any(rows.any() for rows in selected):
+        lowest = min((float(layer.values.min()) for layer in importance if layer.values.size), default=np.inf)
+        if lowest == np.inf:
+            reason = next((r for layer in importance for r in layer.reasons.values()), "no map can be traced to a filter")
+            raise SelectionError(f"no filter can be selected by its score: every one is useful ({reason}, for example)")
+        at = f"phi = {phi:g}" if isinstance(strategy, Phi) else f"percentile {strategy.percentile:g} (phi = {phi:g})"
+        raise SelectionError(f"{at} selects no filter; the least important filter scores {lowest:.6g}: phi must be above")
+    meaningless = tuple((s.kse < phi) & t for s, t in zip(scores, traced))
+    return Selection({"strategy": _name(strategy), **asdict(strategy), "phi": phi}, selected, meaningless)
+
+
+def _threshold(scores: NDArray[np.float64], percentile: float) -> float:
+    """Returns the phi below which the lowest ``percentile`` % of the scores lie; of equal scores all, or none."""
+    if not scores.size:
+        return 0.0
+    count = int(np.floor(scores.size * percentile / 100 + 1e-9))
+    return float(np.sort(scores)[count]) if count < scores.size else float(np.nextafter(1.0, 2.0))
+
+
+def _count(wanted: int, available: int, name: str) -> int:
+    if not 1 <= wanted <= available:
+        raise SelectionError(f"expected {name} between 1 and {available}, the number of layers; got {wanted}")
+    return wanted
+
+
+def _whole_layers(layers: Sequence[Layer], chosen: Sequence[Layer]) -> tuple[NDArray[np.bool_], ...]:
+    indices = {layer.index for layer in chosen}
+    return tuple(np.full(layer.filters, layer.index in indices) for layer in layers)
+
+
+def _listed(layers: Sequence[Layer], filters: Mapping[str, Sequence[int]]) -> tuple[NDArray[np.bool_], ...]:
+    weights = {layer.weight.name: layer for layer in layers if layer.weight}
+    for name, rows in filters.items():
+        if name not in weights:
+            raise SelectionError(f"{name!r} is not the weight of a layer; expected one of {', '.join(sorted(weights))}")
+        count = weights[name].filters
+        for row in rows:
+            if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < count:
+                raise SelectionError(f"expected filters of {name!r} as whole numbers in 0 to {count - 1}, got {row!r}")
+    selected = tuple(np.zeros(layer.filters, bool) for layer in layers)
+    for layer in layers:
+        if layer.weight and layer.weight.name in filters:
+            selected[layer.index][list(filters[layer.weight.name])] = True
+    return selected
+
+
+def _all_selected(producers: frozenset[tuple[int, int]], selected: Sequence[NDArray[np.bool_]]) -> bool:
+    return bool(producers) and all(selected[layer][m] for layer, m in producers)
+
+
+def _name(strategy: Strategy) -> str:
+    names = {Phi: "phi", Percentile: "percentile", LastLayers: "last", FirstLayers: "first", AllLayers: "all"}
+    return names.get(type(strategy), "filters")

@@ -1,0 +1,101 @@
+"""The trace of a model as a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from tgdonnx.layers import Network, open_network
+from tgdonnx.modelfile import StrPath
+from tgdonnx.tracing.origins import Origin
+from tgdonnx.tracing.provenance import trace_network
+
+
+@dataclass(frozen=True)
+class Producer:
+    """A filter that makes a map, alone or with others.
+
+    Attributes:
+        node: the layer.
+        filter: the index of the filter in its weight.
+    """
+
+    node: str
+    filter: int
+
+
+@dataclass(frozen=True)
+class MapTrace:
+    """What one input map was made from.
+
+    Attributes:
+        map: its index among the input maps of the layer.
+        producers: every filter that it depends on without another layer between, sorted by layer and filter; empty when
+            ``reason`` is set.
+        reason: why there are none: the map is untraceable, a graph input, or constant. None otherwise.
+    """
+
+    map: int
+    producers: tuple[Producer, ...]
+    reason: Optional[str]
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """The input maps of one layer.
+
+    Attributes:
+        node: the layer.
+        weight: the name of its weight; None when it has none that can be read, and then no map is listed.
+        maps: one entry per input map.
+    """
+
+    node: str
+    weight: Optional[str]
+    maps: tuple[MapTrace, ...]
+
+
+@dataclass(frozen=True)
+class TraceReport:
+    """The traces of all layers, in topological order."""
+
+    model: str
+    layers: tuple[LayerTrace, ...]
+
+
+def trace(model: StrPath) -> TraceReport:
+    """Traces every input map of every layer to the filters that produced it.
+
+    Raises:
+        ModelFileError: no usable model.
+    """
+    network = open_network(model)
+    inputs = trace_network(network).layer_inputs
+    layers = tuple(
+        LayerTrace(
+            layer.name,
+            layer.weight.name if layer.weight else None,
+            tuple(_map_trace(index, origin, network) for index, origin in enumerate(inputs[layer.index])),
+        )
+        for layer in network.layers
+    )
+    return TraceReport(str(network.file.path), layers)
+
+
+def _map_trace(index: int, origin: Origin, network: Network) -> MapTrace:
+    reason = why_not_traced(origin)
+    if reason is not None:
+        return MapTrace(index, (), reason)
+    producers = (Producer(network.layers[layer].name, m) for layer, m in sorted(origin.producers))
+    return MapTrace(index, tuple(producers), None)
+
+
+def why_not_traced(origin: Origin) -> Optional[str]:
+    """Returns why a map has no set of producers, or None if it has one."""
+    if origin.opaque is not None:
+        return origin.opaque
+    if origin.producers:
+        return None
+    if origin.inputs:
+        return "it is read from the graph input " + ", ".join(repr(name) for name in sorted(origin.inputs))
+    return "it is constant"

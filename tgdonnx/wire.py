@@ -1,0 +1,232 @@
+"""Where things lie in the bytes of an ONNX file, so that a few of them can change and no other byte does.
+
+A vendor's file is never parsed and serialised again: a serialiser may reorder fields, drop what it does not know or
+pack what was unpacked. Instead we walk the protobuf wire format, which is a flat list of fields:
+
+    field  := key value          key := varint(number << 3 | wire_type)
+    value  := varint             wire_type 0
+            | 8 bytes            wire_type 1
+            | varint(n) n bytes  wire_type 2: strings, bytes, packed numbers and embedded messages
+            | 4 bytes            wire_type 5
+
+A *field path* names one field by steps of (field number, how manieth occurrence), for example
+``((GRAPH, 0), (INITIALIZER, 12))``. Field numbers are those of onnx.proto, the specification of the file format.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from tgdonnx.errors import ModelFileError
+
+Buffer = Union[bytes, bytearray, memoryview]
+FieldPath = tuple[tuple[int, int], ...]
+
+# onnx.proto: ModelProto
+GRAPH, METADATA_PROPS = 7, 14
+# GraphProto
+NODE, INITIALIZER, GRAPH_INPUT = 1, 5, 11
+# NodeProto and AttributeProto
+ATTRIBUTE, ATTRIBUTE_TENSOR = 5, 5
+# TensorProto; data that is stored as numbers of a fixed width, and as bytes
+TENSOR_FLOAT_DATA, TENSOR_DOUBLE_DATA, TENSOR_RAW_DATA = 4, 10, 9
+
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a message: where its key begins, where its value begins (past any length) and where it ends."""
+
+    number: int
+    wire_type: int
+    start: int
+    value: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes ``start`` to ``end`` of a file."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+def fields(data: Buffer, span: Span) -> Iterator[Field]:
+    """Yields the fields of the message that fills ``span``, in the order of the file.
+
+    Raises:
+        ModelFileError: the bytes are no protobuf message.
+    """
+    position = span.start
+    while position < span.end:
+        start = position
+        key, position = _read_varint(data, position, span.end)
+        number, wire_type = key >> 3, key & 7
+        value = position
+        if wire_type == _VARINT:
+            _, end = _read_varint(data, position, span.end)
+        elif wire_type == _FIXED64:
+            end = position + 8
+        elif wire_type == _FIXED32:
+            end = position + 4
+        elif wire_type == _LENGTH_DELIMITED:
+            length, value = _read_varint(data, position, span.end)
+            end = value + length
+        else:
+            raise ModelFileError(f"expected a protobuf field at byte {start}, found wire type {wire_type}")
+        if number == 0 or end > span.end:
+            raise ModelFileError(f"the protobuf field at byte {start} runs past the end of its message")
+        yield Field(number, wire_type, start, value, end)
+        position = end
+
+
+def locate(data: Buffer, paths: Iterable[FieldPath]) -> dict[FieldPath, Span]:
+    """Returns the span of the value that each path leads to. Every message on the way is walked once.
+
+    Raises:
+        ModelFileError: a path leads nowhere, or the graph is stored in several pieces (legal protobuf, but then an
+            occurrence has no fixed place).
+    """
+    _only_graph(data)
+    found: dict[FieldPath, Span] = {}
+    _locate_below(data, Span(0, len(data)), (), set(paths), found)
+    return found
+
+
+def _locate_below(
+    data: Buffer, span: Span, prefix: FieldPath, paths: set[FieldPath], found: dict[FieldPath, Span]
+) -> None:
+    wanted: dict[tuple[int, int], set[FieldPath]] = defaultdict(set)
+    for path in paths:
+        wanted[path[0]].add(path[1:])
+    seen: dict[int, int] = defaultdict(int)
+    for field in fields(data, span):
+        step = (field.number, seen[field.number])
+        seen[field.number] += 1
+        rests = wanted.pop(step, None)
+        if rests is None:
+            continue
+        value = Span(field.value, field.end)
+        if () in rests:
+            found[(*prefix, step)] = value
+        deeper = {rest for rest in rests if rest}
+        if deeper:
+            _locate_below(data, value, (*prefix, step), deeper, found)
+    if wanted:
+        number, index = min(wanted)
+        raise ModelFileError(f"expected at least {index + 1} fields {number} in a message, found {seen[number]}")
+
+
+def locate_elements(data: Buffer, tensor: Span, itemsize: int) -> list[Span]:
+    """Returns the spans that hold the elements of a TensorProto, in order; each a whole number of elements.
+
+    The data is in ``raw_data`` (one span), or in ``float_data`` or ``double_data``, which may be packed in one piece,
+    in several, or not at all. The list is empty when the elements are stored elsewhere: as varints, or externally.
+
+    Args:
+        data: the file.
+        tensor: the TensorProto in it.
+        itemsize: bytes per element.
+    """
+    raw = [field for field in fields(data, tensor) if field.number == TENSOR_RAW_DATA]
+    if raw:  # of a field that is given twice, the last counts
+        return [Span(raw[-1].value, raw[-1].end)]
+    number = {4: TENSOR_FLOAT_DATA, 8: TENSOR_DOUBLE_DATA}.get(itemsize)
+    return [Span(field.value, field.end) for field in fields(data, tensor) if field.number == number]
+
+
+def overwrite(data: bytearray, spans: Sequence[Span], offset: int, new: bytes) -> None:
+    """Writes ``new`` at byte ``offset`` of the concatenated ``spans``, in place.
+
+    Args:
+        data: the file, changed.
+        spans: as `locate_elements` gives them.
+        offset: where to begin, counted over all spans.
+        new: the new bytes; they must fit.
+    """
+    for span in spans:
+        if offset < len(span):
+            count = min(len(new), len(span) - offset)
+            data[span.start + offset : span.start + offset + count] = new[:count]
+            new, offset = new[count:], offset + count
+        if not new:
+            return
+        offset -= len(span)
+    assert not new, "the new bytes do not fit into the tensor"
+
+
+def append_fields(data: Buffer, *, graph: bytes = b"", model: bytes = b"") -> bytes:
+    """Returns the file with serialised fields added at the end of its graph and at the end of the model.
+
+    Every byte of the file stays, but for the length in front of the graph.
+    """
+    field = _only_graph(data)
+    if graph:
+        body = bytes(data[field.value : field.end]) + graph
+        out = bytes(data[: field.start]) + length_delimited(GRAPH, body) + bytes(data[field.end :])
+    else:
+        out = bytes(data)
+    return out + model
+
+
+def remove_fields(
+    data: Buffer, *, graph: Callable[[Field, Buffer], bool], model: Callable[[Field, Buffer], bool]
+) -> bytes:
+    """Returns the file without the fields of the graph and of the model that the predicates name: undoes `append_fields`."""
+    kept = bytearray()
+    for field in fields(data, Span(0, len(data))):
+        if field.number == GRAPH and field.wire_type == _LENGTH_DELIMITED:
+            inner = Span(field.value, field.end)
+            removed = [f for f in fields(data, inner) if graph(f, data)]
+            if removed:
+                body = bytearray(data[inner.start : inner.end])
+                for f in reversed(removed):
+                    del body[f.start - inner.start : f.end - inner.start]
+                kept += length_delimited(GRAPH, bytes(body))
+                continue
+        if not model(field, data):
+            kept += data[field.start : field.end]
+    return bytes(kept)
+
+
+def length_delimited(number: int, body: bytes) -> bytes:
+    """Returns the serialised field ``number`` of an embedded message, string or bytes."""
+    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
+
+
+def _only_graph(data: Buffer) -> Field:
+    graphs = [field for field in fields(data, Span(0, len(data))) if field.number == GRAPH]
+    if len(graphs) != 1:
+        raise ModelFileError(f"expected one graph in the file, found {len(graphs)}; save it again with onnx.save")
+    return graphs[0]
+
+
+def _read_varint(data: Buffer, position: int, end: int) -> tuple[int, int]:
+    result = shift = 0
+    while position < end:
+        byte = data[position]
+        position += 1
+        result |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return result, position
+        shift += 7
+        if shift > 63:
+            break
+    raise ModelFileError(f"the file breaks off or is damaged at byte {position}")
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
