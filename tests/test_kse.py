@@ -164,12 +164,19 @@ def test_neighbours_too_near_for_the_matrix_product_are_still_told_apart(spacing
     assert_matches_reference(weight[3:], atol=1e-9, k=3)
 
 
+def test_near_ties_among_near_duplicates_are_still_told_apart() -> None:
+    # All distances within a cluster agree to 1e-5, which is about the rounding error of the matrix product.
+    corners = np.concatenate([1e-5 * np.eye(9), 3e-5 * np.eye(9)]).reshape(18, 1, 3, 3)
+    centres = np.repeat(normal(2, 4, 3, 3, seed=1), 9, axis=0)
+    assert_matches_reference(centres + corners * (1 + 1e-5 * normal(18, 4, 3, 3, seed=2)), k=3)
+
+
 def test_a_tiny_entropy_keeps_its_digits() -> None:
     # On a line: 1e12 and the points 0, 1, 2, 3. With k = 1 their dm are 1e12 - 3, 1, 1, 1, 1.
     entropy = score_maps(np.array([[1e12], [0.0], [1.0], [2.0], [3.0]]), k=1).entropy[0]
     total = 1e12 + 1
     # ln(1 - x) = -x for x = 4 / total, but for a fraction of 1e-12.
-    assert entropy == pytest.approx(4 / total * (math.log2(total) + 1 / math.log(2)), rel=1e-11)
+    assert entropy == pytest.approx(4 / total * (math.log2(total) + 1 / math.log(2)), rel=1e-11, abs=0)
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [("f4", 1e-30), ("f4", 1e30), ("f8", 1e-300), ("f8", 1e300)])

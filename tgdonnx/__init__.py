@@ -1,0 +1,53 @@
+"""Adapt other people's ONNX conv nets on the machine where they run, and change nothing else.
+
+The verbs of the command line as functions, each returning a frozen dataclass:
+
+    score, trace, inspect     what is in a model
+    mask                      choose filters, write a masked model
+    build, train, export      artifacts for ONNX Runtime, training, the tuned model
+    verify                    proof that nothing but retrained filters changed
+    finetune                  all of it in one go
+"""
+
+from tgdonnx.artifacts import BuildReport, build
+from tgdonnx.errors import TgdonnxError
+from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
+from tgdonnx.inspection import InspectReport, inspect
+from tgdonnx.masks import MaskReport, mask
+from tgdonnx.pipeline import FinetuneReport, finetune
+from tgdonnx.scoring import ScoreReport, score
+from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
+from tgdonnx.tracing import TraceReport, trace
+from tgdonnx.verification import VerifyReport, verify
+from tgdonnx.writeback import ExportReport, export
+
+__all__ = [
+    "AllLayers",
+    "BuildReport",
+    "ExportReport",
+    "Filters",
+    "FinetuneReport",
+    "FirstLayers",
+    "InspectReport",
+    "LastLayers",
+    "MaskReport",
+    "Percentile",
+    "Phi",
+    "Progress",
+    "ScoreReport",
+    "Strategy",
+    "TgdonnxError",
+    "TraceReport",
+    "TrainOptions",
+    "TrainReport",
+    "VerifyReport",
+    "build",
+    "export",
+    "finetune",
+    "inspect",
+    "mask",
+    "score",
+    "trace",
+    "train",
+    "verify",
+]

@@ -37,7 +37,7 @@ from tgdonnx.tracing import trace_network
 FORMAT = 1
 SUFFIX = ".retrain_mask"
 _KEYS = ("tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256")
-_TENSOR_NAME, _VALUE_INFO_NAME, _ENTRY_KEY = 8, 1, 1
+_TENSOR_NAME, _VALUE_INFO_NAME = 8, 1
 
 
 @dataclass(frozen=True)
@@ -154,19 +154,6 @@ def masked_bytes(network: Network, masks: Sequence[RetrainMask], selection: Mapp
     )
 
 
-def trained_parts(values: NDArray[np.float32], shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns what a retrain mask lets train: the filters that train whole, and the kernels' columns that train in all.
-
-    Args:
-        values: the mask.
-        shape: the shape of the tensor that it masks.
-    """
-    rows = np.broadcast_to(values, (shape[0], *values.shape[1:])).reshape(shape[0], -1)
-    whole = rows.all(axis=1)
-    columns = rows[~whole].any(axis=0) if values.ndim > 1 and values.shape[1] > 1 and not whole.all() else np.zeros(0)
-    return tuple(int(i) for i in np.flatnonzero(whole)), tuple(int(i) for i in np.flatnonzero(columns))
-
-
 def metadata_bytes(entries: Mapping[str, str]) -> bytes:
     """Returns serialised metadata, to be added at the end of a model."""
     model = onnx.ModelProto()
@@ -237,12 +224,17 @@ def _is_mask(field: wire.Field, data: wire.Buffer) -> bool:
 
 
 def _is_mask_metadata(field: wire.Field, data: wire.Buffer) -> bool:
-    return field.number == wire.METADATA_PROPS and _text(field, data, _ENTRY_KEY) in _KEYS
+    return field.number == wire.METADATA_PROPS and _text(field, data, wire.ENTRY_KEY) in _KEYS
 
 
 def _text(message: wire.Field, data: wire.Buffer, number: int) -> str:
     inner = wire.fields(data, wire.Span(message.value, message.end))
     return next((bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == number), "")
+
+
+def provenance_key(base: onnx.ModelProto) -> str:
+    """Returns the metadata key of the record that export adds to a file: one per round, so rounds add up."""
+    return f"tgdonnx.provenance.{1 + _earlier_rounds(base)}"
 
 
 def _earlier_rounds(proto: onnx.ModelProto) -> int:

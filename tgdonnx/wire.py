@@ -25,8 +25,8 @@ from tgdonnx.errors import ModelFileError
 Buffer = Union[bytes, bytearray, memoryview]
 FieldPath = tuple[tuple[int, int], ...]
 
-# onnx.proto: ModelProto
-GRAPH, METADATA_PROPS = 7, 14
+# onnx.proto: ModelProto and StringStringEntryProto
+GRAPH, METADATA_PROPS, ENTRY_KEY = 7, 14, 1
 # GraphProto
 NODE, INITIALIZER, GRAPH_INPUT = 1, 5, 11
 # NodeProto and AttributeProto

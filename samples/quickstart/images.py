@@ -1,7 +1,7 @@
 """Images for the quick start: the new task, which the vendor never saw, and the vendor's own.
 
-- **New task**: photographs and micrographs with Poisson-Gaussian noise, as a camera at low light gives. The pictures ship
-  inside scikit-image. Each is photographed twice, so to speak: one short, noisy exposure and the clean picture.
+- **New task**: photographs and micrographs with Poisson-Gaussian noise, as a camera gives in low light. The pictures
+  ship inside scikit-image. Each comes as one noisy exposure, whose noise never changes, and the clean picture.
 - **Old task**: drawings after JPEG compression, the vendor's training task. The drawings are made here, with Pillow
   (shapes with outlines, shading, text), and one is scikit-image's logo.
 
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from vendor import MARGIN
 
-Split = Literal["train", "validation", "test"]
+HeldOut = Literal["validation", "test"]
+Split = Literal["train"] | HeldOut
 
 PHOTOGRAPHS: dict[Split, tuple[str, ...]] = {
     "train": ("astronaut", "brick", "cat", "coins", "gravel", "immunohistochemistry"),
@@ -41,7 +42,7 @@ JPEG_QUALITY = (65, 75, 85)
 """Within the 65 to 90 that the vendor trained this network on; the drawings take turns."""
 
 _SIDE = 256
-_DRAWINGS: dict[Split, int] = {"validation": 4, "test": 6}
+_DRAWINGS: dict[HeldOut, int] = {"validation": 4, "test": 6}
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Patches:
-    """Training data: ``image`` ``[N, 1, S + 14, S + 14]`` and ``target`` ``[N, 1, S, S]``, float32, with equal centres."""
+    """Training data: ``image`` float32 ``[N, 1, S + 14, S + 14]`` and ``target`` ``[N, 1, S, S]``, the clean centre."""
 
     image: NDArray[np.float32]
     target: NDArray[np.float32]
 
 
 def photographs(split: Split) -> list[Picture]:
-    """The new task. Training pictures come whole; of the others the central 256 x 256 pixels, to save time."""
+    """Return the new task: training pictures whole, of the others the central 256 x 256 pixels, to save time."""
     pictures = []
     for name in PHOTOGRAPHS[split]:
-        clean = _luma(Image.fromarray(getattr(skimage.data, name)()))
+        clean = _luma(_shipped(name))
         if split != "train":
             clean = _central(clean)
         # The seed hangs on the name, so adding a picture leaves the others as they were.
@@ -74,15 +75,14 @@ def photographs(split: Split) -> list[Picture]:
     return pictures
 
 
-def drawings(split: Split) -> list[Picture]:
-    """The vendor's own task; it is never trained on here, so there is no training split."""
+def drawings(split: HeldOut) -> list[Picture]:
+    """Return the vendor's own task. It is never trained on here, so there is no training split."""
     images = {
         f"drawing {i}": _draw(np.random.default_rng((list(_DRAWINGS).index(split), i))) for i in range(_DRAWINGS[split])
     }
     if split == "test":
-        logo = Image.fromarray(skimage.data.logo())
-        white = Image.new("RGBA", logo.size, "white")
-        images["logo"] = Image.alpha_composite(white, logo).convert("RGB")
+        logo = _shipped("logo")
+        images["logo"] = Image.alpha_composite(Image.new("RGBA", logo.size, "white"), logo).convert("RGB")
     pictures = []
     for i, (name, image) in enumerate(images.items()):
         stream = io.BytesIO()
@@ -92,7 +92,7 @@ def drawings(split: Split) -> list[Picture]:
 
 
 def training_patches(count: int, size: int, *, seed: int = 0) -> Patches:
-    """Cut ``count`` patches with ``size`` target pixels a side out of the training photographs, turned and mirrored at random."""
+    """Cut patches with ``size`` target pixels a side out of the training photographs, turned and mirrored at random."""
     rng = np.random.default_rng(seed)
     pictures = photographs("train")
     side = size + 2 * MARGIN
@@ -116,6 +116,10 @@ def add_noise(clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     return (np.round(np.clip(counted, 0.0, 1.0) * 255.0) / 255.0).astype(np.float32)
 
 
+def _shipped(name: str) -> Image.Image:
+    return Image.fromarray(getattr(skimage.data, name)())
+
+
 def _luma(image: Image.Image) -> NDArray[np.float32]:
     return np.asarray(image.convert("YCbCr"))[..., 0].astype(np.float32) / 255.0
 
@@ -126,7 +130,8 @@ def _central(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _draw(rng: np.random.Generator) -> Image.Image:
-    """A drawing in flat and shaded colours with dark outlines; drawn three times too large, then reduced, for smooth edges."""
+    """Make a drawing in flat colours with dark outlines on a shaded ground."""
+    # Three times too large, then reduced: smooth edges.
     scale = 3
     side = _SIDE * scale
 

@@ -1,12 +1,13 @@
 """The vendor's model: waifu2x's VGG-7, a denoiser for JPEG-compressed drawings, written as an ONNX file.
 
-The vendor publishes the weights (``anime_style_noise1_y.npz``) and the network as Chainer code: seven 3x3 convolutions,
-1-32-32-64-64-128-128-1 filters, none padded, LeakyReLU with slope 0.1 after each but the last. It works on one channel,
-the luma Y of YCbCr scaled to [0, 1], and predicts the clean image itself, not the noise. As no convolution pads, 7 pixels are
-lost on each side; the vendor's program repeats the edge pixels of its input by 7 first and clips the output to [0, 1].
+The vendor publishes the weights (``anime_style_noise1_y.npz``) and the network as Chainer code: seven 3x3 convolutions
+with 32, 32, 64, 64, 128, 128 and 1 filters, LeakyReLU with slope 0.1 after each but the last. It works on one channel,
+the luma Y of YCbCr scaled to [0, 1], and predicts the clean image itself, not the noise. No convolution pads, so
+7 pixels are lost on each side: the vendor's program repeats the edge pixels of its input by 7 first, and clips the
+output to [0, 1] at the end.
 
-The ONNX graph is the same function and nothing more: it takes ``[N, 1, H, W]`` and gives ``[N, 1, H - 14, W - 14]``, and
-the caller pads (:func:`pad_edges`). So training patches can bring 7 pixels of true surroundings instead of invented ones.
+The ONNX graph is the network and nothing more. It takes ``[N, 1, H, W]`` and gives ``[N, 1, H - 14, W - 14]``; the
+caller pads (:func:`pad_edges`). So training patches can bring 7 pixels of true surroundings instead of invented ones.
 """
 
 from __future__ import annotations

@@ -26,8 +26,9 @@ from tgdonnx.artifacts.optimizers import OptimizerName, optimizer_model
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import Network, Parameter, open_network, opset_version, static_shape
-from tgdonnx.masks import MaskedModel, read_masked, trained_parts
+from tgdonnx.masks import MaskedModel, read_masked
 from tgdonnx.modelfile import StrPath, copy_external_data
+from tgdonnx.selection.mask_arrays import mask_parts
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,17 @@ def build(
         "form": "masked",
         "output": output or str(network.graph.outputs[0].name),
     }
-    weights = {layer.weight.name for layer in network.layers if layer.weight}
+    groups = {layer.weight.name: layer.group for layer in network.layers if layer.weight}
     forward = forward_graph(network, list(wanted), output)
     masks = {name: model.masks[name] for name in forward.trained}
     specs, forward_proto, eval_proto, initial = _forward_protos(forward, loss)
     training = gradient_model(forward_proto, forward.trained)
     outputs = {name: str(value.name) for name, value in forward.layer_outputs.items()}
     gate_gradients(training, {outputs[name]: gate for name, gate in gates.items() if name in outputs})
-    accumulate_gradients(training, masks, l2=l2, regularised=weights)
+    accumulate_gradients(training, masks, l2=l2, regularised=groups)
     training.producer_name = eval_proto.producer_name = "tgdonnx"
     opset, ir_version = opset_version(forward_proto), forward_proto.ir_version
-    trained = tuple(_trained_tensor(wanted[name], model) for name in forward.trained)
+    trained = tuple(_trained_tensor(wanted[name], mask, groups.get(name, 1)) for name, mask in masks.items())
     manifest = Manifest(
         files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
     )
@@ -188,8 +189,8 @@ def _spec(value: ir.Value) -> TensorSpec:
     return TensorSpec(str(value.name), str(dtype.numpy()), static_shape(value))
 
 
-def _trained_tensor(parameter: Parameter, model: MaskedModel) -> TrainedTensor:
-    retrain, maps = trained_parts(model.masks[parameter.name], parameter.shape)
+def _trained_tensor(parameter: Parameter, mask: NDArray[np.float32], group: int) -> TrainedTensor:
+    retrain, maps = mask_parts(mask, group)
     return TrainedTensor(
         parameter.name, parameter.name, parameter.path, parameter.shape, parameter.dtype.name, retrain, maps
     )

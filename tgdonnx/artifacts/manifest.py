@@ -82,6 +82,11 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     trained: tuple[TrainedTensor, ...]
 
+    @property
+    def fixed_batch(self) -> Optional[int]:
+        """The batch size that the model fixes; None if any goes."""
+        return next((spec.shape[0] for spec in self.inputs if spec.shape and spec.shape[0] is not None), None)
+
     def to_json(self) -> str:
         """Returns the text of the file."""
         return json.dumps(asdict(self), indent=1) + "\n"

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.layers import Layer, Parameter
+from tgdonnx.selection.mask_arrays import mask_array
 from tgdonnx.selection.strategies import Selection
 from tgdonnx.tracing.provenance import Provenance
 
@@ -31,8 +32,8 @@ class RetrainMask:
         parameter: the tensor, in the vendor's file.
         node: the node that it belongs to (the first, if several share it).
         filters: bool of shape (filters,): True for rows that train whole.
-        maps: bool of shape (maps,): True for input maps whose kernels train in every row. All False but for weights in
-            mode ``readers``.
+        maps: bool of shape (maps,): True for input maps whose kernels train in every row. Of length 0 in mode ``paper``,
+            and for tensors that read no maps.
         values: float32, 0 or 1, of a shape that broadcasts against the tensor.
         note: why rows that were selected stay frozen, or None.
     """
@@ -83,9 +84,9 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
         assert layer.weight is not None
         if layer.weight.name not in done:
             done.add(layer.weight.name)
-            maps = released[layer.weight.name][0] if mode == "readers" else np.zeros(layer.maps, bool)
+            maps = released[layer.weight.name][0] if mode == "readers" else np.zeros(0, bool)
             filters, note = weights[layer.weight.name]
-            values = _weight_mask(layer, filters, maps, mode)
+            values = mask_array(layer.weight.shape, layer.group, filters, maps)
             masks.append(RetrainMask(layer.weight, layer.name, filters, maps, values, note))
     for claim in (*_biases(layers, rows), *_batch_norms(provenance, rows)):
         name = claim.parameter.name
@@ -93,9 +94,9 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
             done.add(name)
             filters, note = channels[name]
             node = network.node_names[claim.node]
-            masks.append(
-                RetrainMask(claim.parameter, node, filters, np.zeros(0, bool), filters.astype(np.float32), note)
-            )
+            none = np.zeros(0, bool)
+            values = mask_array(claim.parameter.shape, 1, filters, none)
+            masks.append(RetrainMask(claim.parameter, node, filters, none, values, note))
     return tuple(masks)
 
 
@@ -160,16 +161,3 @@ def _uses(value: ir.Value) -> set[tuple[Optional[ir.Node], int]]:
     for node, position in value.uses():
         uses |= _uses(node.outputs[0]) if node.op_type == "Identity" else {(node, position)}
     return uses
-
-
-def _weight_mask(
-    layer: Layer, filters: NDArray[np.bool_], maps: NDArray[np.bool_], mode: Mode
-) -> NDArray[np.float32]:
-    assert layer.weight is not None
-    kernel_axes = (1,) * (len(layer.weight.shape) - 2)
-    trains = filters[:, None]
-    if mode == "readers":
-        # W[n, c] reads map c of n's group.
-        per_group = maps.reshape(layer.group, -1)
-        trains = trains | np.repeat(per_group, layer.filters // layer.group, axis=0)
-    return trains.reshape(*trains.shape, *kernel_axes).astype(np.float32)

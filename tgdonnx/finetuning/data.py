@@ -1,0 +1,142 @@
+"""Training data: arrays by name, matched to what a training step is fed.
+
+A source is an ``.npz`` file with one array per name, a directory of ``.npy`` files named after their arrays, or a mapping of
+names to arrays. Arrays of ``.npy`` files stay on disk and are read batch by batch. The first axis counts samples. Nothing
+is cast, padded or cut: what does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts import TensorSpec
+from tgdonnx.errors import DataError
+from tgdonnx.modelfile import StrPath
+
+Array = NDArray[Any]
+DataSource = Union[StrPath, Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples for a training step.
+
+    Attributes:
+        arrays: one per input of the step, in its order; the first axis counts samples.
+    """
+
+    arrays: tuple[Array, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def batches(self, size: int, order: Optional[NDArray[np.int64]] = None) -> Iterator[list[Array]]:
+        """Yields batches of ``size`` samples, the last one with what is left.
+
+        Args:
+            size: samples per batch.
+            order: the samples to take, in this order; all in the order of the arrays if None.
+        """
+        order = np.arange(len(self)) if order is None else order
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            # Sorted access is kind to files on disk; the order within a batch does not matter to a mean.
+            yield [np.ascontiguousarray(array[np.sort(chosen)]) for array in self.arrays]
+
+
+def open_dataset(
+    source: DataSource, inputs: Sequence[TensorSpec], *, renamed: Optional[Mapping[str, str]] = None
+) -> Dataset:
+    """Opens a source and matches its arrays to the inputs of a training step.
+
+    Args:
+        source: see the module.
+        inputs: what a step is fed, in order.
+        renamed: for names of arrays the input that they are for, where the names differ.
+
+    Raises:
+        DataError: the source cannot be read; an array is missing or not asked for; its dtype, rank or shape does not fit;
+            the arrays differ in length, are empty, or hold NaN or infinity.
+    """
+    arrays = dict(source) if isinstance(source, Mapping) else _read(Path(source))
+    where = "the data" if isinstance(source, Mapping) else str(source)
+    for array_name, input_name in (renamed or {}).items():
+        if array_name not in arrays:
+            raise DataError(f"{where} has no array {array_name!r} to map to {input_name!r}; it has {_names(arrays)}")
+        if input_name in arrays and input_name != array_name:
+            raise DataError(f"{where} has an array {input_name!r} already; {array_name!r} cannot be mapped to it")
+        arrays[input_name] = arrays.pop(array_name)
+    expected = [spec.name for spec in inputs]
+    for name in expected:
+        if name not in arrays:
+            raise DataError(f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}")
+    for name in arrays:
+        if name not in expected:
+            raise DataError(f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}")
+    chosen = tuple(arrays[spec.name] for spec in inputs)
+    for spec, array in zip(inputs, chosen):
+        _check(spec, array, where)
+    lengths = {spec.name: len(array) for spec, array in zip(inputs, chosen)}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"the arrays of {where} differ in the number of samples: {lengths}")
+    if not len(chosen[0]):
+        raise DataError(f"{where} holds no sample")
+    return Dataset(chosen)
+
+
+def _read(path: Path) -> dict[str, Array]:
+    if path.is_dir():
+        files = sorted(path.glob("*.npy"))
+        if not files:
+            raise DataError(f"{path} holds no .npy file; expected one per model input, and target.npy")
+        return {file.stem: _load(file) for file in files}
+    if path.suffix != ".npz":
+        raise DataError(f"{path}: expected an .npz file or a directory of .npy files")
+    loaded = _load(path)
+    try:
+        return {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _load(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _check(spec: TensorSpec, array: Array, where: str) -> None:
+    expected = f"{spec.dtype} {_shape(spec.shape)}"
+    found = f"{array.dtype} {_shape(array.shape)}"
+    if str(array.dtype) != spec.dtype:
+        raise DataError(f"{where}: expected {spec.name!r} to be {expected}, found {found}; convert it")
+    if array.ndim == 0:
+        raise DataError(f"{where}: {spec.name!r} has no axis that counts samples")
+    if spec.shape is not None:
+        # The batch axis may be fixed in the model; the batch size then has to fit, not the number of samples.
+        fits = len(spec.shape) == array.ndim and all(
+            want is None or want == have for want, have in zip(spec.shape[1:], array.shape[1:])
+        )
+        if not fits:
+            raise DataError(f"{where}: expected {spec.name!r} to be {expected}, found {found}")
+    for index in range(0, len(array), 64):  # in pieces: the array may be larger than memory
+        finite = np.isfinite(array[index : index + 64])
+        if not finite.all():
+            at = np.argwhere(~finite)[0] + [index] + [0] * (array.ndim - 1)
+            raise DataError(f"{where}: {spec.name}{at.tolist()} is {array[tuple(at)]}; remove or repair this sample")
+
+
+def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
+    return "of any shape" if shape is None else "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
+
+
+def _names(arrays: Mapping[str, Array]) -> str:
+    return ", ".join(sorted(arrays)) or "none"

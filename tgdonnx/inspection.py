@@ -1,0 +1,140 @@
+"""What a person looks at first when a model arrives: one line per layer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.layers import Layer, open_network, static_shape
+from tgdonnx.modelfile import StrPath
+from tgdonnx.scoring import score_network
+from tgdonnx.selection import filter_importance
+from tgdonnx.tracing import trace_network
+from tgdonnx.tracing.report import why_not_traced
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer.
+
+    Attributes:
+        node: the layer.
+        op_type: its operator.
+        weight: the name of its weight; None when it cannot be read.
+        shape: of the weight.
+        group: the number of groups.
+        macs: multiply-accumulates for one sample, or None when the output's size is not known.
+        macs_per_position: multiply-accumulates for one position of the output.
+        kse: float64 of shape (maps,): the scores of its input maps.
+        below_phi: how many of its input maps score below phi.
+        untraced: for reasons why input maps have no producers, how many.
+        retrain: how many of its filters would retrain at phi.
+        frozen: for reasons why filters are useful whatever their score, how many.
+        notes: what else a reader should know.
+    """
+
+    node: str
+    op_type: str
+    weight: Optional[str]
+    shape: tuple[int, ...]
+    group: int
+    macs: Optional[int]
+    macs_per_position: int
+    kse: NDArray[np.float64]
+    below_phi: int
+    untraced: dict[str, int]
+    retrain: int
+    frozen: dict[str, int]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InspectReport:
+    """A model at a glance.
+
+    Attributes:
+        model: the file.
+        phi: the threshold that counts are for.
+        ir_version: of the file.
+        opset: version of the default operator set.
+        nodes: how many there are in the main graph.
+        inputs: name and shape of every input, as text.
+        outputs: the same of every output.
+        layers: in topological order.
+    """
+
+    model: str
+    phi: float
+    ir_version: int
+    opset: int
+    nodes: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[LayerSummary, ...]
+
+
+def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = 1.0, k: int = 5) -> InspectReport:
+    """Summarises a model.
+
+    Args:
+        model: the vendor's file.
+        phi: threshold of the KSE.
+        alpha: weight of the entropy in the KSE.
+        k: number of nearest neighbours in the entropy.
+
+    Raises:
+        ModelFileError: no usable model.
+        NonFiniteWeightError: a weight holds NaN or infinity.
+    """
+    network = open_network(model)
+    provenance = trace_network(network)
+    scores = score_network(network, alpha=alpha, k=k).layers
+    importance = filter_importance(provenance, scores)
+    layers = []
+    for layer, inputs, layer_scores, worth in zip(network.layers, provenance.layer_inputs, scores, importance):
+        reasons = [why_not_traced(origin) for origin in inputs]
+        layers.append(
+            LayerSummary(
+                layer.name,
+                layer.op_type,
+                layer.weight.name if layer.weight else None,
+                layer.weight.shape if layer.weight else (),
+                layer.group,
+                _macs(layer),
+                int(np.prod(layer.weight.shape)) if layer.weight else 0,
+                layer_scores.kse,
+                int((layer_scores.kse < phi).sum()),
+                dict(Counter(reason for reason in reasons if reason is not None)),
+                int((worth.values < phi).sum()),
+                dict(Counter(worth.reasons.values())),
+                layer_scores.notes,
+            )
+        )
+    graph = network.graph
+    constants = set(graph.initializers)
+    return InspectReport(
+        str(network.file.path),
+        phi,
+        network.file.proto.ir_version,
+        graph.opset_imports.get("", 0),
+        len(network.file.proto.graph.node),
+        tuple(f"{v.name} {v.shape}" for v in graph.inputs if v.name not in constants),
+        tuple(f"{v.name} {v.shape}" for v in graph.outputs),
+        tuple(layers),
+    )
+
+
+def _macs(layer: Layer) -> Optional[int]:
+    shape = static_shape(layer.node.outputs[0])
+    if shape is None or layer.weight is None:
+        return None
+    positions = 1
+    for dim in shape[2:]:
+        if dim is None:
+            return None
+        positions *= dim
+    return positions * int(np.prod(layer.weight.shape))

@@ -1,0 +1,97 @@
+"""All stages in one go."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.artifacts import BuildReport, GradientKind, LossName, OptimizerName, build
+from tgdonnx.finetuning import DataSource, Progress, TrainOptions, TrainReport, train
+from tgdonnx.masks import MaskReport, mask
+from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.selection import Mode, Strategy
+from tgdonnx.verification import VerifyReport, verify
+from tgdonnx.writeback import ExportReport, export
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """The reports of the stages."""
+
+    mask: MaskReport
+    build: BuildReport
+    train: TrainReport
+    export: ExportReport
+    verify: VerifyReport
+
+
+def finetune(
+    model: StrPath,
+    data: DataSource,
+    output: StrPath,
+    strategy: Strategy,
+    options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    *,
+    mode: Mode = "paper",
+    loss: LossName = "mse",
+    optimizer: OptimizerName = "adamw",
+    l2: float = 0.0,
+    clip_norm: Optional[float] = None,
+    gradient: GradientKind = "mask",
+    output_name: Optional[str] = None,
+    validation: Optional[DataSource] = None,
+    renamed: Optional[Mapping[str, str]] = None,
+    artifacts: Optional[StrPath] = None,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> FinetuneReport:
+    """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
+
+    Args:
+        model: the vendor's file.
+        data: arrays named like the model's inputs, and ``target``.
+        output: the tuned model to write.
+        strategy: which filters to retrain.
+        options: how to train.
+        mode: masks per filter (``paper``), or per kernel (``readers``).
+        loss: what training minimises.
+        optimizer: ``adamw`` or ``sgd``.
+        l2: regularisation of the weights that train.
+        clip_norm: largest norm of the gradient.
+        gradient: ``mask`` or ``gate``.
+        output_name: the output of the model to train on, when it has several.
+        validation: data that is not trained on; the epoch that does best on it is exported.
+        renamed: for names of arrays the input that they are for.
+        artifacts: a directory to keep the artifacts in; they are deleted if it is None.
+        overwrite: whether ``output`` and ``artifacts`` may exist.
+        on_progress: called after every training step.
+
+    Raises:
+        TgdonnxError: as the stages do.
+    """
+    output = require_writable(output, overwrite=overwrite)
+    work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
+    try:
+        directory = Path(artifacts) if artifacts is not None else work / "artifacts"
+        masked = mask(model, work / "masked.onnx", strategy, mode=mode)
+        built = build(
+            work / "masked.onnx",
+            directory,
+            loss=loss,
+            optimizer=optimizer,
+            l2=l2,
+            clip_norm=clip_norm,
+            gradient=gradient,
+            output=output_name,
+            overwrite=overwrite,
+        )
+        trained = train(directory, data, options, validation=validation, renamed=renamed, on_progress=on_progress)
+        exported = export(directory, output, overwrite=overwrite)
+        verified = verify(model, output, masked=work / "masked.onnx")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return FinetuneReport(masked, built, trained, exported, verified)

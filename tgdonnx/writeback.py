@@ -1,0 +1,158 @@
+"""Write trained filters back into the vendor's file: its bytes, with new values where the masks let something train.
+
+The tensors are overwritten where they lie, in the file or in its external data. The only thing added is a record at the
+end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the rounds): JSON with the hash of the file that was
+tuned, the selection, the training options, and for every trained tensor its filters and maps. From that record, or from
+the masked model, `tgdonnx.verification` proves that nothing else changed; a file that does not pass is not written.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx import wire
+from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL
+from tgdonnx.errors import ArtifactsError, OutputError
+from tgdonnx.finetuning.session import read_parameters
+from tgdonnx.layers import Parameter, open_network
+from tgdonnx.masks import MaskedModel, metadata_bytes, provenance_key, read_masked
+from tgdonnx.modelfile import StrPath, require_external_data, require_writable, replacing, write_bytes
+from tgdonnx.verification import Changed, compare
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        output: the tuned file.
+        checkpoint: the checkpoint in the artifacts directory that its values are from.
+        changed: which filters of which tensors differ from the vendor's file.
+    """
+
+    output: str
+    checkpoint: str
+    changed: tuple[Changed, ...]
+
+
+def export(
+    directory: StrPath, output: StrPath, *, checkpoint: Optional[str] = None, overwrite: bool = False
+) -> ExportReport:
+    """Writes the vendor's model with the trained filters, after proving that nothing else differs.
+
+    Args:
+        directory: a trained artifacts directory.
+        output: the tuned model to write.
+        checkpoint: the checkpoint file in the directory; ``checkpoint.best`` if there is one, else ``checkpoint``.
+        overwrite: whether ``output`` may exist.
+
+    Raises:
+        ArtifactsError: the directory is not usable, or its checkpoint has moved a frozen filter.
+        OutputError: ``output`` cannot be written.
+        RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
+    """
+    output, directory = require_writable(output, overwrite=overwrite), Path(directory)
+    manifest = read_manifest(directory)
+    if checkpoint is None:
+        checkpoint = BEST_CHECKPOINT if (directory / BEST_CHECKPOINT).is_file() else CHECKPOINT
+    if not (directory / checkpoint).is_file():
+        raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
+    masked = read_masked(directory / MASKED_MODEL)
+    if masked.base.sha256 != manifest.base_sha256:
+        raise ArtifactsError(f"{directory} holds the masked model of another file than it was built from; build it again")
+    stored = {p.name: p for p in open_network(masked.base).stored_parameters}
+    trained = read_parameters(directory, checkpoint)
+    new: dict[Parameter, NDArray[np.generic]] = {}
+    for tensor in manifest.trained:
+        if tensor.name not in trained:
+            raise ArtifactsError(f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again")
+        parameter = stored[tensor.vendor_name]
+        new[parameter] = _merge(parameter, masked.masks[parameter.name], trained[tensor.name], checkpoint)
+    data, external = _overwrite(masked, new)
+    tuned = data + metadata_bytes({provenance_key(masked.base.proto): json.dumps(_provenance(manifest, checkpoint))})
+    comparison = compare(masked.base, tuned, {p.name: masked.masks[p.name] for p in new}, external)
+    assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
+    _write(masked, output, tuned, external, overwrite=overwrite)
+    return ExportReport(str(output), checkpoint, comparison.changed)
+
+
+def _merge(
+    parameter: Parameter, mask: NDArray[np.float32], trained: NDArray[np.float32], checkpoint: str
+) -> NDArray[np.generic]:
+    """Returns the vendor's values with the trained ones where the mask is 1."""
+    old = parameter.numpy()
+    if trained.shape != old.shape:
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} has {parameter.name!r} with shape {list(trained.shape)}, expected {list(old.shape)}"
+        )
+    trains = np.broadcast_to(mask == 1, old.shape)
+    if not np.array_equal(trained[~trains], old[~trains]):
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} has moved frozen values of {parameter.name!r}, so the network that was trained "
+            "is not the one that would be written; train with the optimizer model of these artifacts"
+        )
+    if not np.isfinite(trained).all():
+        raise ArtifactsError(f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged")
+    return np.where(trains, trained, old)
+
+
+def _overwrite(
+    masked: MaskedModel, new: Mapping[Parameter, NDArray[np.generic]]
+) -> tuple[bytes, dict[str, dict[int, bytes]]]:
+    """Returns the vendor's bytes with the new values, and for external files the bytes to write at which offset."""
+    data = bytearray(masked.base.data)
+    spans = wire.locate(data, [parameter.path for parameter in new])
+    external: dict[str, dict[int, bytes]] = {}
+    for parameter, values in new.items():
+        content = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
+        if isinstance(parameter.tensor, ir.ExternalTensor):
+            location = str(parameter.tensor.location)
+            external.setdefault(location, {})[parameter.tensor.offset or 0] = content
+        else:
+            wire.overwrite(data, wire.locate_elements(data, spans[parameter.path], values.dtype.itemsize), 0, content)
+    return bytes(data), external
+
+
+def _write(
+    masked: MaskedModel, output: Path, tuned: bytes, external: Mapping[str, Mapping[int, bytes]], *, overwrite: bool
+) -> None:
+    source = masked.base.path.parent
+    require_external_data(masked.base)
+    for location in masked.base.external_files:
+        target = output.parent / location
+        if target.exists() and not overwrite:
+            raise OutputError(
+                f"{target} exists, and the external data of the tuned model goes there; write it to another directory"
+            )
+    for location in masked.base.external_files:
+        target = output.parent / location
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            shutil.copyfile(source / location, temporary)
+            with temporary.open("r+b") as file:
+                for offset, content in external.get(location, {}).items():
+                    file.seek(offset)
+                    file.write(content)
+    write_bytes(output, tuned)
+
+
+def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
+    return {
+        "tgdonnx": metadata.version("tgdonnx"),
+        "base_sha256": manifest.base_sha256,
+        "selection": manifest.selection,
+        "options": manifest.options,
+        "checkpoint": checkpoint,
+        "trained": {t.vendor_name: {"retrain": t.retrain, "maps": t.maps} for t in manifest.trained},
+    }

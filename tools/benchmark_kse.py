@@ -1,0 +1,99 @@
+"""How long `tgdonnx.kse.score_maps` takes and how much memory, against the bare matrix products of the kernels.
+
+Every case runs in a process of its own, so that its peak memory is its own. The contract, on two cores: all of VGG-16
+within 3 s and 1 GB; a 1x1 layer of 2048 x 2048 within 3 s and 500 MB.
+
+    python tools/benchmark_kse.py
+    python tools/benchmark_kse.py --case vgg16 --repeat 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tgdonnx import kse
+
+VGG16 = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Layers of weight shape (out_channels, in_channels / group, *kernel), filled with normal weights times `scale`."""
+
+    shapes: list[tuple[int, ...]]
+    group: int = 1
+    offset: float = 0.0
+    scale: float = 1.0
+
+
+CASES = {
+    "vgg16": Case([(n, c, 3, 3) for c, n in zip(VGG16, VGG16[1:])]),
+    "1x1 2048x2048": Case([(2048, 2048, 1, 1)]),
+    "fully connected 4096x4096": Case([(4096, 4096)]),
+    "3x3 2048x256": Case([(2048, 256, 3, 3)]),
+    "3x3 8x8192, few filters": Case([(8, 8192, 3, 3)]),
+    "3x3 2048 in 32 groups": Case([(2048, 64, 3, 3)], group=32),
+    "3x3 2048 depthwise": Case([(2048, 1, 3, 3)], group=2048),
+    "7x7x7 512x64": Case([(512, 64, 7, 7, 7)]),
+    "3x3 512x64, all equal": Case([(512, 64, 3, 3)], offset=1.0, scale=0.0),
+    "3x3 512x64, near duplicates": Case([(512, 64, 3, 3)], offset=1.0, scale=1e-9),
+}
+
+
+def best_seconds(work: Callable[[], None], repeat: int) -> float:
+    """The least wall time of `repeat` runs."""
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def multiply(weights: list[np.ndarray], group: int) -> None:
+    """All products of two kernels of the same map, in the tiles of kse, and nothing else."""
+    for weight in weights:
+        by_map = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1).swapaxes(1, 2)
+        for kernels in by_map.reshape(-1, 1, *by_map.shape[2:]):
+            kse._matrix_product(kernels, kernels.swapaxes(1, 2))
+
+
+def run(name: str, repeat: int) -> None:
+    """Measures one case and prints its row of the table."""
+    case, rng = CASES[name], np.random.default_rng(0)
+    weights = [case.offset + case.scale * rng.standard_normal(shape) for shape in case.shapes]
+    if case.scale != 1e-9:  # float32 has no room for such near duplicates
+        weights = [weight.astype(np.float32) for weight in weights]
+
+    seconds = best_seconds(lambda: [kse.score_maps(w, group=case.group) for w in weights] and None, repeat)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    product = best_seconds(lambda: multiply(weights, case.group), repeat)
+    print(f"{name:<30}{seconds:>10.3f}{megabytes:>10.0f}{product:>12.3f}{seconds / product:>10.1f}", flush=True)
+
+
+def main() -> None:
+    """Runs the cases that were asked for, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=CASES, action="append", help="only this case; may be repeated")
+    parser.add_argument("--repeat", type=int, default=3, help="report the best of this many runs (default 3)")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        run(options.case[0], options.repeat)
+        return
+    print(f"{'case':<30}{'seconds':>10}{'peak MB':>10}{'product s':>12}{'multiple':>10}", flush=True)
+    for name in options.case or CASES:
+        command = [sys.executable, __file__, "--here", "--case", name, "--repeat", str(options.repeat)]
+        subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
