@@ -90,7 +90,7 @@ def _fold(conv: ir.Node, node: ir.Node, a: ir.Value, mean: ir.Value, offset: ir.
         centred = before(node, "Sub", [bias, mean], f"{y}.centred_bias")
         new_bias = before(node, "Add", [before(node, "Mul", [centred, a], f"{y}.scaled_bias"), offset], f"{y}.bias")
     # The Conv moves to where the BatchNormalization was: its new inputs are computed just before.
-    folded = ir.node("Conv", [conv.inputs[0], new_weight, new_bias], attributes=list(conv.attributes.values()), name=conv.name)
+    folded = ir.node("Conv", [conv.inputs[0], new_weight, new_bias], attributes=conv.attributes, name=conv.name)
     folded.outputs[0].name = f"{y}.folded"
     folded.meta.update(conv.meta)
     graph.insert_before(node, folded)

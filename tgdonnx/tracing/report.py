@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.modelfile import StrPath
 from tgdonnx.tracing.origins import Origin
@@ -63,21 +64,37 @@ class TraceReport:
     layers: tuple[LayerTrace, ...]
 
 
-def trace(model: StrPath) -> TraceReport:
-    """Traces every input map of every layer to the filters that produced it.
+def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[int] = None) -> TraceReport:
+    """Traces input maps of layers to the filters that produced them.
+
+    Args:
+        model: the file.
+        layer: the name of the one layer to report; all if None.
+        map_index: the one input map of that layer to report; all if None.
 
     Raises:
         ModelFileError: no usable model.
+        SelectionError: there is no such layer, or no such map.
     """
     network = open_network(model)
     inputs = trace_network(network).layer_inputs
+    chosen = [entry for entry in network.layers if layer is None or entry.name == layer]
+    if not chosen:
+        names = ", ".join(repr(entry.name) for entry in network.layers[:8])
+        raise SelectionError(f"the model has no layer {layer!r}; its layers are {names}{', ...' * (len(network.layers) > 8)}")
+    if map_index is not None and map_index >= chosen[0].maps:
+        raise SelectionError(f"expected a map below {chosen[0].maps}, the input maps of {layer!r}; got {map_index}")
     layers = tuple(
         LayerTrace(
-            layer.name,
-            layer.weight.name if layer.weight else None,
-            tuple(_map_trace(index, origin, network) for index, origin in enumerate(inputs[layer.index])),
+            entry.name,
+            entry.weight.name if entry.weight else None,
+            tuple(
+                _map_trace(index, origin, network)
+                for index, origin in enumerate(inputs[entry.index])
+                if map_index is None or index == map_index
+            ),
         )
-        for layer in network.layers
+        for entry in chosen
     )
     return TraceReport(str(network.file.path), layers)
 

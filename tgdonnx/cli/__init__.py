@@ -1,0 +1,53 @@
+"""The command line: one module per command, which parses, makes one call and prints.
+
+Exit status: 0 done, 1 the answer is no (``verify``), 2 wrong use or bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from tgdonnx.cli import build, export, finetune, inspect, mask, score, trace, train, verify
+from tgdonnx.errors import TgdonnxError
+
+
+class _Group(click.Group):
+    """Turns our errors into one or two lines and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TgdonnxError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2
+            raise failure from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.params["verbose"]:
+                traceback.print_exc(file=sys.stderr)
+            failure = click.ClickException(
+                f"this is a fault of tgdonnx, not yours: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
+                "Please report it with the output of `tgdonnx --verbose ...`."
+            )
+            failure.exit_code = 2
+            raise failure from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-v", "--verbose", is_flag=True, help="Show where a fault of tgdonnx happened.")
+@click.version_option(package_name="tgdonnx")
+def main(verbose: bool) -> None:  # noqa: ARG001  # read from the context above
+    """Adapt somebody else's ONNX conv net on this machine, and change nothing else.
+
+    \b
+    MODEL --mask--> MASKED --build--> DIR --train--> DIR --export--> TUNED --verify--> proof
+    """
+
+
+for command in (inspect, score, trace, mask, build, train, export, verify, finetune):
+    main.add_command(command.command)

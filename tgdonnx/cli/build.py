@@ -1,0 +1,54 @@
+"""tgdonnx build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.artifacts import GradientKind, LossName, OptimizerName, build
+from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
+from tgdonnx.cli.output import print_json, stderr, stdout
+
+
+@click.command("build")
+@click.argument("masked", type=click.Path(path_type=Path))
+@output_option("The artifacts directory to make.")
+@build_options
+@overwrite_option
+@json_option
+def command(
+    masked: Path,
+    output: Path,
+    loss: LossName,
+    optimizer: OptimizerName,
+    l2: float,
+    clip_norm: Optional[float],
+    gradient: GradientKind,
+    output_name: Optional[str],
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make ONNX Runtime training artifacts from a MASKED model; its gradients are masked."""
+    report = build(
+        masked,
+        output,
+        loss=loss,
+        optimizer=optimizer,
+        l2=l2,
+        clip_norm=clip_norm,
+        gradient=gradient,
+        output=output_name,
+        overwrite=overwrite,
+    )
+    if gradient == "gate":
+        stderr().print("gate is no descent direction of the loss and was unstable in trials; mask is the default")
+    for name in report.frozen:
+        stderr().print(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it")
+    if as_json:
+        print_json(report)
+    else:
+        fed = ", ".join(f"{spec.name} {spec.dtype}" for spec in report.inputs)
+        stdout().print(f"{report.directory}: {len(report.trained)} tensors train, {report.rho:.2%} of the weights")
+        stdout().print(f"a step is fed {fed}")

@@ -1,0 +1,90 @@
+"""tgdonnx finetune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+
+from tgdonnx.artifacts import GradientKind, LossName, OptimizerName
+from tgdonnx.cli.options import (
+    build_options,
+    json_option,
+    model_argument,
+    output_option,
+    overwrite_option,
+    renamed,
+    strategy,
+    strategy_options,
+    train_options,
+)
+from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.progress import training_bar
+from tgdonnx.finetuning import ScheduleName, TrainOptions
+from tgdonnx.pipeline import finetune
+from tgdonnx.selection import Mode
+
+
+@click.command("finetune")
+@model_argument
+@output_option("The tuned model to write.")
+@strategy_options
+@build_options
+@train_options
+@click.option("--artifacts", type=click.Path(path_type=Path), help="Keep the artifacts in this directory.")
+@overwrite_option
+@json_option
+def command(
+    model: Path,
+    output: Path,
+    mode: Mode,
+    loss: LossName,
+    optimizer: OptimizerName,
+    l2: float,
+    clip_norm: Optional[float],
+    gradient: GradientKind,
+    output_name: Optional[str],
+    data: Path,
+    validation: Optional[Path],
+    renames: tuple[str, ...],
+    epochs: int,
+    batch: int,
+    learning_rate: float,
+    schedule: ScheduleName,
+    warmup: int,
+    seed: int,
+    artifacts: Optional[Path],
+    overwrite: bool,
+    as_json: bool,
+    **choice: Any,
+) -> None:
+    """Adapt MODEL in one go: mask, build, train, export and verify."""
+    with training_bar() as show:
+        report = finetune(
+            model,
+            data,
+            output,
+            strategy(**choice),
+            TrainOptions(epochs, batch, learning_rate, schedule, warmup, seed),
+            mode=mode,
+            loss=loss,
+            optimizer=optimizer,
+            l2=l2,
+            clip_norm=clip_norm,
+            gradient=gradient,
+            output_name=output_name,
+            validation=validation,
+            renamed=renamed(renames),
+            artifacts=artifacts,
+            overwrite=overwrite,
+            on_progress=show,
+        )
+    if as_json:
+        print_json(report)
+    else:
+        rows = sum(len(entry.filters) for entry in report.export.changed)
+        out = stdout()
+        out.print(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
+        out.print(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
+        out.print("[bold green]ok[/]  nothing else differs")

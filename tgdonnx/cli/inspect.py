@@ -1,0 +1,26 @@
+"""tgdonnx inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tgdonnx.cli.options import json_option, model_argument, score_options
+from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.inspection import inspect
+from tgdonnx.report.tables import print_inspection
+
+
+@click.command("inspect")
+@model_argument
+@click.option("--phi", type=float, default=0.3, show_default=True, help="Threshold of the KSE.")
+@score_options
+@json_option
+def command(model: Path, phi: float, alpha: float, neighbours: int, as_json: bool) -> None:
+    """Show the layers of MODEL: scores, what would retrain, what is frozen and why."""
+    report = inspect(model, phi=phi, alpha=alpha, k=neighbours)
+    if as_json:
+        print_json(report)
+    else:
+        print_inspection(report, stdout())

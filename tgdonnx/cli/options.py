@@ -1,0 +1,176 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional, TypeVar
+
+import click
+
+from tgdonnx.artifacts import GRADIENTS, LOSSES, OPTIMIZERS
+from tgdonnx.errors import SelectionError
+from tgdonnx.finetuning import SCHEDULES, TrainOptions
+from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+
+
+def output_option(what: str) -> Callable[[Command], Command]:
+    """The option -o, which every command that writes needs."""
+    return click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=what)
+
+
+def score_options(command: Command) -> Command:
+    """The parameters of the KSE."""
+    for option in (
+        click.option("-k", "neighbours", type=click.IntRange(1), default=5, show_default=True, help="Nearest neighbours."),
+        click.option(
+            "--alpha", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of the entropy."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def strategy_options(command: Command) -> Command:
+    """The ways to select filters, of which exactly one is given, and the mode of the masks."""
+    for option in (
+        click.option(
+            "--mode",
+            type=click.Choice(MODES),
+            default="paper",
+            show_default=True,
+            help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps.",
+        ),
+        click.option("--filters", type=click.Path(path_type=Path), help="JSON file: weight name -> list of filters."),
+        click.option("--all", "all_layers", is_flag=True, help="Retrain everything."),
+        click.option("--first", type=int, help="Retrain the first N layers."),
+        click.option("--last", type=int, help="Retrain the last N layers."),
+        click.option("--percentile", type=float, help="Retrain by the lowest Q % of the scores of all traced maps."),
+        click.option("--phi", type=float, help="Retrain filters whose maps score below PHI everywhere."),
+    ):
+        command = option(command)
+    return score_options(command)
+
+
+def strategy(
+    *,
+    phi: Optional[float],
+    percentile: Optional[float],
+    last: Optional[int],
+    first: Optional[int],
+    all_layers: bool,
+    filters: Optional[Path],
+    alpha: float,
+    neighbours: int,
+) -> Strategy:
+    """Returns the one strategy that was asked for.
+
+    Raises:
+        UsageError: none or several were.
+        SelectionError: the file with filters is not readable.
+    """
+    given = {
+        "--phi": phi is not None,
+        "--percentile": percentile is not None,
+        "--last": last is not None,
+        "--first": first is not None,
+        "--all": all_layers,
+        "--filters": filters is not None,
+    }
+    chosen = [name for name, is_given in given.items() if is_given]
+    if len(chosen) != 1:
+        what = "got none" if not chosen else f"got {', '.join(chosen)}"
+        raise click.UsageError(f"expected exactly one of {', '.join(given)}; {what}")
+    if phi is not None:
+        return Phi(phi, alpha, neighbours)
+    if percentile is not None:
+        return Percentile(percentile, alpha, neighbours)
+    if last is not None:
+        return LastLayers(last)
+    if first is not None:
+        return FirstLayers(first)
+    return AllLayers() if all_layers else Filters(_read_filters(filters))
+
+
+def _read_filters(path: Optional[Path]) -> dict[str, list[int]]:
+    assert path is not None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SelectionError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(rows, list) for rows in content.values()):
+        raise SelectionError(f'{path}: expected an object such as {{"conv1.weight": [0, 5]}}')
+    return content
+
+
+def build_options(command: Command) -> Command:
+    """What training minimises, and how gradients are treated."""
+    for option in (
+        click.option("--output-name", metavar="NAME", help="Output to train on, when the model has several."),
+        click.option(
+            "--gradient",
+            type=click.Choice(GRADIENTS),
+            default="mask",
+            show_default=True,
+            help="mask: the true gradient, masked; gate: none flows through frozen filters (unstable; for fidelity).",
+        ),
+        click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),
+        click.option("--l2", type=float, default=0.0, show_default=True, help="Added to the gradient of W: L2 * W."),
+        click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", show_default=True),
+        click.option("--loss", type=click.Choice(LOSSES), default="mse", show_default=True),
+    ):
+        command = option(command)
+    return command
+
+
+def train_options(command: Command) -> Command:
+    """How to train, and on what."""
+    defaults = TrainOptions()
+    for option in (
+        click.option("--seed", type=int, default=defaults.seed, show_default=True, help="Of the order of the samples."),
+        click.option("--warmup", type=int, default=defaults.warmup, show_default=True, help="Steps with a rising rate."),
+        click.option("--schedule", type=click.Choice(SCHEDULES), default=defaults.schedule, show_default=True),
+        click.option(
+            "--lr", "learning_rate", type=float, default=defaults.learning_rate, show_default=True, help="Learning rate."
+        ),
+        click.option("--batch", type=int, default=defaults.batch, show_default=True, help="Samples per step."),
+        click.option("--epochs", type=int, default=defaults.epochs, show_default=True, help="Passes over the data."),
+        click.option("--map", "renames", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
+        click.option(
+            "--validation",
+            type=click.Path(path_type=Path),
+            help="Data that is not trained on; the epoch that does best on it is kept.",
+        ),
+        click.option(
+            "--data",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="An .npz file, or a directory of .npy files: an array per model input, and `target`.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def renamed(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Returns what --map says.
+
+    Raises:
+        UsageError: a pair has another form.
+    """
+    result: dict[str, str] = {}
+    for pair in pairs:
+        array, separator, name = pair.partition("=")
+        if not (array and separator and name):
+            raise click.UsageError(f"expected --map ARRAY=INPUT, got {pair!r}")
+        result[array] = name
+    return result
+
+

@@ -1,0 +1,33 @@
+"""tgdonnx score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
+from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.report.scorefiles import save_scores
+from tgdonnx.report.tables import print_scores
+from tgdonnx.scoring import score
+
+
+@click.command("score")
+@model_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write all scores: .json, .csv or .npz.")
+@score_options
+@overwrite_option
+@json_option
+def command(
+    model: Path, output: Optional[Path], alpha: float, neighbours: int, overwrite: bool, as_json: bool
+) -> None:
+    """Compute sparsity, entropy and KSE of every input map of every layer of MODEL."""
+    report = score(model, alpha=alpha, k=neighbours)
+    if output is not None:
+        save_scores(report, output, overwrite=overwrite)
+    if as_json:
+        print_json(report)
+    else:
+        print_scores(report, stdout())

@@ -1,0 +1,29 @@
+"""tgdonnx trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.cli.options import json_option, model_argument
+from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.report.tables import print_trace
+from tgdonnx.tracing import trace
+
+
+@click.command("trace")
+@model_argument
+@click.option("--layer", metavar="NAME", help="Only this layer.")
+@click.option("--map", "map_index", type=click.IntRange(0), help="Only this input map of the layer.")
+@json_option
+def command(model: Path, layer: Optional[str], map_index: Optional[int], as_json: bool) -> None:
+    """Tell which filters of earlier layers made each input map, or why that cannot be told."""
+    if map_index is not None and layer is None:
+        raise click.UsageError("--map needs --layer")
+    report = trace(model, layer=layer, map_index=map_index)
+    if as_json:
+        print_json(report)
+    else:
+        print_trace(report.layers, stdout())

@@ -1,0 +1,35 @@
+"""tgdonnx verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.cli.options import json_option
+from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.report.tables import ranges
+from tgdonnx.verification import verify
+
+
+@click.command("verify")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("tuned", type=click.Path(path_type=Path))
+@click.option("--masked", type=click.Path(path_type=Path), help="The masked model, as witness of what may differ.")
+@json_option
+@click.pass_context
+def command(context: click.Context, base: Path, tuned: Path, masked: Optional[Path], as_json: bool) -> None:
+    """Prove that TUNED is BASE with other values in retrained filters only; exit 1 if it is not."""
+    report = verify(base, tuned, masked=masked)
+    if as_json:
+        print_json(report)
+    else:
+        out = stdout()
+        for entry in report.changed:
+            out.print(f"changed  {entry.name}: filters {ranges(entry.filters)}")
+        for violation in report.violations:
+            out.print(f"[bold red]differs[/]  {violation}")
+        if report.ok:
+            out.print(f"[bold green]ok[/]  nothing else differs, by {report.witness}")
+    context.exit(0 if report.ok else 1)

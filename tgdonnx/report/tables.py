@@ -1,0 +1,204 @@
+"""Tables for the terminal. They fit the console: a narrow one gets fewer columns, never a broken line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tgdonnx.inspection import InspectReport, LayerSummary
+from tgdonnx.masks import MaskReport
+from tgdonnx.scoring import ScoreReport
+from tgdonnx.tracing import LayerTrace, MapTrace, Producer
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_BINS = 8
+_WIDE = 110
+
+
+def histogram(values: NDArray[np.float64]) -> str:
+    """Returns a histogram of numbers in [0, 1] in 8 characters; any bin that is not empty shows."""
+    counts, _ = np.histogram(np.clip(values, 0, 1), bins=_BINS, range=(0, 1))
+    top = max(int(counts.max()), 1)
+    return "".join(_BARS[int(np.ceil(count / top * (len(_BARS) - 1)))] for count in counts)
+
+
+def shorten(name: str, width: int) -> str:
+    """Returns a name that fits ``width``: of a long one its end, which tells layers apart."""
+    return name if len(name) <= width else "…" + name[1 - width :]
+
+
+def quantity(number: float) -> str:
+    """Returns a number with three digits and a unit prefix."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if abs(number) < 999.5 or prefix == "T":
+            return f"{number:.3g}{prefix}"
+        number /= 1000
+    raise AssertionError("unreachable")
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Returns whole numbers in short: 0-3, 7, 9-11."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(str(end) for end in part) for part in parts)
+
+
+def print_inspection(report: InspectReport, console: Console) -> None:
+    """Prints one row per layer, and below it what is frozen and why."""
+    console.print(Text(report.model, style="bold"), soft_wrap=True)
+    console.print(
+        Text(f"opset {report.opset}, IR {report.ir_version}, {report.nodes:,} nodes, {len(report.layers)} layers")
+    )
+    console.print(Text(f"in   {', '.join(report.inputs)}\nout  {', '.join(report.outputs)}"))
+    wide = console.width >= _WIDE
+    fixed = sum(macs for layer in report.layers if (macs := layer.macs) is not None)
+    known = all(layer.macs is not None for layer in report.layers)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption_justify="left")
+    name_width = max(8, console.width - (101 if wide else 61))
+    table.add_column("layer", no_wrap=True, max_width=name_width)
+    if wide:
+        table.add_column("op", no_wrap=True)
+    table.add_column("weight", no_wrap=True)
+    if wide:
+        table.add_column("group", justify="right", no_wrap=True)
+    table.add_column("MACs" if known else "MACs/pos", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("KSE min", justify="right", no_wrap=True)
+    table.add_column("med", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("max", justify="right", no_wrap=True)
+    table.add_column("0 KSE 1", no_wrap=True, min_width=_BINS)
+    table.add_column(f"maps<{report.phi:g}", justify="right", no_wrap=True)
+    table.add_column("retrain", justify="right", no_wrap=True)
+    for layer in report.layers:
+        table.add_row(*_inspection_row(layer, wide=wide, known=known, name_width=name_width))
+    console.print(table)
+    retrain = sum(layer.retrain for layer in report.layers)
+    filters = sum(layer.shape[0] for layer in report.layers if layer.shape)
+    total = f"{quantity(fixed)} MACs per sample, " if known else ""
+    console.print(Text(f"{total}{retrain} of {filters} filters would retrain at phi = {report.phi:g}", style="bold"))
+    _print_reasons("Filters frozen whatever their score", (layer.frozen for layer in report.layers), console)
+    _print_reasons("Input maps without producers", (layer.untraced for layer in report.layers), console)
+    notes = [f"{layer.node}: {note}" for layer in report.layers for note in layer.notes]
+    _print_list("Notes", notes, console)
+
+
+def _inspection_row(layer: LayerSummary, *, wide: bool, known: bool, name_width: int) -> list[Text]:
+    scored = layer.kse.size > 0
+    low, middle, high = np.quantile(layer.kse, (0, 0.5, 1)) if scored else (np.nan,) * 3
+    shape = "×".join(str(dim) for dim in layer.shape) or "?"
+    macs = layer.macs if known and layer.macs is not None else layer.macs_per_position
+    cells = [shorten(layer.node, name_width)]
+    cells += [layer.op_type] if wide else []
+    cells += [shape if wide or layer.group == 1 else f"{shape} g{layer.group}"]
+    cells += [str(layer.group)] if wide else []
+    cells += [quantity(macs) if layer.shape else "?"]
+    cells += [f"{low:.2f}" if scored else "?"] if wide else []
+    cells += [f"{middle:.2f}" if scored else "?"]
+    cells += [f"{high:.2f}" if scored else "?"] if wide else []
+    cells += [histogram(layer.kse) if scored else ""]
+    cells += [f"{layer.below_phi}/{layer.kse.size}"]
+    cells += [f"{layer.retrain}/{layer.shape[0]}" if layer.shape else "?"]
+    texts = [Text(cell) for cell in cells]
+    if layer.retrain:
+        texts[-1].stylize("bold green")
+    texts[-3].stylize("cyan")
+    return texts
+
+
+def print_scores(report: ScoreReport, console: Console) -> None:
+    """Prints one row per layer."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("layer", no_wrap=True, max_width=max(8, console.width - 50))
+    for title in ("maps", "min", "median", "max"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("0 KSE 1", no_wrap=True, min_width=_BINS)
+    for layer in report.layers:
+        name = shorten(layer.node, max(8, console.width - 50))
+        if layer.kse.size:
+            low, middle, high = np.quantile(layer.kse, (0, 0.5, 1))
+            table.add_row(name, str(layer.maps), f"{low:.3f}", f"{middle:.3f}", f"{high:.3f}", histogram(layer.kse))
+        else:
+            table.add_row(name, "?", "?", "?", "?", "")
+    console.print(table)
+    _print_list("Notes", [f"{layer.node}: {note}" for layer in report.layers for note in layer.notes], console)
+
+
+def print_trace(layers: Sequence[LayerTrace], console: Console) -> None:
+    """Prints for each layer its input maps, those with like producers on one line."""
+    for layer in layers:
+        console.print(Text(layer.node, style="bold"), soft_wrap=True)
+        if not layer.maps:
+            console.print(Text("  its weight cannot be read, so its input maps cannot be told apart"))
+        for maps, text in _grouped(layer.maps):
+            label = "map" if len(maps) == 1 else "maps"
+            console.print(Padding(Text(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)), soft_wrap=False)
+
+
+def _grouped(maps: Sequence[MapTrace]) -> list[tuple[list[int], str]]:
+    """Joins neighbouring maps whose producers are alike: the same reason, or filters of the same layers at one offset."""
+    groups: list[tuple[object, list[int], list[MapTrace]]] = []
+    for entry in maps:
+        key: object = entry.reason or tuple((p.node, p.filter - entry.map) for p in entry.producers)
+        if groups and groups[-1][0] == key:
+            groups[-1][1].append(entry.map)
+            groups[-1][2].append(entry)
+        else:
+            groups.append((key, [entry.map], [entry]))
+    return [(indices, _producers(entries)) for _, indices, entries in groups]
+
+
+def _producers(entries: Sequence[MapTrace]) -> str:
+    if entries[0].reason is not None:
+        return entries[0].reason
+    columns: list[list[Producer]] = [[entry.producers[i] for entry in entries] for i in range(len(entries[0].producers))]
+    by_node: dict[str, list[int]] = {}
+    for column in columns:
+        by_node.setdefault(column[0].node, []).extend(producer.filter for producer in column)
+    return " + ".join(f"{node}[{ranges(set(filters))}]" for node, filters in by_node.items())
+
+
+def print_masks(report: MaskReport, console: Console) -> None:
+    """Prints what a masked model trains."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("tensor", no_wrap=True, max_width=max(12, console.width - 40))
+    table.add_column("filters", justify="right", no_wrap=True)
+    table.add_column("retrain", justify="right", no_wrap=True)
+    table.add_column("maps", justify="right", no_wrap=True)
+    for entry in report.params:
+        if entry.retrain or entry.maps:
+            name = shorten(entry.name, max(12, console.width - 40))
+            table.add_row(name, str(entry.filters), str(len(entry.retrain)), str(len(entry.maps) or ""))
+    console.print(table)
+    console.print(Text(f"{report.rho:.2%} of the weights train", style="bold"))
+    _print_list("Notes", [f"{entry.name}: {entry.note}" for entry in report.params if entry.note], console)
+
+
+def _print_reasons(title: str, reasons: Iterable[dict[str, int]], console: Console) -> None:
+    total: Counter[str] = Counter()
+    for counts in reasons:
+        total.update(counts)
+    _print_list(title, [f"{count}: {reason}" for reason, count in total.most_common()], console)
+
+
+def _print_list(title: str, lines: Sequence[str], console: Console) -> None:
+    shown = 12
+    if lines:
+        console.print()
+        console.print(Text(title, style="bold"))
+        for line in lines[:shown]:
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        if len(lines) > shown:
+            console.print(Text(f"  and {len(lines) - shown} more; --json lists all", style="dim"))
