@@ -155,7 +155,7 @@ def _exponent(x: Any) -> Any:
 
 
 def _min_max(x: Floats) -> Floats | None:
-    """x >= 0, moved and stretched to [0, 1]; None if x is constant but for rounding."""
+    """X >= 0, moved and stretched to [0, 1]; None if x is constant but for rounding."""
     low, high = x.min(), x.max()
     return None if high - low <= _EQUAL * high else (x - low) / (high - low)
 
@@ -173,7 +173,7 @@ def _entropy(sums: Floats) -> Floats:
 
 
 def _sums_on_a_line(points: Floats, k: int) -> Floats:
-    """dm of each of `points` (maps, filters), in the order of the sorted points.
+    """Dm of each of `points` (maps, filters), in the order of the sorted points.
 
     The k nearest are the next a below and the next k - a above, for the a that makes the sum smallest.
     """
@@ -187,7 +187,7 @@ def _sums_on_a_line(points: Floats, k: int) -> Floats:
 
 
 def _sums_in_space(kernels: Floats, k: int) -> Floats:
-    """dm of each of `kernels` (maps, filters, taps), as (maps, filters)."""
+    """Dm of each of `kernels` (maps, filters, taps), as (maps, filters)."""
     maps, filters, taps = kernels.shape
     squares = np.einsum("mnt,mnt->mn", kernels, kernels)
     left = np.concatenate([-2.0 * kernels, np.ones((maps, filters, 1))], axis=2)
@@ -213,7 +213,7 @@ def _sums_in_space(kernels: Floats, k: int) -> Floats:
 
 
 def _matrix_product(a: Floats, b: Floats) -> Floats:
-    """a @ b for stacks of matrices, in tiles too small for BLAS to share between threads.
+    """A @ b for stacks of matrices, in tiles too small for BLAS to share between threads.
 
     Threads of OpenBLAS spin while they wait for one another: on a busy machine they made this 100 times slower.
     """
@@ -239,7 +239,7 @@ def _take_least(x: Floats, count: int) -> tuple[NDArray[np.intp], Floats]:
 
 
 def _sum_of_one(kernels: Floats, row: int, k: int) -> float:
-    """dm of one of the kernels (filters, taps) of a map, without the matrix product."""
+    """Dm of one of the kernels (filters, taps) of a map, without the matrix product."""
     gaps = kernels - kernels[row]
     squares = np.einsum("nt,nt->n", gaps, gaps)
     squares[row] = np.inf

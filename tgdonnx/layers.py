@@ -44,16 +44,17 @@ class Parameter:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(int(dim) for dim in self.tensor.shape)
+        """Its dimensions."""
+        return tuple(dim for dim in self.tensor.shape if isinstance(dim, int))  # a tensor has no other
 
     @property
     def dtype(self) -> ir.DataType:
+        """Its element type."""
         return self.tensor.dtype
 
     def numpy(self) -> NDArray[np.generic]:
         """Returns the elements, read-only."""
-        array = self.tensor.numpy()
-        view = array.view()
+        view: NDArray[np.generic] = self.tensor.numpy().view()
         view.flags.writeable = False
         return view
 
@@ -82,6 +83,7 @@ class Layer:
 
     @property
     def op_type(self) -> str:
+        """Its operator."""
         return self.node.op_type
 
     @property
@@ -109,6 +111,7 @@ class Network:
 
     @property
     def graph(self) -> ir.Graph:
+        """The main graph."""
         return self.model.graph
 
     @cached_property

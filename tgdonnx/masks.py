@@ -159,7 +159,7 @@ def metadata_bytes(entries: Mapping[str, str]) -> bytes:
     model = onnx.ModelProto()
     for key, value in entries.items():
         model.metadata_props.add(key=key, value=value)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def require_unmasked(file: ModelFile) -> None:

@@ -91,6 +91,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing but retrained filters changed."""
         return not self.violations
 
 

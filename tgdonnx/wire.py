@@ -114,12 +114,12 @@ def _locate_below(
         rests = wanted.pop(step, None)
         if rests is None:
             continue
-        value = Span(field.value, field.end)
+        here, value = (*prefix, step), Span(field.value, field.end)
         if () in rests:
-            found[(*prefix, step)] = value
+            found[here] = value
         deeper = {rest for rest in rests if rest}
         if deeper:
-            _locate_below(data, value, (*prefix, step), deeper, found)
+            _locate_below(data, value, here, deeper, found)
     if wanted:
         number, index = min(wanted)
         raise ModelFileError(f"expected at least {index + 1} fields {number} in a message, found {seen[number]}")

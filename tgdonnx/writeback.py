@@ -27,7 +27,7 @@ from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter, open_network
 from tgdonnx.masks import MaskedModel, metadata_bytes, provenance_key, read_masked
-from tgdonnx.modelfile import StrPath, require_external_data, require_writable, replacing, write_bytes
+from tgdonnx.modelfile import StrPath, replacing, require_external_data, require_writable, write_bytes
 from tgdonnx.verification import Changed, compare
 
 
@@ -70,13 +70,17 @@ def export(
         raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
     masked = read_masked(directory / MASKED_MODEL)
     if masked.base.sha256 != manifest.base_sha256:
-        raise ArtifactsError(f"{directory} holds the masked model of another file than it was built from; build it again")
+        raise ArtifactsError(
+            f"{directory} holds the masked model of another file than it was built from; build it again"
+        )
     stored = {p.name: p for p in open_network(masked.base).stored_parameters}
     trained = read_parameters(directory, checkpoint)
     new: dict[Parameter, NDArray[np.generic]] = {}
     for tensor in manifest.trained:
         if tensor.name not in trained:
-            raise ArtifactsError(f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again")
+            raise ArtifactsError(
+                f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again"
+            )
         parameter = stored[tensor.vendor_name]
         new[parameter] = _merge(parameter, masked.masks[parameter.name], trained[tensor.name], checkpoint)
     data, external = _overwrite(masked, new)
@@ -103,7 +107,9 @@ def _merge(
             "is not the one that would be written; train with the optimizer model of these artifacts"
         )
     if not np.isfinite(trained).all():
-        raise ArtifactsError(f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged")
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged"
+        )
     return np.where(trains, trained, old)
 
 

@@ -174,8 +174,12 @@ def _forward_protos(
     output = forward.output
     result = add_loss(forward.model, output, loss)
     specs = tuple(_spec(value) for value in graph.inputs)
-    initial = [ir.to_proto(graph.initializers[name].const_value) for name in forward.trained]
-    for name, tensor in zip(forward.trained, initial):
+    initial = []
+    for name in forward.trained:
+        value = graph.initializers[name].const_value
+        assert value is not None
+        tensor = ir.to_proto(value)
+        initial.append(tensor)
         tensor.name = name
         graph.inputs.append(graph.initializers.pop(name))
     graph.outputs[:] = [result, output]

@@ -19,9 +19,48 @@ MAX_IR_VERSION = 10
 
 # Operators with a gradient on CPU: each trained for one step between two Convs with onnxruntime-training 1.19.2.
 DIFFERENTIABLE = frozenset(
-    """Abs Add AveragePool Cast Clip Concat Conv Div Erf Exp Expand Gather Gelu Gemm GlobalAveragePool Identity LeakyRelu
-    Log LogSoftmax MatMul Max MaxPool Mul Neg Pow ReduceMean ReduceSum Relu Reshape Sigmoid Slice Softmax Split Sqrt
-    Squeeze Sub Tanh Transpose Unsqueeze Where""".split()
+    [
+        "Abs",
+        "Add",
+        "AveragePool",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Conv",
+        "Div",
+        "Erf",
+        "Exp",
+        "Expand",
+        "Gather",
+        "Gelu",
+        "Gemm",
+        "GlobalAveragePool",
+        "Identity",
+        "LeakyRelu",
+        "Log",
+        "LogSoftmax",
+        "MatMul",
+        "Max",
+        "MaxPool",
+        "Mul",
+        "Neg",
+        "Pow",
+        "ReduceMean",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ]
 )
 
 
@@ -117,17 +156,19 @@ def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
     for node in graph:
         if not any(value in moving for value in node.inputs if value is not None):
             continue
-        name = node.meta.get("name") or node.name or node.outputs[0].name
-        if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE and node.op_type not in ("Pad", "Shape"):
+        node_name = node.meta.get("name") or node.name or node.outputs[0].name
+        if node.domain not in ("", "ai.onnx") or (
+            node.op_type not in DIFFERENTIABLE and node.op_type not in ("Pad", "Shape")
+        ):
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             raise UntrainableError(
-                f"node {name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; "
+                f"node {node_name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; "
                 "choose filters behind it, for example with --last"
             )
         if node.op_type == "Pad" and "mode" in node.attributes and node.attributes["mode"].as_string() != "constant":
             mode = node.attributes["mode"].as_string()
             raise UntrainableError(
-                f"node {name!r} (Pad, mode {mode}) lies between a retrained filter and the output, and has no gradient; "
+                f"node {node_name!r} (Pad, mode {mode}) lies between a retrained filter and the output, and has no gradient; "
                 "choose filters behind it, for example with --last"
             )
         if node.op_type != "Shape":

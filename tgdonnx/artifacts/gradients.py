@@ -50,7 +50,7 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     except RuntimeError as error:
         reason = str(error).splitlines()[0].rpartition("] : ")[2] or str(error)
         raise UntrainableError(f"ONNX Runtime cannot build the gradient of this model: {reason}") from error
-    model = onnx.ModelProto.FromString(builder.get_model())
+    model: onnx.ModelProto = onnx.ModelProto.FromString(builder.get_model())
     outputs = {value.name: value for value in model.graph.output}
     ordered = [outputs[LOSS], *(outputs[f"{name}_grad"] for name in parameters)]
     del model.graph.output[:]
@@ -109,7 +109,9 @@ def accumulate_gradients(
             last = _append(graph, "Mul", [last, name + SUFFIX], f"{gradient}.masked")
         # The runtime finds the buffers by these names.
         buffer, done = f"{gradient}.accumulation.buffer", f"{gradient}.accumulation.out"
-        node = helper.make_node("InPlaceAccumulatorV2", [buffer, last, _RESET], [done], domain="com.microsoft", name=done)
+        node = helper.make_node(
+            "InPlaceAccumulatorV2", [buffer, last, _RESET], [done], domain="com.microsoft", name=done
+        )
         graph.node.append(node)
         value = graph.input.add()
         value.CopyFrom(gradients[gradient])

@@ -104,4 +104,9 @@ def _before(y: ir.Value, activation: str) -> ir.Value:
     return node.inputs[0]
 
 
-_LOSSES: dict[LossName, Callable[[_Op, ir.Value, ir.Value], ir.Value]] = {"mse": _mse, "l1": _l1, "bce": _bce, "ce": _ce}
+_LOSSES: dict[LossName, Callable[[_Op, ir.Value, ir.Value], ir.Value]] = {
+    "mse": _mse,
+    "l1": _l1,
+    "bce": _bce,
+    "ce": _ce,
+}

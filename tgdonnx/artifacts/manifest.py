@@ -100,7 +100,9 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     if not path.is_file():
-        raise ArtifactsError(f"{directory} is no artifacts directory: it has no {MANIFEST}; make one with `tgdonnx build`")
+        raise ArtifactsError(
+            f"{directory} is no artifacts directory: it has no {MANIFEST}; make one with `tgdonnx build`"
+        )
     try:
         content = json.loads(path.read_text("utf-8"))
         version = int(content["format"])

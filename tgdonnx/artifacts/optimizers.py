@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 import onnx
 from onnx import TensorProto, helper
@@ -12,9 +12,7 @@ OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "sgd")
 _DOMAIN = "com.microsoft"
 
 
-def optimizer_model(
-    name: OptimizerName, *, clip_norm: Optional[float], opset: int, ir_version: int
-) -> onnx.ModelProto:
+def optimizer_model(name: OptimizerName, *, clip_norm: Optional[float], opset: int, ir_version: int) -> onnx.ModelProto:
     """Returns the optimizer model.
 
     AdamW has beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 and bias correction (Kingma and Ba, 2015). Its decoupled weight
@@ -30,14 +28,23 @@ def optimizer_model(
     nodes, gradients, values = [], "gradients", []
     if clip_norm is not None:
         nodes.append(
-            helper.make_node("InplaceClipGradNorm", ["gradients"], ["clipped"], "clip", domain=_DOMAIN, max_norm=clip_norm)
+            helper.make_node(
+                "InplaceClipGradNorm", ["gradients"], ["clipped"], "clip", domain=_DOMAIN, max_norm=clip_norm
+            )
         )
         gradients = "clipped"
         values.append(helper.make_tensor_sequence_value_info("clipped", TensorProto.FLOAT, None))
     if name == "adamw":
         sequences += ["first_order_moments", "second_order_moments"]
         inputs = ["learning_rate", "step", "params", gradients, "first_order_moments", "second_order_moments"]
-        attributes = {"alpha": 0.9, "beta": 0.999, "epsilon": 1e-8, "weight_decay": 0.0, "correct_bias": 1, "adam_mode": 0}
+        attributes: dict[str, Any] = {
+            "alpha": 0.9,
+            "beta": 0.999,
+            "epsilon": 1e-8,
+            "weight_decay": 0.0,
+            "correct_bias": 1,
+            "adam_mode": 0,
+        }
         nodes.append(helper.make_node("AdamWOptimizer", inputs, ["updated"], "adamw", domain=_DOMAIN, **attributes))
     else:
         inputs = ["learning_rate", gradients, "params"]

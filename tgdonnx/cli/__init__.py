@@ -15,6 +15,10 @@ from tgdonnx.cli import build, export, finetune, inspect, mask, score, trace, tr
 from tgdonnx.errors import TgdonnxError
 
 
+class _Failure(click.ClickException):
+    exit_code = 2
+
+
 class _Group(click.Group):
     """Turns our errors into one or two lines and exit status 2."""
 
@@ -22,27 +26,23 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except TgdonnxError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2
-            raise failure from error
+            raise _Failure(str(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt, BrokenPipeError):
             raise
         except Exception as error:
             if ctx.params["verbose"]:
                 traceback.print_exc(file=sys.stderr)
-            failure = click.ClickException(
-                f"this is a fault of tgdonnx, not yours: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
+            raise _Failure(
+                f"this is a fault of tgdonnx, not yours: {type(error).__name__}: {str(error).partition(chr(10))[0]}\n"
                 "Please report it with the output of `tgdonnx --verbose ...`."
-            )
-            failure.exit_code = 2
-            raise failure from error
+            ) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("-v", "--verbose", is_flag=True, help="Show where a fault of tgdonnx happened.")
 @click.version_option(package_name="tgdonnx")
-def main(verbose: bool) -> None:  # noqa: ARG001  # read from the context above
-    """Adapt somebody else's ONNX conv net on this machine, and change nothing else.
+def main(verbose: bool) -> None:  # noqa: ARG001  # _Group reads it
+    r"""Adapt somebody else's ONNX conv net on this machine, and change nothing else.
 
     \b
     MODEL --mask--> MASKED --build--> DIR --train--> DIR --export--> TUNED --verify--> proof

@@ -25,4 +25,6 @@ def command(directory: Path, output: Path, checkpoint: Optional[str], overwrite:
         print_json(report)
     else:
         filters = sum(len(entry.filters) for entry in report.changed)
-        stdout().print(f"{report.output}: {filters} rows of {len(report.changed)} tensors changed, from {report.checkpoint}")
+        stdout().print(
+            f"{report.output}: {filters} rows of {len(report.changed)} tensors changed, from {report.checkpoint}"
+        )

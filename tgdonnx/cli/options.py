@@ -29,7 +29,9 @@ def output_option(what: str) -> Callable[[Command], Command]:
 def score_options(command: Command) -> Command:
     """The parameters of the KSE."""
     for option in (
-        click.option("-k", "neighbours", type=click.IntRange(1), default=5, show_default=True, help="Nearest neighbours."),
+        click.option(
+            "-k", "neighbours", type=click.IntRange(1), default=5, show_default=True, help="Nearest neighbours."
+        ),
         click.option(
             "--alpha", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of the entropy."
         ),
@@ -135,10 +137,17 @@ def train_options(command: Command) -> Command:
     defaults = TrainOptions()
     for option in (
         click.option("--seed", type=int, default=defaults.seed, show_default=True, help="Of the order of the samples."),
-        click.option("--warmup", type=int, default=defaults.warmup, show_default=True, help="Steps with a rising rate."),
+        click.option(
+            "--warmup", type=int, default=defaults.warmup, show_default=True, help="Steps with a rising rate."
+        ),
         click.option("--schedule", type=click.Choice(SCHEDULES), default=defaults.schedule, show_default=True),
         click.option(
-            "--lr", "learning_rate", type=float, default=defaults.learning_rate, show_default=True, help="Learning rate."
+            "--lr",
+            "learning_rate",
+            type=float,
+            default=defaults.learning_rate,
+            show_default=True,
+            help="Learning rate.",
         ),
         click.option("--batch", type=int, default=defaults.batch, show_default=True, help="Samples per step."),
         click.option("--epochs", type=int, default=defaults.epochs, show_default=True, help="Passes over the data."),
@@ -172,5 +181,3 @@ def renamed(pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"expected --map ARRAY=INPUT, got {pair!r}")
         result[array] = name
     return result
-
-

@@ -79,7 +79,9 @@ def open_dataset(
             raise DataError(f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}")
     for name in arrays:
         if name not in expected:
-            raise DataError(f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}")
+            raise DataError(
+                f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}"
+            )
     chosen = tuple(arrays[spec.name] for spec in inputs)
     for spec, array in zip(inputs, chosen):
         _check(spec, array, where)

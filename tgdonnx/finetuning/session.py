@@ -128,9 +128,7 @@ class Session:
             )
         limit = {"ce": output.shape[1] - 1 if output.ndim > 1 else 0, "bce": 1}.get(loss)
         if limit is not None and (values.min() < 0 or values.max() > limit):
-            raise DataError(
-                f"the loss {loss} needs targets in 0 to {limit}, found {values.min()} to {values.max()}"
-            )
+            raise DataError(f"the loss {loss} needs targets in 0 to {limit}, found {values.min()} to {values.max()}")
 
     def parameters_are_finite(self) -> bool:
         """Whether no parameter has become NaN or infinite."""
@@ -159,4 +157,6 @@ def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.fl
         state = api.CheckpointState.load_checkpoint(str(directory / checkpoint))
         return {name: np.array(parameter.data) for name, parameter in state.parameters}
     except RuntimeError as error:
-        raise ArtifactsError(f"{directory / checkpoint} is no readable checkpoint: {str(error).splitlines()[0]}") from error
+        raise ArtifactsError(
+            f"{directory / checkpoint} is no readable checkpoint: {str(error).splitlines()[0]}"
+        ) from error

@@ -130,7 +130,7 @@ class Progress:
 def train(
     directory: StrPath,
     data: DataSource,
-    options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    options: TrainOptions = TrainOptions(),  # frozen
     *,
     validation: Optional[DataSource] = None,
     renamed: Optional[Mapping[str, str]] = None,
@@ -234,7 +234,9 @@ def _run(
             on_progress(Progress(epoch, step + 1, total, loss, latest))
         if not session.parameters_are_finite():
             raise DivergedError(_diverged(f"a weight is not finite after step {epoch * per_epoch}", state))
-        done = _finish_epoch(session, epoch, epoch * per_epoch, float(np.mean(losses)), validation, options.batch, begin)
+        done = _finish_epoch(
+            session, epoch, epoch * per_epoch, float(np.mean(losses)), validation, options.batch, begin
+        )
         log.add_epoch(done)
         latest = done.validation
         state = RunState(epoch, done.step, state.settings, state.best_loss, state.best_epoch, state.best_step)
@@ -264,7 +266,11 @@ def _finish_epoch(
 
 
 def _keep_best(session: Session, state: RunState, validation: Optional[float]) -> RunState:
-    if validation is None or not np.isfinite(validation) or (state.best_loss is not None and validation >= state.best_loss):
+    if (
+        validation is None
+        or not np.isfinite(validation)
+        or (state.best_loss is not None and validation >= state.best_loss)
+    ):
         return state
     state = RunState(state.epoch, state.step, state.settings, validation, state.epoch, state.step)
     session.save(BEST_CHECKPOINT, state)

@@ -26,12 +26,16 @@ class LowerBatchNormalization(ir.passes.InPlacePass):
     """Replaces every BatchNormalization of the main graph; subgraphs are left alone."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        nodes = [node for node in model.graph if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx")]
+        """Runs the pass."""
+        nodes = [
+            node for node in model.graph if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx")
+        ]
         for node in nodes:
             _lower(node)
         return ir.passes.PassResult(model, modified=bool(nodes))
 
     def ensures(self, model: ir.Model) -> None:
+        """Checks that none is left."""
         if any(node.op_type == "BatchNormalization" for node in model.graph):
             raise ir.passes.PostconditionError("a BatchNormalization is left")
 
@@ -45,10 +49,14 @@ def _lower(node: ir.Node) -> None:
             "export the model for inference"
         )
     x, scale, offset, mean, var = node.inputs[:5]
-    assert x is not None and scale is not None and offset is not None
+    assert x is not None
+    assert scale is not None
+    assert offset is not None
     statistics = [ir.convenience.get_const_tensor(v) if v is not None else None for v in (mean, var)]
     if statistics[0] is None or statistics[1] is None:
-        raise UntrainableError(f"node {name!r} (BatchNormalization) computes its mean or variance; they must be constants")
+        raise UntrainableError(
+            f"node {name!r} (BatchNormalization) computes its mean or variance; they must be constants"
+        )
     graph, y = node.graph, str(node.outputs[0].name)
     assert graph is not None
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
@@ -80,7 +88,9 @@ def _foldable_conv(x: ir.Value) -> Optional[ir.Node]:
 
 def _fold(conv: ir.Node, node: ir.Node, a: ir.Value, mean: ir.Value, offset: ir.Value) -> None:
     graph, y, weight = node.graph, str(node.outputs[0].name), conv.inputs[1]
-    assert graph is not None and weight is not None and weight.shape is not None
+    assert graph is not None
+    assert weight is not None
+    assert weight.shape is not None
     bias = conv.inputs[2] if len(conv.inputs) > 2 else None
     shape = constant(graph, f"{y}.filter_shape", np.array([-1] + [1] * (len(weight.shape) - 1), np.int64))
     new_weight = before(node, "Mul", [weight, before(node, "Reshape", [a, shape], f"{y}.a_filter")], f"{y}.weight")

@@ -12,6 +12,7 @@ class LowerDropout(ir.passes.InPlacePass):
     """Replaces every Dropout of the main graph by Identity; subgraphs are left alone."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Runs the pass."""
         nodes = [node for node in model.graph if node.op_type == "Dropout" and node.domain in ("", "ai.onnx")]
         for node in nodes:
             name = node.name or str(node.outputs[0].name)
@@ -22,7 +23,9 @@ class LowerDropout(ir.passes.InPlacePass):
                         f"node {name!r} (Dropout) is in training form, so its output is random; export for inference"
                     )
             if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
-                raise UntrainableError(f"the mask of node {name!r} (Dropout) is used; only its first output is supported")
+                raise UntrainableError(
+                    f"the mask of node {name!r} (Dropout) is used; only its first output is supported"
+                )
             assert node.inputs[0] is not None
             replace(node, before(node, "Identity", [node.inputs[0]], f"{node.outputs[0].name}.identity"))
         return ir.passes.PassResult(model, modified=bool(nodes))

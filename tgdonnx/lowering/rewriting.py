@@ -21,7 +21,11 @@ def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value
 
 
 def before(
-    node: ir.Node, op_type: str, inputs: Sequence[ir.Value], name: str, attributes: dict[str, AttributeValue] | None = None
+    node: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value],
+    name: str,
+    attributes: dict[str, AttributeValue] | None = None,
 ) -> ir.Value:
     """Inserts a node of one output in front of ``node`` and returns that output, which is called ``name``."""
     new = ir.node(op_type, inputs, attributes or {})

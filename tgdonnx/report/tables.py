@@ -163,7 +163,9 @@ def _grouped(maps: Sequence[MapTrace]) -> list[tuple[list[int], str]]:
 def _producers(entries: Sequence[MapTrace]) -> str:
     if entries[0].reason is not None:
         return entries[0].reason
-    columns: list[list[Producer]] = [[entry.producers[i] for entry in entries] for i in range(len(entries[0].producers))]
+    columns: list[list[Producer]] = [
+        [entry.producers[i] for entry in entries] for i in range(len(entries[0].producers))
+    ]
     by_node: dict[str, list[int]] = {}
     for column in columns:
         by_node.setdefault(column[0].node, []).extend(producer.filter for producer in column)

@@ -63,9 +63,9 @@ def filter_importance(provenance: Provenance, scores: Sequence[LayerScores]) -> 
             for producer, m in origin.producers:
                 values[producer][m] = max(values[producer][m], map_score)
     for layer in layers:
-        for m in np.flatnonzero(values[layer.index] == unread):
-            values[layer.index][m] = np.inf
-            reasons[layer.index][int(m)] = "no layer reads it"
+        for index in np.flatnonzero(values[layer.index] == unread):
+            values[layer.index][index] = np.inf
+            reasons[layer.index][int(index)] = "no layer reads it"
     return tuple(Importance(v, r) for v, r in zip(values, reasons))
 
 

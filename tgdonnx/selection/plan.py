@@ -72,7 +72,9 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
     """
     network = provenance.network
     layers = [layer for layer in network.layers if layer.weight]
-    weights = _agree([_Claim(layer.weight, layer.node, 1, selection.filters[layer.index]) for layer in layers if layer.weight])
+    weights = _agree(
+        [_Claim(layer.weight, layer.node, 1, selection.filters[layer.index]) for layer in layers if layer.weight]
+    )
     rows = {layer.index: weights[layer.weight.name][0] for layer in layers if layer.weight}
     channels = _agree([*_biases(layers, rows), *_batch_norms(provenance, rows)])
     released = _agree(

@@ -135,10 +135,14 @@ def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selec
     if not any(rows.any() for rows in selected):
         lowest = min((float(layer.values.min()) for layer in importance if layer.values.size), default=np.inf)
         if lowest == np.inf:
-            reason = next((r for layer in importance for r in layer.reasons.values()), "no map can be traced to a filter")
+            reason = next(
+                (r for layer in importance for r in layer.reasons.values()), "no map can be traced to a filter"
+            )
             raise SelectionError(f"no filter can be selected by its score: every one is useful ({reason}, for example)")
         at = f"phi = {phi:g}" if isinstance(strategy, Phi) else f"percentile {strategy.percentile:g} (phi = {phi:g})"
-        raise SelectionError(f"{at} selects no filter; the least important filter scores {lowest:.6g}: phi must be above")
+        raise SelectionError(
+            f"{at} selects no filter; the least important filter scores {lowest:.6g}: phi must be above"
+        )
     meaningless = tuple((s.kse < phi) & t for s, t in zip(scores, traced))
     return Selection({"strategy": _name(strategy), **asdict(strategy), "phi": phi}, selected, meaningless)
 

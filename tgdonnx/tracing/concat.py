@@ -21,9 +21,9 @@ def _concat(node: ir.Node, inputs: Sequence[OriginIds], table: OriginTable) -> O
         raise UntraceableError("its axis is not given" if axis is None else "the rank of its inputs is not known")
     axis %= rank
     parts = [_full_length(value, ids, rank, axis) for value, ids in zip(node.inputs, inputs)]
-    others = np.broadcast_shapes(*(part.shape[:axis] + (1,) + part.shape[axis + 1 :] for part in parts))
+    others = np.broadcast_shapes(*((*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in parts))
     return np.concatenate(
-        [np.broadcast_to(part, others[:axis] + (part.shape[axis],) + others[axis + 1 :]) for part in parts], axis=axis
+        [np.broadcast_to(part, (*others[:axis], part.shape[axis], *others[axis + 1 :])) for part in parts], axis=axis
     )
 
 

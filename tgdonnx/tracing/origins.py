@@ -69,7 +69,9 @@ class OriginTable:
         for other in ids[1:]:
             left, right = np.broadcast_arrays(result, other)
             if not np.array_equal(left, right):
-                left = np.array([self._union(a, b) for a, b in zip(left.flat, right.flat)], np.int64).reshape(left.shape)
+                left = np.array([self._union(a, b) for a, b in zip(left.flat, right.flat)], np.int64).reshape(
+                    left.shape
+                )
             result = left
         return result
 

@@ -62,10 +62,7 @@ def trace_network(network: Network) -> Provenance:
             ids[value] = np.array(table.add(Origin(inputs=frozenset({str(value.name)}))))
     layers = {layer.node: layer for layer in network.layers}
     for node in network.graph:
-        if node in layers:
-            produced = _filters(layers[node], table)
-        else:
-            produced = _through(node, network, ids, table)
+        produced = _filters(layers[node], table) if node in layers else _through(node, network, ids, table)
         for output in node.outputs:
             ids[output] = produced
     provenance = Provenance(network, table, ids, ())

@@ -81,7 +81,9 @@ def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[in
     chosen = [entry for entry in network.layers if layer is None or entry.name == layer]
     if not chosen:
         names = ", ".join(repr(entry.name) for entry in network.layers[:8])
-        raise SelectionError(f"the model has no layer {layer!r}; its layers are {names}{', ...' * (len(network.layers) > 8)}")
+        raise SelectionError(
+            f"the model has no layer {layer!r}; its layers are {names}{', ...' * (len(network.layers) > 8)}"
+        )
     if map_index is not None and map_index >= chosen[0].maps:
         raise SelectionError(f"expected a map below {chosen[0].maps}, the input maps of {layer!r}; got {map_index}")
     layers = tuple(
