@@ -168,10 +168,10 @@ def dense(seed: int = 0) -> onnx.ModelProto:
         """<ir_version: 8, opset_import: ["": 13]>
         dense (float[N, 2, H, W] x) => (float[N, 3, H, W] y) {
             t1 = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w1, b1)
-            a1 = Relu(t1)
+            a1 = LeakyRelu<alpha = 0.3>(t1)
             c1 = Concat<axis = 1>(x, a1)
             t2 = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(c1, w2)
-            a2 = Relu(t2)
+            a2 = LeakyRelu<alpha = 0.2>(t2)
             c2 = Concat<axis = -3>(a2, x, a1)
             n2 = BatchNormalization(c2, bn_scale, bn_offset, bn_mean, bn_var)
             a3 = Relu(n2)

@@ -13,6 +13,7 @@ from tgdonnx.layers import Layer, open_network, static_shape
 from tgdonnx.modelfile import StrPath
 from tgdonnx.scoring import score_network
 from tgdonnx.selection import filter_importance
+from tgdonnx.selection.strategies import require_phi
 from tgdonnx.tracing import trace_network
 from tgdonnx.tracing.report import why_not_traced
 
@@ -89,7 +90,9 @@ def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = 1.0, k: int = 5)
     Raises:
         ModelFileError: no usable model.
         NonFiniteWeightError: a weight holds NaN or infinity.
+        SelectionError: phi is not in [0, 1].
     """
+    require_phi(phi)
     network = open_network(model)
     provenance = trace_network(network)
     scores = score_network(network, alpha=alpha, k=k).layers

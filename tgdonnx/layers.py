@@ -205,6 +205,7 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         ModelFileError: the file is no model, is inconsistent, or has no layer.
     """
     file = source if isinstance(source, ModelFile) else load_model(source)
+    _require_names(file)
     try:
         model = file.to_ir()
         passes.TopologicalSortPass()(model)
@@ -220,6 +221,20 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
     if not network.layers:
         raise ModelFileError(f"{file.path} has no layer to adapt: expected at least one Conv node in its main graph")
     return network
+
+
+def _require_names(file: ModelFile) -> None:
+    """Checks that whatever the nodes of the main graph read is there."""
+    graph = file.proto.graph
+    names = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
+    names.update(tensor.values.name for tensor in graph.sparse_initializer)
+    names.update(name for node in graph.node for name in node.output)
+    for node in graph.node:
+        for name in node.input:
+            if name not in names:
+                raise ModelFileError(
+                    f"node {node.name or node.output[0]!r} ({node.op_type}) of {file.path} reads {name!r}, which nothing makes"
+                )
 
 
 def static_shape(value: Optional[ir.Value]) -> Optional[tuple[Optional[int], ...]]:

@@ -41,7 +41,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("-v", "--verbose", is_flag=True, help="Show where a fault of tgdonnx happened.")
 @click.version_option(package_name="tgdonnx")
-def main(verbose: bool) -> None:  # noqa: ARG001  # _Group reads it
+def main(verbose: bool) -> None:  # _Group reads it
     r"""Adapt somebody else's ONNX conv net on this machine, and change nothing else.
 
     \b

@@ -9,7 +9,7 @@ import click
 
 from tgdonnx.artifacts import GradientKind, LossName, OptimizerName, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
-from tgdonnx.cli.output import print_json, stderr, stdout
+from tgdonnx.cli.output import print_json
 
 
 @click.command("build")
@@ -43,12 +43,12 @@ def command(
         overwrite=overwrite,
     )
     if gradient == "gate":
-        stderr().print("gate is no descent direction of the loss and was unstable in trials; mask is the default")
+        click.echo("gate is no descent direction of the loss and was unstable in trials; mask is the default", err=True)
     for name in report.frozen:
-        stderr().print(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it")
+        click.echo(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it", err=True)
     if as_json:
         print_json(report)
     else:
         fed = ", ".join(f"{spec.name} {spec.dtype}" for spec in report.inputs)
-        stdout().print(f"{report.directory}: {len(report.trained)} tensors train, {report.rho:.2%} of the weights")
-        stdout().print(f"a step is fed {fed}")
+        click.echo(f"{report.directory}: {len(report.trained)} tensors train, {report.rho:.2%} of the weights")
+        click.echo(f"a step is fed {fed}")

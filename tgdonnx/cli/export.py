@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.options import json_option, output_option, overwrite_option
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json
 from tgdonnx.writeback import export
 
 
@@ -25,6 +25,6 @@ def command(directory: Path, output: Path, checkpoint: Optional[str], overwrite:
         print_json(report)
     else:
         filters = sum(len(entry.filters) for entry in report.changed)
-        stdout().print(
+        click.echo(
             f"{report.output}: {filters} rows of {len(report.changed)} tensors changed, from {report.checkpoint}"
         )

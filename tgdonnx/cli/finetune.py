@@ -19,7 +19,7 @@ from tgdonnx.cli.options import (
     strategy_options,
     train_options,
 )
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.finetuning import ScheduleName, TrainOptions
 from tgdonnx.pipeline import finetune
@@ -84,7 +84,6 @@ def command(
         print_json(report)
     else:
         rows = sum(len(entry.filters) for entry in report.export.changed)
-        out = stdout()
-        out.print(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
-        out.print(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
-        out.print("[bold green]ok[/]  nothing else differs")
+        click.echo(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
+        click.echo(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
+        click.echo(f"{click.style('ok', 'green', bold=True)}  nothing else differs")

@@ -23,10 +23,12 @@ def training_bar() -> Iterator[Callable[[Progress], None]]:
         rich_progress.TextColumn("{task.fields[validation]}"),
         rich_progress.TimeRemainingColumn(),
     )
-    with rich_progress.Progress(*columns, console=stderr()) as bar:
-        task = bar.add_task("train", total=None, epoch=1, loss="", validation="")
+    bar = rich_progress.Progress(*columns, console=stderr())
+    task = bar.add_task("train", total=None, epoch=1, loss="", validation="")
+    try:
 
         def show(state: Progress) -> None:
+            bar.start()  # not before there is something to show: bad input gets an error message alone
             validation = "" if state.validation is None else f"validation {state.validation:.4g}"
             bar.update(
                 task,
@@ -38,3 +40,6 @@ def training_bar() -> Iterator[Callable[[Progress], None]]:
             )
 
         yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.options import json_option, renamed, train_options
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.finetuning import ScheduleName, TrainOptions, train
 
@@ -48,7 +48,7 @@ def command(
         print_json(report)
     else:
         best = report.best
-        stdout().print(f"{report.steps} steps in {report.seconds:.1f} s; loss {report.loss[-1]:.6g}")
+        click.echo(f"{report.steps} steps in {report.seconds:.1f} s; loss {report.loss[-1]:.6g}")
         if validation is not None:
             first = report.epochs[0].validation
-            stdout().print(f"best: epoch {best.epoch}, validation loss {best.loss:.6g} (at the start {first:.6g})")
+            click.echo(f"best: epoch {best.epoch}, validation loss {best.loss:.6g} (at the start {first:.6g})")

@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.options import json_option
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json
 from tgdonnx.report.tables import ranges
 from tgdonnx.verification import verify
 
@@ -25,11 +25,10 @@ def command(context: click.Context, base: Path, tuned: Path, masked: Optional[Pa
     if as_json:
         print_json(report)
     else:
-        out = stdout()
         for entry in report.changed:
-            out.print(f"changed  {entry.name}: filters {ranges(entry.filters)}")
+            click.echo(f"changed  {entry.name}: filters {ranges(entry.filters)}")
         for violation in report.violations:
-            out.print(f"[bold red]differs[/]  {violation}")
+            click.echo(f"{click.style('differs', 'red', bold=True)}  {violation}")
         if report.ok:
-            out.print(f"[bold green]ok[/]  nothing else differs, by {report.witness}")
+            click.echo(f"{click.style('ok', 'green', bold=True)}  nothing else differs, by {report.witness}")
     context.exit(0 if report.ok else 1)

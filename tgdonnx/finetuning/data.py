@@ -111,7 +111,9 @@ def _read(path: Path) -> dict[str, Array]:
 def _load(path: Path) -> Any:
     try:
         return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -132,7 +134,8 @@ def _check(spec: TensorSpec, array: Array, where: str) -> None:
     for index in range(0, len(array), 64):  # in pieces: the array may be larger than memory
         finite = np.isfinite(array[index : index + 64])
         if not finite.all():
-            at = np.argwhere(~finite)[0] + [index] + [0] * (array.ndim - 1)
+            at = np.argwhere(~finite)[0]
+            at[0] += index
             raise DataError(f"{where}: {spec.name}{at.tolist()} is {array[tuple(at)]}; remove or repair this sample")
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
-from tgdonnx.artifacts.runtime import load_training_api
+from tgdonnx.artifacts.runtime import load_onnxruntime, load_training_api
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.data import Dataset
 from tgdonnx.modelfile import replacing
@@ -113,22 +113,34 @@ class Session:
             DataError: they do not.
         """
         batch = next(dataset.batches(self.manifest.fixed_batch or 1))
-        self._module.eval()
-        try:
-            _, output = self._module(*batch)
-        except Exception as error:  # the runtime raises its own types, which share no base
-            raise DataError(f"the model does not take the data: {str(error).splitlines()[0]}") from error
-        target, values = batch[-1], dataset.arrays[-1]
+        output, values = self._output_shape(batch), dataset.arrays[-1]
         loss = self.manifest.options["loss"]
-        expected = output.shape[:1] + output.shape[2:] if loss == "ce" else output.shape
-        if target.shape != expected:
+        expected = output[:1] + output[2:] if loss == "ce" else output
+        if batch[-1].shape != expected:
             raise DataError(
-                f"the target does not fit the output: expected {list(expected)} for a batch of {len(target)}, "
-                f"found {list(target.shape)}"
+                f"the target does not fit the output: for inputs of {', '.join(str(list(a.shape)) for a in batch[:-1])} "
+                f"expected {list(expected)}, found {list(batch[-1].shape)}"
             )
-        limit = {"ce": output.shape[1] - 1 if output.ndim > 1 else 0, "bce": 1}.get(loss)
+        limit = {"ce": output[1] - 1 if len(output) > 1 else 0, "bce": 1}.get(loss)
         if limit is not None and (values.min() < 0 or values.max() > limit):
             raise DataError(f"the loss {loss} needs targets in 0 to {limit}, found {values.min()} to {values.max()}")
+
+    def _output_shape(self, batch: list[NDArray[Any]]) -> tuple[int, ...]:
+        """Runs the eval model up to the model's output, without the loss, which a target that does not fit would break."""
+        runtime = load_onnxruntime()
+        options, run_options = runtime.SessionOptions(), runtime.RunOptions()
+        options.log_severity_level = run_options.log_severity_level = 4
+        run_options.only_execute_path_to_fetches = True
+        session = runtime.InferenceSession(str(self.directory / EVAL_MODEL), options)
+        feeds = {spec.name: array for spec, array in zip(self.manifest.inputs, batch)}
+        feeds.update((name, parameter.data) for name, parameter in self._state.parameters)
+        try:
+            (output,) = session.run([session.get_outputs()[1].name], feeds, run_options)
+        except Exception as error:  # the runtime raises its own types, which share no base
+            sizes = ", ".join(f"{spec.name} {list(array.shape)}" for spec, array in zip(self.manifest.inputs, batch))
+            reason = str(error).splitlines()[0].rpartition("Status Message: ")[2]
+            raise DataError(f"the model does not take data of these sizes: {sizes} ({reason})") from error
+        return tuple(output.shape)
 
     def parameters_are_finite(self) -> bool:
         """Whether no parameter has become NaN or infinite."""

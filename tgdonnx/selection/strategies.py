@@ -119,9 +119,19 @@ def select(provenance: Provenance, strategy: Strategy) -> Selection:
     return Selection({"strategy": _name(strategy), **asdict(strategy)}, selected, meaningless)
 
 
+def require_phi(phi: float) -> None:
+    """Checks that a threshold of the KSE lies in [0, 1].
+
+    Raises:
+        SelectionError: it does not.
+    """
+    if not 0 <= phi <= 1:
+        raise SelectionError(f"expected phi in [0, 1], got {phi:g}")
+
+
 def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selection:
-    if isinstance(strategy, Phi) and not 0 <= strategy.phi <= 1:
-        raise SelectionError(f"expected phi in [0, 1], got {strategy.phi:g}")
+    if isinstance(strategy, Phi):
+        require_phi(strategy.phi)
     if isinstance(strategy, Percentile) and not 0 <= strategy.percentile <= 100:
         raise SelectionError(f"expected a percentile in [0, 100], got {strategy.percentile:g}")
     scores = score_network(provenance.network, alpha=strategy.alpha, k=strategy.k).layers

@@ -1,0 +1,207 @@
+"""Random networks of all the operators that are traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Shape = tuple[int, ...]
+
+OPSETS = {9: 4, 13: 8, 18: 8}  # opset -> IR version; Clip, Pad, Dropout and batch norm were written differently in 9
+
+
+@dataclass(frozen=True)
+class Value:
+    """An activation.
+
+    Attributes:
+        name: its name.
+        shape: its shape.
+        squashed: whether its range may be bounded on a side. Then Relu and the like could be constant on all of it, and
+            a dependency that the tracer must list would be invisible.
+    """
+
+    name: str
+    shape: Shape
+    squashed: bool = False
+
+
+class _Graph:
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+        self.opset = draw(st.sampled_from(sorted(OPSETS)))
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.values: list[Value] = []
+
+    def constant(self, array: NDArray[Any]) -> str:
+        name = f"k{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def normal(self, *shape: int) -> str:
+        return self.constant(self.rng.standard_normal(shape).astype(np.float32))
+
+    def near(self, centre: float, *shape: int) -> str:
+        return self.constant((centre + self.rng.uniform(-0.4, 0.4, shape)).astype(np.float32))
+
+    def factors(self, *shape: int) -> str:
+        """Numbers of either sign that are not near 0, so that nothing vanishes beside other terms."""
+        return self.constant((self.rng.uniform(0.7, 1.5, shape) * self.rng.choice([-1, 1], shape)).astype(np.float32))
+
+    def node(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
+        output = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))
+        return output
+
+    def put(self, op_type: str, inputs: list[str], shape: Shape, squashed: bool, **attributes: Any) -> None:
+        self.values.append(Value(self.node(op_type, inputs, **attributes), shape, squashed))
+
+    def pick(self, condition: Callable[[Value], bool] = lambda value: True) -> Value:
+        # The younger ones first: they make the deeper graphs, and shrinking goes to the younger.
+        return self.draw(st.sampled_from([value for value in reversed(self.values) if condition(value)]))
+
+
+def _conv(g: _Graph) -> None:
+    x = g.pick()
+    channels, space = x.shape[1], x.shape[2:]
+    group = g.draw(st.sampled_from([d for d in range(1, channels + 1) if channels % d == 0]))
+    filters = group * g.draw(st.integers(1, 3))
+    kernel = [g.draw(st.integers(1, min(3, s))) for s in space]
+    pads = [g.draw(st.integers(0, k - 1)) for k in kernel] * 2
+    strides = [g.draw(st.integers(1, 2)) for _ in space]
+    out = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip(space, pads, kernel, strides)]
+    weight = g.normal(filters, channels // group, *kernel)
+    inputs = [x.name, weight, *([g.normal(filters)] if g.draw(st.booleans()) else [])]
+    shape = (x.shape[0], filters, *out)
+    g.put("Conv", inputs, shape, False, group=group, kernel_shape=kernel, pads=pads, strides=strides)
+
+
+def _batch_norm(g: _Graph) -> None:
+    x = g.pick()
+    channels = x.shape[1]
+    parameters = [g.factors(channels), g.near(0, channels), g.near(0, channels), g.near(1, channels)]
+    g.put("BatchNormalization", [x.name, *parameters], x.shape, x.squashed)
+
+
+def _activation(g: _Graph) -> None:
+    x = g.pick()
+    harmless = ["LeakyRelu", "Identity", "Dropout"]
+    op_type = g.draw(st.sampled_from(harmless if x.squashed else ["Relu", "Sigmoid", "Tanh", *harmless]))
+    attributes = {"alpha": 0.3} if op_type == "LeakyRelu" else {}
+    g.put(op_type, [x.name], x.shape, x.squashed or op_type in ("Relu", "Sigmoid", "Tanh"), **attributes)
+
+
+def _clip(g: _Graph) -> None:
+    if all(value.squashed for value in g.values):
+        return
+    x = g.pick(lambda value: not value.squashed)
+    low, high = g.draw(st.sampled_from([(-1.0, 1.5), (0.0, 6.0), (-2.0, None), (None, 1.0)]))
+    if g.opset < 11:
+        bounds = {name: bound for name, bound in (("min", low), ("max", high)) if bound is not None}
+        g.put("Clip", [x.name], x.shape, True, **bounds)
+    else:
+        names = [g.constant(np.float32(bound)) if bound is not None else "" for bound in (low, high)]
+        g.put("Clip", [x.name, *names], x.shape, True)
+
+
+def _broadcast(g: _Graph) -> None:
+    """Add, Sub or Mul of two activations, or of one and a constant."""
+    a = g.pick()
+    op_type = g.draw(st.sampled_from(["Add", "Sub", "Mul"]))
+    constant_shapes = [(), (1,), (a.shape[1], *[1] * (len(a.shape) - 2)), (1, a.shape[1], *[1] * (len(a.shape) - 2))]
+    if g.draw(st.integers(0, 3)) == 3:
+        b = Value(g.factors(*g.draw(st.sampled_from(constant_shapes))), (1,) * len(a.shape))
+    else:
+        b = g.pick(lambda value: all(1 in (p, q) or p == q for p, q in zip(a.shape, value.shape)))
+        if op_type == "Sub":  # of a multiple, or x - x would depend on nothing
+            multiple = g.node("Mul", [b.name, g.factors(*[1] * g.draw(st.integers(0, len(b.shape))))])
+            b = Value(multiple, b.shape, b.squashed)
+    operands = [a.name, b.name] if g.draw(st.booleans()) else [b.name, a.name]
+    shape = tuple(max(p, q) for p, q in zip(a.shape, b.shape))
+    g.put(op_type, operands, shape, a.squashed or b.squashed or op_type == "Mul")
+
+
+def _concat(g: _Graph) -> None:
+    first = g.pick()
+    rank = len(first.shape)
+    axis = g.draw(st.sampled_from([1, 1, 1, *range(rank)]))
+    others = [
+        g.pick(lambda v: v.shape[:axis] + v.shape[axis + 1 :] == first.shape[:axis] + first.shape[axis + 1 :])
+        for _ in range(g.draw(st.integers(1, 2)))
+    ]
+    parts = [first, *others]
+    length = sum(value.shape[axis] for value in parts)
+    if length > 12:
+        return
+    shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
+    squashed = any(value.squashed for value in parts)
+    g.put("Concat", [value.name for value in parts], shape, squashed, axis=axis - g.draw(st.sampled_from([0, rank])))
+
+
+def _pool(g: _Graph) -> None:
+    x = g.pick()
+    space = x.shape[2:]
+    op_type = g.draw(st.sampled_from(["MaxPool", "AveragePool"]))
+    whole = g.draw(st.booleans())
+    kernel = [s if whole else g.draw(st.integers(1, min(3, s))) for s in space]
+    pads = [0 if whole else g.draw(st.integers(0, (k - 1) // 2)) for k in kernel] * 2
+    strides = [g.draw(st.integers(1, 2)) for _ in space]
+    out = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip(space, pads, kernel, strides)]
+    squashed = x.squashed or op_type == "MaxPool"
+    g.put(op_type, [x.name], (*x.shape[:2], *out), squashed, kernel_shape=kernel, pads=pads, strides=strides)
+
+
+def _pad(g: _Graph) -> None:
+    x = g.pick()
+    mode = g.draw(st.sampled_from(["constant", "reflect", "edge"]))
+    rank = len(x.shape)
+    pads = [0] * (2 * rank)
+    for axis in range(2, rank):
+        for side in (axis, axis + rank):
+            pads[side] = g.draw(st.integers(0 if x.shape[axis] < 4 else -1, 1 if x.shape[axis] > 1 else 0))
+    if mode == "constant" and x.shape[1] < 8:
+        pads[1], pads[1 + rank] = g.draw(st.integers(0, 2)), g.draw(st.integers(0, 2))
+    shape = tuple(s + pads[axis] + pads[axis + rank] for axis, s in enumerate(x.shape))
+    if g.opset < 11:
+        g.put("Pad", [x.name], shape, x.squashed, mode=mode, pads=pads, value=0.7)
+    else:
+        number = [g.constant(np.float32(0.7))] if mode == "constant" and g.draw(st.booleans()) else []
+        g.put("Pad", [x.name, g.constant(np.array(pads)), *number], shape, x.squashed, mode=mode)
+
+
+_STEPS = (_conv, _batch_norm, _activation, _clip, _broadcast, _concat, _pool, _pad)
+
+
+@st.composite
+def networks(draw: Draw) -> onnx.ModelProto:
+    """A network of 1, 2 or 3 spatial axes with one or two inputs; nodes without names, at least two layers."""
+    g = _Graph(draw)
+    space = tuple(draw(st.integers(4, 6)) for _ in range(draw(st.sampled_from([1, 2, 2, 3]))))
+    inputs = []
+    for i in range(draw(st.integers(1, 2))):
+        shape = (2, draw(st.integers(1, 3)), *space)
+        g.values.append(Value(f"x{i}", shape))
+        inputs.append(helper.make_tensor_value_info(f"x{i}", onnx.TensorProto.FLOAT, shape))
+    _conv(g)
+    for _ in range(draw(st.integers(2, 12))):
+        draw(st.sampled_from(_STEPS))(g)
+    last = g.values[-1]
+    g.values = [last]
+    _conv(g)
+    output = helper.make_tensor_value_info(g.values[-1].name, onnx.TensorProto.FLOAT, g.values[-1].shape)
+    graph = helper.make_graph(g.nodes, "random", inputs, [output], g.initializers)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", g.opset)], ir_version=OPSETS[g.opset], producer_name="tests"
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
