@@ -30,12 +30,13 @@ VGG16 = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 
 @dataclass(frozen=True)
 class Case:
-    """Layers of weight shape (out_channels, in_channels / group, *kernel), filled with normal weights times `scale`."""
+    """Layers of weight shape (out_channels, in_channels / group, *kernel), filled with `offset` + `scale` * normal noise."""
 
     shapes: list[tuple[int, ...]]
     group: int = 1
     offset: float = 0.0
     scale: float = 1.0
+    dtype: str = "float32"
 
 
 CASES = {
@@ -48,42 +49,41 @@ CASES = {
     "3x3 2048 depthwise": Case([(2048, 1, 3, 3)], group=2048),
     "7x7x7 512x64": Case([(512, 64, 7, 7, 7)]),
     "3x3 512x64, all equal": Case([(512, 64, 3, 3)], offset=1.0, scale=0.0),
-    "3x3 512x64, near duplicates": Case([(512, 64, 3, 3)], offset=1.0, scale=1e-9),
+    "3x3 512x64, near duplicates": Case([(512, 64, 3, 3)], offset=1.0, scale=1e-9, dtype="float64"),
 }
 
 
-def best_seconds(work: Callable[[], object], repeat: int) -> float:
-    """The least wall time of `repeat` runs."""
+def multiply(weight: Weight, group: int) -> None:
+    """The products of all pairs of kernels of every map, in the tiles of kse and nothing else."""
+    filters = weight.shape[0] // group
+    by_map = weight.reshape(group, filters, weight.shape[1], -1).swapaxes(1, 2)
+    for kernels in by_map.reshape(-1, 1, filters, by_map.shape[-1]):
+        compact = kernels.astype(np.float64)
+        kse._matrix_product(compact, compact.swapaxes(1, 2))
+
+
+def best_seconds(work: Callable[[Weight], object], weights: list[Weight], repeat: int) -> float:
+    """The least wall time of `repeat` runs over all weights."""
     seconds = []
     for _ in range(repeat):
         start = time.perf_counter()
-        work()
+        for weight in weights:
+            work(weight)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
-
-
-def multiply(weight: Weight, group: int, maps: int) -> None:
-    """The products of all pairs of kernels, for the first maps of each group, in the tiles of kse and nothing else."""
-    by_map = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1).swapaxes(1, 2)
-    for kernels in by_map[:, :maps].reshape(-1, 1, weight.shape[0] // group, by_map.shape[-1]):
-        kse._matrix_product(kernels, kernels.swapaxes(1, 2))
 
 
 def run(name: str, repeat: int) -> None:
     """Measures one case and prints its row of the table."""
     case, rng = CASES[name], np.random.default_rng(0)
-    weights = [case.offset + case.scale * rng.standard_normal(shape) for shape in case.shapes]
-    if case.scale != 1e-9:  # float32 has no room for such near duplicates
-        weights = [weight.astype(np.float32) for weight in weights]
+    weights = [(case.offset + case.scale * rng.standard_normal(s)).astype(case.dtype) for s in case.shapes]
 
-    seconds = sum(best_seconds(lambda w=w: kse.score_maps(w, group=case.group), repeat) for w in weights)
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    product = 0.0
-    for weight in weights:
-        maps = min(weight.shape[1], 16)  # a few maps tell enough, and all of a 1x1 layer would take half a minute
-        once = best_seconds(lambda w=weight, m=maps: multiply(w, case.group, m), repeat)
-        product += once * weight.shape[1] / maps
-    print(f"{name:<30}{seconds:>10.3f}{megabytes:>10.0f}{product:>12.3f}{seconds / product:>10.1f}", flush=True)
+    seconds = best_seconds(lambda weight: kse.score_maps(weight, group=case.group), weights, repeat)
+    row = f"{name:<30}{seconds:>10.3f}{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:>10.0f}"
+    if weights[0][0, 0].size > 1:  # kernels of one weight need no product
+        product = best_seconds(lambda weight: multiply(weight, case.group), weights, repeat)
+        row += f"{product:>12.3f}{seconds / product:>10.1f}"
+    print(row, flush=True)
 
 
 def main() -> None:

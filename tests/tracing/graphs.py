@@ -145,7 +145,9 @@ def _concat(g: _Graph) -> None:
         return
     shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
     squashed = any(value.squashed for value in parts)
-    g.put("Concat", [value.name for value in parts], shape, squashed, axis=axis - g.draw(st.sampled_from([0, rank])))
+    from_the_end = g.opset >= 11 and g.draw(st.booleans())
+    names = [value.name for value in parts]
+    g.put("Concat", names, shape, squashed, axis=axis - rank if from_the_end else axis)
 
 
 def _pool(g: _Graph) -> None:
@@ -179,7 +181,11 @@ def _pad(g: _Graph) -> None:
         g.put("Pad", [x.name, g.constant(np.array(pads)), *number], shape, x.squashed, mode=mode)
 
 
-_STEPS = (_conv, _batch_norm, _activation, _clip, _broadcast, _concat, _pool, _pad)
+# The more often a step stands here, the more often it is taken.
+_STEPS = (
+    *(_broadcast, _broadcast, _broadcast, _concat, _concat, _conv, _conv, _conv),
+    *(_activation, _activation, _batch_norm, _clip, _pool, _pad),
+)
 
 
 @st.composite
@@ -193,7 +199,7 @@ def networks(draw: Draw) -> onnx.ModelProto:
         g.values.append(Value(f"x{i}", shape))
         inputs.append(helper.make_tensor_value_info(f"x{i}", onnx.TensorProto.FLOAT, shape))
     _conv(g)
-    for _ in range(draw(st.integers(2, 12))):
+    for _ in range(draw(st.integers(4, 16))):
         draw(st.sampled_from(_STEPS))(g)
     last = g.values[-1]
     g.values = [last]

@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import UntrainableError
+from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masks import SUFFIX
 
 GradientKind = Literal["mask", "gate"]
@@ -74,7 +75,7 @@ def gate_gradients(model: onnx.ModelProto, gates: Mapping[str, NDArray[np.float3
             for position, value in enumerate(node.input):
                 if value == gradient:
                     node.input[position] = gated
-        mask = f"{name}.gate"
+        mask = f"{PREFIX}{name}.gate"
         model.graph.initializer.append(numpy_helper.from_array(gate, mask))
         nodes.insert(written[0] + 1, helper.make_node("Mul", [gradient, mask], [gated], name=gated))
 
@@ -97,12 +98,13 @@ def accumulate_gradients(
     graph = model.graph
     gradients = {value.name: value for value in graph.output}
     outputs = [gradients[LOSS]]
+    l2_name = f"{PREFIX}l2"
     if l2:
-        graph.initializer.append(numpy_helper.from_array(np.array(l2, np.float32), "l2"))
+        graph.initializer.append(numpy_helper.from_array(np.array(l2, np.float32), l2_name))
     for name, mask in masks.items():
         gradient = last = f"{name}_grad"
         if l2 and name in regularised:
-            graph.node.append(helper.make_node("Mul", [name, "l2"], [f"{gradient}.l2"], name=f"{gradient}.l2"))
+            graph.node.append(helper.make_node("Mul", [name, l2_name], [f"{gradient}.l2"], name=f"{gradient}.l2"))
             last = _append(graph, "Add", [last, f"{gradient}.l2"], f"{gradient}.regularised")
         if not mask.all():
             graph.initializer.append(numpy_helper.from_array(mask, name + SUFFIX))

@@ -19,6 +19,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
+from tgdonnx.lowering.rewriting import PREFIX
 
 LossName = Literal["mse", "l1", "bce", "ce"]
 LOSSES: tuple[LossName, ...] = ("mse", "l1", "bce", "ce")
@@ -54,7 +55,7 @@ def add_loss(model: ir.Model, output: ir.Value, name: LossName) -> ir.Value:
 
     def op(op_type: str, *inputs: ir.Value, **attributes: float) -> ir.Value:
         nodes.append(ir.node(op_type, inputs, attributes))
-        nodes[-1].outputs[0].name = f"{LOSS}.{len(nodes)}"
+        nodes[-1].outputs[0].name = f"{PREFIX}{LOSS}.{len(nodes)}"
         return nodes[-1].outputs[0]
 
     loss = _LOSSES[name](op, output, target)

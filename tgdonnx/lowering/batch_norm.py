@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.rewriting import before, constant, replace
+from tgdonnx.lowering.rewriting import PREFIX, before, constant, replace
 
 
 class LowerBatchNormalization(ir.passes.InPlacePass):
@@ -101,7 +101,7 @@ def _fold(conv: ir.Node, node: ir.Node, a: ir.Value, mean: ir.Value, offset: ir.
         new_bias = before(node, "Add", [before(node, "Mul", [centred, a], f"{y}.scaled_bias"), offset], f"{y}.bias")
     # The Conv moves to where the BatchNormalization was: its new inputs are computed just before.
     folded = ir.node("Conv", [conv.inputs[0], new_weight, new_bias], attributes=conv.attributes, name=conv.name)
-    folded.outputs[0].name = f"{y}.folded"
+    folded.outputs[0].name = f"{PREFIX}{y}.folded"
     folded.meta.update(conv.meta)
     graph.insert_before(node, folded)
     replace(node, folded.outputs[0])

@@ -1,4 +1,7 @@
-"""Two small words for passes that put new nodes in front of an old one."""
+"""Small words for passes that put new nodes in front of an old one.
+
+Whatever they add is called ``tgdonnx::...``, so that it cannot meet a name of the vendor's.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+PREFIX = "tgdonnx::"
 AttributeValue = Union[int, float, str, Sequence[int], Sequence[float]]
 
 
 def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    """Adds an initializer to the graph and returns its value."""
+    """Adds an initializer to the graph, called ``PREFIX + name``, and returns its value."""
+    name = PREFIX + name
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
@@ -27,9 +32,9 @@ def before(
     name: str,
     attributes: dict[str, AttributeValue] | None = None,
 ) -> ir.Value:
-    """Inserts a node of one output in front of ``node`` and returns that output, which is called ``name``."""
+    """Inserts a node of one output in front of ``node`` and returns that output, which is called ``PREFIX + name``."""
     new = ir.node(op_type, inputs, attributes or {})
-    new.outputs[0].name = name
+    new.outputs[0].name = PREFIX + name
     assert node.graph is not None
     node.graph.insert_before(node, new)
     return new.outputs[0]

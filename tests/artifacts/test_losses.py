@@ -1,0 +1,224 @@
+"""Losses by their formulas in float64, with their gradients, at ordinary and at extreme logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tgdonnx
+from tests.models import Array
+from tests.numpy_net import loss_gradient, loss_of
+from tests.trainer import Trainer, make_artifacts
+from tests.training_models import text_model
+from tgdonnx.artifacts import LOSSES
+from tgdonnx.artifacts.gradients import gradient_model
+from tgdonnx.artifacts.losses import add_loss
+from tgdonnx.errors import UntrainableError
+
+IDENTITY = "y = Identity(x)"
+
+
+def graph(loss: str, shape: tuple[int, ...], ending: str = IDENTITY, opset: int = 17, dims: Optional[str] = None) -> ir.Model:
+    """The loss of the input ``x``, through what the model ends in."""
+    dims = dims or ", ".join(map(str, shape))
+    text = f"g (float[{dims}] x) => (float[{dims}] y) {{ {ending} }}"
+    model = ir.from_proto(text_model(text, opset=opset, ir_version=10 if opset > 19 else 8))
+    result = add_loss(model, model.graph.outputs[0], loss)
+    model.graph.outputs[:] = [result]
+    return model
+
+
+def loss_and_gradient(
+    loss: str, x: Array, target: Array, ending: str = IDENTITY, opset: int = 17
+) -> tuple[float, Array]:
+    """What the runtime computes, with ``x`` in the place of a parameter."""
+    model = graph(loss, x.shape, ending, opset)
+    model.graph.inputs[:] = model.graph.inputs[::-1]  # parameters come behind what the user feeds
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    training = gradient_model(proto, ["x"])
+    session = onnxruntime.InferenceSession(training.SerializeToString())
+    value, gradient = session.run(["loss", "x_grad"], {"x": x, "target": target})
+    return float(value), gradient
+
+
+def sample(loss: str, shape: tuple[int, ...] = (3, 4, 5), seed: int = 0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 2, shape).astype(np.float32)
+    if loss == "ce":
+        return x, rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    target = rng.uniform(0, 1, shape) if loss == "bce" else rng.normal(0, 2, shape)
+    return x, target.astype(np.float32)
+
+
+def off_by(gradient: Array, expected: Array) -> float:
+    """The largest error, in units of the largest expected magnitude or of the share of one element."""
+    return float(np.abs(gradient - expected).max() / max(np.abs(expected).max(), 1 / expected.size))
+
+
+def slopes(loss: str, x: Array, target: Array) -> Array:
+    """Central differences in float64."""
+    x, found = x.astype(np.float64), np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        step = np.zeros(x.shape)
+        step[index] = 1e-6
+        found[index] = (loss_of(loss, x + step, target) - loss_of(loss, x - step, target)) / 2e-6
+    return found
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(LOSSES),
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)),
+    st.integers(2, 4),
+    st.integers(0, 99),
+)
+def test_value_and_gradient_are_those_of_the_formula(loss: str, shape: tuple[int, ...], rank: int, seed: int) -> None:
+    x, target = sample(loss, shape[:rank], seed)
+    value, gradient = loss_and_gradient(loss, x, target)
+    assert abs(value - loss_of(loss, x.astype(np.float64), target)) < 1e-6 * max(1, abs(value))
+    assert np.abs(gradient - slopes(loss, x, target)).max() < 1e-5
+    assert off_by(gradient, loss_gradient(loss, x.astype(np.float64), target)) < 1e-6
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("opset", range(8, 22))
+def test_every_operator_set_that_can_be_trained_has_the_loss_or_a_plain_refusal(loss: str, opset: int) -> None:
+    x, target = sample(loss)
+    if loss == "ce" and opset < 12:
+        with pytest.raises(UntrainableError, match="the loss ce needs a model of opset 12 or newer"):
+            loss_and_gradient(loss, x, target, opset=opset)
+        return
+    value, gradient = loss_and_gradient(loss, x, target, opset=opset)
+    assert abs(value - loss_of(loss, x.astype(np.float64), target)) < 1e-6 * abs(value)
+    assert off_by(gradient, loss_gradient(loss, x.astype(np.float64), target)) < 1e-6
+
+
+@pytest.mark.parametrize("target", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("logit", [-1e4, -100.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 100.0, 1e4])
+def test_bce_neither_overflows_nor_loses_its_slope(logit: float, target: float) -> None:
+    value, gradient = loss_and_gradient("bce", np.full((1, 1), logit, np.float32), np.full((1, 1), target, np.float32))
+    exact = np.full((1, 1), np.float64(np.float32(logit)))
+    assert abs(value - loss_of("bce", exact, np.full((1, 1), target))) <= 2e-7 * max(1, abs(logit))
+    assert abs(gradient[0, 0] - loss_gradient("bce", exact, np.full((1, 1), target))[0, 0]) <= 1e-7
+
+
+def test_bce_at_logit_0_has_slope_one_half_minus_target() -> None:
+    _, gradient = loss_and_gradient("bce", np.zeros((1, 3), np.float32), np.array([[0, 0.5, 1]], np.float32))
+    assert np.array_equal(gradient, np.array([[0.5, 0.0, -0.5]], np.float32) / np.float32(3))
+
+
+def test_l1_has_no_slope_where_output_and_target_agree() -> None:
+    value, gradient = loss_and_gradient("l1", np.array([[1, -2.0]], np.float32), np.array([[1, -4.0]], np.float32))
+    assert value == 1.0
+    assert gradient.tolist() == [[0.0, 0.5]]
+
+
+def test_ce_of_extreme_logits_is_finite_and_exact() -> None:
+    x = np.array([[100, -100, 0], [-1e4, 1e4, 1e4]], np.float32)
+    target = np.array([1, 2])
+    value, gradient = loss_and_gradient("ce", x, target)
+    assert abs(value / loss_of("ce", x.astype(np.float64), target) - 1) < 1e-6
+    assert np.abs(gradient - loss_gradient("ce", x.astype(np.float64), target)).max() < 1e-7
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_batch_of_any_size_has_the_mean_over_its_elements(loss: str) -> None:
+    model = graph(loss, (), dims="N, 4, H")
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    for shape in ((1, 4, 2), (5, 4, 7)):
+        x, target = sample(loss, shape)
+        value = float(session.run(None, {"x": x, "target": target})[0])
+        assert abs(value - loss_of(loss, x.astype(np.float64), target)) < 1e-6 * abs(value)
+
+
+def test_bce_takes_the_logits_of_a_model_that_ends_in_sigmoid() -> None:
+    x, target = sample("bce")
+    value, gradient = loss_and_gradient("bce", x, target, "y = Sigmoid(x)")
+    p = 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert abs(value + np.mean(target * np.log(p) + (1 - target) * np.log(1 - p))) < 1e-6
+    assert np.abs(gradient - (p - target) / x.size).max() < 1e-6 / x.size
+    x[:] = 100  # where the probability rounds to 1 and the slope of the sigmoid to 0
+    assert loss_and_gradient("bce", x, np.zeros_like(x), "y = Sigmoid(x)")[1].min() == pytest.approx(1 / x.size, rel=1e-6)
+
+
+def softmax(x: Array, axes: Any) -> Array:
+    shifted = np.exp(x.astype(np.float64))
+    return shifted / shifted.sum(axis=axes, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "ending", "opset"),
+    [
+        ((3, 4), "y = Softmax(x)", 12),
+        ((3, 4), "y = Softmax<axis = 1>(x)", 12),
+        ((3, 4), "y = Softmax(x)", 13),
+        ((3, 4, 2, 5), "y = Softmax<axis = 1>(x)", 13),
+        ((3, 4, 2, 5), "y = Softmax<axis = -3>(x)", 17),
+    ],
+)
+def test_ce_takes_the_logits_of_a_model_that_ends_in_softmax_over_classes(
+    shape: tuple[int, ...], ending: str, opset: int
+) -> None:
+    x, target = sample("ce", shape)
+    value, gradient = loss_and_gradient("ce", x, target, ending, opset)
+    p = np.take_along_axis(softmax(x, 1), target[:, None], axis=1)
+    assert abs(value + np.mean(np.log(p))) < 1e-6
+    assert np.abs(gradient - loss_gradient("ce", x.astype(np.float64), target)).max() < 1e-6 / target.size
+
+
+@pytest.mark.parametrize(
+    ("ending", "opset", "axes"),
+    [("y = Softmax(x)", 17, -1), ("y = Softmax<axis = 2>(x)", 17, 2), ("y = Softmax<axis = 1>(x)", 12, (1, 2))],
+)
+def test_ce_takes_what_another_softmax_gives_for_logits(ending: str, opset: int, axes: Any) -> None:
+    x, target = sample("ce", (3, 4, 5))
+    value, _ = loss_and_gradient("ce", x, target, ending, opset)
+    assert abs(value - loss_of("ce", softmax(x, axes), target)) < 1e-6
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1"])
+def test_mse_and_l1_compare_what_the_model_gives_also_behind_a_sigmoid(loss: str) -> None:
+    x, target = sample(loss)
+    value, _ = loss_and_gradient(loss, x, target, "y = Sigmoid(x)")
+    assert abs(value - loss_of(loss, 1 / (1 + np.exp(-x.astype(np.float64))), target)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("loss", "ending"),
+    [("bce", "s = Sigmoid(x)\n y = Identity(s)"), ("ce", "s = Softmax<axis = 1>(x)\n y = Identity(s)")],
+)
+def test_an_identity_at_the_end_does_not_hide_the_logits(loss: str, ending: str) -> None:
+    x, target = sample(loss)
+    assert loss_and_gradient(loss, x, target, ending)[0] == pytest.approx(loss_and_gradient(loss, x, target)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "ending"), [("bce", "y = Sigmoid(t)"), ("ce", "y = Softmax<axis = 1>(t)")])
+def test_the_eval_model_still_gives_what_the_vendors_model_gives(loss: str, ending: str, tmp_path: Path) -> None:
+    model = text_model(
+        f"g (float[N, 2, W] x) => (float[N, 3, w] y) {{ t = Conv(x, w, b)\n {ending} }}", w=(3, 2, 2), b=(3,)
+    )
+    x = np.random.default_rng(0).normal(size=(4, 2, 6)).astype(np.float32)
+    _, target = sample(loss, (4, 3, 5))
+    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss=loss))
+    _, output = trainer.evaluate(x, target)
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    assert np.abs(output - expected).max() <= 1e-6
+
+
+@pytest.mark.parametrize("name", ["loss", "target"])
+@pytest.mark.parametrize("text", ["{} = Identity(x)\n y = Identity({})", "y = Add(x, {})"])
+def test_refuses_a_model_that_has_taken_a_name_it_needs(name: str, text: str) -> None:
+    tensors = {name: (1, 4)} if "Add" in text else {}
+    text = f"g (float[3, 4] x) => (float[3, 4] y) {{ {text.format(name, name)} }}"
+    model = ir.from_proto(text_model(text, **tensors))
+    with pytest.raises(UntrainableError, match=f"called '{name}'"):
+        add_loss(model, model.graph.outputs[0], "mse")

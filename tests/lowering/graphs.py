@@ -1,0 +1,30 @@
+"""Lower a model on its own, outside of a build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from tests.models import Array
+from tgdonnx.layers import open_network
+from tgdonnx.lowering import lower
+from tgdonnx.modelfile import ModelFile
+
+
+def lowered(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The lowered graph, checked."""
+    network = open_network(ModelFile(Path("vendor.onnx"), model.SerializeToString(), model))
+    lower(network.model)
+    proto = ir.to_proto(network.model)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def run(model: onnx.ModelProto, feeds: dict[str, Array]) -> Array:
+    """The first output, by ONNX Runtime without its optimisations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, feeds)[0]

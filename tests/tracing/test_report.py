@@ -1,0 +1,106 @@
+"""The trace of a model as its readers get it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import models
+from tests.models import conv_weight, parse, save
+from tgdonnx.errors import ModelFileError, SelectionError
+from tgdonnx.tracing import LayerTrace, MapTrace, Producer, trace
+
+RNG = np.random.default_rng(2)
+
+
+def test_a_chain_is_reported_filter_by_filter(tmp_path: Path) -> None:
+    path = save(models.chain(), tmp_path / "model.onnx")
+    report = trace(path)
+    assert report.model == str(path)
+    assert [(layer.node, layer.weight, len(layer.maps)) for layer in report.layers] == [
+        ("conv1", "w1", 3),
+        ("conv2", "w2", 8),
+        ("conv3", "w3", 6),
+        ("conv4", "w4", 10),
+    ]
+    assert report.layers[1] == LayerTrace(
+        "conv2", "w2", tuple(MapTrace(m, (Producer("conv1", m),), None) for m in range(8))
+    )
+    assert report.layers[0].maps[2] == MapTrace(2, (), "it is read from the graph input 'x'")
+
+
+def test_producers_are_sorted_by_layer_and_filter(tmp_path: Path) -> None:
+    report = trace(save(models.residual(), tmp_path / "model.onnx"))
+    trunk = report.layers[-1].maps[5].producers
+    assert trunk == (Producer("stem", 5), Producer("conv2", 5), Producer("conv4", 5))
+
+
+def test_maps_of_inputs_and_of_constants_have_no_producers_but_a_reason(tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 2, 4, 4] x, float[1, 2, 4, 4] a) => (float[1, 2, 4, 4] y) {
+            sum = Add(x, a)
+            t = Concat<axis = 1>(k, c)
+            c = Conv(sum, w1)
+            y = Conv(t, w2)
+        }""".replace("t = Concat<axis = 1>(k, c)\n            c = Conv(sum, w1)", "c = Conv(sum, w1)\n t = Concat<axis = 1>(k, c)"),
+        {
+            "w1": conv_weight(RNG, 3, 2, 1, 1),
+            "w2": conv_weight(RNG, 2, 4, 1, 1),
+            "k": RNG.standard_normal((1, 1, 4, 4)).astype(np.float32),
+        },
+    )
+    first, second = trace(save(model, tmp_path / "model.onnx")).layers
+    assert [entry.reason for entry in first.maps] == ["it is read from the graph input 'a', 'x'"] * 2
+    assert second.maps[0] == MapTrace(0, (), "it is constant")
+    assert second.maps[1] == MapTrace(1, (Producer("c", 0),), None)
+
+
+def test_a_layer_whose_weight_cannot_be_read_is_listed_without_maps(tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 2, 4, 4] x, float[3, 2, 1, 1] w) => (float[1, 2, 4, 4] y) {
+            [fed] t = Conv(x, w)
+            [stored] y = Conv(t, w2)
+        }""",
+        {"w2": conv_weight(RNG, 2, 3, 1, 1)},
+    )
+    fed, stored = trace(save(model, tmp_path / "model.onnx")).layers
+    assert fed == LayerTrace("fed", None, ())
+    reason = "layer 'fed' cannot be read: its weight is not stored in the file: 'w' is an input of the model"
+    assert stored.maps == tuple(MapTrace(c, (), reason) for c in range(3))
+
+
+def test_one_layer_and_one_map_can_be_asked_for(tmp_path: Path) -> None:
+    path = save(models.chain(), tmp_path / "model.onnx")
+    (layer,) = trace(path, layer="conv3").layers
+    assert layer == trace(path).layers[2]
+    (layer,) = trace(path, layer="conv3", map_index=4).layers
+    assert layer.maps == (MapTrace(4, (Producer("conv2", 4),), None),)
+
+
+@pytest.mark.parametrize(
+    ("layer", "map_index", "message"),
+    [
+        ("conv9", None, "the model has no layer 'conv9'; its layers are 'conv1', 'conv2', 'conv3', 'conv4'"),
+        ("conv3", 6, "expected a map below 6, the input maps of 'conv3'; got 6"),
+        ("conv3", -1, "-1"),
+    ],
+)
+def test_a_layer_or_map_that_is_not_there_is_refused(
+    layer: str, map_index: int | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SelectionError, match=message):
+        trace(save(models.chain(), tmp_path / "model.onnx"), layer=layer, map_index=map_index)
+
+
+def test_a_model_without_layers_is_refused(tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 2] x) => (float[1, 2] y) { y = Relu(x) }""",
+        {},
+    )
+    with pytest.raises(ModelFileError, match="has no layer to adapt: expected at least one Conv"):
+        trace(save(model, tmp_path / "model.onnx"))
