@@ -52,6 +52,12 @@ def network(lines: str, channels: int, *, inputs: str = "float[2, 3, 5, 5] x", o
         ("s = Concat<axis = 2>(a, b)\nt = MaxPool<kernel_shape = [2, 2]>(s)", 4),
         ("s = Concat<axis = -1>(a, b)\nt = AveragePool<kernel_shape = [1, 1]>(s)", 4),
         ("s = Concat<axis = 2>(a, b)\nt = Concat<axis = 1>(s, s)", 8),
+        (
+            "s = Concat<axis = 2>(a, b)\np = MaxPool<kernel_shape = [6, 1]>(s)\n"
+            "r = AveragePool<kernel_shape = [5, 1]>(a)\nq = Concat<axis = 2>(r, r, r, r, b)\n"
+            "u = MaxPool<kernel_shape = [5, 1]>(q)\nt = Add(p, u)",
+            4,
+        ),
         ("t = Concat<axis = 1>(one, a, one, x)", 9),
         ("t = Concat<axis = 1>(one, one, one)", 3),
         ("t = Concat<axis = 1>(a)", 4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests import models
@@ -56,6 +57,21 @@ def test_maps_of_inputs_and_of_constants_have_no_producers_but_a_reason(tmp_path
     assert [entry.reason for entry in first.maps] == ["it is read from the graph input 'a', 'x'"] * 2
     assert second.maps[0] == MapTrace(0, (), "it is constant")
     assert second.maps[1] == MapTrace(1, (Producer("c", 0),), None)
+
+
+def test_a_stored_tensor_is_constant_also_when_it_is_listed_among_the_inputs(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 3, opset_import: ["": 8]>
+        g (float[1, 2, 4, 4] x, float[2, 1, 1] k, float[3, 2, 1, 1] w) => (float[1, 3, 4, 4] y) {
+            scaled = Mul(x, k)
+            y = Conv(scaled, w)
+        }"""
+    )
+    for name, shape in (("k", (2, 1, 1)), ("w", (3, 2, 1, 1))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(RNG.standard_normal(shape).astype("f4"), name))
+    onnx.checker.check_model(model, full_check=True)
+    (layer,) = trace(save(model, tmp_path / "model.onnx")).layers
+    assert [entry.reason for entry in layer.maps] == ["it is read from the graph input 'x'"] * 2
 
 
 def test_a_layer_whose_weight_cannot_be_read_is_listed_without_maps(tmp_path: Path) -> None:
