@@ -86,7 +86,7 @@ def print_inspection(report: InspectReport, console: Console) -> None:
         table.add_row(*_inspection_row(layer, wide=wide, known=known, name_width=name_width))
     console.print(table)
     retrain = sum(layer.retrain for layer in report.layers)
-    filters = sum(layer.shape[0] for layer in report.layers if layer.shape)
+    filters = sum(layer.filters for layer in report.layers)
     total = f"{quantity(fixed)} MACs per sample, " if known else ""
     console.print(Text(f"{total}{retrain} of {filters} filters would retrain at phi = {report.phi:g}", style="bold"))
     _print_reasons("Filters frozen whatever their score", (layer.frozen for layer in report.layers), console)
@@ -110,7 +110,7 @@ def _inspection_row(layer: LayerSummary, *, wide: bool, known: bool, name_width:
     cells += [f"{high:.2f}" if scored else "?"] if wide else []
     cells += [histogram(layer.kse) if scored else ""]
     cells += [f"{layer.below_phi}/{layer.kse.size}"]
-    cells += [f"{layer.retrain}/{layer.shape[0]}" if layer.shape else "?"]
+    cells += [f"{layer.retrain}/{layer.filters}" if layer.shape else "?"]
     texts = [Text(cell) for cell in cells]
     if layer.retrain:
         texts[-1].stylize("bold green")

@@ -76,9 +76,9 @@ def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[in
         ModelFileError: no usable model.
         SelectionError: there is no such layer, or no such map.
     """
-    network = open_network(model)
-    inputs = trace_network(network).layer_inputs
-    chosen = [entry for entry in network.layers if layer is None or entry.name == layer]
+    provenance = trace_network(open_network(model))
+    network, inputs = provenance.network, provenance.layer_inputs
+    chosen = [entry for entry in provenance.layers if layer is None or entry.name == layer]
     if not chosen:
         names = ", ".join(repr(entry.name) for entry in network.layers[:8])
         raise SelectionError(
