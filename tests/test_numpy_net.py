@@ -62,7 +62,11 @@ def test_the_reference_computes_what_onnx_runtime_computes(name: str) -> None:
 
 
 def test_a_gate_cuts_what_flows_back_into_the_node_that_made_the_activation() -> None:
-    net = NumpyNet(text_model("g (float[N,2,W] x) => (float[N,1,W] y) { a = Conv(x, w)\n y = Conv(a, v) }", w=(3, 2, 1), v=(1, 3, 1)))
+    net = NumpyNet(
+        text_model(
+            "g (float[N,2,W] x) => (float[N,1,W] y) { a = Conv(x, w)\n y = Conv(a, v) }", w=(3, 2, 1), v=(1, 3, 1)
+        )
+    )
     x = {"x": np.random.default_rng(0).normal(size=(2, 2, 5))}
     seeds = {"y": np.ones((2, 1, 5))}
     open_, shut = net.gradients(x, seeds), net.gradients(x, seeds, gates={"a": np.array([1.0, 0.0, 1.0])[:, None]})

@@ -87,10 +87,12 @@ def score_layers(provenance: Provenance, *, alpha: float = 1.0, k: int = 5) -> S
 
 
 def _score_layer(layer: Layer, alpha: float, k: int) -> LayerScores:
-    if layer.weight is None:
-        empty = np.zeros(0)
+    if layer.weight is None or layer.problem is not None:
+        empty, name = np.zeros(0), layer.weight.name if layer.weight else None
         problem = f"cannot be scored: {layer.problem}"
-        return LayerScores(layer.name, layer.op_type, None, layer.group, 0, 0, empty, empty, empty, (problem,))
+        return LayerScores(
+            layer.name, layer.op_type, name, layer.group, layer.filters, 0, empty, empty, empty, (problem,)
+        )
     try:
         scores = kse.score_maps(layer.layout.kernels(layer.weight.read()), group=layer.group, alpha=alpha, k=k)
     except NonFiniteWeightError as error:

@@ -26,7 +26,9 @@ from tgdonnx.errors import UntrainableError
 IDENTITY = "y = Identity(x)"
 
 
-def graph(loss: str, shape: tuple[int, ...], ending: str = IDENTITY, opset: int = 17, dims: Optional[str] = None) -> ir.Model:
+def graph(
+    loss: str, shape: tuple[int, ...], ending: str = IDENTITY, opset: int = 17, dims: Optional[str] = None
+) -> ir.Model:
     """The loss of the input ``x``, through what the model ends in."""
     dims = dims or ", ".join(map(str, shape))
     text = f"g (float[{dims}] x) => (float[{dims}] y) {{ {ending} }}"
@@ -147,7 +149,9 @@ def test_bce_takes_the_logits_of_a_model_that_ends_in_sigmoid() -> None:
     assert abs(value + np.mean(target * np.log(p) + (1 - target) * np.log(1 - p))) < 1e-6
     assert np.abs(gradient - (p - target) / x.size).max() < 1e-6 / x.size
     x[:] = 100  # where the probability rounds to 1 and the slope of the sigmoid to 0
-    assert loss_and_gradient("bce", x, np.zeros_like(x), "y = Sigmoid(x)")[1].min() == pytest.approx(1 / x.size, rel=1e-6)
+    assert loss_and_gradient("bce", x, np.zeros_like(x), "y = Sigmoid(x)")[1].min() == pytest.approx(
+        1 / x.size, rel=1e-6
+    )
 
 
 def softmax(x: Array, axes: Any) -> Array:
@@ -198,7 +202,9 @@ def test_mse_and_l1_compare_what_the_model_gives_also_behind_a_sigmoid(loss: str
 )
 def test_an_identity_at_the_end_does_not_hide_the_logits(loss: str, ending: str) -> None:
     x, target = sample(loss)
-    assert loss_and_gradient(loss, x, target, ending)[0] == pytest.approx(loss_and_gradient(loss, x, target)[0], rel=1e-6)
+    assert loss_and_gradient(loss, x, target, ending)[0] == pytest.approx(
+        loss_and_gradient(loss, x, target)[0], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(("loss", "ending"), [("bce", "y = Sigmoid(t)"), ("ce", "y = Softmax<axis = 1>(t)")])

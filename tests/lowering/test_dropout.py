@@ -24,7 +24,9 @@ FORMS = {
 }
 
 
-def network(opset: int, form: str, tensors: dict[str, models.Array], outputs: str = "d", then: str = "d") -> onnx.ModelProto:
+def network(
+    opset: int, form: str, tensors: dict[str, models.Array], outputs: str = "d", then: str = "d"
+) -> onnx.ModelProto:
     return text_model(
         f"""g (float[N, 2, W] x) => (float[N, 3, w] y) {{
             t = Conv(x, w, c)

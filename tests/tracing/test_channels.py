@@ -121,9 +121,7 @@ def test_a_constant_of_higher_rank_moves_the_channel_axis(tmp_path: Path) -> Non
 def test_shapes_that_the_file_declares_inside_the_graph_are_not_believed(tmp_path: Path) -> None:
     model = network("s = Identity(x)\nt = Concat<axis = 1>(s, a)", 7)
     for name, channels in (("s", 5), ("a", 9), ("t", 14)):
-        model.graph.value_info.append(
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, channels, 5, 5])
-        )
+        model.graph.value_info.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, channels, 5, 5]))
     path = save(model, tmp_path / "model.onnx")
     del model.graph.value_info[:]  # the oracle's runtime would refuse it
     assert_traced_exactly(model, path)

@@ -45,7 +45,10 @@ def test_maps_of_inputs_and_of_constants_have_no_producers_but_a_reason(tmp_path
             t = Concat<axis = 1>(k, c)
             c = Conv(sum, w1)
             y = Conv(t, w2)
-        }""".replace("t = Concat<axis = 1>(k, c)\n            c = Conv(sum, w1)", "c = Conv(sum, w1)\n t = Concat<axis = 1>(k, c)"),
+        }""".replace(
+            "t = Concat<axis = 1>(k, c)\n            c = Conv(sum, w1)",
+            "c = Conv(sum, w1)\n t = Concat<axis = 1>(k, c)",
+        ),
         {
             "w1": conv_weight(RNG, 3, 2, 1, 1),
             "w2": conv_weight(RNG, 2, 4, 1, 1),

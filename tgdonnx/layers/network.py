@@ -34,13 +34,13 @@ class Layer:
         index: its place in topological order among the layers.
         node: the node.
         name: the node's name, or its first output's when it has none.
-        weight: its weight, or None when ``problem`` says why it cannot be had.
+        weight: its weight; None when it cannot be had.
         bias: its bias, if it has one that is stored in the file.
         layout: where in the weight filters and kernels are. How many elements each map of a Gemm or MatMul has is known
             after tracing; until then it is one.
         filters: the number of filters, which is the number of output maps.
         maps: the number of input maps, over all groups.
-        problem: why this layer can be neither scored nor retrained, or None.
+        problem: why its input maps cannot be scored, or None. Its filters can be retrained all the same if it has a weight.
     """
 
     index: int

@@ -56,7 +56,7 @@ def filter_importance(provenance: Provenance, scores: Sequence[LayerScores]) -> 
             if origin.opaque is not None:
                 useful(origin, origin.opaque)
     for layer, inputs in zip(layers, provenance.layer_inputs):
-        if layer.weight is None:
+        if layer.problem is not None:
             for operand in layer.node.inputs:
                 for origin in _origins(provenance, operand):
                     useful(origin, f"it is read by {layer.name!r}, which cannot be scored: {layer.problem}")

@@ -89,7 +89,7 @@ class _Walk:
         opaque = next((origin.opaque for origin in origins if origin.opaque is not None), None)
         if opaque is not None:
             problem = f"the maps that it reads cannot be told apart: {opaque}"
-            return replace(layer, weight=None, bias=None, problem=problem), ()
+            return replace(layer, maps=0, problem=problem), ()
         # The elements of a map lie together and have one origin. Neighbouring maps may share theirs, so runs of equal
         # origins are whole numbers of maps.
         starts = [0, *(i for i in range(1, len(origins)) if origins[i] != origins[i - 1]), len(origins)]
