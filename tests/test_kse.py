@@ -287,7 +287,7 @@ def test_constant_sparsity_makes_every_score_1_and_says_why(kernel: tuple[int, .
     scores = score_maps(weight)
     np.testing.assert_array_equal(scores.kse, 1)
     assert scores.notes == (
-        "All 4 input maps have the same sparsity, so none can be told to matter less: every score is 1 (freeze).",
+        "All input maps have the same sparsity, so none can be told to matter less: every score is 1 (freeze).",
     )
 
 
