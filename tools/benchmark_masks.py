@@ -61,7 +61,9 @@ def main(rounds: int, rho: float) -> None:
                         times[form].append(time.perf_counter() - begin)
             medians = {form: statistics.median(values) for form, values in times.items()}
             ratio = medians["masked"] / medians["unmasked"]
-            print(f"{kind:10}  " + "  ".join(f"{f} {1e3 * t:.1f} ms" for f, t in medians.items()) + f"  ratio {ratio:.3f}")
+            print(
+                f"{kind:10}  " + "  ".join(f"{f} {1e3 * t:.1f} ms" for f, t in medians.items()) + f"  ratio {ratio:.3f}"
+            )
 
 
 if __name__ == "__main__":

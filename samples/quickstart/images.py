@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vendor import MARGIN
 
 HeldOut = Literal["validation", "test"]
-Split = Literal["train"] | HeldOut
+Split = Literal["train", "validation", "test"]
 
 PHOTOGRAPHS: dict[Split, tuple[str, ...]] = {
     "train": ("astronaut", "brick", "cat", "coins", "gravel", "immunohistochemistry"),
