@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,15 @@ def select_filters(model: onnx.ModelProto, **rows: Sequence[int]) -> tgdonnx.Fil
     stored = {tensor.name for tensor in model.graph.initializer}
     assert set(rows) <= stored
     return tgdonnx.Filters(dict(rows))
+
+
+def main(directories: Sequence[str]) -> None:
+    """Writes, into each of some artifacts directories, the gradients for its ``batch.npz``."""
+    for directory in map(Path, directories):
+        with np.load(directory / "batch.npz") as batch:
+            _, gradients = Trainer(directory).gradients(*batch.values())
+        np.savez(directory / "gradients.npz", **gradients)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

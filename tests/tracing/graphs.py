@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import onnx
@@ -25,13 +25,15 @@ class Value:
     Attributes:
         name: its name.
         shape: its shape.
-        squashed: whether its range may be bounded on a side. Then Relu and the like could be constant on all of it, and
-            a dependency that the tracer must list would be invisible.
+        squashed: whether its range may be bounded on a side. Then Relu, MaxPool and the like could be constant on all of
+            it, and a dependency that the tracer must list would be invisible.
+        mixed: whether filters may differ along space. Then the tracer may give up on copying and cropping.
     """
 
     name: str
     shape: Shape
     squashed: bool = False
+    mixed: bool = False
 
 
 class _Graph:
@@ -64,11 +66,14 @@ class _Graph:
         return output
 
     def put(self, op_type: str, inputs: list[str], shape: Shape, squashed: bool, **attributes: Any) -> None:
-        self.values.append(Value(self.node(op_type, inputs, **attributes), shape, squashed))
+        mixed = op_type != "Conv" and any(value.mixed for value in self.values if value.name in inputs)
+        mixed = mixed or (op_type == "Concat" and attributes["axis"] not in (1, 1 - len(shape)))
+        self.values.append(Value(self.node(op_type, inputs, **attributes), shape, squashed, mixed))
 
-    def pick(self, condition: Callable[[Value], bool] = lambda value: True) -> Value:
-        # The younger ones first: they make the deeper graphs, and shrinking goes to the younger.
-        return self.draw(st.sampled_from([value for value in reversed(self.values) if condition(value)]))
+    def pick(self, condition: Optional[Callable[[Value], bool]] = None) -> Value:
+        # The younger ones first: shrinking goes to the first.
+        fitting = [value for value in reversed(self.values) if condition is None or condition(value)]
+        return self.draw(st.sampled_from(fitting))
 
 
 def _conv(g: _Graph) -> None:
@@ -124,8 +129,9 @@ def _broadcast(g: _Graph) -> None:
     else:
         b = g.pick(lambda value: all(1 in (p, q) or p == q for p, q in zip(a.shape, value.shape)))
         if op_type == "Sub":  # of a multiple, or x - x would depend on nothing
-            multiple = g.node("Mul", [b.name, g.factors(*[1] * g.draw(st.integers(0, len(b.shape))))])
-            b = Value(multiple, b.shape, b.squashed)
+            factor = g.factors(*[1] * g.draw(st.integers(0, len(b.shape))))
+            g.put("Mul", [b.name, factor], b.shape, b.squashed)
+            b = g.values[-1]
     operands = [a.name, b.name] if g.draw(st.booleans()) else [b.name, a.name]
     shape = tuple(max(p, q) for p, q in zip(a.shape, b.shape))
     g.put(op_type, operands, shape, a.squashed or b.squashed or op_type == "Mul")
@@ -153,7 +159,7 @@ def _concat(g: _Graph) -> None:
 def _pool(g: _Graph) -> None:
     x = g.pick()
     space = x.shape[2:]
-    op_type = g.draw(st.sampled_from(["MaxPool", "AveragePool"]))
+    op_type = "AveragePool" if x.squashed else g.draw(st.sampled_from(["MaxPool", "AveragePool"]))
     whole = g.draw(st.booleans())
     kernel = [s if whole else g.draw(st.integers(1, min(3, s))) for s in space]
     pads = [0 if whole else g.draw(st.integers(0, (k - 1) // 2)) for k in kernel] * 2
@@ -164,7 +170,9 @@ def _pool(g: _Graph) -> None:
 
 
 def _pad(g: _Graph) -> None:
-    x = g.pick()
+    if all(value.mixed for value in g.values):
+        return
+    x = g.pick(lambda value: not value.mixed)
     mode = g.draw(st.sampled_from(["constant", "reflect", "edge"]))
     rank = len(x.shape)
     pads = [0] * (2 * rank)

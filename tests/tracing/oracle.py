@@ -64,9 +64,8 @@ def dependencies(model: onnx.ModelProto, names: Sequence[str], *, seed: int = 0,
     found: dict[str, Channels] = {name: [] for name in names}
     rng = np.random.default_rng(seed)
     for i in range(draws):
-        scale = (1, 30)[
-            i % 2
-        ]  # the large numbers overcome the offsets in front of a Relu, the small ones show in a Tanh
+        # The large numbers overcome the offsets in front of a Relu, the small ones show behind a Tanh.
+        scale = (1, 30)[i % 2]
 
         def normal(shape: tuple[int, ...], scale: int = scale) -> NDArray[Any]:
             return (scale * rng.standard_normal(shape)).astype(np.float32)

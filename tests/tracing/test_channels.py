@@ -92,7 +92,7 @@ def test_broadcasting_unites_what_meets(lines: str, channels: int, tmp_path: Pat
         ('t = Pad<mode = "edge">(a, crop)', 4),
         ("t = Pad(one, around, half)", 4),
         ("s = Add(one, x)\nt = Pad(s, after)", 5),
-        ("s = Concat<axis = 2>(a, b)\nt = Pad(s, crop)", 4),
+        ('s = Add(one, b)\nt = Pad<mode = "reflect">(s, crop)', 4),
     ],
 )
 def test_padding_adds_channels_that_nothing_made(lines: str, channels: int, tmp_path: Path) -> None:
@@ -100,8 +100,19 @@ def test_padding_adds_channels_that_nothing_made(lines: str, channels: int, tmp_
     assert_traced_exactly(model, save(model, tmp_path / "model.onnx"))
 
 
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+def test_cropping_or_copying_where_maps_differ_along_space_is_exact_or_refused(mode: str, tmp_path: Path) -> None:
+    model = network(f's = Concat<axis = 2>(a, b)\nt = Pad<mode = "{mode}">(s, crop)', 4)
+    path = save(model, tmp_path / "model.onnx")
+    reasons = {entry.reason for entry in trace(path).layers[-1].maps}
+    if reasons == {None}:
+        assert_traced_exactly(model, path)
+    else:
+        assert all(str(reason).startswith("node 't' (Pad) cannot be traced") for reason in reasons)
+
+
 def test_a_constant_of_higher_rank_moves_the_channel_axis(tmp_path: Path) -> None:
-    # [2, 4, 5, 5] + [1, 4, 1, 1, 1] is [1, 4, 4, 5, 5] for two dimensions of 2 and 4 ... and axis 1 is the constant's.
+    # a is [1, 6, 5, 5] and t is [1, 6, 6, 5, 5]: the filters of a lie along axis 2, and axis 1 is the constant's.
     model = parse(
         """<ir_version: 8, opset_import: ["": 17]>
         g (float[1, 3, 5, 5] x) => (float[n, 2, d, h, w] y) {

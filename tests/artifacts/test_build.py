@@ -1,0 +1,602 @@
+"""The artifacts directory: what stock ONNX Runtime makes of it, what is in it, and what is refused."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+import tgdonnx
+from tests import models
+from tests.models import Array
+from tests.numpy_net import NumpyNet
+from tests.trainer import Trainer, make_artifacts, relative_error
+from tests.training_models import text_model
+from tgdonnx.artifacts import read_manifest
+from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError, TgdonnxError, UntrainableError
+
+BY_SCORE = tgdonnx.Phi(0.3)
+FILES = ["checkpoint", "eval_model.onnx", "manifest.json", "masked.onnx", "optimizer_model.onnx", "training_model.onnx"]
+
+
+def batch_for(model: onnx.ModelProto, seed: int = 0) -> tuple[Array, Array]:
+    x = models.random_feeds(model, seed)["x"]
+    y = NumpyNet(model).run({"x": x})[model.graph.output[0].name]
+    return x, np.random.default_rng([seed, 1]).normal(size=y.shape).astype(np.float32)
+
+
+def masked(model: onnx.ModelProto, directory: Path, strategy: tgdonnx.Strategy = BY_SCORE, **options: Any) -> Path:
+    models.save(model, directory / "model.onnx")
+    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, **options)
+    return directory / "masked.onnx"
+
+
+def listing(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+# What stock ONNX Runtime makes of it.
+
+# ORT_TRAINING.md: the package's __init__ wants torch, its submodules do not; hence the bare module. Nothing of tgdonnx.
+STOCK = """
+import importlib.util, sys, types
+import numpy as np
+import onnxruntime
+onnxruntime.set_default_logger_severity(3)
+bare = types.ModuleType("onnxruntime.training")
+bare.__path__ = [importlib.util.find_spec("onnxruntime").submodule_search_locations[0] + "/training"]
+sys.modules["onnxruntime.training"] = bare
+from onnxruntime.training.api import CheckpointState, Module, Optimizer
+
+directory = sys.argv[1]
+state = CheckpointState.load_checkpoint(directory + "/checkpoint")
+module = Module(directory + "/training_model.onnx", state, directory + "/eval_model.onnx", device="cpu")
+optimizer = Optimizer(directory + "/optimizer_model.onnx", module)
+optimizer.set_learning_rate(0.01)
+batch = np.load(directory + "/batch.npz")
+losses = []
+for _ in range(3):
+    module.train()
+    losses.append(float(module(batch["x"], batch["target"])))
+    optimizer.step()
+    module.lazy_reset_grad()
+module.eval()
+loss, output = module(batch["x"], batch["target"])
+np.savez(directory + "/result.npz", losses=losses, loss=loss, output=output,
+         **{"p." + name: parameter.data for name, parameter in state.parameters})
+assert not any(name.split(".")[0] == "tgdonnx" for name in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("optimizer", "gradient", "clip"), [("adamw", "mask", None), ("sgd", "gate", 0.5)])
+def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
+    optimizer: str, gradient: str, clip: float | None, tmp_path: Path
+) -> None:
+    model = models.dncnn(0)
+    x, target = batch_for(model)
+    directory = make_artifacts(
+        model, tmp_path, tgdonnx.Phi(0.3), optimizer=optimizer, gradient=gradient, clip_norm=clip, l2=0.01
+    )
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint"):
+        shutil.copy(directory / name, alone)
+    np.savez(alone / "batch.npz", x=x, target=target)
+    command = [sys.executable, "-I", "-c", STOCK, str(alone)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with np.load(alone / "result.npz") as result:
+        trainer = Trainer(directory)
+        assert [trainer.step(0.01, x, target) for _ in range(3)] == pytest.approx(result["losses"], rel=1e-6)
+        loss, output = trainer.evaluate(x, target)
+        assert loss == pytest.approx(float(result["loss"]), rel=1e-6)
+        assert loss != result["losses"][0]
+        assert relative_error(output, result["output"]) < 1e-6
+        assert {name[2:] for name in result if name.startswith("p.")} == set(trainer.parameters)
+        for name, values in trainer.parameters.items():
+            assert relative_error(result["p." + name], values) < 1e-6, name
+
+
+@pytest.mark.parametrize(
+    "build",
+    [models.chain, models.dncnn, models.residual, models.dense, models.grouped, models.three_d, models.shared_weights],
+)
+def test_training_and_evaluation_agree_at_equal_weights_and_at_first_with_the_vendors_model(
+    build: models.Builder, tmp_path: Path
+) -> None:
+    model = build(1)
+    x, target = batch_for(model)
+    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
+    loss, output = trainer.evaluate(x, target)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    assert relative_error(output, session.run(None, {"x": x})[0]) < 2e-6
+    for _ in range(3):
+        assert loss == pytest.approx(trainer.step(1e-3, x, target), rel=1e-6)
+        before, (loss, _) = loss, trainer.evaluate(x, target)
+        assert loss != before
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_with_batch_norm_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_samples(
+    batch: int, tmp_path: Path
+) -> None:
+    model = models.dncnn(1)
+    rng = np.random.default_rng(0)
+    x = (3 + 2 * rng.normal(size=(batch, 3, 8, 9))).astype(np.float32)  # far from what the running statistics saw
+    target = rng.normal(size=x.shape).astype(np.float32)
+    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
+    each = [trainer.gradients(x[i : i + 1], target[i : i + 1])[0] for i in range(batch)]
+    assert trainer.gradients(x, target)[0] == pytest.approx(np.mean(each), rel=1e-6)
+
+
+def test_running_mean_and_variance_never_move(tmp_path: Path) -> None:
+    model = models.dncnn(1)
+    x, target = batch_for(model)
+    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
+    for seed in range(4):
+        trainer.step(0.01, *batch_for(model, seed))
+    statistics = {"bn2_mean", "bn2_var", "bn3_mean", "bn3_var"}
+    assert set(trainer.parameters) == {t.name for t in model.graph.initializer} - statistics
+    # With the statistics that the vendor's file has, and with no others, the output is what the runtime computes.
+    net = NumpyNet(model)
+    moved = {name: values.astype(np.float64) for name, values in trainer.parameters.items()}
+    assert relative_error(trainer.evaluate(x, target)[1], net.run({"x": x}, moved)["y"]) < 1e-5
+
+
+# What is in it.
+
+
+@pytest.mark.parametrize(("opset", "ir_version"), [(9, 4), (13, 7), (17, 8), (21, 10), (21, 11), (12, 3)])
+def test_every_file_keeps_to_versions_that_the_runtime_reads(opset: int, ir_version: int, tmp_path: Path) -> None:
+    model = text_model(
+        "g (float[N, 2, W] x) => (float[N, 3, w] y) { a = Conv(x, w, b)\n r = Relu(a)\n y = Conv(r, v) }",
+        opset=opset,
+        ir_version=ir_version,
+        w=(4, 2, 2),
+        b=(4,),
+        v=(3, 4, 1),
+    )
+    directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers())
+    assert listing(directory) == FILES
+    for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"):
+        proto = onnx.load(directory / name)
+        assert 4 <= proto.ir_version <= 10
+        assert max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")) <= 21
+    x = np.random.default_rng(0).normal(size=(2, 2, 6)).astype(np.float32)
+    target = np.zeros((2, 3, 5), np.float32)
+    trainer = Trainer(directory)
+    assert trainer.step(1e-3, x, target) > trainer.evaluate(x, target)[0]
+
+
+def test_the_masked_model_is_kept_byte_for_byte(tmp_path: Path) -> None:
+    directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
+    assert (directory / "masked.onnx").read_bytes() == (tmp_path / "masked.onnx").read_bytes()
+
+
+def test_building_twice_gives_the_same_files(tmp_path: Path) -> None:
+    path = masked(models.dncnn(0), tmp_path)
+    for name in ("one", "two"):
+        tgdonnx.build(path, tmp_path / name, l2=0.1, clip_norm=1.0)
+    for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "manifest.json", "masked.onnx"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    chosen = tgdonnx.Filters({"w1": [3, 1], "w3": [0]})
+    path = masked(model, tmp_path, chosen)
+    report = tgdonnx.build(path, tmp_path / "artifacts", l2=0.5, clip_norm=2.0, gradient="gate", optimizer="sgd")
+    assert report.directory == str(tmp_path / "artifacts")
+    expected = {"w1": (1, 3), "b1": (1, 3), "w3": (0,), "b3": (0,), "bn3_scale": (0,), "bn3_offset": (0,)}
+    assert set(report.trained) == set(expected)
+    assert report.frozen == ()
+    manifest = read_manifest(tmp_path / "artifacts")
+    assert manifest.format == 1
+    assert {t.vendor_name: t.retrain for t in manifest.trained} == expected
+    assert all(t.maps == () and t.dtype == "FLOAT" for t in manifest.trained)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    assert {t.vendor_name: t.shape for t in manifest.trained} == {name: shapes[name] for name in expected}
+    assert manifest.options == report.options
+    assert dict(report.options) == {
+        **{"loss": "mse", "optimizer": "sgd", "l2": 0.5, "clip_norm": 2.0},
+        **{"gradient": "gate", "form": "masked", "output": "y"},
+    }
+    retrainable = sum(int(np.prod(shapes[name])) for name in shapes if not name.endswith(("_mean", "_var")))
+    trains = 2 * 27 + 2 + 10 * 15 + 1 + 1 + 1
+    assert manifest.rho == report.rho == pytest.approx(trains / retrainable, rel=1e-12)
+    inputs = [(spec.name, spec.dtype, spec.shape) for spec in report.inputs]
+    assert inputs == [("x", "float32", (None, 3, None, None)), ("target", "float32", (None, 3, None, None))]
+    assert manifest.inputs == report.inputs
+    assert manifest.fixed_batch is None
+    assert set(manifest.versions) == {"tgdonnx", "onnx", "onnxruntime-training"}
+
+
+def expanded(shape: tuple[int, ...], group: int, retrain: tuple[int, ...], maps: tuple[int, ...]) -> Array:
+    """The filters and maps that train, element by element."""
+    trains = np.zeros(shape, bool)
+    trains[list(retrain)] = True
+    filters, maps_in_group = shape[0] // group, shape[1] if len(shape) > 1 else 1
+    for c in maps:
+        first = c // maps_in_group * filters
+        trains[first : first + filters, c % maps_in_group] = True
+    return trains
+
+
+def test_in_readers_mode_the_manifest_lists_the_filters_and_the_maps_that_train(tmp_path: Path) -> None:
+    model = models.grouped(0)
+    groups = {node.input[1]: a.i for node in model.graph.node for a in node.attribute if a.name == "group"}
+    report = tgdonnx.mask(
+        models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", tgdonnx.Phi(0.3), mode="readers"
+    )
+    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
+    listed = {t.vendor_name: t for t in read_manifest(tmp_path / "artifacts").trained}
+    asked = {p.name: p for p in report.params if p.retrain or p.maps}
+    assert listed.keys() == asked.keys()
+    assert sum(bool(tensor.maps) for tensor in listed.values()) >= 2
+    for name, tensor in listed.items():
+        group = groups.get(name, 1)
+        expected = expanded(tensor.shape, group, asked[name].retrain, asked[name].maps)
+        assert np.array_equal(expanded(tensor.shape, group, tensor.retrain, tensor.maps), expected), name
+
+
+@pytest.mark.parametrize("output", ["y", "side"])
+def test_of_several_outputs_the_chosen_one_is_trained_and_only_what_it_needs(output: str, tmp_path: Path) -> None:
+    model = text_model(
+        """g (float[N, 2, W] x, float[N, 1, W] other) => (float[N, 3, w] y, float[N, 2, w] side) {
+            a = Conv(x, w, b)
+            r = Relu(a)
+            y = Conv(r, v)
+            e = Elu(r)
+            s = Conv(e, u)
+            side = Add(s, other)
+        }""",
+        w=(4, 2, 1),
+        b=(4,),
+        v=(3, 4, 1),
+        u=(2, 4, 1),
+    )
+    path = masked(model, tmp_path, tgdonnx.Filters({"v": [1], "u": [0]}))
+    report = tgdonnx.build(path, tmp_path / "artifacts", output=output)
+    assert report.options["output"] == output
+    assert report.trained == (("v",) if output == "y" else ("u",))
+    assert report.frozen == (("u",) if output == "y" else ("v",))
+    assert [spec.name for spec in report.inputs] == (["x", "target"] if output == "y" else ["x", "other", "target"])
+    feeds = {
+        name: np.random.default_rng(0).normal(size=(2, c, 5)).astype(np.float32) for name, c in (("x", 2), ("other", 1))
+    }
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run([output], feeds)[0]
+    used = [feeds[spec.name] for spec in report.inputs[:-1]]
+    loss, found = Trainer(tmp_path / "artifacts").evaluate(*used, np.zeros_like(expected))
+    assert relative_error(found, expected) < 2e-6
+    assert loss == pytest.approx(float(np.mean(expected.astype(np.float64) ** 2)), rel=1e-6)
+
+
+# What is refused, and that nothing is left behind.
+
+
+def refused(directory: Path, path: Path, error: type[TgdonnxError], message: str, **options: Any) -> None:
+    """Building fails with the message, and leaves the directory as it was."""
+    before = listing(directory)
+    with pytest.raises(error, match=message) as caught:
+        tgdonnx.build(path, directory / "artifacts", **options)
+    assert len(str(caught.value).splitlines()) <= 2
+    assert listing(directory) == before
+
+
+def one_op(operator: str, *, opset: int = 17, ir_version: int = 8, **tensors: Any) -> onnx.ModelProto:
+    """Conv, the operator (from a to b), Conv."""
+    return text_model(
+        f"g (float[N, 2, W] x) => (float[N, 3, w] y) {{ a = Conv(x, w)\n {operator}\n y = Conv(b, v) }}",
+        opset=opset,
+        ir_version=ir_version,
+        w=(4, 2, 1),
+        v=(3, 4, 1),
+        **tensors,
+    )
+
+
+@pytest.mark.parametrize("opset", [7, 22])
+def test_refuses_operator_sets_that_the_runtime_does_not_train(opset: int, tmp_path: Path) -> None:
+    path = masked(one_op("b = Relu(a)", opset=opset, ir_version=8 if opset < 22 else 10), tmp_path, tgdonnx.AllLayers())
+    refused(tmp_path, path, UntrainableError, f"opset {opset}; training handles 8 to 21")
+
+
+def test_refuses_several_outputs_without_a_choice_and_an_output_that_is_not_there(tmp_path: Path) -> None:
+    path = masked(models.gated(0), tmp_path)
+    refused(tmp_path, path, UntrainableError, "2 outputs; choose one with --output: y, side")
+    refused(tmp_path, path, UntrainableError, "no output 'z'; expected one of y, side", output="z")
+
+
+def test_refuses_an_output_that_no_retrained_filter_reaches(tmp_path: Path) -> None:
+    model = text_model(
+        "g (float[N, 2, W] x) => (float[N, 3, w] y, float[N, 1, w] z) { y = Conv(x, w)\n z = Conv(x, v) }",
+        w=(3, 2, 1),
+        v=(1, 2, 1),
+    )
+    path = masked(model, tmp_path, tgdonnx.Filters({"w": [0]}))
+    refused(tmp_path, path, UntrainableError, "'z' depends on no retrained filter", output="z")
+
+
+@pytest.mark.parametrize("operator", ["Elu", "HardSwish", "Softplus", "Selu", "ThresholdedRelu", "GlobalMaxPool"])
+def test_refuses_an_operator_without_gradient_behind_a_retrained_filter_by_name(operator: str, tmp_path: Path) -> None:
+    path = masked(one_op(f"[culprit] b = {operator}(a)"), tmp_path, tgdonnx.Filters({"w": [1]}))
+    refused(tmp_path, path, UntrainableError, rf"node 'culprit' \({operator}\) .*has no gradient")
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge"])
+def test_refuses_a_pad_that_copies(mode: str, tmp_path: Path) -> None:
+    model = one_op(f'[culprit] b = Pad<mode = "{mode}">(a, pads)', pads=np.array([0, 0, 1, 0, 0, 1]))
+    refused(
+        tmp_path,
+        masked(model, tmp_path, tgdonnx.Filters({"w": [1]})),
+        UntrainableError,
+        rf"'culprit' \(Pad, mode {mode}\)",
+    )
+
+
+def test_refuses_an_operator_of_another_domain_behind_a_retrained_filter(tmp_path: Path) -> None:
+    model = one_op("b = Relu(a)")
+    model.graph.node[1].domain = "elsewhere"
+    model.opset_import.append(onnx.helper.make_opsetid("elsewhere", 1))
+    refused(tmp_path, masked(model, tmp_path, tgdonnx.AllLayers()), UntrainableError, r"node 'B' \(elsewhere\.Relu\)")
+
+
+@pytest.mark.parametrize("text", ["b = Elu(a)", "h = HardSwish(x)\n c = Conv(h, w2)\n b = Add(a, c)"])
+def test_an_operator_without_gradient_elsewhere_does_not_stand_in_the_way(text: str, tmp_path: Path) -> None:
+    model = one_op(text, **({"w2": (4, 2, 1)} if "w2" in text else {}))
+    chosen = {"v": [1]} if text.startswith("b") else {"w": [0], "w2": [2]}
+    directory = make_artifacts(model, tmp_path, tgdonnx.Filters(chosen))
+    x = np.random.default_rng(0).normal(size=(2, 2, 5)).astype(np.float32)
+    _, gradients = Trainer(directory).gradients(x, np.ones((2, 3, 5), np.float32))
+    assert set(gradients) == set(chosen)
+    assert all(gradients[name][rows].any() for name, rows in chosen.items())
+
+
+def test_refuses_weights_that_are_not_float32_by_name(tmp_path: Path) -> None:
+    model = text_model(
+        """g (float16[N, 2, W] x) => (float[N, 3, w] y) {
+            a = Conv(x, half)
+            b = Cast<to = 1>(a)
+            y = Conv(b, v)
+        }""",
+        half=np.random.default_rng(0).normal(size=(4, 2, 1)).astype(np.float16),
+        v=(3, 4, 1),
+    )
+    refused(tmp_path, masked(model, tmp_path, tgdonnx.Filters({"half": [0]})), UntrainableError, "'half' .* FLOAT16")
+    (tmp_path / "masked.onnx").unlink()
+    masked(model, tmp_path, tgdonnx.Filters({"v": [0]}))
+    assert tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts").trained == ("v",)
+
+
+def test_refuses_an_output_that_is_not_float32(tmp_path: Path) -> None:
+    model = text_model(
+        "g (float[N, 2, W] x) => (float16[N, 3, w] y) { a = Conv(x, w)\n y = Cast<to = 10>(a) }", w=(3, 2, 1)
+    )
+    refused(tmp_path, masked(model, tmp_path, tgdonnx.AllLayers()), UntrainableError, "output 'y' is FLOAT16")
+
+
+def test_refuses_gates_where_masks_are_per_kernel(tmp_path: Path) -> None:
+    path = masked(models.dncnn(0), tmp_path, mode="readers")
+    refused(tmp_path, path, MaskedModelError, "per kernel, but gradient 'gate'", gradient="gate")
+
+
+def test_refuses_a_model_without_masks(tmp_path: Path) -> None:
+    path = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    refused(tmp_path, path, MaskedModelError, "no retrain masks")
+
+
+def test_refuses_masks_that_let_nothing_train(tmp_path: Path) -> None:
+    path = masked(models.chain(0), tmp_path, tgdonnx.Filters({"w1": [0]}))
+    data = path.read_bytes()
+    model = onnx.load_from_string(data)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(".retrain_mask"):
+            data = data.replace(tensor.SerializeToString(), zeroed(tensor).SerializeToString())
+    path.write_bytes(data)
+    refused(tmp_path, path, MaskedModelError, "lets anything train")
+
+
+def zeroed(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), tensor.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l2": -1e-3}, "expected l2 >= 0, got -0.001"),
+        ({"l2": float("nan")}, "expected l2 >= 0, got nan"),
+        ({"l2": float("inf")}, "expected l2 >= 0, got inf"),
+        ({"clip_norm": 0.0}, "expected a clip norm > 0, got 0"),
+        ({"clip_norm": -1.0}, "expected a clip norm > 0, got -1"),
+        ({"clip_norm": float("nan")}, "expected a clip norm > 0, got nan"),
+        ({"loss": "huber"}, "mse, l1, bce, ce"),
+        ({"optimizer": "adam"}, "adamw, sgd"),
+        ({"gradient": "gates"}, "mask, gate"),
+    ],
+)
+def test_refuses_options_out_of_range_and_names_it_does_not_know(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    refused(tmp_path, masked(models.chain(0), tmp_path), ArtifactsError, message, **options)
+
+
+# The directory.
+
+
+def test_a_directory_that_exists_is_replaced_only_when_told_to(tmp_path: Path) -> None:
+    path = masked(models.chain(0), tmp_path)
+    tgdonnx.build(path, tmp_path / "artifacts")
+    before = (tmp_path / "artifacts" / "manifest.json").read_bytes()
+    refused(tmp_path, path, OutputError, "exists; pass --overwrite", l2=0.5)
+    assert (tmp_path / "artifacts" / "manifest.json").read_bytes() == before
+    (tmp_path / "artifacts" / "log.jsonl").write_text("of an earlier run\n")
+    tgdonnx.build(path, tmp_path / "artifacts", l2=0.5, overwrite=True)
+    assert listing(tmp_path / "artifacts") == FILES
+    assert read_manifest(tmp_path / "artifacts").options["l2"] == 0.5
+    assert listing(tmp_path) == ["artifacts", "masked.onnx", "model.onnx"]
+
+
+def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:
+    path = masked(models.chain(0), tmp_path)
+    (tmp_path / "artifacts").mkdir()
+    tgdonnx.build(path, tmp_path / "artifacts")
+    assert listing(tmp_path / "artifacts") == FILES
+
+
+def test_a_directory_with_other_files_is_never_replaced(tmp_path: Path) -> None:
+    path = masked(models.chain(0), tmp_path)
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "thesis.txt").write_text("precious")
+    refused(tmp_path, path, OutputError, "other files than artifacts", overwrite=True)
+    assert listing(tmp_path / "artifacts") == ["thesis.txt"]
+
+
+def test_a_file_in_the_way_and_a_missing_parent_are_told(tmp_path: Path) -> None:
+    path = masked(models.chain(0), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file; the artifacts need a directory"):
+        tgdonnx.build(path, tmp_path / "file", overwrite=True)
+    with pytest.raises(OutputError, match="nowhere"):
+        tgdonnx.build(path, tmp_path / "nowhere" / "artifacts")
+
+
+def test_a_failure_while_writing_leaves_the_old_artifacts_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = masked(models.chain(0), tmp_path)
+    tgdonnx.build(path, tmp_path / "artifacts")
+    before = {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(importlib.import_module("tgdonnx.artifacts.build"), "copy_external_data", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        tgdonnx.build(path, tmp_path / "artifacts", l2=1.0, overwrite=True)
+    assert {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES} == before
+    assert listing(tmp_path) == ["artifacts", "masked.onnx", "model.onnx"]
+
+
+# Reading it.
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    return make_artifacts(models.chain(0), tmp_path, tgdonnx.Phi(0.3))
+
+
+def edited(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = directory / "manifest.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_newer_format_is_refused_with_the_remedy(artifacts: Path) -> None:
+    edited(artifacts, lambda content: content.update(format=2))
+    with pytest.raises(ArtifactsError, match="format 2; this version reads up to 1: update tgdonnx"):
+        read_manifest(artifacts)
+
+
+def test_keys_that_a_later_version_added_are_ignored(artifacts: Path) -> None:
+    before = read_manifest(artifacts)
+    edited(artifacts, lambda content: content.update(colour="blue"))
+    assert read_manifest(artifacts) == before
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "manifest.json"])
+def test_a_missing_file_is_named(name: str, artifacts: Path) -> None:
+    (artifacts / name).unlink()
+    with pytest.raises(ArtifactsError, match=f"{name} is missing"):
+        read_manifest(artifacts)
+
+
+def test_a_directory_without_a_manifest_is_no_artifacts_directory(artifacts: Path) -> None:
+    (artifacts / "manifest.json").unlink()
+    with pytest.raises(ArtifactsError, match=r"no artifacts directory: it has no manifest\.json"):
+        read_manifest(artifacts)
+    with pytest.raises(ArtifactsError, match="no artifacts directory"):
+        read_manifest(artifacts / "nowhere")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', "{}", '{"format": "new"}', '{"format": 1}', "\x00"])
+def test_a_damaged_manifest_is_told(text: str, artifacts: Path) -> None:
+    (artifacts / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactsError, match="is damaged"):
+        read_manifest(artifacts)
+
+
+def test_a_manifest_that_is_no_text_is_told(artifacts: Path) -> None:
+    (artifacts / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ArtifactsError, match="is damaged"):
+        read_manifest(artifacts)
+
+
+@pytest.mark.parametrize("key", ["versions", "options", "base_sha256", "selection", "rho", "inputs", "trained"])
+def test_a_manifest_without_a_key_is_told(key: str, artifacts: Path) -> None:
+    edited(artifacts, lambda content: content.pop(key))
+    with pytest.raises(ArtifactsError, match=f"is damaged .*{key}"):
+        read_manifest(artifacts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(trained=[{}]),
+        lambda content: content.update(inputs=[{"name": "x"}]),
+        lambda content: content.update(inputs=3),
+        lambda content: content["trained"][0].update(vendor_place="nowhere"),
+        lambda content: content["trained"][0].update(retrain=None),
+    ],
+)
+def test_a_manifest_with_an_entry_of_the_wrong_kind_is_told(
+    change: Callable[[dict[str, Any]], object], artifacts: Path
+) -> None:
+    edited(artifacts, change)
+    with pytest.raises(ArtifactsError, match="is damaged"):
+        read_manifest(artifacts)
+
+
+def test_the_batch_size_that_a_model_fixes_is_known(tmp_path: Path) -> None:
+    model = text_model("g (float[4, 2, W] x) => (float[4, 3, w] y) { y = Conv(x, w) }", w=(3, 2, 1))
+    assert read_manifest(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).fixed_batch == 4
+
+
+def test_weights_in_external_data_are_found_and_kept_with_the_masked_model(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    (tmp_path / "vendor").mkdir()
+    onnx.save(model, tmp_path / "vendor" / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    tgdonnx.mask(tmp_path / "vendor" / "model.onnx", tmp_path / "vendor" / "masked.onnx", tgdonnx.Phi(0.3))
+    tgdonnx.build(tmp_path / "vendor" / "masked.onnx", tmp_path / "artifacts")
+    assert (tmp_path / "artifacts" / "w.bin").read_bytes() == (tmp_path / "vendor" / "w.bin").read_bytes()
+    shutil.rmtree(tmp_path / "vendor")
+    inside = models.dncnn(0)
+    x, target = batch_for(inside)
+    _, output = Trainer(tmp_path / "artifacts").evaluate(x, target)
+    expected = onnxruntime.InferenceSession(inside.SerializeToString()).run(None, {"x": x})[0]
+    assert relative_error(output, expected) < 2e-6
+
+
+def test_what_was_built_is_built_from_the_vendors_own_tensors_in_constant_nodes_too(tmp_path: Path) -> None:
+    (tmp_path / "constants").mkdir()
+    (tmp_path / "initializers").mkdir()
+    x, target = batch_for(models.dncnn(0))
+    found = []
+    for name, build in (("constants", models.constant_nodes), ("initializers", models.dncnn)):
+        directory = make_artifacts(build(0), tmp_path / name, tgdonnx.Phi(0.3))
+        found.append(Trainer(directory).gradients(x, target))
+    assert found[0][0] == found[1][0]
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, gradient in found[0][1].items():
+        assert np.array_equal(gradient, found[1][1][name])

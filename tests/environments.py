@@ -1,0 +1,84 @@
+"""Virtual environments other than the one that the tests run in.
+
+They are made once and kept in pytest's cache directory, under a name that follows from what is in them and from the Python
+that made them; an environment that was not finished is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment."""
+
+    path: Path
+
+    @property
+    def python(self) -> Path:
+        return self.path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def pip(self, *arguments: str) -> None:
+        command = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.path, timeout=900)
+        assert done.returncode == 0, done.stderr
+
+    def run(self, code: str, *arguments: object, cwd: Path, path: Sequence[str] = ()) -> str:
+        """Runs code, isolated from the checkout, and returns what it printed. ``path``: searched after everything else."""
+        code = f"import sys\nsys.path += {list(path)!r}\n{code}"
+        command = [str(self.python), "-I", "-c", code, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def make_environment(cache: pytest.Cache, name: str, requirements: Sequence[str], made_from: str = "") -> Environment:
+    """Returns an environment with the requirements, from the cache if it is there.
+
+    Args:
+        cache: pytest's.
+        name: the beginning of the name of its directory.
+        requirements: for pip.
+        made_from: what else decides about its content.
+    """
+    identity = "\n".join([*requirements, made_from, sys.version, sysconfig.get_platform()])
+    key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    environment = Environment(cache.mkdir("environments") / key)
+    finished = environment.path / "finished"
+    if not finished.exists():
+        shutil.rmtree(environment.path, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(environment.path)], check=True, timeout=300)
+        environment.pip(*requirements)
+        finished.touch()
+    return environment
+
+
+@pytest.fixture(scope="session")
+def stock_environment(pytestconfig: pytest.Config) -> Environment:
+    """The newest onnxruntime as everybody has it, numpy, and nothing else."""
+    assert pytestconfig.cache is not None
+    return make_environment(pytestconfig.cache, "stock", ["numpy", "onnxruntime"])
+
+
+@pytest.fixture(scope="session")
+def no_torch_environment(pytestconfig: pytest.Config) -> Environment:
+    """``tgdonnx[train]`` as a user installs it, from this checkout; no torch."""
+    assert pytestconfig.cache is not None
+    requirement = f"{ROOT}[train]"
+    metadata = (ROOT / "pyproject.toml").read_text("utf-8")
+    environment = make_environment(pytestconfig.cache, "no-torch", [requirement], made_from=metadata)
+    environment.pip("--no-deps", "--force-reinstall", str(ROOT))  # what is in the checkout now
+    return environment

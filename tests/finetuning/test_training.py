@@ -1,0 +1,620 @@
+"""The loop: what a run reports, keeps and logs, and that a run that was cut off continues as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.models import Array
+from tests.trainer import Trainer, make_artifacts
+from tests.training_models import text_model
+from tgdonnx.errors import ArtifactsError, DataError, DivergedError, OutputError, TgdonnxError
+from tgdonnx.finetuning.session import Session, read_parameters
+from tgdonnx.finetuning.training import Progress, TrainOptions, TrainReport, train
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = TrainOptions(epochs=3, batch=4, learning_rate=1e-2, seed=5)
+
+
+def data(samples: int = 10, seed: int = 0) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(samples, 3, 6, 5)).astype(np.float32)
+    return {"x": x, "target": (x + rng.normal(0, 0.1, x.shape)).astype(np.float32)}
+
+
+HELD_OUT = data(5, seed=9)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_artifacts(models.dncnn(0), tmp_path_factory.mktemp("built"), tgdonnx.Phi(0.3), l2=0.01)
+
+
+@pytest.fixture
+def artifacts(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "artifacts"))
+
+
+def log_of(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+
+
+def timeless(report: TrainReport) -> TrainReport:
+    return replace(report, seconds=0.0, epochs=tuple(replace(epoch, seconds=0.0) for epoch in report.epochs))
+
+
+def same_state(a: Path, b: Path, name: str = "checkpoint") -> bool:
+    left, right = read_parameters(a, name), read_parameters(b, name)
+    assert left.keys() == right.keys()
+    return all(values.tobytes() == right[key].tobytes() for key, values in left.items())
+
+
+# What a run is.
+
+
+def test_a_run_is_its_steps_one_after_the_other_in_an_order_that_seed_and_epoch_give(
+    artifacts: Path, built: Path
+) -> None:
+    report = train(artifacts, data(), OPTIONS, validation=HELD_OUT)
+    reference = Trainer(built)
+    losses, validation = [], [reference.evaluate(HELD_OUT["x"], HELD_OUT["target"])[0]]
+    for epoch in (1, 2, 3):
+        order = np.random.default_rng([5, epoch]).permutation(10)
+        for start in (0, 4, 8):
+            chosen = np.sort(order[start : start + 4])
+            losses.append(reference.step(1e-2, data()["x"][chosen], data()["target"][chosen]))
+        validation.append(reference.evaluate(HELD_OUT["x"], HELD_OUT["target"])[0])
+    assert report.steps == 9
+    assert list(report.loss) == losses
+    assert [epoch.epoch for epoch in report.epochs] == [0, 1, 2, 3]
+    assert [epoch.step for epoch in report.epochs] == [0, 3, 6, 9]
+    assert report.epochs[0].loss is None
+    assert [e.loss for e in report.epochs[1:]] == [pytest.approx(np.mean(losses[i : i + 3])) for i in (0, 3, 6)]
+    assert [e.validation for e in report.epochs] == pytest.approx(validation, rel=1e-6)
+    for name, values in read_parameters(artifacts, "checkpoint").items():
+        assert np.array_equal(values, reference.parameters[name]), name
+
+
+def test_every_epoch_takes_every_sample_once_and_no_two_in_the_same_order(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+    step = Session.step
+
+    def watched(self: Session, batch: list[Array], rate: float) -> float:
+        seen.append(batch[0][:, 0, 0, 0].tolist())
+        return step(self, batch, rate)
+
+    monkeypatch.setattr(Session, "step", watched)
+    train(artifacts, data(), OPTIONS)
+    marks = sorted(data()["x"][:, 0, 0, 0].tolist())
+    epochs = [seen[i : i + 3] for i in (0, 3, 6)]
+    for batches in epochs:
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        assert sorted(mark for batch in batches for mark in batch) == marks
+    assert len({str(batches) for batches in epochs}) == 3
+
+
+def test_another_seed_is_another_order_and_the_same_seed_the_same_run(built: Path, tmp_path: Path) -> None:
+    runs = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        directory = Path(shutil.copytree(built, tmp_path / name))
+        runs.append(train(directory, data(), replace(OPTIONS, seed=seed)).loss)
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+    assert same_state(tmp_path / "a", tmp_path / "b")
+
+
+def test_training_finds_the_weights_that_made_the_targets(tmp_path: Path) -> None:
+    model = text_model("g (float[N, 2, W] x) => (float[N, 3, w] y) { y = Conv(x, w, b) }", w=(3, 2, 1), b=(3,))
+    directory = make_artifacts(model, tmp_path, tgdonnx.Filters({"w": [0, 2]}))
+    rng = np.random.default_rng(0)
+    w, b = rng.normal(size=(3, 2)).astype(np.float32), rng.normal(size=3).astype(np.float32)
+    x = rng.normal(size=(40, 2, 6)).astype(np.float32)
+    target = np.einsum("ncw,mc->nmw", x, w) + b[:, None]
+    report = train(directory, {"x": x, "target": target}, TrainOptions(60, 5, 0.05, "cosine"))
+    found = read_parameters(directory, "checkpoint")
+    assert np.abs(found["w"][[0, 2], :, 0] - w[[0, 2]]).max() < 1e-3
+    assert np.abs(found["b"][[0, 2]] - b[[0, 2]]).max() < 1e-3
+    assert report.loss[-1] < report.loss[0]
+
+
+def test_progress_is_told_after_every_step(artifacts: Path) -> None:
+    told: list[Progress] = []
+    report = train(artifacts, data(), OPTIONS, validation=HELD_OUT, on_progress=told.append)
+    assert [p.step for p in told] == list(range(1, 10))
+    assert [p.epoch for p in told] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert {p.steps for p in told} == {9}
+    assert [p.loss for p in told] == list(report.loss)
+    validation = [epoch.validation for epoch in report.epochs]
+    assert [p.validation for p in told] == [validation[p.epoch - 1] for p in told]
+
+
+def test_the_log_has_one_line_per_step_and_one_per_epoch(artifacts: Path) -> None:
+    options = replace(OPTIONS, schedule="linear", warmup=2)
+    report = train(artifacts, data(), options, validation=HELD_OUT)
+    lines = log_of(artifacts)
+    assert [line["kind"] for line in lines] == ["epoch"] + 3 * (3 * ["step"] + ["epoch"])
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == list(range(1, 10))
+    assert [line["epoch"] for line in steps] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [line["loss"] for line in steps] == list(report.loss)
+    assert [line["learning_rate"] for line in steps] == pytest.approx(
+        [0.005, 0.01, *(0.01 * (7 - i) / 7 for i in range(7))]
+    )
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    for line, epoch in zip(epochs, report.epochs):
+        expected = (epoch.epoch, epoch.step, epoch.loss, epoch.validation, epoch.seconds)
+        assert (line["epoch"], line["step"], line["loss"], line["validation"], line["seconds"]) == expected
+
+
+# What is kept.
+
+
+def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
+    left = iter(losses)
+    monkeypatch.setattr(Session, "mean_loss", lambda *_: next(left))
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ([4.0, 3.0, 2.0, 1.0], 3),
+        ([4.0, 1.0, 2.0, 3.0], 1),
+        ([1.0, 2.0, 3.0, 4.0], 0),
+        ([4.0, 2.0, 2.0, 2.0], 1),
+        ([4.0, 2.0, 3.0, 1.0], 3),
+        ([4.0, float("nan"), 3.0, float("nan")], 2),
+    ],
+)
+def test_the_best_checkpoint_is_that_of_the_first_lowest_validation_loss_and_may_be_the_start(
+    losses: list[float], best: int, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: Path
+) -> None:
+    after: dict[int, dict[str, Array]] = {0: read_parameters(built, "checkpoint")}
+    reference = Path(shutil.copytree(built, tmp_path / "reference"))
+    for epochs in (1, 2, 3):
+        train(reference, data(), replace(OPTIONS, epochs=epochs), resume=epochs > 1)
+        after[epochs] = read_parameters(reference, "checkpoint")
+    with_validation_losses(monkeypatch, losses)
+    report = train(artifacts, data(), OPTIONS, validation=HELD_OUT)
+    assert (report.best.epoch, report.best.step, report.best.loss) == (best, 3 * best, losses[best])
+    assert report.best.checkpoint == "checkpoint.best"
+    for checkpoint, epoch in (("checkpoint.best", best), ("checkpoint", 3)):
+        found = read_parameters(artifacts, checkpoint)
+        assert all(np.array_equal(found[name], values) for name, values in after[epoch].items()), checkpoint
+
+
+def test_without_validation_data_the_last_epoch_is_kept(artifacts: Path) -> None:
+    report = train(artifacts, data(), OPTIONS)
+    assert not (artifacts / "checkpoint.best").exists()
+    assert (report.best.epoch, report.best.step, report.best.checkpoint) == (3, 9, "checkpoint")
+    assert report.best.loss == report.epochs[-1].loss
+    assert all(epoch.validation is None for epoch in report.epochs)
+
+
+def test_a_second_run_needs_resume_or_new_artifacts(artifacts: Path) -> None:
+    train(artifacts, data(), replace(OPTIONS, epochs=1))
+    before = {path.name: path.read_bytes() for path in artifacts.iterdir()}
+    with pytest.raises(ArtifactsError, match=r"holds a run \(3 steps\); continue it with --resume, or build again"):
+        train(artifacts, data(), OPTIONS)
+    assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
+
+
+# Going on.
+
+
+def uninterrupted(
+    built: Path, directory: Path, options: TrainOptions = OPTIONS, **more: Any
+) -> tuple[Path, TrainReport]:
+    copy = Path(shutil.copytree(built, directory / "uninterrupted"))
+    return copy, train(copy, data(), options, validation=HELD_OUT, **more)
+
+
+class CutOff(Exception):  # noqa: N818
+    """Stands for the moment when the machine is switched off."""
+
+
+def cut_off_at_step(step: int) -> Callable[[Progress], None]:
+    def progress(told: Progress) -> None:
+        if told.step == step:
+            raise CutOff
+
+    return progress
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_run_cut_off_at_any_step_continues_as_if_it_had_not_been(schedule: str, built: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, schedule=schedule)
+    whole, expected = uninterrupted(built, tmp_path, options)
+    for step in range(1, 10):
+        directory = Path(shutil.copytree(built, tmp_path / str(step)))
+        with pytest.raises(CutOff):
+            train(directory, data(), options, validation=HELD_OUT, on_progress=cut_off_at_step(step))
+        report = train(directory, data(), options, validation=HELD_OUT, resume=True)
+        assert timeless(report) == timeless(expected), step
+        assert same_state(directory, whole), step
+        assert same_state(directory, whole, "checkpoint.best"), step
+        steps = [line["step"] for line in log_of(directory) if line["kind"] == "step"]
+        epochs = [line["epoch"] for line in log_of(directory) if line["kind"] == "epoch"]
+        assert (steps, epochs) == (list(range(1, 10)), [0, 1, 2, 3]), "no line twice, none lost"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_run_cut_off_around_a_checkpoint_continues_as_if_it_had_not_been(
+    number: int, when: str, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, expected = uninterrupted(built, tmp_path)
+    directory = Path(shutil.copytree(built, tmp_path / "cut"))
+    save, count = Session.save, 0
+
+    def cut(self: Session, name: str, state: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == number and when == "before":
+            raise CutOff
+        save(self, name, state)
+        if count == number:
+            raise CutOff
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "save", cut)
+        with suppress(CutOff):  # not raised if there are fewer checkpoints
+            train(directory, data(), OPTIONS, validation=HELD_OUT)
+    started = Session(directory).run_state is not None
+    report = train(directory, data(), OPTIONS, validation=HELD_OUT, resume=started)
+    assert timeless(report) == timeless(expected)
+    assert same_state(directory, whole)
+    assert same_state(directory, whole, "checkpoint.best")
+    assert [line["step"] for line in log_of(directory) if line["kind"] == "step"] == list(range(1, 10))
+
+
+RUN = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from tests.finetuning.test_training import HELD_OUT, OPTIONS, Session, data, train
+
+directory = Path(sys.argv[1])
+train(directory, data(), OPTIONS, validation=HELD_OUT, resume=Session(directory).run_state is not None,
+      on_progress=lambda _: time.sleep(0.02))
+"""
+
+
+def test_a_process_killed_at_random_moments_ends_with_the_same_losses_and_parameters(
+    built: Path, tmp_path: Path
+) -> None:
+    whole, expected = uninterrupted(built, tmp_path)
+    directory = Path(shutil.copytree(built, tmp_path / "killed"))
+    chance = random.Random(3)
+    killed = 0
+    for _ in range(40):
+        process = subprocess.Popen([sys.executable, "-c", RUN, str(directory)], cwd=ROOT, stderr=subprocess.PIPE)
+        log = directory / "log.jsonl"
+        before = log.stat().st_mtime_ns if log.exists() else 0
+        while killed < 4 and process.poll() is None and (not log.exists() or log.stat().st_mtime_ns == before):
+            time.sleep(0.005)
+        if killed < 4:
+            time.sleep(chance.uniform(0, 0.2))
+            process.kill()
+        _, errors = process.communicate(timeout=120)
+        if process.returncode == 0:
+            break
+        assert process.returncode < 0, errors.decode()
+        killed += 1
+    assert process.returncode == 0
+    assert killed >= 2
+    state = Session(directory).run_state
+    assert state is not None
+    assert (state.epoch, state.step) == (3, 9)
+    steps = [line for line in log_of(directory) if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == list(range(1, 10))
+    assert [line["loss"] for line in steps] == list(expected.loss)
+    assert same_state(directory, whole)
+    assert same_state(directory, whole, "checkpoint.best")
+    assert not list(directory.glob(".*.tmp")) or killed, (
+        "a killed process may leave a temporary file, a finished one none"
+    )
+
+
+def test_a_log_line_cut_off_in_the_middle_is_dropped(built: Path, tmp_path: Path) -> None:
+    _, expected = uninterrupted(built, tmp_path)
+    directory = Path(shutil.copytree(built, tmp_path / "cut"))
+    with pytest.raises(CutOff):
+        train(directory, data(), OPTIONS, validation=HELD_OUT, on_progress=cut_off_at_step(5))
+    text = (directory / "log.jsonl").read_text()
+    (directory / "log.jsonl").write_text(text[:-9])
+    assert timeless(train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)) == timeless(expected)
+
+
+def test_a_run_whose_log_is_gone_goes_on_from_its_checkpoint(built: Path, tmp_path: Path) -> None:
+    whole, expected = uninterrupted(built, tmp_path)
+    directory = Path(shutil.copytree(built, tmp_path / "cut"))
+    with pytest.raises(CutOff):
+        train(directory, data(), OPTIONS, validation=HELD_OUT, on_progress=cut_off_at_step(5))
+    (directory / "log.jsonl").unlink()
+    report = train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)
+    assert report.steps == 9
+    assert report.loss == expected.loss[3:]
+    assert same_state(directory, whole)
+
+
+def test_a_finished_run_can_be_prolonged_at_a_constant_rate(built: Path, tmp_path: Path) -> None:
+    whole, expected = uninterrupted(built, tmp_path)
+    directory = Path(shutil.copytree(built, tmp_path / "two"))
+    train(directory, data(), replace(OPTIONS, epochs=1), validation=HELD_OUT)
+    report = train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)
+    assert timeless(report) == timeless(expected)
+    assert same_state(directory, whole)
+
+
+def test_resuming_a_finished_run_changes_nothing(built: Path, tmp_path: Path) -> None:
+    directory, expected = uninterrupted(built, tmp_path)
+    copy = Path(shutil.copytree(directory, tmp_path / "copy"))
+    assert timeless(train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)) == timeless(expected)
+    assert same_state(directory, copy)
+    assert log_of(directory) == log_of(copy)
+
+
+@pytest.mark.parametrize(
+    ("changed", "samples", "message"),
+    [
+        ({"seed": 6}, 10, "started with seed = 5, not 6"),
+        ({"batch": 2}, 10, "started with batch = 4, not 2"),
+        ({"learning_rate": 0.5}, 10, "started with learning_rate = 0.01, not 0.5"),
+        ({"schedule": "linear"}, 10, "started with"),
+        ({"warmup": 3}, 10, "started with warmup = 0, not 3"),
+        ({}, 8, "started with samples = 10, not 8"),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_options_and_data_only(
+    changed: dict[str, Any], samples: int, message: str, artifacts: Path
+) -> None:
+    train(artifacts, data(), replace(OPTIONS, epochs=1))
+    with pytest.raises(ArtifactsError, match=message):
+        train(artifacts, data(samples), replace(OPTIONS, **changed), resume=True)
+
+
+def test_a_falling_rate_cannot_be_prolonged(artifacts: Path) -> None:
+    options = replace(OPTIONS, schedule="cosine", epochs=1)
+    train(artifacts, data(), options)
+    with pytest.raises(ArtifactsError, match="started with epochs = 1, not 3"):
+        train(artifacts, data(), replace(options, epochs=3), resume=True)
+
+
+def test_there_is_nothing_to_resume_in_new_artifacts(artifacts: Path) -> None:
+    with pytest.raises(ArtifactsError, match="holds no run to resume; train it without --resume"):
+        train(artifacts, data(), OPTIONS, resume=True)
+
+
+# Divergence.
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_checkpoint(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, count = Session.step, 0
+
+    def poisoned(self: Session, batch: list[Array], rate: float) -> float:
+        nonlocal count
+        count += 1
+        return step(self, [batch[0], np.full_like(batch[1], 1e30)] if count == 8 else batch, rate)
+
+    monkeypatch.setattr(Session, "step", poisoned)
+    with pytest.raises(
+        DivergedError, match=r"loss is inf at step 8; the checkpoint of step 6 is kept.*\n?.*learning rate"
+    ):
+        train(artifacts, data(), OPTIONS)
+    monkeypatch.undo()
+    kept = Session(artifacts)
+    assert kept.run_state is not None
+    assert kept.run_state.step == 6
+    assert kept.parameters_are_finite()
+    report = train(artifacts, data(), OPTIONS, resume=True)
+    assert report.steps == 9
+    assert [line["step"] for line in log_of(artifacts) if line["kind"] == "step"] == list(range(1, 10))
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 1e20), ("sgd", 1e20)])
+def test_a_rate_far_too_large_diverges_in_words_and_leaves_finite_checkpoints(
+    optimizer: str, rate: float, tmp_path: Path
+) -> None:
+    directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), optimizer=optimizer)
+    with pytest.raises(DivergedError, match=r"diverged: .* step \d+; the checkpoint of step \d+ is kept") as caught:
+        train(directory, data(), replace(OPTIONS, learning_rate=rate, epochs=20), validation=HELD_OUT)
+    assert isinstance(caught.value, (TgdonnxError, ArithmeticError))
+    assert len(str(caught.value).splitlines()) <= 2
+    for name in ("checkpoint", "checkpoint.best"):
+        assert all(np.isfinite(values).all() for values in read_parameters(directory, name).values())
+
+
+def test_a_weight_that_is_not_finite_after_the_last_step_of_an_epoch_is_not_saved(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(artifacts, data(), replace(OPTIONS, epochs=1))
+    before = read_parameters(artifacts, "checkpoint")
+    step, count = Session.step, 0
+
+    def poisoned(self: Session, batch: list[Array], rate: float) -> float:
+        nonlocal count
+        count += 1
+        return step(self, batch, 1e38 if count == 3 else rate)
+
+    monkeypatch.setattr(Session, "step", poisoned)
+    monkeypatch.setattr(Session, "parameters_are_finite", lambda _: count < 3)
+    with pytest.raises(DivergedError, match="a weight is not finite after step 6; the checkpoint of step 3 is kept"):
+        train(artifacts, data(), OPTIONS, resume=True)
+    after = read_parameters(artifacts, "checkpoint")
+    assert all(np.array_equal(after[name], values) for name, values in before.items())
+
+
+# A batch size that the model fixes.
+
+
+@pytest.fixture
+def fixed(tmp_path: Path) -> Path:
+    model = text_model("g (float[4, 2, W] x) => (float[4, 3, w] y) { y = Conv(x, w, b) }", w=(3, 2, 1), b=(3,))
+    return make_artifacts(model, tmp_path, tgdonnx.AllLayers())
+
+
+def pairs(samples: int) -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    return {
+        "x": rng.normal(size=(samples, 2, 6)).astype(np.float32),
+        "target": rng.normal(size=(samples, 3, 6)).astype(np.float32),
+    }
+
+
+def test_with_a_fixed_batch_what_is_left_over_waits_for_the_next_epoch(
+    fixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+    step = Session.step
+    monkeypatch.setattr(
+        Session, "step", lambda self, batch, rate: seen.append(batch[0][:, 0, 0].tolist()) or step(self, batch, rate)
+    )
+    report = train(fixed, pairs(11), TrainOptions(epochs=6, batch=4), validation=pairs(8))
+    assert report.steps == 12
+    assert all(len(batch) == 4 for batch in seen)
+    for i in range(0, 12, 2):
+        assert len({*seen[i], *seen[i + 1]}) == 8, "no sample twice in an epoch"
+    assert len({mark for batch in seen for mark in batch}) == 11, "none is left out for ever"
+
+
+def test_another_batch_size_than_the_fixed_one_is_refused(fixed: Path) -> None:
+    with pytest.raises(DataError, match="fixes the batch size at 4; got a batch of 8"):
+        train(fixed, pairs(8), TrainOptions(batch=8))
+
+
+def test_validation_samples_that_make_no_whole_batches_are_refused(fixed: Path) -> None:
+    with pytest.raises(DataError, match="multiple of it as validation samples, found 6"):
+        train(fixed, pairs(8), TrainOptions(batch=4), validation=pairs(6))
+
+
+def test_fewer_samples_than_one_fixed_batch_are_refused(fixed: Path) -> None:
+    with pytest.raises(DataError, match="4"):
+        train(fixed, pairs(3), TrainOptions(epochs=1, batch=4))
+
+
+# Wrong use.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "expected epochs >= 1, got 0"),
+        ({"batch": 0}, "expected batch >= 1, got 0"),
+        ({"batch": -3}, "expected batch >= 1, got -3"),
+        ({"warmup": -1}, "expected warmup >= 0, got -1"),
+        ({"seed": -1}, "expected seed >= 0, got -1"),
+        ({"learning_rate": 0.0}, "expected a learning rate > 0, got 0"),
+        ({"learning_rate": -1e-3}, "expected a learning rate > 0, got -0.001"),
+        ({"learning_rate": float("nan")}, "expected a learning rate > 0, got nan"),
+        ({"learning_rate": float("inf")}, "expected a learning rate > 0, got inf"),
+        ({"schedule": "step"}, "expected a schedule of constant, linear, cosine, got 'step'"),
+    ],
+)
+def test_options_out_of_range_are_told(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        TrainOptions(**options)
+
+
+BAD: dict[str, tuple[Callable[[dict[str, Array]], dict[str, Array]], str]] = {
+    "a missing target": (lambda d: {"x": d["x"]}, "no array 'target'"),
+    "a wrong name": (lambda d: {"image": d["x"], "target": d["target"]}, "no array 'x'; expected x, target"),
+    "a wrong dtype": (lambda d: {**d, "x": d["x"].astype(np.float64)}, "'x' to be float32 .* found float64"),
+    "a wrong rank": (
+        lambda d: {**d, "x": d["x"][:, 0]},
+        r"'x' to be float32 \[\?, 3, \?, \?\], found float32 \[10, 6, 5\]",
+    ),
+    "wrong channels": (lambda d: {**d, "target": d["target"][:, :1]}, "'target' to be float32"),
+    "a wrong size": (lambda d: {**d, "target": d["target"][:, :, :4]}, "target does not fit the output"),
+    "other lengths": (lambda d: {**d, "target": d["target"][:7]}, "differ in the number of samples"),
+    "NaN": (lambda d: {**d, "target": np.full_like(d["target"], np.nan)}, r"target\[0, 0, 0, 0\] is nan"),
+    "no sample": (lambda d: {name: array[:0] for name, array in d.items()}, "no sample"),
+}
+
+
+@pytest.mark.parametrize("role", ["training", "validation"])
+@pytest.mark.parametrize("case", BAD)
+def test_data_that_does_not_fit_is_refused_before_anything_is_written(case: str, role: str, artifacts: Path) -> None:
+    change, message = BAD[case]
+    before = {path.name: path.read_bytes() for path in artifacts.iterdir()}
+    bad = change(data())
+    training, validation = (bad, None) if role == "training" else (data(), bad)
+    with pytest.raises(DataError, match=message):
+        train(artifacts, training, OPTIONS, validation=validation)
+    assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
+
+
+def test_arrays_are_mapped_to_inputs_for_training_and_validation(artifacts: Path, built: Path, tmp_path: Path) -> None:
+    _, expected = uninterrupted(built, tmp_path)
+    renamed = {"noisy": "x", "clean": "target"}
+
+    def named(arrays: dict[str, Array]) -> dict[str, Array]:
+        return {"noisy": arrays["x"], "clean": arrays["target"]}
+
+    report = train(artifacts, named(data()), OPTIONS, validation=named(HELD_OUT), renamed=renamed)
+    assert timeless(report) == timeless(expected)
+
+
+def test_data_in_files_trains_as_data_in_memory_does(artifacts: Path, built: Path, tmp_path: Path) -> None:
+    _, expected = uninterrupted(built, tmp_path)
+    np.savez(tmp_path / "train.npz", **data())
+    (tmp_path / "held_out").mkdir()
+    for name, array in HELD_OUT.items():
+        np.save(tmp_path / "held_out" / f"{name}.npy", array)
+    report = train(artifacts, tmp_path / "train.npz", OPTIONS, validation=str(tmp_path / "held_out"))
+    assert timeless(report) == timeless(expected)
+
+
+def test_a_model_with_several_inputs_is_fed_by_name(tmp_path: Path) -> None:
+    model = text_model(
+        """g (float[N, 2, W] x, float[N, 1, W] condition) => (float[N, 3, w] y) {
+            c = Concat<axis = 1>(condition, x)
+            y = Conv(c, w, b)
+        }""",
+        w=(3, 3, 1),
+        b=(3,),
+    )
+    directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers())
+    rng = np.random.default_rng(0)
+    content = {
+        "target": rng.normal(size=(6, 3, 5)).astype(np.float32),
+        "condition": rng.normal(size=(6, 1, 5)).astype(np.float32),
+        "x": rng.normal(size=(6, 2, 5)).astype(np.float32),
+    }
+    loss, _ = Trainer(directory).evaluate(content["x"], content["condition"], content["target"])
+    assert train(directory, content, TrainOptions(epochs=1, batch=6)).loss == (pytest.approx(loss, rel=1e-6),)
+
+
+def test_a_directory_that_cannot_take_a_checkpoint_is_told(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fails)
+    with pytest.raises(OutputError, match="No space left on device"):
+        train(artifacts, data(), OPTIONS)
+
+
+def test_what_is_no_artifacts_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactsError, match="no artifacts directory"):
+        train(tmp_path, data(), OPTIONS)
+    onnx.save(models.chain(0), tmp_path / "model.onnx")
+    with pytest.raises(ArtifactsError, match="no artifacts directory"):
+        train(tmp_path / "model.onnx", data(), OPTIONS)

@@ -1,0 +1,206 @@
+"""All stages in one go: the same as the stages one by one, and nothing left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.independent import assert_only_changed, expected_masks
+from tests.test_writeback import NETWORKS, PHI, data_for, options_for
+from tests.training_models import text_model
+from tgdonnx.errors import DataError, DivergedError, OutputError, SelectionError, TgdonnxError, UntrainableError
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary directories go, so that a test can see what is left."""
+    path = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
+
+
+def listing(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["paper", "readers"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_tuned_file_differs_in_the_retrained_rows_and_nothing_else_is_left(
+    network: str, mode: str, tmp_path: Path, scratch: Path
+) -> None:
+    model = NETWORKS[network](1)
+    base = models.save(model, tmp_path / "model.onnx")
+    before = base.read_bytes()
+    report = tgdonnx.finetune(
+        base, data_for(model), tmp_path / "tuned.onnx", tgdonnx.Phi(PHI), options_for(), mode=mode
+    )
+    assert base.read_bytes() == before
+    assert_only_changed(model, before, (tmp_path / "tuned.onnx").read_bytes(), expected_masks(model, PHI, mode))
+    assert listing(tmp_path) == ["model.onnx", "tuned.onnx"]
+    assert listing(scratch) == []
+    assert report.verify.ok
+    assert report.export.changed == report.verify.changed
+    assert report.train.steps == 4
+    assert report.build.options["loss"] == "mse"
+    assert {p.name for p in report.mask.params if p.retrain or p.maps} == {c.name for c in report.verify.changed}
+
+
+def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    base = models.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", **{"noisy": data_for(model)["x"], "clean": data_for(model)["target"]})
+    held_out = data_for(model, 3)
+    renamed = {"noisy": "x", "clean": "target"}
+    validation = {"noisy": held_out["x"], "clean": held_out["target"]}
+    options: dict[str, Any] = {"loss": "l1", "optimizer": "sgd", "l2": 0.01, "clip_norm": 0.5, "gradient": "gate"}
+    run = options_for(**options)
+    tgdonnx.mask(base, tmp_path / "masked.onnx", tgdonnx.Phi(PHI))
+    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", **options)
+    trained = tgdonnx.train(tmp_path / "artifacts", tmp_path / "data.npz", run, validation=validation, renamed=renamed)
+    tgdonnx.export(tmp_path / "artifacts", tmp_path / "stages.onnx")
+    told = []
+    report = tgdonnx.finetune(
+        base,
+        tmp_path / "data.npz",
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        run,
+        validation=validation,
+        renamed=renamed,
+        on_progress=told.append,
+        **options,
+    )
+    assert (tmp_path / "tuned.onnx").read_bytes() == (tmp_path / "stages.onnx").read_bytes()
+    assert report.train.loss == trained.loss
+    assert report.train.best == trained.best
+    assert [progress.step for progress in told] == [1, 2, 3, 4]
+    assert dict(report.build.options) == {**options, "form": "masked", "output": "y"}
+
+
+def test_the_artifacts_are_kept_where_asked_for(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    base = models.save(model, tmp_path / "model.onnx")
+    tgdonnx.finetune(
+        base,
+        data_for(model),
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        options_for(),
+        artifacts=tmp_path / "artifacts",
+    )
+    assert listing(tmp_path) == ["artifacts", "model.onnx", "tuned.onnx"]
+    tgdonnx.export(tmp_path / "artifacts", tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "tuned.onnx").read_bytes()
+
+
+def test_of_several_outputs_the_named_one_is_trained(tmp_path: Path) -> None:
+    model = text_model(
+        """g (float[N, 2, W] x) => (float[N, 3, w] y, float[N, 2, w] z) {
+            a = Conv(x, w)
+            y = Conv(a, v)
+            z = Conv(a, u)
+        }""",
+        w=(4, 2, 1),
+        v=(3, 4, 1),
+        u=(2, 4, 1),
+    )
+    base = models.save(model, tmp_path / "model.onnx")
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(6, 2, 5)).astype(np.float32), "target": rng.normal(size=(6, 2, 5)).astype(np.float32)}
+    strategy = tgdonnx.Filters({"v": [0], "u": [1]})
+    report = tgdonnx.finetune(base, data, tmp_path / "tuned.onnx", strategy, options_for(), output_name="z")
+    assert [(c.name, c.filters) for c in report.verify.changed] == [("u", (1,))]
+    sessions = [onnxruntime.InferenceSession(str(tmp_path / name)) for name in ("model.onnx", "tuned.onnx")]
+    before, after = (session.run(None, {"x": data["x"]}) for session in sessions)
+    assert np.array_equal(before[0], after[0])
+    assert not np.array_equal(before[1], after[1])
+
+
+@pytest.mark.parametrize("where", ["beside", "elsewhere"])
+def test_weights_in_external_data(where: str, tmp_path: Path, scratch: Path) -> None:
+    model = models.dncnn(0)
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    onnx.save(model, tmp_path / "vendor" / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "vendor").iterdir()}
+    data = data_for(models.dncnn(0))
+    output = tmp_path / ("vendor" if where == "beside" else where) / "tuned.onnx"
+    if where == "beside":
+        with pytest.raises(OutputError, match=r"w\.bin exists"):
+            tgdonnx.finetune(tmp_path / "vendor" / "model.onnx", data, output, tgdonnx.Phi(PHI), options_for())
+        assert listing(tmp_path / "vendor") == ["model.onnx", "w.bin"]
+    else:
+        report = tgdonnx.finetune(tmp_path / "vendor" / "model.onnx", data, output, tgdonnx.Phi(PHI), options_for())
+        assert report.verify.ok
+        assert listing(tmp_path / "elsewhere") == ["tuned.onnx", "w.bin"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "vendor").iterdir()} == before
+    assert listing(scratch) == []
+
+
+def test_filters_may_be_listed_by_any_sequence_of_whole_numbers(tmp_path: Path) -> None:
+    model = models.chain(0)
+    base = models.save(model, tmp_path / "model.onnx")
+    strategy = tgdonnx.Filters({"w1": range(2), "w2": np.array([3, 5]), "w3": (np.int64(1),)})
+    report = tgdonnx.finetune(base, data_for(model), tmp_path / "tuned.onnx", strategy, options_for())
+    changed = {change.name: change.filters for change in report.verify.changed}
+    assert changed == {"w1": (0, 1), "b1": (0, 1), "w2": (3, 5), "w3": (1,), "b3": (1,)}
+
+
+FAILURES: dict[str, tuple[dict[str, Any], type[TgdonnxError], str]] = {
+    "nothing is selected": ({"strategy": tgdonnx.Phi(0.0)}, SelectionError, "phi = 0 selects no filter"),
+    "phi out of range": ({"strategy": tgdonnx.Phi(1.5)}, SelectionError, r"phi in \[0, 1\]"),
+    "data that does not fit": ({"data": {"x": np.zeros((2, 3, 7, 8), np.float32)}}, DataError, "no array 'target'"),
+    "data that is not there": ({"data": "nowhere.npz"}, DataError, "nowhere.npz"),
+    "a rate far too large": ({"options": tgdonnx.TrainOptions(30, 3, 1e25)}, DivergedError, "diverged"),
+    "an output that is not there": ({"output_name": "z"}, UntrainableError, "no output 'z'"),
+    "per kernel with gates": ({"mode": "readers", "gradient": "gate"}, TgdonnxError, "per kernel"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_after_a_failure_nothing_is_written_and_nothing_left(case: str, tmp_path: Path, scratch: Path) -> None:
+    changed, error, message = FAILURES[case]
+    model = models.dncnn(0)
+    base = models.save(model, tmp_path / "model.onnx")
+    arguments: dict[str, Any] = {
+        "data": data_for(model),
+        "strategy": tgdonnx.Phi(PHI),
+        "options": options_for(),
+        **changed,
+    }
+    with pytest.raises(error, match=message):
+        tgdonnx.finetune(base, output=tmp_path / "tuned.onnx", **arguments)
+    assert listing(tmp_path) == ["model.onnx"]
+    assert listing(scratch) == []
+
+
+def test_an_output_that_exists_is_found_before_any_work(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    base = models.save(model, tmp_path / "model.onnx")
+    (tmp_path / "tuned.onnx").write_text("mine")
+    told: list[tgdonnx.Progress] = []
+    with pytest.raises(OutputError, match="exists; pass --overwrite"):
+        tgdonnx.finetune(
+            base, data_for(model), tmp_path / "tuned.onnx", tgdonnx.Phi(PHI), options_for(), on_progress=told.append
+        )
+    assert (tmp_path / "tuned.onnx").read_text() == "mine"
+    assert told == []
+    tgdonnx.finetune(base, data_for(model), tmp_path / "tuned.onnx", tgdonnx.Phi(PHI), options_for(), overwrite=True)
+    assert tgdonnx.verify(base, tmp_path / "tuned.onnx").ok
+
+
+def test_the_vendors_file_is_never_its_own_output(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    base = models.save(model, tmp_path / "model.onnx")
+    before = base.read_bytes()
+    with pytest.raises(OutputError):
+        tgdonnx.finetune(base, data_for(model), base, tgdonnx.Phi(PHI), options_for(), overwrite=True)
+    assert base.read_bytes() == before

@@ -1,0 +1,136 @@
+"""In other environments: tuned files in the onnxruntime that everybody has, training where there is no torch."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.environments import Environment
+from tests.independent import assert_only_changed, expected_masks
+from tests.test_writeback import NETWORKS, PHI, data_for, options_for, trained
+from tests.trainer import Trainer, relative_error
+
+pytestmark = pytest.mark.slow
+
+RUN = """
+import numpy as np, onnxruntime
+for name in sys.argv[2:]:
+    session = onnxruntime.InferenceSession(sys.argv[1] + f"/{name}.onnx", providers=["CPUExecutionProvider"])
+    with np.load(sys.argv[1] + "/data.npz") as data:
+        output = session.run(None, {"x": data["x"]})[0]
+    np.save(sys.argv[1] + f"/{name}.npy", output)
+assert tuple(map(int, onnxruntime.__version__.split(".")[:2])) > (1, 19), onnxruntime.__version__
+assert not {"onnx", "tgdonnx", "torch"} & set(sys.modules)
+for absent in ("onnxruntime.training.api", "tgdonnx", "onnx"):
+    try:
+        __import__(absent)
+    except ImportError:
+        print("no", absent)
+"""
+
+
+@pytest.mark.parametrize("mode", ["paper", "readers"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_tuned_and_masked_files_run_in_stock_onnxruntime_as_training_evaluated_them(
+    network: str, mode: str, tmp_path: Path, stock_environment: Environment
+) -> None:
+    model = NETWORKS[network](0)
+    directory = trained(model, tmp_path, mode=mode)
+    tgdonnx.export(directory, tmp_path / "tuned.onnx")
+    data = data_for(model)
+    np.savez(tmp_path / "data.npz", **data)
+    told = stock_environment.run(RUN, tmp_path, "model", "masked", "tuned", cwd=tmp_path)
+    assert told.split() == ["no", "onnxruntime.training.api", "no", "tgdonnx", "no", "onnx"]
+    vendor, masked, tuned = (np.load(tmp_path / f"{name}.npy") for name in ("model", "masked", "tuned"))
+    _, evaluated = Trainer(directory).evaluate(data["x"], data["target"])
+    assert relative_error(tuned, evaluated) < 1e-5
+    assert relative_error(tuned, vendor) > 1e-4
+    assert np.array_equal(masked, vendor)
+
+
+FINETUNE = """
+import numpy as np, tgdonnx
+assert "site-packages" in tgdonnx.__file__, tgdonnx.__file__
+where, phi = sys.argv[1], float(sys.argv[2])
+with np.load(where + "/data.npz") as data:
+    arrays = dict(data)
+options = tgdonnx.TrainOptions(epochs=2, batch=3, learning_rate=1e-3)
+report = tgdonnx.finetune(where + "/model.onnx", arrays, where + "/tuned.onnx", tgdonnx.Phi(phi), options)
+assert report.verify.ok
+try:
+    import torch
+except ImportError as error:
+    print(type(error).__name__, error)
+print(*report.train.loss)
+"""
+
+
+def test_finetunes_where_torch_is_not_installed(tmp_path: Path, no_torch_environment: Environment) -> None:
+    model = models.dncnn(0)
+    models.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", **data_for(model))
+    told = no_torch_environment.run(FINETUNE, tmp_path, PHI, cwd=tmp_path).splitlines()
+    assert told[0] == "ModuleNotFoundError No module named 'torch'"
+    base, tuned = ((tmp_path / name).read_bytes() for name in ("model.onnx", "tuned.onnx"))
+    assert_only_changed(model, base, tuned, expected_masks(model, PHI))
+    here = tgdonnx.finetune(
+        tmp_path / "model.onnx", data_for(model), tmp_path / "here.onnx", tgdonnx.Phi(PHI), options_for()
+    )
+    assert [float(loss) for loss in told[1].split()] == pytest.approx(list(here.train.loss), rel=1e-5)
+
+
+def test_what_is_installed_is_the_whole_package(no_torch_environment: Environment, tmp_path: Path) -> None:
+    code = """
+import importlib.metadata, pathlib, tgdonnx
+root = pathlib.Path(tgdonnx.__file__).parent
+print(sorted(str(path.relative_to(root).as_posix()) for path in root.rglob("*") if path.suffix in (".py", ".typed")))
+print(sorted(point.name for point in importlib.metadata.entry_points().select(group="console_scripts", name="tgdonnx")))
+"""
+    files, scripts = no_torch_environment.run(code, cwd=tmp_path).splitlines()
+    root = Path(tgdonnx.__file__).parent
+    here = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix in (".py", ".typed"))
+    assert files == str(here)
+    assert scripts == "['tgdonnx']"
+
+
+WITHOUT_TRAINING = """
+import tgdonnx
+from tgdonnx.errors import RuntimeMissingError
+where = sys.argv[1]
+print(len(tgdonnx.score(where + "/model.onnx").layers), len(tgdonnx.trace(where + "/model.onnx").layers))
+tgdonnx.mask(where + "/model.onnx", where + "/masked_here.onnx", tgdonnx.Phi(float(sys.argv[2])))
+print(tgdonnx.verify(where + "/model.onnx", where + "/tuned.onnx").ok)
+for call in (
+    lambda: tgdonnx.build(where + "/masked_here.onnx", where + "/never"),
+    lambda: tgdonnx.export(where + "/artifacts", where + "/never.onnx"),
+):
+    try:
+        call()
+    except RuntimeMissingError as error:
+        print(error)
+"""
+
+
+def test_with_plain_onnxruntime_everything_but_training_works_and_the_rest_says_what_to_install(
+    tmp_path: Path, stock_environment: Environment
+) -> None:
+    model = models.dncnn(0)
+    directory = trained(model, tmp_path)
+    tgdonnx.export(directory, tmp_path / "tuned.onnx")
+    # Behind its own packages, ours and those that we need: its onnxruntime comes first.
+    path = [str(Path(tgdonnx.__file__).parents[1]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    lines = stock_environment.run(WITHOUT_TRAINING, tmp_path, PHI, cwd=tmp_path, path=path).splitlines()
+    assert lines[:2] == ["4 4", "True"]
+    assert len(lines) == 4
+    assert all(
+        line.startswith("onnxruntime-training is not installed; pip install 'tgdonnx[train]'") for line in lines[2:]
+    )
+    assert not (tmp_path / "never").exists()
+    assert not (tmp_path / "never.onnx").exists()
+    assert onnx.load(tmp_path / "masked_here.onnx") == onnx.load(tmp_path / "masked.onnx")

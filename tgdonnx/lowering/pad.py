@@ -1,0 +1,112 @@
+"""Pad: reflect, edge and wrap, and the spellings of constant that the runtime cannot differentiate.
+
+One axis after the other: crop what negative pads take off, then join strips to both ends,
+
+              before                        after                   of n elements, of which strips are gathered
+    reflect   b, ..., 1                     -2, ..., -1 - a         negative indices count from the end,
+    edge      0, ..., 0                     -1, ..., -1             so that n need not be known
+    wrap      -b, ..., -1                   0, ..., a - 1
+    constant  value, in a tensor made with the size of a strip
+
+The runtime differentiates constant mode from operator set 11 on, where its pads are an input, but not if only some axes are
+listed: there the pads are completed.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Optional, final
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input
+from tgdonnx.lowering.known import known_array
+
+_Pads = NDArray[np.int64]
+
+
+@final
+class LowerPad(Lowering):
+    """Replaces every Pad but those in constant mode, of all axes, with pads as an input."""
+
+    op_types: ClassVar = frozenset(["Pad"])
+
+    def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
+        """Writes the padding as Gather and Concat, or as a Pad that has a gradient."""
+        mode = node.attributes.get_string("mode", "constant")
+        listed = optional_input(node, 3)
+        if mode == "constant" and emit.opset >= 11:
+            return None if listed is None else _complete(emit, node, _axes(emit, listed))
+        x, rank = first_input(node), emit.rank(first_input(node))
+        axes = list(range(rank)) if listed is None else [axis % rank for axis in _axes(emit, listed)]
+        sizes = [] if x.shape is None else [dim if isinstance(dim, int) else None for dim in x.shape]
+        before, after = _pads(emit, node).reshape(2, -1)
+        for axis, start, end in zip(axes, before.tolist(), after.tolist()):
+            x = _crop(emit, x, axis, max(-start, 0), max(-end, 0), sizes[axis])
+            first, last = _strips(mode, max(start, 0), max(end, 0))
+            parts = [_strip(emit, x, axis, first, node), x, _strip(emit, x, axis, last, node)]
+            present = [part for part in parts if part is not None]
+            x = emit("Concat", *present, axis=axis) if len(present) > 1 else x
+        return x
+
+
+def _axes(emit: Emitter, listed: ir.Value) -> list[int]:
+    axes = known_array(listed)
+    if axes is None:
+        raise emit.refusal("computes which axes it pads", "make its axes a constant")
+    return [int(axis) for axis in axes.reshape(-1)]
+
+
+def _pads(emit: Emitter, node: ir.Node) -> _Pads:
+    if emit.opset < 11:
+        return np.array(node.attributes["pads"].as_ints(), np.int64)
+    given = optional_input(node, 1)
+    assert given is not None
+    pads = known_array(given)
+    if pads is None:
+        raise emit.refusal("computes its pads from its input", "make its pads a constant")
+    return pads.reshape(-1).astype(np.int64)
+
+
+def _complete(emit: Emitter, node: ir.Node, axes: list[int]) -> ir.Value:
+    """Writes the Pad with the pads of every axis: those given, and a 0 put behind them for the others."""
+    x, pads, value = first_input(node), optional_input(node, 1), optional_input(node, 2)
+    assert pads is not None
+    rank = emit.rank(x)
+    places = np.full(2 * rank, 2 * len(axes), np.int64)
+    for index, axis in enumerate(axes):
+        places[axis % rank] = index
+        places[rank + axis % rank] = len(axes) + index
+    complete = emit("Gather", emit("Concat", pads, emit.ints(0), axis=0), emit.constant(places))
+    return emit("Pad", x, complete, *([] if value is None else [value]))
+
+
+def _crop(emit: Emitter, x: ir.Value, axis: int, before: int, after: int, size: Optional[int]) -> ir.Value:
+    if not before and not after:
+        return x
+    if emit.opset >= 10:
+        end = -after if after else np.iinfo(np.int64).max
+        return emit("Slice", x, emit.ints(before), emit.ints(end), emit.ints(axis))
+    if size is None:
+        raise emit.refusal("crops an axis of unknown size", "convert the model to opset 13")
+    return emit("Gather", x, emit.constant(np.arange(before, size - after)), axis=axis)
+
+
+def _strips(mode: str, before: int, after: int) -> tuple[_Pads, _Pads]:
+    """Returns what the padding repeats: the indices before the first element, and behind the last."""
+    if mode == "reflect":
+        return np.arange(before, 0, -1), -2 - np.arange(after)
+    if mode == "wrap":
+        return np.arange(-before, 0), np.arange(after)
+    return np.zeros(before, np.int64), np.full(after, -1)
+
+
+def _strip(emit: Emitter, x: ir.Value, axis: int, indices: _Pads, node: ir.Node) -> Optional[ir.Value]:
+    if not indices.size:
+        return None
+    strip = emit("Gather", x, emit.constant(indices), axis=axis)
+    if node.attributes.get_string("mode", "constant") != "constant":
+        return strip
+    nothing = emit.mask("Less", strip, strip)
+    return emit("Add", nothing, emit.scalar(node.attributes.get_float("value", 0.0)))
