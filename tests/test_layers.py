@@ -14,7 +14,7 @@ from tests import models
 from tests.models import MODELS, Builder, bias, conv_weight, parse, save
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
-from tgdonnx.layers import Network, Parameter, open_network, opset_version, static_shape
+from tgdonnx.layers import Network, Parameter, open_network, opset_version
 from tgdonnx.modelfile import load_model
 
 RNG = np.random.default_rng(7)
@@ -77,7 +77,7 @@ def test_layers_have_the_shapes_and_tensors_of_the_file(builder: Builder, tmp_pa
 def test_the_path_of_a_parameter_leads_to_its_tensor_in_the_bytes(builder: Builder, tmp_path: Path) -> None:
     model = builder(0)
     network = opened(model, tmp_path)
-    found = {parameter.name: parameter for parameter in network.stored_parameters}
+    found = network.stored_parameters
     tensors = stored_tensors(model)
     assert set(found) == set(tensors)
     data = network.file.data
@@ -216,7 +216,7 @@ def test_a_constant_of_another_domain_is_no_parameter(tmp_path: Path) -> None:
     node.domain = "vendor"
     network = opened(model, tmp_path)
     assert network.layers[1].weight is None
-    assert "w2" not in {parameter.name for parameter in network.stored_parameters}
+    assert "w2" not in network.stored_parameters
 
 
 def test_layers_inside_of_subgraphs_are_not_layers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Optional
@@ -9,9 +10,9 @@ from typing import Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.layers import Layer, open_network, static_shape
+from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.modelfile import StrPath
-from tgdonnx.scoring import score_network
+from tgdonnx.scoring import score_layers
 from tgdonnx.selection import filter_importance
 from tgdonnx.selection.strategies import require_phi
 from tgdonnx.tracing import trace_network
@@ -26,7 +27,8 @@ class LayerSummary:
         node: the layer.
         op_type: its operator.
         weight: the name of its weight; None when it cannot be read.
-        shape: of the weight.
+        shape: of the weight, as the node reads it.
+        filters: how many it has.
         group: the number of groups.
         macs: multiply-accumulates for one sample, or None when the output's size is not known.
         macs_per_position: multiply-accumulates for one position of the output.
@@ -42,6 +44,7 @@ class LayerSummary:
     op_type: str
     weight: Optional[str]
     shape: tuple[int, ...]
+    filters: int
     group: int
     macs: Optional[int]
     macs_per_position: int
@@ -95,20 +98,21 @@ def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = 1.0, k: int = 5)
     require_phi(phi)
     network = open_network(model)
     provenance = trace_network(network)
-    scores = score_network(network, alpha=alpha, k=k).layers
+    scores = score_layers(provenance, alpha=alpha, k=k).layers
     importance = filter_importance(provenance, scores)
     layers = []
-    for layer, inputs, layer_scores, worth in zip(network.layers, provenance.layer_inputs, scores, importance):
+    for layer, inputs, layer_scores, worth in zip(provenance.layers, provenance.layer_inputs, scores, importance):
         reasons = [why_not_traced(origin) for origin in inputs]
         layers.append(
             LayerSummary(
                 layer.name,
                 layer.op_type,
                 layer.weight.name if layer.weight else None,
-                layer.weight.shape if layer.weight else (),
+                layer.weight.read_shape if layer.weight else (),
+                layer.filters,
                 layer.group,
-                _macs(layer),
-                int(np.prod(layer.weight.shape)) if layer.weight else 0,
+                _macs(layer, network) if not network.sizes.has_stand_ins else None,
+                int(np.prod(layer.weight.read_shape)) if layer.weight else 0,
                 layer_scores.kse,
                 int((layer_scores.kse < phi).sum()),
                 dict(Counter(reason for reason in reasons if reason is not None)),
@@ -131,13 +135,11 @@ def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = 1.0, k: int = 5)
     )
 
 
-def _macs(layer: Layer) -> Optional[int]:
-    shape = static_shape(layer.node.outputs[0])
+def _macs(layer: Layer, network: Network) -> Optional[int]:
+    # A transposed convolution uses each weight once for every position of its input, the others of their output.
+    value = layer.node.inputs[0] if layer.op_type == "ConvTranspose" else layer.node.outputs[0]
+    shape = network.sizes.shapes.get(value) if value is not None else None
     if shape is None or layer.weight is None:
         return None
-    positions = 1
-    for dim in shape[2:]:
-        if dim is None:
-            return None
-        positions *= dim
-    return positions * int(np.prod(layer.weight.shape))
+    positions = shape[1:-1] if layer.op_type in MATRIX_PRODUCTS else shape[2:]
+    return math.prod(positions) * math.prod(layer.weight.read_shape)

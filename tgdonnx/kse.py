@@ -117,12 +117,12 @@ def score_maps(weight: NDArray[Any], *, group: int = 1, alpha: float = 1.0, k: i
         sparsity = np.ldexp(scaled_sum, _exponent(peak))
     s = _min_max(np.ldexp(scaled_sum, _exponent(peak) - _exponent(peak.max())))
     if s is None:
-        reason = "The layer has a single input map" if maps == 1 else f"All {maps} input maps have the same sparsity"
+        reason = "The layer has a single input map" if maps == 1 else "All input maps have the same sparsity"
         note = f"{reason}, so none can be told to matter less: every score is 1 (freeze)."
         return MapScores(sparsity, entropy, np.ones(maps), (note,))
     e = _min_max(entropy)
     if e is None:
-        note = f"All {maps} input maps have the same entropy, so the scores follow from sparsity alone."
+        note = "All input maps have the same entropy, so the scores follow from sparsity alone."
         return MapScores(sparsity, entropy, np.sqrt(s), (note,))
     kse = np.sqrt(s) / np.sqrt(1.0 + alpha * e)
     return MapScores(sparsity, entropy, kse / kse.max(), ())

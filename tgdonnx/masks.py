@@ -16,11 +16,13 @@ format is newer.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import onnx
@@ -84,11 +86,13 @@ class MaskedModel:
         file: the masked file.
         base: the vendor's file, taken out of it; its hash is the recorded one.
         selection: what was asked for.
+        network: the same, opened for analysis.
         masks: for the name of each retrainable tensor its retrain mask, float32.
     """
 
     file: ModelFile
     base: ModelFile
+    network: Network = field(repr=False)
     selection: Mapping[str, Any]
     masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
 
@@ -154,6 +158,38 @@ def masked_bytes(network: Network, masks: Sequence[RetrainMask], selection: Mapp
     )
 
 
+def encode_mask(values: NDArray[np.float32], network: Network, name: str) -> tuple[tuple[int, ...], Optional[str]]:
+    """Returns a retrain mask in short, for a manifest or a record.
+
+    Returns:
+        The filters that train whole, and if single kernels train besides the mask itself, else None. The mask is written
+        as its shape and its elements, a bit each, in row-major order, compressed by zlib, in base 64.
+    """
+    shape = network.stored_parameters[name].shape
+    owner = np.broadcast_to(network.filter_index(name), shape).reshape(-1)
+    trains = np.broadcast_to(values, shape).reshape(-1)
+    whole = np.bincount(owner, trains) == np.bincount(owner)
+    retrain = tuple(int(m) for m in np.flatnonzero(whole))
+    if (trains == whole[owner]).all():
+        return retrain, None
+    bits = base64.b64encode(zlib.compress(np.packbits(values.astype(bool)).tobytes())).decode()
+    return retrain, f"{'x'.join(str(d) for d in values.shape)}:{bits}"
+
+
+def decode_mask(retrain: Sequence[int], kernels: Optional[str], network: Network, name: str) -> NDArray[np.float32]:
+    """Undoes `encode_mask`.
+
+    Raises:
+        ValueError: it was not written so.
+    """
+    if kernels is None:
+        return np.isin(network.filter_index(name), retrain).astype(np.float32)
+    dims, _, bits = kernels.partition(":")
+    shape = [int(d) for d in dims.split("x")]
+    flat = np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(bits)), np.uint8), count=int(np.prod(shape)))
+    return flat.reshape(shape).astype(np.float32)
+
+
 def metadata_bytes(entries: Mapping[str, str]) -> bytes:
     """Returns serialised metadata, to be added at the end of a model."""
     model = onnx.ModelProto()
@@ -197,19 +233,18 @@ def read_masked(path: StrPath) -> MaskedModel:
     if hashlib.sha256(data).hexdigest() != metadata[_KEYS[2]]:
         raise MaskedModelError(f"{file.path} without its masks is not the file that was masked; mask it again")
     base = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
-    _check_masks(base, masks)
-    return MaskedModel(file, base, json.loads(metadata[_KEYS[1]]), masks)
+    network = open_network(base)
+    _check_masks(network, masks)
+    return MaskedModel(file, base, network, json.loads(metadata[_KEYS[1]]), masks)
 
 
-def _check_masks(base: ModelFile, masks: Mapping[str, NDArray[np.float32]]) -> None:
-    shapes: dict[str, tuple[int, ...]] = {t.name: tuple(t.dims) for t in base.proto.graph.initializer}
-    for node in base.proto.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name == "value":
-                shapes[node.output[0]] = tuple(attribute.t.dims)
+def _check_masks(network: Network, masks: Mapping[str, NDArray[np.float32]]) -> None:
+    shapes = {name: parameter.shape for name, parameter in network.stored_parameters.items()}
     for name, values in masks.items():
         if name not in shapes:
-            raise MaskedModelError(f"{name + SUFFIX!r} belongs to no tensor: there is no {name!r} in {base.path}")
+            raise MaskedModelError(
+                f"{name + SUFFIX!r} belongs to no tensor: there is no {name!r} in {network.file.path}"
+            )
         if values.ndim != len(shapes[name]) or any(m not in (1, d) for m, d in zip(values.shape, shapes[name])):
             raise MaskedModelError(
                 f"{name + SUFFIX!r} has shape {list(values.shape)}, which does not broadcast against {list(shapes[name])}"

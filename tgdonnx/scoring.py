@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx import kse
-from tgdonnx.errors import ModelFileError, NonFiniteWeightError
-from tgdonnx.layers import Layer, Network, open_network
+from tgdonnx.errors import ModelFileError, NonFiniteWeightError, SelectionError
+from tgdonnx.layers import Layer, open_network
 from tgdonnx.modelfile import StrPath, require_external_data
+from tgdonnx.tracing import Provenance, trace_network
 
 
 @dataclass(frozen=True)
@@ -68,25 +69,32 @@ def score(model: StrPath, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
     Raises:
         ModelFileError: no usable model, or its external data is missing.
         NonFiniteWeightError: a weight holds NaN or infinity.
-        ValueError: alpha is negative or k < 1.
+        SelectionError: alpha is negative or k < 1.
     """
-    return score_network(open_network(model), alpha=alpha, k=k)
+    return score_layers(trace_network(open_network(model)), alpha=alpha, k=k)
 
 
-def score_network(network: Network, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
-    """As `score`, for a model that is already open."""
-    require_external_data(network.file)
-    layers = tuple(_score_layer(layer, alpha, k) for layer in network.layers)
-    return ScoreReport(str(network.file.path), alpha, k, layers)
+def score_layers(provenance: Provenance, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
+    """As `score`, for a model that is traced already."""
+    if not (np.isfinite(alpha) and alpha >= 0):
+        raise SelectionError(f"expected alpha >= 0, got {alpha:g}")
+    if k < 1:
+        raise SelectionError(f"expected k >= 1, got {k}")
+    file = provenance.network.file
+    require_external_data(file)
+    layers = tuple(_score_layer(layer, alpha, k) for layer in provenance.layers)
+    return ScoreReport(str(file.path), alpha, k, layers)
 
 
 def _score_layer(layer: Layer, alpha: float, k: int) -> LayerScores:
-    if layer.weight is None:
-        empty = np.zeros(0)
+    if layer.weight is None or layer.problem is not None:
+        empty, name = np.zeros(0), layer.weight.name if layer.weight else None
         problem = f"cannot be scored: {layer.problem}"
-        return LayerScores(layer.name, layer.op_type, None, layer.group, 0, 0, empty, empty, empty, (problem,))
+        return LayerScores(
+            layer.name, layer.op_type, name, layer.group, layer.filters, 0, empty, empty, empty, (problem,)
+        )
     try:
-        scores = kse.score_maps(layer.weight.numpy(), group=layer.group, alpha=alpha, k=k)
+        scores = kse.score_maps(layer.layout.kernels(layer.weight.read()), group=layer.group, alpha=alpha, k=k)
     except NonFiniteWeightError as error:
         raise NonFiniteWeightError(f"{layer.weight.name!r} of node {layer.name!r} cannot be scored: {error}") from error
     except (OSError, EOFError) as error:

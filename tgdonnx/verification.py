@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
-from tgdonnx.layers import Network, Parameter, open_network
-from tgdonnx.masks import provenance_key, read_masked
+from tgdonnx.layers import Parameter, open_network
+from tgdonnx.masks import decode_mask, provenance_key, read_masked
 from tgdonnx.modelfile import ModelFile, StrPath, load_model
-from tgdonnx.selection.mask_arrays import mask_array
 
 _MOST_VIOLATIONS = 20
 
@@ -114,7 +113,7 @@ def compare(
         differences = _differences(base.proto, onnx.ModelProto.FromString(tuned))
         return Comparison((), (f"the file has {len(body) - len(base.data):+,} bytes besides its record", *differences))
     network = open_network(base)
-    parameters = {p.name: p for p in network.stored_parameters if p.name in masks}
+    parameters = {name: network.stored_parameters[name] for name in masks}
     changed: dict[str, set[int]] = {}
     violations: list[str] = []
     places = _places(base, parameters)
@@ -126,7 +125,9 @@ def compare(
                 elements = np.unique((differing[inside] - span.start) // parameter.numpy().itemsize) + first
                 differing = differing[~inside]
                 first += len(span) // parameter.numpy().itemsize
-                rows, stray = _sort_out(parameter, masks[parameter.name], elements)
+                rows, stray = _sort_out(
+                    parameter, network.filter_index(parameter.name), masks[parameter.name], elements
+                )
                 changed.setdefault(parameter.name, set()).update(rows)
                 violations += stray
         violations += [_name_place(base, piece.file, int(offset)) for offset in differing[:_MOST_VIOLATIONS]]
@@ -172,11 +173,11 @@ def _places(
 
 
 def _sort_out(
-    parameter: Parameter, mask: NDArray[np.float32], elements: NDArray[np.int64]
+    parameter: Parameter, owner: NDArray[np.int64], mask: NDArray[np.float32], elements: NDArray[np.int64]
 ) -> tuple[set[int], list[str]]:
-    """Sorts elements that differ into rows that may, and violations."""
+    """Sorts elements that differ into filters that may, and violations."""
     allowed = np.broadcast_to(mask == 1, parameter.shape).reshape(-1)[elements]
-    rows = elements // int(np.prod(parameter.shape[1:]))
+    rows = np.broadcast_to(owner, parameter.shape).reshape(-1)[elements]
     frozen = np.unique(rows[~allowed])
     stray = [f"frozen values of filter {m} of {parameter.name!r} changed" for m in frozen[:_MOST_VIOLATIONS]]
     return {int(m) for m in rows[allowed]}, stray
@@ -200,19 +201,10 @@ def _record(base: ModelFile, tuned: ModelFile) -> Optional[dict[str, NDArray[np.
         if record["base_sha256"] != base.sha256:
             return None
         network = open_network(base)
-        return {name: _mask(network, name, parts) for name, parts in record["trained"].items()}
+        trained = record["trained"].items()
+        return {name: decode_mask(parts["retrain"], parts["kernels"], network, name) for name, parts in trained}
     except (ValueError, KeyError, TypeError, IndexError):
         return None
-
-
-def _mask(network: Network, name: str, parts: Mapping[str, list[int]]) -> NDArray[np.float32]:
-    shape = next(p.shape for p in network.stored_parameters if p.name == name)
-    layer = next((layer for layer in network.layers if layer.weight and layer.weight.name == name), None)
-    filters = np.zeros(shape[0], bool)
-    filters[parts["retrain"]] = True
-    maps = np.zeros(layer.maps if layer and parts["maps"] else 0, bool)
-    maps[parts["maps"]] = True
-    return mask_array(shape, layer.group if layer else 1, filters, maps)
 
 
 def _is_record_of(base: onnx.ModelProto) -> Callable[[wire.Field, wire.Buffer], bool]:

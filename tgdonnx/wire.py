@@ -30,7 +30,7 @@ GRAPH, METADATA_PROPS, ENTRY_KEY = 7, 14, 1
 # GraphProto
 NODE, INITIALIZER, GRAPH_INPUT = 1, 5, 11
 # NodeProto and AttributeProto
-ATTRIBUTE, ATTRIBUTE_TENSOR = 5, 5
+ATTRIBUTE, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = 5, 5, 6
 # TensorProto; data that is stored as numbers of a fixed width, and as bytes
 TENSOR_FLOAT_DATA, TENSOR_DOUBLE_DATA, TENSOR_RAW_DATA = 4, 10, 9
 

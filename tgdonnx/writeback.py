@@ -25,7 +25,7 @@ from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
-from tgdonnx.layers import Parameter, open_network
+from tgdonnx.layers import Parameter
 from tgdonnx.masks import MaskedModel, metadata_bytes, provenance_key, read_masked
 from tgdonnx.modelfile import StrPath, replacing, require_external_data, require_writable, write_bytes
 from tgdonnx.verification import Changed, compare
@@ -73,7 +73,7 @@ def export(
         raise ArtifactsError(
             f"{directory} holds the masked model of another file than it was built from; build it again"
         )
-    stored = {p.name: p for p in open_network(masked.base).stored_parameters}
+    stored = masked.network.stored_parameters
     trained = read_parameters(directory, checkpoint)
     new: dict[Parameter, NDArray[np.generic]] = {}
     for tensor in manifest.trained:
@@ -160,5 +160,5 @@ def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
         "selection": manifest.selection,
         "options": manifest.options,
         "checkpoint": checkpoint,
-        "trained": {t.vendor_name: {"retrain": t.retrain, "maps": t.maps} for t in manifest.trained},
+        "trained": {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained},
     }

@@ -11,7 +11,7 @@ import pytest
 from tests.models import MODELS, Builder, conv_weight, save
 from tests.selection.reference import by_experiment
 from tgdonnx.layers import open_network
-from tgdonnx.scoring import score_network
+from tgdonnx.scoring import score_layers
 from tgdonnx.selection import Importance, filter_importance
 from tgdonnx.tracing import trace_network
 
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(3)
 
 def importance(path: Path) -> dict[str, Importance]:
     network = open_network(path)
-    found = filter_importance(trace_network(network), score_network(network).layers)
+    found = filter_importance(trace_network(network), score_layers(trace_network(network)).layers)
     return {layer.name: entry for layer, entry in zip(network.layers, found)}
 
 

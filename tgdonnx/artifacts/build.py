@@ -25,10 +25,9 @@ from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor
 from tgdonnx.artifacts.optimizers import OptimizerName, optimizer_model
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
-from tgdonnx.layers import Network, Parameter, open_network, opset_version, static_shape
-from tgdonnx.masks import MaskedModel, read_masked
+from tgdonnx.layers import Network, Parameter, open_network, opset_version
+from tgdonnx.masks import MaskedModel, encode_mask, read_masked
 from tgdonnx.modelfile import StrPath, copy_external_data
-from tgdonnx.selection.mask_arrays import mask_parts
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,17 @@ def build(
         "form": "masked",
         "output": output or str(network.graph.outputs[0].name),
     }
-    groups = {layer.weight.name: layer.group for layer in network.layers if layer.weight}
+    weights = {layer.weight.name for layer in network.layers if layer.weight}
     forward = forward_graph(network, list(wanted), output)
     masks = {name: model.masks[name] for name in forward.trained}
     specs, forward_proto, eval_proto, initial = _forward_protos(forward, loss)
     training = gradient_model(forward_proto, forward.trained)
     outputs = {name: str(value.name) for name, value in forward.layer_outputs.items()}
     gate_gradients(training, {outputs[name]: gate for name, gate in gates.items() if name in outputs})
-    accumulate_gradients(training, masks, l2=l2, regularised=groups)
+    accumulate_gradients(training, masks, l2=l2, regularised=weights)
     training.producer_name = eval_proto.producer_name = "tgdonnx"
     opset, ir_version = opset_version(forward_proto), forward_proto.ir_version
-    trained = tuple(_trained_tensor(wanted[name], mask, groups.get(name, 1)) for name, mask in masks.items())
+    trained = tuple(_trained_tensor(wanted[name], mask, model.network) for name, mask in masks.items())
     manifest = Manifest(
         files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
     )
@@ -136,7 +135,7 @@ def _require_in_range(l2: float, clip_norm: Optional[float]) -> None:
 
 def _wanted_parameters(model: MaskedModel) -> dict[str, Parameter]:
     """Returns the tensors in which the masks let anything train."""
-    stored = {p.name: p for p in open_network(model.base).stored_parameters}
+    stored = model.network.stored_parameters
     wanted = {name: stored[name] for name, values in model.masks.items() if values.any()}
     if not wanted:
         raise MaskedModelError(f"no retrain mask of {model.file.path} lets anything train; mask it again")
@@ -190,19 +189,19 @@ def _forward_protos(
 
 def _spec(value: ir.Value) -> TensorSpec:
     dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
-    return TensorSpec(str(value.name), str(dtype.numpy()), static_shape(value))
+    shape = None if value.shape is None else tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
+    return TensorSpec(str(value.name), str(dtype.numpy()), shape)
 
 
-def _trained_tensor(parameter: Parameter, mask: NDArray[np.float32], group: int) -> TrainedTensor:
-    retrain, maps = mask_parts(mask, group)
+def _trained_tensor(parameter: Parameter, mask: NDArray[np.float32], network: Network) -> TrainedTensor:
+    retrain, kernels = encode_mask(mask, network, parameter.name)
     return TrainedTensor(
-        parameter.name, parameter.name, parameter.path, parameter.shape, parameter.dtype.name, retrain, maps
+        parameter.name, parameter.name, parameter.path, parameter.shape, parameter.dtype.name, retrain, kernels
     )
 
 
 def _rho(trained: Mapping[str, NDArray[np.float32]], model: MaskedModel) -> float:
-    shapes = {p.name: p.shape for p in open_network(model.base).stored_parameters}
-    sizes = {name: int(np.prod(shapes[name])) for name in model.masks}
+    sizes = {name: int(np.prod(model.network.stored_parameters[name].shape)) for name in model.masks}
     elements = sum(values.mean(dtype=np.float64) * sizes[name] for name, values in trained.items())
     return float(elements / sum(sizes.values()))
 

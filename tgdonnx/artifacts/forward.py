@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.layers import LAYER_OP_TYPES, Network
+from tgdonnx.layers import CONVOLUTIONS, Network
 from tgdonnx.lowering import lower
 
 # What the runtime imports and the operator sets it differentiates (measured with onnxruntime-training 1.19.2).
@@ -98,6 +98,7 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
             tensor, or a node on the way to it has no gradient.
     """
     model = network.model
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     _adapt_versions(model)
     for node, name in network.node_names.items():
         node.meta["name"] = name
@@ -117,7 +118,7 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
     layer_outputs = {
         str(node.meta["name"]): node.outputs[0]
         for node in graph
-        if node.op_type in LAYER_OP_TYPES and "name" in node.meta
+        if node.op_type in CONVOLUTIONS and "name" in node.meta
     }
     _require_differentiable(graph, trained)
     return ForwardGraph(model, trained, layer_outputs)

@@ -31,7 +31,7 @@ class TrainedTensor:
         shape: its shape.
         dtype: its ONNX data type, such as ``FLOAT``.
         retrain: the filters that train whole.
-        maps: the input maps whose kernels train in every filter.
+        kernels: where single kernels train besides: the whole mask, as `tgdonnx.masks.encode_mask` writes it; else None.
     """
 
     name: str
@@ -40,7 +40,7 @@ class TrainedTensor:
     shape: tuple[int, ...]
     dtype: str
     retrain: tuple[int, ...]
-    maps: tuple[int, ...]
+    kernels: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -136,5 +136,5 @@ def _trained(entry: Mapping[str, Any]) -> TrainedTensor:
         tuple(entry["shape"]),
         entry["dtype"],
         tuple(entry["retrain"]),
-        tuple(entry["maps"]),
+        entry["kernels"],
     )

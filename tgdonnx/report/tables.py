@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from tgdonnx.inspection import InspectReport, LayerSummary
 from tgdonnx.masks import MaskReport
 from tgdonnx.scoring import ScoreReport
 from tgdonnx.tracing import LayerTrace, MapTrace, Producer
+from tgdonnx.tracing.path import Step
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BINS = 8
@@ -86,13 +88,12 @@ def print_inspection(report: InspectReport, console: Console) -> None:
         table.add_row(*_inspection_row(layer, wide=wide, known=known, name_width=name_width))
     console.print(table)
     retrain = sum(layer.retrain for layer in report.layers)
-    filters = sum(layer.shape[0] for layer in report.layers if layer.shape)
+    filters = sum(layer.filters for layer in report.layers)
     total = f"{quantity(fixed)} MACs per sample, " if known else ""
     console.print(Text(f"{total}{retrain} of {filters} filters would retrain at phi = {report.phi:g}", style="bold"))
     _print_reasons("Filters frozen whatever their score", (layer.frozen for layer in report.layers), console)
     _print_reasons("Input maps without producers", (layer.untraced for layer in report.layers), console)
-    notes = [f"{layer.node}: {note}" for layer in report.layers for note in layer.notes]
-    _print_list("Notes", notes, console)
+    _print_notes([(layer.node, note) for layer in report.layers for note in layer.notes], console)
 
 
 def _inspection_row(layer: LayerSummary, *, wide: bool, known: bool, name_width: int) -> list[Text]:
@@ -110,7 +111,7 @@ def _inspection_row(layer: LayerSummary, *, wide: bool, known: bool, name_width:
     cells += [f"{high:.2f}" if scored else "?"] if wide else []
     cells += [histogram(layer.kse) if scored else ""]
     cells += [f"{layer.below_phi}/{layer.kse.size}"]
-    cells += [f"{layer.retrain}/{layer.shape[0]}" if layer.shape else "?"]
+    cells += [f"{layer.retrain}/{layer.filters}" if layer.shape else "?"]
     texts = [Text(cell) for cell in cells]
     if layer.retrain:
         texts[-1].stylize("bold green")
@@ -133,7 +134,7 @@ def print_scores(report: ScoreReport, console: Console) -> None:
         else:
             table.add_row(name, "?", "?", "?", "?", "")
     console.print(table)
-    _print_list("Notes", [f"{layer.node}: {note}" for layer in report.layers for note in layer.notes], console)
+    _print_notes([(layer.node, note) for layer in report.layers for note in layer.notes], console)
 
 
 def print_trace(layers: Sequence[LayerTrace], console: Console) -> None:
@@ -144,7 +145,20 @@ def print_trace(layers: Sequence[LayerTrace], console: Console) -> None:
             console.print(Text("  its weight cannot be read, so its input maps cannot be told apart"))
         for maps, text in _grouped(layer.maps):
             label = "map" if len(maps) == 1 else "maps"
-            console.print(Padding(Text(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)), soft_wrap=False)
+            console.print(Padding(Text(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)))
+        for entry in layer.maps:
+            if entry.path:
+                tree = Tree(Text(f"{layer.node}, map {entry.map}"))
+                _grow(tree, entry.path)
+                console.print(tree)
+
+
+def _grow(tree: Tree, steps: Sequence[Step]) -> None:
+    for step in steps:
+        text = Text(f"{step.node} {step.op_type}".rstrip())
+        if step.filters:
+            text.append(f" filters {ranges(step.filters)}", style="bold green")
+        _grow(tree.add(text), step.sources)
 
 
 def _grouped(maps: Sequence[MapTrace]) -> list[tuple[list[int], str]]:
@@ -185,7 +199,19 @@ def print_masks(report: MaskReport, console: Console) -> None:
             table.add_row(name, str(entry.filters), str(len(entry.retrain)), str(len(entry.maps) or ""))
     console.print(table)
     console.print(Text(f"{report.rho:.2%} of the weights train", style="bold"))
-    _print_list("Notes", [f"{entry.name}: {entry.note}" for entry in report.params if entry.note], console)
+    _print_notes([(entry.name, entry.note) for entry in report.params if entry.note], console)
+
+
+def _print_notes(notes: Sequence[tuple[str, str]], console: Console) -> None:
+    names: dict[str, list[str]] = {}
+    for name, note in notes:
+        names.setdefault(note, []).append(name)
+    _print_list("Notes", [f"{note} ({_some(places)})" for note, places in names.items()], console)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = 4
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _print_reasons(title: str, reasons: Iterable[dict[str, int]], console: Console) -> None:

@@ -38,7 +38,7 @@ def filter_importance(provenance: Provenance, scores: Sequence[LayerScores]) -> 
         provenance: the traced network.
         scores: the scores of the input maps of each of its layers.
     """
-    layers = provenance.network.layers
+    layers = provenance.layers
     unread = -1.0
     values = [np.full(layer.filters, unread) for layer in layers]
     reasons: list[dict[int, str]] = [{} for _ in layers]
@@ -56,9 +56,10 @@ def filter_importance(provenance: Provenance, scores: Sequence[LayerScores]) -> 
             if origin.opaque is not None:
                 useful(origin, origin.opaque)
     for layer, inputs in zip(layers, provenance.layer_inputs):
-        if layer.weight is None and layer.node.inputs[0] is not None:
-            for origin in _origins(provenance, layer.node.inputs[0]):
-                useful(origin, f"it is read by {layer.name!r}, which cannot be scored: {layer.problem}")
+        if layer.problem is not None:
+            for operand in layer.node.inputs:
+                for origin in _origins(provenance, operand):
+                    useful(origin, f"it is read by {layer.name!r}, which cannot be scored: {layer.problem}")
         for origin, map_score in zip(inputs, scores[layer.index].kse):
             for producer, m in origin.producers:
                 values[producer][m] = max(values[producer][m], map_score)

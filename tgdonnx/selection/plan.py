@@ -1,13 +1,14 @@
 """From selected filters to retrain masks: one for every tensor that belongs to filters.
 
-A filter's bias and the batch-norm scale and offset of its map share its mask (rule 6). A per-channel parameter of a map
-that several filters made trains only if all of them do. A tensor that several nodes share trains only where all agree,
-and one that is used for anything else stays frozen.
+A filter's bias, the scale and offset of a norm over its map, a PRelu slope and a factor or summand per channel share its
+mask (rule 6). A per-channel parameter of a map that several filters made trains only if all of them do. A tensor that several
+nodes share trains only where all agree, and one that is used for anything else stays frozen.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Optional
 
@@ -15,13 +16,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.layers import Layer, Parameter
-from tgdonnx.selection.mask_arrays import mask_array
+from tgdonnx.layers import Layer, Network, Parameter
 from tgdonnx.selection.strategies import Selection
 from tgdonnx.tracing.provenance import Provenance
 
 Mode = Literal["paper", "readers"]
 MODES: tuple[Mode, ...] = ("paper", "readers")
+
+# Where nodes keep one number per channel: positions of their inputs, and the axis that counts channels. Running mean and
+# variance are not among them, nor what is subtracted or divided by, which is how they look in arithmetic form.
+_NORMS = {"BatchNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2)}
+_LAST_AXIS_NORMS = {"LayerNormalization": (1, 2), "RMSNormalization": (1,)}
+_ARITHMETIC = {"Add": (0, 1), "Mul": (0, 1), "PRelu": (1,)}
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,11 @@ class RetrainMask:
     Attributes:
         parameter: the tensor, in the vendor's file.
         node: the node that it belongs to (the first, if several share it).
-        filters: bool of shape (filters,): True for rows that train whole.
-        maps: bool of shape (maps,): True for input maps whose kernels train in every row. Of length 0 in mode ``paper``,
-            and for tensors that read no maps.
-        values: float32, 0 or 1, of a shape that broadcasts against the tensor.
-        note: why rows that were selected stay frozen, or None.
+        filters: bool of shape (filters,): True for filters that train whole.
+        maps: bool of shape (maps,): True for input maps whose kernels train in every filter. Of length 0 in mode
+            ``paper``, and for tensors that read no maps.
+        values: float32, 0 or 1, of a shape that broadcasts against the stored tensor.
+        note: why filters that were selected stay frozen, or None.
     """
 
     parameter: Parameter
@@ -48,17 +54,35 @@ class RetrainMask:
     @property
     def trained_elements(self) -> int:
         """The number of elements of the tensor that train."""
-        return int(self.values.sum()) * (int(np.prod(self.parameter.shape)) // self.values.size)
+        return round(float(self.values.mean(dtype=np.float64)) * int(np.prod(self.parameter.shape)))
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """A node's wish to train rows of a tensor."""
+    """A node's wish to train filters (or to release maps) of a tensor.
+
+    Attributes:
+        parameter: the tensor.
+        node: who reads it.
+        position: as which input.
+        rows: bool: of the filters, or of the maps, those that may train.
+        axis: of a tensor with one number per filter, where the filters are in what the node reads.
+    """
 
     parameter: Parameter
     node: ir.Node
     position: int
     rows: NDArray[np.bool_]
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class _Agreement:
+    """What of a tensor all its readers let train, and why not more."""
+
+    claim: _Claim
+    rows: NDArray[np.bool_]
+    note: Optional[str]
 
 
 def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tuple[RetrainMask, ...]:
@@ -70,96 +94,146 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
         mode: ``paper`` for masks per filter, ``readers`` for masks per kernel, by which the kernels that read a
             meaningless map train too.
     """
+    layers = [layer for layer in provenance.layers if layer.weight]
     network = provenance.network
-    layers = [layer for layer in network.layers if layer.weight]
-    weights = _agree(
-        [_Claim(layer.weight, layer.node, 1, selection.filters[layer.index]) for layer in layers if layer.weight]
-    )
-    rows = {layer.index: weights[layer.weight.name][0] for layer in layers if layer.weight}
-    channels = _agree([*_biases(layers, rows), *_batch_norms(provenance, rows)])
-    released = _agree(
-        [_Claim(layer.weight, layer.node, 1, selection.meaningless[layer.index]) for layer in layers if layer.weight]
-    )
-    masks = []
-    done = set()
+    weights = _agree([_weight_claim(layer, selection.filters[layer.index]) for layer in layers])
+    released = _agree([_weight_claim(layer, selection.meaningless[layer.index]) for layer in layers])
+    rows = {layer.index: weights[layer.weight.name].rows for layer in layers if layer.weight}
+    channels = _agree([*_biases(layers, rows), *_channel_parameters(provenance, rows)])
+    masks = {}
     for layer in layers:
         assert layer.weight is not None
-        if layer.weight.name not in done:
-            done.add(layer.weight.name)
-            maps = released[layer.weight.name][0] if mode == "readers" else np.zeros(0, bool)
-            filters, note = weights[layer.weight.name]
-            values = mask_array(layer.weight.shape, layer.group, filters, maps)
-            masks.append(RetrainMask(layer.weight, layer.name, filters, maps, values, note))
-    for claim in (*_biases(layers, rows), *_batch_norms(provenance, rows)):
-        name = claim.parameter.name
-        if name not in done and name not in weights:
-            done.add(name)
-            filters, note = channels[name]
-            node = network.node_names[claim.node]
-            none = np.zeros(0, bool)
-            values = mask_array(claim.parameter.shape, 1, filters, none)
-            masks.append(RetrainMask(claim.parameter, node, filters, none, values, note))
-    return tuple(masks)
+        if layer.weight.name not in masks:
+            agreed = weights[layer.weight.name]
+            maps = released[layer.weight.name].rows if mode == "readers" else np.zeros(0, bool)
+            values = _weight_mask(layer, agreed.rows, maps)
+            mask = RetrainMask(layer.weight, layer.name, agreed.rows, maps, values, agreed.note)
+            masks[layer.weight.name] = mask
+    for name, agreed in channels.items():
+        if name not in masks:
+            masks[name] = _channel_mask(agreed, network)
+    return tuple(masks.values())
 
 
-def _biases(layers: list[Layer], rows: dict[int, NDArray[np.bool_]]) -> list[_Claim]:
-    return [
-        _Claim(layer.bias, layer.node, 2, rows[layer.index])
-        for layer in layers
-        if layer.bias and layer.bias.shape == (layer.filters,)
-    ]
+def _weight_claim(layer: Layer, rows: NDArray[np.bool_]) -> _Claim:
+    assert layer.weight is not None
+    return _Claim(layer.weight, layer.node, 1, rows)
 
 
-def _batch_norms(provenance: Provenance, rows: dict[int, NDArray[np.bool_]]) -> list[_Claim]:
-    claims = []
-    for node in provenance.network.graph:
-        if node.op_type != "BatchNormalization" or node.domain not in ("", "ai.onnx") or node.inputs[0] is None:
+def _weight_mask(layer: Layer, filters: NDArray[np.bool_], maps: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Returns M[m, c] = 1 if filter m trains or the map that it reads as its c-th is released, as the tensor is stored."""
+    assert layer.weight is not None
+    trains = filters.reshape(-1, 1)
+    if maps.size:
+        per_group = maps.reshape(layer.group, -1)
+        trains = trains | np.repeat(per_group, layer.filters // layer.group, axis=0)
+    return np.ascontiguousarray(layer.weight.restore(layer.layout.restore(trains)), np.float32)
+
+
+def _channel_mask(agreed: _Agreement, network: Network) -> RetrainMask:
+    parameter, claim = agreed.claim.parameter, agreed.claim
+    rank = len(parameter.read_shape)
+    values = parameter.restore(agreed.rows.reshape([-1 if axis == claim.axis else 1 for axis in range(rank)]))
+    name = network.node_names[claim.node]
+    return RetrainMask(
+        parameter, name, agreed.rows, np.zeros(0, bool), np.ascontiguousarray(values, np.float32), agreed.note
+    )
+
+
+def _biases(layers: list[Layer], rows: dict[int, NDArray[np.bool_]]) -> Iterator[_Claim]:
+    for layer in layers:
+        if layer.bias:
+            yield _Claim(layer.bias, layer.node, 2, rows[layer.index], len(layer.bias.read_shape) - 1)
+
+
+def _channel_parameters(provenance: Provenance, rows: dict[int, NDArray[np.bool_]]) -> Iterator[_Claim]:
+    """Yields the tensors with one number per channel of a map, other than biases of layers."""
+    network = provenance.network
+    for node in network.graph.all_nodes():
+        if node.domain not in ("", "ai.onnx"):
             continue
-        for position in (1, 2):  # scale and offset; running mean and variance never move
-            parameter = provenance.network.parameter(node.inputs[position])
-            if isinstance(parameter, str) or len(parameter.shape) != 1:
-                continue
-            origins = provenance.of_channels(node.inputs[0], parameter.shape[0])
-            trains = [
-                bool(origin.producers)
-                and origin.opaque is None
-                and all(layer in rows and rows[layer][m] for layer, m in origin.producers)
-                for origin in origins
-            ]
-            claims.append(_Claim(parameter, node, position, np.array(trains, bool)))
-    return claims
+        for position in (*_NORMS.get(node.op_type, ()), *_LAST_AXIS_NORMS.get(node.op_type, ())):
+            if position < len(node.inputs):
+                axis = 1 if node.op_type in _NORMS else -1
+                yield from _channel_claim(provenance, node, position, axis, rows)
+        for position in _ARITHMETIC.get(node.op_type, ()):
+            yield from _arithmetic_claim(provenance, node, position, rows)
 
 
-def _agree(claims: list[_Claim]) -> dict[str, tuple[NDArray[np.bool_], Optional[str]]]:
-    """Returns for each tensor the rows on which all its users agree, and why others are frozen."""
+def _arithmetic_claim(
+    provenance: Provenance, node: ir.Node, position: int, rows: dict[int, NDArray[np.bool_]]
+) -> Iterator[_Claim]:
+    value, output = node.inputs[position], node.outputs[0]
+    sizes = provenance.network.sizes.shapes
+    if value is None or value not in sizes or output not in sizes or node.inputs[1 - position] not in provenance.ids:
+        return
+    shape, rank = sizes[value], len(sizes[output])
+    long = [axis for axis, length in enumerate(shape) if length > 1]
+    if len(long) == 1 and sizes[output][rank - len(shape) + long[0]] == shape[long[0]]:
+        yield from _channel_claim(provenance, node, position, long[0] - len(shape), rows)
+
+
+def _channel_claim(
+    provenance: Provenance, node: ir.Node, position: int, axis: int, rows: dict[int, NDArray[np.bool_]]
+) -> Iterator[_Claim]:
+    """Yields the claim on a parameter that has one long axis, which counts along ``axis`` of the node's output."""
+    parameter = provenance.network.parameter(node.inputs[position])
+    if isinstance(parameter, str):
+        return
+    shape = parameter.read_shape
+    own_axis = int(np.argmax(shape)) if shape else 0
+    if not shape or np.prod(shape) != shape[own_axis]:
+        return
+    origins = provenance.along(node.outputs[0], axis, shape[own_axis])
+    if not any(origin.producers for origin in origins):
+        return  # it belongs to no filter
+    trains = [
+        bool(origin.producers)
+        and origin.opaque is None
+        and all(layer in rows and rows[layer][m] for layer, m in origin.producers)
+        for origin in origins
+    ]
+    yield _Claim(parameter, node, position, np.array(trains, bool), own_axis)
+
+
+def _agree(claims: list[_Claim]) -> dict[str, _Agreement]:
+    """Returns for each tensor the rows on which all its readers agree, and why others are frozen."""
     by_name: dict[str, list[_Claim]] = defaultdict(list)
     for claim in claims:
         by_name[claim.parameter.name].append(claim)
-    agreed: dict[str, tuple[NDArray[np.bool_], Optional[str]]] = {}
-    for name, group in by_name.items():
-        first = group[0]
-        foreign = _uses(first.parameter.value) - {(claim.node, claim.position) for claim in group}
+    return {name: _agreement(group) for name, group in by_name.items()}
+
+
+def _agreement(group: list[_Claim]) -> _Agreement:
+    first = group[0]
+    foreign = _uses(first.parameter.value) - {(claim.node, claim.position) for claim in group}
+    alike = all(claim.rows.shape == first.rows.shape and claim.axis == first.axis for claim in group)
+    if foreign or not alike:
         note = None
-        if foreign or any(claim.rows.shape != first.rows.shape for claim in group):
-            agreed_rows = np.zeros_like(first.rows)
+        if first.rows.any():
             other = next((node for node, _ in foreign), group[-1].node)
-            if first.rows.any():
-                note = "frozen: it is " + (
-                    f"used by node {other.name or other.outputs[0].name!r} ({other.op_type}) as well"
-                    if other is not None
-                    else "an output of the model as well"
-                )
-        else:
-            agreed_rows = np.logical_and.reduce([claim.rows for claim in group])
-            if any((claim.rows != agreed_rows).any() for claim in group):
-                note = f"shared by {len(group)} nodes: trains only the filters on which all agree"
-        agreed[name] = (agreed_rows, note)
-    return agreed
+            who = "an output of the model" if other is None else f"used by node {_label(other)} ({other.op_type})"
+            note = f"frozen: it is {who} as well"
+        return _Agreement(first, np.zeros_like(first.rows), note)
+    agreed = np.logical_and.reduce([claim.rows for claim in group])
+    note = None
+    if any((claim.rows != agreed).any() for claim in group):
+        note = f"shared by {len(group)} nodes: trains only the filters on which all agree"
+    return _Agreement(first, agreed, note)
+
+
+def _label(node: ir.Node) -> str:
+    return repr(node.name or node.outputs[0].name)
+
+
+_CARRIERS = frozenset(
+    {"Cast", "DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
 
 
 def _uses(value: ir.Value) -> set[tuple[Optional[ir.Node], int]]:
-    """Returns where a tensor is used, through Identity; (None, -1) when it is an output of the model."""
+    """Returns where a tensor is used, through nodes that hand it on; (None, -1) when it is an output of the model."""
     uses: set[tuple[Optional[ir.Node], int]] = {(None, -1)} if value.is_graph_output() else set()
     for node, position in value.uses():
-        uses |= _uses(node.outputs[0]) if node.op_type == "Identity" else {(node, position)}
+        uses |= _uses(node.outputs[0]) if node.op_type in _CARRIERS and position == 0 else {(node, position)}
     return uses

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Layer
-from tgdonnx.scoring import score_network
+from tgdonnx.scoring import score_layers
 from tgdonnx.selection.importance import filter_importance, traced_maps
 from tgdonnx.tracing.provenance import Provenance
 
@@ -100,7 +100,7 @@ def select(provenance: Provenance, strategy: Strategy) -> Selection:
     """
     if isinstance(strategy, (Phi, Percentile)):
         return _by_score(provenance, strategy)
-    layers = provenance.network.layers
+    layers = provenance.layers
     if isinstance(strategy, LastLayers):
         chosen = layers[-_count(strategy.last, len(layers), "last") :]
         selected = _whole_layers(layers, chosen)
@@ -134,7 +134,7 @@ def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selec
         require_phi(strategy.phi)
     if isinstance(strategy, Percentile) and not 0 <= strategy.percentile <= 100:
         raise SelectionError(f"expected a percentile in [0, 100], got {strategy.percentile:g}")
-    scores = score_network(provenance.network, alpha=strategy.alpha, k=strategy.k).layers
+    scores = score_layers(provenance, alpha=strategy.alpha, k=strategy.k).layers
     traced = traced_maps(provenance)
     if isinstance(strategy, Phi):
         phi = float(strategy.phi)

@@ -1,36 +1,58 @@
-"""Element by element: an output element depends on the input elements at the same place (after broadcasting)."""
+"""Element by element: an output element depends on the input elements at the same place, after broadcasting."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from tgdonnx.tracing.origins import OriginIds
+from tgdonnx.tracing.rule import Rule, Site, UntraceableError
 
-import onnx_ir as ir
+_UNARY = (
+    *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos"),
+    *(
+        "Cosh",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "IsInf",
+        "IsNaN",
+        "LeakyRelu",
+    ),
+    *("Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh"),
+    *("Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu"),
+)
 
-from tgdonnx.tracing.origins import OriginIds, OriginTable
-from tgdonnx.tracing.rule import Rule, UntraceableError
+_SEVERAL = (
+    *("Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual"),
+    *("Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "PRelu", "Sub", "Sum", "Where", "Xor"),
+)
+
+# Their further inputs hold numbers for the whole node, or one per channel, that must not come from layers.
+_PARAMETRISED = ["BatchNormalization", "CastLike", "DequantizeLinear", "Dropout", "QuantizeLinear"]
 
 
-def _every_input(node: ir.Node, inputs: Sequence[OriginIds], table: OriginTable) -> OriginIds:
+def _every_input(site: Site) -> OriginIds:
     try:
-        return table.union(*inputs)
+        return site.table.union(*site.ids)
     except ValueError:
-        shapes = " and ".join(str(list(ids.shape)) for ids in inputs)
+        shapes = " and ".join(str(list(ids.shape)) for ids in site.ids)
         raise UntraceableError(f"its inputs do not broadcast: {shapes}") from None
 
 
-def _first_input(node: ir.Node, inputs: Sequence[OriginIds], table: OriginTable) -> OriginIds:
-    """For operators whose further inputs hold one number per channel, or one for the whole node."""
-    for ids in inputs[1:]:
-        origins = [table[int(i)] for i in ids.flat]
+def _first_input(site: Site) -> OriginIds:
+    for ids in site.ids[1:]:
+        origins = [site.table[int(i)] for i in ids.flat]
         if any(origin.producers or origin.opaque for origin in origins):
             raise UntraceableError("its parameters are computed by layers")
-    if any(output.name and output.uses() for output in node.outputs[1:]):
-        raise UntraceableError("more than its first output is used")
-    return inputs[0]
+    if site.node.op_type == "BatchNormalization" and any(o.name and o.uses() for o in site.node.outputs[1:]):
+        raise UntraceableError("it is in training form")
+    return site.ids[0]
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Identity"), _every_input),
-    **dict.fromkeys(("Add", "Sub", "Mul"), _every_input),
-    **dict.fromkeys(("Clip", "Dropout", "BatchNormalization"), _first_input),
+    **dict.fromkeys((*_UNARY, *_SEVERAL), _every_input),
+    **dict.fromkeys(_PARAMETRISED, _first_input),
 }

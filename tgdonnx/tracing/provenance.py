@@ -6,15 +6,17 @@ output keeps the producers that are known and carries the reason, so that nobody
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Optional
 
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.layers import Layer, Network
+from tgdonnx.layers import MATRIX_PRODUCTS, Layer, MatrixLayout, Network
 from tgdonnx.tracing.origins import Origin, OriginIds, OriginTable
-from tgdonnx.tracing.rule import UntraceableError
+from tgdonnx.tracing.rule import Site, UntraceableError
 from tgdonnx.tracing.rules import RULES
 
 
@@ -26,96 +28,187 @@ class Provenance:
         network: what was traced.
         table: the meaning of the ids.
         ids: for each activation its array of origin ids; constants are left out.
+        layers: the layers of the network; those that are matrix products know their maps now.
         layer_inputs: for each layer, the origin of each of its input maps.
     """
 
     network: Network
     table: OriginTable = field(repr=False)
     ids: Mapping[ir.Value, OriginIds] = field(repr=False)
+    layers: tuple[Layer, ...] = field(repr=False)
     layer_inputs: tuple[tuple[Origin, ...], ...] = field(repr=False)
 
-    def of_channels(self, value: ir.Value, channels: int) -> tuple[Origin, ...]:
-        """Returns the origin of each channel (axis 1) of an activation; opaque ones if it cannot be told apart so."""
-        ids = self.ids.get(value, self.table.constant)
-        if ids.ndim > 1:
-            ids = self.table.union_along(ids, (0, *range(2, ids.ndim))).reshape(-1)
-        if ids.size == 1:
-            return (self.table[int(ids.flat[0])],) * channels
-        if ids.size != channels:
-            whole = self.table.union_along(ids.reshape(-1), (0,))
-            known = self.table[int(whole[0])]
-            reason = f"{value.name!r} has {ids.size} channels where {channels} are read"
-            return (known | Origin(opaque=reason),) * channels
-        return tuple(self.table[int(i)] for i in ids)
+    def along(self, value: ir.Value, axis: int, length: int) -> tuple[Origin, ...]:
+        """Returns the origin of each index along one axis of an activation; opaque ones if it cannot be told apart so.
+
+        Args:
+            value: the activation.
+            axis: counted from the front, or from the end if negative.
+            length: how long it must be.
+        """
+        return _along(self.ids.get(value, self.table.constant), value, axis, length, self.table)
 
 
 def trace_network(network: Network) -> Provenance:
-    """Finds the origin of every activation of the main graph.
+    """Finds the origin of every activation.
 
-    Nodes that hold subgraphs (If, Loop, Scan) and functions of the model are opaque as a whole, with everything that
-    they capture.
+    Branches of If are traced like the rest of the graph. Bodies of Loop and Scan are too, but what goes round in them is
+    opaque.
     """
-    table = OriginTable()
-    ids: dict[ir.Value, OriginIds] = {}
+    walk = _Walk(network)
     for value in network.graph.inputs:
         if value.name not in network.graph.initializers:
-            ids[value] = np.array(table.add(Origin(inputs=frozenset({str(value.name)}))))
-    layers = {layer.node: layer for layer in network.layers}
-    for node in network.graph:
-        produced = _filters(layers[node], table) if node in layers else _through(node, network, ids, table)
-        for output in node.outputs:
-            ids[output] = produced
-    provenance = Provenance(network, table, ids, ())
-    inputs = tuple(_input_maps(layer, provenance) for layer in network.layers)
-    return Provenance(network, table, ids, inputs)
+            walk.ids[value] = np.array(walk.table.add(Origin(inputs=frozenset({str(value.name)}))))
+    walk.graph(network.graph)
+    layers, inputs = zip(*(walk.input_maps(layer) for layer in network.layers)) if network.layers else ((), ())
+    return Provenance(network, walk.table, walk.ids, tuple(layers), tuple(inputs))
 
 
-def _filters(layer: Layer, table: OriginTable) -> OriginIds:
-    if layer.weight is None:
-        return np.array(table.add(Origin(opaque=f"layer {layer.name!r} cannot be read: {layer.problem}")))
-    origins = [table.add(Origin(producers=frozenset({(layer.index, m)}))) for m in range(layer.filters)]
-    return np.array(origins).reshape(1, -1, *(1,) * (len(layer.weight.shape) - 2))
+class _Walk:
+    """One pass over the nodes."""
 
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.table = OriginTable()
+        self.ids: dict[ir.Value, OriginIds] = {}
+        self._layers = {layer.node: layer for layer in network.layers}
 
-def _input_maps(layer: Layer, provenance: Provenance) -> tuple[Origin, ...]:
-    value = layer.node.inputs[0]
-    return provenance.of_channels(value, layer.maps) if value is not None and layer.weight is not None else ()
+    def graph(self, graph: ir.Graph) -> None:
+        for node in graph:
+            self._node(node)
 
+    def input_maps(self, layer: Layer) -> tuple[Layer, tuple[Origin, ...]]:
+        """Returns the origins of the input maps of a layer; of a matrix product, finds out first which they are."""
+        value = layer.node.inputs[0]
+        if layer.weight is None or value is None:
+            return layer, ()
+        ids = self.ids.get(value, self.table.constant)
+        if layer.op_type not in MATRIX_PRODUCTS:
+            return layer, _along(ids, value, 1, layer.maps, self.table)
+        origins = _along(ids, value, -1, layer.maps, self.table)
+        opaque = next((origin.opaque for origin in origins if origin.opaque is not None), None)
+        if opaque is not None:
+            problem = f"the maps that it reads cannot be told apart: {opaque}"
+            return replace(layer, maps=0, problem=problem), ()
+        # The elements of a map lie together and have one origin. Neighbouring maps may share theirs, so runs of equal
+        # origins are whole numbers of maps.
+        starts = [0, *(i for i in range(1, len(origins)) if origins[i] != origins[i - 1]), len(origins)]
+        length = math.gcd(*(end - start for start, end in zip(starts, starts[1:])))
+        assert isinstance(layer.layout, MatrixLayout)
+        layout = replace(layer.layout, length=length)
+        return replace(layer, layout=layout, maps=len(origins) // length), origins[::length]
 
-def _through(node: ir.Node, network: Network, ids: Mapping[ir.Value, OriginIds], table: OriginTable) -> OriginIds:
-    name = network.node_names.get(node, node.name)
-    inputs = [ids.get(value, table.constant) if value is not None else table.constant for value in node.inputs]
-    captured = [ids[value] for value in _captured(node) if value in ids]
-    if node.domain not in ("", "ai.onnx"):
-        reason = f"node {name!r} ({node.domain}.{node.op_type}) cannot be traced: its domain is not known"
-    elif not captured and all(np.array_equal(i, table.constant) for i in inputs):
-        return table.constant  # computed from constants alone, by whatever operator
-    elif node.op_type not in RULES:
-        reason = f"node {name!r} ({node.op_type}) cannot be traced: there is no rule for its operator"
-    else:
+    def _node(self, node: ir.Node) -> None:
+        if all(output in self.network.sizes.contents for output in node.outputs if output.name):
+            return  # constants, and what is computed from shapes
+        subgraphs = _subgraphs(node)
+        if node.op_type != "If":
+            for subgraph in subgraphs:
+                for value in subgraph.inputs:
+                    reason = f"it goes round in node {self._name(node)!r} ({node.op_type})"
+                    self.ids[value] = np.array(self.table.add(Origin(opaque=reason)))
+        for subgraph in subgraphs:
+            self.graph(subgraph)
         try:
-            return RULES[node.op_type](node, inputs, table)
+            outputs = self._outputs(node, subgraphs)
         except UntraceableError as error:
-            reason = f"node {name!r} ({node.op_type}) cannot be traced: {error}"
-    known = Origin(opaque=reason)
-    for i in {int(i) for array in (*inputs, *captured) for i in array.flat}:
-        known = known | table[i]
-    return np.array(table.add(known))
+            opaque = self._opaque(node, f"node {self._name(node)!r} ({_operator(node)}) cannot be traced: {error}")
+            outputs = [opaque] * len(node.outputs)
+        for output, ids in zip(node.outputs, outputs):
+            self.ids[output] = ids
+
+    def _outputs(self, node: ir.Node, subgraphs: list[ir.Graph]) -> list[OriginIds]:
+        constant, inputs = self.table.constant, [self._of(value) for value in node.inputs]
+        if node in self._layers:
+            layer = self._layers[node]
+            if layer.weight is None:
+                raise UntraceableError(str(layer.problem))
+            if any(not np.array_equal(ids, constant) for ids in inputs[1:]):
+                raise UntraceableError("its bias is computed by layers")
+            return [self._filters(layer)]
+        if not subgraphs and all(np.array_equal(ids, constant) for ids in inputs):
+            return [constant] * len(node.outputs)  # computed from constants alone, by whatever operator
+        if node.domain not in ("", "ai.onnx"):
+            raise UntraceableError("its domain is not known")
+        if node.op_type == "If":
+            return self._if(node, subgraphs)
+        if node.op_type not in RULES:
+            raise UntraceableError("there is no rule for its operator")
+        opset = self.network.graph.opset_imports.get("", self.network.graph.opset_imports.get("ai.onnx", 0))
+        result = RULES[node.op_type](Site(node, opset, inputs, self.network.sizes, self.table))
+        return result if isinstance(result, list) else [result] * len(node.outputs)
+
+    def _if(self, node: ir.Node, branches: list[ir.Graph]) -> list[OriginIds]:
+        condition = node.inputs[0]
+        known = self.network.sizes.contents.get(condition) if condition is not None else None
+        if known is not None:
+            name = "then_branch" if known.all() else "else_branch"
+            branches = [node.attributes[name].as_graph()]
+        elif not np.array_equal(self._of(condition), self.table.constant):
+            origin = self.table[int(self._of(condition).flat[0])]
+            if origin.producers or origin.opaque:
+                raise UntraceableError("its condition is computed by layers")
+        results = []
+        for index in range(len(node.outputs)):
+            arrays = [self._of(branch.outputs[index]) for branch in branches]
+            try:
+                results.append(self.table.union(*arrays))
+            except ValueError:
+                raise UntraceableError("its branches give different shapes") from None
+        return results
+
+    def _filters(self, layer: Layer) -> OriginIds:
+        origins = np.array([self.table.add(Origin(frozenset({(layer.index, m)}))) for m in range(layer.filters)])
+        if layer.op_type not in MATRIX_PRODUCTS:
+            assert layer.weight is not None
+            return origins.reshape(1, -1, *(1,) * (len(layer.weight.read_shape) - 2))
+        shape = self.network.sizes.shapes.get(layer.node.outputs[0])
+        if shape is None:
+            raise UntraceableError("the rank of its output is not known")
+        return origins.reshape(*(1,) * (len(shape) - 1), -1)
+
+    def _of(self, value: Optional[ir.Value]) -> OriginIds:
+        return self.ids.get(value, self.table.constant) if value is not None else self.table.constant
+
+    def _opaque(self, node: ir.Node, reason: str) -> OriginIds:
+        known = Origin(opaque=reason)
+        read = [*node.inputs, *(value for graph in _subgraphs(node) for value in _read(graph))]
+        for i in {int(i) for value in read for i in self._of(value).flat}:
+            known = known | self.table[i]
+        return np.array(self.table.add(known))
+
+    def _name(self, node: ir.Node) -> str:
+        return self.network.node_names.get(node, str(node.name))
 
 
-def _captured(node: ir.Node) -> set[ir.Value]:
-    """Returns the values that the subgraphs of a node read."""
-    read: set[ir.Value] = set()
+def _along(ids: OriginIds, value: ir.Value, axis: int, length: int, table: OriginTable) -> tuple[Origin, ...]:
+    if ids.ndim:
+        axis %= ids.ndim
+        ids = table.union_along(ids, tuple(a for a in range(ids.ndim) if a != axis)).reshape(-1)
+    if ids.size == 1:
+        return (table[int(ids.flat[0])],) * length
+    if ids.size != length:
+        known = table[int(table.union_along(ids, (0,))[0])]
+        reason = f"{value.name!r} has {ids.size} maps where {length} are read"
+        return (known | Origin(opaque=reason),) * length
+    return tuple(table[int(i)] for i in ids)
+
+
+def _operator(node: ir.Node) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _subgraphs(node: ir.Node) -> list[ir.Graph]:
+    graphs: list[ir.Graph] = []
     for attribute in node.attributes.values():
-        graphs = (
-            [attribute.as_graph()]
-            if attribute.type == ir.AttributeType.GRAPH
-            else attribute.as_graphs()
-            if attribute.type == ir.AttributeType.GRAPHS
-            else []
-        )
-        for graph in graphs:
-            for inner in graph.all_nodes():
-                read.update(value for value in inner.inputs if value is not None)
-            read.update(graph.outputs)
-    return read
+        if attribute.type == ir.AttributeType.GRAPH:
+            graphs.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            graphs.extend(attribute.as_graphs())
+    return graphs
+
+
+def _read(graph: ir.Graph) -> set[ir.Value]:
+    """Returns the values that a subgraph reads or gives."""
+    read = {value for node in graph.all_nodes() for value in node.inputs if value is not None}
+    return read | set(graph.outputs)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.modelfile import StrPath
 from tgdonnx.tracing.origins import Origin
+from tgdonnx.tracing.path import Step, find_path
 from tgdonnx.tracing.provenance import trace_network
 
 
@@ -34,11 +35,13 @@ class MapTrace:
         producers: every filter that it depends on without another layer between, sorted by layer and filter; empty when
             ``reason`` is set.
         reason: why there are none: the map is untraceable, a graph input, or constant. None otherwise.
+        path: the nodes between the layer and the producers; only where one map was asked for.
     """
 
     map: int
     producers: tuple[Producer, ...]
     reason: Optional[str]
+    path: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[in
         ModelFileError: no usable model.
         SelectionError: there is no such layer, or no such map.
     """
-    network = open_network(model)
-    inputs = trace_network(network).layer_inputs
-    chosen = [entry for entry in network.layers if layer is None or entry.name == layer]
+    provenance = trace_network(open_network(model))
+    network, inputs = provenance.network, provenance.layer_inputs
+    chosen = [entry for entry in provenance.layers if layer is None or entry.name == layer]
     if not chosen:
         names = ", ".join(repr(entry.name) for entry in network.layers[:8])
         raise SelectionError(
@@ -92,6 +95,8 @@ def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[in
             entry.weight.name if entry.weight else None,
             tuple(
                 _map_trace(index, origin, network)
+                if map_index is None
+                else replace(_map_trace(index, origin, network), path=find_path(provenance, entry, index))
                 for index, origin in enumerate(inputs[entry.index])
                 if map_index is None or index == map_index
             ),

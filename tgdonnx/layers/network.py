@@ -1,0 +1,250 @@
+"""A model file with its graph opened for analysis: its nodes, its layers, its parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Optional, Union
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes import common as passes
+
+from tgdonnx import wire
+from tgdonnx.errors import ModelFileError
+from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, MatrixLayout
+from tgdonnx.layers.parameters import Parameter, find_parameter
+from tgdonnx.layers.sizes import Sizes, infer_sizes
+from tgdonnx.modelfile import ModelFile, StrPath, load_model
+
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+MATRIX_PRODUCTS = frozenset({"Gemm", "MatMul"})
+_ONNX = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node with filters: Conv, ConvTranspose, or a Gemm or MatMul with a stored matrix.
+
+    Attributes:
+        index: its place in topological order among the layers.
+        node: the node.
+        name: the node's name, or its first output's when it has none.
+        weight: its weight; None when it cannot be had.
+        bias: its bias, if it has one that is stored in the file.
+        layout: where in the weight filters and kernels are. How many elements each map of a Gemm or MatMul has is known
+            after tracing; until then it is one.
+        filters: the number of filters, which is the number of output maps.
+        maps: the number of input maps, over all groups.
+        problem: why its input maps cannot be scored, or None. Its filters can be retrained all the same if it has a weight.
+    """
+
+    index: int
+    node: ir.Node = field(repr=False)
+    name: str
+    weight: Optional[Parameter]
+    bias: Optional[Parameter]
+    layout: Layout
+    filters: int
+    maps: int
+    problem: Optional[str]
+
+    @property
+    def op_type(self) -> str:
+        """Its operator."""
+        return self.node.op_type
+
+    @property
+    def group(self) -> int:
+        """The number of groups."""
+        return self.layout.group
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model file with its graph opened for analysis.
+
+    Attributes:
+        file: the vendor's file.
+        model: its graph, sorted topologically, functions inlined. For reading only.
+        places: where in the file the TensorProto of every initializer and Constant node lies.
+    """
+
+    file: ModelFile
+    model: ir.Model = field(repr=False)
+    places: dict[ir.Value, wire.FieldPath] = field(repr=False)
+
+    @property
+    def graph(self) -> ir.Graph:
+        """The main graph."""
+        return self.model.graph
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """The sizes of all values, with stand-ins for those that the model leaves open."""
+        return infer_sizes(self.graph, self.graph.opset_imports)
+
+    @cached_property
+    def node_names(self) -> dict[ir.Node, str]:
+        """The name of every node: unique; a node without a name of its own goes by its first output's name."""
+        nodes = [node for node in self.graph.all_nodes() if node.outputs]
+        count = Counter(node.name for node in nodes)
+        return {node: node.name if node.name and count[node.name] == 1 else str(node.outputs[0].name) for node in nodes}
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in topological order, those in subgraphs included."""
+        found: list[Layer] = []
+        for node in self.graph.all_nodes():
+            layer = self._layer(len(found), node) if node.domain in _ONNX else None
+            if layer is not None:
+                found.append(layer)
+        return tuple(found)
+
+    def parameter(self, value: Optional[ir.Value]) -> Union[Parameter, str]:
+        """Finds the stored tensor behind a value, or says why there is none."""
+        found = find_parameter(value, self.places, self.sizes, lambda node: self.node_names.get(node, str(node.name)))
+        if isinstance(found, Parameter) and self._stored_names[found.name] > 1:
+            return f"{found.name!r} is the name of several tensors in the file"
+        return found
+
+    @cached_property
+    def stored_parameters(self) -> dict[str, Parameter]:
+        """Every tensor that is stored in the graph or in a subgraph under a name of its own."""
+        parameters = {}
+        for value, path in self.places.items():
+            tensor = ir.convenience.get_const_tensor(value)
+            if tensor is not None and self._stored_names[str(value.name)] == 1:
+                parameters[str(value.name)] = Parameter(str(value.name), path, value, tensor)
+        return parameters
+
+    def filter_index(self, name: str) -> NDArray[np.int64]:
+        """Returns which filter each element of a stored tensor belongs to, as an array that broadcasts against it.
+
+        Args:
+            name: the weight of a layer, or a tensor with one number per filter.
+        """
+        for layer in self.layers:
+            if layer.weight is not None and layer.weight.name == name:
+                return layer.weight.restore(layer.layout.restore(np.arange(layer.filters).reshape(-1, 1)))
+        shape = self.stored_parameters[name].shape
+        own_axis = int(np.argmax(shape)) if shape else -1
+        return np.arange(max(shape, default=1)).reshape([-1 if a == own_axis else 1 for a in range(len(shape))])
+
+    @cached_property
+    def _stored_names(self) -> Counter[str]:
+        return Counter(str(value.name) for value in self.places)
+
+    def _layer(self, index: int, node: ir.Node) -> Optional[Layer]:
+        if node.op_type in CONVOLUTIONS:
+            return self._convolution(index, node)
+        if node.op_type in MATRIX_PRODUCTS:
+            return self._matrix_product(index, node)
+        return None
+
+    def _convolution(self, index: int, node: ir.Node) -> Layer:
+        group = node.attributes["group"].as_int() if "group" in node.attributes else 1
+        weight = self.parameter(node.inputs[1] if len(node.inputs) > 1 else None)
+        if isinstance(weight, str):
+            problem = f"its weight is not stored in the file: {weight}"
+            return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
+        shape = weight.read_shape
+        if len(shape) < 3 or group < 1 or shape[0] % group or 0 in shape:
+            problem = f"its weight {weight.name!r} has shape {list(shape)}, which does not fit group = {group}"
+            return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
+        layout: Layout = ConvLayout(len(shape), group)
+        filters, maps = shape[0], shape[1] * group
+        if node.op_type == "ConvTranspose":
+            layout = ConvTransposeLayout(shape, group)
+            filters, maps = maps, filters
+        bias = self._bias(node, filters)
+        return Layer(index, node, self.node_names[node], weight, bias, layout, filters, maps, None)
+
+    def _matrix_product(self, index: int, node: ir.Node) -> Optional[Layer]:
+        """A product of two activations is no layer, nor is one whose stored matrix comes first."""
+        weight = self.parameter(node.inputs[1])
+        if isinstance(weight, str) or len(weight.read_shape) != 2 or 0 in weight.read_shape:
+            return None
+        if not isinstance(self.parameter(node.inputs[0]), str):
+            return None  # constants on both sides
+        transposed = {
+            name: bool(node.attributes[name].as_int()) for name in ("transA", "transB") if name in node.attributes
+        }
+        if transposed.get("transA"):
+            return None
+        filters_first = transposed.get("transB", False)
+        filters, length = weight.read_shape if filters_first else weight.read_shape[::-1]
+        layout = MatrixLayout(filters_first, 1)
+        bias = self._bias(node, filters)
+        return Layer(index, node, self.node_names[node], weight, bias, layout, filters, length, None)
+
+    def _bias(self, node: ir.Node, filters: int) -> Optional[Parameter]:
+        bias = self.parameter(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else ""
+        fits = isinstance(bias, Parameter) and bias.read_shape in ((filters,), (1, filters))
+        return bias if isinstance(bias, Parameter) and fits else None
+
+
+def open_network(source: Union[StrPath, ModelFile]) -> Network:
+    """Reads a model and prepares its graph for analysis.
+
+    Shapes that the file declares for values inside the graph are ignored (vendors' files get them wrong); they are
+    inferred again from the inputs.
+
+    Raises:
+        ModelFileError: the file is no model, is inconsistent, or has no layer.
+    """
+    file = source if isinstance(source, ModelFile) else load_model(source)
+    _require_names(file)
+    try:
+        model = file.to_ir()
+        places = dict(_places(model.graph, file.proto.graph, ((wire.GRAPH, 0),)))
+        if model.functions:
+            passes.InlinePass()(model)
+        passes.TopologicalSortPass()(model)
+    except Exception as error:  # whatever onnx_ir meets in a damaged graph, the user's file is the cause
+        cause = error.__cause__ or error
+        raise ModelFileError(f"{file.path} holds an inconsistent graph: {cause}") from error
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            value.shape = None
+    network = Network(file, model, places)
+    if not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
+        raise ModelFileError(f"{file.path} has no layer to adapt: expected at least one Conv node")
+    return network
+
+
+def opset_version(proto: onnx.ModelProto) -> int:
+    """Returns the version of the default operator set that a model imports; 0 when it imports none."""
+    return max((entry.version for entry in proto.opset_import if entry.domain in _ONNX), default=0)
+
+
+def _places(graph: ir.Graph, proto: onnx.GraphProto, path: wire.FieldPath) -> Iterator[tuple[ir.Value, wire.FieldPath]]:
+    """Yields where the tensors of a graph and its subgraphs lie; ``graph`` was just made from ``proto``."""
+    for index, tensor in enumerate(proto.initializer):
+        yield graph.initializers[tensor.name], (*path, (wire.INITIALIZER, index))
+    for index, (node, node_proto) in enumerate(zip(graph, proto.node)):
+        for position, attribute in enumerate(node_proto.attribute):
+            place = (*path, (wire.NODE, index), (wire.ATTRIBUTE, position))
+            if node.op_type == "Constant" and attribute.name == "value":
+                yield node.outputs[0], (*place, (wire.ATTRIBUTE_TENSOR, 0))
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                subgraph = node.attributes[attribute.name].as_graph()
+                yield from _places(subgraph, attribute.g, (*place, (wire.ATTRIBUTE_GRAPH, 0)))
+
+
+def _require_names(file: ModelFile) -> None:
+    """Checks that whatever the nodes of the main graph read is there."""
+    graph = file.proto.graph
+    names = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
+    names.update(tensor.values.name for tensor in graph.sparse_initializer)
+    names.update(name for node in graph.node for name in node.output)
+    for node in graph.node:
+        for name in node.input:
+            if name not in names:
+                raise ModelFileError(
+                    f"node {node.name or node.output[0]!r} ({node.op_type}) of {file.path} reads {name!r}, which nothing makes"
+                )

@@ -1,0 +1,248 @@
+"""Parameters: from the tensor that is stored in the vendor's file to what a node reads, and back.
+
+A node seldom cares how its weight is stored, but writing it back does. So a parameter keeps the steps between the two:
+Identity, Cast (float16 weights), Transpose (weights stored HWIO), Reshape and its kin, DequantizeLinear (int8 weights).
+A retrain mask goes the same way backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, Protocol, Union
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx import wire
+from tgdonnx.layers.sizes import Sizes
+
+Array = NDArray[Any]
+
+
+class Step(Protocol):
+    """One node between the stored tensor and its reader."""
+
+    def forward(self, array: Array) -> Array:
+        """Returns what the node makes of the tensor."""
+
+    def rearrange(self, array: Array) -> Array:
+        """Moves elements as the node does, but leaves their values alone."""
+
+    def restore(self, array: Array) -> Array:
+        """Undoes `rearrange`."""
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """Transpose."""
+
+    permutation: tuple[int, ...]
+
+    def forward(self, array: Array) -> Array:
+        """Returns the transposed array."""
+        return np.transpose(array, self.permutation)
+
+    rearrange = forward
+
+    def restore(self, array: Array) -> Array:
+        """Returns the array with its axes put back."""
+        return np.transpose(array, np.argsort(self.permutation).tolist())
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """Reshape, Flatten, Squeeze, Unsqueeze: the same elements in the same order."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def forward(self, array: Array) -> Array:
+        """Returns the array in its new shape."""
+        return array.reshape(self.after)
+
+    rearrange = forward
+
+    def restore(self, array: Array) -> Array:
+        """Returns the array in its old shape."""
+        return array.reshape(self.before)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Cast: other type, same elements."""
+
+    dtype: ir.DataType
+
+    def forward(self, array: Array) -> Array:
+        """Returns the array in the new type."""
+        return array.astype(self.dtype.numpy())
+
+    def rearrange(self, array: Array) -> Array:
+        """Returns the array as it is."""
+        return array
+
+    restore = rearrange
+
+
+@dataclass(frozen=True)
+class Dequantized:
+    """DequantizeLinear, per tensor or per channel: ``(q - zero_point) * scale``."""
+
+    scale: Array
+    zero_point: Array
+    axis: int
+
+    def forward(self, array: Array) -> Array:
+        """Returns the real numbers that the integers stand for, float32."""
+        shape = [1] * array.ndim
+        if self.scale.ndim == 1:
+            shape[self.axis] = -1
+        scale = self.scale.astype(np.float32).reshape(shape)
+        return (array.astype(np.int32) - self.zero_point.astype(np.int32).reshape(shape)).astype(np.float32) * scale
+
+    def rearrange(self, array: Array) -> Array:
+        """Returns the array as it is."""
+        return array
+
+    restore = rearrange
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A tensor of the vendor's file that a node computes with.
+
+    Attributes:
+        name: of the initializer, or of the output of the Constant node.
+        path: where its TensorProto lies in the file.
+        value: the value in the graph that carries the stored tensor.
+        tensor: its elements as stored; read from disk when asked for.
+        steps: what lies between the stored tensor and the node that reads it.
+    """
+
+    name: str
+    path: wire.FieldPath
+    value: ir.Value = field(repr=False)
+    tensor: ir.TensorProtocol = field(repr=False)
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions of the stored tensor."""
+        return _shape(self.tensor)
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """The element type of the stored tensor."""
+        return self.tensor.dtype
+
+    @property
+    def read_shape(self) -> tuple[int, ...]:
+        """The dimensions of what the node reads."""
+        return self.rearrange(np.broadcast_to(np.zeros((), bool), self.shape)).shape
+
+    def numpy(self) -> Array:
+        """Returns the stored elements, read-only."""
+        view: Array = self.tensor.numpy().view()
+        view.flags.writeable = False
+        return view
+
+    def read(self) -> Array:
+        """Returns the elements that the node reads."""
+        array = self.numpy()
+        for step in self.steps:
+            array = step.forward(array)
+        return array
+
+    def rearrange(self, array: Array) -> Array:
+        """Moves the elements of an array of the stored shape to where the node reads them; their values stay."""
+        for step in self.steps:
+            array = step.rearrange(array)
+        return array
+
+    def restore(self, array: Array) -> Array:
+        """Undoes `rearrange`. An array that broadcasts against what the node reads gives one that broadcasts likewise.
+
+        Args:
+            array: of the rank that the node reads, each dimension as there or 1.
+        """
+        for index in reversed(range(len(self.steps))):
+            step = self.steps[index]
+            if isinstance(step, Reshaped) and array.shape != step.after:
+                array = np.broadcast_to(array, step.after)
+            array = step.restore(array)
+        return array
+
+
+def find_parameter(
+    value: Optional[ir.Value],
+    places: Mapping[ir.Value, wire.FieldPath],
+    sizes: Sizes,
+    name_of: Callable[[ir.Node], str],
+) -> Union[Parameter, str]:
+    """Finds the stored tensor behind a value, or says why there is none.
+
+    Args:
+        value: what a node reads.
+        places: where tensors lie in the file.
+        sizes: the sizes of the graph.
+        name_of: gives the name of a node.
+    """
+    steps: list[Step] = []
+    while value is not None:
+        producer = value.producer()
+        tensor = ir.convenience.get_const_tensor(value)
+        if tensor is not None:
+            if value not in places:
+                return f"{value.name!r} is a constant inside a function"
+            if not (tensor.dtype.is_floating_point() or tensor.dtype.is_integer()):
+                return f"{value.name!r} is of type {tensor.dtype.name}"
+            return Parameter(str(value.name), places[value], value, tensor, tuple(reversed(steps)))
+        if producer is None:
+            return f"{value.name!r} is an input of the graph"
+        step = _step(producer, sizes)
+        if isinstance(step, str):
+            return f"{value.name!r} is computed by node {name_of(producer)!r} ({producer.op_type}){step}"
+        if step is not None:
+            steps.append(step)
+        value = producer.inputs[0]
+    return "it is missing"
+
+
+def _step(node: ir.Node, sizes: Sizes) -> Union[Step, str, None]:
+    """Returns what a node does to a parameter; None for nothing; a string, to be read after its name, if it may not."""
+    if node.domain not in ("", "ai.onnx") or not node.inputs or node.inputs[0] is None:
+        return ""
+    if node.op_type == "Identity":
+        return None
+    before, after = sizes.shapes.get(node.inputs[0]), sizes.shapes.get(node.outputs[0])
+    if node.op_type in ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        if before is None or after is None:
+            return ", to an unknown shape"
+        if node.op_type != "Transpose":
+            return Reshaped(before, after)
+        permutation = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(before))[::-1]
+        return Transposed(tuple(permutation))
+    if node.op_type == "Cast":
+        dtype = ir.DataType(node.attributes["to"].as_int())
+        return Converted(dtype) if dtype.is_floating_point() else f", to {dtype.name}"
+    if node.op_type == "DequantizeLinear":
+        return _dequantized(node, sizes)
+    return ""
+
+
+def _dequantized(node: ir.Node, sizes: Sizes) -> Union[Step, str]:
+    if "block_size" in node.attributes and node.attributes["block_size"].as_int():
+        return ", in blocks"
+    scale, *rest = [sizes.contents.get(value) if value is not None else None for value in node.inputs[1:3]]
+    given = len(node.inputs) > 2 and node.inputs[2] is not None
+    if scale is None or (given and rest[0] is None):
+        return ", whose scale or zero point is not constant"
+    zero_point = rest[0] if given and rest[0] is not None else np.zeros(scale.shape, np.int32)
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    return Dequantized(scale, zero_point, axis)
+
+
+def _shape(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    return tuple(dim for dim in tensor.shape if isinstance(dim, int))  # a tensor has no other

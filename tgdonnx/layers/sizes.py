@@ -1,0 +1,238 @@
+"""How long every axis is, and what the small integer tensors hold that shapes are computed with.
+
+Which filters made a map does not depend on how large the image is. So every size that a model leaves open is set to some
+number, and shapes are inferred node by node with all numbers known. Where a model computes a shape (Shape, Gather, Concat,
+Reshape ...), the few integers are computed with ONNX's reference implementation; then Reshape, Slice or Resize have
+definite arguments, whatever they looked like in the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, shape_inference
+
+Shape = tuple[int, ...]
+
+# Tried in turn for sizes that are left open, until every node gets a shape; the first of each pair is for the batch, the
+# second for everything else. Small ones are quick; large ones let deep stacks of strided layers keep at least one pixel.
+_STAND_INS = ((1, 64), (1, 224), (2, 640), (1, 48), (1, 1024), (1, 16384))
+_MOST_ELEMENTS = 4096  # of a tensor that can be the argument of a shape operation
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is known of the values of a graph.
+
+    Attributes:
+        shapes: of each value, all numbers; values of unknown shape are left out.
+        contents: of values that do not depend on the data: constants and computed shapes, if they are small.
+        unknown: how many nodes got no shape.
+        has_stand_ins: whether the model leaves sizes open, so that shapes are only examples.
+    """
+
+    shapes: Mapping[ir.Value, Shape] = field(repr=False)
+    contents: Mapping[ir.Value, NDArray[Any]] = field(repr=False)
+    unknown: int
+    has_stand_ins: bool
+
+
+def infer_sizes(graph: ir.Graph, opsets: Mapping[str, int]) -> Sizes:
+    """Infers the size of every value of a graph and its subgraphs, with stand-ins for open ones.
+
+    Args:
+        graph: sorted topologically.
+        opsets: the operator sets that the model imports.
+    """
+    best: Optional[Sizes] = None
+    for batch, other in _STAND_INS:
+        sizes = _infer(graph, opsets, batch, other)
+        if best is None or sizes.unknown < best.unknown:
+            best = sizes
+        if not best.unknown or not best.has_stand_ins:
+            break
+    assert best is not None
+    return best
+
+
+def _is_open(graph: ir.Graph) -> bool:
+    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+    return any(v.shape is None or any(not _is_size(d) for d in v.shape) for v in inputs)
+
+
+def _is_size(dim: object) -> bool:
+    # Some exporters write -1 for an open dimension.
+    return isinstance(dim, int) and dim > 0
+
+
+def _infer(graph: ir.Graph, opsets: Mapping[str, int], batch: int, other: int) -> Sizes:
+    walk = _Walk(opsets)
+    for value in graph.inputs:
+        if value.shape is not None and value.name not in graph.initializers:
+            shape = tuple(d if _is_size(d) else (batch if axis == 0 else other) for axis, d in enumerate(value.shape))
+            walk.set(value, tuple(int(d) for d in shape), value.dtype)  # type: ignore[arg-type]  # all numbers by now
+    walk.graph(graph)
+    return Sizes(walk.shapes, walk.contents, walk.unknown, _is_open(graph))
+
+
+class _Walk:
+    """One pass over the nodes."""
+
+    def __init__(self, opsets: Mapping[str, int]) -> None:
+        self.shapes: dict[ir.Value, Shape] = {}
+        self.contents: dict[ir.Value, NDArray[Any]] = {}
+        self.unknown = 0
+        self._dtypes: dict[ir.Value, ir.DataType] = {}
+        self._opsets = {("" if domain == "ai.onnx" else domain): version for domain, version in opsets.items()}
+        self._imports = [helper.make_opsetid(domain, version) for domain, version in self._opsets.items()]
+
+    def set(self, value: ir.Value, shape: Shape, dtype: Optional[ir.DataType]) -> None:
+        self.shapes[value] = shape
+        self._dtypes[value] = dtype or ir.DataType.FLOAT
+
+    def graph(self, graph: ir.Graph) -> None:
+        for value in graph.initializers.values():
+            self._constant(value, value.const_value)
+        for node in graph:
+            for subgraph in _subgraphs(node):
+                self.graph(subgraph)
+            self._node(node)
+
+    def _constant(self, value: ir.Value, tensor: Optional[ir.TensorProtocol]) -> None:
+        if tensor is None:
+            return
+        shape = tuple(d for d in tensor.shape if isinstance(d, int))
+        self.set(value, shape, tensor.dtype)
+        if np.prod(shape, dtype=np.int64) <= _MOST_ELEMENTS and tensor.dtype != ir.DataType.STRING:
+            with contextlib.suppress(OSError, ValueError):  # external data that is not there: a weight, not a shape
+                self.contents[value] = tensor.numpy()
+
+    def _node(self, node: ir.Node) -> None:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            self._constant(node.outputs[0], ir.convenience.get_const_tensor(node.outputs[0]))
+            return
+        if node.op_type == "Shape" and node.domain in ("", "ai.onnx"):
+            self._shape(node)
+            return
+        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            self._if(node)
+            return
+        self._outputs(node)
+        if any(v is not None for v in node.inputs) and all(v is None or v in self.contents for v in node.inputs):
+            self._evaluate(node)
+
+    def _shape(self, node: ir.Node) -> None:
+        shape = self.shapes.get(node.inputs[0]) if node.inputs[0] is not None else None
+        if shape is None:
+            self.unknown += 1
+            return
+        start, end = (node.attributes[n].as_int() if n in node.attributes else None for n in ("start", "end"))
+        content = np.array(shape[start:end], np.int64)
+        self.contents[node.outputs[0]] = content
+        self.set(node.outputs[0], content.shape, ir.DataType.INT64)
+
+    def _if(self, node: ir.Node) -> None:
+        branches = _subgraphs(node)
+        for index, output in enumerate(node.outputs):
+            shapes = {self.shapes.get(branch.outputs[index]) for branch in branches}
+            shape = shapes.pop() if len(shapes) == 1 else None
+            if shape is not None:
+                self.set(output, shape, self._dtypes.get(branches[0].outputs[index]))
+
+    def _outputs(self, node: ir.Node) -> None:
+        """Infers the shapes of a node's outputs with ONNX's own inference."""
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        types, data = {}, {}
+        for value in node.inputs:
+            if value is None:
+                continue
+            shape = self.shapes.get(value)
+            if shape is None:
+                self.unknown += 1
+                return
+            types[str(value.name)] = helper.make_tensor_type_proto(self._dtypes[value], shape)
+            if value in self.contents:
+                data[str(value.name)] = numpy_helper.from_array(self.contents[value])
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self._opsets.get(domain, 1), domain)
+            proto = ir.to_proto(node)
+            inferred = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=self._imports)
+        except Exception:  # an operator or a case that ONNX cannot infer: it stays unknown
+            self.unknown += 1
+            return
+        complete = True
+        for output in node.outputs:
+            result = inferred[str(output.name)].tensor_type if output.name in inferred else None
+            if result is not None and result.HasField("shape") and all(_has_size(d) for d in result.shape.dim):
+                dtype = ir.DataType(result.elem_type)
+                self.set(output, tuple(d.dim_value for d in result.shape.dim), dtype)
+            elif output.name:
+                complete = False
+        self.unknown += not complete
+
+    def _evaluate(self, node: ir.Node) -> None:
+        """Computes a node whose inputs are known with ONNX's reference implementation."""
+        for value in node.outputs:
+            if np.prod(self.shapes.get(value, ()), dtype=np.int64) > _MOST_ELEMENTS:
+                return
+        evaluate = _evaluator(node, self._imports)
+        if evaluate is None:
+            return
+        feeds = {str(v.name): self.contents[v] for v in node.inputs if v is not None}
+        try:
+            results = evaluate(feeds)
+        except Exception:  # not implemented there, or not for these types
+            return
+        for value, result in zip(node.outputs, results):
+            if isinstance(result, np.ndarray) and result.size <= _MOST_ELEMENTS:
+                self.contents[value] = result
+                self.set(value, result.shape, ir.DataType.from_numpy(result.dtype))
+
+
+def _has_size(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    # Inference lets strided layers shrink an image below nothing.
+    return bool(dim.HasField("dim_value")) and dim.dim_value >= 0
+
+
+def _evaluator(
+    node: ir.Node, imports: Iterable[onnx.OperatorSetIdProto]
+) -> Optional[Callable[[dict[str, NDArray[Any]]], list[Any]]]:
+    from onnx.reference import ReferenceEvaluator  # slow to import, and most models need it little
+
+    names = dict.fromkeys(str(v.name) for v in node.inputs if v is not None)
+    inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in names]
+    outputs = [
+        helper.make_tensor_value_info(str(v.name), onnx.TensorProto.UNDEFINED, None) for v in node.outputs if v.name
+    ]
+    graph = helper.make_graph([ir.to_proto(node)], "node", inputs, outputs)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=list(imports)))
+    except Exception:  # no implementation
+        return None
+
+    def run(feeds: dict[str, NDArray[Any]]) -> list[Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return list(evaluator.run(None, feeds))
+
+    return run
+
+
+def _subgraphs(node: ir.Node) -> list[ir.Graph]:
+    graphs: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            graphs.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            graphs.extend(attribute.as_graphs())
+    return graphs

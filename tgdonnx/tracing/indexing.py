@@ -1,0 +1,92 @@
+"""Operators that take out, or surround, parts of an activation: Slice, Split, Gather, Pad."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from tgdonnx.tracing.origins import OriginIds
+from tgdonnx.tracing.rule import Rule, Site, UntraceableError, full_length, of_rank
+
+
+def _slice(site: Site) -> OriginIds:
+    ids = of_rank(site.ids[0], len(site.shape()))
+    if site.opset < 10:
+        starts, ends = site.integers("starts") or [], site.integers("ends") or []
+        axes, steps = site.integers("axes"), None
+    else:
+        starts, ends = (_integers(site, index, name) or [] for index, name in ((1, "starts"), (2, "ends")))
+        axes, steps = _integers(site, 3, "axes"), _integers(site, 4, "steps")
+    for index, (start, end) in enumerate(zip(starts, ends)):
+        axis = (axes[index] if axes else index) % ids.ndim
+        if ids.shape[axis] > 1:
+            step = steps[index] if steps else 1
+            # ONNX clamps as Python does, but for the end of a backward slice that runs to the first element.
+            stop = None if step < 0 and end < -ids.shape[axis] else end
+            ids = ids[(slice(None),) * axis + (slice(start, stop, step),)]
+    return ids if ids.size else np.full((1,) * ids.ndim, int(site.table.constant))
+
+
+def _integers(site: Site, index: int, what: str) -> Optional[list[int]]:
+    content = site.content(index, what)
+    return None if content is None else [int(i) for i in content.reshape(-1)]
+
+
+def _split(site: Site) -> list[OriginIds]:
+    ids = of_rank(site.ids[0], len(site.shape()))
+    axis = site.integer("axis", 0) % ids.ndim
+    if ids.shape[axis] == 1:
+        return [ids] * len(site.node.outputs)
+    lengths = [site.output_shape(index)[axis] for index in range(len(site.node.outputs))]
+    return np.split(ids, np.cumsum(lengths)[:-1], axis=axis)
+
+
+def _gather(site: Site) -> OriginIds:
+    ids = of_rank(site.ids[0], len(site.shape()))
+    axis = site.integer("axis", 0) % ids.ndim
+    if any(site.table[int(i)] != site.table[int(site.table.constant)] for i in site.ids[1].flat):
+        raise UntraceableError("its indices depend on the data")
+    rank = len(site.shape(1))
+    if ids.shape[axis] == 1:
+        return ids.reshape(*ids.shape[:axis], *(1,) * rank, *ids.shape[axis + 1 :])
+    indices = site.content(1, "indices")
+    assert indices is not None
+    return np.take(ids, indices.astype(np.int64), axis=axis)
+
+
+def _pad(site: Site) -> OriginIds:
+    shape = site.shape()
+    ids = of_rank(site.ids[0], len(shape))
+    if site.has(2) and any(site.table[int(i)].producers for i in site.ids[2].flat):
+        raise UntraceableError("the value it pads with is computed by layers")
+    before, after = _pads(site, len(shape))
+    mode = site.node.attributes["mode"].as_string() if "mode" in site.node.attributes else "constant"
+    for axis in range(ids.ndim):
+        widths = (before[axis], after[axis])
+        if not any(widths) or (ids.shape[axis] == 1 and (mode != "constant" or axis != 1 or min(widths) < 0)):
+            continue  # copies of the one origin there is; in space a constant border adds none
+        ids = full_length(ids, shape, axis)
+        ids = ids[(slice(None),) * axis + (slice(max(0, -widths[0]), ids.shape[axis] - max(0, -widths[1])),)]
+        added = [(max(0, w) for w in widths) if a == axis else (0, 0) for a in range(ids.ndim)]
+        pairs = [tuple(pair) for pair in added]
+        if mode == "constant":
+            ids = np.pad(ids, pairs, constant_values=int(site.table.constant))
+        else:
+            ids = np.pad(ids, pairs, mode={"reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode])  # type: ignore[call-overload]
+    return ids
+
+
+def _pads(site: Site, rank: int) -> tuple[list[int], list[int]]:
+    """Returns how much is added before and after each axis."""
+    pads = site.integers("pads") or site.integers("paddings") or _integers(site, 1, "pads") or []
+    axes = _integers(site, 3, "axes") or list(range(rank))
+    if len(pads) != 2 * len(axes):
+        raise UntraceableError(f"it has {len(pads)} pads for {len(axes)} axes")
+    before, after = [0] * rank, [0] * rank
+    for index, axis in enumerate(axes):
+        before[axis], after[axis] = pads[index], pads[index + len(axes)]
+    return before, after
+
+
+RULES: dict[str, Rule] = {"Gather": _gather, "Pad": _pad, "Slice": _slice, "Split": _split}

@@ -1,0 +1,141 @@
+"""Operators that only move elements: other axes, the same elements in the same order, repeats, space for depth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tgdonnx.layers.sizes import Shape
+from tgdonnx.tracing.origins import OriginIds
+from tgdonnx.tracing.rule import Rule, Site, UntraceableError, compressed, full_length, of_rank
+
+
+def reshape(ids: OriginIds, before: Shape, after: Shape) -> OriginIds:
+    """Reshapes the origins of an activation of shape ``before`` into those of shape ``after``.
+
+    Neighbouring axes are taken together until their products agree, as in (2, | 6, 4, | 5) and (2, | 3, 8, | 5). Only
+    groups in which origins differ are written out.
+    """
+    ids = of_rank(ids, len(before))
+    if 0 in before or 0 in after:
+        return np.full((1,) * len(after), ids.flat[0])
+    pieces, start = [], 0
+    shape: list[int] = []
+    end = 0
+    for first, last, new_first, new_last in _groups(before, after):
+        part = ids.shape[first:last]
+        pieces.append(before[first:last] if any(n > 1 for n in part) else part)
+        shape += after[new_first:new_last] if any(n > 1 for n in part) else [1] * (new_last - new_first)
+        start, end = last, new_last
+    assert start == len(before)
+    assert end == len(after)
+    written_out = np.broadcast_to(ids, [n for piece in pieces for n in piece])
+    return compressed(written_out.reshape(shape))
+
+
+def _groups(before: Shape, after: Shape) -> list[tuple[int, int, int, int]]:
+    groups = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        first, new_first = i, j
+        left = right = 1
+        if i < len(before):
+            left, i = before[i], i + 1
+        if j < len(after):
+            right, j = after[j], j + 1
+        while left != right:
+            if left < right and i < len(before):
+                left, i = left * before[i], i + 1
+            elif j < len(after):
+                right, j = right * after[j], j + 1
+            else:
+                raise UntraceableError(f"it reshapes {list(before)} to {list(after)}")
+        groups.append((first, i, new_first, j))
+    return groups
+
+
+def _reshape(site: Site) -> OriginIds:
+    return reshape(site.ids[0], site.shape(), site.output_shape())
+
+
+def _transpose(site: Site) -> OriginIds:
+    ids = site.ids[0]
+    return ids.transpose(site.integers("perm")) if ids.ndim else ids
+
+
+def _expand(site: Site) -> OriginIds:
+    ids, rank = site.ids[0], len(site.output_shape())
+    return ids.reshape((1,) * (rank - ids.ndim) + ids.shape)
+
+
+def _tile(site: Site) -> OriginIds:
+    ids = of_rank(site.ids[0], len(site.shape()))
+    repeats = site.content(1, "repeats")
+    if repeats is None or len(repeats) != ids.ndim:
+        raise UntraceableError("its repeats do not fit its input")
+    return np.tile(ids, [int(r) if n > 1 else 1 for r, n in zip(repeats, ids.shape)])
+
+
+def _depth_to_space(site: Site) -> OriginIds:
+    ids, (n, c, h, w), b = site.ids[0], _four(site), site.integer("blocksize", 1)
+    mode = site.node.attributes["mode"].as_string() if "mode" in site.node.attributes else "DCR"
+    if mode == "DCR":
+        split, order = (n, b, b, c // b**2, h, w), (0, 3, 4, 1, 5, 2)
+    else:
+        split, order = (n, c // b**2, b, b, h, w), (0, 1, 4, 2, 5, 3)
+    moved = reshape(ids, (n, c, h, w), split).transpose(order)
+    return reshape(moved, tuple(split[axis] for axis in order), (n, c // b**2, h * b, w * b))
+
+
+def _space_to_depth(site: Site) -> OriginIds:
+    ids, (n, c, h, w), b = site.ids[0], _four(site), site.integer("blocksize", 1)
+    split, order = (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4)
+    moved = reshape(ids, (n, c, h, w), split).transpose(order)
+    return reshape(moved, tuple(split[axis] for axis in order), (n, c * b**2, h // b, w // b))
+
+
+def _four(site: Site) -> tuple[int, int, int, int]:
+    shape = site.shape()
+    if len(shape) != 4:
+        raise UntraceableError(f"expected 4 axes, found {len(shape)}")
+    return shape[0], shape[1], shape[2], shape[3]
+
+
+def _resize(site: Site) -> OriginIds:
+    ids, before, after = of_rank(site.ids[0], len(site.shape())), site.shape(), site.output_shape()
+    for axis in range(ids.ndim):
+        if ids.shape[axis] == 1:
+            continue
+        mode = site.node.attributes.get("coordinate_transformation_mode")
+        if before[axis] != after[axis] or (mode is not None and mode.as_string() == "tf_crop_and_resize"):
+            # Along a resized axis neighbours mix; maps that differ along it are no longer told apart.
+            if axis == 1:
+                raise UntraceableError("it resizes the axis of the channels")
+            ids = site.table.union_along(ids, (axis,))
+    return ids
+
+
+def _concat(site: Site) -> OriginIds:
+    rank = len(site.output_shape())
+    axis = site.integer("axis", 0) % rank
+    arrays = [of_rank(ids, rank) for ids in site.ids]
+    if all(ids.shape[axis] == 1 and (ids == arrays[0]).all() for ids in arrays if ids.shape == arrays[0].shape) and all(
+        ids.shape == arrays[0].shape for ids in arrays
+    ):
+        return arrays[0]  # the same along the axis in all of them
+    parts = [full_length(ids, site.shape(index), axis) for index, ids in enumerate(arrays)]
+    others = np.broadcast_shapes(*((*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in parts))
+    return np.concatenate(
+        [np.broadcast_to(part, (*others[:axis], part.shape[axis], *others[axis + 1 :])) for part in parts], axis=axis
+    )
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
+    **dict.fromkeys(("Resize", "Upsample"), _resize),
+    "Concat": _concat,
+    "DepthToSpace": _depth_to_space,
+    "Expand": _expand,
+    "SpaceToDepth": _space_to_depth,
+    "Tile": _tile,
+    "Transpose": _transpose,
+}
