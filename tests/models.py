@@ -64,9 +64,11 @@ def random_feeds(model: onnx.ModelProto, seed: int = 0) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     stored = {tensor.name for tensor in model.graph.initializer}
     return {
-        value.name: rng.standard_normal(
-            [SIZES[dim.dim_param] if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        ).astype(np.float32)
+        value.name: np.asarray(
+            rng.standard_normal(
+                [SIZES[dim.dim_param] if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            )
+        ).astype(bool if value.type.tensor_type.elem_type == onnx.TensorProto.BOOL else np.float32)
         for value in model.graph.input
         if value.name not in stored
     }

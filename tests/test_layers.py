@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import models
-from tests.models import MODELS, Builder, bias, conv_weight, parse, save
+from tests.models import MODELS, Builder, bias, conv_weight, parse, random_feeds, save
+from tests.tracing.oracle import session
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import Network, Parameter, open_network, opset_version
@@ -30,6 +31,17 @@ def stored_tensors(model: onnx.ModelProto) -> dict[str, TensorProto]:
 
 def opened(model: onnx.ModelProto, directory: Path) -> Network:
     return open_network(save(model, directory / "model.onnx"))
+
+
+def computed_values(
+    model: onnx.ModelProto, names: list[str], feeds: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What ONNX Runtime computes for the named values."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    return dict(zip(names, session(copy).run(None, feeds)))
 
 
 def two_layers(lines: str, *, inputs: str = "float[1, 4, 5, 5] x", opset: int = 17) -> onnx.ModelProto:
@@ -145,7 +157,7 @@ def test_a_constant_that_is_no_tensor_is_not_a_parameter(attribute: str, value: 
         (
             "[first] t = Conv(x, w)",
             "float[1, 4, 5, 5] x, float[6, 4, 1, 1] w",
-            "its weight is not stored in the file: 'w' is an input of the model",
+            "its weight is not stored in the file: 'w' is an input of the graph",
         ),
         (
             "[double] w = Add(w1, w1) [first] t = Conv<group = 2>(x, w)",
@@ -219,7 +231,7 @@ def test_a_constant_of_another_domain_is_no_parameter(tmp_path: Path) -> None:
     assert "w2" not in network.stored_parameters
 
 
-def test_layers_inside_of_subgraphs_are_not_layers(tmp_path: Path) -> None:
+def test_layers_inside_of_the_branches_of_an_if_are_layers(tmp_path: Path) -> None:
     model = parse(
         """<ir_version: 8, opset_import: ["": 17]>
         g (float[1, 2, 5, 5] x) => (float[n, c, h, w] y) <bool yes = {1}> {
@@ -229,7 +241,54 @@ def test_layers_inside_of_subgraphs_are_not_layers(tmp_path: Path) -> None:
         }""",
         {"w": conv_weight(RNG, 3, 2, 1, 1), "v": conv_weight(RNG, 3, 3, 1, 1)},
     )
-    assert [layer.name for layer in opened(model, tmp_path).layers] == ["outer"]
+    network = opened(model, tmp_path)
+    assert [layer.name for layer in network.layers] == ["outer", "inner"]
+    inner = network.layers[1]
+    assert inner.weight is not None
+    place = [tensor.name for tensor in model.graph.initializer].index("v")
+    assert (inner.weight.name, inner.weight.path) == ("v", ((wire.GRAPH, 0), (wire.INITIALIZER, place)))
+
+
+def test_a_tensor_that_is_stored_inside_of_a_branch_is_found_there(tmp_path: Path) -> None:
+    inner = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        p (float[1, 3, 5, 5] t) => (float[1, 3, 5, 5] u) { [inner] u = Conv(t, v) }""",
+        {"v": conv_weight(RNG, 3, 3, 1, 1)},
+    ).graph
+    del inner.input[:]
+    model = two_layers("[outer] t = Conv<group = 2>(x, w1)")
+    orelse = onnx.parser.parse_graph("q () => (float[n, c, h, w] z) { z = Relu(s) }")
+    del model.graph.node[1:]
+    model.graph.node[0].output[0] = "s"
+    inner.node[0].input[0] = "s"
+    inner.initializer[0].CopyFrom(numpy_helper.from_array(conv_weight(RNG, 3, 6, 1, 1), "v"))
+    model.graph.node.append(helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True))))
+    model.graph.node.append(helper.make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=orelse))
+    network = opened(model, tmp_path)
+    assert [layer.name for layer in network.layers] == ["outer", "inner"]
+    weight = network.layers[1].weight
+    assert weight is not None
+    span = wire.locate(network.file.data, [weight.path])[weight.path]
+    assert TensorProto.FromString(network.file.data[span.start : span.end]) == inner.initializer[0]
+
+
+def test_names_in_both_branches_of_an_if_are_told_apart(tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 2, 5, 5] x) => (float[n, c, h, w] y) <bool yes = {1}> {
+            t = Conv(x, w)
+            y = If<then_branch = p () => (float[n, c, h, w] u) { u = Conv(t, v) },
+                   else_branch = q () => (float[n, c, h, w] u) { u = Conv(t, v2) }>(yes)
+        }""",
+        {"w": conv_weight(RNG, 3, 2, 1, 1), "v": conv_weight(RNG, 3, 3, 1, 1), "v2": conv_weight(RNG, 3, 3, 1, 1)},
+    )
+    network = opened(model, tmp_path)
+    assert [(layer.name, layer.weight.name) for layer in network.layers if layer.weight] == [
+        ("t", "w"),
+        ("u", "v"),
+        ("u#2", "v2"),
+    ]
+    assert len(set(network.node_names.values())) == len(network.node_names) == 4
 
 
 # Names of nodes.
@@ -262,22 +321,26 @@ def test_names_are_unique_also_when_a_node_is_called_like_the_output_of_another(
 
 def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored(tmp_path: Path) -> None:
     model = models.chain()
+    feeds = random_feeds(model)
+    for value in model.graph.input:
+        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, feeds[value.name].shape))
     model.graph.value_info.append(helper.make_tensor_value_info("t1", TensorProto.FLOAT, [2, 99, 9, 8]))
     network = opened(model, tmp_path)
-    shapes = {value.name: static_shape(value) for node in network.graph for value in node.outputs}
-    assert shapes["t1"] == (None, 8, None, None)
-    assert shapes["a3"] == (None, 10, None, None)
-    assert static_shape(None) is None
+    shapes = {str(value.name): shape for value, shape in network.sizes.shapes.items()}
+    names = [value.name for node in network.graph for value in node.outputs]
+    computed = computed_values(models.chain(), names, feeds)
+    assert {name: shapes[name] for name in names} == {name: computed[name].shape for name in names}
+    assert not network.sizes.has_stand_ins
 
 
 @pytest.mark.parametrize(
     ("breakage", "message"),
     [
-        ("no conv", "has no layer to adapt: expected at least one Conv node in its main graph"),
+        ("no conv", "has no layer to adapt: expected at least one Conv node"),
         ("missing value", "reads 'nowhere', which nothing makes"),
         ("cycle", "holds an inconsistent graph"),
         ("value made twice", "holds an inconsistent graph"),
-        ("tensor stored twice", "w1"),
+        ("tensor stored twice", "stores 2 tensors under the name 'w1'; expected one"),
     ],
 )
 def test_a_graph_that_cannot_be_worked_with_is_refused(breakage: str, message: str, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_layer_whose_weight_cannot_be_read_is_listed_without_scores(tmp_path: 
     model.graph.initializer.append(numpy_helper.from_array(conv_weight(RNG, 2, 3, 1, 1), "w2"))
     fed, stored = score(save(model, tmp_path / "model.onnx")).layers
     assert (fed.node, fed.weight, fed.filters, fed.maps, fed.kse.size) == ("fed", None, 0, 0, 0)
-    assert fed.notes == ("cannot be scored: its weight is not stored in the file: 'w' is an input of the model",)
+    assert fed.notes == ("cannot be scored: its weight is not stored in the file: 'w' is an input of the graph",)
     assert stored.kse.shape == (3,)
 
 

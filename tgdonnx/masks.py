@@ -111,16 +111,17 @@ def mask(
 
     Raises:
         ModelFileError: no usable model.
-        MaskedModelError: it is masked already.
+        MaskedModelError: it is masked already, or uses the name that a mask would have.
         SelectionError: the selection is wrong or selects nothing.
         OutputError: ``output`` cannot be written.
     """
-    output = require_writable(output, overwrite=overwrite)
+    output = require_writable(output, overwrite=overwrite, keep=model)
     network = open_network(model)
     require_unmasked(network.file)
     provenance = trace_network(network)
     selection = select(provenance, strategy)
     masks = plan_masks(provenance, selection, mode)
+    _require_free_names(network, masks)
     record = {**selection.strategy, "mode": mode, "round": 1 + _earlier_rounds(network.file.proto)}
     copy_external_data(network.file, output, overwrite=overwrite)
     write_bytes(output, masked_bytes(network, masks, record))
@@ -225,17 +226,53 @@ def read_masked(path: StrPath) -> MaskedModel:
             f"{file.path} has masks of format {metadata[_KEYS[0]]}; this version reads format {FORMAT}: update tgdonnx"
         )
     masks = {
-        tensor.name[: -len(SUFFIX)]: numpy_helper.to_array(tensor)
+        tensor.name[: -len(SUFFIX)]: _read_mask(tensor, file)
         for tensor in file.proto.graph.initializer
         if tensor.name.endswith(SUFFIX)
     }
+    selection = _read_selection(metadata[_KEYS[1]], file)
     data = wire.remove_fields(file.data, graph=_is_mask, model=_is_mask_metadata)
     if hashlib.sha256(data).hexdigest() != metadata[_KEYS[2]]:
         raise MaskedModelError(f"{file.path} without its masks is not the file that was masked; mask it again")
     base = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
     network = open_network(base)
     _check_masks(network, masks)
-    return MaskedModel(file, base, network, json.loads(metadata[_KEYS[1]]), masks)
+    return MaskedModel(file, base, network, selection, masks)
+
+
+def _read_mask(tensor: onnx.TensorProto, file: ModelFile) -> NDArray[np.float32]:
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        names = onnx.TensorProto.DataType
+        kind = names.Name(tensor.data_type) if tensor.data_type in names.values() else tensor.data_type
+        raise MaskedModelError(f"{tensor.name!r} in {file.path} is of type {kind}; expected FLOAT")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise MaskedModelError(f"{tensor.name!r} in {file.path} is external data; expected it in the file")
+    try:
+        return numpy_helper.to_array(tensor)
+    except ValueError as error:
+        raise MaskedModelError(f"{tensor.name!r} in {file.path} cannot be read: {error}; mask it again") from error
+
+
+def _read_selection(text: str, file: ModelFile) -> dict[str, Any]:
+    try:
+        selection = json.loads(text)
+    except ValueError as error:
+        raise MaskedModelError(f"{_KEYS[1]!r} in {file.path} is no JSON: {error}; mask it again") from error
+    if not isinstance(selection, dict):
+        raise MaskedModelError(f"{_KEYS[1]!r} in {file.path} is {text[:40]}; expected a JSON object; mask it again")
+    return selection
+
+
+def _require_free_names(network: Network, masks: Sequence[RetrainMask]) -> None:
+    graphs = network.model.graphs()
+    taken = {v.name for graph in graphs for v in (*graph.inputs, *graph.initializers.values())}
+    taken.update(value.name for node in network.graph.all_nodes() for value in node.outputs)
+    for m in masks:
+        if m.parameter.name + SUFFIX in taken:
+            name = m.parameter.name + SUFFIX
+            raise MaskedModelError(
+                f"{network.file.path} has a value {name!r}, as the mask of {m.parameter.name!r} would be called; rename it"
+            )
 
 
 def _check_masks(network: Network, masks: Mapping[str, NDArray[np.float32]]) -> None:

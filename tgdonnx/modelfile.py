@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 import onnx
 import onnx_ir as ir
@@ -78,31 +78,45 @@ def load_model(path: StrPath) -> ModelFile:
         ) from error
     if not proto.ir_version or not proto.HasField("graph"):
         raise ModelFileError(f"{path} is no ONNX model: it has no {'graph' if proto.ir_version else 'IR version'}")
+    if proto.ir_version >= 3 and not proto.opset_import:
+        raise ModelFileError(f"{path} imports no operator set, so it is truncated or damaged; get the file again")
     if not proto.graph.node:
         raise ModelFileError(f"{path} has an empty graph: expected at least one node")
     return ModelFile(path, data, proto)
 
 
 def require_external_data(file: ModelFile) -> None:
-    """Checks that the files with the model's external data are there.
+    """Checks that the files with the model's external data are there, and nowhere but beside the model.
 
     Raises:
-        ModelFileError: one is missing.
+        ModelFileError: one is missing, or lies outside of the model's directory: such a path, which a stranger chose,
+            must not say which files of ours are read, let alone overwritten.
     """
     for location in file.external_files:
+        if Path(location).is_absolute() or Path(os.path.normpath(location)).parts[:1] == (os.pardir,):
+            raise ModelFileError(
+                f"{file.path} keeps weights in {location!r}, outside of its own directory; expected a relative path below it"
+            )
         if not (file.path.parent / location).is_file():
             raise ModelFileError(
                 f"{file.path} keeps weights in {location!r}, which is not in {file.path.parent}; put it beside the model"
             )
 
 
-def require_writable(path: StrPath, *, overwrite: bool = False) -> Path:
+def require_writable(path: StrPath, *, overwrite: bool = False, keep: Optional[StrPath] = None) -> Path:
     """Checks that ``path`` may be written, before any work is done.
+
+    Args:
+        path: the file to write.
+        overwrite: whether it may exist.
+        keep: a file that it must not be: the vendor's.
 
     Raises:
         OutputError: it exists and may not be overwritten, or its directory is missing or not writable.
     """
     path = Path(path)
+    if keep is not None and path.exists() and Path(keep).exists() and path.samefile(keep):
+        raise OutputError(f"{path} is the vendor's model, which is never overwritten; choose another name")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
     if not path.parent.is_dir():
@@ -144,8 +158,8 @@ def copy_external_data(file: ModelFile, output: Path, *, overwrite: bool = False
     """Puts the external data of a model beside ``output``, unless that is where it lies.
 
     Raises:
-        ModelFileError: a file is missing.
-        OutputError: one is in the way.
+        ModelFileError: a file is missing, or outside of the model's directory.
+        OutputError: one is in the way; then none is written.
     """
     require_external_data(file)
     if output.parent.resolve() == file.path.parent.resolve():
@@ -154,6 +168,8 @@ def copy_external_data(file: ModelFile, output: Path, *, overwrite: bool = False
         target = output.parent / location
         if target.exists() and not overwrite:
             raise OutputError(f"{target} exists, and the external data would be written there; pass --overwrite")
+    for location in file.external_files:
+        target = output.parent / location
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
             shutil.copyfile(file.path.parent / location, temporary)

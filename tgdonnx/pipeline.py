@@ -73,7 +73,7 @@ def finetune(
     Raises:
         TgdonnxError: as the stages do.
     """
-    output = require_writable(output, overwrite=overwrite)
+    output = require_writable(output, overwrite=overwrite, keep=model)
     work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
     try:
         directory = Path(artifacts) if artifacts is not None else work / "artifacts"

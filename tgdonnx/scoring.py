@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx import kse
-from tgdonnx.errors import ModelFileError, NonFiniteWeightError, SelectionError
+from tgdonnx.errors import NonFiniteWeightError, SelectionError
 from tgdonnx.layers import Layer, open_network
 from tgdonnx.modelfile import StrPath, require_external_data
 from tgdonnx.tracing import Provenance, trace_network
@@ -97,8 +97,6 @@ def _score_layer(layer: Layer, alpha: float, k: int) -> LayerScores:
         scores = kse.score_maps(layer.layout.kernels(layer.weight.read()), group=layer.group, alpha=alpha, k=k)
     except NonFiniteWeightError as error:
         raise NonFiniteWeightError(f"{layer.weight.name!r} of node {layer.name!r} cannot be scored: {error}") from error
-    except (OSError, EOFError) as error:
-        raise ModelFileError(f"the data of {layer.weight.name!r} cannot be read: {error}") from error
     return LayerScores(
         layer.name,
         layer.op_type,

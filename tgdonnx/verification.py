@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import Parameter, open_network
 from tgdonnx.masks import decode_mask, provenance_key, read_masked
-from tgdonnx.modelfile import ModelFile, StrPath, load_model
+from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
 
 _MOST_VIOLATIONS = 20
 
@@ -65,6 +66,7 @@ def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -
         MaskedModelError: ``masked`` is no masked model.
     """
     before, after = load_model(base), load_model(tuned)
+    require_external_data(before)
     if masked is not None:
         witness = read_masked(masked)
         if witness.base.sha256 != before.sha256:
@@ -77,6 +79,13 @@ def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -
             return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
         masks, source = record or {}, "the record in the tuned file"
     externals = {location: _read_external(after.path, location) for location in before.external_files}
+    lengths = [
+        f"the external file {location!r} has {len(content[0]):,} bytes, not {size:,}"
+        for location, content in externals.items()
+        if len(content[0]) != (size := (before.path.parent / location).stat().st_size)
+    ]
+    if lengths:
+        return VerifyReport(False, (), tuple(lengths), source)
     comparison = compare(before, after.data, masks, externals)
     return VerifyReport(comparison.ok, comparison.changed, comparison.violations, source)
 
@@ -203,8 +212,8 @@ def _record(base: ModelFile, tuned: ModelFile) -> Optional[dict[str, NDArray[np.
         network = open_network(base)
         trained = record["trained"].items()
         return {name: decode_mask(parts["retrain"], parts["kernels"], network, name) for name, parts in trained}
-    except (ValueError, KeyError, TypeError, IndexError):
-        return None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error):
+        return None  # damaged: as good as none
 
 
 def _is_record_of(base: onnx.ModelProto) -> Callable[[wire.Field, wire.Buffer], bool]:

@@ -35,6 +35,7 @@ ATTRIBUTE, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = 5, 5, 6
 TENSOR_FLOAT_DATA, TENSOR_DOUBLE_DATA, TENSOR_RAW_DATA = 4, 10, 9
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+_SAVE_AGAIN = "save it again with onnx.save"
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def locate(data: Buffer, paths: Iterable[FieldPath]) -> dict[FieldPath, Span]:
     """Returns the span of the value that each path leads to. Every message on the way is walked once.
 
     Raises:
-        ModelFileError: a path leads nowhere, or the graph is stored in several pieces (legal protobuf, but then an
-            occurrence has no fixed place).
+        ModelFileError: a path leads nowhere, or a message on the way that can be there only once is stored in several
+            pieces (legal protobuf, but then an occurrence has no fixed place).
     """
     _only_graph(data)
     found: dict[FieldPath, Span] = {}
@@ -109,6 +110,8 @@ def _locate_below(
         wanted[path[0]].add(path[1:])
     seen: dict[int, int] = defaultdict(int)
     for field in fields(data, span):
+        if field.wire_type != _LENGTH_DELIMITED:
+            continue  # no message, whatever its number
         step = (field.number, seen[field.number])
         seen[field.number] += 1
         rests = wanted.pop(step, None)
@@ -123,6 +126,11 @@ def _locate_below(
     if wanted:
         number, index = min(wanted)
         raise ModelFileError(f"expected at least {index + 1} fields {number} in a message, found {seen[number]}")
+    # Model, graph, node, attribute, graph, node, attribute ...: a model has one graph, an attribute one tensor or graph.
+    if len(prefix) % 3 == 0:
+        for number in {path[0][0] for path in paths}:
+            if seen[number] > 1:
+                raise ModelFileError(f"expected one field {number} in a message, found {seen[number]}; {_SAVE_AGAIN}")
 
 
 def locate_elements(data: Buffer, tensor: Span, itemsize: int) -> list[Span]:
@@ -136,11 +144,12 @@ def locate_elements(data: Buffer, tensor: Span, itemsize: int) -> list[Span]:
         tensor: the TensorProto in it.
         itemsize: bytes per element.
     """
-    raw = [field for field in fields(data, tensor) if field.number == TENSOR_RAW_DATA]
+    raw = [f for f in fields(data, tensor) if (f.number, f.wire_type) == (TENSOR_RAW_DATA, _LENGTH_DELIMITED)]
     if raw:  # of a field that is given twice, the last counts
         return [Span(raw[-1].value, raw[-1].end)]
-    number = {4: TENSOR_FLOAT_DATA, 8: TENSOR_DOUBLE_DATA}.get(itemsize)
-    return [Span(field.value, field.end) for field in fields(data, tensor) if field.number == number]
+    number, alone = {4: (TENSOR_FLOAT_DATA, _FIXED32), 8: (TENSOR_DOUBLE_DATA, _FIXED64)}.get(itemsize, (0, 0))
+    kinds = ((number, alone), (number, _LENGTH_DELIMITED))
+    return [Span(f.value, f.end) for f in fields(data, tensor) if (f.number, f.wire_type) in kinds]
 
 
 def overwrite(data: bytearray, spans: Sequence[Span], offset: int, new: bytes) -> None:
@@ -167,9 +176,16 @@ def append_fields(data: Buffer, *, graph: bytes = b"", model: bytes = b"") -> by
     """Returns the file with serialised fields added at the end of its graph and at the end of the model.
 
     Every byte of the file stays, but for the length in front of the graph.
+
+    Raises:
+        ModelFileError: the file has not one graph, or writes its length with more bytes than it needs, so that
+            `remove_fields` could not give the same bytes back.
     """
     field = _only_graph(data)
     if graph:
+        length = field.end - field.value
+        if field.value - field.start != len(_varint(GRAPH << 3 | _LENGTH_DELIMITED)) + len(_varint(length)):
+            raise ModelFileError(f"the length of the graph is written with more bytes than it needs; {_SAVE_AGAIN}")
         body = bytes(data[field.value : field.end]) + graph
         out = bytes(data[: field.start]) + length_delimited(GRAPH, body) + bytes(data[field.end :])
     else:
@@ -203,9 +219,9 @@ def length_delimited(number: int, body: bytes) -> bytes:
 
 
 def _only_graph(data: Buffer) -> Field:
-    graphs = [field for field in fields(data, Span(0, len(data))) if field.number == GRAPH]
+    graphs = [f for f in fields(data, Span(0, len(data))) if (f.number, f.wire_type) == (GRAPH, _LENGTH_DELIMITED)]
     if len(graphs) != 1:
-        raise ModelFileError(f"expected one graph in the file, found {len(graphs)}; save it again with onnx.save")
+        raise ModelFileError(f"expected one graph in the file, found {len(graphs)}; {_SAVE_AGAIN}")
     return graphs[0]
 
 

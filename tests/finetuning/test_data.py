@@ -154,7 +154,7 @@ def test_an_open_rank_takes_any_shape() -> None:
     ("renamed", "message"),
     [
         ({"noisy": "x"}, "no array 'noisy' to map to 'x'; it has size, target, x"),
-        ({"size": "x"}, "array 'x' already; 'size' cannot be mapped"),
+        ({"size": "x"}, "two arrays for the input 'x'"),
         ({"x": "image"}, "no array 'x'; expected x, size, target, found image, size, target"),
     ],
 )

@@ -28,11 +28,15 @@ from tgdonnx.artifacts.losses import LOSS
 STATIC, DYNAMIC = "static", "dynamic"
 
 # What may stand on a gradient path, and what passes no gradient on.
-DIFFERENTIATED = frozenset(
-    """Abs Add Clip Concat Conv Div Exp Gather LayerNormalization Log Max Mul Neg Pow ReduceLogSumExp ReduceMean ReduceSum
-    Reshape Sigmoid Slice Sqrt Squeeze Sub Tanh Transpose Unsqueeze Identity Pad Cast Expand Gelu Min Split Where""".split()
-)
-STOPS = frozenset(["Greater", "Less", "Shape"])
+# fmt: off
+DIFFERENTIATED = frozenset([
+    "Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Gather", "Gelu", "Identity",
+    "LayerNormalization", "Log", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "ReduceLogSumExp", "ReduceMean",
+    "ReduceSum", "Reshape", "Sigmoid", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
+    "Where",
+])
+# fmt: on
+STOPS = frozenset(["Greater", "Less", "Shape", "Sign", "Floor", "Ceil", "Round"])
 
 
 def one_node(
@@ -183,4 +187,3 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     results: list[Array] = session.run(None, {name: array for name, array in feeds.items() if name in given})
     return results
-

@@ -7,11 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.lowering.gradcheck import DYNAMIC, STATIC, check_forward, check_gradients, gradients, lowered_by, one_node, run
+from tests.lowering.gradcheck import (
+    DYNAMIC,
+    STATIC,
+    check_forward,
+    check_gradients,
+    gradients,
+    lowered_by,
+    one_node,
+    run,
+)
 from tests.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.activations import LowerActivations
@@ -163,13 +173,13 @@ def test_far_from_zero_nothing_overflows(op_type: str) -> None:
 def test_the_exact_gelu_is_left_to_the_runtime() -> None:
     x = np.zeros((2, 2), np.float32)
     model = one_node("Gelu", {"x": x}, opset=20)
-    import onnx_ir as ir
-
     assert not LowerActivations()(ir.from_proto(model)).modified
 
 
 def test_refuses_limits_of_clip_that_the_model_computes() -> None:
     x = np.zeros((2, 2), np.float32)
     model = one_node("Clip", {"x": x, "low": np.zeros((), np.float32)}, opset=11)
-    with pytest.raises(UntrainableError, match=r"node 'node' \(Clip\) computes its limits; convert the model to opset 13"):
+    with pytest.raises(
+        UntrainableError, match=r"node 'node' \(Clip\) computes its limits; convert the model to opset 13"
+    ):
         lowered_by(model, *PASSES)

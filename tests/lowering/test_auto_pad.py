@@ -53,9 +53,7 @@ def test_pads_as_the_original_and_has_a_gradient(data: st.DataObject, upper: boo
     if data.draw(st.booleans()):
         attributes["kernel_shape"] = kernel
     auto_pad = "SAME_UPPER" if upper else "SAME_LOWER"
-    model = one_node(
-        "Conv", feeds, opset=opset, dims=dims, parameters=["w"], auto_pad=auto_pad, **attributes
-    )
+    model = one_node("Conv", feeds, opset=opset, dims=dims, parameters=["w"], auto_pad=auto_pad, **attributes)
     lower = lowered_by(model, LowerAutoPad())
 
     def formula(x: Array, w: Array) -> Array:

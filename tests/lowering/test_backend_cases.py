@@ -25,6 +25,7 @@ from tgdonnx.lowering.pad import LowerPad
 from tgdonnx.lowering.piecewise import LowerPiecewise
 from tgdonnx.lowering.pooling import LowerPooling
 from tgdonnx.lowering.reductions import LowerReductions
+from tgdonnx.lowering.spelling import LowerSpelling
 from tgdonnx.lowering.split import LowerSplit
 from tgdonnx.lowering.variadic import LowerVariadic
 from tgdonnx.lowering.where import LowerWhere
@@ -44,6 +45,7 @@ PASSES = (
     LowerPooling(),
     LowerWhere(),
     LowerSplit(),
+    LowerSpelling(),
 )
 OP_TYPES = frozenset().union(*(lowering.op_types for lowering in PASSES))
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32

@@ -173,6 +173,28 @@ def test_keeps_the_weight_of_the_vendor_as_the_parameter() -> None:
     assert kept["w"] == model.graph.initializer[0]
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [3, 2], "auto_pad": "SAME_UPPER", "output_padding": [1, 1]},
+        {"strides": [3, 4], "auto_pad": "SAME_LOWER"},
+        {"strides": [3, 2], "output_shape": [8, 1]},
+    ],
+)
+@pytest.mark.parametrize("dynamic", [[], [0]])
+def test_declares_the_shape_that_it_gives_though_onnx_may_infer_another(
+    attributes: dict[str, Any], dynamic: list[int]
+) -> None:
+    inputs = {"x": np.ones((2, 2, 3, 1), np.float32), "w": np.ones((2, 3, 2, 3), np.float32)}
+    model = node_model("ConvTranspose", inputs, opset=17, dynamic=dynamic, **attributes)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(model)
+    lower = lowered_by(LowerConvTranspose(), inferred)
+    declared = [dim.dim_value or dim.dim_param for dim in lower.graph.output[0].type.tensor_type.shape.dim]
+    actual = list(run(lower, inputs).shape)
+    assert declared == (["d0", *actual[1:]] if dynamic else actual)
+
+
 def test_two_that_share_a_weight_do_not_meet() -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["": 17]>
@@ -208,11 +230,24 @@ def test_refuses_a_weight_of_unknown_shape() -> None:
         lowered_by(LowerConvTranspose(), model)
 
 
-def test_refuses_an_input_of_unknown_rank() -> None:
-    inputs = {"x": np.ones((1, 2, 3), np.float32), "w": np.ones((2, 3, 3), np.float32)}
-    model = node_model("ConvTranspose", inputs, opset=17)
+def test_an_input_of_unknown_rank_has_that_of_the_weight() -> None:
+    rng = np.random.default_rng(0)
+    inputs = {
+        "x": rng.normal(size=(1, 2, 3, 4)).astype(np.float32),
+        "w": rng.normal(size=(2, 3, 3, 2)).astype(np.float32),
+    }
+    model = node_model("ConvTranspose", inputs, opset=17, strides=[2, 3])
     model.graph.input[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(UntrainableError, match=r"'node' \(ConvTranspose\) has an input whose rank is not known"):
+    lower = lowered_by(LowerConvTranspose(), model, check=False)
+    assert relative_error(run(lower, inputs), run(model, inputs)) <= 2e-6
+
+
+def test_refuses_an_input_of_another_rank_than_the_weight() -> None:
+    inputs = {"x": np.ones((1, 2, 3), np.float32), "w": np.ones((2, 3, 3, 3), np.float32)}
+    model = node_model("ConvTranspose", inputs, opset=17)
+    with pytest.raises(
+        UntrainableError, match=r"'node' \(ConvTranspose\) has an input of rank 3, but a weight of rank 4"
+    ):
         lowered_by(LowerConvTranspose(), model)
 
 

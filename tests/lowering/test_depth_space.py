@@ -60,12 +60,17 @@ def test_swaps_two_neighbouring_axes_at_a_time_because_the_runtime_is_slow_at_mo
             assert moved in ([1, 2], [2, 3])
 
 
-def test_refuses_what_is_no_image() -> None:
-    model = node_model("DepthToSpace", {"x": np.ones((1, 4, 3, 4), np.float32)}, opset=17, blocksize=2)
+def test_an_input_of_unknown_rank_is_an_image() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 8, 3, 4)).astype(np.float32)
+    model = node_model("DepthToSpace", {"x": x}, opset=17, blocksize=2)
     model.graph.input[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(
-        UntrainableError, match=r"'node' \(DepthToSpace\) has an input whose rank is not known, or is not 4"
-    ):
+    lower = lowered_by(LowerDepthSpace(), model, check=False)
+    assert np.array_equal(run(lower, {"x": x}), run(model, {"x": x}))
+
+
+def test_refuses_what_is_no_image() -> None:
+    model = node_model("DepthToSpace", {"x": np.ones((4, 3, 4), np.float32)}, opset=17, blocksize=2)
+    with pytest.raises(UntrainableError, match=r"'node' \(DepthToSpace\) has an input of rank 3; it must be 4"):
         lowered_by(LowerDepthSpace(), model)
 
 

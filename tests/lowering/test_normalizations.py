@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from tests.lowering.gradcheck import DYNAMIC, STATIC, check_forward, check_gradients, gradients, lowered_by, one_node, run
+from tests.lowering.gradcheck import (
+    DYNAMIC,
+    STATIC,
+    check_forward,
+    check_gradients,
+    gradients,
+    lowered_by,
+    one_node,
+    run,
+)
 from tests.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.instance_norm import LowerInstanceNormalization
@@ -26,7 +35,9 @@ PASSES = (
     LowerLRN(),
 )
 # Few elements that happen to be alike leave nothing but rounding, in the original too.
-spaces = st.one_of(st.tuples(st.integers(6, 8)), st.tuples(*[st.integers(3, 4)] * 2), st.tuples(*[st.integers(2, 3)] * 3))
+spaces = st.one_of(
+    st.tuples(st.integers(6, 8)), st.tuples(*[st.integers(3, 4)] * 2), st.tuples(*[st.integers(2, 3)] * 3)
+)
 dims = st.sampled_from([STATIC, DYNAMIC])
 seeds = st.integers(0, 999)
 

@@ -122,9 +122,13 @@ def test_refuses_pads_that_depend_on_the_input() -> None:
 
 def test_refuses_axes_that_depend_on_the_input() -> None:
     x = np.zeros((1, 2, 3), np.float32)
-    model = one_node("Pad", {"x": x}, opset=18, constants={"pads": np.ones(2, np.int64)}, inputs=["x", "pads", "", "axes"])
+    model = one_node(
+        "Pad", {"x": x}, opset=18, constants={"pads": np.ones(2, np.int64)}, inputs=["x", "pads", "", "axes"]
+    )
     model.graph.input.append(helper.make_tensor_value_info("axes", 7, [1]))
-    with pytest.raises(UntrainableError, match=r"node 'node' \(Pad\) computes which axes it pads; make its axes a constant"):
+    with pytest.raises(
+        UntrainableError, match=r"node 'node' \(Pad\) computes which axes it pads; make its axes a constant"
+    ):
         LowerPad()(ir.from_proto(model))
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from tests.lowering.gradcheck import DYNAMIC, STATIC, check_forward, check_gradients, lowered_by, one_node
+from tests.lowering.gradcheck import DYNAMIC, STATIC, check_forward, check_gradients, gradients, lowered_by, one_node
 from tests.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.pooling import LowerPooling
@@ -92,8 +92,6 @@ def test_pools_as_the_original_and_has_its_gradient(data: st.DataObject, kind: s
 
 
 def test_gives_the_gradient_to_the_first_of_equal_maxima() -> None:
-    from tests.lowering.gradcheck import gradients
-
     x = np.zeros((1, 1, 4), np.float32)
     lower = lowered_by(one_node("MaxPool", {"x": x}, opset=12, kernel_shape=[2], strides=[2]), LowerPooling())
     assert gradients(lower, {"x": x}, np.array([[[3, 5]]], np.float32))["x"].tolist() == [[[3, 0, 5, 0]]]

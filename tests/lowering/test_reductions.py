@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.lowering.gradcheck import DYNAMIC, STATIC, check_forward, check_gradients, gradients, lowered_by, one_node, run
+from tests.lowering.gradcheck import (
+    DYNAMIC,
+    STATIC,
+    check_forward,
+    check_gradients,
+    gradients,
+    lowered_by,
+    one_node,
+    run,
+)
 from tests.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.global_pool import LowerGlobalPool
@@ -172,5 +181,7 @@ def test_only_the_wanted_nodes_are_replaced() -> None:
 def test_refuses_to_pool_over_an_unknown_number_of_axes() -> None:
     model = one_node("GlobalMaxPool", {"x": np.zeros((1, 1, 2), np.float32)}, opset=13)
     model.graph.input[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(UntrainableError, match=r"node 'node' \(GlobalMaxPool\) has an input of unknown rank; declare the"):
+    with pytest.raises(
+        UntrainableError, match=r"node 'node' \(GlobalMaxPool\) has an input of unknown rank; declare the"
+    ):
         LowerGlobalPool()(ir.from_proto(model))

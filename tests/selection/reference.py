@@ -115,9 +115,17 @@ class Reference:
                 channels[name] = channels.get(name, True) & rows[self.weight(conv)]
         for node in self.model.graph.node:
             if node.op_type == "BatchNormalization":
-                of_map = np.array([bool(made) and made <= trains for made in self.dependencies[node.input[0]]])
+                made_by = self.dependencies[node.input[0]]
+                if not any(made_by):
+                    continue  # a norm of the input of the model belongs to no filter
+                of_map = np.array([bool(made) and made <= trains for made in made_by])
                 for name in (self.root(node.input[1]), self.root(node.input[2])):
                     channels[name] = channels.get(name, True) & of_map
+        for node, name in per_channel_constants(self.model):
+            made_by = self.dependencies[node.output[0]]
+            if any(made_by):
+                of_map = np.array([bool(made) and made <= trains for made in made_by])
+                channels[name] = of_map.reshape(self.tensors[name].shape)
         return {**masks, **channels}
 
     def _released(self, conv: onnx.NodeProto, selected: set[Filter], phi: float | None) -> Array:
@@ -137,10 +145,24 @@ def group(conv: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in conv.attribute if attribute.name == "group"), 1)
 
 
+def per_channel_constants(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
+    """Nodes that add or multiply one stored number per channel, and that tensor: (C, 1, ...) or (1, C, 1, ...)."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type in ("Add", "Mul"):
+            for name, other in (node.input, node.input[::-1]):
+                if name in stored and other not in stored and sum(dim > 1 for dim in stored[name].dims) == 1:
+                    found.append((node, name))
+    return found
+
+
 def activations(model: onnx.ModelProto) -> list[str]:
     """Whatever the rules ask about: inputs of layers and of batch norms, and the outputs of the model."""
     readers = [node for node in model.graph.node if node.op_type in ("Conv", "BatchNormalization")]
-    return list(dict.fromkeys([*(node.input[0] for node in readers), *(value.name for value in model.graph.output)]))
+    changed = [node.output[0] for node, _ in per_channel_constants(model)]
+    outputs = [value.name for value in model.graph.output]
+    return list(dict.fromkeys([*(node.input[0] for node in readers), *changed, *outputs]))
 
 
 def by_experiment(model: onnx.ModelProto) -> Reference:

@@ -60,9 +60,9 @@ def branches(*lines: str, output: str = "float[n, c, h, w] y", **weights: np.nda
         ),
         (["[b] b = Conv(a, wb)", "y = Relu(b)", "z = Tanh(a)"], "float y, float z", "it reaches the output 'z'"),
         (
-            ["[b] y = Conv(a, wb)", "[odd] z = Softmax(a)"],
+            ["[b] y = Conv(a, wb)", "[odd] z = NonZero(a)"],
             "float[n, c, h, w] y",
-            "node 'odd' (Softmax) cannot be traced: there is no rule for its operator",
+            "node 'odd' (NonZero) cannot be traced: there is no rule for its operator",
         ),
         (
             ["[b] y = Conv(a, wb)", "[odd] z = vendor.Fancy(a)"],
@@ -73,7 +73,7 @@ def branches(*lines: str, output: str = "float[n, c, h, w] y", **weights: np.nda
             ["[b] y = Conv(a, wb)", "[c] z = Conv(a, fed)"],
             "float[n, c, h, w] y",
             "it is read by 'c', which cannot be scored: its weight is not stored in the file: "
-            "'fed' is an input of the model",
+            "'fed' is an input of the graph",
         ),
         (["z = Relu(a)", "[b] y = Conv(x, wx)"], "float[n, c, h, w] y", "no layer reads it"),
     ],
@@ -89,7 +89,7 @@ def test_a_filter_whose_maps_go_where_nobody_can_tell_is_useful_and_says_why(
 
 def test_only_the_filters_that_reach_an_opaque_node_are_useful_for_that(tmp_path: Path) -> None:
     crop = "s = Concat<axis = 1>(a, x)"
-    model = branches(crop, "[b] b = Conv(s, wide)", "[odd] o = Softmax(b)", "[c] y = Conv(o, wc)", "[d] z = Conv(b, wc)",
+    model = branches(crop, "[b] b = Conv(s, wide)", "[odd] o = vendor.Fancy(b)", "[c] y = Conv(o, wc)", "[d] z = Conv(b, wc)",
                      wide=conv_weight(RNG, 3, 6, 1, 1), wc=conv_weight(RNG, 2, 3, 1, 1))  # fmt: skip
     found = importance(save(model, tmp_path / "model.onnx"))
     assert np.isfinite(found["a"].values).all()
@@ -116,4 +116,4 @@ def test_a_filter_whose_reader_cannot_be_matched_to_its_maps_is_useful(tmp_path:
     model = branches("[b] y = Conv(a, w5)", w5=conv_weight(RNG, 3, 5, 1, 1))  # a has 4 maps
     found = importance(save(model, tmp_path / "model.onnx"))["a"]
     np.testing.assert_array_equal(found.values, np.inf)
-    assert set(found.reasons.values()) == {"'a' has 4 channels where 5 are read"}
+    assert set(found.reasons.values()) == {"'a' has 4 maps where 5 are read"}

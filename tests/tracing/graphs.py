@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -36,7 +36,7 @@ class Value:
     mixed: bool = False
 
 
-class _Graph:
+class Graph:
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
         self.rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -44,6 +44,7 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.values: list[Value] = []
+        self.condition = False  # whether a step needs the input `condition`
 
     def constant(self, array: NDArray[Any]) -> str:
         name = f"k{len(self.initializers)}"
@@ -61,12 +62,27 @@ class _Graph:
         return self.constant((self.rng.uniform(0.7, 1.5, shape) * self.rng.choice([-1, 1], shape)).astype(np.float32))
 
     def node(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
-        output = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))
-        return output
+        return self.several(op_type, inputs, 1, **attributes)[0]
+
+    def several(self, op_type: str, inputs: list[str], count: int, **attributes: Any) -> list[str]:
+        """Adds a node with several outputs and returns their names."""
+        outputs = [f"v{len(self.nodes)}" + "_" * index for index in range(count)]
+        self.nodes.append(helper.make_node(op_type, inputs, outputs, **attributes))
+        return outputs
+
+    def call(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
+        """As `node`, for operators whose arguments moved from attributes to inputs: a list of integers goes where it belongs."""
+        as_input = {"axes": 18 if op_type.startswith("ReduceM") else 13, "split": 13, "starts": 10, "ends": 10}
+        moved = [name for name in attributes if self.opset >= as_input.get(name, 99) or name == "shape"]
+        constants = [self.constant(np.array(attributes.pop(name), np.int64)) for name in moved]
+        return self.node(op_type, [*inputs, *constants], **attributes)
+
+    def add(self, name: str, shape: Shape, *, squashed: bool = True, mixed: bool = False) -> None:
+        """Makes an activation known to the steps that follow."""
+        self.values.append(Value(name, shape, squashed, mixed))
 
     def put(self, op_type: str, inputs: list[str], shape: Shape, squashed: bool, **attributes: Any) -> None:
-        mixed = op_type != "Conv" and any(value.mixed for value in self.values if value.name in inputs)
+        mixed = "Conv" not in op_type and any(value.mixed for value in self.values if value.name in inputs)
         mixed = mixed or (op_type == "Concat" and attributes["axis"] not in (1, 1 - len(shape)))
         self.values.append(Value(self.node(op_type, inputs, **attributes), shape, squashed, mixed))
 
@@ -76,7 +92,7 @@ class _Graph:
         return self.draw(st.sampled_from(fitting))
 
 
-def _conv(g: _Graph) -> None:
+def conv(g: Graph) -> None:
     x = g.pick()
     channels, space = x.shape[1], x.shape[2:]
     group = g.draw(st.sampled_from([d for d in range(1, channels + 1) if channels % d == 0]))
@@ -91,14 +107,14 @@ def _conv(g: _Graph) -> None:
     g.put("Conv", inputs, shape, False, group=group, kernel_shape=kernel, pads=pads, strides=strides)
 
 
-def _batch_norm(g: _Graph) -> None:
+def _batch_norm(g: Graph) -> None:
     x = g.pick()
     channels = x.shape[1]
     parameters = [g.factors(channels), g.near(0, channels), g.near(0, channels), g.near(1, channels)]
     g.put("BatchNormalization", [x.name, *parameters], x.shape, x.squashed)
 
 
-def _activation(g: _Graph) -> None:
+def _activation(g: Graph) -> None:
     x = g.pick()
     harmless = ["LeakyRelu", "Identity", "Dropout"]
     op_type = g.draw(st.sampled_from(harmless if x.squashed else ["Relu", "Sigmoid", "Tanh", *harmless]))
@@ -106,7 +122,7 @@ def _activation(g: _Graph) -> None:
     g.put(op_type, [x.name], x.shape, x.squashed or op_type in ("Relu", "Sigmoid", "Tanh"), **attributes)
 
 
-def _clip(g: _Graph) -> None:
+def _clip(g: Graph) -> None:
     if all(value.squashed for value in g.values):
         return
     x = g.pick(lambda value: not value.squashed)
@@ -119,7 +135,7 @@ def _clip(g: _Graph) -> None:
         g.put("Clip", [x.name, *names], x.shape, True)
 
 
-def _broadcast(g: _Graph) -> None:
+def _broadcast(g: Graph) -> None:
     """Add, Sub or Mul of two activations, or of one and a constant."""
     a = g.pick()
     op_type = g.draw(st.sampled_from(["Add", "Sub", "Mul"]))
@@ -137,7 +153,7 @@ def _broadcast(g: _Graph) -> None:
     g.put(op_type, operands, shape, a.squashed or b.squashed or op_type == "Mul")
 
 
-def _concat(g: _Graph) -> None:
+def _concat(g: Graph) -> None:
     first = g.pick()
     rank = len(first.shape)
     axis = g.draw(st.sampled_from([1, 1, 1, *range(rank)]))
@@ -156,7 +172,7 @@ def _concat(g: _Graph) -> None:
     g.put("Concat", names, shape, squashed, axis=axis - rank if from_the_end else axis)
 
 
-def _pool(g: _Graph) -> None:
+def _pool(g: Graph) -> None:
     x = g.pick()
     space = x.shape[2:]
     op_type = "AveragePool" if x.squashed else g.draw(st.sampled_from(["MaxPool", "AveragePool"]))
@@ -169,7 +185,7 @@ def _pool(g: _Graph) -> None:
     g.put(op_type, [x.name], (*x.shape[:2], *out), squashed, kernel_shape=kernel, pads=pads, strides=strides)
 
 
-def _pad(g: _Graph) -> None:
+def _pad(g: Graph) -> None:
     if all(value.mixed for value in g.values):
         return
     x = g.pick(lambda value: not value.mixed)
@@ -185,33 +201,42 @@ def _pad(g: _Graph) -> None:
     if g.opset < 11:
         g.put("Pad", [x.name], shape, x.squashed, mode=mode, pads=pads, value=0.7)
     else:
-        number = [g.constant(np.float32(0.7))] if mode == "constant" and g.draw(st.booleans()) else []
+        # Never channels of zeros: in a product they would hide what they meet.
+        given = mode == "constant" and (pads[1] or pads[1 + rank] or g.draw(st.booleans()))
+        number = [g.constant(np.float32(0.7))] if given else []
         g.put("Pad", [x.name, g.constant(np.array(pads)), *number], shape, x.squashed, mode=mode)
 
 
 # The more often a step stands here, the more often it is taken.
-_STEPS = (
-    *(_broadcast, _broadcast, _broadcast, _concat, _concat, _conv, _conv, _conv),
+STEPS = (
+    *(_broadcast, _broadcast, _broadcast, _concat, _concat, conv, conv, conv),
     *(_activation, _activation, _batch_norm, _clip, _pool, _pad),
 )
 
 
 @st.composite
-def networks(draw: Draw) -> onnx.ModelProto:
-    """A network of 1, 2 or 3 spatial axes with one or two inputs; nodes without names, at least two layers."""
-    g = _Graph(draw)
+def networks(draw: Draw, steps: Sequence[Callable[[Graph], None]] = STEPS) -> onnx.ModelProto:
+    """A network of 1, 2 or 3 spatial axes with one or two inputs; nodes without names, at least two layers.
+
+    Args:
+        draw: hypothesis's.
+        steps: what to put between the first layer and the last; which has filters of its own, or none.
+    """
+    g = Graph(draw)
     space = tuple(draw(st.integers(4, 6)) for _ in range(draw(st.sampled_from([1, 2, 2, 3]))))
     inputs = []
     for i in range(draw(st.integers(1, 2))):
         shape = (2, draw(st.integers(1, 3)), *space)
         g.values.append(Value(f"x{i}", shape))
         inputs.append(helper.make_tensor_value_info(f"x{i}", onnx.TensorProto.FLOAT, shape))
-    _conv(g)
+    conv(g)
     for _ in range(draw(st.integers(4, 16))):
-        draw(st.sampled_from(_STEPS))(g)
+        draw(st.sampled_from(steps))(g)
     last = g.values[-1]
     g.values = [last]
-    _conv(g)
+    conv(g)
+    if g.condition:
+        inputs.append(helper.make_tensor_value_info("condition", onnx.TensorProto.BOOL, ()))
     output = helper.make_tensor_value_info(g.values[-1].name, onnx.TensorProto.FLOAT, g.values[-1].shape)
     graph = helper.make_graph(g.nodes, "random", inputs, [output], g.initializers)
     model = helper.make_model(

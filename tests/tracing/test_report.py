@@ -12,6 +12,7 @@ from tests import models
 from tests.models import conv_weight, parse, save
 from tgdonnx.errors import ModelFileError, SelectionError
 from tgdonnx.tracing import LayerTrace, MapTrace, Producer, trace
+from tgdonnx.tracing.path import Step
 
 RNG = np.random.default_rng(2)
 
@@ -85,7 +86,7 @@ def test_a_layer_whose_weight_cannot_be_read_is_listed_without_maps(tmp_path: Pa
     )
     fed, stored = trace(save(model, tmp_path / "model.onnx")).layers
     assert fed == LayerTrace("fed", None, ())
-    reason = "layer 'fed' cannot be read: its weight is not stored in the file: 'w' is an input of the model"
+    reason = "node 'fed' (Conv) cannot be traced: its weight is not stored in the file: 'w' is an input of the graph"
     assert stored.maps == tuple(MapTrace(c, (), reason) for c in range(3))
 
 
@@ -94,15 +95,27 @@ def test_one_layer_and_one_map_can_be_asked_for(tmp_path: Path) -> None:
     (layer,) = trace(path, layer="conv3").layers
     assert layer == trace(path).layers[2]
     (layer,) = trace(path, layer="conv3", map_index=4).layers
-    assert layer.maps == (MapTrace(4, (Producer("conv2", 4),), None),)
+    path_of_map = (Step("a2", "LeakyRelu", (), (Step("conv2", "Conv", (4,), ()),)),)
+    assert layer.maps == (MapTrace(4, (Producer("conv2", 4),), None, path_of_map),)
+
+
+def test_the_path_of_a_map_shows_every_way_to_its_producers_and_no_other(tmp_path: Path) -> None:
+    report = trace(save(models.dense(), tmp_path / "model.onnx"), layer="y", map_index=3)
+    (entry,) = report.layers[0].maps
+    steps, ends = list(entry.path), set()
+    while steps:
+        step = steps.pop()
+        steps += step.sources
+        ends |= {Producer(step.node, m) for m in step.filters}
+    assert ends == set(entry.producers)
 
 
 @pytest.mark.parametrize(
     ("layer", "map_index", "message"),
     [
         ("conv9", None, "the model has no layer 'conv9'; its layers are 'conv1', 'conv2', 'conv3', 'conv4'"),
-        ("conv3", 6, "expected a map below 6, the input maps of 'conv3'; got 6"),
-        ("conv3", -1, "-1"),
+        ("conv3", 6, "expected a map in 0 to 5, the input maps of 'conv3'; got 6"),
+        ("conv3", -1, "expected a map in 0 to 5, the input maps of 'conv3'; got -1"),
     ],
 )
 def test_a_layer_or_map_that_is_not_there_is_refused(

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
-from tgdonnx.artifacts.gradients import GradientKind, accumulate_gradients, gate_gradients, gradient_model
-from tgdonnx.artifacts.losses import LossName, add_loss
+from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
+from tgdonnx.artifacts.losses import LOSSES, LossName, add_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor
-from tgdonnx.artifacts.optimizers import OptimizerName, optimizer_model
+from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
-from tgdonnx.layers import Network, Parameter, open_network, opset_version
+from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.masks import MaskedModel, encode_mask, read_masked
 from tgdonnx.modelfile import StrPath, copy_external_data
 
@@ -84,7 +84,7 @@ def build(
         ArtifactsError: an option is out of range.
         OutputError: the directory cannot be written.
     """
-    _require_in_range(l2, clip_norm)
+    _require_options(loss, optimizer, gradient, l2, clip_norm)
     model = read_masked(masked)
     wanted = _wanted_parameters(model)
     network = open_network(model.base)
@@ -101,13 +101,12 @@ def build(
     weights = {layer.weight.name for layer in network.layers if layer.weight}
     forward = forward_graph(network, list(wanted), output)
     masks = {name: model.masks[name] for name in forward.trained}
+    reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
     specs, forward_proto, eval_proto, initial = _forward_protos(forward, loss)
     training = gradient_model(forward_proto, forward.trained)
-    outputs = {name: str(value.name) for name, value in forward.layer_outputs.items()}
-    gate_gradients(training, {outputs[name]: gate for name, gate in gates.items() if name in outputs})
+    gate_gradients(training, {forward.layer_outputs[name]: gate for name, gate in gates.items() if name in reached})
     accumulate_gradients(training, masks, l2=l2, regularised=weights)
     training.producer_name = eval_proto.producer_name = "tgdonnx"
-    opset, ir_version = opset_version(forward_proto), forward_proto.ir_version
     trained = tuple(_trained_tensor(wanted[name], mask, model.network) for name, mask in masks.items())
     manifest = Manifest(
         files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
@@ -115,7 +114,7 @@ def build(
     with _new_directory(Path(directory), overwrite=overwrite) as target:
         onnx.save(training, target / files.TRAINING_MODEL)
         onnx.save(eval_proto, target / files.EVAL_MODEL)
-        stepper = optimizer_model(optimizer, clip_norm=clip_norm, opset=opset, ir_version=ir_version)
+        stepper = optimizer_model(optimizer, len(masks), clip_norm=clip_norm, ir_version=forward_proto.ir_version)
         onnx.save(stepper, target / files.OPTIMIZER_MODEL)
         tensors = [tensor.SerializeToString() for tensor in initial]
         load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
@@ -126,7 +125,14 @@ def build(
     return BuildReport(str(directory), options, forward.trained, frozen, manifest.rho, specs)
 
 
-def _require_in_range(l2: float, clip_norm: Optional[float]) -> None:
+def _require_options(loss: str, optimizer: str, gradient: str, l2: float, clip_norm: Optional[float]) -> None:
+    for what, value, known in (
+        ("loss", loss, LOSSES),
+        ("optimizer", optimizer, OPTIMIZERS),
+        ("gradient", gradient, GRADIENTS),
+    ):
+        if value not in known:
+            raise ArtifactsError(f"expected {what} to be one of {', '.join(known)}; got {value!r}")
     if not (np.isfinite(l2) and l2 >= 0):
         raise ArtifactsError(f"expected l2 >= 0, got {l2:g}")
     if clip_norm is not None and not (np.isfinite(clip_norm) and clip_norm > 0):
@@ -149,16 +155,18 @@ def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32
     """
     gates = {}
     for layer in network.layers:
-        values = model.masks.get(layer.weight.name) if layer.weight else None
-        if values is None:
+        if layer.weight is None or layer.weight.name not in model.masks:
             continue
-        if values.shape[1] != 1:
+        retrain, kernels = encode_mask(model.masks[layer.weight.name], network, layer.weight.name)
+        if kernels is not None:
             raise MaskedModelError(
                 f"the masks of {model.file.path} are per kernel, but gradient 'gate' cuts the kernels of frozen filters "
                 "off; use gradient 'mask', or mask the model with mode 'paper'"
             )
-        if values.any() and not values.all():
-            gates[layer.name] = values.reshape(1, -1, *(1,) * (values.ndim - 2))
+        if 0 < len(retrain) < layer.filters:
+            gate = np.isin(np.arange(layer.filters), retrain).astype(np.float32)
+            spatial = 0 if layer.op_type in MATRIX_PRODUCTS else len(layer.weight.read_shape) - 2
+            gates[layer.name] = gate.reshape(-1, *(1,) * spatial)
     return gates
 
 

@@ -10,14 +10,16 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.layers import CONVOLUTIONS, Network
-from tgdonnx.lowering import lower
+from tgdonnx.layers import Network
+from tgdonnx.lowering import gradient_path, lower
+from tgdonnx.lowering.opsets import NEWEST, LowerOpset
+from tgdonnx.lowering.precision import OTHER_PRECISIONS, ComputeInFloat32, RemoveIdleCasts
 
 # What the runtime imports and the operator sets it differentiates (measured with onnxruntime-training 1.19.2).
-OPSETS = range(8, 22)
+OPSETS = range(8, NEWEST + 1)
 MAX_IR_VERSION = 10
 
-# Operators with a gradient on CPU: each trained for one step between two Convs with onnxruntime-training 1.19.2.
+# Operators with a gradient on CPU, after lowering: each trained between two Convs with onnxruntime-training 1.19.2.
 DIFFERENTIABLE = frozenset(
     [
         "Abs",
@@ -44,6 +46,7 @@ DIFFERENTIABLE = frozenset(
         "MaxPool",
         "Mul",
         "Neg",
+        "Pad",
         "Pow",
         "ReduceMean",
         "ReduceSum",
@@ -71,13 +74,13 @@ class ForwardGraph:
     Attributes:
         model: the lowered graph; its one output is the one to train on.
         trained: the tensors that train: those of the wanted ones that the output depends on.
-        layer_outputs: for names of layers, the activation that their filters make. Where batch norm was drawn into the
-            layer it is included.
+        layer_outputs: for names of layers, the name of the activation that their filters make. Where batch norm was drawn
+            into the layer it is included.
     """
 
     model: ir.Model = field(repr=False)
     trained: tuple[str, ...]
-    layer_outputs: Mapping[str, ir.Value] = field(repr=False)
+    layer_outputs: Mapping[str, str] = field(repr=False)
 
     @property
     def output(self) -> ir.Value:
@@ -111,28 +114,41 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
     for value in list(graph.inputs):
         if not value.uses() and not value.is_graph_output():
             graph.inputs.remove(value)
-    lower(model)
     trained = tuple(name for name in wanted if name in graph.initializers)
     if not trained:
         raise UntrainableError(f"the output {graph.outputs[0].name!r} depends on no retrained filter; choose another")
-    layer_outputs = {
-        str(node.meta["name"]): node.outputs[0]
-        for node in graph
-        if node.op_type in CONVOLUTIONS and "name" in node.meta
-    }
+    layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
+    _adapt_precision(model, trained)
+    lower(model, trained)
+    RemoveIdleCasts()(model)
+    # Where batch norm was drawn into a Conv, the Conv gives what the norm gave; other lowerings keep the names of values.
+    folded = {str(node.meta["name"]): str(node.outputs[0].name) for node in graph if "name" in node.meta}
+    layer_outputs.update((name, folded[name]) for name in layer_outputs if name in folded)
     _require_differentiable(graph, trained)
     return ForwardGraph(model, trained, layer_outputs)
 
 
 def _adapt_versions(model: ir.Model) -> None:
-    opset = model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 0))
-    if opset not in OPSETS:
+    opsets = model.graph.opset_imports
+    if "" not in opsets and "ai.onnx" in opsets:
+        opsets[""] = opsets.pop("ai.onnx")
+    LowerOpset()(model)
+    if opsets.get("", 0) not in OPSETS:
         raise UntrainableError(
-            f"the model uses opset {opset}; training handles {OPSETS[0]} to {OPSETS[-1]}: convert it with "
+            f"the model uses opset {opsets.get('', 0)}; training handles {OPSETS[0]} and newer: convert it with "
             "onnx.version_converter, or export it again"
         )
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)
+
+
+def _adapt_precision(model: ir.Model, trained: Collection[str]) -> None:
+    dtypes = {name: model.graph.initializers[name].dtype for name in trained}
+    for name, dtype in dtypes.items():
+        if dtype != ir.DataType.FLOAT and dtype not in OTHER_PRECISIONS:
+            kind = dtype.name if dtype is not None else "of unknown type"
+            raise UntrainableError(f"{name!r} would retrain, but it is {kind}; training handles floating-point weights")
+    ComputeInFloat32(double=ir.DataType.DOUBLE in dtypes.values())(model)
 
 
 def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
@@ -142,35 +158,19 @@ def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
     if name is not None and name not in names:
         raise UntrainableError(f"the model has no output {name!r}; expected one of {', '.join(names)}")
     chosen = graph.outputs[names.index(name) if name is not None else 0]
-    if chosen.dtype not in (ir.DataType.FLOAT, None):
-        raise UntrainableError(f"the output {chosen.name!r} is {chosen.dtype.name}; training handles float32 outputs")
+    if chosen.dtype is not None and not chosen.dtype.is_floating_point():
+        raise UntrainableError(
+            f"the output {chosen.name!r} is {chosen.dtype.name}; training handles floating-point outputs"
+        )
     graph.outputs[:] = [chosen]
 
 
 def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
-    for name in trained:
-        dtype = graph.initializers[name].dtype
-        if dtype != ir.DataType.FLOAT:
-            kind = dtype.name if dtype is not None else "of unknown type"
-            raise UntrainableError(f"{name!r} would retrain, but it is {kind}; training handles float32 weights")
-    moving = {graph.initializers[name] for name in trained}
-    for node in graph:
-        if not any(value in moving for value in node.inputs if value is not None):
-            continue
-        node_name = node.meta.get("name") or node.name or node.outputs[0].name
-        if node.domain not in ("", "ai.onnx") or (
-            node.op_type not in DIFFERENTIABLE and node.op_type not in ("Pad", "Shape")
-        ):
+    for node in gradient_path(graph, trained):
+        if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE:
+            name = node.meta.get("name") or node.name or node.outputs[0].name
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             raise UntrainableError(
-                f"node {node_name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; "
+                f"node {name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; "
                 "choose filters behind it, for example with --last"
             )
-        if node.op_type == "Pad" and "mode" in node.attributes and node.attributes["mode"].as_string() != "constant":
-            mode = node.attributes["mode"].as_string()
-            raise UntrainableError(
-                f"node {node_name!r} (Pad, mode {mode}) lies between a retrained filter and the output, and has no gradient; "
-                "choose filters behind it, for example with --last"
-            )
-        if node.op_type != "Shape":
-            moving.update(node.outputs)

@@ -12,6 +12,7 @@ zero, so neither AdamW without weight decay nor SGD, nor clipping by the norm, m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Literal
 
@@ -46,7 +47,8 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     options.log_severity_level = 3
     try:
         optimized = builder_module.get_optimized_model(forward.SerializeToString(), set(parameters), options)
-        builder = builder_module.GradientGraphBuilder(optimized, {LOSS}, set(parameters), LOSS, options)
+        wanted = set(parameters) | _joined_twice(onnx.ModelProto.FromString(optimized))
+        builder = builder_module.GradientGraphBuilder(optimized, {LOSS}, wanted, LOSS, options)
         builder.build()
     except RuntimeError as error:
         reason = str(error).splitlines()[0].rpartition("] : ")[2] or str(error)
@@ -57,6 +59,19 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     del model.graph.output[:]
     model.graph.output.extend(ordered)
     return model
+
+
+def _joined_twice(model: onnx.ModelProto) -> set[str]:
+    """Returns the values that several Concats read.
+
+    The gradient of a Concat is written for every input, wanted or not. Unwanted ones of the same value are not added up but
+    collide, so they are asked for; nobody reads the sum.
+    """
+    readers = Counter(
+        name for node in model.graph.node if node.op_type in ("Concat", "ConcatTraining") for name in set(node.input)
+    )
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return {name for name, count in readers.items() if count > 1 and name not in constants}
 
 
 def gate_gradients(model: onnx.ModelProto, gates: Mapping[str, NDArray[np.float32]]) -> None:

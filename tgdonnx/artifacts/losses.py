@@ -14,8 +14,9 @@ output itself is taken for logits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Union
 
+import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
@@ -44,18 +45,20 @@ def add_loss(model: ir.Model, output: ir.Value, name: LossName) -> ir.Value:
         if word in taken:
             raise UntrainableError(f"a value of the model is called {word!r}, a name that training needs; rename it")
     target = ir.Value(name=TARGET, shape=output.shape, type=ir.TensorType(ir.DataType.FLOAT))
+    oldest = {"l1": 9, "bce": 9, "ce": 12}.get(name, 0)  # the gradient of Abs is Sign
+    if model.graph.opset_imports.get("", 0) < oldest:
+        raise UntrainableError(f"the loss {name} needs a model of opset {oldest} or newer; use mse, or convert it up")
     if name == "ce":
-        if model.graph.opset_imports.get("", 0) < 12:
-            raise UntrainableError("the loss ce needs a model of opset 12 or newer; use mse, or convert the model up")
         target.type = ir.TensorType(ir.DataType.INT64)
         if output.shape is not None:
             target.shape = ir.Shape([dim for axis, dim in enumerate(output.shape) if axis != 1])
     graph.inputs.append(target)
     nodes: list[ir.Node] = []
 
-    def op(op_type: str, *inputs: ir.Value, **attributes: float) -> ir.Value:
-        nodes.append(ir.node(op_type, inputs, attributes))
-        nodes[-1].outputs[0].name = f"{PREFIX}{LOSS}.{len(nodes)}"
+    def op(op_type: str, *inputs: ir.Value, outputs: int = 1, **attributes: Union[int, ir.TensorProtocol]) -> ir.Value:
+        nodes.append(ir.node(op_type, inputs, attributes, num_outputs=outputs))
+        for index, value in enumerate(nodes[-1].outputs):
+            value.name = f"{PREFIX}{LOSS}.{len(nodes)}.{index}"
         return nodes[-1].outputs[0]
 
     loss = _LOSSES[name](op, output, target)
@@ -80,18 +83,20 @@ def _bce(op: _Op, y: ir.Value, t: ir.Value) -> ir.Value:
     x = _before(y, "Sigmoid")
     # log(1 + exp(x)) = (x + |x|) / 2 - log(sigmoid(|x|)). The usual max(x, 0) has the wrong derivative at x = 0.
     size = op("Abs", x)
-    half = op("Mul", op("Add", x, size), op("Constant", value_float=0.5))
+    half = op("Div", op("Add", x, size), op("Constant", value=ir.tensor(np.float32(2))))
     softplus = op("Sub", half, op("Log", op("Sigmoid", size)))
     return op("ReduceMean", op("Sub", softplus, op("Mul", x, t)), keepdims=0)
 
 
 def _ce(op: _Op, y: ir.Value, t: ir.Value) -> ir.Value:
-    return op("SoftmaxCrossEntropyLoss", _before(y, "Softmax"), t)
+    return op("SoftmaxCrossEntropyLoss", _before(y, "Softmax"), t, outputs=2)  # the gradient wants the second
 
 
 def _before(y: ir.Value, activation: str) -> ir.Value:
     """Returns what goes into the activation that the model ends in, or ``y`` if it ends otherwise."""
     node = y.producer()
+    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
     if node is None or node.op_type != activation or node.domain not in ("", "ai.onnx"):
         return y
     if activation == "Softmax":

@@ -1,18 +1,19 @@
-"""The optimizer model: one node of the runtime that updates all parameters, after one that clips, if asked for."""
+"""The optimizer model: one node of the runtime that updates all parameters, behind nodes that clip, if asked for."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, Optional
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 OptimizerName = Literal["adamw", "sgd"]
 OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "sgd")
-_DOMAIN = "com.microsoft"
+_DOMAIN, _OPSET = "com.microsoft", 17
 
 
-def optimizer_model(name: OptimizerName, *, clip_norm: Optional[float], opset: int, ir_version: int) -> onnx.ModelProto:
+def optimizer_model(name: OptimizerName, count: int, *, clip_norm: Optional[float], ir_version: int) -> onnx.ModelProto:
     """Returns the optimizer model.
 
     AdamW has beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 and bias correction (Kingma and Ba, 2015). Its decoupled weight
@@ -20,22 +21,19 @@ def optimizer_model(name: OptimizerName, *, clip_norm: Optional[float], opset: i
 
     Args:
         name: ``adamw``, or ``sgd`` (without momentum).
+        count: the number of parameters.
         clip_norm: the gradients are scaled down together so that their Euclidean norm is at most this; None for no limit.
-        opset: version of the default operator set to import.
         ir_version: ONNX IR version of the model.
     """
-    sequences = ["params", "gradients"]
-    nodes, gradients, values = [], "gradients", []
+    sequences = ["params", "gradients", "first_order_moments"]
+    nodes: list[onnx.NodeProto] = []
+    values: list[onnx.TensorProto] = []
+    gradients = "gradients"
     if clip_norm is not None:
-        nodes.append(
-            helper.make_node(
-                "InplaceClipGradNorm", ["gradients"], ["clipped"], "clip", domain=_DOMAIN, max_norm=clip_norm
-            )
-        )
+        nodes, values = _clip(count, clip_norm)
         gradients = "clipped"
-        values.append(helper.make_tensor_sequence_value_info("clipped", TensorProto.FLOAT, None))
     if name == "adamw":
-        sequences += ["first_order_moments", "second_order_moments"]
+        sequences.append("second_order_moments")
         inputs = ["learning_rate", "step", "params", gradients, "first_order_moments", "second_order_moments"]
         attributes: dict[str, Any] = {
             "alpha": 0.9,
@@ -47,7 +45,8 @@ def optimizer_model(name: OptimizerName, *, clip_norm: Optional[float], opset: i
         }
         nodes.append(helper.make_node("AdamWOptimizer", inputs, ["updated"], "adamw", domain=_DOMAIN, **attributes))
     else:
-        inputs = ["learning_rate", gradients, "params"]
+        # The runtime hands over moments to any optimizer; this one does not read them.
+        inputs = ["learning_rate", "params", gradients]
         nodes.append(helper.make_node("SGDOptimizerV2", inputs, ["updated"], "sgd", domain=_DOMAIN))
     graph = helper.make_graph(
         nodes,
@@ -58,7 +57,34 @@ def optimizer_model(name: OptimizerName, *, clip_norm: Optional[float], opset: i
             *(helper.make_tensor_sequence_value_info(sequence, TensorProto.FLOAT, None) for sequence in sequences),
         ],
         [helper.make_tensor_value_info("updated", TensorProto.BOOL, [1])],
-        value_info=values,
+        initializer=values,
     )
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(_DOMAIN, 1)]
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="tgdonnx")
+
+
+def _clip(count: int, limit: float) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Returns nodes that scale the gradients by ``min(1, limit / norm)``, and the numbers they read.
+
+    The runtime has a node for that, ``InplaceClipGradNorm``, but two runs of it differ in the last bits, and a resumed run
+    must not differ from one that was not cut off. So do sums in float32, with the place of the data in memory; those of
+    float64 differ too, but not in what is left of them in float32.
+    """
+    nodes, parts, clipped = [], [], []
+
+    def op(op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(op_type, inputs, [output], output, **attributes))
+        return output
+
+    for i in range(count):
+        gradient = op("SequenceAt", ["gradients", f"index{i}"], f"gradient{i}")
+        exact = op("Cast", [gradient], f"exact{i}", to=TensorProto.DOUBLE)
+        parts.append(op("ReduceSumSquare", [exact], f"square{i}", keepdims=0))
+    norm = op("Cast", [op("Sqrt", [op("Sum", parts, "squares")], "root")], "norm", to=TensorProto.FLOAT)
+    # Where nothing exceeds the limit the factor is exactly 1.
+    factor = op("Div", ["limit", op("Max", [norm, "limit"], "larger")], "factor")
+    for i in range(count):
+        clipped.append(op("Mul", [f"gradient{i}", factor], f"clipped{i}"))
+    op("SequenceConstruct", clipped, "clipped")
+    numbers = [numpy_helper.from_array(np.array(i, np.int64), f"index{i}") for i in range(count)]
+    return nodes, [*numbers, numpy_helper.from_array(np.array(limit, np.float32), "limit")]

@@ -1,16 +1,20 @@
-"""The door to onnxruntime-training: the only module that imports it.
+"""The door to onnxruntime and onnxruntime-training: the only module that imports them.
 
-``import onnxruntime.training`` imports torch, for ORTModule, which we do not use and which users of tgdonnx need not
-have. Its submodules ``api`` and so on do not. So a bare module object stands in for the package, before they are
-imported; it has the package's path, so that they are found.
+``import onnxruntime.training`` imports torch, for ORTModule, which we do not use and which users of tgdonnx need not have;
+where torch is installed, even ``import onnxruntime`` of the training wheel does, through its self-check. The submodules
+``api`` and so on do not. So before anything of the runtime is imported a bare module object stands in for the package; it has
+the package's path, so that its submodules are found, and lacks ORTModule.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import types
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tgdonnx.errors import RuntimeMissingError
@@ -44,6 +48,7 @@ def load_onnxruntime() -> Any:
     Raises:
         RuntimeMissingError: neither is installed.
     """
+    _keep_torch_out()
     try:
         runtime = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -52,20 +57,38 @@ def load_onnxruntime() -> Any:
     return runtime
 
 
-def _require_training() -> None:
-    if _PACKAGE in sys.modules:
+def _keep_torch_out() -> None:
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or "onnxruntime" in sys.modules or _PACKAGE in sys.modules:
         return
+    if _stand_in(spec.submodule_search_locations or ()):
+        blocked = f"{_PACKAGE}.ortmodule"
+        sys.modules[blocked] = None  # type: ignore[assignment]  # importing it fails as if it were not there
+        try:
+            importlib.import_module("onnxruntime")
+        finally:
+            del sys.modules[blocked]
+
+
+def _stand_in(locations: Iterable[str]) -> bool:
+    """Puts a bare module in the place of the training package, if there is one under these locations."""
+    places = [str(Path(location, "training")) for location in locations]
+    places = [place for place in places if Path(place, "api").is_dir()]  # plain onnxruntime has remains of the package
+    if places:
+        package = types.ModuleType(_PACKAGE)
+        package.__path__ = places
+        package.__spec__ = importlib.machinery.ModuleSpec(_PACKAGE, None, is_package=True)
+        sys.modules[_PACKAGE] = package
+    return bool(places)
+
+
+def _require_training() -> None:
     if importlib.util.find_spec("onnxruntime") is not None:
-        load_onnxruntime()
-        spec = importlib.util.find_spec(_PACKAGE)
-        if spec is not None and spec.submodule_search_locations:
-            package = types.ModuleType(_PACKAGE)
-            package.__path__ = list(spec.submodule_search_locations)
-            package.__spec__ = spec
-            sys.modules[_PACKAGE] = package
-            if importlib.util.find_spec(f"{_PACKAGE}.api") is not None:
-                return
-            del sys.modules[_PACKAGE]  # plain onnxruntime has remains of the package, without the interface
+        runtime = load_onnxruntime()
+        if _PACKAGE not in sys.modules:  # somebody imported onnxruntime before us
+            _stand_in(runtime.__path__)
+        if _PACKAGE in sys.modules:
+            return
     raise RuntimeMissingError(
         "onnxruntime-training is not installed; pip install 'tgdonnx[train]' (Python 3.9 to 3.12), in an "
         "environment without plain onnxruntime: both install the package `onnxruntime`"

@@ -8,10 +8,11 @@ is cast, padded or cut: what does not fit is refused.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import IO, Any, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +68,7 @@ def open_dataset(
     """
     arrays = dict(source) if isinstance(source, Mapping) else _read(Path(source))
     where = "the data" if isinstance(source, Mapping) else str(source)
-    for array_name, input_name in (renamed or {}).items():
-        if array_name not in arrays:
-            raise DataError(f"{where} has no array {array_name!r} to map to {input_name!r}; it has {_names(arrays)}")
-        if input_name in arrays and input_name != array_name:
-            raise DataError(f"{where} has an array {input_name!r} already; {array_name!r} cannot be mapped to it")
-        arrays[input_name] = arrays.pop(array_name)
+    arrays = _rename(arrays, renamed or {}, where)
     expected = [spec.name for spec in inputs]
     for name in expected:
         if name not in arrays:
@@ -93,6 +89,19 @@ def open_dataset(
     return Dataset(chosen)
 
 
+def _rename(arrays: dict[str, Array], renamed: Mapping[str, str], where: str) -> dict[str, Array]:
+    for array_name, input_name in renamed.items():
+        if array_name not in arrays:
+            raise DataError(f"{where} has no array {array_name!r} to map to {input_name!r}; it has {_names(arrays)}")
+    result: dict[str, Array] = {}
+    for name, array in arrays.items():
+        new = renamed.get(name, name)
+        if new in result:
+            raise DataError(f"{where} has two arrays for the input {new!r}, with what is mapped to it")
+        result[new] = array
+    return result
+
+
 def _read(path: Path) -> dict[str, Array]:
     if path.is_dir():
         files = sorted(path.glob("*.npy"))
@@ -101,16 +110,32 @@ def _read(path: Path) -> dict[str, Array]:
         return {file.stem: _load(file) for file in files}
     if path.suffix != ".npz":
         raise DataError(f"{path}: expected an .npz file or a directory of .npy files")
-    loaded = _load(path)
-    try:
-        return {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    with _open(path) as file:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise DataError(f"{path} holds a single array; expected an .npz file with one per name")
+            return {name: loaded[name] for name in loaded.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def _load(path: Path) -> Any:
+def _open(path: Path) -> IO[bytes]:
     try:
-        return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _load(path: Path) -> Array:
+    with _open(path) as file:
+        if file.read(2) == b"PK":
+            raise DataError(f"{path} is an archive of arrays; name it .npz, or save a single array")
+    try:
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

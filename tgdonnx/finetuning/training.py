@@ -164,6 +164,8 @@ def train(
     training = open_dataset(data, manifest.inputs, renamed=renamed)
     held_out = open_dataset(validation, manifest.inputs, renamed=renamed) if validation is not None else None
     _require_batch(manifest, options.batch, held_out)
+    if not _steps_per_epoch(manifest, len(training), options.batch):
+        raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(training)} samples")
     state = _start(session, _settings(options, training), resume=resume)
     for dataset in (training, held_out):
         if dataset is not None:
@@ -211,8 +213,8 @@ def _run(
     per_epoch = _steps_per_epoch(session.manifest, len(training), options.batch)
     total = per_epoch * options.epochs
     if state.epoch == 0 and not log.epochs:
-        log.add_epoch(_finish_epoch(session, 0, 0, None, validation, options.batch, time.monotonic()))
-    latest = log.epochs[-1].validation
+        log.add_epoch(_finish_epoch(session, 0, 0, None, validation, options.batch, time.monotonic(), state.step))
+    latest = log.epochs[-1].validation if log.epochs else None
     state = _keep_best(session, state, latest)
     session.save(CHECKPOINT, state)
     for epoch in range(state.epoch + 1, options.epochs + 1):
@@ -228,20 +230,26 @@ def _run(
             )
             loss = session.step(batch, rate)
             if not np.isfinite(loss):
-                raise DivergedError(_diverged(f"the loss is {loss} at step {step + 1}", state))
+                raise DivergedError(_diverged(f"the loss is {loss} at step {step + 1}", state.step))
             losses.append(loss)
             log.add_step(step + 1, epoch, loss, rate)
             on_progress(Progress(epoch, step + 1, total, loss, latest))
         if not session.parameters_are_finite():
-            raise DivergedError(_diverged(f"a weight is not finite after step {epoch * per_epoch}", state))
+            raise DivergedError(_diverged(f"a weight is not finite after step {epoch * per_epoch}", state.step))
         done = _finish_epoch(
-            session, epoch, epoch * per_epoch, float(np.mean(losses)), validation, options.batch, begin
+            session, epoch, epoch * per_epoch, float(np.mean(losses)), validation, options.batch, begin, state.step
         )
         log.add_epoch(done)
         latest = done.validation
         state = RunState(epoch, done.step, state.settings, state.best_loss, state.best_epoch, state.best_step)
         state = _keep_best(session, state, latest)
         session.save(CHECKPOINT, state)
+    if not log.epochs:  # the log is lost, and there was nothing left to do
+        log.add_epoch(
+            _finish_epoch(
+                session, state.epoch, state.step, None, validation, options.batch, time.monotonic(), state.step
+            )
+        )
     last = log.epochs[-1]
     if state.best_loss is not None and state.best_epoch is not None and state.best_step is not None:
         best = Best(state.best_epoch, state.best_step, state.best_loss, BEST_CHECKPOINT)
@@ -258,10 +266,13 @@ def _finish_epoch(
     validation: Optional[Dataset],
     batch: int,
     begin: float,
+    kept: int,
 ) -> Epoch:
     held_out = None
     if validation is not None:
         held_out = session.mean_loss(validation.batches(batch))
+        if not np.isfinite(held_out):
+            raise DivergedError(_diverged(f"the validation loss is {held_out} after step {step}", kept))
     return Epoch(epoch, step, loss, held_out, time.monotonic() - begin)
 
 
@@ -293,9 +304,9 @@ def _require_batch(manifest: Manifest, batch: int, validation: Optional[Dataset]
         )
 
 
-def _diverged(what: str, state: RunState) -> str:
+def _diverged(what: str, kept: int) -> str:
     return (
-        f"training diverged: {what}; the checkpoint of step {state.step} is kept. "
+        f"training diverged: {what}; the checkpoint of step {kept} is kept. "
         "Try a smaller learning rate, or clip the gradient (build --clip-norm)"
     )
 

@@ -16,6 +16,7 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
+from tgdonnx.layers.consistency import require_consistent
 from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, MatrixLayout
 from tgdonnx.layers.parameters import Parameter, find_parameter
 from tgdonnx.layers.sizes import Sizes, infer_sizes
@@ -92,8 +93,19 @@ class Network:
     def node_names(self) -> dict[ir.Node, str]:
         """The name of every node: unique; a node without a name of its own goes by its first output's name."""
         nodes = [node for node in self.graph.all_nodes() if node.outputs]
-        count = Counter(node.name for node in nodes)
-        return {node: node.name if node.name and count[node.name] == 1 else str(node.outputs[0].name) for node in nodes}
+        count = Counter(name for node in nodes for name in {node.name, node.outputs[0].name})
+        names: dict[ir.Node, str] = {}
+        taken: set[str] = set()
+        for node in nodes:
+            first = str(node.outputs[0].name)
+            name = own = node.name if node.name and count[node.name] == 1 else first
+            copies = 1
+            while name in taken:  # the branches of an If may use the same names
+                copies += 1
+                name = f"{own}#{copies}"
+            taken.add(name)
+            names[node] = name
+        return names
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -198,7 +210,7 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         ModelFileError: the file is no model, is inconsistent, or has no layer.
     """
     file = source if isinstance(source, ModelFile) else load_model(source)
-    _require_names(file)
+    require_consistent(file)
     try:
         model = file.to_ir()
         places = dict(_places(model.graph, file.proto.graph, ((wire.GRAPH, 0),)))
@@ -234,17 +246,3 @@ def _places(graph: ir.Graph, proto: onnx.GraphProto, path: wire.FieldPath) -> It
             elif attribute.type == onnx.AttributeProto.GRAPH:
                 subgraph = node.attributes[attribute.name].as_graph()
                 yield from _places(subgraph, attribute.g, (*place, (wire.ATTRIBUTE_GRAPH, 0)))
-
-
-def _require_names(file: ModelFile) -> None:
-    """Checks that whatever the nodes of the main graph read is there."""
-    graph = file.proto.graph
-    names = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
-    names.update(tensor.values.name for tensor in graph.sparse_initializer)
-    names.update(name for node in graph.node for name in node.output)
-    for node in graph.node:
-        for name in node.input:
-            if name not in names:
-                raise ModelFileError(
-                    f"node {node.name or node.output[0]!r} ({node.op_type}) of {file.path} reads {name!r}, which nothing makes"
-                )

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx import wire
+from tgdonnx.errors import ModelFileError
 from tgdonnx.layers.sizes import Sizes
 
 Array = NDArray[Any]
@@ -93,6 +94,7 @@ class Dequantized:
     scale: Array
     zero_point: Array
     axis: int
+    dtype: ir.DataType = ir.DataType.FLOAT
 
     def forward(self, array: Array) -> Array:
         """Returns the real numbers that the integers stand for, float32."""
@@ -143,8 +145,17 @@ class Parameter:
         return self.rearrange(np.broadcast_to(np.zeros((), bool), self.shape)).shape
 
     def numpy(self) -> Array:
-        """Returns the stored elements, read-only."""
-        view: Array = self.tensor.numpy().view()
+        """Returns the stored elements, read-only.
+
+        Raises:
+            ModelFileError: the data is not there, or not as much as the shape says.
+        """
+        try:
+            view: Array = self.tensor.numpy().view()
+            if view.shape != self.shape:
+                raise ValueError(f"it has shape {list(view.shape)}, expected {list(self.shape)}")
+        except (OSError, EOFError, ValueError) as error:
+            raise ModelFileError(f"the data of {self.name!r} cannot be read: {error}; get the file again") from error
         view.flags.writeable = False
         return view
 
@@ -196,7 +207,8 @@ def find_parameter(
         if tensor is not None:
             if value not in places:
                 return f"{value.name!r} is a constant inside a function"
-            if not (tensor.dtype.is_floating_point() or tensor.dtype.is_integer()):
+            dtype = next((step.dtype for step in steps if isinstance(step, (Converted, Dequantized))), tensor.dtype)
+            if not (dtype.is_floating_point() and (tensor.dtype.is_floating_point() or tensor.dtype.is_integer())):
                 return f"{value.name!r} is of type {tensor.dtype.name}"
             return Parameter(str(value.name), places[value], value, tensor, tuple(reversed(steps)))
         if producer is None:

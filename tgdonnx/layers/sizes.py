@@ -113,7 +113,7 @@ class _Walk:
         self.set(value, shape, tensor.dtype)
         if np.prod(shape, dtype=np.int64) <= _MOST_ELEMENTS and tensor.dtype != ir.DataType.STRING:
             with contextlib.suppress(OSError, ValueError):  # external data that is not there: a weight, not a shape
-                self.contents[value] = tensor.numpy()
+                self.contents[value] = np.array(tensor.numpy())  # a copy: the file must not stay open
 
     def _node(self, node: ir.Node) -> None:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):

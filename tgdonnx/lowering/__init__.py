@@ -1,21 +1,82 @@
 """The same function with operators that the training runtime differentiates, and with the original parameters.
 
-One module per operator family, each an ``onnx_ir`` pass; `lower` runs them all.
+One module per operator family, each an ``onnx_ir`` pass that says when it applies and refuses with a reason; `lower` runs
+them. ``emitting`` and ``rewriting``: what they share; ``paths``: the nodes that a gradient passes; ``precision``,
+``opsets``: adapting whole graphs.
 """
+
+from __future__ import annotations
+
+from collections.abc import Collection
 
 import onnx_ir as ir
 
+from tgdonnx.lowering.activations import LowerActivations
 from tgdonnx.lowering.batch_norm import LowerBatchNormalization
+from tgdonnx.lowering.conv_transpose import LowerConvTranspose
+from tgdonnx.lowering.depth_space import LowerDepthSpace
 from tgdonnx.lowering.dropout import LowerDropout
+from tgdonnx.lowering.einsum import LowerEinsum
+from tgdonnx.lowering.emitting import Lowering
+from tgdonnx.lowering.global_pool import LowerGlobalPool
+from tgdonnx.lowering.grid_sample import LowerGridSample
+from tgdonnx.lowering.grouped_conv import LowerGroupedConv
+from tgdonnx.lowering.instance_norm import LowerInstanceNormalization
+from tgdonnx.lowering.layer_norm import LowerLayerNormalization
+from tgdonnx.lowering.lp_norm import LowerLpNormalization
+from tgdonnx.lowering.lrn import LowerLRN
+from tgdonnx.lowering.mean_variance_norm import LowerMeanVarianceNormalization
+from tgdonnx.lowering.pad import LowerPad
+from tgdonnx.lowering.paths import gradient_path
+from tgdonnx.lowering.piecewise import LowerPiecewise
+from tgdonnx.lowering.pooling import LowerPooling
+from tgdonnx.lowering.reductions import LowerReductions
+from tgdonnx.lowering.resize import LowerResize
+from tgdonnx.lowering.split import LowerSplit
+from tgdonnx.lowering.variadic import LowerVariadic
+from tgdonnx.lowering.where import LowerWhere
 
-__all__ = ["LowerBatchNormalization", "LowerDropout", "lower"]
+__all__ = ["PATH_LOWERINGS", "gradient_path", "lower"]
+
+# In this order: what one writes, a later one may have to lower.
+PATH_LOWERINGS: tuple[type[Lowering], ...] = (
+    LowerConvTranspose,
+    LowerResize,
+    LowerDepthSpace,
+    LowerEinsum,
+    LowerGridSample,
+    LowerActivations,
+    LowerPiecewise,
+    LowerInstanceNormalization,
+    LowerLayerNormalization,
+    LowerMeanVarianceNormalization,
+    LowerLpNormalization,
+    LowerLRN,
+    LowerReductions,
+    LowerGlobalPool,
+    LowerVariadic,
+    LowerPad,
+    LowerPooling,
+    LowerGroupedConv,
+    LowerWhere,
+    LowerSplit,
+)
 
 
-def lower(model: ir.Model) -> None:
+def lower(model: ir.Model, trained: Collection[str]) -> None:
     """Lowers the main graph of ``model``, in place.
+
+    Dropout and BatchNormalization are lowered wherever they are: the training graph would let them behave otherwise. The
+    rest is lowered where a gradient passes.
+
+    Args:
+        model: sorted topologically, with shapes inferred.
+        trained: the names of the parameters that train.
 
     Raises:
         UntrainableError: a node cannot be lowered; the message names it.
     """
-    for lowering in (LowerDropout(), LowerBatchNormalization()):
-        lowering(model)
+    LowerDropout()(model)
+    LowerBatchNormalization()(model)
+    for lowering in PATH_LOWERINGS:
+        lowering(gradient_path(model.graph, trained))(model)

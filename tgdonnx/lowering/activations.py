@@ -74,19 +74,19 @@ def _celu(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
     return _exponential(emit, x, alpha, alpha)
 
 
-def _softplus(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:  # noqa: ARG001: all have the same parameters
+def _softplus(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
     return softplus(emit, x)
 
 
-def _mish(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:  # noqa: ARG001
+def _mish(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
     return emit("Mul", x, emit("Tanh", softplus(emit, x)))
 
 
-def _softsign(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:  # noqa: ARG001
+def _softsign(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
     return emit("Div", x, emit("Add", emit.absolute(x), emit.scalar(1)))
 
 
-def _gelu_tanh(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:  # noqa: ARG001
+def _gelu_tanh(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
     cube = emit("Mul", emit.square(x), x)
     inner = emit("Add", x, emit("Mul", cube, emit.scalar(0.044715)))
     gate = emit("Add", emit("Tanh", emit("Mul", inner, emit.scalar(np.sqrt(2 / np.pi)))), emit.scalar(1))

@@ -59,7 +59,9 @@ class Arithmetic:
 
     def __init__(self, emit: Emitter) -> None:
         self._emit = emit
+        self._added: list[ir.Value] = []
         self._shapes: dict[ir.Value, ir.Value] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     @property
     def opset(self) -> int:
@@ -72,11 +74,32 @@ class Arithmetic:
 
     def value(self, number: Number) -> ir.Value:
         """Returns a value of the graph; a known number becomes an initializer."""
-        return number if isinstance(number, ir.Value) else self._emit.constant(number)
+        if isinstance(number, ir.Value):
+            return number
+        key = (number.dtype.str, number.shape, number.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._emit.constant(number)
+            self._added.append(self._constants[key])
+        return self._constants[key]
 
     def emit(self, op_type: str, *inputs: Number, **attributes: AttributeValue) -> ir.Value:
         """Adds a node of one output, and returns that."""
-        return self._emit(op_type, *(self.value(number) for number in inputs), **attributes)
+        self._added.append(self._emit(op_type, *(self.value(number) for number in inputs), **attributes))
+        return self._added[-1]
+
+    def tidy(self, result: ir.Value) -> ir.Value:
+        """Takes away what was added and is not needed for the result, and returns that."""
+        graph = self._emit.node.graph
+        assert isinstance(graph, ir.Graph)
+        for value in reversed(self._added):
+            node = value.producer()
+            if value is result or value.uses():
+                continue
+            if node is not None:
+                graph.remove(node, safe=True)
+            else:
+                del graph.initializers[str(value.name)]
+        return result
 
     def compute(self, op_type: str, *operands: Number, **attributes: AttributeValue) -> Number:
         """Returns the result of an elementwise operator, whose operands have one type; Mod is that of fmod = 1."""
@@ -99,14 +122,13 @@ class Arithmetic:
         return number.astype(dtype.numpy())
 
     def size(self, x: ir.Value, axis: int) -> Number:
-        """Returns the size of ``x``, of known rank, along an axis, as a scalar."""
-        assert x.shape is not None
-        dim = x.shape[axis]
+        """Returns the size of ``x`` along an axis, counted from the front, as a scalar."""
+        dim = x.shape[axis] if x.shape is not None else None
         if isinstance(dim, int):
             return int64(dim)
         if x not in self._shapes:
             self._shapes[x] = self.emit("Shape", x)
-        return self.emit("Gather", self._shapes[x], int64(axis % len(x.shape)), axis=0)
+        return self.emit("Gather", self._shapes[x], int64(axis), axis=0)
 
     def product(self, numbers: Sequence[Number]) -> Number:
         """Returns the product of integers, as a scalar."""

@@ -39,11 +39,12 @@ class LowerAutoPad(Lowering):
     def rewrite(self, emit: Emitter, node: ir.Node) -> None:
         """Sets the pads of the node, or puts a Pad in front of it."""
         weight = required_input(node, 1).shape
-        kernel = node.attributes.get_ints("kernel_shape") or (list(weight[2:]) if weight is not None else [])
-        if not kernel or not all(isinstance(size, int) for size in kernel):
+        kernel = [*(node.attributes.get_ints("kernel_shape") or (weight[2:] if weight is not None else ()))]
+        sizes = [size for size in kernel if isinstance(size, int)]
+        if not sizes or len(sizes) < len(kernel):
             raise emit.refusal("has a kernel of unknown size", "make its weight a constant")
         x = first_input(node)
-        pads = same_pads(emit, x, node, [int(size) for size in kernel])
+        pads = same_pads(emit, x, node, sizes)
         del node.attributes["auto_pad"]
         if isinstance(pads, list):
             node.attributes["pads"] = ir.AttrInt64s("pads", pads)

@@ -36,7 +36,7 @@ class LowerBatchNormalization(ir.passes.InPlacePass):
 
     def ensures(self, model: ir.Model) -> None:
         """Checks that none is left."""
-        if any(node.op_type == "BatchNormalization" for node in model.graph):
+        if any(node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx") for node in model.graph):
             raise ir.passes.PostconditionError("a BatchNormalization is left")
 
 
@@ -47,6 +47,11 @@ def _lower(node: ir.Node) -> None:
         raise UntrainableError(
             f"node {name!r} (BatchNormalization) is in training form, so its output depends on the batch; "
             "export the model for inference"
+        )
+    spatial = node.attributes.get("spatial")
+    if spatial is not None and spatial.as_int() == 0:
+        raise UntrainableError(
+            f"node {name!r} (BatchNormalization) has statistics per pixel (spatial = 0); export it with a newer opset"
         )
     x, scale, offset, mean, var = node.inputs[:5]
     assert x is not None
@@ -99,6 +104,7 @@ def _fold(conv: ir.Node, node: ir.Node, a: ir.Value, mean: ir.Value, offset: ir.
     else:
         centred = before(node, "Sub", [bias, mean], f"{y}.centred_bias")
         new_bias = before(node, "Add", [before(node, "Mul", [centred, a], f"{y}.scaled_bias"), offset], f"{y}.bias")
+    new_weight.shape = weight.shape
     # The Conv moves to where the BatchNormalization was: its new inputs are computed just before.
     folded = ir.node("Conv", [conv.inputs[0], new_weight, new_bias], attributes=conv.attributes, name=conv.name)
     folded.outputs[0].name = f"{PREFIX}{y}.folded"

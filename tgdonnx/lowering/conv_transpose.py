@@ -16,9 +16,10 @@ The Conv's filters are W times a constant 0/1 matrix that places the taps, so th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Union
+from typing import Optional, Union
 
 import numpy as np
 import onnx_ir as ir
@@ -36,7 +37,8 @@ class LowerConvTranspose(Lowering):
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the Conv of all phases and their interleaving."""
-        return _lowered(Arithmetic(emit), node)
+        a = Arithmetic(emit)
+        return a.tidy(_lowered(a, node))
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,6 @@ class _Axis:
         dilation: of the Conv.
         pads: of the Conv, at the beginning and at the end.
         crop: how much of the interleaved result is too much, at the beginning and at the end.
-        growth: by how much the Conv's output is longer than its input.
     """
 
     phases: int
@@ -60,7 +61,22 @@ class _Axis:
 
     @property
     def growth(self) -> int:
+        """By how much the output of the Conv is longer than its input."""
         return int(sum(self.pads) - (self.taps.shape[1] - 1) * self.dilation)
+
+    def length(self, size: Number) -> Optional[int]:
+        """Returns the length of the output, if that of the input is known."""
+        if isinstance(size, ir.Value):
+            return None
+        return self.phases * (int(size) + self.growth) - sum(self.crop)
+
+
+def _correct_shape(node: ir.Node, x: ir.Value, out: int, lengths: Sequence[Optional[int]]) -> None:
+    """Sets the shape of the output, which ONNX infers wrongly (1.23) from output_shape and from SAME with output_padding."""
+    y = node.outputs[0]
+    old = y.shape if y.shape is not None and len(y.shape) == len(lengths) + 2 else [None] * (len(lengths) + 2)
+    batch = x.shape[0] if x.shape is not None else None
+    y.shape = ir.Shape([known if known is not None else dim for known, dim in zip([batch, out, *lengths], old)])
 
 
 def _plan(kernel: int, stride: int, dilation: int, begin: int, excess: int) -> _Axis:
@@ -124,14 +140,14 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
         raise a.refusal("has a weight whose shape is not known", "store the weight in the model")
     group = attribute(node, "group", 1)
     in_, out, kernel = shape[0] // group, shape[1], tuple(shape[2:])
-    if x.shape is None or len(x.shape) != len(shape):
+    if x.shape is not None and len(x.shape) != len(shape):
         raise a.refusal(
-            f"has an input whose rank is not known, or is not that of its weight, {len(shape)}",
-            "declare the shapes of the inputs of the model",
+            f"has an input of rank {len(x.shape)}, but a weight of rank {len(shape)}", "export the model again"
         )
     sizes = [a.size(x, axis) for axis in range(2, len(shape))]
     plans = _plans(a, node, sizes, kernel)
     phases, taps = prod(plan.phases for plan in plans), prod(plan.taps.shape[1] for plan in plans)
+    _correct_shape(node, x, group * out, [plan.length(size) for plan, size in zip(plans, sizes)])
 
     # Three axes: with two, the gradient is a Gemm of two inputs, which needs opset 11.
     placed = a.emit("MatMul", a.reshape(weight, [1, -1, prod(kernel)]), _placement(plans, kernel))

@@ -1,6 +1,7 @@
 """DepthToSpace and SpaceToDepth, as swaps of neighbouring axes.
 
-With block size b the channels are ordered (c, row, column) in mode CRD, (row, column, c) in mode DCR and in SpaceToDepth.
+The channels of the small image are ordered (c, row, column) in mode CRD, and (row, column, c) in mode DCR, which is the
+default; SpaceToDepth has a mode in new operator sets only.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ class LowerDepthSpace(Lowering):
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the swaps."""
-        return _lowered(Arithmetic(emit), node)
+        a = Arithmetic(emit)
+        return a.tidy(_lowered(a, node))
 
 
 def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
     x, block = first_input(node), attribute(node, "blocksize", 1)
-    if x.shape is None or len(x.shape) != 4:
-        raise a.refusal(
-            "has an input whose rank is not known, or is not 4", "declare the shapes of the inputs of the model"
-        )
+    if x.shape is not None and len(x.shape) != 4:
+        raise a.refusal(f"has an input of rank {len(x.shape)}; it must be 4", "export the model again")
     channels, height, width = (a.size(x, axis) for axis in (1, 2, 3))
-    area = int64(block * block)
+    area, block_last = int64(block * block), attribute(node, "mode", "DCR") == "CRD"
     if node.op_type == "DepthToSpace":
         channels = a.divide(channels, area)
-        if attribute(node, "mode", "DCR") == "DCR":
-            x = _swap_channels(a, x, area, channels)
+        x = x if block_last else _swap_channels(a, x, area, channels)
         return interleave(a, x, channels=channels, factors=[block, block], sizes=[height, width])
     sizes = [a.divide(size, int64(block)) for size in (height, width)]
     x = deinterleave(a, x, channels=channels, factors=[block, block], sizes=sizes)
+    if block_last:
+        return x
     return a.reshape(_swap_channels(a, x, channels, area), [0, a.compute("Mul", channels, area), *sizes])
 
 

@@ -38,7 +38,7 @@ class LowerEinsum(Lowering):
                 raise a.refusal(f"takes a diagonal: {equation!r} repeats a letter", "export the model without it")
         if len(operands) == 1:
             return _ordered(emit, _summed(emit, operands[0], terms[0], result), terms[0], result)
-        return _product(emit, a, operands, terms, result)
+        return a.tidy(_product(emit, a, operands, terms, result))
 
 
 def _parse(a: Arithmetic, equation: str, operands: Sequence[ir.Value]) -> tuple[list[list[str]], list[str]]:

@@ -77,10 +77,6 @@ class Emitter:
         assert not isinstance(axes, ir.Value)
         return self(op_type, x, axes=list(axes), keepdims=int(keepdims))
 
-    def squeeze(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-        """Returns ``x`` without the named axes of size 1."""
-        return self("Squeeze", x, self.ints(*axes)) if self.opset >= 13 else self("Squeeze", x, axes=list(axes))
-
     def unsqueeze(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
         """Returns ``x`` with new axes of size 1."""
         return self("Unsqueeze", x, self.ints(*axes)) if self.opset >= 13 else self("Unsqueeze", x, axes=list(axes))

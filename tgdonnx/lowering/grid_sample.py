@@ -60,7 +60,7 @@ class LowerGridSample(Lowering):
             total = term if total is None else a.emit("Add", total, term)
         assert total is not None
         shape = [a.size(grid, axis + 1) for axis in range(rank)]
-        return a.reshape(total, [0, 0, *shape])
+        return a.tidy(a.reshape(total, [0, 0, *shape]))
 
 
 def _picked(a: Arithmetic, x: ir.Value, pixels: ir.Value, index: Number, weight: Number) -> ir.Value:

@@ -46,5 +46,6 @@ class LowerInstanceNormalization(Lowering):
 def standardised(emit: Emitter, x: ir.Value, axes: list[int], epsilon: float) -> ir.Value:
     """Writes (x - mean) / sqrt(var + epsilon), with statistics over ``axes``."""
     centred = emit("Sub", x, emit.reduce("ReduceMean", x, axes))
-    variance = emit.reduce("ReduceMean", emit.square(centred), axes)
+    # No Pow: ONNX Runtime would fuse it to an operator whose second output it gives the wrong shape, and fail.
+    variance = emit.reduce("ReduceMean", emit("Mul", centred, centred), axes)
     return emit("Div", centred, emit("Sqrt", emit("Add", variance, emit.scalar(epsilon))))

@@ -25,10 +25,11 @@ def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
     nodes: dict[ir.Node, None] = {}
     if not _collect(value, leaves, nodes):
         return None
+    if str(value.name) in leaves:
+        return leaves[str(value.name)]
     # Imported late: it takes longer than all of tgdonnx.
     from onnx.reference import ReferenceEvaluator
 
-    assert value.producer() is not None
     graph = next(iter(nodes)).graph
     assert graph is not None
     model = onnx.helper.make_model(
@@ -41,8 +42,9 @@ def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
         ),
         opset_imports=[onnx.helper.make_opsetid("", graph.opset_imports.get("", 1))],
     )
-    result = ReferenceEvaluator(model).run(None, {})[0]
-    return np.asarray(result)
+    results = ReferenceEvaluator(model).run(None, {})
+    assert isinstance(results, list)
+    return np.asarray(results[0])
 
 
 def _collect(value: ir.Value, leaves: dict[str, NDArray[Any]], nodes: dict[ir.Node, None]) -> bool:

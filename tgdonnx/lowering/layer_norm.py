@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Optional, final
 
-import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input, required_input, take_over

@@ -1,13 +1,13 @@
 """Activation functions made of straight pieces, by masks of the pieces.
 
-    PRelu            x (p + slope (1 - p))          p = [x > 0]; slope stays the parameter
-    HardSigmoid      clip(alpha x + beta, 0, 1)
-    HardSwish        x clip(x / 6 + 1/2, 0, 1)
-    ThresholdedRelu  x [x > alpha]
-    Shrink           x ([x > lambd] + [x < -lambd]) + bias ([x < -lambd] - [x > lambd])
-    Abs              x ([x > 0] - [x < 0]) in operator set 8, which lacks an operator that its gradient is made of
-    Clip             with a mask for either limit, before operator set 12: there the runtime ignores the limits in the
-                     gradient (attributes), or cannot build it (inputs of operator set 11)
+PRelu            x (p + slope (1 - p))          p = [x > 0]; slope stays the parameter
+HardSigmoid      clip(alpha x + beta, 0, 1)
+HardSwish        x clip(x / 6 + 1/2, 0, 1)
+ThresholdedRelu  x [x > alpha]
+Shrink           x ([x > lambd] + [x < -lambd]) + bias ([x < -lambd] - [x > lambd])
+Abs              x ([x > 0] - [x < 0]) in operator set 8, which lacks an operator that its gradient is made of
+Clip             with a mask for either limit, before operator set 12: there the runtime ignores the limits in the
+                 gradient (attributes), or cannot build it (inputs of operator set 11)
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _hard_sigmoid(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
     return emit.clip(emit("Add", emit("Mul", x, emit.scalar(alpha)), emit.scalar(beta)), 0, 1)
 
 
-def _hard_swish(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:  # noqa: ARG001: all have the same parameters
+def _hard_swish(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
     gate = emit.clip(emit("Add", emit("Mul", x, emit.scalar(1 / 6)), emit.scalar(0.5)), 0, 1)
     return emit("Mul", x, gate)
 
@@ -61,7 +61,7 @@ def _shrink(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
     return emit("Add", kept, emit("Mul", emit("Sub", below, above), emit.scalar(bias))) if bias else kept
 
 
-def _abs(emit: Emitter, x: ir.Value, node: ir.Node) -> Optional[ir.Value]:  # noqa: ARG001
+def _abs(emit: Emitter, x: ir.Value, _node: ir.Node) -> Optional[ir.Value]:
     return None if emit.opset >= 9 else emit.absolute(x)
 
 

@@ -54,9 +54,9 @@ def _average_pool(emit: Emitter, node: ir.Node) -> ir.Value:
     if not isinstance(channels, int):
         raise emit.refusal("has an unknown number of channels", "declare the shapes of the inputs of the model")
     kernel, window = list(node.attributes["kernel_shape"].as_ints()), _window(node)
-    pads = _pads(emit, node, kernel)
+    pads, counts_pads = _pads(emit, node, kernel), node.attributes.get_int("count_include_pad", 0) != 0
     weight = np.ones((channels, 1, *kernel), np.float32)
-    if isinstance(pads, list) and (not any(pads) or node.attributes.get_int("count_include_pad", 0)):
+    if isinstance(pads, list) and (not any(pads) or counts_pads):
         weight /= np.float32(np.prod(kernel))
         return emit("Conv", x, emit.constant(weight), group=channels, pads=pads, **window)
     one_map = emit("Gather", emit("Gather", x, emit.ints(0), axis=0), emit.ints(0), axis=1)
@@ -64,8 +64,8 @@ def _average_pool(emit: Emitter, node: ir.Node) -> ir.Value:
     if isinstance(pads, ir.Value):
         x, ones, pads = emit("Pad", x, pads), emit("Pad", ones, pads), [0] * (2 * len(kernel))
     total = emit("Conv", x, emit.constant(weight), group=channels, pads=pads, **window)
-    if node.attributes.get_int("count_include_pad", 0):
-        return emit("Div", total, emit.scalar(np.prod(kernel)))
+    if counts_pads:
+        return emit("Div", total, emit.scalar(float(np.prod(kernel))))
     counts = emit("Conv", ones, emit.constant(weight[:1]), pads=pads, **window)
     return emit("Div", total, emit("Add", counts, emit.mask("Less", counts, emit.scalar(0.5))))
 
@@ -82,7 +82,7 @@ def _pads(emit: Emitter, node: ir.Node, kernel: list[int]) -> list[int] | ir.Val
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         return same_pads(emit, first_input(node), node, kernel)
     pads = list(attributes.get_ints("pads") or [0] * (2 * axes)) if auto_pad == "NOTSET" else [0] * (2 * axes)
-    if attributes.get_int("ceil_mode", 0):
+    if attributes.get_int("ceil_mode", 0) != 0:
         strides = attributes.get_ints("strides") or [1] * axes
         pads[axes:] = [pad + stride - 1 for pad, stride in zip(pads[axes:], strides)]
     return pads

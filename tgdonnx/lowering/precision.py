@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx.lowering.rewriting import before, replace
+
 _HALF = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 OTHER_PRECISIONS = _HALF | {ir.DataType.DOUBLE}
 
@@ -73,3 +75,18 @@ _TYPES = frozenset(
 
 def _float32(tensor: ir.TensorProtocol) -> ir.Tensor:
     return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
+
+
+class RemoveIdleCasts(ir.passes.InPlacePass):
+    """Takes out casts from float32 to float32, at which the runtime's optimizer stumbles."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Runs the pass."""
+        modified = False
+        for node in list(model.graph):
+            if node.op_type != "Cast" or node.domain not in ("", "ai.onnx") or node.inputs[0] is None:
+                continue
+            if node.attributes["to"].as_int() == node.inputs[0].dtype == ir.DataType.FLOAT:
+                replace(node, before(node, "Identity", [node.inputs[0]], f"{node.outputs[0].name}.identity"))
+                modified = True
+        return ir.passes.PassResult(model, modified)

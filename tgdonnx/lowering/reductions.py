@@ -6,8 +6,8 @@
     L2         sqrt(sum x^2); where the sum is 0 the gradient is 0, not infinite
     SumSquare  sum x^2
     LogSum     log(sum x)
-    LogSumExp  the runtime's own, with its dimensions kept, then Squeeze: otherwise it cannot always build the
-               gradient
+    LogSumExp  the runtime's own, with its dimensions kept and dropped afterwards: otherwise it cannot always
+               build the gradient
 
 A reduction whose axes are empty and whose attribute `noop_with_empty_axes` is set is, in the runtime, the identity.
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Optional, final
 
-import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.lowering.emitting import Axes, Emitter, Lowering, first_input, optional_input
@@ -39,7 +38,7 @@ class LowerReductions(Lowering):
         if given is not None:
             tensor = ir.convenience.get_const_tensor(given)
             axes = given if tensor is None else [int(axis) for axis in tensor.numpy().reshape(-1)]
-        if not axes and node.attributes.get_int("noop_with_empty_axes", 0):
+        if not axes and node.attributes.get_int("noop_with_empty_axes", 0) != 0:
             return x
         return _REDUCTIONS[node.op_type](emit, x, axes, keepdims)
 
@@ -57,7 +56,7 @@ def euclidean(emit: Emitter, x: ir.Value, axes: Axes, keepdims: bool) -> ir.Valu
     zero = emit.complement(emit.mask("Greater", total, emit.scalar(0)))
     root = emit("Sub", emit("Sqrt", emit("Add", total, zero)), zero)
     # Only now, because the runtime gives the gradient of Sqrt at least one dimension.
-    return root if keepdims else emit.reduce("ReduceSum", root, axes, keepdims=False)
+    return root if keepdims else _drop(emit, root, axes)
 
 
 def absolute(emit: Emitter, x: ir.Value, axes: Axes, keepdims: bool) -> ir.Value:
@@ -78,12 +77,12 @@ def _log_sum(emit: Emitter, x: ir.Value, axes: Axes, keepdims: bool) -> ir.Value
 
 
 def _log_sum_exp(emit: Emitter, x: ir.Value, axes: Axes, keepdims: bool) -> Optional[ir.Value]:
-    if keepdims or isinstance(axes, ir.Value):
-        return None
-    kept = emit.reduce("ReduceLogSumExp", x, axes)
-    if not axes:
-        return emit("Reshape", kept, emit.constant(np.zeros(0, np.int64)))
-    return emit.squeeze(kept, axes)
+    return None if keepdims else _drop(emit, emit.reduce("ReduceLogSumExp", x, axes), axes)
+
+
+def _drop(emit: Emitter, x: ir.Value, axes: Axes) -> ir.Value:
+    """Writes ``x`` without ``axes``, all of size 1; unlike Squeeze, a sum takes them in any order, and also as a value."""
+    return emit.reduce("ReduceSum", x, axes, keepdims=False)
 
 
 _REDUCTIONS: Mapping[str, Callable[[Emitter, ir.Value, Axes, bool], Optional[ir.Value]]] = {

@@ -26,7 +26,8 @@ class LowerResize(Lowering):
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the copies and the products."""
-        return _lowered(Arithmetic(emit), node)
+        a = Arithmetic(emit)
+        return a.tidy(_lowered(a, node))
 
 
 def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
@@ -85,14 +86,10 @@ def _axes(a: Arithmetic, node: ir.Node, x: ir.Value) -> list[Axis]:
             raise a.refusal(f"has {len(factors)} scales for {len(chosen)} axes", "give one for each")
         after = [a.cast(a.compute("Mul", f, size), ir.DataType.INT64) for f, size in zip(factors, floats)]
     elif sizes is not None:
-        after = entries(a, sizes, len(chosen))
-        y = node.outputs[0]
-        for place, axis in enumerate(chosen):
-            dim = y.shape[axis] if y.shape is not None else None
-            if isinstance(dim, int):
-                after[place] = int64(dim)
+        after, policy = entries(a, sizes, len(chosen)), attribute(node, "keep_aspect_ratio_policy", "stretch")
+        if policy == "stretch":  # then the node's output has these sizes, which may be known though they are computed
+            after = [_known_dim(node.outputs[0], axis, size) for axis, size in zip(chosen, after)]
         factors = [a.divide(a.cast(new, ir.DataType.FLOAT), size) for new, size in zip(after, floats)]
-        policy = attribute(node, "keep_aspect_ratio_policy", "stretch")
         if policy != "stretch":
             common = factors[0]
             for factor in factors[1:]:
@@ -102,6 +99,11 @@ def _axes(a: Arithmetic, node: ir.Node, x: ir.Value) -> list[Axis]:
     else:
         raise a.refusal("has neither scales nor sizes", "give one of them")
     return [Axis(*parts) for parts in zip(chosen, before, after, factors, zip(begins, ends))]
+
+
+def _known_dim(x: ir.Value, axis: int, size: Number) -> Number:
+    dim = x.shape[axis] if x.shape is not None else None
+    return int64(dim) if isinstance(dim, int) else size
 
 
 def _rounded(a: Arithmetic, x: Number) -> Number:

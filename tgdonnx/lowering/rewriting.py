@@ -18,11 +18,18 @@ AttributeValue = Union[int, float, str, Sequence[int], Sequence[float]]
 
 def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
     """Adds an initializer to the graph, called ``PREFIX + name``, and returns its value."""
-    name = PREFIX + name
+    name = _fresh(graph, name)
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def _fresh(graph: ir.Graph, name: str) -> str:
+    """Returns ``PREFIX + name``, with a number if it is taken: what one pass wrote, the next may replace."""
+    taken = graph.meta.setdefault(PREFIX, {})
+    taken[name] = taken.get(name, 0) + 1
+    return f"{PREFIX}{name}" if taken[name] == 1 else f"{PREFIX}{name}#{taken[name]}"
 
 
 def before(
@@ -34,9 +41,10 @@ def before(
 ) -> ir.Value:
     """Inserts a node of one output in front of ``node`` and returns that output, which is called ``PREFIX + name``."""
     new = ir.node(op_type, inputs, attributes or {})
-    new.outputs[0].name = PREFIX + name
-    assert node.graph is not None
-    node.graph.insert_before(node, new)
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    new.outputs[0].name = _fresh(graph, name)
+    graph.insert_before(node, new)
     return new.outputs[0]
 
 

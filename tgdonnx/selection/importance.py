@@ -48,18 +48,22 @@ def filter_importance(provenance: Provenance, scores: Sequence[LayerScores]) -> 
             values[layer][m] = np.inf
             reasons[layer].setdefault(m, reason)
 
-    for value in provenance.network.graph.outputs:
-        for origin in _origins(provenance, value):
-            useful(origin, f"it reaches the output {value.name!r}")
-    for ids in provenance.ids.values():
-        for origin in {int(i): provenance.table[int(i)] for i in ids.flat}.values():
-            if origin.opaque is not None:
-                useful(origin, origin.opaque)
-    for layer, inputs in zip(layers, provenance.layer_inputs):
+    for layer in layers:
         if layer.problem is not None:
             for operand in layer.node.inputs:
                 for origin in _origins(provenance, operand):
                     useful(origin, f"it is read by {layer.name!r}, which cannot be scored: {layer.problem}")
+    for ids in provenance.ids.values():
+        for origin in {int(i): provenance.table[int(i)] for i in ids.flat}.values():
+            if origin.opaque is not None:
+                useful(origin, origin.opaque)
+    for value in provenance.network.graph.outputs:
+        for origin in _origins(provenance, value):
+            useful(origin, f"it reaches the output {value.name!r}")
+    for layer, inputs in zip(layers, provenance.layer_inputs):
+        for origin in inputs:
+            if origin.opaque is not None:
+                useful(origin, origin.opaque)
         for origin, map_score in zip(inputs, scores[layer.index].kse):
             for producer, m in origin.producers:
                 values[producer][m] = max(values[producer][m], map_score)

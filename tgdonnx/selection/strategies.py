@@ -116,7 +116,7 @@ def select(provenance: Provenance, strategy: Strategy) -> Selection:
         np.array([_all_selected(origin.producers, selected) and origin.opaque is None for origin in inputs], bool)
         for inputs in provenance.layer_inputs
     )
-    return Selection({"strategy": _name(strategy), **asdict(strategy)}, selected, meaningless)
+    return Selection(_record(strategy), selected, meaningless)
 
 
 def require_phi(phi: float) -> None:
@@ -149,12 +149,16 @@ def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selec
                 (r for layer in importance for r in layer.reasons.values()), "no map can be traced to a filter"
             )
             raise SelectionError(f"no filter can be selected by its score: every one is useful ({reason}, for example)")
+        if lowest >= 1:
+            raise SelectionError(
+                "no filter can be selected by its score: each has a part in a map that scores 1, the highest there is"
+            )
         at = f"phi = {phi:g}" if isinstance(strategy, Phi) else f"percentile {strategy.percentile:g} (phi = {phi:g})"
         raise SelectionError(
             f"{at} selects no filter; the least important filter scores {lowest:.6g}: phi must be above"
         )
     meaningless = tuple((s.kse < phi) & t for s, t in zip(scores, traced))
-    return Selection({"strategy": _name(strategy), **asdict(strategy), "phi": phi}, selected, meaningless)
+    return Selection({**_record(strategy), "phi": phi}, selected, meaningless)
 
 
 def _threshold(scores: NDArray[np.float64], percentile: float) -> float:
@@ -196,6 +200,11 @@ def _all_selected(producers: frozenset[tuple[int, int]], selected: Sequence[NDAr
     return bool(producers) and all(selected[layer][m] for layer, m in producers)
 
 
-def _name(strategy: Strategy) -> str:
+def _record(strategy: Strategy) -> dict[str, Any]:
+    """Returns a strategy with its parameters as plain numbers, to be written as JSON."""
     names = {Phi: "phi", Percentile: "percentile", LastLayers: "last", FirstLayers: "first", AllLayers: "all"}
-    return names.get(type(strategy), "filters")
+    record: dict[str, Any] = {"strategy": names.get(type(strategy), "filters")}
+    if isinstance(strategy, Filters):
+        return {**record, "filters": {name: [int(m) for m in rows] for name, rows in strategy.filters.items()}}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in asdict(strategy).items()}
+    return {**record, **plain}

@@ -87,8 +87,10 @@ def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[in
         raise SelectionError(
             f"the model has no layer {layer!r}; its layers are {names}{', ...' * (len(network.layers) > 8)}"
         )
-    if map_index is not None and map_index >= chosen[0].maps:
-        raise SelectionError(f"expected a map below {chosen[0].maps}, the input maps of {layer!r}; got {map_index}")
+    if map_index is not None and not 0 <= map_index < chosen[0].maps:
+        raise SelectionError(
+            f"expected a map in 0 to {chosen[0].maps - 1}, the input maps of {layer!r}; got {map_index}"
+        )
     layers = tuple(
         LayerTrace(
             entry.name,

@@ -71,7 +71,7 @@ class Site:
         value = self.node.inputs[index]
         assert value is not None
         if value not in self.sizes.contents:
-            raise UntraceableError(f"its {what} {value.name!r} is computed from data")
+            raise UntraceableError(f"{value.name!r}, its {what}, is computed from data")
         return self.sizes.contents[value]
 
     def integer(self, name: str, default: int) -> int:

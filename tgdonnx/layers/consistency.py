@@ -1,0 +1,76 @@
+"""What must hold of a graph before we work with it: names that lead somewhere, tensors stored once, attributes of their type.
+
+A checker would refuse more, also files that run well: declared shapes, for one, are wrong in many of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+
+from tgdonnx.errors import ModelFileError
+from tgdonnx.modelfile import ModelFile
+
+
+def require_consistent(file: ModelFile) -> None:
+    """Checks the graph of a file and its subgraphs.
+
+    Raises:
+        ModelFileError: a node reads what nothing makes, a graph stores two tensors under one name, or an attribute has
+            another type than its operator knows.
+    """
+    _require_names(file)
+    opsets = {("" if e.domain == "ai.onnx" else e.domain): e.version for e in file.proto.opset_import}
+    for graph in _graphs(file.proto.graph):
+        name, count = next(iter(Counter(tensor.name for tensor in graph.initializer).most_common(1)), ("", 0))
+        if count > 1:
+            raise ModelFileError(f"{file.path} stores {count} tensors under the name {name!r}; expected one")
+        for node in graph.node:
+            _require_attribute_types(node, opsets, file)
+
+
+def _require_names(file: ModelFile) -> None:
+    """Checks that whatever the nodes of the main graph read is there."""
+    graph = file.proto.graph
+    names = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
+    names.update(tensor.values.name for tensor in graph.sparse_initializer)
+    names.update(name for node in graph.node for name in node.output)
+    for node in graph.node:
+        for name in node.input:
+            if name not in names:
+                raise ModelFileError(f"{_label(node)} of {file.path} reads {name!r}, which nothing makes")
+
+
+def _require_attribute_types(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile) -> None:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if not node.attribute or not onnx.defs.has(
+        node.op_type, domain=domain, max_inclusive_version=opsets.get(domain, 1)
+    ):
+        return
+    known = onnx.defs.get_schema(node.op_type, opsets.get(domain, 1), domain).attributes
+    for attribute in node.attribute:
+        if attribute.ref_attr_name or attribute.name not in known:
+            continue
+        expected = onnx.AttributeProto.AttributeType.Value(str(known[attribute.name].type).rpartition(".")[2])
+        if attribute.type not in (expected, onnx.AttributeProto.UNDEFINED):
+            types = onnx.AttributeProto.AttributeType
+            raise ModelFileError(
+                f"{_label(node)} of {file.path} has {attribute.name!r} of type {types.Name(attribute.type)}; "
+                f"expected {types.Name(expected)}"
+            )
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (
+                (attribute.g, *attribute.graphs) if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
+            ):
+                yield from _graphs(inner)
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return f"node {node.name or (node.output[0] if node.output else '')!r} ({node.op_type})"

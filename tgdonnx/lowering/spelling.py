@@ -1,0 +1,47 @@
+"""Operators that the runtime differentiates, but only in one spelling.
+
+Transpose   with its attribute perm: without it the gradient builder looks it up in vain
+Pow         with an exponent of the type of x; and x + 0 in place of an x that the exponent broadcasts, whose gradient
+            would be too large
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Optional, final
+
+import onnx_ir as ir
+
+from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
+
+
+@final
+class LowerSpelling(Lowering):
+    """Replaces Transpose and Pow by the same operator, spelled out."""
+
+    op_types: ClassVar = frozenset(["Transpose", "Pow"])
+
+    def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
+        """Writes the node again."""
+        return _transpose(emit, node) if node.op_type == "Transpose" else _pow(emit, node)
+
+
+def _transpose(emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
+    if "perm" in node.attributes:
+        return None
+    x = first_input(node)
+    return emit("Transpose", x, perm=list(range(emit.rank(x)))[::-1])
+
+
+def _pow(emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
+    x, exponent = first_input(node), required_input(node, 1)
+    of_x = exponent.dtype in (ir.DataType.FLOAT, None)
+    known = exponent.shape is not None and all(isinstance(size, int) for size in exponent.shape)
+    single = known and exponent.shape is not None and all(size == 1 for size in exponent.shape)
+    short = exponent.shape is not None and x.shape is not None and len(exponent.shape) <= len(x.shape)
+    if of_x and single and short:
+        return None
+    if not of_x:
+        exponent = emit("Cast", exponent, to=ir.DataType.FLOAT.value)
+    if not (single and short):
+        x = emit("Add", x, emit.mask("Less", exponent, exponent))
+    return emit("Pow", x, exponent)
