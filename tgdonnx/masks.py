@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -186,9 +187,17 @@ def decode_mask(retrain: Sequence[int], kernels: Optional[str], network: Network
     if kernels is None:
         return np.isin(network.filter_index(name), retrain).astype(np.float32)
     dims, _, bits = kernels.partition(":")
-    shape = [int(d) for d in dims.split("x")]
-    flat = np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(bits)), np.uint8), count=int(np.prod(shape)))
-    return flat.reshape(shape).astype(np.float32)
+    shape, of = [int(d) for d in dims.split("x")], network.stored_parameters[name].shape
+    if len(shape) != len(of) or any(m not in (1, d) for m, d in zip(shape, of)):
+        raise ValueError(f"a mask of shape {shape} does not broadcast against {name!r}, {list(of)}")
+    count = math.prod(shape)
+    try:
+        packed = zlib.decompressobj().decompress(base64.b64decode(bits, validate=True), (count + 7) // 8 + 1)
+    except zlib.error as error:
+        raise ValueError(f"the mask of {name!r} is damaged: {error}") from error
+    if len(packed) != (count + 7) // 8:
+        raise ValueError(f"the mask of {name!r} is damaged: it has {len(packed)} bytes, expected {(count + 7) // 8}")
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).reshape(shape).astype(np.float32)
 
 
 def metadata_bytes(entries: Mapping[str, str]) -> bytes:

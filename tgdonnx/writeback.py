@@ -101,7 +101,7 @@ def _merge(
             f"the checkpoint {checkpoint!r} has {parameter.name!r} with shape {list(trained.shape)}, expected {list(old.shape)}"
         )
     trains = np.broadcast_to(mask == 1, old.shape)
-    if not np.array_equal(trained[~trains], old[~trains]):
+    if not np.array_equal(trained[~trains], old[~trains].astype(np.float32)):
         raise ArtifactsError(
             f"the checkpoint {checkpoint!r} has moved frozen values of {parameter.name!r}, so the network that was trained "
             "is not the one that would be written; train with the optimizer model of these artifacts"
@@ -110,7 +110,13 @@ def _merge(
         raise ArtifactsError(
             f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged"
         )
-    return np.where(trains, trained, old)
+    rounded = trained.astype(old.dtype)
+    if not np.isfinite(rounded.astype(np.float32)).all():
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} holds values in {parameter.name!r} that do not fit the vendor's {old.dtype}; "
+            "train with a smaller learning rate"
+        )
+    return np.where(trains, rounded, old)
 
 
 def _overwrite(

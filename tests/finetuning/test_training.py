@@ -166,6 +166,17 @@ def test_the_log_has_one_line_per_step_and_one_per_epoch(artifacts: Path) -> Non
 # What is kept.
 
 
+def test_a_validation_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_validation_losses(monkeypatch, [4.0, 3.0, float("inf")])
+    with pytest.raises(DivergedError, match="validation loss is inf after step 6; the checkpoint of step 3 is kept"):
+        train(artifacts, data(), OPTIONS, validation=HELD_OUT)
+    state = Session(artifacts).run_state
+    assert state is not None
+    assert (state.step, state.best_loss) == (3, 3.0)
+
+
 def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     left = iter(losses)
     monkeypatch.setattr(Session, "mean_loss", lambda *_: next(left))
@@ -179,7 +190,6 @@ def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float])
         ([1.0, 2.0, 3.0, 4.0], 0),
         ([4.0, 2.0, 2.0, 2.0], 1),
         ([4.0, 2.0, 3.0, 1.0], 3),
-        ([4.0, float("nan"), 3.0, float("nan")], 2),
     ],
 )
 def test_the_best_checkpoint_is_that_of_the_first_lowest_validation_loss_and_may_be_the_start(

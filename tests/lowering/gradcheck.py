@@ -113,13 +113,17 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> Array:
 
 
 def check_forward(model: onnx.ModelProto, lower: onnx.ModelProto, feeds: Mapping[str, Array]) -> None:
-    """Requires that the lowered model computes what the original does, to 2e-6 of the largest value."""
+    """Requires that the lowered model computes what the original does, to 2e-6 of the largest value.
+
+    Where a function is far smaller than what it is computed from, it may be off by that part of a twentieth of its input.
+    """
     given = {value.name for value in model.graph.input}
     feeds = {name: array for name, array in feeds.items() if name in given}
     expected, found = run(model, feeds), run(lower, feeds)
     assert np.isfinite(expected).all()
     assert found.shape == expected.shape, f"{found.shape}, expected {expected.shape}"
-    assert np.abs(found - expected).max(initial=0) <= 2e-6 * max(np.abs(expected).max(initial=0), 1e-6)
+    largest = max(np.abs(array).max(initial=0) for array in (expected, *(array / 20 for array in feeds.values())))
+    assert np.abs(found - expected).max(initial=0) <= 2e-6 * largest
 
 
 def gradients(lower: onnx.ModelProto, feeds: Mapping[str, Array], weights: Array) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from tgdonnx.modelfile import ModelFile
 def lowered(model: onnx.ModelProto) -> onnx.ModelProto:
     """The lowered graph, checked."""
     network = open_network(ModelFile(Path("vendor.onnx"), model.SerializeToString(), model))
-    lower(network.model)
+    lower(network.model, ())
     proto = ir.to_proto(network.model)
     onnx.checker.check_model(proto, full_check=True)
     return proto

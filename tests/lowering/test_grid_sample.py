@@ -52,7 +52,7 @@ def nodes(draw: st.DrawFn) -> Sample:
     return model, {name: array for name, array in inputs.items() if name not in constants}
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 @given(nodes())
 def test_computes_what_the_original_computes(sample: Sample) -> None:
     model, feeds = sample
@@ -62,7 +62,7 @@ def test_computes_what_the_original_computes(sample: Sample) -> None:
     assert "GridSample" not in [node.op_type for node in lower.graph.node]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(nodes(), st.integers(0, 99))
 def test_has_the_gradient_of_the_original_by_the_image(sample: Sample, seed: int) -> None:
     model, feeds = sample

@@ -32,8 +32,8 @@ def test_pads_and_crops_as_the_original(data: st.DataObject, mode: str, dims: st
     opset = data.draw(st.integers(SINCE.get(mode, 8), 21))
     shape = data.draw(st.lists(st.integers(3, 5), min_size=1, max_size=4))
     rank = len(shape)
-    # What is left after cropping is longer than any pad. Before operator set 10 nothing crops an axis of unknown size.
-    least = 0 if dims == DYNAMIC and opset < 10 else -1
+    # What is left after cropping is longer than any pad. Before operator set 11 nothing crops an axis of unknown size.
+    least = 0 if dims == DYNAMIC and opset < 11 else -1
     before = data.draw(st.lists(st.integers(least, 2), min_size=rank, max_size=rank))
     behind = [data.draw(st.integers(least if b >= 0 else 0, 2 if b >= 0 else 1)) for b in before]
     before = [min(b, 1) if a < 0 else b for b, a in zip(before, behind)]
@@ -132,8 +132,8 @@ def test_refuses_axes_that_depend_on_the_input() -> None:
         LowerPad()(ir.from_proto(model))
 
 
-def test_refuses_to_crop_an_axis_of_unknown_size_before_opset_10() -> None:
+def test_refuses_to_crop_an_axis_of_unknown_size_before_opset_11() -> None:
     x = np.zeros((1, 2, 3), np.float32)
-    model = one_node("Pad", {"x": x}, opset=9, dims=DYNAMIC, mode="edge", pads=[0, 0, -1, 0, 0, 0])
+    model = one_node("Pad", {"x": x}, opset=10, dims=DYNAMIC, mode="edge", pads=[0, 0, -1, 0, 0, 0])
     with pytest.raises(UntrainableError, match=r"node 'node' \(Pad\) crops an axis of unknown size; convert the model"):
         LowerPad()(ir.from_proto(model))

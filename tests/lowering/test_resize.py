@@ -115,7 +115,7 @@ def resizes(draw: st.DrawFn) -> Sample:
     return model, feeds
 
 
-@settings(deadline=None, max_examples=350)
+@settings(deadline=None, max_examples=250)
 @given(st.one_of(resizes(), resizes(), upsamples()))
 def test_computes_what_the_original_computes(sample: Sample) -> None:
     model, feeds = sample
@@ -128,7 +128,7 @@ def test_computes_what_the_original_computes(sample: Sample) -> None:
     assert np.abs(run(lower, feeds) - expected).max() <= (8e-6 if excludes else 2e-6) * scale
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.one_of(resizes(), resizes(), upsamples()), st.integers(0, 99))
 def test_has_the_gradient_of_the_original(sample: Sample, seed: int) -> None:
     model, feeds = sample

@@ -301,3 +301,149 @@ def test_a_layer_whose_weight_is_computed_has_no_mask_and_stops_nothing_else(tmp
     masks = plan(save(model, tmp_path / "model.onnx"), AllLayers())
     assert set(masks) == {"w2"}  # what comes out of the layer belongs to no filter that is known
     assert masks["w2"].values.all()
+
+
+# Parameters of a map other than bias and batch norm.
+
+
+def parameters(lines: str, **shapes: tuple[int, ...]) -> onnx.ModelProto:
+    """Makes t of a's 4 maps [1, 4, 5, 5] by way of the lines, with random tensors of the given shapes."""
+    weights = {"wa": conv_weight(RNG, 4, 2, 3, 3), "wc": conv_weight(RNG, 3, 4, 1, 1)}
+    weights.update({name: RNG.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()})
+    return parse(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 2, 5, 5] x) => (float[1, 3, 5, 5] y)
+        <int64[3] shape = {{0, 2, -1}}, int64[4] back = {{1, 4, 5, 5}}, float[2] ones = {{1, 1}}, float[2] zeros = {{0, 0}}> {{
+            [a] a = Conv<pads = [1, 1, 1, 1]>(x, wa)
+            {lines}
+            [c] y = Conv(t, wc)
+        }}""",
+        weights,
+    )
+
+
+SHARING = {
+    "slope of PRelu": ("t = PRelu(a, s)", {"s": (4, 1, 1)}),
+    "summand": ("t = Add(a, s)", {"s": (1, 4, 1, 1)}),
+    "summand in front": ("t = Add(s, a)", {"s": (4, 1, 1)}),
+    "factor": ("t = Mul(a, s)", {"s": (4, 1, 1)}),
+    "scale and offset of InstanceNormalization": ("t = InstanceNormalization(a, s, o)", {"s": (4,), "o": (4,)}),
+    "group norm as torch exports it": (
+        "r = Reshape(a, shape) i = InstanceNormalization(r, ones, zeros) b = Reshape(i, back) m = Mul(b, s) t = Add(m, o)",
+        {"s": (4, 1, 1), "o": (4, 1, 1)},
+    ),
+    "channels last": (
+        "u = Transpose<perm = [0, 2, 3, 1]>(a) v = Mul(u, s) w = Add(o, v) t = Transpose<perm = [0, 3, 1, 2]>(w)",
+        {"s": (4,), "o": (4,)},
+    ),
+    "LayerNormalization": (
+        "u = Transpose<perm = [0, 2, 3, 1]>(a) v = LayerNormalization(u, s, o) t = Transpose<perm = [0, 3, 1, 2]>(v)",
+        {"s": (4,), "o": (4,)},
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "shapes"), SHARING.values(), ids=SHARING)
+@pytest.mark.parametrize("rows", [[2], [0, 3], [2, 3], [0, 1, 2, 3]], ids=str)
+def test_parameters_of_a_map_share_the_mask_of_its_filter(
+    lines: str, shapes: dict[str, tuple[int, ...]], rows: list[int], tmp_path: Path
+) -> None:
+    model = parameters(lines, **shapes)
+    masks = plan(save(model, tmp_path / "model.onnx"), Filters({"wa": rows}))
+    # What is normalised together was made by all of its filters: its parameters train where every one of them does.
+    together = 4 if "LayerNormalization" in lines else 2 if "Reshape" in lines else 1
+    trains = np.repeat(np.isin(np.arange(4), rows).reshape(-1, together).all(axis=1), together)
+    for name, shape in shapes.items():
+        assert masks[name].values.shape == shape
+        np.testing.assert_array_equal(masks[name].values.reshape(-1), trains, err_msg=name)
+        assert masks[name].maps.size == 0
+    assert set(masks) - {"ones", "zeros"} == {"wa", "wc", *shapes}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["t = Sub(a, s)", "t = Sub(s, a)", "t = Div(a, s)", "t = Div(s, a)", "t = Max(a, s)", "t = Pow(a, s)"],
+)
+def test_what_is_subtracted_or_divided_by_has_no_mask(lines: str, tmp_path: Path) -> None:
+    # That is how running statistics look in arithmetic form.
+    masks = plan(save(parameters(lines, s=(4, 1, 1)), tmp_path / "model.onnx"), AllLayers(), "readers")
+    assert set(masks) == {"wa", "wc"}
+
+
+def test_a_factor_that_also_divides_is_frozen(tmp_path: Path) -> None:
+    model = parameters("m = Mul(a, s) [division] t = Div(m, s)", s=(4, 1, 1))
+    mask = plan(save(model, tmp_path / "model.onnx"), AllLayers())["s"]
+    assert not mask.values.any()
+    assert mask.note == "frozen: it is used by node 'division' (Div) as well"
+
+
+@pytest.mark.parametrize("lines", ["t = Mul(a, s)", "t = Add(a, s)", "t = PRelu(a, s)"])
+def test_one_number_for_all_maps_and_numbers_for_pixels_have_no_mask(lines: str, tmp_path: Path) -> None:
+    for shape in ((1,), (1, 1, 1), (4, 5, 5), (4, 5, 1)):
+        masks = plan(save(parameters(lines, s=shape), tmp_path / "model.onnx"), AllLayers())
+        assert set(masks) == {"wa", "wc"}
+
+
+def test_layers_inside_of_the_branches_of_an_if_have_masks(tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 2, 5, 5] x, bool yes) => (float[1, 3, 5, 5] y) {
+            [a] a = Conv<pads = [1, 1, 1, 1]>(x, wa)
+            t = If<then_branch = p () => (float[1, 4, 5, 5] u) { [then] m = Conv(a, wt, bt) u = Mul(m, s) },
+                   else_branch = q () => (float[1, 4, 5, 5] v) { [else] v = Conv(a, we) }>(yes)
+            [c] y = Conv(t, wc)
+        }""",
+        {
+            "wa": conv_weight(RNG, 4, 2, 3, 3),
+            "wt": conv_weight(RNG, 4, 4, 1, 1),
+            "bt": bias(RNG, 4),
+            "s": RNG.standard_normal((4, 1, 1)).astype(np.float32),
+            "we": conv_weight(RNG, 4, 4, 1, 1),
+            "wc": conv_weight(RNG, 3, 4, 1, 1),
+        },
+    )
+    masks = plan(save(model, tmp_path / "model.onnx"), Filters({"wt": [1, 2], "we": [2, 3], "wa": [0]}), "readers")
+    assert set(masks) == {"wa", "wt", "bt", "s", "we", "wc"}
+    for name, rows in (("wa", [0]), ("wt", [1, 2]), ("we", [2, 3]), ("bt", [1, 2]), ("s", [1, 2])):
+        assert np.flatnonzero(masks[name].filters).tolist() == rows, name
+    assert np.flatnonzero(masks["wt"].maps).tolist() == [0]
+    # The If gives map 2 from filters that train whichever branch is taken, maps 1 and 3 only in one.
+    assert np.flatnonzero(masks["wc"].maps).tolist() == [2]
+    reads = masks["wt"].values[:, :, 0, 0]
+    np.testing.assert_array_equal(reads[0], [1, 0, 0, 0])
+
+
+def test_transposed_convolutions_and_matrix_products_have_masks_in_their_own_layout(tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 2, 5, 5] x) => (float[1, 3] y) {
+            [up] a = ConvTranspose<group = 2>(x, wa, ba)
+            [mid] b = ConvTranspose(a, wb)
+            p = GlobalAveragePool(b)
+            f = Flatten(p)
+            [fc] h = Gemm<transB = 1>(f, wf, bf)
+            [out] y = MatMul(h, wo)
+        }""",
+        {
+            "wa": RNG.standard_normal((2, 3, 2, 2)).astype(np.float32),
+            "ba": bias(RNG, 6),
+            "wb": RNG.standard_normal((6, 4, 2, 2)).astype(np.float32),
+            "wf": RNG.standard_normal((5, 4)).astype(np.float32),
+            "bf": bias(RNG, 5),
+            "wo": RNG.standard_normal((5, 3)).astype(np.float32),
+        },
+    )
+    masks = plan(save(model, tmp_path / "model.onnx"), Filters({"wa": [1, 5], "wb": [2], "wf": [0, 4]}), "readers")
+    expected = {name: np.zeros(masks[name].parameter.shape[:2], bool) for name in ("wa", "wb", "wf", "wo")}
+    expected["wa"][0, 1] = expected["wa"][1, 2] = True  # filter 5 is the third of the second group
+    expected["wb"][:, 2] = True
+    expected["wb"][[1, 5]] = True  # it reads maps 1 and 5
+    expected["wf"][[0, 4]] = True
+    expected["wf"][:, 2] = True
+    expected["wo"][[0, 4]] = True
+    for name, what in expected.items():
+        shape = masks[name].parameter.shape
+        full = np.broadcast_to(masks[name].values, shape)
+        np.testing.assert_array_equal(full, np.broadcast_to(what.reshape(*what.shape, *[1] * (len(shape) - 2)), shape))
+    assert masks["ba"].values.tolist() == [0, 1, 0, 0, 0, 1]
+    assert masks["bf"].values.tolist() == [1, 0, 0, 0, 1]

@@ -71,7 +71,7 @@ class Graph:
         return outputs
 
     def call(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
-        """As `node`, for operators whose arguments moved from attributes to inputs: a list of integers goes where it belongs."""
+        """As `node`, for operators whose arguments moved from attributes to inputs at some version."""
         as_input = {"axes": 18 if op_type.startswith("ReduceM") else 13, "split": 13, "starts": 10, "ends": 10}
         moved = [name for name in attributes if self.opset >= as_input.get(name, 99) or name == "shape"]
         constants = [self.constant(np.array(attributes.pop(name), np.int64)) for name in moved]

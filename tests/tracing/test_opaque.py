@@ -27,7 +27,7 @@ OPAQUE = {
     "NonZero": "[odd] i = NonZero(a) f = Cast<to = 1>(i) s = ReduceSum<keepdims = 0>(f) t = Mul(s, k4)",
     "GatherND": "[odd] t = GatherND(a, places)",
     "MatMul": "u = Transpose<perm = [0, 1, 3, 2]>(a) [odd] t = MatMul(a, u)",
-    "Einsum": "[odd] t = Einsum<equation = \"nchw, nchv -> nchw\">(a, a)",
+    "Einsum": '[odd] t = Einsum<equation = "nchw, nchv -> nchw">(a, a)',
     "LSTM": "rows = Reshape(a, as_rows) [odd] h = LSTM<hidden_size = 1>(rows, gates, gates) t = Reshape(h, as_maps)",
     "Loop": "[odd] t = Loop<body = p (int64 i, bool c, float[2, 4, 5, 5] u) => (bool d, float[2, 4, 5, 5] v)"
     " { d = Identity(c) v = Relu(u) }>(two, yes, a)",

@@ -29,7 +29,7 @@ def test_claimed_producers_are_the_filters_that_change_the_map_in_random_network
         assert_traced_exactly(model, save(model, Path(directory, "model.onnx")))
 
 
-@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(model=networks(steps=WIDE_STEPS))
 def test_claimed_producers_are_the_filters_that_change_the_map_in_networks_of_all_kinds(model: onnx.ModelProto) -> None:
     with tempfile.TemporaryDirectory() as directory:

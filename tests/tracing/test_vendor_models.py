@@ -11,7 +11,7 @@ from tests.tracing.vendor_oracle import disagreements
 from tgdonnx.tracing import trace
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-from vendor_models import fetch  # noqa: E402  # a script, no part of the package
+from vendor_models import fetch  # a script, no part of the package
 
 SHAPES = {
     "ppocr-cls": {"x": (1, 3, 48, 192)},
@@ -38,4 +38,6 @@ def test_claimed_producers_are_the_filters_that_change_the_maps_of_models_of_oth
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_map_of_models_of_others_is_traced(name: str) -> None:
     reasons = {entry.reason for layer in trace(fetch(name)).layers for entry in layer.maps}
-    assert {reason for reason in reasons if reason and not reason.startswith("it is read from the graph input")} == set()
+    assert {
+        reason for reason in reasons if reason and not reason.startswith("it is read from the graph input")
+    } == set()

@@ -22,6 +22,11 @@ def _divisor(g: Graph, number: int) -> int:
     return g.draw(st.sampled_from([d for d in range(number, 0, -1) if number % d == 0]))
 
 
+def _add_uneven(g: Graph, name: str, like: Value) -> None:
+    """Adds what was normalised, times a number for each element: else its mean would be constant, whatever it is made of."""
+    g.add(g.node("Mul", [name, g.factors(1, *like.shape[1:])]), like.shape, mixed=like.mixed)
+
+
 def _conv_transpose(g: Graph) -> None:
     x = g.pick()
     channels, space = x.shape[1], x.shape[2:]
@@ -30,7 +35,11 @@ def _conv_transpose(g: Graph) -> None:
     kernel = [g.draw(st.integers(1, 2)) for _ in space]
     strides = [g.draw(st.integers(1, 2)) if max(space) < 8 else 1 for _ in space]
     out = [(s - 1) * t + k for s, t, k in zip(space, strides, kernel)]
-    inputs = [x.name, g.normal(channels, filters, *kernel), *([g.normal(group * filters)] if g.draw(st.booleans()) else [])]
+    inputs = [
+        x.name,
+        g.normal(channels, filters, *kernel),
+        *([g.normal(group * filters)] if g.draw(st.booleans()) else []),
+    ]
     g.put("ConvTranspose", inputs, (x.shape[0], group * filters, *out), False, group=group, strides=strides)
 
 
@@ -71,7 +80,7 @@ def _channels_last(g: Graph) -> None:
     else:
         y = g.node("Add", [y, g.call("ReduceMean", [y], axes=[rank - 1], keepdims=1)])
     y = g.node("Transpose", [y], perm=[0, rank - 1, *range(1, rank - 1)])
-    g.add(y, x.shape, mixed=x.mixed)
+    _add_uneven(g, y, x)
 
 
 def _shuffle(g: Graph) -> None:
@@ -141,7 +150,7 @@ def _softmax(g: Graph) -> None:
     if x.shape[axis] == 1:
         return  # it would be 1 everywhere
     y = g.node("Softmax", [g.node("Softsign", [x.name])], axis=axis)  # large differences would hide all but the largest
-    g.add(y, x.shape, mixed=x.mixed)
+    _add_uneven(g, y, x)
 
 
 def _reduce(g: Graph) -> None:
@@ -182,13 +191,9 @@ def _norm(g: Graph) -> None:
     channels = x.shape[1]
     if np.prod(x.shape[2:]) < 2:
         return
-    kind = g.draw(st.sampled_from(["InstanceNormalization", "LRN", "group", "arithmetic"]))
+    kind = g.draw(st.sampled_from(["InstanceNormalization", "group", "arithmetic"]))
     if kind == "InstanceNormalization":
         y = g.node(kind, [x.name, g.factors(channels), g.near(0, channels)])
-    elif kind == "LRN":
-        if len(x.shape) != 4:
-            return
-        y = g.node(kind, [x.name], size=g.draw(st.sampled_from([1, 3, 5])), alpha=0.5)
     elif kind == "group":  # as torch exports it
         groups = _divisor(g, channels)
         y = g.call("Reshape", [x.name], shape=[0, groups, -1])
@@ -202,7 +207,7 @@ def _norm(g: Graph) -> None:
         square = g.call("ReduceMean", [g.node("Mul", [centred, centred])], axes=axes, keepdims=1)
         root = g.node("Sqrt", [g.node("Add", [square, g.constant(np.float32(0.1))])])
         y = g.node("Div", [centred, root])
-    g.add(y, x.shape)
+    _add_uneven(g, y, x)
 
 
 def _shared_weight(g: Graph) -> None:

@@ -34,6 +34,7 @@ DIFFERENTIABLE = frozenset(
         "Exp",
         "Expand",
         "Gather",
+        "GatherElements",
         "Gelu",
         "Gemm",
         "GlobalAveragePool",
@@ -120,6 +121,7 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
     layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
     _adapt_precision(model, trained)
     lower(model, trained)
+    _raise_opset(model)
     RemoveIdleCasts()(model)
     # Where batch norm was drawn into a Conv, the Conv gives what the norm gave; other lowerings keep the names of values.
     folded = {str(node.meta["name"]): str(node.outputs[0].name) for node in graph if "name" in node.meta}
@@ -140,6 +142,13 @@ def _adapt_versions(model: ir.Model) -> None:
         )
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)
+
+
+def _raise_opset(model: ir.Model) -> None:
+    """Declares a graph of opset 8 to be of opset 9, which has Sign, the gradient of Abs; lowered, it means the same."""
+    changed = {"Scan", "Upsample"}
+    if model.graph.opset_imports[""] == 8 and not any(node.op_type in changed for node in model.graph.all_nodes()):
+        model.graph.opset_imports[""] = 9
 
 
 def _adapt_precision(model: ir.Model, trained: Collection[str]) -> None:

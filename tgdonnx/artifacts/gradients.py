@@ -18,12 +18,14 @@ from typing import Literal
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import UntrainableError
+from tgdonnx.lowering.paths import depending
 from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masks import SUFFIX
 
@@ -47,7 +49,7 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     options.log_severity_level = 3
     try:
         optimized = builder_module.get_optimized_model(forward.SerializeToString(), set(parameters), options)
-        wanted = set(parameters) | _joined_twice(onnx.ModelProto.FromString(optimized))
+        wanted = set(parameters) | _joined_twice(onnx.ModelProto.FromString(optimized), parameters)
         builder = builder_module.GradientGraphBuilder(optimized, {LOSS}, wanted, LOSS, options)
         builder.build()
     except RuntimeError as error:
@@ -61,17 +63,22 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     return model
 
 
-def _joined_twice(model: onnx.ModelProto) -> set[str]:
-    """Returns the values that several Concats read.
+def _joined_twice(model: onnx.ModelProto, parameters: Collection[str]) -> set[str]:
+    """Returns the values that several Concats on a gradient path read.
 
     The gradient of a Concat is written for every input, wanted or not. Unwanted ones of the same value are not added up but
     collide, so they are asked for; nobody reads the sum.
     """
+    graph = ir.from_proto(model).graph
+    moving = depending(graph, [value for value in graph.inputs if value.name in parameters])
     readers = Counter(
-        name for node in model.graph.node if node.op_type in ("Concat", "ConcatTraining") for name in set(node.input)
+        str(value.name)
+        for node in graph
+        if node.op_type in ("Concat", "ConcatTraining") and any(value in moving for value in node.inputs)
+        for value in set(node.inputs)
+        if value is not None and not value.is_initializer()
     )
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return {name for name, count in readers.items() if count > 1 and name not in constants}
+    return {name for name, count in readers.items() if count > 1}
 
 
 def gate_gradients(model: onnx.ModelProto, gates: Mapping[str, NDArray[np.float32]]) -> None:

@@ -71,8 +71,12 @@ class Session:
         self._api = api
         try:
             self._state = api.CheckpointState.load_checkpoint(str(directory / checkpoint))
+            options = load_onnxruntime().SessionOptions()
+            # The plan by which the runtime lays out activations in memory is wrong for some training graphs, and then so
+            # are gradients, or the process dies.
+            options.enable_mem_pattern = False
             self._module = api.Module(
-                str(directory / TRAINING_MODEL), self._state, str(directory / EVAL_MODEL), device="cpu"
+                str(directory / TRAINING_MODEL), self._state, str(directory / EVAL_MODEL), "cpu", options
             )
             self._optimizer = api.Optimizer(str(directory / OPTIMIZER_MODEL), self._module)
         except RuntimeError as error:

@@ -9,6 +9,10 @@ trains. Where x comes straight from a Conv, the affine map is drawn into its par
 
 so that neither forward nor backward passes over the activations for it: a, b and the products are as small as the
 weights. They are computed in the graph, so the gradients of W, c, scale and offset are those of the original.
+
+Reshape hands its input's memory on, and onnxruntime-training 1.19.2 with its memory pattern on (the default) forgets that in
+some training graphs: it gives the memory of a computed tensor away while the reshaped one is still to be read, and gradients
+come out wrong. So only parameters and constants are reshaped here, whose memory lives as long as the session.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Optional
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.rewriting import PREFIX, before, constant, replace
@@ -67,18 +72,21 @@ def _lower(node: ir.Node) -> None:
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     moments = [np.asarray(tensor.numpy(), np.float32) for tensor in statistics if tensor is not None]
     inverse = (1 / np.sqrt(moments[1] + np.float32(epsilon))).astype(np.float32)
-    a = before(node, "Mul", [scale, constant(graph, f"{y}.inverse_std", inverse)], f"{y}.a")
-    shift = constant(graph, f"{y}.mean", moments[0])
     conv = _foldable_conv(x)
     if conv is not None:
-        _fold(conv, node, a, shift, offset)
+        _fold(conv, node, inverse, moments[0])
         return
     if x.shape is None:
         raise UntrainableError(f"the rank of the input of node {name!r} (BatchNormalization) is not known")
-    b = before(node, "Sub", [offset, before(node, "Mul", [a, shift], f"{y}.shift")], f"{y}.b")
-    shape = constant(graph, f"{y}.channel_shape", np.array([-1] + [1] * (len(x.shape) - 2), np.int64))
-    scaled = before(node, "Mul", [x, before(node, "Reshape", [a, shape], f"{y}.a_map")], f"{y}.scaled")
-    replace(node, before(node, "Add", [scaled, before(node, "Reshape", [b, shape], f"{y}.b_map")], f"{y}.affine"))
+    # Parameters are reshaped, never what is computed from them: see the note on Reshape above.
+    channels = (-1, *(1,) * (len(x.shape) - 2))
+    shape = constant(graph, f"{y}.channel_shape", np.array(channels, np.int64))
+    scale_map = before(node, "Reshape", [scale, shape], f"{y}.scale_map")
+    offset_map = before(node, "Reshape", [offset, shape], f"{y}.offset_map")
+    a = before(node, "Mul", [scale_map, constant(graph, f"{y}.inverse_std", inverse.reshape(channels))], f"{y}.a")
+    mean_map = constant(graph, f"{y}.mean", moments[0].reshape(channels))
+    b = before(node, "Sub", [offset_map, before(node, "Mul", [a, mean_map], f"{y}.shift")], f"{y}.b")
+    replace(node, before(node, "Add", [before(node, "Mul", [x, a], f"{y}.scaled"), b], f"{y}.affine"))
 
 
 def _foldable_conv(x: ir.Value) -> Optional[ir.Node]:
@@ -91,20 +99,29 @@ def _foldable_conv(x: ir.Value) -> Optional[ir.Node]:
     return conv if known and len(list(x.uses())) == 1 and not x.is_graph_output() else None
 
 
-def _fold(conv: ir.Node, node: ir.Node, a: ir.Value, mean: ir.Value, offset: ir.Value) -> None:
+def _fold(conv: ir.Node, node: ir.Node, inverse: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
     graph, y, weight = node.graph, str(node.outputs[0].name), conv.inputs[1]
+    scale, offset = node.inputs[1:3]
     assert graph is not None
+    assert scale is not None
+    assert offset is not None
     assert weight is not None
     assert weight.shape is not None
     bias = conv.inputs[2] if len(conv.inputs) > 2 else None
-    shape = constant(graph, f"{y}.filter_shape", np.array([-1] + [1] * (len(weight.shape) - 1), np.int64))
-    new_weight = before(node, "Mul", [weight, before(node, "Reshape", [a, shape], f"{y}.a_filter")], f"{y}.weight")
+    filters = (-1, *(1,) * (len(weight.shape) - 1))
+    shape = constant(graph, f"{y}.filter_shape", np.array(filters, np.int64))
+    scale_filter = before(node, "Reshape", [scale, shape], f"{y}.scale_filter")
+    inverse_filter = constant(graph, f"{y}.inverse_std_filter", inverse.reshape(filters))
+    a_filter = before(node, "Mul", [scale_filter, inverse_filter], f"{y}.a_filter")
+    new_weight = before(node, "Mul", [weight, a_filter], f"{y}.weight")
+    a = before(node, "Mul", [scale, constant(graph, f"{y}.inverse_std", inverse)], f"{y}.a")
+    shift = constant(graph, f"{y}.mean", mean)
     if bias is None:
-        new_bias = before(node, "Sub", [offset, before(node, "Mul", [a, mean], f"{y}.shift")], f"{y}.bias")
+        new_bias = before(node, "Sub", [offset, before(node, "Mul", [a, shift], f"{y}.shift")], f"{y}.bias")
     else:
-        centred = before(node, "Sub", [bias, mean], f"{y}.centred_bias")
+        centred = before(node, "Sub", [bias, shift], f"{y}.centred_bias")
         new_bias = before(node, "Add", [before(node, "Mul", [centred, a], f"{y}.scaled_bias"), offset], f"{y}.bias")
-    new_weight.shape = weight.shape
+    new_weight.shape, new_weight.type = weight.shape, weight.type
     # The Conv moves to where the BatchNormalization was: its new inputs are computed just before.
     folded = ir.node("Conv", [conv.inputs[0], new_weight, new_bias], attributes=conv.attributes, name=conv.name)
     folded.outputs[0].name = f"{PREFIX}{y}.folded"

@@ -29,8 +29,14 @@ class LowerGroupedConv(Lowering):
             return None
         attributes = {name: attribute for name, attribute in node.attributes.items() if name != "group"}
         bias = optional_input(node, 2)
-        operands = [_split(emit, first_input(node), 1, group), _split(emit, required_input(node, 1), 0, group)]
-        operands += [_split(emit, bias, 0, group)] if bias is not None else []
+        weight = required_input(node, 1)
+        assert weight.shape is not None
+        filters, maps = weight.shape[:2]
+        if not isinstance(filters, int) or not isinstance(maps, int):
+            raise emit.refusal("has a weight of unknown shape", "store the weight in the model")
+        operands = [_split(emit, first_input(node), 1, [maps] * group)]
+        parts_of_filters = [filters // group] * group
+        operands += [_split(emit, value, 0, parts_of_filters) for value in (weight, bias) if value is not None]
         parts = []
         for index, inputs in enumerate(zip(*operands)):
             conv = ir.node("Conv", inputs)
@@ -42,15 +48,12 @@ class LowerGroupedConv(Lowering):
         return emit("Concat", *parts, axis=1)
 
 
-def _split(emit: Emitter, value: ir.Value, axis: int, count: int) -> list[ir.Value]:
-    """Splits a value in equal parts."""
-    size = value.shape[axis] if value.shape is not None else None
-    if not isinstance(size, int):
-        raise emit.refusal("has an unknown number of channels", "declare the shapes of the inputs of the model")
+def _split(emit: Emitter, value: ir.Value, axis: int, sizes: list[int]) -> list[ir.Value]:
+    """Splits a value along one axis."""
     if emit.opset >= 13:
-        node = ir.node("Split", [value, emit.ints(*[size // count] * count)], {"axis": axis}, num_outputs=count)
+        node = ir.node("Split", [value, emit.ints(*sizes)], {"axis": axis}, num_outputs=len(sizes))
     else:
-        node = ir.node("Split", [value], {"axis": axis, "split": [size // count] * count}, num_outputs=count)
+        node = ir.node("Split", [value], {"axis": axis, "split": sizes}, num_outputs=len(sizes))
     for index, output in enumerate(node.outputs):
         output.name = f"{PREFIX}{emit.node.outputs[0].name}.{value.name}.part{index}"
     assert isinstance(emit.node.graph, ir.Graph)

@@ -85,7 +85,7 @@ def _complete(emit: Emitter, node: ir.Node, axes: list[int]) -> ir.Value:
 def _crop(emit: Emitter, x: ir.Value, axis: int, before: int, after: int, size: Optional[int]) -> ir.Value:
     if not before and not after:
         return x
-    if emit.opset >= 10:
+    if emit.opset >= 11:  # in 10, shape inference takes the axis to be as long as before, and the training graph fails
         end = -after if after else np.iinfo(np.int64).max
         return emit("Slice", x, emit.ints(before), emit.ints(end), emit.ints(axis))
     if size is None:

@@ -6,14 +6,37 @@ path, however much it depends on the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import onnx_ir as ir
 
 # Their outputs are conditions, indices or shapes: no gradient passes.
 _ENDS = frozenset(
-    """And ArgMax ArgMin Ceil ConstantOfShape Equal EyeLike Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual NonZero
-    Not Or Range Round Shape Sign Size Xor""".split()
+    [
+        "And",
+        "ArgMax",
+        "ArgMin",
+        "Ceil",
+        "ConstantOfShape",
+        "Equal",
+        "EyeLike",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessOrEqual",
+        "NonZero",
+        "Not",
+        "Or",
+        "Range",
+        "Round",
+        "Shape",
+        "Sign",
+        "Size",
+        "Xor",
+    ]
 )
 
 # Of these only some inputs carry a gradient; the others are indices, sizes or conditions.
@@ -34,19 +57,23 @@ def gradient_path(graph: ir.Graph, trained: Collection[str]) -> list[ir.Node]:
         graph: sorted topologically.
         trained: the names of the parameters, which are initializers.
     """
-    moving = {graph.initializers[name] for name in trained}
-    reached = []
-    for node in graph:
-        if any(value in moving for value in _carrying(node)):
-            reached.append(node)
-            moving.update(node.outputs)
+    moving = depending(graph, [graph.initializers[name] for name in trained])
     wanted = set(graph.outputs)
     path = []
-    for node in reversed(reached):
-        if any(value in wanted for value in node.outputs):
+    for node in reversed(graph):
+        if any(value in wanted and value in moving for value in node.outputs):
             path.append(node)
             wanted.update(value for value in _carrying(node) if value in moving)
     return path[::-1]
+
+
+def depending(graph: ir.Graph, values: Iterable[ir.Value]) -> set[ir.Value]:
+    """Returns the values that a small change of some values would change, those themselves included."""
+    moving = set(values)
+    for node in graph:
+        if any(value in moving for value in _carrying(node)):
+            moving.update(node.outputs)
+    return moving
 
 
 def _carrying(node: ir.Node) -> list[ir.Value]:

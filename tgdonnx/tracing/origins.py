@@ -9,6 +9,8 @@ operations on the small array. An activation of unknown rank carries a 0-d array
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -34,19 +36,28 @@ class Origin:
     opaque: Optional[str] = None
 
     def __or__(self, other: Origin) -> Origin:
-        return Origin(self.producers | other.producers, self.inputs | other.inputs, self.opaque or other.opaque)
+        return Origin.union((self, other))
+
+    @staticmethod
+    def union(origins: Sequence[Origin]) -> Origin:
+        """Returns what was made from all of them; of several reasons the first."""
+        return Origin(
+            frozenset().union(*(origin.producers for origin in origins)),
+            frozenset().union(*(origin.inputs for origin in origins)),
+            next((origin.opaque for origin in origins if origin.opaque is not None), None),
+        )
 
 
 class OriginTable:
     """Gives every distinct origin a small number, so that arrays of them are arrays of integers.
 
-    Unions are remembered by pair: along a residual trunk the same pairs meet again and again.
+    Unions are remembered: along a residual trunk the same origins meet again and again.
     """
 
     def __init__(self) -> None:
         self._origins: list[Origin] = []
         self._ids: dict[Origin, int] = {}
-        self._unions: dict[tuple[int, int], int] = {}
+        self._unions: dict[frozenset[int], int] = {}
         self.constant = np.array(self.add(Origin()), dtype=np.int64)
 
     def __getitem__(self, origin_id: int) -> Origin:
@@ -69,23 +80,26 @@ class OriginTable:
         for other in ids[1:]:
             left, right = np.broadcast_arrays(result, other)
             if not np.array_equal(left, right):
-                left = np.array([self._union(a, b) for a, b in zip(left.flat, right.flat)], np.int64).reshape(
-                    left.shape
-                )
+                size = len(self._origins)
+                pairs, places = np.unique(left * size + right, return_inverse=True)
+                unions = [self._union(frozenset(divmod(int(pair), size))) for pair in pairs]
+                left = np.array(unions, np.int64)[places].reshape(left.shape)
             result = left
         return result
 
     def union_along(self, ids: OriginIds, axes: tuple[int, ...]) -> OriginIds:
         """Returns the union along ``axes``, which are kept with length 1."""
-        for axis in axes:
-            slices = np.split(ids, ids.shape[axis], axis=axis)
-            ids = self.union(*slices)
-        return ids
+        long = tuple(axis for axis in axes if ids.shape[axis] != 1)
+        if not long:
+            return ids
+        kept = tuple(1 if axis in long else length for axis, length in enumerate(ids.shape))
+        others = [axis for axis in range(ids.ndim) if axis not in long]
+        rows = ids.transpose(*others, *long).reshape(math.prod(kept), -1)
+        return np.array([self._union(frozenset(row.tolist())) for row in rows], np.int64).reshape(kept)
 
-    def _union(self, a: int, b: int) -> int:
-        if a == b:
-            return int(a)
-        pair = (int(a), int(b)) if a < b else (int(b), int(a))
-        if pair not in self._unions:
-            self._unions[pair] = self.add(self._origins[a] | self._origins[b])
-        return self._unions[pair]
+    def _union(self, ids: frozenset[int]) -> int:
+        if len(ids) == 1:
+            return next(iter(ids))
+        if ids not in self._unions:
+            self._unions[ids] = self.add(Origin.union([self._origins[i] for i in sorted(ids)]))
+        return self._unions[ids]

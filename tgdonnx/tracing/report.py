@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
 from tgdonnx.errors import SelectionError
-from tgdonnx.layers import Network, open_network
+from tgdonnx.layers import open_network
 from tgdonnx.modelfile import StrPath
 from tgdonnx.tracing.origins import Origin
 from tgdonnx.tracing.path import Step, find_path
@@ -91,14 +92,16 @@ def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[in
         raise SelectionError(
             f"expected a map in 0 to {chosen[0].maps - 1}, the input maps of {layer!r}; got {map_index}"
         )
+    # One object each: a deep residual net names the same filters millions of times.
+    producers = {(entry.index, m): Producer(entry.name, m) for entry in network.layers for m in range(entry.filters)}
     layers = tuple(
         LayerTrace(
             entry.name,
             entry.weight.name if entry.weight else None,
             tuple(
-                _map_trace(index, origin, network)
+                _map_trace(index, origin, producers)
                 if map_index is None
-                else replace(_map_trace(index, origin, network), path=find_path(provenance, entry, index))
+                else replace(_map_trace(index, origin, producers), path=find_path(provenance, entry, index))
                 for index, origin in enumerate(inputs[entry.index])
                 if map_index is None or index == map_index
             ),
@@ -108,12 +111,11 @@ def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[in
     return TraceReport(str(network.file.path), layers)
 
 
-def _map_trace(index: int, origin: Origin, network: Network) -> MapTrace:
+def _map_trace(index: int, origin: Origin, known: Mapping[tuple[int, int], Producer]) -> MapTrace:
     reason = why_not_traced(origin)
     if reason is not None:
         return MapTrace(index, (), reason)
-    producers = (Producer(network.layers[layer].name, m) for layer, m in sorted(origin.producers))
-    return MapTrace(index, tuple(producers), None)
+    return MapTrace(index, tuple(known[producer] for producer in sorted(origin.producers)), None)
 
 
 def why_not_traced(origin: Origin) -> Optional[str]:

@@ -33,9 +33,7 @@ def opened(model: onnx.ModelProto, directory: Path) -> Network:
     return open_network(save(model, directory / "model.onnx"))
 
 
-def computed_values(
-    model: onnx.ModelProto, names: list[str], feeds: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def computed_values(model: onnx.ModelProto, names: list[str], feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What ONNX Runtime computes for the named values."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
