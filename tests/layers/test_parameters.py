@@ -117,7 +117,9 @@ def test_restoring_undoes_rearranging(way: str, tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(way=st.sampled_from(sorted(WAYS)), kernels=st.lists(st.booleans(), min_size=24, max_size=24), whole=st.booleans())
+@given(
+    way=st.sampled_from(sorted(WAYS)), kernels=st.lists(st.booleans(), min_size=24, max_size=24), whole=st.booleans()
+)
 def test_a_mask_of_kernels_covers_exactly_their_elements_in_the_stored_tensor(
     way: str, kernels: list[bool], whole: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

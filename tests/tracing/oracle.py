@@ -176,8 +176,7 @@ def assert_traced_exactly(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _maps(elements: Channels, count: int) -> Channels:
-    """Takes the elements of each map of a matrix product together. If they differ within a map, it is no map."""
+    """Takes the elements of each map of a matrix product together: some may be a border that nothing made."""
     assert len(elements) % count == 0
     length = len(elements) // count
-    maps = [elements[index * length] for index in range(count)]
-    return maps if elements == [one for one in maps for _ in range(length)] else elements
+    return [set().union(*elements[index * length : (index + 1) * length]) for index in range(count)]

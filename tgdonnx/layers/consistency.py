@@ -1,4 +1,4 @@
-"""What must hold of a graph before we work with it: names that lead somewhere, tensors stored once, attributes of their type.
+"""What must hold of a graph before we work with it: names that lead somewhere, tensors stored once, nodes of the right form.
 
 A checker would refuse more, also files that run well: declared shapes, for one, are wrong in many of them.
 """
@@ -18,8 +18,8 @@ def require_consistent(file: ModelFile) -> None:
     """Checks the graph of a file and its subgraphs.
 
     Raises:
-        ModelFileError: a node reads what nothing makes, a graph stores two tensors under one name, or an attribute has
-            another type than its operator knows.
+        ModelFileError: a node reads what nothing makes, a graph stores two tensors under one name or one of a negative
+            size, or a node has too few or too many inputs or an attribute of a type that its operator does not know.
     """
     _require_names(file)
     opsets = {("" if e.domain == "ai.onnx" else e.domain): e.version for e in file.proto.opset_import}
@@ -27,8 +27,11 @@ def require_consistent(file: ModelFile) -> None:
         name, count = next(iter(Counter(tensor.name for tensor in graph.initializer).most_common(1)), ("", 0))
         if count > 1:
             raise ModelFileError(f"{file.path} stores {count} tensors under the name {name!r}; expected one")
+        for tensor in graph.initializer:
+            if any(dim < 0 for dim in tensor.dims):
+                raise ModelFileError(f"{tensor.name!r} in {file.path} has a negative size: {list(tensor.dims)}")
         for node in graph.node:
-            _require_attribute_types(node, opsets, file)
+            _require_form(node, opsets, file)
 
 
 def _require_names(file: ModelFile) -> None:
@@ -43,19 +46,27 @@ def _require_names(file: ModelFile) -> None:
                 raise ModelFileError(f"{_label(node)} of {file.path} reads {name!r}, which nothing makes")
 
 
-def _require_attribute_types(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile) -> None:
+def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile) -> None:
+    """Checks how many inputs a node has and of which types its attributes are, if its operator is known."""
     domain = "" if node.domain == "ai.onnx" else node.domain
-    if not node.attribute or not onnx.defs.has(
-        node.op_type, domain=domain, max_inclusive_version=opsets.get(domain, 1)
-    ):
+    version = opsets.get(domain, 1)
+    if not onnx.defs.has(node.op_type, domain=domain, max_inclusive_version=version):
         return
-    known = onnx.defs.get_schema(node.op_type, opsets.get(domain, 1), domain).attributes
+    schema = onnx.defs.get_schema(node.op_type, version, domain)
+    if not schema.min_input <= len(node.input) <= schema.max_input:
+        least, most = schema.min_input, schema.max_input
+        raise ModelFileError(
+            f"{_label(node)} of {file.path} has {len(node.input)} inputs; "
+            f"expected {least if least == most else f'{least} to {most}'}"
+        )
+    if node.op_type == "Constant" and domain == "" and not node.attribute:
+        raise ModelFileError(f"{_label(node)} of {file.path} has no value")
+    types = onnx.AttributeProto.AttributeType
     for attribute in node.attribute:
-        if attribute.ref_attr_name or attribute.name not in known:
+        if attribute.ref_attr_name or attribute.name not in schema.attributes:
             continue
-        expected = onnx.AttributeProto.AttributeType.Value(str(known[attribute.name].type).rpartition(".")[2])
+        expected = types.Value(str(schema.attributes[attribute.name].type).rpartition(".")[2])
         if attribute.type not in (expected, onnx.AttributeProto.UNDEFINED):
-            types = onnx.AttributeProto.AttributeType
             raise ModelFileError(
                 f"{_label(node)} of {file.path} has {attribute.name!r} of type {types.Name(attribute.type)}; "
                 f"expected {types.Name(expected)}"

@@ -6,6 +6,7 @@ inputs, outputs or attributes changed may not, unless the change is not used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 import onnx
@@ -66,5 +67,5 @@ def _difference(node: ir.Node, version: int) -> Optional[str]:
     return None
 
 
-def _is_variadic(formal: list[onnx.defs.OpSchema.FormalParameter]) -> bool:
+def _is_variadic(formal: Sequence[onnx.defs.OpSchema.FormalParameter]) -> bool:
     return bool(formal) and formal[-1].option == onnx.defs.OpSchema.FormalParameterOption.Variadic

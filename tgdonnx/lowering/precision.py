@@ -53,10 +53,13 @@ class ComputeInFloat32(ir.passes.InPlacePass):
             if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in self._turned:
                 node.attributes[name] = ir.AttrTensor(name, _float32(attribute.as_tensor()))
                 modified = True
-            elif attribute.type == ir.AttributeType.INT and (node.op_type, name) in _TYPES:
-                if attribute.as_int() in self._turned:
-                    node.attributes[name] = ir.AttrInt64(name, ir.DataType.FLOAT.value)
-                    modified = True
+            elif (
+                attribute.type == ir.AttributeType.INT
+                and (node.op_type, name) in _TYPES
+                and attribute.as_int() in self._turned
+            ):
+                node.attributes[name] = ir.AttrInt64(name, ir.DataType.FLOAT.value)
+                modified = True
         return modified
 
 
@@ -73,7 +76,7 @@ _TYPES = frozenset(
 )
 
 
-def _float32(tensor: ir.TensorProtocol) -> ir.Tensor:
+def _float32(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
 
 
