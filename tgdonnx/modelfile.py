@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Optional, Union
@@ -33,8 +33,8 @@ class ModelFile:
     """
 
     path: Path
-    data: bytes
-    proto: onnx.ModelProto
+    data: bytes = field(repr=False)
+    proto: onnx.ModelProto = field(repr=False)
 
     @cached_property
     def sha256(self) -> str:

@@ -43,7 +43,7 @@ PHI = 0.5
 """By validation loss, of 0.3, 0.4 and 0.5."""
 
 OPTIONS = tgdonnx.TrainOptions(epochs=4, batch=8, learning_rate=1e-3, schedule="cosine")
-PATCHES, PATCH_SIZE = 600, 48
+PATCHES, PATCH_SIZE = 480, 40
 
 SELECTIONS: dict[str, tuple[tgdonnx.Strategy, Mode]] = {
     f"TGD, phi {PHI}": (tgdonnx.Phi(PHI), "paper"),

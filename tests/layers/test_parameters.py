@@ -95,10 +95,8 @@ def test_what_a_parameter_reads_is_what_the_runtime_computes(way: str, tmp_path:
     model = model_of(way)
     name = model.graph.node[-1].input[1]
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    if name == "w":
-        expected = WAYS[way][0]
-    else:
-        expected = session(model).run([name], {"x": np.zeros((1, 4, 5, 5), np.float32)})[0]
+    feeds = {"x": np.zeros((1, 4, 5, 5), np.float32)}
+    expected = WAYS[way][0] if name == "w" else session(model).run([name], feeds)[0]
     assert layer.weight.name == "w"
     assert layer.weight.read().dtype == expected.dtype
     np.testing.assert_array_equal(layer.weight.read(), expected)
@@ -123,7 +121,7 @@ def test_restoring_undoes_rearranging(way: str, tmp_path: Path) -> None:
 def test_a_mask_of_kernels_covers_exactly_their_elements_in_the_stored_tensor(
     way: str, kernels: list[bool], whole: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    network, layer = opened(way, tmp_path_factory.mktemp("way"))
+    _, layer = opened(way, tmp_path_factory.mktemp("way"))
     assert layer.weight is not None
     wanted = np.array(kernels).reshape(6, 4)
     wanted = wanted[:, :1] if whole else wanted  # per filter, or per kernel

@@ -44,7 +44,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.values: list[Value] = []
-        self.condition = False  # whether a step needs the input `condition`
+        self.conditions: list[str] = []  # further inputs, of type bool
 
     def constant(self, array: NDArray[Any]) -> str:
         name = f"k{len(self.initializers)}"
@@ -235,8 +235,7 @@ def networks(draw: Draw, steps: Sequence[Callable[[Graph], None]] = STEPS) -> on
     last = g.values[-1]
     g.values = [last]
     conv(g)
-    if g.condition:
-        inputs.append(helper.make_tensor_value_info("condition", onnx.TensorProto.BOOL, ()))
+    inputs += [helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, ()) for name in g.conditions]
     output = helper.make_tensor_value_info(g.values[-1].name, onnx.TensorProto.FLOAT, g.values[-1].shape)
     graph = helper.make_graph(g.nodes, "random", inputs, [output], g.initializers)
     model = helper.make_model(

@@ -115,7 +115,7 @@ def effects(
             return (scale * rng.standard_normal(shape)).astype(np.float32)
 
         base = {
-            name: np.array(i // 2 % 2 == 0) if array.dtype == bool else normal(array.shape)
+            name: np.array(bool(rng.integers(2))) if array.dtype == bool else normal(array.shape)
             for name, array in feeds.items()
         }
         base.update({layer.output[0]: normal(shape) for layer, shape in zip(cut_layers, shapes)})

@@ -191,19 +191,21 @@ def _norm(g: Graph) -> None:
     channels = x.shape[1]
     if np.prod(x.shape[2:]) < 2:
         return
+    # What is the same everywhere (one pixel, enlarged) would vanish when the mean is taken away: make it uneven first.
+    uneven = g.node("Mul", [x.name, g.factors(1, *x.shape[1:])])
     kind = g.draw(st.sampled_from(["InstanceNormalization", "group", "arithmetic"]))
     if kind == "InstanceNormalization":
-        y = g.node(kind, [x.name, g.factors(channels), g.near(0, channels)])
+        y = g.node(kind, [uneven, g.factors(channels), g.near(0, channels)])
     elif kind == "group":  # as torch exports it
         groups = _divisor(g, channels)
-        y = g.call("Reshape", [x.name], shape=[0, groups, -1])
+        y = g.call("Reshape", [uneven], shape=[0, groups, -1])
         y = g.node("InstanceNormalization", [y, g.constant(np.ones(groups, np.float32)), g.near(0, groups)])
         y = g.call("Reshape", [y], shape=list(x.shape))
         ones = (1,) * (len(x.shape) - 2)
         y = g.node("Add", [g.node("Mul", [y, g.factors(channels, *ones)]), g.near(0, channels, *ones)])
     else:
         axes = list(range(2, len(x.shape)))
-        centred = g.node("Sub", [x.name, g.call("ReduceMean", [x.name], axes=axes, keepdims=1)])
+        centred = g.node("Sub", [uneven, g.call("ReduceMean", [uneven], axes=axes, keepdims=1)])
         square = g.call("ReduceMean", [g.node("Mul", [centred, centred])], axes=axes, keepdims=1)
         root = g.node("Sqrt", [g.node("Add", [square, g.constant(np.float32(0.1))])])
         y = g.node("Div", [centred, root])
@@ -234,8 +236,9 @@ def _if(g: Graph) -> None:
         )
         for name, nodes in (("then", then), ("else", orelse))
     }
-    g.condition = True
-    g.add(g.node("If", ["condition"], **branches), a.shape, squashed=b.squashed, mixed=b.mixed)
+    # A condition of its own: two branches of one condition that exclude each other are more than the tracer can see.
+    g.conditions.append(f"condition{count}")
+    g.add(g.node("If", [g.conditions[-1]], **branches), a.shape, squashed=b.squashed, mixed=b.mixed)
 
 
 WIDE_STEPS = (

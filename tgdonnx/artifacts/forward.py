@@ -21,50 +21,13 @@ MAX_IR_VERSION = 10
 
 # Operators with a gradient on CPU, after lowering: each trained between two Convs with onnxruntime-training 1.19.2.
 DIFFERENTIABLE = frozenset(
-    [
-        "Abs",
-        "Add",
-        "AveragePool",
-        "Cast",
-        "Clip",
-        "Concat",
-        "Conv",
-        "Div",
-        "Erf",
-        "Exp",
-        "Expand",
-        "Gather",
-        "GatherElements",
-        "Gelu",
-        "Gemm",
-        "GlobalAveragePool",
-        "Identity",
-        "LeakyRelu",
-        "Log",
-        "LogSoftmax",
-        "MatMul",
-        "Max",
-        "MaxPool",
-        "Mul",
-        "Neg",
-        "Pad",
-        "Pow",
-        "ReduceMean",
-        "ReduceSum",
-        "Relu",
-        "Reshape",
-        "Sigmoid",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    ]
+    (
+        *("Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Cos", "Div", "Erf", "Exp", "Expand", "Flatten"),
+        *("Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "Identity", "LeakyRelu"),
+        *("Log", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Reciprocal"),
+        *("ReduceLogSumExp", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Sin", "Slice", "Softmax"),
+        *("Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where"),
+    )
 )
 
 

@@ -45,6 +45,8 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
         UntrainableError: the runtime cannot differentiate the graph.
     """
     builder_module = load_builder()
+    # The names that inference gives to unknown sizes are taken for sizes that differ; without them all is unknown.
+    forward = _without_shapes(forward)
     options = load_onnxruntime().SessionOptions()
     options.log_severity_level = 3
     try:
@@ -52,7 +54,7 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
         wanted = set(parameters) | _joined_twice(onnx.ModelProto.FromString(optimized), parameters)
         builder = builder_module.GradientGraphBuilder(optimized, {LOSS}, wanted, LOSS, options)
         builder.build()
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:  # of an attribute that it misses it says no more than that
         reason = str(error).splitlines()[0].rpartition("] : ")[2] or str(error)
         raise UntrainableError(f"ONNX Runtime cannot build the gradient of this model: {reason}") from error
     model: onnx.ModelProto = onnx.ModelProto.FromString(builder.get_model())
@@ -61,6 +63,14 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     del model.graph.output[:]
     model.graph.output.extend(ordered)
     return model
+
+
+def _without_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a copy of the model that says nothing of the shapes of values inside it."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.value_info[:]
+    return copy
 
 
 def _joined_twice(model: onnx.ModelProto, parameters: Collection[str]) -> set[str]:
@@ -76,7 +86,7 @@ def _joined_twice(model: onnx.ModelProto, parameters: Collection[str]) -> set[st
         for node in graph
         if node.op_type in ("Concat", "ConcatTraining") and any(value in moving for value in node.inputs)
         for value in set(node.inputs)
-        if value is not None and not value.is_initializer()
+        if value is not None
     )
     return {name for name, count in readers.items() if count > 1}
 

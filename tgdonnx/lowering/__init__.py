@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from tgdonnx.lowering.activations import LowerActivations
+from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.lowering.batch_norm import LowerBatchNormalization
 from tgdonnx.lowering.conv_transpose import LowerConvTranspose
 from tgdonnx.lowering.depth_space import LowerDepthSpace
@@ -32,7 +34,9 @@ from tgdonnx.lowering.piecewise import LowerPiecewise
 from tgdonnx.lowering.pooling import LowerPooling
 from tgdonnx.lowering.reductions import LowerReductions
 from tgdonnx.lowering.resize import LowerResize
+from tgdonnx.lowering.spelling import LowerSpelling
 from tgdonnx.lowering.split import LowerSplit
+from tgdonnx.lowering.steps import LowerSteps
 from tgdonnx.lowering.variadic import LowerVariadic
 from tgdonnx.lowering.where import LowerWhere
 
@@ -40,6 +44,8 @@ __all__ = ["PATH_LOWERINGS", "gradient_path", "lower"]
 
 # In this order: what one writes, a later one may have to lower.
 PATH_LOWERINGS: tuple[type[Lowering], ...] = (
+    LowerAutoPad,
+    LowerSpelling,
     LowerConvTranspose,
     LowerResize,
     LowerDepthSpace,
@@ -47,9 +53,7 @@ PATH_LOWERINGS: tuple[type[Lowering], ...] = (
     LowerGridSample,
     LowerActivations,
     LowerPiecewise,
-    LowerInstanceNormalization,
     LowerLayerNormalization,
-    LowerMeanVarianceNormalization,
     LowerLpNormalization,
     LowerLRN,
     LowerReductions,
@@ -66,8 +70,8 @@ PATH_LOWERINGS: tuple[type[Lowering], ...] = (
 def lower(model: ir.Model, trained: Collection[str]) -> None:
     """Lowers the main graph of ``model``, in place.
 
-    Dropout and BatchNormalization are lowered wherever they are: the training graph would let them behave otherwise. The
-    rest is lowered where a gradient passes.
+    Dropout and BatchNormalization are lowered wherever they are: the training graph would let them behave otherwise. So are
+    step functions, at which the runtime does not stop. The rest is lowered where a gradient passes.
 
     Args:
         model: sorted topologically, with shapes inferred.
@@ -77,6 +81,11 @@ def lower(model: ir.Model, trained: Collection[str]) -> None:
         UntrainableError: a node cannot be lowered; the message names it.
     """
     LowerDropout()(model)
+    # Inference loses the rank of what these norms give; they themselves need none.
+    for norm in (LowerInstanceNormalization, LowerMeanVarianceNormalization):
+        if norm(gradient_path(model.graph, trained))(model).modified:
+            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     LowerBatchNormalization()(model)
+    LowerSteps()(model)
     for lowering in PATH_LOWERINGS:
         lowering(gradient_path(model.graph, trained))(model)
