@@ -343,7 +343,7 @@ def test_refuses_an_output_that_no_retrained_filter_reaches(tmp_path: Path) -> N
     refused(tmp_path, path, UntrainableError, "'z' depends on no retrained filter", output="z")
 
 
-@pytest.mark.parametrize("operator", ["Sin", "Cosh", "Hardmax", "Reciprocal"])
+@pytest.mark.parametrize("operator", ["Cosh", "Hardmax", "Atan", "Tan"])
 def test_refuses_an_operator_without_gradient_behind_a_retrained_filter_by_name(operator: str, tmp_path: Path) -> None:
     path = masked(one_op(f"[culprit] b = {operator}(a)"), tmp_path, tgdonnx.Filters({"w": [1]}))
     refused(tmp_path, path, UntrainableError, rf"node 'culprit' \({operator}\) .*has no gradient")
