@@ -3,6 +3,7 @@
 The verbs of the command line as functions, each returning a frozen dataclass:
 
     score, trace, inspect     what is in a model
+    check                     can it be trained here, operator by operator
     mask                      choose filters, write a masked model
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
     verify                    proof that nothing but retrained filters changed
@@ -10,6 +11,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
 """
 
 from tgdonnx.artifacts import BuildReport, build
+from tgdonnx.checking import CheckReport, check
 from tgdonnx.errors import TgdonnxError
 from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
 from tgdonnx.inspection import InspectReport, inspect
@@ -24,6 +26,7 @@ from tgdonnx.writeback import ExportReport, export
 __all__ = [
     "AllLayers",
     "BuildReport",
+    "CheckReport",
     "ExportReport",
     "Filters",
     "FinetuneReport",
@@ -42,6 +45,7 @@ __all__ = [
     "TrainReport",
     "VerifyReport",
     "build",
+    "check",
     "export",
     "finetune",
     "inspect",

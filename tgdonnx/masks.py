@@ -208,6 +208,11 @@ def metadata_bytes(entries: Mapping[str, str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def is_masked(file: ModelFile) -> bool:
+    """Whether a file says of itself that it is a masked model."""
+    return any(entry.key in _KEYS for entry in file.proto.metadata_props)
+
+
 def require_unmasked(file: ModelFile) -> None:
     """Checks that a model is no masked one.
 

@@ -49,6 +49,7 @@ PASSES = (
 )
 OP_TYPES = frozenset().union(*(lowering.op_types for lowering in PASSES))
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+# Left out: the original operator does something else in onnxruntime 1.19 than the case expects, or it is refused.
 NOT_IN_THIS_RUNTIME = {
     "test_averagepool_2d_ceil_last_window_starts_on_pad": "onnxruntime 1.19 keeps a window that lies in the padding",
     "test_maxpool_2d_ceil_output_size_reduce_by_one": "onnxruntime 1.19 keeps a window that lies in the padding",
@@ -71,7 +72,7 @@ def collected() -> list[Any]:
         if case.model is None or "_expanded" in case.name or len(case.model.graph.node) != 1:
             continue
         op_type = case.model.graph.node[0].op_type
-        if op_type in OP_TYPES:
+        if op_type in OP_TYPES and case.name not in NOT_IN_THIS_RUNTIME:
             kind = case.model.graph.input[int(op_type == "Where")].type.tensor_type.elem_type
             if kind in ((FLOAT, INT32) if op_type == "Pad" else (FLOAT,)):
                 ours.append(case)
@@ -83,8 +84,6 @@ CASES = collected()
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_gives_the_expected_output(case: Any) -> None:
-    if case.name in NOT_IN_THIS_RUNTIME:
-        pytest.skip(NOT_IN_THIS_RUNTIME[case.name])
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
     graph = model.graph

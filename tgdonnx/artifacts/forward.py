@@ -64,37 +64,27 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
         UntrainableError: the opset is not supported, the output is not there, is no float32 or depends on no wanted
             tensor, or a node on the way to it has no gradient.
     """
-    model = network.model
+    adapt(network)
+    trained = cut(network, wanted, output)
+    layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
+    lower(network.model, trained)
+    finish(network.model, trained)
+    # Where batch norm was drawn into a Conv, the Conv gives what the norm gave; other lowerings keep the names of values.
+    folded = {str(node.meta["name"]): str(node.outputs[0].name) for node in network.graph if "name" in node.meta}
+    layer_outputs.update((name, folded[name]) for name in layer_outputs if name in folded)
+    return ForwardGraph(network.model, trained, layer_outputs)
+
+
+def adapt(network: Network) -> None:
+    """Brings a graph to versions that the runtime knows, and infers shapes.
+
+    Raises:
+        UntrainableError: the operator set is not supported.
+    """
+    model, opsets = network.model, network.graph.opset_imports
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    _adapt_versions(model)
     for node, name in network.node_names.items():
         node.meta["name"] = name
-    _keep_output(model.graph, output)
-    ir.external_data.load_to_model(model)
-    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    passes.RemoveInitializersFromInputsPass()(model)
-    passes.RemoveUnusedNodesPass()(model)
-    graph = model.graph
-    for value in list(graph.inputs):
-        if not value.uses() and not value.is_graph_output():
-            graph.inputs.remove(value)
-    trained = tuple(name for name in wanted if name in graph.initializers)
-    if not trained:
-        raise UntrainableError(f"the output {graph.outputs[0].name!r} depends on no retrained filter; choose another")
-    layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
-    _adapt_precision(model, trained)
-    lower(model, trained)
-    _raise_opset(model)
-    RemoveIdleCasts()(model)
-    # Where batch norm was drawn into a Conv, the Conv gives what the norm gave; other lowerings keep the names of values.
-    folded = {str(node.meta["name"]): str(node.outputs[0].name) for node in graph if "name" in node.meta}
-    layer_outputs.update((name, folded[name]) for name in layer_outputs if name in folded)
-    _require_differentiable(graph, trained)
-    return ForwardGraph(model, trained, layer_outputs)
-
-
-def _adapt_versions(model: ir.Model) -> None:
-    opsets = model.graph.opset_imports
     if "" not in opsets and "ai.onnx" in opsets:
         opsets[""] = opsets.pop("ai.onnx")
     LowerOpset()(model)
@@ -105,6 +95,39 @@ def _adapt_versions(model: ir.Model) -> None:
         )
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)
+
+
+def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tuple[str, ...]:
+    """Reduces a graph to what one output needs, in float32; returns the wanted tensors that are left.
+
+    Raises:
+        UntrainableError: the output is not there, is no number, or depends on no wanted tensor.
+    """
+    model, graph = network.model, network.graph
+    _keep_output(graph, output)
+    ir.external_data.load_to_model(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.RemoveInitializersFromInputsPass()(model)
+    passes.RemoveUnusedNodesPass()(model)
+    for value in list(graph.inputs):
+        if not value.uses() and not value.is_graph_output():
+            graph.inputs.remove(value)
+    trained = tuple(name for name in wanted if name in graph.initializers)
+    if not trained:
+        raise UntrainableError(f"the output {graph.outputs[0].name!r} depends on no retrained filter; choose another")
+    _adapt_precision(model, trained)
+    return trained
+
+
+def finish(model: ir.Model, trained: Collection[str]) -> None:
+    """Takes the last steps on a lowered graph, and checks that every node on a gradient path has a gradient.
+
+    Raises:
+        UntrainableError: one has none.
+    """
+    _raise_opset(model)
+    RemoveIdleCasts()(model)
+    _require_differentiable(model.graph, trained)
 
 
 def _raise_opset(model: ir.Model) -> None:

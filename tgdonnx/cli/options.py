@@ -23,7 +23,7 @@ model_argument = click.argument("model", type=click.Path(path_type=Path))
 
 def output_option(what: str) -> Callable[[Command], Command]:
     """The option -o, which every command that writes needs."""
-    return click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=what)
+    return click.option("-o", "output", required=True, type=click.Path(path_type=Path), help=what)
 
 
 def score_options(command: Command) -> Command:
@@ -115,7 +115,7 @@ def _read_filters(path: Optional[Path]) -> dict[str, list[int]]:
 def build_options(command: Command) -> Command:
     """What training minimises, and how gradients are treated."""
     for option in (
-        click.option("--output-name", metavar="NAME", help="Output to train on, when the model has several."),
+        click.option("--output", "output_name", metavar="NAME", help="Output to train on, when the model has several."),
         click.option(
             "--gradient",
             type=click.Choice(GRADIENTS),

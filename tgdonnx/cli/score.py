@@ -16,7 +16,7 @@ from tgdonnx.scoring import score
 
 @click.command("score")
 @model_argument
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write all scores: .json, .csv or .npz.")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Write all scores: .json, .csv or .npz.")
 @score_options
 @overwrite_option
 @json_option

@@ -7,7 +7,7 @@ them. ``emitting`` and ``rewriting``: what they share; ``paths``: the nodes that
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
@@ -40,7 +40,7 @@ from tgdonnx.lowering.steps import LowerSteps
 from tgdonnx.lowering.variadic import LowerVariadic
 from tgdonnx.lowering.where import LowerWhere
 
-__all__ = ["PATH_LOWERINGS", "gradient_path", "lower"]
+__all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "gradient_path", "lower"]
 
 # In this order: what one writes, a later one may have to lower.
 PATH_LOWERINGS: tuple[type[Lowering], ...] = (
@@ -80,12 +80,23 @@ def lower(model: ir.Model, trained: Collection[str]) -> None:
     Raises:
         UntrainableError: a node cannot be lowered; the message names it.
     """
-    LowerDropout()(model)
+    for prepare in PREPARING_LOWERINGS:
+        prepare(model, trained)
+    for lowering in PATH_LOWERINGS:
+        lowering(gradient_path(model.graph, trained))(model)
+
+
+def _lower_norms_that_hide_ranks(model: ir.Model, trained: Collection[str]) -> None:
     # Inference loses the rank of what these norms give; they themselves need none.
     for norm in (LowerInstanceNormalization, LowerMeanVarianceNormalization):
         if norm(gradient_path(model.graph, trained))(model).modified:
             ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    LowerBatchNormalization()(model)
-    LowerSteps()(model)
-    for lowering in PATH_LOWERINGS:
-        lowering(gradient_path(model.graph, trained))(model)
+
+
+# What has to be done first, and wherever it stands in the graph.
+PREPARING_LOWERINGS: tuple[Callable[[ir.Model, Collection[str]], object], ...] = (
+    lambda model, _: LowerDropout()(model),
+    _lower_norms_that_hide_ranks,
+    lambda model, _: LowerBatchNormalization()(model),
+    lambda model, _: LowerSteps()(model),
+)

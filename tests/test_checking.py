@@ -1,0 +1,73 @@
+"""What the check says is what the build does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.models import MODELS, Builder
+from tests.training_models import text_model
+from tgdonnx.errors import TgdonnxError, UntrainableError
+
+
+def between(lines: str, **tensors: object) -> object:
+    return text_model(
+        f"g (float[N, 2, 8] x) => (float[N, m, w] y) {{ a = Conv(x, w1)\n {lines}\n c = Conv(b, w2)\n y = Conv(c, w3) }}",
+        w1=(4, 2, 1),
+        w2=(4, 4, 1),
+        w3=(3, 4, 1),
+        **tensors,
+    )
+
+
+@pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
+def test_a_model_that_is_trainable_builds_and_one_that_is_not_does_not(builder: Builder, tmp_path: Path) -> None:
+    path = models.save(builder(0), tmp_path / "model.onnx")
+    trainable = tgdonnx.check(path).trainable
+    try:
+        tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.Percentile(60))
+    except TgdonnxError:
+        tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
+    assert tgdonnx.check(tmp_path / "masked.onnx").trainable == trainable
+    try:
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
+    except UntrainableError:
+        assert not trainable
+    else:
+        assert trainable
+
+
+def test_a_node_without_a_gradient_is_named_and_blocks_only_filters_before_it(tmp_path: Path) -> None:
+    path = models.save(between("[culprit] b = Hardmax<axis = 1>(a)"), tmp_path / "model.onnx")
+    tgdonnx.mask(path, tmp_path / "early.onnx", tgdonnx.FirstLayers(1))
+    report = tgdonnx.check(tmp_path / "early.onnx")
+    assert not report.trainable
+    assert [(f.code, f.severity, f.node, f.op_type) for f in report.findings][0] == ("TGD005", "error", "culprit", "Hardmax")
+    assert "--last" in report.findings[0].remedy
+    tgdonnx.mask(path, tmp_path / "late.onnx", tgdonnx.LastLayers(1))
+    assert tgdonnx.check(tmp_path / "late.onnx").trainable
+
+
+def test_a_lowered_node_says_by_what_and_others_that_they_train_as_they_are(tmp_path: Path) -> None:
+    path = models.save(between("r = Relu(a)\n[curve] b = HardSwish(r)"), tmp_path / "model.onnx")
+    tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
+    told = {f.op_type: (f.code, f.message) for f in tgdonnx.check(tmp_path / "masked.onnx").findings}
+    assert told["Relu"] == ("TGD011", "trains as it is")
+    assert told["HardSwish"] == ("TGD010", "lowered by LowerPiecewise")
+
+
+def test_several_outputs_without_a_choice_are_an_error_with_the_names(tmp_path: Path) -> None:
+    path = models.save(models.gated(0), tmp_path / "model.onnx")
+    (finding,) = (f for f in tgdonnx.check(path).findings if f.severity == "error")
+    assert (finding.code, finding.message) == ("TGD002", "the model has 2 outputs")
+    assert finding.remedy == "choose one with --output: y, side"
+
+
+def test_an_operator_set_that_is_too_old_is_an_error(tmp_path: Path) -> None:
+    model = between("b = Relu(a)")
+    model.opset_import[0].version = 7
+    path = models.save(model, tmp_path / "model.onnx")
+    assert [f.code for f in tgdonnx.check(path).findings] == ["TGD001"]

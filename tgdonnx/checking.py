@@ -1,0 +1,212 @@
+"""Can this model be trained here? Answered operator by operator, before anyone waits.
+
+The answer is found by doing what `tgdonnx.build` does, without writing anything: cut, lower, differentiate. For a masked model
+it is the answer to that selection; for another, to the largest that scores can make (every filter with a finite importance).
+
+Codes:
+
+    TGD001  the operator set is not supported             TGD010  a node is lowered, and by what
+    TGD002  no output, or one of several, was chosen      TGD011  a node trains as it is
+    TGD003  a weight is of a type that cannot be trained  TGD101  no training runtime is installed
+    TGD004  a node cannot be lowered                      TGD102  two runtimes are installed in each other's place
+    TGD005  a node has no gradient                        TGD103  the runtime is another version than was measured
+    TGD006  the runtime cannot build the gradient
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal, Optional
+
+import onnx_ir as ir
+
+from tgdonnx.artifacts.forward import DIFFERENTIABLE, adapt, cut, finish
+from tgdonnx.artifacts.gradients import gradient_model
+from tgdonnx.artifacts.losses import add_loss
+from tgdonnx.errors import RuntimeMissingError, SelectionError, UntrainableError
+from tgdonnx.layers import Network, open_network
+from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
+from tgdonnx.masks import is_masked, read_masked
+from tgdonnx.modelfile import StrPath, load_model
+from tgdonnx.selection import AllLayers, Percentile, plan_masks, select
+from tgdonnx.tracing import trace_network
+
+Severity = Literal["error", "warning", "info"]
+
+_TRAINING = ("onnxruntime-training-cpu", "onnxruntime-training")
+_INFERENCE = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+_MEASURED = "1.19.2"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        code: which kind; stable, see the module.
+        severity: an ``error`` stops training, a ``warning`` may.
+        node: the node that it is about; empty if it is about the model or the environment.
+        op_type: its operator.
+        message: what was found.
+        remedy: what would help; empty if nothing is wrong.
+    """
+
+    code: str
+    severity: Severity
+    node: str
+    op_type: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Whether a model can be trained.
+
+    Attributes:
+        trainable: whether there is no error.
+        findings: errors first.
+    """
+
+    trainable: bool
+    findings: tuple[Finding, ...]
+
+
+def check(model: StrPath, *, output: Optional[str] = None) -> CheckReport:
+    """Finds out whether a model, masked or not, can be trained here.
+
+    Args:
+        model: the file.
+        output: the output to train on, when it has several.
+
+    Raises:
+        ModelFileError: no usable model.
+        MaskedModelError: its masks do not belong to it.
+    """
+    findings = [*_environment(), *_model(model, output)]
+    order = {"error": 0, "warning": 1, "info": 2}
+    findings.sort(key=lambda finding: order[finding.severity])
+    return CheckReport(all(finding.severity != "error" for finding in findings), tuple(findings))
+
+
+def _environment() -> Iterable[Finding]:
+    versions = {}
+    for name in (*_TRAINING, *_INFERENCE):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    training = [name for name in _TRAINING if name in versions]
+    if not training:
+        remedy = "pip install 'tgdonnx[train]'"
+        if sys.version_info >= (3, 13):
+            remedy = f"there is no wheel for Python {sys.version_info[0]}.{sys.version_info[1]}; use 3.9 to 3.12"
+        elif sys.platform == "linux" and platform.machine() != "x86_64":
+            remedy = (
+                f"there is no wheel for Linux on {platform.machine()}; train on x86-64 and bring the tuned model back"
+            )
+        yield Finding("TGD101", "error", "", "", "onnxruntime-training is not installed", remedy)
+    if len(versions) > 1:
+        message = f"{' and '.join(versions)} install the same files: one of them is broken"
+        yield Finding("TGD102", "error", "", "", message, "make a new environment with 'tgdonnx[train]' alone")
+    for name in training:
+        if versions[name] != _MEASURED:
+            message = f"{name} is of version {versions[name]}; {_MEASURED} is the one that was measured"
+            yield Finding("TGD103", "warning", "", "", message, f"pip install {name}=={_MEASURED}")
+
+
+def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
+    file = load_model(path)
+    if is_masked(file):
+        masked = read_masked(path)
+        wanted = [name for name, values in masked.masks.items() if values.any()]
+        network = open_network(masked.base)
+    else:
+        wanted = _selectable(open_network(file))
+        network = open_network(file)
+    stages: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("TGD001", lambda: adapt(network)),
+        ("TGD002", lambda: cut(network, wanted, output)),
+    )
+    for code, stage in stages:
+        try:
+            stage()
+        except UntrainableError as error:
+            return [_blocked(code, None, error)]
+    graph = network.graph
+    trained = [name for name in wanted if name in graph.initializers]
+    findings = _lower(network.model, trained)
+    if any(finding.severity == "error" for finding in findings):
+        return findings
+    try:
+        finish(network.model, trained)
+    except UntrainableError as error:
+        return [*findings, _blocked("TGD005", None, error)]
+    loss = add_loss(network.model, graph.outputs[0], "mse")
+    for name in trained:
+        graph.inputs.append(graph.initializers.pop(name))
+    graph.outputs[:] = [loss]
+    try:
+        gradient_model(ir.to_proto(network.model), trained)
+    except UntrainableError as error:
+        findings.append(_blocked("TGD006", None, error))
+    except RuntimeMissingError:
+        pass  # TGD101 says so
+    return findings
+
+
+def _selectable(network: Network) -> list[str]:
+    """Returns the tensors in which some selection by score lets something train; if none does, all."""
+    provenance = trace_network(network)
+    try:
+        selection = select(provenance, Percentile(100))
+    except SelectionError:
+        selection = select(provenance, AllLayers())
+    return [mask.parameter.name for mask in plan_masks(provenance, selection, "paper") if mask.values.any()]
+
+
+def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
+    """Lowers node by node, and says of every node on the gradient path what becomes of it."""
+    before = [node for node in gradient_path(model.graph, trained) if "name" in node.meta]
+    told = {node: (str(node.meta["name"]), node.op_type) for node in before}
+    findings: dict[str, Finding] = {}
+    for prepare in PREPARING_LOWERINGS:
+        try:
+            prepare(model, trained)
+        except UntrainableError as error:
+            return [_blocked("TGD004", None, error)]
+    for lowering in PATH_LOWERINGS:
+        for node in gradient_path(model.graph, trained):
+            if node.op_type not in lowering.op_types or node.domain not in ("", "ai.onnx"):
+                continue
+            name = str(node.meta.get("name", node.outputs[0].name))
+            try:
+                if lowering([node])(model).modified and node in told:
+                    what = f"lowered by {lowering.__name__}"
+                    findings[name] = Finding("TGD010", "info", name, node.op_type, what, "")
+            except UntrainableError as error:
+                findings[name] = _blocked("TGD004", node, error)
+    for node in gradient_path(model.graph, trained):
+        name = str(node.meta.get("name", node.outputs[0].name))
+        if node.domain in ("", "ai.onnx") and node.op_type in DIFFERENTIABLE:
+            if node in told and name not in findings:
+                findings[name] = Finding("TGD011", "info", name, node.op_type, "trains as it is", "")
+        elif name not in findings or findings[name].severity != "error":
+            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            message = f"{operator} has no gradient, and lies between a filter that may retrain and the output"
+            remedy = "retrain filters behind it only, for example with --last"
+            findings[name] = Finding("TGD005", "error", name, node.op_type, message, remedy)
+    for name, op_type in told.values():
+        if name not in findings:
+            findings[name] = Finding("TGD010", "info", name, op_type, "lowered", "")
+    return list(findings.values())
+
+
+def _blocked(code: str, node: Optional[ir.Node], error: UntrainableError) -> Finding:
+    message, _, remedy = str(error).partition("; ")
+    name = str(node.meta.get("name", node.outputs[0].name)) if node is not None else ""
+    return Finding(code, "error", name, node.op_type if node is not None else "", message, remedy)

@@ -1,0 +1,41 @@
+"""tgdonnx check."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.checking import check
+from tgdonnx.cli.options import json_option, model_argument
+from tgdonnx.cli.output import print_json
+
+
+@click.command("check")
+@model_argument
+@click.option("--output", metavar="NAME", help="Output to train on, when the model has several.")
+@json_option
+@click.pass_context
+def command(context: click.Context, model: Path, output: Optional[str], as_json: bool) -> None:
+    """Tell whether MODEL, masked or not, can be trained here, operator by operator; exit 1 if it cannot."""
+    report = check(model, output=output)
+    if as_json:
+        print_json(report)
+    else:
+        for finding in report.findings:
+            if finding.severity != "info":
+                where = f" node {finding.node!r}:" if finding.node else ""
+                remedy = f"; {finding.remedy}" if finding.remedy else ""
+                click.echo(f"{finding.code} {finding.severity}:{where} {finding.message}{remedy}")
+        told = Counter((f.op_type, f.message) for f in report.findings if f.severity == "info")
+        for (op_type, message), count in sorted(told.items()):
+            click.echo(f"{count:5} {op_type}: {message}")
+        answer = (
+            click.style("trainable", "green", bold=True)
+            if report.trainable
+            else click.style("blocked", "red", bold=True)
+        )
+        click.echo(answer)
+    context.exit(0 if report.trainable else 1)
