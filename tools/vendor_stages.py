@@ -61,9 +61,9 @@ def run(case: Case, work: Path) -> list[str]:
         session = Session(work / "artifacts")
         before = session.mean_loss([batch])
         row.append(f"{abs(before - expected) / expected:.0e}")
-        losses = [session.step(batch, 1e-4) for _ in range(3)]
+        losses = [session.step(batch, 1e-5) for _ in range(3)]
         after = session.mean_loss([batch])
-        row.append(f"{before:.5g} → {after:.5g}")
+        row.append(f"{before:.6f} → {after:.6f}")
         assert losses[0] > 0
         from tgdonnx.finetuning.session import RunState
 
