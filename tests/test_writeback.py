@@ -129,7 +129,8 @@ def test_the_record_says_where_the_file_comes_from_and_what_was_done(tmp_path: P
     assert record["options"] == manifest["options"]
     assert record["checkpoint"] == "checkpoint"
     assert record["trained"] == {
-        entry["vendor_name"]: {"retrain": entry["retrain"], "kernels": entry["kernels"]} for entry in manifest["trained"]
+        entry["vendor_name"]: {"retrain": entry["retrain"], "kernels": entry["kernels"]}
+        for entry in manifest["trained"]
     }
 
 

@@ -56,7 +56,10 @@ def run(case: Case, work: Path) -> list[str]:
         rng = np.random.default_rng(0)
         feeds = {name: rng.random(shape).astype(np.float32) for name, shape in case.shapes.items()}
         (y,) = onnxruntime.InferenceSession(str(path)).run([output], feeds)
-        batch = [*(feeds[spec.name] for spec in built.inputs[:-1]), (y + 0.1 * rng.standard_normal(y.shape)).astype(y.dtype)]
+        batch = [
+            *(feeds[spec.name] for spec in built.inputs[:-1]),
+            (y + 0.1 * rng.standard_normal(y.shape)).astype(y.dtype),
+        ]
         expected = float(np.mean((y.astype(np.float64) - batch[-1]) ** 2))
         session = Session(work / "artifacts")
         before = session.mean_loss([batch])
@@ -70,7 +73,11 @@ def run(case: Case, work: Path) -> list[str]:
         session.save("checkpoint", RunState(0, 3, {}))
         tgdonnx.export(work / "artifacts", work / "out" / "tuned.onnx")
         verified = tgdonnx.verify(path, work / "out" / "tuned.onnx", masked=work / "masked.onnx")
-        nodes = [n.SerializeToString() for n in onnx.load(path, load_external_data=False).graph.node if n.op_type != "Constant"]
+        nodes = [
+            n.SerializeToString()
+            for n in onnx.load(path, load_external_data=False).graph.node
+            if n.op_type != "Constant"
+        ]
         tuned = onnx.load(work / "out" / "tuned.onnx", load_external_data=False).graph.node
         same = nodes == [n.SerializeToString() for n in tuned if n.op_type != "Constant"]
         row.append(f"{'ok' if verified.ok else 'FAILS'}, nodes {'identical' if same else 'DIFFER'}")

@@ -34,10 +34,10 @@ import tgdonnx
 from tgdonnx.selection import Mode
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-from vendor_models import fetch  # noqa: E402  # lies beside the package, not in it
+from vendor_models import fetch  # lies beside the package, not in it
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  # after the backend is chosen
+from matplotlib import pyplot as plt  # after the backend is chosen
 
 PHI = 0.5
 """By validation loss, of 0.3, 0.4 and 0.5."""
@@ -112,7 +112,9 @@ def adapt(vendor: Path, name: str, directory: Path, console: Console) -> tuple[O
     seconds = time.monotonic() - begin
     assert report.verify.ok, report.verify.violations
     losses = ", ".join(f"{1e4 * epoch.validation:.1f}" for epoch in report.train.epochs if epoch.validation is not None)
-    console.print(f"{name}: {report.train.steps} steps in {seconds:.0f} s, validation loss x 1e4: {losses}", highlight=False)
+    console.print(
+        f"{name}: {report.train.steps} steps in {seconds:.0f} s, validation loss x 1e4: {losses}", highlight=False
+    )
     new, old = (score(tuned, pictures) for pictures in (photographs("test"), drawings("test")))
     best = report.train.best.epoch
     return Outcome(name, report.mask.rho, report.train.steps, seconds, best, new, old), tuned

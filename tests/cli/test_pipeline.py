@@ -54,7 +54,18 @@ def test_each_stage_takes_what_the_one_before_wrote(vendor: Path, data: Path, tm
 
 def test_finetune_does_all_stages(vendor: Path, data: Path, tmp_path: Path) -> None:
     report = run_json(
-        "finetune", vendor, "--data", data, "--validation", data, "-o", tmp_path / "tuned.onnx", "--last", 1, "--epochs", 2
+        "finetune",
+        vendor,
+        "--data",
+        data,
+        "--validation",
+        data,
+        "-o",
+        tmp_path / "tuned.onnx",
+        "--last",
+        1,
+        "--epochs",
+        2,
     )
     assert report["verify"]["ok"] is True
     assert report["train"]["epochs"][0]["validation"] is not None
@@ -118,4 +129,7 @@ def test_of_several_outputs_one_is_named(tmp_path: Path) -> None:
     assert run_json("check", vendor, "--output", "y")["trainable"] is True
     run_json("mask", vendor, "-o", tmp_path / "masked.onnx", "--all")
     assert run("build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts").exit_code == 2
-    assert run_json("build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts", "--output", "y")["options"]["output"] == "y"
+    assert (
+        run_json("build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts", "--output", "y")["options"]["output"]
+        == "y"
+    )
