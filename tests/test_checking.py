@@ -45,12 +45,8 @@ def test_a_node_without_a_gradient_is_named_and_blocks_only_filters_before_it(tm
     tgdonnx.mask(path, tmp_path / "early.onnx", tgdonnx.FirstLayers(1))
     report = tgdonnx.check(tmp_path / "early.onnx")
     assert not report.trainable
-    assert [(f.code, f.severity, f.node, f.op_type) for f in report.findings][0] == (
-        "TGD005",
-        "error",
-        "culprit",
-        "Hardmax",
-    )
+    first = report.findings[0]
+    assert (first.code, first.severity, first.node, first.op_type) == ("TGD005", "error", "culprit", "Hardmax")
     assert "--last" in report.findings[0].remedy
     tgdonnx.mask(path, tmp_path / "late.onnx", tgdonnx.LastLayers(1))
     assert tgdonnx.check(tmp_path / "late.onnx").trainable
