@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from tests import models
 from tests.models import save
-from tgdonnx.errors import TgdonnxError
+from tgdonnx.errors import ModelFileError, TgdonnxError
 from tgdonnx.masks import mask
 from tgdonnx.scoring import score
 from tgdonnx.selection import AllLayers, Phi
@@ -155,3 +155,10 @@ def test_a_domain_that_is_not_imported_puts_no_traceback_into_the_log(
     report = trace(save(model, tmp_path / "model.onnx"))
     assert len(report.layers) == 4
     assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_tensor_that_claims_more_than_it_holds_is_refused_before_anything_is_sized_by_it(tmp_path: Path) -> None:
+    model = models.chain()
+    model.graph.initializer[0].dims[0] = 2**40
+    with pytest.raises(ModelFileError, match="has 864 bytes; expected 118,747,255,799,808"):
+        score(models.save(model, tmp_path / "model.onnx"))

@@ -5,6 +5,7 @@ A checker would refuse more, also files that run well: declared shapes, for one,
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +13,15 @@ import onnx
 
 from tgdonnx.errors import ModelFileError
 from tgdonnx.modelfile import ModelFile
+
+_BYTES = {
+    onnx.TensorProto.FLOAT: 4,
+    onnx.TensorProto.FLOAT16: 2,
+    onnx.TensorProto.BFLOAT16: 2,
+    onnx.TensorProto.DOUBLE: 8,
+    onnx.TensorProto.INT8: 1,
+    onnx.TensorProto.UINT8: 1,
+}
 
 
 def require_consistent(file: ModelFile) -> None:
@@ -28,10 +38,20 @@ def require_consistent(file: ModelFile) -> None:
         if count > 1:
             raise ModelFileError(f"{file.path} stores {count} tensors under the name {name!r}; expected one")
         for tensor in graph.initializer:
-            if any(dim < 0 for dim in tensor.dims):
-                raise ModelFileError(f"{tensor.name!r} in {file.path} has a negative size: {list(tensor.dims)}")
+            _require_size(tensor, file)
         for node in graph.node:
             _require_form(node, opsets, file)
+
+
+def _require_size(tensor: onnx.TensorProto, file: ModelFile) -> None:
+    """Checks the dimensions of a tensor, before anything is sized by them."""
+    if any(dim < 0 for dim in tensor.dims):
+        raise ModelFileError(f"{tensor.name!r} in {file.path} has a negative size: {list(tensor.dims)}")
+    expected = math.prod(tensor.dims) * _BYTES.get(tensor.data_type, 0)
+    if tensor.HasField("raw_data") and expected and len(tensor.raw_data) != expected:
+        raise ModelFileError(
+            f"{tensor.name!r} in {file.path} has {len(tensor.raw_data):,} bytes; expected {expected:,} for {list(tensor.dims)}"
+        )
 
 
 def _require_names(file: ModelFile) -> None:

@@ -102,7 +102,7 @@ class _Walk:
         for value in graph.initializers.values():
             self._constant(value, value.const_value)
         for node in graph:
-            for subgraph in _subgraphs(node):
+            for subgraph in inner_graphs(node):
                 self.graph(subgraph)
             self._node(node)
 
@@ -140,7 +140,7 @@ class _Walk:
         self.set(node.outputs[0], content.shape, ir.DataType.INT64)
 
     def _if(self, node: ir.Node) -> None:
-        branches = _subgraphs(node)
+        branches = inner_graphs(node)
         for index, output in enumerate(node.outputs):
             shapes = {self.shapes.get(branch.outputs[index]) for branch in branches}
             shape = shapes.pop() if len(shapes) == 1 else None
@@ -228,7 +228,8 @@ def _evaluator(
     return run
 
 
-def _subgraphs(node: ir.Node) -> list[ir.Graph]:
+def inner_graphs(node: ir.Node) -> list[ir.Graph]:
+    """Returns the graphs inside a node: branches, or a body."""
     graphs: list[ir.Graph] = []
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:

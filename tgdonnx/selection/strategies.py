@@ -155,10 +155,15 @@ def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selec
             )
         at = f"phi = {phi:g}" if isinstance(strategy, Phi) else f"percentile {strategy.percentile:g} (phi = {phi:g})"
         raise SelectionError(
-            f"{at} selects no filter; the least important filter scores {lowest:.6g}: phi must be above"
+            f"{at} selects no filter; the least important filter scores {_round_up(lowest):.6f}: phi must be above"
         )
     meaningless = tuple((s.kse < phi) & t for s, t in zip(scores, traced))
     return Selection({**_record(strategy), "phi": phi}, selected, meaningless)
+
+
+def _round_up(score: float) -> float:
+    """Returns a score with six digits, never less than it is: a phi just above has to select."""
+    return float(np.ceil(score * 1e6) / 1e6)
 
 
 def _threshold(scores: NDArray[np.float64], percentile: float) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, MatrixLayout, Network
+from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.tracing.origins import Origin, OriginIds, OriginTable
 from tgdonnx.tracing.rule import Site, UntraceableError
 from tgdonnx.tracing.rules import RULES
@@ -101,7 +102,7 @@ class _Walk:
     def _node(self, node: ir.Node) -> None:
         if all(output in self.network.sizes.contents for output in node.outputs if output.name):
             return  # constants, and what is computed from shapes
-        subgraphs = _subgraphs(node)
+        subgraphs = inner_graphs(node)
         if node.op_type != "If":
             for subgraph in subgraphs:
                 for value in subgraph.inputs:
@@ -172,7 +173,7 @@ class _Walk:
 
     def _opaque(self, node: ir.Node, reason: str) -> OriginIds:
         known = Origin(opaque=reason)
-        read = [*node.inputs, *(value for graph in _subgraphs(node) for value in _read(graph))]
+        read = [*node.inputs, *(value for graph in inner_graphs(node) for value in _read(graph))]
         for i in {int(i) for value in read for i in self._of(value).flat}:
             known = known | self.table[i]
         return np.array(self.table.add(known))
@@ -196,16 +197,6 @@ def _along(ids: OriginIds, value: ir.Value, axis: int, length: int, table: Origi
 
 def _operator(node: ir.Node) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
-def _subgraphs(node: ir.Node) -> list[ir.Graph]:
-    graphs: list[ir.Graph] = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graphs.append(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs.extend(attribute.as_graphs())
-    return graphs
 
 
 def _read(graph: ir.Graph) -> set[ir.Value]:
