@@ -14,7 +14,7 @@ import onnx
 from tgdonnx.errors import ModelFileError
 from tgdonnx.modelfile import ModelFile
 
-_BYTES = {
+_BYTES: dict[int, int] = {
     onnx.TensorProto.FLOAT: 4,
     onnx.TensorProto.FLOAT16: 2,
     onnx.TensorProto.BFLOAT16: 2,
