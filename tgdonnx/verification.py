@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -131,9 +132,9 @@ def compare(
         for parameter, spans, first in places.get(piece.file, ()):
             for span in spans:
                 inside = (differing >= span.start) & (differing < span.end)
-                elements = np.unique((differing[inside] - span.start) // parameter.numpy().itemsize) + first
+                elements = np.unique((differing[inside] - span.start) // parameter.itemsize) + first
                 differing = differing[~inside]
-                first += len(span) // parameter.numpy().itemsize
+                first += len(span) // parameter.itemsize
                 rows, stray = _sort_out(
                     parameter, network.filter_index(parameter.name), masks[parameter.name], elements
                 )
@@ -173,10 +174,10 @@ def _places(
     for p in parameters.values():
         if isinstance(p.tensor, ir.ExternalTensor):
             start = p.tensor.offset or 0
-            place = [wire.Span(start, start + p.numpy().nbytes)]
+            place = [wire.Span(start, start + math.prod(p.shape) * p.itemsize)]
             places.setdefault(str(p.tensor.location), []).append((p, place, 0))
         else:
-            place = wire.locate_elements(base.data, spans[p.path], p.numpy().dtype.itemsize)
+            place = wire.locate_elements(base.data, spans[p.path], p.itemsize)
             places.setdefault(None, []).append((p, place, 0))
     return places
 

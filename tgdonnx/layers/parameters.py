@@ -140,6 +140,11 @@ class Parameter:
         return self.tensor.dtype
 
     @property
+    def itemsize(self) -> int:
+        """Bytes per stored element."""
+        return int(self.dtype.itemsize)
+
+    @property
     def read_shape(self) -> tuple[int, ...]:
         """The dimensions of what the node reads."""
         return self.rearrange(np.broadcast_to(np.zeros((), bool), self.shape)).shape
@@ -151,7 +156,12 @@ class Parameter:
             ModelFileError: the data is not there, or not as much as the shape says.
         """
         try:
-            view: Array = self.tensor.numpy().view()
+            if isinstance(self.tensor, ir.ExternalTensor):
+                # A copy, and the file is closed: of a model larger than memory only one tensor is held at a time.
+                view: Array = np.array(self.tensor.numpy())
+                self.tensor.release()
+            else:
+                view = self.tensor.numpy().view()
             if view.shape != self.shape:
                 raise ValueError(f"it has shape {list(view.shape)}, expected {list(self.shape)}")
         except (OSError, EOFError, ValueError) as error:
