@@ -72,3 +72,25 @@ def test_an_operator_set_that_is_too_old_is_an_error(tmp_path: Path) -> None:
     model.opset_import[0].version = 7
     path = models.save(model, tmp_path / "model.onnx")
     assert [f.code for f in tgdonnx.check(path).findings] == ["TGD001"]
+
+
+def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path) -> None:
+    # Below opset 11 the runtime writes the gradient of this MatMul as a Gemm of two inputs, which that opset does not have.
+    model = text_model(
+        """g (float[N, 2, 8] x) => (float[N, 4, 3] y) {
+            a = Conv(x, w1)
+            b = Conv(a, w2)
+            y = MatMul(b, matrix)
+        }""",
+        opset=8,
+        w1=(4, 2, 1),
+        w2=(4, 4, 1),
+        matrix=(8, 3),
+    )
+    path = models.save(model, tmp_path / "model.onnx")
+    tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
+    report = tgdonnx.check(tmp_path / "masked.onnx")
+    assert not report.trainable
+    assert [f.code for f in report.findings if f.severity == "error"] == ["TGD006"]
+    with pytest.raises(UntrainableError, match="ONNX Runtime cannot build the gradient"):
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")

@@ -1,0 +1,49 @@
+"""Which nodes a gradient passes, on graphs small enough to say so by hand."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from tgdonnx.lowering import gradient_path
+from tgdonnx.lowering.paths import depending
+
+
+def graph(lines: str) -> ir.Graph:
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]> g (float[2, 3] x) => (float[a, b] y)
+        <float w = {{2.0}}, float v = {{3.0}}, int64[2] shape = {{3, 2}}> {{ {lines} }}"""
+    )
+    for node in model.graph.node:
+        node.name = node.output[0]
+    return ir.from_proto(model).graph
+
+
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ("a = Mul(x, w)\n b = Exp(a)\n y = Add(b, x)", ["a", "b", "y"]),
+        ("a = Exp(x)\n b = Mul(a, w)\n y = Neg(b)", ["b", "y"]),
+        ("a = Mul(x, w)\n unused = Exp(a)\n y = Neg(a)", ["a", "y"]),
+        ("a = Mul(x, w)\n s = Shape(a)\n f = Reshape(x, s)\n y = Add(f, a)", ["a", "y"]),
+        ("a = Mul(x, w)\n r = Reshape(a, shape)\n y = Neg(r)", ["a", "r", "y"]),
+        ("a = Mul(x, w)\n c = Greater(a, v)\n m = Cast<to = 1>(c)\n y = Mul(m, a)", ["a", "y"]),
+        ("a = Mul(x, w)\n c = Greater(a, v)\n y = Where(c, a, x)", ["a", "y"]),
+        ("a = Mul(x, w)\n c = Cast<to = 9>(a)\n y = Where(c, x, x)", []),
+        ("a = Mul(x, w)\n p = Pow(x, a)\n y = Add(p, a)", ["a", "y"]),
+        ("a = Mul(x, w)\n k = Cast<to = 11>(a)\n y = Cast<to = 1>(k)", ["a", "k", "y"]),
+    ],
+)
+def test_the_path_is_what_the_gradient_of_w_passes(lines: str, path: list[str]) -> None:
+    assert [node.name for node in gradient_path(graph(lines), ["w"])] == path
+
+
+def test_with_two_parameters_the_paths_of_both_are_taken() -> None:
+    lines = "a = Mul(x, w)\n b = Mul(x, v)\n c = Exp(a)\n d = Exp(b)\n y = Add(c, d)"
+    assert [node.name for node in gradient_path(graph(lines), ["w", "v"])] == ["a", "b", "c", "d", "y"]
+
+
+def test_what_depends_on_a_value_includes_dead_ends_but_no_conditions() -> None:
+    g = graph("a = Mul(x, w)\n unused = Exp(a)\n c = Greater(a, v)\n y = Neg(x)")
+    assert {value.name for value in depending(g, [g.initializers["w"]])} == {"w", "a", "unused"}
