@@ -94,3 +94,13 @@ def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path) -> None:
     assert [f.code for f in report.findings if f.severity == "error"] == ["TGD006"]
     with pytest.raises(UntrainableError, match="ONNX Runtime cannot build the gradient"):
         tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
+
+
+def test_rounding_by_a_cast_between_a_retrained_filter_and_the_output_is_refused(tmp_path: Path) -> None:
+    # The runtime would hand its gradient straight through.
+    model = between("[rounds] i = Cast<to = 6>(a)\nf = Cast<to = 1>(i)\nb = Add(f, a)")
+    tgdonnx.mask(models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", tgdonnx.AllLayers())
+    errors = [f for f in tgdonnx.check(tmp_path / "masked.onnx").findings if f.severity == "error"]
+    assert [(f.code, f.node) for f in errors] == [("TGD005", "rounds")]
+    with pytest.raises(UntrainableError, match=r"node 'rounds' \(Cast\) .*has no gradient"):
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")

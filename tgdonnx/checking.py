@@ -24,7 +24,7 @@ from typing import Literal, Optional
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.forward import DIFFERENTIABLE, adapt, cut, finish
+from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss
 from tgdonnx.errors import RuntimeMissingError, SelectionError, UntrainableError
@@ -192,7 +192,7 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
                 findings[name] = _blocked("TGD004", node, error)
     for node in gradient_path(model.graph, trained):
         name = str(node.meta.get("name", node.outputs[0].name))
-        if node.domain in ("", "ai.onnx") and node.op_type in DIFFERENTIABLE:
+        if is_differentiable(node):
             if node in told and name not in findings:
                 findings[name] = Finding("TGD011", "info", name, node.op_type, "trains as it is", "")
         elif name not in findings or findings[name].severity != "error":

@@ -18,7 +18,7 @@ from vendor_models import fetch
 
 import tgdonnx
 from tgdonnx.errors import TgdonnxError
-from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.session import RunState, Session
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,10 @@ def run(case: Case, work: Path) -> list[str]:
         session = Session(work / "artifacts")
         before = session.mean_loss([batch])
         row.append(f"{abs(before - expected) / expected:.0e}")
-        losses = [session.step(batch, 1e-5) for _ in range(3)]
+        for _ in range(3):
+            session.step(batch, 1e-5)
         after = session.mean_loss([batch])
         row.append(f"{before:.6f} → {after:.6f}")
-        assert losses[0] > 0
-        from tgdonnx.finetuning.session import RunState
-
         session.save("checkpoint", RunState(0, 3, {}))
         tgdonnx.export(work / "artifacts", work / "out" / "tuned.onnx")
         verified = tgdonnx.verify(path, work / "out" / "tuned.onnx", masked=work / "masked.onnx")

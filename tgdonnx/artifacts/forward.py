@@ -160,9 +160,17 @@ def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
     graph.outputs[:] = [chosen]
 
 
+def is_differentiable(node: ir.Node) -> bool:
+    """Whether the runtime has a gradient for a node, and the right one."""
+    if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE:
+        return False
+    # It hands the gradient of a cast to whole numbers straight through, as if nothing had been rounded.
+    return node.op_type != "Cast" or ir.DataType(node.attributes["to"].as_int()).is_floating_point()
+
+
 def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
     for node in gradient_path(graph, trained):
-        if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE:
+        if not is_differentiable(node):
             name = node.meta.get("name") or node.name or node.outputs[0].name
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             raise UntrainableError(

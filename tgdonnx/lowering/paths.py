@@ -83,8 +83,6 @@ def _carrying(node: ir.Node) -> list[ir.Value]:
     if node.domain in ("", "ai.onnx"):
         if node.op_type in _ENDS:
             return []
-        if node.op_type == "Cast" and not ir.DataType(node.attributes["to"].as_int()).is_floating_point():
-            return []
         positions = _CARRYING.get(node.op_type)
         if positions is not None:
             return [v for v in (node.inputs[i] for i in positions if i < len(node.inputs)) if v is not None]
