@@ -113,7 +113,9 @@ def adapt(vendor: Path, name: str, directory: Path, console: Console) -> tuple[O
     assert report.verify.ok, report.verify.violations
     losses = ", ".join(f"{1e4 * epoch.validation:.1f}" for epoch in report.train.epochs if epoch.validation is not None)
     console.print(
-        f"{name}: {report.train.steps} steps in {seconds:.0f} s, validation loss x 1e4: {losses}", highlight=False
+        f"{name}: {report.train.steps} steps in {seconds:.0f} s, validation loss x 1e4: {losses}",
+        highlight=False,
+        soft_wrap=True,
     )
     new, old = (score(tuned, pictures) for pictures in (photographs("test"), drawings("test")))
     best = report.train.best.epoch
