@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tgdonnx.artifacts import BuildReport, GradientKind, LossName, OptimizerName, build
+from tgdonnx.artifacts import BuildReport, Form, GradientKind, LossName, OptimizerName, build
 from tgdonnx.finetuning import DataSource, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
@@ -42,6 +42,7 @@ def finetune(
     l2: float = 0.0,
     clip_norm: Optional[float] = None,
     gradient: GradientKind = "mask",
+    form: Form = "masked",
     output_name: Optional[str] = None,
     validation: Optional[DataSource] = None,
     renamed: Optional[Mapping[str, str]] = None,
@@ -63,6 +64,7 @@ def finetune(
         l2: regularisation of the weights that train.
         clip_norm: largest norm of the gradient.
         gradient: ``mask`` or ``gate``.
+        form: ``masked`` or ``thin``.
         output_name: the output of the model to train on, when it has several.
         validation: data that is not trained on; the epoch that does best on it is exported.
         renamed: for names of arrays the input that they are for.
@@ -86,6 +88,7 @@ def finetune(
             l2=l2,
             clip_norm=clip_norm,
             gradient=gradient,
+            form=form,
             output=output_name,
             overwrite=overwrite,
         )

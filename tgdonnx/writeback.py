@@ -82,13 +82,29 @@ def export(
                 f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again"
             )
         parameter = stored[tensor.vendor_name]
-        new[parameter] = _merge(parameter, masked.masks[parameter.name], trained[tensor.name], checkpoint)
+        mask = masked.masks[parameter.name]
+        values = _whole(tensor.thin_axis, parameter, mask, trained[tensor.name])
+        new[parameter] = _merge(parameter, mask, values, checkpoint)
     data, external = _overwrite(masked, new)
     tuned = data + metadata_bytes({provenance_key(masked.base.proto): json.dumps(_provenance(manifest, checkpoint))})
     comparison = compare(masked.base, tuned, {p.name: masked.masks[p.name] for p in new}, external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
     _write(masked, output, tuned, external, overwrite=overwrite)
     return ExportReport(str(output), checkpoint, comparison.changed)
+
+
+def _whole(
+    thin_axis: Optional[int], parameter: Parameter, mask: NDArray[np.float32], trained: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Returns a parameter with all its filters: where it holds only those that train, the others are the vendor's."""
+    if thin_axis is None:
+        return trained
+    whole = parameter.numpy().astype(np.float32)
+    rows, by_row = np.flatnonzero(mask), np.moveaxis(whole, thin_axis, 0)
+    if trained.shape[thin_axis] == len(rows) and trained.ndim == whole.ndim:
+        by_row[rows] = np.moveaxis(trained, thin_axis, 0)
+        return whole
+    return trained
 
 
 def _merge(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 import numpy as np
 import onnx
@@ -24,10 +24,14 @@ from tgdonnx.artifacts.losses import LOSSES, LossName, add_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
+from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.masks import MaskedModel, encode_mask, read_masked
 from tgdonnx.modelfile import StrPath, copy_external_data
+
+Form = Literal["masked", "thin"]
+FORMS: tuple[Form, ...] = ("masked", "thin")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class BuildReport:
         options: loss, optimizer, l2, clip_norm, gradient, form, output.
         trained: the names of the tensors that train.
         frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
+        unthinned: in form ``thin``, the names of tensors that train in the masked form, since their masks are per kernel.
         rho: the fraction of the elements of the retrainable tensors that train.
         inputs: what a training step is fed, in order.
     """
@@ -47,6 +52,7 @@ class BuildReport:
     options: Mapping[str, Any]
     trained: tuple[str, ...]
     frozen: tuple[str, ...]
+    unthinned: tuple[str, ...]
     rho: float
     inputs: tuple[TensorSpec, ...]
 
@@ -60,6 +66,7 @@ def build(
     l2: float = 0.0,
     clip_norm: Optional[float] = None,
     gradient: GradientKind = "mask",
+    form: Form = "masked",
     output: Optional[str] = None,
     overwrite: bool = False,
 ) -> BuildReport:
@@ -74,6 +81,10 @@ def build(
         clip_norm: largest Euclidean norm of all gradients together; None for no limit.
         gradient: ``mask``: the true gradient, masked (TGD, eq. 4). ``gate``: besides, no gradient flows through frozen
             filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.
+        form: ``masked``: parameters are the vendor's tensors, and their gradients are multiplied by the masks. ``thin``:
+            parameters, gradients and optimizer state hold only the filters that train, and only their gradients are
+            computed, with faster nodes; the results are the same. Tensors whose mask is per kernel (mode ``readers``) stay
+            as in ``masked``.
         output: the output to train on, when the model has several.
         overwrite: whether ``directory`` may exist; it is replaced.
 
@@ -84,7 +95,7 @@ def build(
         ArtifactsError: an option is out of range.
         OutputError: the directory cannot be written.
     """
-    _require_options(loss, optimizer, gradient, l2, clip_norm)
+    _require_options(loss, optimizer, gradient, form, l2, clip_norm)
     model = read_masked(masked)
     wanted = _wanted_parameters(model)
     network = open_network(model.base)
@@ -95,19 +106,30 @@ def build(
         "l2": l2,
         "clip_norm": clip_norm,
         "gradient": gradient,
-        "form": "masked",
+        "form": form,
         "output": output or str(network.graph.outputs[0].name),
     }
     weights = {layer.weight.name for layer in network.layers if layer.weight}
     forward = forward_graph(network, list(wanted), output)
     masks = {name: model.masks[name] for name in forward.trained}
     reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
-    specs, forward_proto, eval_proto, initial = _forward_protos(forward, loss)
-    training = gradient_model(forward_proto, forward.trained)
+    thin = split_parameters(forward.model, masks, forward.trained) if form == "thin" else {}
+    parameters = {thin[name].name if name in thin else name: name for name in forward.trained}
+    specs, forward_proto, eval_proto, initial = _forward_protos(forward, list(parameters), loss)
+    training = gradient_model(forward_proto, list(parameters))
+    if form == "thin":
+        training = thin_backward(training)
     gate_gradients(training, {forward.layer_outputs[name]: gate for name, gate in gates.items() if name in reached})
-    accumulate_gradients(training, masks, l2=l2, regularised=weights)
+    everything = np.ones((), np.float32)
+    kept = {parameter: everything if name in thin else masks[name] for parameter, name in parameters.items()}
+    accumulate_gradients(
+        training, kept, l2=l2, regularised={parameter for parameter, name in parameters.items() if name in weights}
+    )
     training.producer_name = eval_proto.producer_name = "tgdonnx"
-    trained = tuple(_trained_tensor(wanted[name], mask, model.network) for name, mask in masks.items())
+    trained = tuple(
+        _trained_tensor(parameter, thin.get(name), wanted[name], masks[name], model.network)
+        for parameter, name in parameters.items()
+    )
     manifest = Manifest(
         files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
     )
@@ -122,17 +144,23 @@ def build(
         (target / files.MASKED_MODEL).write_bytes(model.file.data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
     frozen = tuple(name for name in wanted if name not in forward.trained)
-    return BuildReport(str(directory), options, forward.trained, frozen, manifest.rho, specs)
+    unthinned = tuple(name for name in masks if form == "thin" and name not in thin and not masks[name].all())
+    return BuildReport(str(directory), options, forward.trained, frozen, unthinned, manifest.rho, specs)
 
 
-def _require_options(loss: str, optimizer: str, gradient: str, l2: float, clip_norm: Optional[float]) -> None:
+def _require_options(
+    loss: str, optimizer: str, gradient: str, form: str, l2: float, clip_norm: Optional[float]
+) -> None:
     for what, value, known in (
         ("loss", loss, LOSSES),
         ("optimizer", optimizer, OPTIMIZERS),
         ("gradient", gradient, GRADIENTS),
+        ("form", form, FORMS),
     ):
         if value not in known:
             raise ArtifactsError(f"expected {what} to be one of {', '.join(known)}; got {value!r}")
+    if form == "thin" and gradient == "gate":
+        raise ArtifactsError("form 'thin' computes gradient 'mask' only; use form 'masked' for gradient 'gate'")
     if not (np.isfinite(l2) and l2 >= 0):
         raise ArtifactsError(f"expected l2 >= 0, got {l2:g}")
     if clip_norm is not None and not (np.isfinite(clip_norm) and clip_norm > 0):
@@ -171,7 +199,7 @@ def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32
 
 
 def _forward_protos(
-    forward: ForwardGraph, loss: LossName
+    forward: ForwardGraph, parameters: Sequence[str], loss: LossName
 ) -> tuple[tuple[TensorSpec, ...], onnx.ModelProto, onnx.ModelProto, list[onnx.TensorProto]]:
     """Adds the loss; returns what a step is fed, the graph to differentiate, the eval model and the parameters' values.
 
@@ -182,7 +210,7 @@ def _forward_protos(
     result = add_loss(forward.model, output, loss)
     specs = tuple(_spec(value) for value in graph.inputs)
     initial = []
-    for name in forward.trained:
+    for name in parameters:
         value = graph.initializers[name].const_value
         assert value is not None
         tensor = ir.to_proto(value)
@@ -201,11 +229,13 @@ def _spec(value: ir.Value) -> TensorSpec:
     return TensorSpec(str(value.name), str(dtype.numpy()), shape)
 
 
-def _trained_tensor(parameter: Parameter, mask: NDArray[np.float32], network: Network) -> TrainedTensor:
+def _trained_tensor(
+    name: str, thin: Optional[ThinParameter], parameter: Parameter, mask: NDArray[np.float32], network: Network
+) -> TrainedTensor:
     retrain, kernels = encode_mask(mask, network, parameter.name)
-    return TrainedTensor(
-        parameter.name, parameter.name, parameter.path, parameter.shape, parameter.dtype.name, retrain, kernels
-    )
+    axis = None if thin is None else thin.axis
+    dtype = parameter.dtype.name
+    return TrainedTensor(name, parameter.name, parameter.path, parameter.shape, dtype, retrain, kernels, axis)
 
 
 def _rho(trained: Mapping[str, NDArray[np.float32]], model: MaskedModel) -> float:

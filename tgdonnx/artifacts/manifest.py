@@ -28,10 +28,12 @@ class TrainedTensor:
         name: the parameter in the training model and the checkpoint.
         vendor_name: the tensor in the vendor's file.
         vendor_place: where its TensorProto lies there: steps of (field number of onnx.proto, index).
-        shape: its shape.
+        shape: its shape in the vendor's file.
         dtype: its ONNX data type, such as ``FLOAT``.
         retrain: the filters that train whole.
         kernels: where single kernels train besides: the whole mask, as `tgdonnx.masks.encode_mask` writes it; else None.
+        thin_axis: the axis of the tensor along which the parameter holds only what the mask lets train; None where it holds
+            the whole tensor.
     """
 
     name: str
@@ -41,6 +43,7 @@ class TrainedTensor:
     dtype: str
     retrain: tuple[int, ...]
     kernels: Optional[str]
+    thin_axis: Optional[int]
 
 
 @dataclass(frozen=True)
@@ -137,4 +140,5 @@ def _trained(entry: Mapping[str, Any]) -> TrainedTensor:
         entry["dtype"],
         tuple(entry["retrain"]),
         entry["kernels"],
+        entry.get("thin_axis"),
     )

@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from tgdonnx.artifacts import GradientKind, LossName, OptimizerName, build
+from tgdonnx.artifacts import Form, GradientKind, LossName, OptimizerName, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json
 
@@ -26,6 +26,7 @@ def command(
     l2: float,
     clip_norm: Optional[float],
     gradient: GradientKind,
+    form: Form,
     output_name: Optional[str],
     overwrite: bool,
     as_json: bool,
@@ -39,6 +40,7 @@ def command(
         l2=l2,
         clip_norm=clip_norm,
         gradient=gradient,
+        form=form,
         output=output_name,
         overwrite=overwrite,
     )
@@ -46,6 +48,8 @@ def command(
         click.echo("gate is no descent direction of the loss and was unstable in trials; mask is the default", err=True)
     for name in report.frozen:
         click.echo(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it", err=True)
+    for name in report.unthinned:
+        click.echo(f"{name} trains in the masked form: its mask is per kernel", err=True)
     if as_json:
         print_json(report)
     else:

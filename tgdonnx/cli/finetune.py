@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import click
 
-from tgdonnx.artifacts import GradientKind, LossName, OptimizerName
+from tgdonnx.artifacts import Form, GradientKind, LossName, OptimizerName
 from tgdonnx.cli.options import (
     build_options,
     json_option,
@@ -44,6 +44,7 @@ def command(
     l2: float,
     clip_norm: Optional[float],
     gradient: GradientKind,
+    form: Form,
     output_name: Optional[str],
     data: Path,
     validation: Optional[Path],
@@ -73,6 +74,7 @@ def command(
             l2=l2,
             clip_norm=clip_norm,
             gradient=gradient,
+            form=form,
             output_name=output_name,
             validation=validation,
             renamed=renamed(renames),

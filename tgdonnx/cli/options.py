@@ -9,7 +9,7 @@ from typing import Any, Optional, TypeVar
 
 import click
 
-from tgdonnx.artifacts import GRADIENTS, LOSSES, OPTIMIZERS
+from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
 from tgdonnx.errors import SelectionError
 from tgdonnx.finetuning import SCHEDULES, TrainOptions
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
@@ -122,6 +122,13 @@ def build_options(command: Command) -> Command:
             default="mask",
             show_default=True,
             help="mask: the true gradient, masked; gate: none flows through frozen filters (unstable; for fidelity).",
+        ),
+        click.option(
+            "--form",
+            type=click.Choice(FORMS),
+            default="masked",
+            show_default=True,
+            help="masked: gradients are computed whole and multiplied; thin: same results, only what trains is computed.",
         ),
         click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),
         click.option("--l2", type=float, default=0.0, show_default=True, help="Added to the gradient of W: L2 * W."),

@@ -27,6 +27,7 @@ def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value
 
 def _fresh(graph: ir.Graph, name: str) -> str:
     """Returns ``PREFIX + name``, with a number if it is taken: what one pass wrote, the next may replace."""
+    name = name[len(PREFIX) :] if name.startswith(PREFIX) else name
     taken = graph.meta.setdefault(PREFIX, {})
     taken[name] = taken.get(name, 0) + 1
     return f"{PREFIX}{name}" if taken[name] == 1 else f"{PREFIX}{name}#{taken[name]}"

@@ -1,0 +1,202 @@
+"""The runtime's backward pass, cut down to the gradients that somebody reads, and with faster nodes.
+
+What the runtime gives back for a joined parameter is the gradient of all its rows, put into the order of the pieces and
+split. In its place comes the gradient of the rows that train: computed as such where a Conv reads the joined tensor, gathered
+from the whole where anything else does. What nobody reads any more is removed, and with it what was kept for it from the
+forward pass.
+
+Relu    dX = dY * [Y > 0]. The runtime's ReluGrad works on one thread: 9.4 ms for 8 x 64 x 64 x 64 numbers, the product with a
+        mask 1.4 (onnxruntime-training 1.19.2, two cores). LeakyReluGrad likewise.
+Conv    see `tgdonnx.artifacts.thin.convolution`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes import common as passes
+
+from tgdonnx.artifacts.thin.convolution import (
+    ConvGradient,
+    bias_gradient,
+    filter_gradient,
+    gather,
+    grouped_filter_gradient,
+    input_gradient,
+)
+from tgdonnx.lowering.known import known_array
+from tgdonnx.lowering.rewriting import before, constant, replace
+
+_Gathered = dict[tuple[ir.Node, bytes], ir.Value]
+"""For a ConvGrad and rows the gradient of the outputs of these filters, which dW and dB share."""
+
+
+@dataclass(frozen=True)
+class _Join:
+    """A tensor put together from the rows that train and the others: ``Gather(Concat(trained, frozen), order)``.
+
+    Attributes:
+        trained: the rows that train.
+        rows: their indices in the tensor.
+        axis: along which they lie.
+        shape: of the tensor.
+    """
+
+    trained: ir.Value
+    rows: NDArray[np.int64]
+    axis: int
+    shape: tuple[int, ...]
+
+
+def thin_backward(training: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a gradient model that computes the same gradients of the same parameters faster.
+
+    Args:
+        training: as `tgdonnx.artifacts.gradients.gradient_model` gives it.
+    """
+    model = ir.from_proto(training)
+    graph = model.graph
+    declared = [(value.name, value.shape, value.type) for value in graph.outputs]
+    gathered: _Gathered = {}
+    for node in _nodes(graph, "GatherGrad"):
+        _thin_rows(node, gathered)
+    for node in _nodes(graph, "ConvGrad"):
+        _replace_conv_grad(node)
+    for op_type in ("ReluGrad", "LeakyReluGrad"):
+        for node in _nodes(graph, op_type):
+            _replace_relu_grad(node)
+    passes.RemoveUnusedNodesPass()(model)
+    for value, (name, shape, type_) in zip(graph.outputs, declared):
+        value.name, value.shape, value.type = name, shape, type_
+    return ir.to_proto(model)
+
+
+def _nodes(graph: ir.Graph, op_type: str) -> list[ir.Node]:
+    return [node for node in graph if node.op_type == op_type and node.domain == "com.microsoft"]
+
+
+def _thin_rows(scattered: ir.Node, gathered: _Gathered) -> None:
+    """Replaces the gradient that the runtime splits off that of a whole joined tensor, if this GatherGrad is of one."""
+    whole, consumers = scattered.inputs[2], [use.node for use in scattered.outputs[0].uses()]
+    if whole is None or len(consumers) != 1 or consumers[0].op_type != "SplitTraining":
+        return
+    split = consumers[0]
+    shape = scattered.inputs[0].producer() if scattered.inputs[0] is not None else None
+    join = _join_of(shape.inputs[0], scattered.inputs[1]) if shape is not None else None
+    if join is None or len(split.outputs) != 2 or split.outputs[1].uses():
+        return
+    thin = _rows_gradient(whole, join, split, gathered)
+    split.outputs[0].replace_all_uses_with(thin, replace_graph_outputs=True)
+
+
+def _join_of(pieces: Optional[ir.Value], order: Optional[ir.Value]) -> Optional[_Join]:
+    """Returns the join of ``Gather(pieces, order)``, or None if that is none."""
+    concat = pieces.producer() if pieces is not None else None
+    if concat is None or concat.op_type not in ("Concat", "ConcatTraining") or len(concat.inputs) != 2:
+        return None
+    trained, others = concat.inputs
+    if trained is None or others is None or order is None:
+        return None
+    frozen, places, axis = known_array(others), known_array(order), concat.attributes["axis"].as_int()
+    if frozen is None or places is None or places.ndim != 1:
+        return None
+    if not np.array_equal(np.sort(places), np.arange(len(places))):
+        return None
+    rows = np.flatnonzero(places < len(places) - frozen.shape[axis])
+    return _Join(trained, rows, axis, (*frozen.shape[:axis], len(places), *frozen.shape[axis + 1 :]))
+
+
+def _shape(value: ir.Value) -> Optional[tuple[int, ...]]:
+    """Returns the shape of a parameter, of a constant or of a join of both."""
+    node = value.producer()
+    if node is not None and node.op_type == "Gather":
+        join = _join_of(node.inputs[0], node.inputs[1])
+        return join.shape if join is not None else None
+    dims = None if value.shape is None else tuple(dim for dim in value.shape if isinstance(dim, int))
+    return dims if dims is not None and len(dims) == len(value.shape or ()) else None
+
+
+def _rows_gradient(whole: ir.Value, join: _Join, where: ir.Node, gathered: _Gathered) -> ir.Value:
+    """Writes the gradient of the rows that train.
+
+    Args:
+        whole: the gradient of all rows.
+        join: of the rows.
+        where: a node that reads ``whole``.
+        gathered: see there.
+    """
+    node = whole.producer()
+    assert node is not None
+    if node.op_type == "Sum" and node.domain in ("", "ai.onnx"):
+        parts = [_rows_gradient(part, join, node, gathered) for part in node.inputs if part is not None]
+        return before(node, "Sum", parts, f"{whole.name}.rows")
+    if node.op_type == "ConvGrad" and node.domain == "com.microsoft":
+        thin = _conv_rows_gradient(node, whole.index(), join, gathered)
+        if thin is not None:
+            return thin
+    return gather(where, whole, join.rows, join.axis, f"{whole.name}.rows")
+
+
+def _conv_rows_gradient(node: ir.Node, output: Optional[int], join: _Join, gathered: _Gathered) -> Optional[ir.Value]:
+    """Writes dW or dB of some filters of a Conv; None where they cost more than those of all."""
+    weight = node.inputs[2]
+    shape = join.shape if output == 1 else None if weight is None else _shape(weight)
+    if shape is None or join.axis != 0:
+        return None
+    conv = ConvGradient.of(node, shape)
+    key = (node, join.rows.tobytes())
+    if key not in gathered:
+        gathered[key] = gather(node, conv.dy, join.rows, 1, f"{conv.dy.name}.rows")
+    dy = gathered[key]
+    if output == 2:
+        return bias_gradient(conv, dy)
+    if conv.group == 1:
+        return filter_gradient(conv, join.trained, len(join.rows), dy)
+    return grouped_filter_gradient(conv, join.trained, join.rows, dy)
+
+
+def _replace_conv_grad(node: ir.Node) -> None:
+    """Replaces the outputs of a ConvGrad that other nodes compute faster, and strikes those that nobody reads."""
+    shape = _shape(node.inputs[2]) if node.inputs[2] is not None else None
+    if shape is not None:
+        conv = ConvGradient.of(node, shape)
+        faster = [input_gradient(conv) if node.outputs[0].uses() else None]
+        for place, gradient in ((1, _whole_filter_gradient), (2, _whole_bias_gradient)):
+            wanted = place < len(node.outputs) and (node.outputs[place].uses() or node.outputs[place].is_graph_output())
+            faster.append(gradient(conv) if wanted else None)
+        for old, new in zip(node.outputs, faster):
+            if new is not None:
+                old.replace_all_uses_with(new, replace_graph_outputs=True)
+    for value in node.outputs:
+        if not value.uses() and not value.is_graph_output():
+            value.name = ""
+
+
+def _whole_filter_gradient(conv: ConvGradient) -> Optional[ir.Value]:
+    return filter_gradient(conv, conv.weight, conv.filters, conv.dy) if conv.group == 1 else None
+
+
+def _whole_bias_gradient(conv: ConvGradient) -> ir.Value:
+    return bias_gradient(conv, conv.dy)
+
+
+def _replace_relu_grad(node: ir.Node) -> None:
+    dy, y = node.inputs[:2]
+    assert isinstance(node.graph, ir.Graph)
+    assert dy is not None
+    assert y is not None
+    name = str(node.outputs[0].name)
+    zero = constant(node.graph, f"{name}.zero", np.array(0, np.float32))
+    positive = before(node, "Greater", [y, zero], f"{name}.positive")
+    slope = before(node, "Cast", [positive], f"{name}.slope", {"to": int(ir.DataType.FLOAT)})
+    if node.op_type == "LeakyReluGrad":
+        alpha = np.array(node.attributes.get_float("alpha", 0.01), np.float32)
+        if not 0 < alpha < 1:  # else Y does not tell the sign of X, or the larger slope is the wrong one
+            return
+        slope = before(node, "Max", [slope, constant(node.graph, f"{name}.alpha", alpha)], f"{name}.leaky_slope")
+    replace(node, before(node, "Mul", [dy, slope], f"{name}.product"))
