@@ -343,6 +343,33 @@ def test_refuses_an_output_that_no_retrained_filter_reaches(tmp_path: Path) -> N
     refused(tmp_path, path, UntrainableError, "'z' depends on no retrained filter", output="z")
 
 
+def with_branches(then: str) -> onnx.ModelProto:
+    return text_model(
+        f"""g (float[N, 2, W] x, bool c) => (float[N, 3, W] y) {{ a = Conv(x, w)
+        [choice] b = If(c) <then_branch = t () => (float[N, 3, W] p) {{ {then} }},
+                            else_branch = e () => (float[N, 3, W] q) {{ q = Sigmoid(a) }}>
+        y = Add(a, b) }}""",
+        w=(3, 2, 1),
+    )
+
+
+def test_refuses_branches_that_read_what_a_retrained_filter_makes(tmp_path: Path) -> None:
+    # Neither branch is fed by an input of If. The runtime's builder ends the process on such a graph.
+    path = masked(with_branches("p = Neg(a)"), tmp_path, tgdonnx.AllLayers())
+    refused(tmp_path, path, UntrainableError, r"node 'choice' \(If\) .*has no gradient")
+
+
+def test_refuses_filters_inside_a_branch_with_what_to_ask_for(tmp_path: Path) -> None:
+    model = with_branches("p = Identity(a)")
+    choice = model.graph.node[1]
+    inside = onnx.helper.make_tensor("v", onnx.TensorProto.FLOAT, (3, 2, 1), [1, 2, 3, 4, 5, 6])
+    then = next(attribute.g for attribute in choice.attribute if attribute.name == "then_branch")
+    then.initializer.append(inside)
+    then.node[0].CopyFrom(onnx.helper.make_node("Conv", ["x", "v"], ["p"], name="inner"))
+    path = masked(model, tmp_path, tgdonnx.Filters({"v": [0]}))
+    refused(tmp_path, path, UntrainableError, "'v' would retrain, but lies inside a branch of If .*exported without If")
+
+
 @pytest.mark.parametrize("operator", ["Cosh", "Hardmax", "Atan", "Tan"])
 def test_refuses_an_operator_without_gradient_behind_a_retrained_filter_by_name(operator: str, tmp_path: Path) -> None:
     path = masked(one_op(f"[culprit] b = {operator}(a)"), tmp_path, tgdonnx.Filters({"w": [1]}))

@@ -48,3 +48,29 @@ def test_with_two_parameters_the_paths_of_both_are_taken() -> None:
 def test_what_depends_on_a_value_includes_dead_ends_but_no_conditions() -> None:
     g = graph("a = Mul(x, w)\n unused = Exp(a)\n c = Greater(a, v)\n y = Neg(x)")
     assert {value.name for value in depending(g, [g.initializers["w"]])} == {"w", "a", "unused"}
+
+
+BRANCHES = (
+    "then_branch = f () => (float[a, b] t) { t = Relu(a) }, else_branch = g () => (float[a, b] e) { e = Identity(x) }"
+)
+NESTED = (
+    "then_branch = f () => (float[a, b] t) { t = If(c) "
+    "<then_branch = h () => (float[a, b] u) { u = Neg(a) }, else_branch = i () => (float[a, b] v2) { v2 = Neg(x) }> }, "
+    "else_branch = g () => (float[a, b] e) { e = Identity(x) }"
+)
+
+
+@pytest.mark.parametrize("branches", [BRANCHES, NESTED])
+def test_a_gradient_passes_a_node_that_reads_a_value_only_inside_its_branches(branches: str) -> None:
+    lines = (
+        f"a = Mul(x, w)\n m = ReduceMax<keepdims = 0>(x)\n c = Cast<to = 9>(m)\n i = If(c) <{branches}>\n y = Add(i, a)"
+    )
+    assert [node.name for node in gradient_path(graph(lines), ["w"])] == ["a", "i", "y"]
+
+
+def test_a_node_whose_branches_read_nothing_that_depends_on_a_parameter_is_on_no_path() -> None:
+    lines = (
+        "a = Mul(x, w)\n m = ReduceMax<keepdims = 0>(x)\n c = Cast<to = 9>(m)\n "
+        f"i = If(c) <{BRANCHES.replace('Relu(a)', 'Relu(x)')}>\n y = Add(i, a)"
+    )
+    assert [node.name for node in gradient_path(graph(lines), ["w"])] == ["a", "y"]

@@ -11,6 +11,7 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import UntrainableError
 from tgdonnx.layers import Network
+from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.lowering import gradient_path, lower
 from tgdonnx.lowering.opsets import NEWEST, LowerOpset
 from tgdonnx.lowering.precision import OTHER_PRECISIONS, ComputeInFloat32, RemoveIdleCasts
@@ -114,9 +115,22 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
             graph.inputs.remove(value)
     trained = tuple(name for name in wanted if name in graph.initializers)
     if not trained:
+        inside = next((name for name in wanted if name in _made_inside_nodes(graph)), None)
+        if inside is not None:
+            raise UntrainableError(
+                f"{inside!r} would retrain, but lies inside a branch of If or the body of a loop, and gradients do not get in; "
+                "ask for the model exported without If and Loop"
+            )
         raise UntrainableError(f"the output {graph.outputs[0].name!r} depends on no retrained filter; choose another")
     _adapt_precision(model, trained)
     return trained
+
+
+def _made_inside_nodes(graph: ir.Graph) -> set[str]:
+    """Returns the names of the tensors that the graphs inside nodes hold or compute."""
+    inner = [inside for node in graph.all_nodes() for inside in inner_graphs(node)]
+    held = {name for inside in inner for name in inside.initializers}
+    return held | {str(value.name) for inside in inner for node in inside for value in node.outputs}
 
 
 def finish(model: ir.Model, trained: Collection[str]) -> None:

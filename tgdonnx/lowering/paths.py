@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable
 
 import onnx_ir as ir
 
+from tgdonnx.layers.sizes import inner_graphs
+
 # Their outputs are conditions, indices or shapes: no gradient passes.
 _ENDS = frozenset(
     [
@@ -79,11 +81,17 @@ def depending(graph: ir.Graph, values: Iterable[ir.Value]) -> set[ir.Value]:
 
 
 def _carrying(node: ir.Node) -> list[ir.Value]:
-    """Returns the inputs that a gradient leaves a node by."""
+    """Returns the values that a gradient leaves a node by: its inputs, and what the graphs inside it read from outside."""
     if node.domain in ("", "ai.onnx"):
         if node.op_type in _ENDS:
             return []
         positions = _CARRYING.get(node.op_type)
         if positions is not None:
             return [v for v in (node.inputs[i] for i in positions if i < len(node.inputs)) if v is not None]
-    return [value for value in node.inputs if value is not None]
+    read = [*node.inputs, *(value for graph in inner_graphs(node) for value in _captured(graph))]
+    return [value for value in read if value is not None]
+
+
+def _captured(graph: ir.Graph) -> set[ir.Value]:
+    """Returns the values that a graph inside a node reads or gives, those made outside it among them."""
+    return {value for node in graph.all_nodes() for value in node.inputs if value is not None} | set(graph.outputs)
