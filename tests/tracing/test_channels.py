@@ -83,6 +83,11 @@ def test_concat_puts_the_channels_one_after_the_other(lines: str, channels: int,
         ("s = Add(a, b)\nt = Sub(half, s)", 4),
         ("t = Mul(per_channel, a)", 4),
         ("g = AveragePool<kernel_shape = [5, 5]>(b)\nt = Mul(a, g)", 4),
+        (
+            "g = AveragePool<kernel_shape = [5, 5]>(one)\nall = Constant<value_ints = [-1]>()\nf = Reshape(g, all)\n"
+            "first = Constant<value_int = 0>()\nnumber = Gather(f, first)\nt = Mul(a, number)",
+            4,
+        ),
         ("t = Add(a, a)", 4),
     ],
 )

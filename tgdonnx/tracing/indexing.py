@@ -49,7 +49,7 @@ def _gather(site: Site) -> OriginIds:
         raise UntraceableError("its indices depend on the data")
     rank = len(site.shape(1))
     if ids.shape[axis] == 1:
-        return ids.reshape(*ids.shape[:axis], *(1,) * rank, *ids.shape[axis + 1 :])
+        return ids.reshape((*ids.shape[:axis], *(1,) * rank, *ids.shape[axis + 1 :]))
     indices = site.content(1, "indices")
     assert indices is not None
     return np.take(ids, indices.astype(np.int64), axis=axis)
