@@ -67,6 +67,19 @@ def test_several_outputs_without_a_choice_are_an_error_with_the_names(tmp_path: 
     assert finding.remedy == "choose one with --output: y, side"
 
 
+def test_a_model_whose_weights_are_all_computed_is_told_so(tmp_path: Path) -> None:
+    model = text_model(
+        """g (float[N, 2, 8] x) => (float[N, 3, 8] y) <int8[3, 2, 1] q = {1, 2, 3, 4, 5, 6}>
+        { r = Cast<to = 1>(q)\n [decode] k = Mul(r, s)\n [conv] y = Conv(x, k) }""",
+        s=(3, 1, 1),
+    )
+    report = tgdonnx.check(models.save(model, tmp_path / "model.onnx"))
+    assert not report.trainable
+    (finding,) = (f for f in report.findings if f.severity == "error")
+    assert (finding.code, finding.message.partition(" (")[0]) == ("TGD003", "none of the 1 layers can retrain")
+    assert finding.remedy == "ask for the model with its weights stored as floating-point numbers"
+
+
 def test_an_operator_set_that_is_too_old_is_an_error(tmp_path: Path) -> None:
     model = between("b = Relu(a)")
     model.opset_import[0].version = 7

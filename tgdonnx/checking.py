@@ -7,7 +7,7 @@ Codes:
 
     TGD001  the operator set is not supported             TGD010  a node is lowered, and by what
     TGD002  no output, or one of several, was chosen      TGD011  a node trains as it is
-    TGD003  a weight is of a type that cannot be trained  TGD101  no training runtime is installed
+    TGD003  no weight, or one of a type, that trains      TGD101  no training runtime is installed
     TGD004  a node cannot be lowered                      TGD102  two runtimes are installed in each other's place
     TGD005  a node has no gradient                        TGD103  the runtime is another version than was measured
     TGD006  the runtime cannot build the gradient
@@ -27,7 +27,7 @@ import onnx_ir as ir
 from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss
-from tgdonnx.errors import RuntimeMissingError, SelectionError, UntrainableError
+from tgdonnx.errors import RuntimeMissingError, SelectionError, TgdonnxError, UntrainableError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
 from tgdonnx.masks import is_masked, read_masked
@@ -126,7 +126,10 @@ def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
         wanted = [name for name, values in masked.masks.items() if values.any()]
         network = open_network(masked.base)
     else:
-        wanted = _selectable(open_network(file))
+        try:
+            wanted = _selectable(open_network(file))
+        except SelectionError as error:
+            return [_blocked("TGD003", None, error)]
         network = open_network(file)
     stages: tuple[tuple[str, Callable[[], object]], ...] = (
         ("TGD001", lambda: adapt(network)),
@@ -206,7 +209,7 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
     return list(findings.values())
 
 
-def _blocked(code: str, node: Optional[ir.Node], error: UntrainableError) -> Finding:
+def _blocked(code: str, node: Optional[ir.Node], error: TgdonnxError) -> Finding:
     message, _, remedy = str(error).partition("; ")
     name = str(node.meta.get("name", node.outputs[0].name)) if node is not None else ""
     return Finding(code, "error", name, node.op_type if node is not None else "", message, remedy)

@@ -335,6 +335,8 @@ def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored
     ("breakage", "message"),
     [
         ("no conv", "has no layer to adapt: expected at least one Conv node"),
+        ("ConvInteger", "expected at least one Conv node, found 1 ConvInteger, which compute with whole numbers"),
+        ("QLinearConv", "quantised with QuantizeLinear and DequantizeLinear around Conv"),
         ("missing value", "reads 'nowhere', which nothing makes"),
         ("cycle", "holds an inconsistent graph"),
         ("value made twice", "holds an inconsistent graph"),
@@ -347,6 +349,18 @@ def test_a_graph_that_cannot_be_worked_with_is_refused(breakage: str, message: s
     if breakage == "no conv":
         model = parse(
             '<ir_version: 8, opset_import: ["": 17]> g (float[1, 2] x) => (float[1, 2] y) { y = Relu(x) }', {}
+        )
+    elif breakage == "ConvInteger":
+        model = parse(
+            """<ir_version: 8, opset_import: ["": 17]> g (uint8[1, 2, 4] x) => (int32[1, 3, 4] y)
+            { y = ConvInteger(x, w) }""",
+            {"w": np.ones((3, 2, 1), np.int8)},
+        )
+    elif breakage == "QLinearConv":
+        model = parse(
+            """<ir_version: 8, opset_import: ["": 17]> g (uint8[1, 2, 4] x) => (uint8[1, 3, 4] y)
+            <float s = {0.1}, uint8 z = {1}> { y = QLinearConv(x, s, z, w, s, z, s, z) }""",
+            {"w": np.ones((3, 2, 1), np.uint8)},
         )
     elif breakage == "missing value":
         relu.input[0] = "nowhere"

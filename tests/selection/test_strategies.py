@@ -182,6 +182,24 @@ def test_a_wrong_selection_is_refused_with_what_was_expected(strategy: Strategy,
         selection(models.chain(), strategy, tmp_path)
 
 
+@pytest.mark.parametrize("strategy", [Percentile(10), AllLayers(), LastLayers(1)], ids=str)
+def test_a_model_whose_weights_are_all_computed_is_refused_with_the_reason(strategy: Strategy, tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[1, 2, 5] x) => (float[1, 3, 5] y)
+        <float scale = {0.5}> {
+            real = Cast<to = 1>(w)
+            [decode] weight = Mul(real, scale)
+            [conv] y = Conv(x, weight)
+        }""",
+        {"w": np.ones((3, 2, 1), np.int8)},
+    )
+    path = save(model, tmp_path / "model.onnx")
+    with pytest.raises(
+        SelectionError, match=r"^none of the 1 layers can retrain \(of 'conv', .*decode.*\(Mul\)\); ask for"
+    ):
+        select(trace_network(open_network(path)), strategy)
+
+
 def beside_the_input(seed: int) -> onnx.ModelProto:
     """The least score of the second layer falls to the input of the model, so that of the filters is above 0."""
     rng = np.random.default_rng(seed)

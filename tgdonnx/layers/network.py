@@ -24,6 +24,7 @@ from tgdonnx.modelfile import ModelFile, StrPath, load_model
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 MATRIX_PRODUCTS = frozenset({"Gemm", "MatMul"})
+_INTEGER_CONVOLUTIONS = frozenset({"ConvInteger", "QLinearConv"})
 _ONNX = ("", "ai.onnx")
 
 
@@ -225,8 +226,20 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
             value.shape = None
     network = Network(file, model, places)
     if not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
-        raise ModelFileError(f"{file.path} has no layer to adapt: expected at least one Conv node")
+        raise ModelFileError(f"{file.path} has no layer to adapt: expected at least one Conv node{_instead(model)}")
     return network
+
+
+def _instead(model: ir.Model) -> str:
+    """Says what a model without Conv computes its convolutions with; empty if it has none of any kind."""
+    counts = Counter(node.op_type for node in model.graph.all_nodes() if node.op_type in _INTEGER_CONVOLUTIONS)
+    if not counts:
+        return ""
+    found = " and ".join(f"{count} {op_type}" for op_type, count in counts.items())
+    return (
+        f", found {found}, which compute with whole numbers and cannot be trained; ask for the model as it was before "
+        "quantisation, or quantised with QuantizeLinear and DequantizeLinear around Conv"
+    )
 
 
 def opset_version(proto: onnx.ModelProto) -> int:

@@ -98,9 +98,14 @@ def select(provenance: Provenance, strategy: Strategy) -> Selection:
         SelectionError: a parameter is out of range, names no layer, or no filter is selected.
         NonFiniteWeightError: the strategy scores, and a weight holds NaN or infinity.
     """
+    layers = provenance.layers
+    if all(layer.weight is None for layer in layers):
+        raise SelectionError(
+            f"none of the {len(layers)} layers can retrain (of {layers[0].name!r}, {layers[0].problem}); "
+            "ask for the model with its weights stored as floating-point numbers"
+        )
     if isinstance(strategy, (Phi, Percentile)):
         return _by_score(provenance, strategy)
-    layers = provenance.layers
     if isinstance(strategy, LastLayers):
         chosen = layers[-_count(strategy.last, len(layers), "last") :]
         selected = _whole_layers(layers, chosen)
