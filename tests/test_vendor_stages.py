@@ -1,0 +1,130 @@
+"""Every stage on third-party models, each with its own outside view: stock inference, bits in the file, the loss itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import tgdonnx
+from tgdonnx.finetuning.session import RunState, Session, read_parameters
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from vendor_stages import (  # a script, no part of the package
+    CASES,
+    Case,
+    go_through,
+    output_of,
+    prepare,
+    quiet_session,
+    random_feeds,
+    refusal,
+)
+
+# What the check says of those that cannot be trained: the code, why, and what to do.
+REFUSED = {
+    "silero-vad-sequence": ("TGD005: ", "LSTM has no gradient", "--last"),
+    "silero-vad": ("TGD002: ", "lies inside a branch of If", "ask for the model exported without If"),
+    "silero-vad-opset18": ("TGD005: ", "If has no gradient", "ask for a model without it"),
+    "silero-vad-half": ("TGD005: ", "If has no gradient", "ask for a model without it"),
+    "ppocr-v6-rec": ("TGD003: ", "is computed by node", "ask for the model with its weights stored as floating-point"),
+    "ddddocr-int8": ("", "found 21 ConvInteger", "ask for the model as it was before quantisation"),
+}
+TRAINED = [case for case in CASES if case.title not in REFUSED]
+# A float16 model rounds after every node; it is trained as if it did not.
+TOLERANCE = {False: 1e-5, True: 5e-3}
+
+pytestmark = pytest.mark.slow
+
+
+def titled(case: Case) -> str:
+    return case.title
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=titled)
+def test_a_model_that_the_check_passes_goes_through_every_stage(case: Case, tmp_path: Path) -> None:
+    path = prepare(case, tmp_path)
+    assert refusal(case, path, tmp_path) == ""
+    outcome = go_through(case, path, tmp_path)
+    assert outcome.difference < TOLERANCE[case.half]
+    assert outcome.after < outcome.before
+    assert outcome.verified
+    assert outcome.same_nodes
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.title in REFUSED], ids=titled)
+def test_a_model_that_cannot_be_trained_is_told_so_with_the_reason_and_the_remedy(case: Case, tmp_path: Path) -> None:
+    code, reason, remedy = REFUSED[case.title]
+    said = refusal(case, prepare(case, tmp_path), tmp_path)
+    assert said.startswith(code)
+    assert reason in said
+    assert remedy in said
+
+
+@pytest.mark.parametrize("case", [case for case in TRAINED if not case.half], ids=titled)
+def test_the_loss_of_the_exported_model_falls_by_what_the_gradient_promises(case: Case, tmp_path: Path) -> None:
+    # A step of SGD is -rate * gradient, so to first order the loss falls by rate * |gradient|^2, which a wrong gradient
+    # does not do. The loss is that of the files, before and after, by stock inference.
+    path, output = prepare(case, tmp_path), output_of(case, prepare(case, tmp_path))
+    tgdonnx.mask(path, tmp_path / "masked.onnx", case.strategy)
+    built = tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", output=output, optimizer="sgd")
+    feeds = random_feeds(case, path)
+    (y,) = quiet_session(path).run([output], feeds)
+    target = y / 2
+    batch = [*(feeds[spec.name] for spec in built.inputs[:-1]), target]
+    loss = float(np.mean((y.astype(np.float64) - target) ** 2))
+    start = read_parameters(tmp_path / "artifacts", "checkpoint")
+    # A large step, so that rounding the weights does not blur the gradient.
+    gradient = {name: change / -1e6 for name, change in step(tmp_path / "artifacts", batch, 1e6, start).items()}
+    steepness = sum(float((g**2).sum()) for g in gradient.values())
+    changes = step(tmp_path / "artifacts", batch, 1e-3 * loss / steepness, start)
+    promised = -sum(float((gradient[name] * change).sum()) for name, change in changes.items())
+    (tmp_path / "out").mkdir()
+    tgdonnx.export(tmp_path / "artifacts", tmp_path / "out" / "tuned.onnx")
+    (tuned,) = quiet_session(tmp_path / "out" / "tuned.onnx").run([output], feeds)
+    fallen = float(np.mean((y.astype(np.float64) - target) ** 2 - (tuned.astype(np.float64) - target) ** 2))
+    assert promised > 0
+    assert fallen == pytest.approx(promised, rel=0.05)
+
+
+def step(directory: Path, batch: list[np.ndarray], rate: float, start: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Takes one step from the checkpoint "first", or from the start; returns how far the parameters moved."""
+    first = "first" if (directory / "first").exists() else "checkpoint"
+    if first == "checkpoint":
+        (directory / "first").write_bytes((directory / "checkpoint").read_bytes())
+    session = Session(directory, checkpoint=first)
+    session.step(batch, rate)
+    session.save("checkpoint", RunState(0, 1, {}))
+    after = read_parameters(directory, "checkpoint")
+    return {name: after[name].astype(np.float64) - start[name] for name in start}
+
+
+@pytest.mark.parametrize("case", [case for case in TRAINED if case.half], ids=titled)
+def test_of_a_float16_model_no_bit_changes_outside_the_rows_that_train(case: Case, tmp_path: Path) -> None:
+    path = prepare(case, tmp_path)
+    go_through(case, path, tmp_path)
+    base, tuned = (tensors(file) for file in (path, tmp_path / "out" / "tuned.onnx"))
+    masks = {name: mask for name, mask in tensors(tmp_path / "masked.onnx").items() if name.endswith(".retrain_mask")}
+    assert base.keys() == tuned.keys()
+    changed = {name: base[name].view(np.uint16) != tuned[name].view(np.uint16) for name in base if base[name].ndim}
+    moved = {name for name, differs in changed.items() if differs.any()}
+    assert moved <= {name[: -len(".retrain_mask")] for name in masks}
+    assert {base[name].dtype for name in moved} == {np.dtype(np.float16)}
+    for name in moved:
+        frozen = np.broadcast_to(masks[f"{name}.retrain_mask"], base[name].shape) == 0
+        assert not (changed[name] & frozen).any(), name
+    assert any((masks[f"{name}.retrain_mask"] == 0).any() for name in moved)
+
+
+def tensors(path: Path) -> dict[str, np.ndarray]:
+    """The stored tensors of a file by name: initializers and Constant nodes."""
+    graph = onnx.load(path).graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    stored.update(
+        {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant" and n.attribute[0].HasField("t")}
+    )
+    return {name: numpy_helper.to_array(tensor) for name, tensor in stored.items()}
