@@ -73,7 +73,7 @@ def export(
         raise ArtifactsError(
             f"{directory} holds the masked model of another file than it was built from; build it again"
         )
-    stored = masked.network.stored_parameters
+    stored, dequantized = masked.network.stored_parameters, masked.network.dequantized
     trained = read_parameters(directory, checkpoint)
     new: dict[Parameter, NDArray[np.generic]] = {}
     for tensor in manifest.trained:
@@ -81,7 +81,7 @@ def export(
             raise ArtifactsError(
                 f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again"
             )
-        parameter = stored[tensor.vendor_name]
+        (parameter, *_) = dequantized.get(tensor.vendor_name, (stored[tensor.vendor_name],))
         mask = masked.masks[parameter.name]
         values = _whole(tensor.thin_axis, parameter, mask, trained[tensor.name])
         new[parameter] = _merge(parameter, mask, values, checkpoint)
@@ -99,7 +99,7 @@ def _whole(
     """Returns a parameter with all its filters: where it holds only those that train, the others are the vendor's."""
     if thin_axis is None:
         return trained
-    whole = parameter.numpy().astype(np.float32)
+    whole = _real(parameter).astype(np.float32)
     rows, by_row = np.flatnonzero(mask), np.moveaxis(whole, thin_axis, 0)
     if trained.shape[thin_axis] == len(rows) and trained.ndim == whole.ndim:
         by_row[rows] = np.moveaxis(trained, thin_axis, 0)
@@ -111,7 +111,7 @@ def _merge(
     parameter: Parameter, mask: NDArray[np.float32], trained: NDArray[np.float32], checkpoint: str
 ) -> NDArray[np.generic]:
     """Returns the vendor's values with the trained ones where the mask is 1."""
-    old = parameter.numpy()
+    stored, old = parameter.numpy(), _real(parameter)
     if trained.shape != old.shape:
         raise ArtifactsError(
             f"the checkpoint {checkpoint!r} has {parameter.name!r} with shape {list(trained.shape)}, expected {list(old.shape)}"
@@ -126,6 +126,9 @@ def _merge(
         raise ArtifactsError(
             f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged"
         )
+    if parameter.quantization is not None:
+        # What did not move keeps its integer: of 32 bits, float32 does not tell all apart.
+        return np.where(trained != old, parameter.quantized(trained), stored)
     rounded = trained.astype(old.dtype)
     if not np.isfinite(rounded.astype(np.float32)).all():
         raise ArtifactsError(
@@ -133,6 +136,11 @@ def _merge(
             "train with a smaller learning rate"
         )
     return np.where(trains, rounded, old)
+
+
+def _real(parameter: Parameter) -> NDArray[np.floating[Any]]:
+    """Returns the numbers that a tensor holds, or that its integers stand for."""
+    return parameter.numpy() if parameter.quantization is None else parameter.dequantized()
 
 
 def _overwrite(

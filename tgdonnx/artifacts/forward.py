@@ -10,11 +10,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.layers import Network
+from tgdonnx.layers import Network, Parameter
 from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.lowering import gradient_path, lower
 from tgdonnx.lowering.opsets import NEWEST, LowerOpset
-from tgdonnx.lowering.precision import OTHER_PRECISIONS, ComputeInFloat32, RemoveIdleCasts
+from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
+from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT, HoldReal
 
 # What the runtime imports and the operator sets it differentiates (measured with onnxruntime-training 1.19.2).
 OPSETS = range(8, NEWEST + 1)
@@ -105,6 +106,7 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
         UntrainableError: the output is not there, is no number, or depends on no wanted tensor.
     """
     model, graph = network.model, network.graph
+    integers = require_trainable(network, wanted)
     _keep_output(graph, output)
     ir.external_data.load_to_model(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -122,7 +124,7 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
                 "ask for the model exported without If and Loop"
             )
         raise UntrainableError(f"the output {graph.outputs[0].name!r} depends on no retrained filter; choose another")
-    _adapt_precision(model, trained)
+    _adapt_precision(model, trained, integers)
     return trained
 
 
@@ -151,13 +153,23 @@ def _raise_opset(model: ir.Model) -> None:
         model.graph.opset_imports[""] = 9
 
 
-def _adapt_precision(model: ir.Model, trained: Collection[str]) -> None:
-    dtypes = {name: model.graph.initializers[name].dtype for name in trained}
-    for name, dtype in dtypes.items():
-        if dtype != ir.DataType.FLOAT and dtype not in OTHER_PRECISIONS:
-            kind = dtype.name if dtype is not None else "of unknown type"
-            raise UntrainableError(f"{name!r} would retrain, but it is {kind}; training handles floating-point weights")
-    ComputeInFloat32(double=ir.DataType.DOUBLE in dtypes.values())(model)
+def _adapt_precision(model: ir.Model, trained: Collection[str], integers: Mapping[str, Parameter]) -> None:
+    HoldReal({name: integers[name] for name in trained if name in integers})(model)
+    dtypes = {model.graph.initializers[name].dtype for name in trained}
+    ComputeInFloat32(double=ir.DataType.DOUBLE in dtypes)(model)
+
+
+def require_trainable(network: Network, wanted: Collection[str]) -> dict[str, Parameter]:
+    """Returns those of the wanted tensors that are integers, as a DequantizeLinear gives them.
+
+    Raises:
+        UntrainableError: a tensor is of a type that cannot train, or is stored in a way that cannot be written back.
+    """
+    for name in wanted:
+        reason = network.why_untrainable(name)
+        if reason is not None:
+            raise UntrainableError(f"{name!r} would retrain, but it {reason}")
+    return {name: network.dequantized[name][0] for name in wanted if name in network.dequantized}
 
 
 def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
@@ -176,6 +188,8 @@ def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
 
 def is_differentiable(node: ir.Node) -> bool:
     """Whether the runtime has a gradient for a node, and the right one."""
+    if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT):
+        return True
     if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE:
         return False
     # It hands the gradient of a cast to whole numbers straight through, as if nothing had been rounded.

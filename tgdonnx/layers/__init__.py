@@ -1,23 +1,28 @@
 """The layers of a graph, and where in the vendor's file their parameters live.
 
-``network``: a file opened for analysis; ``parameters``: from a stored tensor to what a node reads, and back; ``layouts``:
-where filters and kernels are in a weight; ``sizes``: how long every axis is.
+``network``: a file opened for analysis; ``parameters``: from a stored tensor to what a node reads, and back;
+``quantization``: integers that stand for real numbers; ``layouts``: where filters and kernels are in a weight; ``sizes``: how
+long every axis is.
 """
 
 from tgdonnx.layers.layouts import Layout, MatrixLayout
 from tgdonnx.layers.network import CONVOLUTIONS, MATRIX_PRODUCTS, Layer, Network, open_network, opset_version
 from tgdonnx.layers.parameters import Parameter
+from tgdonnx.layers.quantization import TRAINABLE_INTEGERS, Quantization, find_quantization
 from tgdonnx.layers.sizes import Sizes
 
 __all__ = [
     "CONVOLUTIONS",
     "MATRIX_PRODUCTS",
+    "TRAINABLE_INTEGERS",
     "Layer",
     "Layout",
     "MatrixLayout",
     "Network",
     "Parameter",
+    "Quantization",
     "Sizes",
+    "find_quantization",
     "open_network",
     "opset_version",
 ]

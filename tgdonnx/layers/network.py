@@ -19,6 +19,7 @@ from tgdonnx.errors import ModelFileError
 from tgdonnx.layers.consistency import require_consistent
 from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, MatrixLayout
 from tgdonnx.layers.parameters import Parameter, find_parameter
+from tgdonnx.layers.quantization import TRAINABLE_INTEGERS
 from tgdonnx.layers.sizes import Sizes, infer_sizes
 from tgdonnx.modelfile import ModelFile, StrPath, load_model
 
@@ -135,6 +136,36 @@ class Network:
                 parameters[str(value.name)] = Parameter(str(value.name), path, value, tensor)
         return parameters
 
+    @cached_property
+    def dequantized(self) -> dict[str, tuple[Parameter, ...]]:
+        """Every integer tensor that stands for real numbers, as each DequantizeLinear that reads it gives them."""
+        found: dict[str, tuple[Parameter, ...]] = {}
+        for node in self.graph.all_nodes():
+            if node.op_type == "DequantizeLinear" and node.domain in _ONNX:
+                parameter = self.parameter(node.outputs[0])
+                if isinstance(parameter, Parameter) and parameter.quantization is not None:
+                    found[parameter.name] = (*found.get(parameter.name, ()), parameter)
+        return found
+
+    def why_untrainable(self, name: str) -> Optional[str]:
+        """Says why the numbers in a stored tensor cannot train; None if they can. To be read after its name."""
+        parameter = self.stored_parameters[name]
+        if not isinstance(parameter.tensor, ir.ExternalTensor):
+            spans = wire.locate_elements(self.file.data, self._spans[parameter.path], parameter.itemsize)
+            if sum(map(len, spans)) != int(np.prod(parameter.shape)) * parameter.itemsize:
+                return "is stored as numbers of varying length; save the model again, with raw data"
+        if parameter.dtype.is_floating_point():
+            return None
+        readers = self.dequantized.get(name, ())
+        if parameter.dtype not in TRAINABLE_INTEGERS or not readers:
+            return (
+                f"is {parameter.dtype.name}; training handles floating-point weights, and whole numbers of 8, 16 or 32 bits "
+                "behind DequantizeLinear"
+            )
+        if not all(reader.same_numbers(readers[0]) for reader in readers):
+            return "is dequantised in several ways; store it once for each"
+        return None
+
     def filter_index(self, name: str) -> NDArray[np.int64]:
         """Returns which filter each element of a stored tensor belongs to, as an array that broadcasts against it.
 
@@ -147,6 +178,11 @@ class Network:
         shape = self.stored_parameters[name].shape
         own_axis = int(np.argmax(shape)) if shape else -1
         return np.arange(max(shape, default=1)).reshape([-1 if a == own_axis else 1 for a in range(len(shape))])
+
+    @cached_property
+    def _spans(self) -> dict[wire.FieldPath, wire.Span]:
+        """Where the TensorProto of every stored tensor lies in the file."""
+        return wire.locate(self.file.data, [parameter.path for parameter in self.stored_parameters.values()])
 
     @cached_property
     def _stored_names(self) -> Counter[str]:

@@ -8,7 +8,7 @@ A retrain mask goes the same way backwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Protocol, Union
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
+from tgdonnx.layers.quantization import Quantization, find_quantization
 from tgdonnx.layers.sizes import Sizes
 
 Array = NDArray[Any]
@@ -88,21 +89,32 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class Dequantized:
-    """DequantizeLinear, per tensor or per channel: ``(q - zero_point) * scale``."""
+class Quantized:
+    """QuantizeLinear, in front of a DequantizeLinear: rounds the numbers to a grid."""
 
-    scale: Array
-    zero_point: Array
-    axis: int
+    quantization: Quantization
+
+    def forward(self, array: Array) -> Array:
+        """Returns the integers."""
+        return self.quantization.quantize(array)
+
+    def rearrange(self, array: Array) -> Array:
+        """Returns the array as it is."""
+        return array
+
+    restore = rearrange
+
+
+@dataclass(frozen=True)
+class Dequantized:
+    """DequantizeLinear."""
+
+    quantization: Quantization
     dtype: ir.DataType = ir.DataType.FLOAT
 
     def forward(self, array: Array) -> Array:
         """Returns the real numbers that the integers stand for, float32."""
-        shape = [1] * array.ndim
-        if self.scale.ndim == 1:
-            shape[self.axis] = -1
-        scale = self.scale.astype(np.float32).reshape(shape)
-        return (array.astype(np.int32) - self.zero_point.astype(np.int32).reshape(shape)).astype(np.float32) * scale
+        return self.quantization.dequantize(array)
 
     def rearrange(self, array: Array) -> Array:
         """Returns the array as it is."""
@@ -175,6 +187,34 @@ class Parameter:
         for step in self.steps:
             array = step.forward(array)
         return array
+
+    @property
+    def quantization(self) -> Optional[Quantization]:
+        """The grid that stored integers count; None when what is stored are no integers behind a DequantizeLinear."""
+        step = next((step for step in self.steps if isinstance(step, Dequantized)), None)
+        return replace(step.quantization, dtype=self.dtype) if step and self.dtype.is_integer() else None
+
+    def dequantized(self) -> Array:
+        """Returns the numbers that the stored integers stand for, float32, arranged as stored."""
+        before, grid = self._read_by_dequantizer()
+        return before.restore(grid.dequantize(before.rearrange(self.numpy())))
+
+    def quantized(self, real: Array) -> Array:
+        """Returns the integers to store for finite numbers that are arranged as stored."""
+        before, grid = self._read_by_dequantizer()
+        return before.restore(grid.quantize(before.rearrange(real)))
+
+    def same_numbers(self, other: Parameter) -> bool:
+        """Whether the same stored integers stand for the same numbers, whoever reads them."""
+        (before, grid), (others, other_grid) = self._read_by_dequantizer(), other._read_by_dequantizer()
+        return before.steps == others.steps and grid.same_grid(other_grid)
+
+    def _read_by_dequantizer(self) -> tuple[Parameter, Quantization]:
+        """Returns the parameter as its DequantizeLinear reads it, and the grid of that."""
+        grid = self.quantization
+        assert grid is not None
+        index = next(index for index, step in enumerate(self.steps) if isinstance(step, Dequantized))
+        return replace(self, steps=self.steps[:index]), grid
 
     def rearrange(self, array: Array) -> Array:
         """Moves the elements of an array of the stored shape to where the node reads them; their values stay."""
@@ -249,21 +289,15 @@ def _step(node: ir.Node, sizes: Sizes) -> Union[Step, str, None]:
     if node.op_type == "Cast":
         dtype = ir.DataType(node.attributes["to"].as_int())
         return Converted(dtype) if dtype.is_floating_point() else f", to {dtype.name}"
-    if node.op_type == "DequantizeLinear":
-        return _dequantized(node, sizes)
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        quantization = find_quantization(node, sizes.contents.get)
+        if isinstance(quantization, str):
+            return f", {quantization}"
+        if node.op_type == "DequantizeLinear":
+            return Dequantized(quantization)
+        readers = {reader.op_type for reader, _ in node.outputs[0].uses()}
+        return Quantized(quantization) if readers == {"DequantizeLinear"} else ""
     return ""
-
-
-def _dequantized(node: ir.Node, sizes: Sizes) -> Union[Step, str]:
-    if "block_size" in node.attributes and node.attributes["block_size"].as_int():
-        return ", in blocks"
-    scale, *rest = [sizes.contents.get(value) if value is not None else None for value in node.inputs[1:3]]
-    given = len(node.inputs) > 2 and node.inputs[2] is not None
-    if scale is None or (given and rest[0] is None):
-        return ", whose scale or zero point is not constant"
-    zero_point = rest[0] if given and rest[0] is not None else np.zeros(scale.shape, np.int32)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
-    return Dequantized(scale, zero_point, axis)
 
 
 def _shape(tensor: ir.TensorProtocol) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ from tgdonnx.lowering.pad import LowerPad
 from tgdonnx.lowering.paths import gradient_path
 from tgdonnx.lowering.piecewise import LowerPiecewise
 from tgdonnx.lowering.pooling import LowerPooling
+from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_pairs
 from tgdonnx.lowering.reductions import LowerReductions
 from tgdonnx.lowering.resize import LowerResize
 from tgdonnx.lowering.spelling import LowerSpelling
@@ -44,6 +45,7 @@ __all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "gradient_path", "lower"]
 
 # In this order: what one writes, a later one may have to lower.
 PATH_LOWERINGS: tuple[type[Lowering], ...] = (
+    LowerQuantized,
     LowerAutoPad,
     LowerSpelling,
     LowerConvTranspose,
@@ -71,7 +73,7 @@ def lower(model: ir.Model, trained: Collection[str]) -> None:
     """Lowers the main graph of ``model``, in place.
 
     Dropout and BatchNormalization are lowered wherever they are: the training graph would let them behave otherwise. So are
-    step functions, at which the runtime does not stop. The rest is lowered where a gradient passes.
+    step functions, at which the runtime does not stop, and quantised values, at which its own lowering may fail. The rest is lowered where a gradient passes.
 
     Args:
         model: sorted topologically, with shapes inferred.
@@ -99,4 +101,5 @@ PREPARING_LOWERINGS: tuple[Callable[[ir.Model, Collection[str]], object], ...] =
     _lower_norms_that_hide_ranks,
     lambda model, _: LowerBatchNormalization()(model),
     lambda model, _: LowerSteps()(model),
+    lower_idle_pairs,
 )

@@ -39,12 +39,16 @@ def before(
     inputs: Sequence[ir.Value],
     name: str,
     attributes: dict[str, AttributeValue] | None = None,
+    *,
+    domain: str = "",
+    outputs: int = 1,
 ) -> ir.Value:
-    """Inserts a node of one output in front of ``node`` and returns that output, which is called ``PREFIX + name``."""
-    new = ir.node(op_type, inputs, attributes or {})
+    """Inserts a node in front of ``node`` and returns its first output, which is called ``PREFIX + name``."""
+    new = ir.node(op_type, inputs, attributes or {}, domain=domain, num_outputs=outputs)
     graph = node.graph
     assert isinstance(graph, ir.Graph)
-    new.outputs[0].name = _fresh(graph, name)
+    for index, value in enumerate(new.outputs):
+        value.name = _fresh(graph, f"{name}.{index}" if index else name)
     graph.insert_before(node, new)
     return new.outputs[0]
 

@@ -96,10 +96,10 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
     """
     layers = [layer for layer in provenance.layers if layer.weight]
     network = provenance.network
-    weights = _agree([_weight_claim(layer, selection.filters[layer.index]) for layer in layers])
-    released = _agree([_weight_claim(layer, selection.meaningless[layer.index]) for layer in layers])
+    weights = _agree([_weight_claim(layer, selection.filters[layer.index]) for layer in layers], network)
+    released = _agree([_weight_claim(layer, selection.meaningless[layer.index]) for layer in layers], network)
     rows = {layer.index: weights[layer.weight.name].rows for layer in layers if layer.weight}
-    channels = _agree([*_biases(layers, rows), *_channel_parameters(provenance, rows)])
+    channels = _agree([*_biases(layers, rows), *_channel_parameters(provenance, rows)], network)
     masks = {}
     for layer in layers:
         assert layer.weight is not None
@@ -196,15 +196,15 @@ def _channel_claim(
     yield _Claim(parameter, node, position, np.array(trains, bool), own_axis)
 
 
-def _agree(claims: list[_Claim]) -> dict[str, _Agreement]:
+def _agree(claims: list[_Claim], network: Network) -> dict[str, _Agreement]:
     """Returns for each tensor the rows on which all its readers agree, and why others are frozen."""
     by_name: dict[str, list[_Claim]] = defaultdict(list)
     for claim in claims:
         by_name[claim.parameter.name].append(claim)
-    return {name: _agreement(group) for name, group in by_name.items()}
+    return {name: _agreement(group, network) for name, group in by_name.items()}
 
 
-def _agreement(group: list[_Claim]) -> _Agreement:
+def _agreement(group: list[_Claim], network: Network) -> _Agreement:
     first = group[0]
     foreign = _uses(first.parameter.value) - {(claim.node, claim.position) for claim in group}
     alike = all(claim.rows.shape == first.rows.shape and claim.axis == first.axis for claim in group)
@@ -214,6 +214,10 @@ def _agreement(group: list[_Claim]) -> _Agreement:
             other = next((node for node, _ in foreign), group[-1].node)
             who = "an output of the model" if other is None else f"used by node {_label(other)} ({other.op_type})"
             note = f"frozen: it is {who} as well"
+        return _Agreement(first, np.zeros_like(first.rows), note)
+    reason = network.why_untrainable(first.parameter.name)
+    if reason is not None:
+        note = f"frozen: it {reason}" if first.rows.any() else None
         return _Agreement(first, np.zeros_like(first.rows), note)
     agreed = np.logical_and.reduce([claim.rows for claim in group])
     note = None
@@ -227,7 +231,17 @@ def _label(node: ir.Node) -> str:
 
 
 _CARRIERS = frozenset(
-    {"Cast", "DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+    {
+        "Cast",
+        "DequantizeLinear",
+        "Flatten",
+        "Identity",
+        "QuantizeLinear",
+        "Reshape",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
 
 
