@@ -11,6 +11,7 @@ Codes:
     TGD004  a node cannot be lowered                      TGD102  two runtimes are installed in each other's place
     TGD005  a node has no gradient                        TGD103  the runtime is another version than was measured
     TGD006  the runtime cannot build the gradient
+    TGD007  the model computes with integers
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ from typing import Literal, Optional
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable
+from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable, require_trainable
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss
-from tgdonnx.errors import RuntimeMissingError, SelectionError, TgdonnxError, UntrainableError
-from tgdonnx.layers import Network, open_network
+from tgdonnx.errors import (
+    IntegerArithmeticError,
+    RuntimeMissingError,
+    SelectionError,
+    TgdonnxError,
+    UntrainableError,
+)
+from tgdonnx.layers import INTEGER_REMEDY, Network, is_integer_arithmetic, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
 from tgdonnx.masks import is_masked, read_masked
 from tgdonnx.modelfile import StrPath, load_model
@@ -127,12 +134,32 @@ def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
         network = open_network(masked.base)
     else:
         try:
+            network = open_network(file)
+        except IntegerArithmeticError as error:
+            return [_blocked("TGD007", None, error)]
+        try:
             wanted = _selectable(open_network(file))
         except SelectionError as error:
             return [_blocked("TGD003", None, error)]
-        network = open_network(file)
+    frozen = list(_untrainable_tensors(network, "warning" if wanted else "error"))
+    return frozen if frozen and not wanted else [*frozen, *_training(network, wanted, output)]
+
+
+def _untrainable_tensors(network: Network, severity: Severity) -> Iterable[Finding]:
+    """Yields the weights and biases that stay frozen because of how they are stored."""
+    for layer in network.layers:
+        for parameter in (layer.weight, layer.bias):
+            reason = network.why_untrainable(parameter.name) if parameter is not None else None
+            if parameter is not None and reason is not None:
+                message, _, remedy = f"{parameter.name!r} stays frozen: it {reason}".partition("; ")
+                yield Finding("TGD003", severity, layer.name, layer.op_type, message, remedy)
+
+
+def _training(network: Network, wanted: list[str], output: Optional[str]) -> list[Finding]:
+    """Does what build does, and says how far it comes."""
     stages: tuple[tuple[str, Callable[[], object]], ...] = (
         ("TGD001", lambda: adapt(network)),
+        ("TGD003", lambda: require_trainable(network, wanted)),
         ("TGD002", lambda: cut(network, wanted, output)),
     )
     for code, stage in stages:
@@ -201,10 +228,11 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
         elif name not in findings or findings[name].severity != "error":
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             message = f"{operator} has no gradient, and lies between a filter that may retrain and the output"
-            remedy = (
-                "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
-            )
-            findings[name] = Finding("TGD005", "error", name, node.op_type, message, remedy)
+            code = "TGD005"
+            remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
+            if is_integer_arithmetic(node):
+                code, remedy = "TGD007", f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with --last"
+            findings[name] = Finding(code, "error", name, node.op_type, message, remedy)
     for name, op_type in told.values():
         if name not in findings:
             findings[name] = Finding("TGD010", "info", name, op_type, "lowered", "")

@@ -15,6 +15,10 @@ class ModelFileError(TgdonnxError, ValueError):
     """The file is no ONNX model that can be worked with: damaged, empty, without a layer, or lacking its data."""
 
 
+class IntegerArithmeticError(ModelFileError):
+    """The model has no layer to work with because its convolutions compute with integers."""
+
+
 class NonFiniteWeightError(TgdonnxError, ValueError):
     """A weight holds NaN or infinity, so it cannot be scored."""
 

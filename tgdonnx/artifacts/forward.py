@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.layers import Network, Parameter
+from tgdonnx.layers import INTEGER_REMEDY, Network, Parameter, is_integer_arithmetic
 from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.lowering import gradient_path, lower
 from tgdonnx.lowering.opsets import NEWEST, LowerOpset
@@ -201,7 +201,9 @@ def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
         if not is_differentiable(node):
             name = node.meta.get("name") or node.name or node.outputs[0].name
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            remedy = "choose filters behind it, for example with --last; if there are none, ask for a model without it"
+            if is_integer_arithmetic(node):
+                remedy = f"{INTEGER_REMEDY}, or choose filters behind it, for example with --last"
             raise UntrainableError(
-                f"node {name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; "
-                "choose filters behind it, for example with --last; if there are none, ask for a model without it"
+                f"node {name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; {remedy}"
             )

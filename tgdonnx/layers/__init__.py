@@ -8,11 +8,18 @@ long every axis is.
 from tgdonnx.layers.layouts import Layout, MatrixLayout
 from tgdonnx.layers.network import CONVOLUTIONS, MATRIX_PRODUCTS, Layer, Network, open_network, opset_version
 from tgdonnx.layers.parameters import Parameter
-from tgdonnx.layers.quantization import TRAINABLE_INTEGERS, Quantization, find_quantization
+from tgdonnx.layers.quantization import (
+    INTEGER_REMEDY,
+    TRAINABLE_INTEGERS,
+    Quantization,
+    find_quantization,
+    is_integer_arithmetic,
+)
 from tgdonnx.layers.sizes import Sizes
 
 __all__ = [
     "CONVOLUTIONS",
+    "INTEGER_REMEDY",
     "MATRIX_PRODUCTS",
     "TRAINABLE_INTEGERS",
     "Layer",
@@ -23,6 +30,7 @@ __all__ = [
     "Quantization",
     "Sizes",
     "find_quantization",
+    "is_integer_arithmetic",
     "open_network",
     "opset_version",
 ]

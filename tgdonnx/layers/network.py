@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
 from tgdonnx import wire
-from tgdonnx.errors import ModelFileError
+from tgdonnx.errors import IntegerArithmeticError, ModelFileError
 from tgdonnx.layers.consistency import require_consistent
 from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, MatrixLayout
 from tgdonnx.layers.parameters import Parameter, find_parameter
-from tgdonnx.layers.quantization import TRAINABLE_INTEGERS
+from tgdonnx.layers.quantization import INTEGER_REMEDY, TRAINABLE_INTEGERS, is_integer_arithmetic
 from tgdonnx.layers.sizes import Sizes, infer_sizes
 from tgdonnx.modelfile import ModelFile, StrPath, load_model
 
@@ -150,20 +150,18 @@ class Network:
     def why_untrainable(self, name: str) -> Optional[str]:
         """Says why the numbers in a stored tensor cannot train; None if they can. To be read after its name."""
         parameter = self.stored_parameters[name]
+        readers = self.dequantized.get(name, ())
+        if not parameter.dtype.is_floating_point() and (parameter.dtype not in TRAINABLE_INTEGERS or not readers):
+            return (
+                f"is {parameter.dtype.name}; training handles floating-point weights, and integers of 8, 16 or 32 bits behind "
+                "DequantizeLinear"
+            )
+        if not all(reader.same_numbers(readers[0]) for reader in readers):
+            return "is dequantised in several ways; store it once for each"
         if not isinstance(parameter.tensor, ir.ExternalTensor):
             spans = wire.locate_elements(self.file.data, self._spans[parameter.path], parameter.itemsize)
             if sum(map(len, spans)) != int(np.prod(parameter.shape)) * parameter.itemsize:
                 return "is stored as numbers of varying length; save the model again, with raw data"
-        if parameter.dtype.is_floating_point():
-            return None
-        readers = self.dequantized.get(name, ())
-        if parameter.dtype not in TRAINABLE_INTEGERS or not readers:
-            return (
-                f"is {parameter.dtype.name}; training handles floating-point weights, and whole numbers of 8, 16 or 32 bits "
-                "behind DequantizeLinear"
-            )
-        if not all(reader.same_numbers(readers[0]) for reader in readers):
-            return "is dequantised in several ways; store it once for each"
         return None
 
     def filter_index(self, name: str) -> NDArray[np.int64]:
@@ -245,6 +243,7 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
 
     Raises:
         ModelFileError: the file is no model, is inconsistent, or has no layer.
+        IntegerArithmeticError: it has none because it computes with integers.
     """
     file = source if isinstance(source, ModelFile) else load_model(source)
     require_consistent(file)
@@ -261,6 +260,12 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         for value in node.outputs:
             value.shape = None
     network = Network(file, model, places)
+    integer = Counter(node.op_type for node in model.graph.all_nodes() if is_integer_arithmetic(node))
+    if integer and not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
+        kinds = ", ".join(f"{count} {op_type}" for op_type, count in integer.items())
+        raise IntegerArithmeticError(
+            f"{file.path} computes with integers ({kinds}), which cannot train; {INTEGER_REMEDY}"
+        )
     if not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
         raise ModelFileError(f"{file.path} has no layer to adapt: expected at least one Conv node{_instead(model)}")
     return network

@@ -24,6 +24,17 @@ TRAINABLE_INTEGERS = frozenset(
 """What training handles: no integers of less than a byte, and no 8-bit floats."""
 
 
+INTEGER_REMEDY = "ask the vendor for the model in QDQ form (float operators between DequantizeLinear and QuantizeLinear) or in float32"
+_INTEGER_ARITHMETIC = frozenset(
+    {"ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm"}
+)
+
+
+def is_integer_arithmetic(node: ir.Node) -> bool:
+    """Whether a node computes with integers, or with a grid that it chooses itself, and so has no gradient."""
+    return node.op_type.startswith("QLinear") or node.op_type in _INTEGER_ARITHMETIC
+
+
 @dataclass(frozen=True, eq=False)
 class Quantization:
     """A grid of real numbers.

@@ -73,7 +73,8 @@ def lower(model: ir.Model, trained: Collection[str]) -> None:
     """Lowers the main graph of ``model``, in place.
 
     Dropout and BatchNormalization are lowered wherever they are: the training graph would let them behave otherwise. So are
-    step functions, at which the runtime does not stop, and quantised values, at which its own lowering may fail. The rest is lowered where a gradient passes.
+    step functions, at which the runtime does not stop, and roundings to a grid, at which its optimizer may fail. The rest is
+    lowered where a gradient passes.
 
     Args:
         model: sorted topologically, with shapes inferred.

@@ -28,7 +28,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.layers import TRAINABLE_INTEGERS, Parameter, Quantization, find_quantization
+from tgdonnx.layers import INTEGER_REMEDY, TRAINABLE_INTEGERS, Parameter, Quantization, find_quantization
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
 from tgdonnx.lowering.known import known_array
 from tgdonnx.lowering.paths import gradient_path
@@ -111,7 +111,7 @@ class LowerQuantized(Lowering):
                 made = "read from the model's inputs" if quantizer is None else f"made by {quantizer.op_type}"
                 raise emit.refusal(
                     f"gives out integers {made}, through which no gradient passes",
-                    "ask the vendor for a model in QDQ form, or for the float model",
+                    INTEGER_REMEDY,
                 )
             if not grid.same_grid(_grid(emit, quantizer)):
                 raise emit.refusal(
