@@ -31,6 +31,8 @@ class NumpyNet:
         for node in model.graph.node:
             if node.op_type == "Constant":
                 self.tensors[node.output[0]] = numpy_helper.to_array(node.attribute[0].t).astype(np.float64)
+        kinds = {tensor.name: helper.tensor_dtype_to_np_dtype(tensor.data_type) for tensor in model.graph.initializer}
+        self.nodes = [_with_limits(node, kinds) if node.op_type == "QuantizeLinear" else node for node in self.nodes]
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feeds: Mapping[str, Any], tensors: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -69,6 +71,14 @@ class NumpyNet:
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _with_limits(node: onnx.NodeProto, kinds: Mapping[str, Any]) -> onnx.NodeProto:
+    """A QuantizeLinear that says what its integers reach: in float64, its zero point no longer does."""
+    limits = np.iinfo(kinds[node.input[2]])
+    node = onnx.NodeProto.FromString(node.SerializeToString())
+    node.attribute.append(helper.make_attribute("limits", [limits.min, limits.max]))
+    return node
 
 
 # Windows: the slices of a padded array that each tap of a kernel reads.
@@ -232,6 +242,41 @@ def _clip_backward(
     return [dy * ((x > least) & (x < most)), None, None]
 
 
+def _on_axis(attributes: Attributes, parameter: Array, x: Array) -> Array:
+    return parameter.reshape(
+        [-1 if i == attributes.get("axis", 1) else 1 for i in range(x.ndim)] if parameter.ndim else ()
+    )
+
+
+def _integers(attributes: Attributes, x: Array, scale: Array, zero_point: Array) -> Array:
+    return np.rint(x / _on_axis(attributes, scale, x)) + _on_axis(attributes, zero_point, x)
+
+
+def _quantize(attributes: Attributes, x: Array, scale: Array, zero_point: Array) -> Array:
+    return np.clip(_integers(attributes, x, scale, zero_point), *attributes["limits"])
+
+
+def _quantize_backward(
+    attributes: Attributes, dy: Array, x: Array, scale: Array, zero_point: Array
+) -> list[Array | None]:
+    """The clipped straight-through rule: rounding is taken for the identity, limiting is not."""
+    least, most = attributes["limits"]
+    integers = _integers(attributes, x, scale, zero_point)
+    inside = (integers >= least) & (integers <= most)
+    return [dy * inside / _on_axis(attributes, scale, x), None, None]
+
+
+def _dequantize(attributes: Attributes, q: Array, scale: Array, zero_point: Array | None = None) -> Array:
+    offset = 0.0 if zero_point is None else _on_axis(attributes, zero_point, q)
+    return (q - offset) * _on_axis(attributes, scale, q)
+
+
+def _dequantize_backward(
+    attributes: Attributes, dy: Array, q: Array, scale: Array, zero_point: Array | None = None
+) -> list[Array | None]:
+    return [dy * _on_axis(attributes, scale, q), None, None]
+
+
 Forward = Callable[..., Array]
 Backward = Callable[..., "list[Array | None]"]
 
@@ -253,6 +298,8 @@ OPERATORS: dict[str, tuple[Forward, Backward]] = {
     "Mul": (lambda _, x, y: x * y, lambda _, dz, x, y: [_shaped_like(dz * y, x), _shaped_like(dz * x, y)]),
     "Concat": (lambda a, *xs: np.concatenate(xs, axis=a["axis"]), _concat_backward),
     "Clip": (_clip, _clip_backward),
+    "QuantizeLinear": (_quantize, _quantize_backward),
+    "DequantizeLinear": (_dequantize, _dequantize_backward),
     "MaxPool": (_max_pool, _max_pool_backward),
     "AveragePool": (_average_pool, _average_pool_backward),
 }

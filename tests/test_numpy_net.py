@@ -8,6 +8,7 @@ import pytest
 
 from tests import models
 from tests.numpy_net import NumpyNet, loss_gradient, loss_of
+from tests.quantized_models import Kind, quantized
 from tests.trainer import relative_error
 from tests.training_models import text_model
 
@@ -74,3 +75,13 @@ def test_a_gate_cuts_what_flows_back_into_the_node_that_made_the_activation() ->
     assert np.array_equal(shut["w"][[0, 2]], open_["w"][[0, 2]])
     assert not shut["w"][1].any()
     assert not np.allclose(shut["x"], open_["x"])
+
+
+@pytest.mark.parametrize("weights", [np.int8, np.uint8])
+def test_the_reference_quantises_as_onnx_runtime_does(weights: type) -> None:
+    model = quantized(Kind(weights=weights))
+    feeds = {"x": np.random.default_rng(2).normal(size=(2, 2, 8, 8)).astype(np.float32)}
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, feeds)
+    assert relative_error(NumpyNet(model).run(feeds)["y"], expected) < 1e-6

@@ -25,7 +25,7 @@ from typing import Literal, Optional
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable, require_trainable
+from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable, makes_integers, require_trainable
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss
 from tgdonnx.errors import (
@@ -35,7 +35,7 @@ from tgdonnx.errors import (
     TgdonnxError,
     UntrainableError,
 )
-from tgdonnx.layers import INTEGER_REMEDY, Network, is_integer_arithmetic, open_network
+from tgdonnx.layers import INTEGER_REMEDY, Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
 from tgdonnx.masks import is_masked, read_masked
 from tgdonnx.modelfile import StrPath, load_model
@@ -230,7 +230,7 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
             message = f"{operator} has no gradient, and lies between a filter that may retrain and the output"
             code = "TGD005"
             remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
-            if is_integer_arithmetic(node):
+            if makes_integers(node):
                 code, remedy = "TGD007", f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with --last"
             findings[name] = Finding(code, "error", name, node.op_type, message, remedy)
     for name, op_type in told.values():

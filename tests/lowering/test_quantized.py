@@ -20,7 +20,7 @@ from tests.lowering.gradcheck import DYNAMIC, STATIC, check_gradients, gradients
 from tests.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering import lower
-from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_pairs
+from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_quantizers
 
 SHAPE = (3, 4, 5)
 GRIDS = {
@@ -132,7 +132,17 @@ def test_a_pair_without_zero_point_is_of_uint8() -> None:
 def test_integers_that_two_read_are_no_trouble_off_the_gradient_path() -> None:
     x = numbers(*GRIDS["int8"])
     model = pair(*GRIDS["int8"], x=x, read_twice=True)
-    idle = lowered(model, lambda graph: lower_idle_pairs(graph, []))
+    idle = lowered(model, lambda graph: lower_idle_quantizers(graph, []))
+    np.testing.assert_array_equal(run(idle, {"x": x}), run(model, {"x": x}))
+
+
+@pytest.mark.parametrize("grid", ["int8 off centre", "uint8"])
+def test_integers_off_the_gradient_path_that_are_read_as_such_stay_integers(grid: str) -> None:
+    x = numbers(*GRIDS[grid])
+    model = pair(*GRIDS[grid], x=x)
+    del model.graph.node[1:]
+    model.graph.node.append(helper.make_node("Cast", ["q"], ["y"], to=TensorProto.FLOAT))
+    idle = lowered(model, lambda graph: lower_idle_quantizers(graph, []))
     np.testing.assert_array_equal(run(idle, {"x": x}), run(model, {"x": x}))
 
 

@@ -196,13 +196,18 @@ def is_differentiable(node: ir.Node) -> bool:
     return node.op_type != "Cast" or ir.DataType(node.attributes["to"].as_int()).is_floating_point()
 
 
+def makes_integers(node: ir.Node) -> bool:
+    """Whether a node that has no gradient lacks it because of integer arithmetic, its own or that of its readers."""
+    return is_integer_arithmetic(node) or node.op_type == "QuantizeLinear"
+
+
 def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
     for node in gradient_path(graph, trained):
         if not is_differentiable(node):
             name = node.meta.get("name") or node.name or node.outputs[0].name
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             remedy = "choose filters behind it, for example with --last; if there are none, ask for a model without it"
-            if is_integer_arithmetic(node):
+            if makes_integers(node):
                 remedy = f"{INTEGER_REMEDY}, or choose filters behind it, for example with --last"
             raise UntrainableError(
                 f"node {name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; {remedy}"

@@ -24,7 +24,9 @@ TRAINABLE_INTEGERS = frozenset(
 """What training handles: no integers of less than a byte, and no 8-bit floats."""
 
 
-INTEGER_REMEDY = "ask the vendor for the model in QDQ form (float operators between DequantizeLinear and QuantizeLinear) or in float32"
+INTEGER_REMEDY = (
+    "ask the vendor for the model in QDQ form (DequantizeLinear in front of float operators), or in float32"
+)
 _INTEGER_ARITHMETIC = frozenset(
     {"ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm"}
 )

@@ -32,7 +32,7 @@ from tgdonnx.lowering.pad import LowerPad
 from tgdonnx.lowering.paths import gradient_path
 from tgdonnx.lowering.piecewise import LowerPiecewise
 from tgdonnx.lowering.pooling import LowerPooling
-from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_pairs
+from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_quantizers
 from tgdonnx.lowering.reductions import LowerReductions
 from tgdonnx.lowering.resize import LowerResize
 from tgdonnx.lowering.spelling import LowerSpelling
@@ -102,5 +102,5 @@ PREPARING_LOWERINGS: tuple[Callable[[ir.Model, Collection[str]], object], ...] =
     _lower_norms_that_hide_ranks,
     lambda model, _: LowerBatchNormalization()(model),
     lambda model, _: LowerSteps()(model),
-    lower_idle_pairs,
+    lower_idle_quantizers,
 )

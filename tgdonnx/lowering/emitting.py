@@ -47,6 +47,10 @@ class Emitter:
         """Writes a node of one output and returns that."""
         return before(self.node, op_type, inputs, self._next_name(op_type), attributes)
 
+    def import_domain(self, domain: str) -> None:
+        """Declares that the graph uses version 1 of the operators of a domain."""
+        self._graph.opset_imports.setdefault(domain, 1)
+
     def constant(self, array: NDArray[np.generic]) -> ir.Value:
         """Writes an initializer."""
         return constant(self._graph, self._next_name("constant"), array)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import ClassVar, final
+from typing import ClassVar, Optional, final
 
 import numpy as np
 import onnx_ir as ir
@@ -95,7 +95,6 @@ class LowerQuantized(Lowering):
         """Runs the pass."""
         result = super().call(model)
         if result.modified:
-            model.graph.opset_imports.setdefault(DOMAIN, 1)
             for node in [node for node in model.graph if node.op_type == "QuantizeLinear"]:
                 if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
                     model.graph.remove(node, safe=True)
@@ -122,16 +121,34 @@ class LowerQuantized(Lowering):
         return _round_to(emit, x, grid)
 
 
-def lower_idle_pairs(model: ir.Model, trained: Collection[str]) -> None:
-    """Lowers what can be lowered of the pairs that no gradient passes.
+def lower_idle_quantizers(model: ir.Model, trained: Collection[str]) -> None:
+    """Lowers what can be lowered of the quantisation that no gradient passes.
 
-    The runtime would do so itself, but gives up where one QuantizeLinear has several readers.
+    The runtime's optimizer gives up on every QuantizeLinear that is not read by a single DequantizeLinear.
     """
     path = set(gradient_path(model.graph, trained))
-    for node in list(model.graph):
-        if node.op_type == "DequantizeLinear" and node not in path:
-            with contextlib.suppress(UntrainableError):
-                LowerQuantized([node])(model)
+    for lowering in (LowerQuantized, _LowerQuantizer):
+        for node in list(model.graph):
+            if node.op_type in lowering.op_types and node not in path:
+                with contextlib.suppress(UntrainableError):
+                    lowering([node])(model)
+
+
+@final
+class _LowerQuantizer(Lowering):
+    """Replaces a QuantizeLinear whose integers are read as such."""
+
+    op_types: ClassVar = frozenset(["QuantizeLinear"])
+
+    def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
+        """Writes the rounding to the grid, counts in its steps, and casts."""
+        grid = _grid(emit, node)
+        if grid.scale.size != 1:
+            return None
+        offset = float(grid.zero_point.reshape(()))
+        steps = emit("Div", first_input(node), emit.scalar(float(grid.scale.reshape(()))))
+        rounded = _fake_quant(emit, steps, 1, offset, *grid.limits)
+        return emit("Cast", emit("Add", rounded, emit.scalar(offset)), to=grid.dtype.value)
 
 
 def _grid(emit: Emitter, node: ir.Node) -> Quantization:
@@ -163,6 +180,7 @@ def _round_to(emit: Emitter, x: ir.Value, grid: Quantization) -> ir.Value:
 
 
 def _fake_quant(emit: Emitter, x: ir.Value, scale: float, offset: float, least: int, most: int) -> ir.Value:
+    emit.import_domain(DOMAIN)
     inputs, limits = (x, emit.scalar(scale), emit.scalar(offset)), {"quant_min": least, "quant_max": most}
     name = f"{emit.node.outputs[0].name}.{FAKE_QUANT}"
     return before(emit.node, FAKE_QUANT, inputs, name, dict(limits), domain=DOMAIN, outputs=2)
