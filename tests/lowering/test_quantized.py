@@ -179,10 +179,11 @@ def test_integers_that_another_operator_made_are_refused_by_name() -> None:
         lowered(model)
 
 
-def test_another_grid_on_the_way_back_is_refused() -> None:
+@pytest.mark.parametrize(("position", "other"), [(1, np.float32(0.5)), (2, np.uint8(127))])
+def test_another_grid_on_the_way_back_is_refused(position: int, other: Array) -> None:
     model = pair(*GRIDS["uint8"], x=np.zeros(SHAPE, np.float32))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "other"))
-    model.graph.node[1].input[1] = "other"
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(other), "other"))
+    model.graph.node[1].input[position] = "other"
     with pytest.raises(UntrainableError, match="has another scale or zero point than the QuantizeLinear in front"):
         lowered(model)
 

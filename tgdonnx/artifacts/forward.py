@@ -198,7 +198,7 @@ def is_differentiable(node: ir.Node) -> bool:
 
 def makes_integers(node: ir.Node) -> bool:
     """Whether a node that has no gradient lacks it because of integer arithmetic, its own or that of its readers."""
-    return is_integer_arithmetic(node) or node.op_type == "QuantizeLinear"
+    return is_integer_arithmetic(node) or (node.op_type == "QuantizeLinear" and node.domain in ("", "ai.onnx"))
 
 
 def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
