@@ -151,14 +151,14 @@ REFUSED = {
         {"axis": 1, "block_size": 2},
         np.full((3, 2, 5), 0.1, np.float32),
         np.zeros((3, 2, 5), np.int8),
-        "quantises in blocks; ask the vendor for a model with INT8 or UINT8",
+        "has a grid in blocks; ask the vendor for a model with INT8 or UINT8",
     ),
-    "4 bits": ({}, np.float32(0.1), np.zeros((), ir.DataType.INT4.numpy()), "quantises to INT4; ask the vendor"),
+    "4 bits": ({}, np.float32(0.1), np.zeros((), ir.DataType.INT4.numpy()), "has a grid of type INT4; ask the vendor"),
     "8-bit floats": (
         {},
         np.float32(0.1),
         np.zeros((), ir.DataType.FLOAT8E4M3FN.numpy()),
-        "quantises of type FLOAT8E4M3FN; ask the vendor",
+        "has a grid of type FLOAT8E4M3FN; ask the vendor",
     ),
 }
 
@@ -192,7 +192,7 @@ def test_a_scale_that_is_computed_is_refused() -> None:
     model = pair(*GRIDS["uint8"], x=np.zeros(SHAPE, np.float32))
     del model.graph.initializer[0]
     model.graph.input.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, []))
-    with pytest.raises(UntrainableError, match="quantises whose scale or zero point is not constant"):
+    with pytest.raises(UntrainableError, match="has a grid whose scale or zero point is not constant"):
         lowered(model)
 
 

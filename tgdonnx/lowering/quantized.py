@@ -6,7 +6,7 @@ A pair of them rounds x to the grid of a scale s and a zero point z, and limits 
 
 Forward it is what the integers compute, to the last bit. Backward, rounding counts as the identity: its derivative is zero
 almost everywhere, and nothing would learn. Limiting keeps its true derivative (the clipped straight-through estimator:
-Bengio et al., arXiv 1308.3432; Jacob et al., CVPR 2018, section 3; Krishnamoorthi, arXiv 1806.08342, equation 9): beyond the
+Bengio et al., arXiv 1308.3432; for simulated quantisation Krishnamoorthi, arXiv 1806.08342): beyond the
 limits no change of x changes y, so passing a gradient there would only drive x farther away. The limits are looked at after
 rounding. A weight that stands for the greatest integer, as the largest of every symmetrically quantised filter does, lies
 inside and can learn.
@@ -155,9 +155,9 @@ def _grid(emit: Emitter, node: ir.Node) -> Quantization:
     grid = find_quantization(node, known_array, node.meta.get(_TYPE))
     remedy = "ask the vendor for a model with INT8 or UINT8 per tensor or per channel, or for the float model"
     if isinstance(grid, str):
-        raise emit.refusal(f"quantises {grid}", remedy)
+        raise emit.refusal(f"has a grid {grid}", remedy)
     if grid.dtype not in TRAINABLE_INTEGERS:
-        raise emit.refusal(f"quantises to {grid.dtype.name}", remedy)
+        raise emit.refusal(f"has a grid of type {grid.dtype.name}", remedy)
     return grid
 
 
