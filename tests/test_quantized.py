@@ -134,6 +134,30 @@ def test_gradients_are_straight_through_and_stop_at_saturated_weights(kind: Kind
     assert (saturated > 0) == (steps > 0)
 
 
+@pytest.mark.parametrize("kind", KINDS[::3], ids=str)
+def test_thin_artifacts_train_the_same_integers(kind: Kind, tmp_path: Path) -> None:
+    tuned, losses = {}, {}
+    for form in ("masked", "thin"):
+        (tmp_path / form).mkdir()
+        directory = make_artifacts(quantized(kind), tmp_path / form, tgdonnx.Filters(SOME_FILTERS), form=form)
+        losses[form] = train(directory, batch_for(tmp_path / form / "model.onnx"), steps=6, learning_rate=4e-3)
+        tgdonnx.export(directory, tmp_path / form / "tuned.onnx")
+        assert tgdonnx.verify(tmp_path / form / "model.onnx", tmp_path / form / "tuned.onnx").ok
+        tuned[form] = tensors_of(tmp_path / form / "tuned.onnx")
+    thin = Trainer(tmp_path / "thin" / "artifacts").parameters
+    assert thin["tgdonnx::a.w.retrained"].shape == (3, 2, 3, 3)
+    assert thin["tgdonnx::e.w.retrained"].shape == (1, 5, 1, 1)
+    # Rounding to the grid works on the rows that train; the others are constants.
+    nodes = onnx.load(tmp_path / "thin" / "artifacts" / "training_model.onnx").graph.node
+    assert not [node for node in nodes if node.op_type == "FakeQuant" and "whole" in node.input[0]]
+    assert losses["thin"] == pytest.approx(losses["masked"], rel=1e-4)
+    for name, values in tuned["masked"].items():
+        # The two add up gradients in another order; at the border of two integers that can show.
+        step = 1 if values.dtype.kind in "iu" else 1e-6
+        np.testing.assert_allclose(tuned["thin"][name].astype(float), values, rtol=0, atol=step)
+        assert (tuned["thin"][name] != values).mean() < 0.02 or values.dtype.kind == "f", name
+
+
 def test_a_frozen_weight_and_one_that_did_not_move_keep_their_integer_of_32_bits(tmp_path: Path) -> None:
     # 2^24 + 1 and its neighbours are one number in float32.
     model = text_model(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
 from tgdonnx.lowering.known import known_array
+from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
 from tgdonnx.lowering.rewriting import AttributeValue, before, constant
 
 Array = NDArray[Any]
@@ -145,7 +146,11 @@ def _join(node: ir.Node, value: ir.Value, split: _Split) -> ir.Value:
 
 def _through(node: ir.Node, splits: Mapping[ir.Value, _Split], moving: set[ir.Value]) -> Optional[_Split]:
     """Returns what the first output is in two pieces, if the node computes its rows each by itself, else None."""
-    if node.domain not in ("", "ai.onnx") or node.outputs[0].is_graph_output():
+    if node.outputs[0].is_graph_output():
+        return None
+    if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT):
+        return _fake_quant(node, splits)
+    if node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type in _ELEMENTWISE:
         return _elementwise(node, splits, moving)
@@ -180,6 +185,23 @@ def _elementwise(node: ir.Node, splits: Mapping[ir.Value, _Split], moving: set[i
         trained.append(value if pieces[0] is array else _constant(node, f"operand{place}", pieces[0]))
     result = _ELEMENTWISE[node.op_type](*frozen)
     return _Split(_row_by_row(node, trained), result, result.ndim + guide.from_the_back, guide.order)
+
+
+def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, _Split]) -> Optional[_Split]:
+    """A rounding to a grid that is the same for all rows; see `tgdonnx.lowering.quantized`."""
+    x, *grid = node.inputs
+    split = splits.get(x) if x is not None else None
+    known = [known_array(value) for value in grid if value is not None]
+    if split is None or len(known) != 2 or known[0] is None or known[1] is None:
+        return None
+    least, most = (node.attributes[name].as_int() for name in ("quant_min", "quant_max"))
+    steps = np.rint(split.frozen / known[0]).astype(np.float64) + known[1]
+    frozen = (np.clip(steps, least, most) - known[1]).astype(np.float32) * known[0]
+    inputs = [split.trained, *(value for value in grid if value is not None)]
+    limits: dict[str, AttributeValue] = {"quant_min": least, "quant_max": most}
+    name = f"{node.outputs[0].name}.retrained"
+    trained = before(node, FAKE_QUANT, inputs, name, limits, domain=DOMAIN, outputs=2)
+    return _Split(trained, frozen, split.axis, split.order)
 
 
 def _reshape(node: ir.Node, split: _Split) -> Optional[_Split]:
