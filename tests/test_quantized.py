@@ -275,9 +275,9 @@ def test_integer_arithmetic_between_a_retrained_filter_and_the_output_is_told_wi
     report = tgdonnx.check(tmp_path / "masked.onnx")
     assert not report.trainable
     found = {(finding.code, finding.node): finding for finding in report.findings if finding.severity == "error"}
-    assert "ask the vendor for the model in QDQ form" in found["TGD007", "culprit"].remedy
+    assert "quantised with QuantizeLinear and DequantizeLinear around Conv" in found["TGD007", "culprit"].remedy
     assert "--last" in found["TGD007", "culprit"].remedy
-    with pytest.raises(UntrainableError, match="ask the vendor for the model in QDQ form"):
+    with pytest.raises(UntrainableError, match="quantised with QuantizeLinear and DequantizeLinear around Conv"):
         tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
     # Filters behind it train.
     tgdonnx.mask(path, tmp_path / "late.onnx", tgdonnx.LastLayers(1))
@@ -296,9 +296,9 @@ def test_check_says_of_a_model_without_float_convolutions_what_to_ask_for(tmp_pa
     report = tgdonnx.check(path)
     errors = [finding for finding in report.findings if finding.severity == "error"]
     assert [finding.code for finding in errors] == ["TGD007"]
-    assert "computes with integers (1 QLinearConv), which cannot train" in errors[0].message
-    assert errors[0].remedy.startswith("ask the vendor for the model in QDQ form")
-    with pytest.raises(ModelFileError, match="ask the vendor for the model in QDQ form"):
+    assert "found 1 QLinearConv, which compute with whole numbers and cannot be trained" in errors[0].message
+    assert errors[0].remedy.startswith("ask for the model as it was before quantisation")
+    with pytest.raises(ModelFileError, match="quantised with QuantizeLinear and DequantizeLinear around Conv"):
         tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
 
 

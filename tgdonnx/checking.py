@@ -229,7 +229,9 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             message = f"{operator} has no gradient, and lies between a filter that may retrain and the output"
             code = "TGD005"
-            remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
+            remedy = (
+                "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
+            )
             if makes_integers(node):
                 code, remedy = "TGD007", f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with --last"
             findings[name] = Finding(code, "error", name, node.op_type, message, remedy)

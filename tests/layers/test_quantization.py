@@ -166,18 +166,3 @@ def test_numbers_of_varying_length_cannot_be_overwritten(kind: int, tmp_path: Pa
     assert not model.graph.initializer[0].raw_data
     network = open_network(models.save(model, tmp_path / "model.onnx"))
     assert network.why_untrainable("w") == "is stored as numbers of varying length; save the model again, with raw data"
-
-
-@pytest.mark.parametrize("op_type", ["QLinearConv", "ConvInteger"])
-def test_a_model_that_computes_with_integers_is_refused_with_the_remedy(op_type: str, tmp_path: Path) -> None:
-    inputs = {"QLinearConv": "x, s, z, w, s, z, s, z", "ConvInteger": "x, w"}[op_type]
-    kind = {"QLinearConv": "uint8", "ConvInteger": "int32"}[op_type]
-    model = text_model(
-        f"g (uint8[1, 2, 8] x) => ({kind}[1, 4, 8] y) {{ y = {op_type}({inputs}) }}",
-        w=np.ones((4, 2, 1), np.uint8),
-        s=np.float32(0.1),
-        z=np.uint8(3),
-    )
-    path = models.save(model, tmp_path / "model.onnx")
-    with pytest.raises(ValueError, match=rf"computes with integers \(1 {op_type}\), .*; ask the vendor .* in float32"):
-        open_network(path)

@@ -25,7 +25,6 @@ from tgdonnx.modelfile import ModelFile, StrPath, load_model
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 MATRIX_PRODUCTS = frozenset({"Gemm", "MatMul"})
-_INTEGER_CONVOLUTIONS = frozenset({"ConvInteger", "QLinearConv"})
 _ONNX = ("", "ai.onnx")
 
 
@@ -260,27 +259,16 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         for value in node.outputs:
             value.shape = None
     network = Network(file, model, places)
-    integer = Counter(node.op_type for node in model.graph.all_nodes() if is_integer_arithmetic(node))
-    if integer and not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
-        kinds = ", ".join(f"{count} {op_type}" for op_type, count in integer.items())
-        raise IntegerArithmeticError(
-            f"{file.path} computes with integers ({kinds}), which cannot train; {INTEGER_REMEDY}"
-        )
     if not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
-        raise ModelFileError(f"{file.path} has no layer to adapt: expected at least one Conv node{_instead(model)}")
+        problem = f"{file.path} has no layer to adapt: expected at least one Conv node"
+        integer = Counter(node.op_type for node in model.graph.all_nodes() if is_integer_arithmetic(node))
+        if integer:
+            found = " and ".join(f"{count} {op_type}" for op_type, count in integer.items())
+            raise IntegerArithmeticError(
+                f"{problem}, found {found}, which compute with whole numbers and cannot be trained; {INTEGER_REMEDY}"
+            )
+        raise ModelFileError(problem)
     return network
-
-
-def _instead(model: ir.Model) -> str:
-    """Says what a model without Conv computes its convolutions with; empty if it has none of any kind."""
-    counts = Counter(node.op_type for node in model.graph.all_nodes() if node.op_type in _INTEGER_CONVOLUTIONS)
-    if not counts:
-        return ""
-    found = " and ".join(f"{count} {op_type}" for op_type, count in counts.items())
-    return (
-        f", found {found}, which compute with whole numbers and cannot be trained; ask for the model as it was before "
-        "quantisation, or quantised with QuantizeLinear and DequantizeLinear around Conv"
-    )
 
 
 def opset_version(proto: onnx.ModelProto) -> int:

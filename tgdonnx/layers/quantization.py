@@ -25,7 +25,7 @@ TRAINABLE_INTEGERS = frozenset(
 
 
 INTEGER_REMEDY = (
-    "ask the vendor for the model in QDQ form (DequantizeLinear in front of float operators), or in float32"
+    "ask for the model as it was before quantisation, or quantised with QuantizeLinear and DequantizeLinear around Conv"
 )
 _INTEGER_ARITHMETIC = frozenset(
     {"ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm"}
