@@ -309,11 +309,13 @@ OPERATORS: dict[str, tuple[Forward, Backward]] = {
 
 
 def loss_of(name: str, output: Array, target: NDArray[Any]) -> float:
-    """The formulas of `tgdonnx.artifacts.losses`; bce and ce of logits."""
+    """The formulas of `tgdonnx.artifacts.losses`; bce and ce of logits; not ssim."""
     if name == "mse":
         return float(np.mean((output - target) ** 2))
     if name == "l1":
         return float(np.mean(np.abs(output - target)))
+    if name == "charbonnier":
+        return float(np.mean(np.sqrt((output - target) ** 2 + 1e-6)))
     if name == "bce":
         return float(np.mean(np.logaddexp(0, output) - output * target))
     shifted = output - output.max(axis=1, keepdims=True)
@@ -327,6 +329,8 @@ def loss_gradient(name: str, output: Array, target: NDArray[Any]) -> Array:
         return 2 * (output - target) / output.size
     if name == "l1":
         return np.sign(output - target) / output.size
+    if name == "charbonnier":
+        return (output - target) / np.sqrt((output - target) ** 2 + 1e-6) / output.size
     if name == "bce":
         return (_sigmoid(output) - target) / output.size
     one_hot = np.zeros_like(output)

@@ -27,7 +27,7 @@ import onnx_ir as ir
 
 from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable, makes_integers, require_trainable
 from tgdonnx.artifacts.gradients import gradient_model
-from tgdonnx.artifacts.losses import add_loss
+from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.errors import (
     IntegerArithmeticError,
     RuntimeMissingError,
@@ -176,7 +176,7 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
         finish(network.model, trained)
     except UntrainableError as error:
         return [*findings, _blocked("TGD005", None, error)]
-    loss = add_loss(network.model, graph.outputs[0], "mse")
+    loss = add_loss(network.model, graph.outputs[0], parse_loss("mse"))
     for name in trained:
         graph.inputs.append(graph.initializers.pop(name))
     graph.outputs[:] = [loss]

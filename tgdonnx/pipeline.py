@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tgdonnx.artifacts import BuildReport, Form, GradientKind, LossName, OptimizerName, build
+from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build
 from tgdonnx.finetuning import DataSource, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
@@ -37,9 +37,11 @@ def finetune(
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     mode: Mode = "paper",
-    loss: LossName = "mse",
+    loss: str = "mse",
+    data_range: float = 1.0,
     optimizer: OptimizerName = "adamw",
     l2: float = 0.0,
+    l2_sp: float = 0.0,
     clip_norm: Optional[float] = None,
     gradient: GradientKind = "mask",
     form: Form = "masked",
@@ -59,9 +61,11 @@ def finetune(
         strategy: which filters to retrain.
         options: how to train.
         mode: masks per filter (``paper``), or per kernel (``readers``).
-        loss: what training minimises.
+        loss: what training minimises: a name, or a weighted sum.
+        data_range: of the data, for the losses charbonnier and ssim.
         optimizer: ``adamw`` or ``sgd``.
         l2: regularisation of the weights that train.
+        l2_sp: pull of what trains to the vendor's values.
         clip_norm: largest norm of the gradient.
         gradient: ``mask`` or ``gate``.
         form: ``masked`` or ``thin``.
@@ -84,8 +88,10 @@ def finetune(
             work / "masked.onnx",
             directory,
             loss=loss,
+            data_range=data_range,
             optimizer=optimizer,
             l2=l2,
+            l2_sp=l2_sp,
             clip_norm=clip_norm,
             gradient=gradient,
             form=form,

@@ -211,7 +211,7 @@ def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: P
     assert {t.vendor_name: t.shape for t in manifest.trained} == {name: shapes[name] for name in expected}
     assert manifest.options == report.options
     assert dict(report.options) == {
-        **{"loss": "mse", "optimizer": "sgd", "l2": 0.5, "clip_norm": 2.0},
+        **{"loss": "mse", "data_range": 1.0, "optimizer": "sgd", "l2": 0.5, "l2_sp": 0.0, "clip_norm": 2.0},
         **{"gradient": "gate", "form": "masked", "output": "y"},
     }
     retrainable = sum(int(np.prod(shapes[name])) for name in shapes if not name.endswith(("_mean", "_var")))
@@ -465,6 +465,11 @@ def zeroed(tensor: onnx.TensorProto) -> onnx.TensorProto:
         ({"l2": -1e-3}, "expected l2 >= 0, got -0.001"),
         ({"l2": float("nan")}, "expected l2 >= 0, got nan"),
         ({"l2": float("inf")}, "expected l2 >= 0, got inf"),
+        ({"l2_sp": -1e-3}, "expected l2_sp >= 0, got -0.001"),
+        ({"l2_sp": float("nan")}, "expected l2_sp >= 0, got nan"),
+        ({"data_range": 0.0}, "expected a data range > 0, got 0"),
+        ({"data_range": float("inf")}, "expected a data range > 0, got inf"),
+        ({"loss": "mse+ce"}, "ce goes with no other"),
         ({"clip_norm": 0.0}, "expected a clip norm > 0, got 0"),
         ({"clip_norm": -1.0}, "expected a clip norm > 0, got -1"),
         ({"clip_norm": float("nan")}, "expected a clip norm > 0, got nan"),

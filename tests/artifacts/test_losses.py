@@ -18,31 +18,42 @@ from tests.models import Array
 from tests.numpy_net import loss_gradient, loss_of
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
-from tgdonnx.artifacts import LOSSES
 from tgdonnx.artifacts.gradients import gradient_model
-from tgdonnx.artifacts.losses import add_loss
+from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.errors import UntrainableError
 
 IDENTITY = "y = Identity(x)"
+LOSSES = ("mse", "l1", "bce", "ce", "charbonnier")
 
 
 def graph(
-    loss: str, shape: tuple[int, ...], ending: str = IDENTITY, opset: int = 17, dims: Optional[str] = None
+    loss: str,
+    shape: tuple[int, ...],
+    ending: str = IDENTITY,
+    opset: int = 17,
+    dims: Optional[str] = None,
+    data_range: float = 1.0,
 ) -> ir.Model:
     """The loss of the input ``x``, through what the model ends in."""
     dims = dims or ", ".join(map(str, shape))
     text = f"g (float[{dims}] x) => (float[{dims}] y) {{ {ending} }}"
     model = ir.from_proto(text_model(text, opset=opset, ir_version=10 if opset > 19 else 8))
-    result = add_loss(model, model.graph.outputs[0], loss)
+    result = add_loss(model, model.graph.outputs[0], parse_loss(loss), data_range=data_range)
     model.graph.outputs[:] = [result]
     return model
 
 
 def loss_and_gradient(
-    loss: str, x: Array, target: Array, ending: str = IDENTITY, opset: int = 17
+    loss: str,
+    x: Array,
+    target: Array,
+    ending: str = IDENTITY,
+    opset: int = 17,
+    dims: Optional[str] = None,
+    data_range: float = 1.0,
 ) -> tuple[float, Array]:
     """What the runtime computes, with ``x`` in the place of a parameter."""
-    model = graph(loss, x.shape, ending, opset)
+    model = graph(loss, x.shape, ending, opset, dims, data_range)
     model.graph.inputs[:] = model.graph.inputs[::-1]  # parameters come behind what the user feeds
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
@@ -125,6 +136,21 @@ def test_l1_has_no_slope_where_output_and_target_agree() -> None:
     assert gradient.tolist() == [[0.0, 0.5]]
 
 
+def test_charbonnier_is_smooth_where_output_and_target_agree() -> None:
+    x = np.array([[1.0, 1.001, 1.01, 3.0]], np.float32)
+    value, gradient = loss_and_gradient("charbonnier", x, np.ones_like(x))
+    assert value == pytest.approx((0.001 + 0.001 * 2**0.5 + 0.001 * 101**0.5 + 2.0) / 4, rel=1e-4)
+    assert gradient[0] == pytest.approx(np.array([0, 2**-0.5, 10 / 101**0.5, 1.0]) / 4, abs=2e-5)
+
+
+def test_charbonnier_of_data_of_another_range_is_the_same_in_units_of_the_range() -> None:
+    x, target = sample("charbonnier")
+    value, gradient = loss_and_gradient("charbonnier", x, target)
+    scaled, slope = loss_and_gradient("charbonnier", 256 * x, 256 * target, data_range=256.0)
+    assert scaled == pytest.approx(256 * value, rel=1e-6)
+    assert np.abs(slope - gradient).max() < 1e-6 / x.size
+
+
 def test_ce_of_extreme_logits_is_finite_and_exact() -> None:
     x = np.array([[100, -100, 0], [-1e4, 1e4, 1e4]], np.float32)
     target = np.array([1, 2])
@@ -190,8 +216,8 @@ def test_ce_takes_what_another_softmax_gives_for_logits(ending: str, opset: int,
     assert abs(value - loss_of("ce", softmax(x, axes), target)) < 1e-6
 
 
-@pytest.mark.parametrize("loss", ["mse", "l1"])
-def test_mse_and_l1_compare_what_the_model_gives_also_behind_a_sigmoid(loss: str) -> None:
+@pytest.mark.parametrize("loss", ["mse", "l1", "charbonnier"])
+def test_all_but_bce_and_ce_compare_what_the_model_gives_also_behind_a_sigmoid(loss: str) -> None:
     x, target = sample(loss)
     value, _ = loss_and_gradient(loss, x, target, "y = Sigmoid(x)")
     assert abs(value - loss_of(loss, 1 / (1 + np.exp(-x.astype(np.float64))), target)) < 1e-6
@@ -228,4 +254,4 @@ def test_refuses_a_model_that_has_taken_a_name_it_needs(name: str, text: str) ->
     text = f"g (float[3, 4] x) => (float[3, 4] y) {{ {text.format(name, name)} }}"
     model = ir.from_proto(text_model(text, **tensors))
     with pytest.raises(UntrainableError, match=f"called '{name}'"):
-        add_loss(model, model.graph.outputs[0], "mse")
+        add_loss(model, model.graph.outputs[0], parse_loss("mse"))

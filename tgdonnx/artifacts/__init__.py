@@ -1,13 +1,13 @@
 """Masked model -> what ONNX Runtime trains.
 
-``forward``: the graph to train, cut, lowered and checked; ``losses``; ``gradients``: nodes on the gradients; ``thin``: the
-same at the cost of what trains; ``optimizers``; ``build``: all of it into a directory; ``manifest``: what is in it;
-``runtime``: the only door to onnxruntime-training.
+``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``gradients``: nodes on the
+gradients; ``thin``: the same at the cost of what trains; ``optimizers``; ``build``: all of it into a directory; ``manifest``:
+what is in it; ``runtime``: the only door to onnxruntime-training.
 """
 
 from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind
-from tgdonnx.artifacts.losses import LOSSES, LossName
+from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName
 
@@ -19,11 +19,13 @@ __all__ = [
     "BuildReport",
     "Form",
     "GradientKind",
+    "Loss",
     "LossName",
     "Manifest",
     "OptimizerName",
     "TensorSpec",
     "TrainedTensor",
     "build",
+    "parse_loss",
     "read_manifest",
 ]

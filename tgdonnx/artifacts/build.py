@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
-from tgdonnx.artifacts.losses import LOSSES, LossName, add_loss
+from tgdonnx.artifacts.losses import Loss, add_loss, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
@@ -40,7 +40,7 @@ class BuildReport:
 
     Attributes:
         directory: the artifacts directory.
-        options: loss, optimizer, l2, clip_norm, gradient, form, output.
+        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output.
         trained: the names of the tensors that train.
         frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
         unthinned: in form ``thin``, the names of tensors that train in the masked form, since their masks are per kernel.
@@ -61,9 +61,11 @@ def build(
     masked: StrPath,
     directory: StrPath,
     *,
-    loss: LossName = "mse",
+    loss: str = "mse",
+    data_range: float = 1.0,
     optimizer: OptimizerName = "adamw",
     l2: float = 0.0,
+    l2_sp: float = 0.0,
     clip_norm: Optional[float] = None,
     gradient: GradientKind = "mask",
     form: Form = "masked",
@@ -75,9 +77,13 @@ def build(
     Args:
         masked: a masked model.
         directory: the artifacts directory to make.
-        loss: what training minimises; see `tgdonnx.artifacts.losses`.
+        loss: what training minimises: a name, or a weighted sum such as ``0.8*l1+0.2*ssim``; see `tgdonnx.artifacts.losses`.
+        data_range: difference between the largest and the least value that the output may have, for the losses charbonnier
+            and ssim.
         optimizer: ``adamw`` or ``sgd``.
         l2: ``l2 * W`` is added to the gradient of every weight W of a layer, before the mask.
+        l2_sp: ``l2_sp * (W - W0)`` is added to the gradient of everything that trains, W0 the vendor's values, before the
+            mask: a pull to where training starts (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
         clip_norm: largest Euclidean norm of all gradients together; None for no limit.
         gradient: ``mask``: the true gradient, masked (TGD, eq. 4). ``gate``: besides, no gradient flows through frozen
             filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.
@@ -95,15 +101,18 @@ def build(
         ArtifactsError: an option is out of range.
         OutputError: the directory cannot be written.
     """
-    _require_options(loss, optimizer, gradient, form, l2, clip_norm)
+    formula = parse_loss(loss)
+    _require_options(optimizer, gradient, form, data_range, l2, l2_sp, clip_norm)
     model = read_masked(masked)
     wanted = _wanted_parameters(model)
     network = open_network(model.base)
     gates = _gates(network, model) if gradient == "gate" else {}
     options = {
-        "loss": loss,
+        "loss": str(formula),
+        "data_range": data_range,
         "optimizer": optimizer,
         "l2": l2,
+        "l2_sp": l2_sp,
         "clip_norm": clip_norm,
         "gradient": gradient,
         "form": form,
@@ -115,7 +124,7 @@ def build(
     reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
     thin = split_parameters(forward.model, masks, forward.trained) if form == "thin" else {}
     parameters = {thin[name].name if name in thin else name: name for name in forward.trained}
-    specs, forward_proto, eval_proto, initial = _forward_protos(forward, list(parameters), loss)
+    specs, forward_proto, eval_proto, initial = _forward_protos(forward, list(parameters), formula, data_range)
     training = gradient_model(forward_proto, list(parameters))
     if form == "thin":
         training = thin_backward(training)
@@ -123,7 +132,12 @@ def build(
     everything = np.ones((), np.float32)
     kept = {parameter: everything if name in thin else masks[name] for parameter, name in parameters.items()}
     accumulate_gradients(
-        training, kept, l2=l2, regularised={parameter for parameter, name in parameters.items() if name in weights}
+        training,
+        kept,
+        l2=l2,
+        regularised={parameter for parameter, name in parameters.items() if name in weights},
+        l2_sp=l2_sp,
+        starts={tensor.name: tensor for tensor in initial},
     )
     training.producer_name = eval_proto.producer_name = "tgdonnx"
     trained = tuple(
@@ -149,10 +163,15 @@ def build(
 
 
 def _require_options(
-    loss: str, optimizer: str, gradient: str, form: str, l2: float, clip_norm: Optional[float]
+    optimizer: str,
+    gradient: str,
+    form: str,
+    data_range: float,
+    l2: float,
+    l2_sp: float,
+    clip_norm: Optional[float],
 ) -> None:
     for what, value, known in (
-        ("loss", loss, LOSSES),
         ("optimizer", optimizer, OPTIMIZERS),
         ("gradient", gradient, GRADIENTS),
         ("form", form, FORMS),
@@ -161,8 +180,11 @@ def _require_options(
             raise ArtifactsError(f"expected {what} to be one of {', '.join(known)}; got {value!r}")
     if form == "thin" and gradient == "gate":
         raise ArtifactsError("form 'thin' computes gradient 'mask' only; use form 'masked' for gradient 'gate'")
-    if not (np.isfinite(l2) and l2 >= 0):
-        raise ArtifactsError(f"expected l2 >= 0, got {l2:g}")
+    for what, factor in (("l2", l2), ("l2_sp", l2_sp)):
+        if not (np.isfinite(factor) and factor >= 0):
+            raise ArtifactsError(f"expected {what} >= 0, got {factor:g}")
+    if not (np.isfinite(data_range) and data_range > 0):
+        raise ArtifactsError(f"expected a data range > 0, got {data_range:g}")
     if clip_norm is not None and not (np.isfinite(clip_norm) and clip_norm > 0):
         raise ArtifactsError(f"expected a clip norm > 0, got {clip_norm:g}")
 
@@ -199,7 +221,7 @@ def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32
 
 
 def _forward_protos(
-    forward: ForwardGraph, parameters: Sequence[str], loss: LossName
+    forward: ForwardGraph, parameters: Sequence[str], loss: Loss, data_range: float
 ) -> tuple[tuple[TensorSpec, ...], onnx.ModelProto, onnx.ModelProto, list[onnx.TensorProto]]:
     """Adds the loss; returns what a step is fed, the graph to differentiate, the eval model and the parameters' values.
 
@@ -207,7 +229,7 @@ def _forward_protos(
     """
     graph = forward.model.graph
     output = forward.output
-    result = add_loss(forward.model, output, loss)
+    result = add_loss(forward.model, output, loss, data_range=data_range)
     specs = tuple(_spec(value) for value in graph.inputs)
     initial = []
     for name in parameters:

@@ -4,6 +4,7 @@ The runtime's builder appends the backward pass: the gradient of a value ``t`` i
 
     gate      dL/dy  -> M * dL/dy           for the output y of a layer, before anything reads the gradient of y
     l2        dL/dp  -> dL/dp + l2 * p      for weights
+    l2_sp     dL/dp  -> dL/dp + l2_sp * (p - p0)    for every parameter, p0 its value at the start
     mask      dL/dp  -> M * dL/dp           for every parameter p with frozen elements
 
 and accumulate what results (TGD, eq. 4: gradient and regulariser are masked alike). A frozen element's gradient is exactly
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Literal, Optional
 
 import numpy as np
 import onnx
@@ -118,6 +119,8 @@ def accumulate_gradients(
     *,
     l2: float = 0.0,
     regularised: Collection[str] = (),
+    l2_sp: float = 0.0,
+    starts: Optional[Mapping[str, onnx.TensorProto]] = None,
 ) -> None:
     """Regularises and masks the gradients and adds the nodes that accumulate them, in place.
 
@@ -126,18 +129,29 @@ def accumulate_gradients(
         masks: for each parameter its retrain mask, in the order of the gradients.
         l2: factor of the regulariser; ``l2 * p`` is added to the gradient of p before the mask.
         regularised: the parameters that it applies to.
+        l2_sp: factor of the pull to the start; ``l2_sp * (p - p0)`` is added to the gradient of every p before the mask.
+        starts: for each parameter p its start p0; read where ``l2_sp`` is not 0.
     """
     graph = model.graph
     gradients = {value.name: value for value in graph.output}
     outputs = [gradients[LOSS]]
-    l2_name = f"{PREFIX}l2"
-    if l2:
-        graph.initializer.append(numpy_helper.from_array(np.array(l2, np.float32), l2_name))
+    l2_name, l2_sp_name = f"{PREFIX}l2", f"{PREFIX}l2_sp"
+    for factor, factor_name in ((l2, l2_name), (l2_sp, l2_sp_name)):
+        if factor:
+            graph.initializer.append(numpy_helper.from_array(np.array(factor, np.float32), factor_name))
     for name, mask in masks.items():
         gradient = last = f"{name}_grad"
         if l2 and name in regularised:
             graph.node.append(helper.make_node("Mul", [name, l2_name], [f"{gradient}.l2"], name=f"{gradient}.l2"))
             last = _append(graph, "Add", [last, f"{gradient}.l2"], f"{gradient}.regularised")
+        if l2_sp:
+            assert starts is not None
+            start = graph.initializer.add()
+            start.CopyFrom(starts[name])
+            start.name = f"{PREFIX}{name}.start"
+            moved = _append(graph, "Sub", [name, start.name], f"{gradient}.moved")
+            pull = _append(graph, "Mul", [moved, l2_sp_name], f"{gradient}.pull")
+            last = _append(graph, "Add", [last, pull], f"{gradient}.pulled")
         if not mask.all():
             graph.initializer.append(numpy_helper.from_array(mask, name + SUFFIX))
             last = _append(graph, "Mul", [last, name + SUFFIX], f"{gradient}.masked")

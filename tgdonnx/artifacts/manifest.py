@@ -68,7 +68,7 @@ class Manifest:
     Attributes:
         format: version of this format.
         versions: of tgdonnx, onnx and onnxruntime, when it was built.
-        options: loss, optimizer, l2, clip_norm, gradient, form, output.
+        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output.
         base_sha256: of the vendor's file.
         selection: as in the masked model.
         rho: the fraction of the elements of the retrainable tensors that train.

@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from tgdonnx.artifacts import Form, GradientKind, LossName, OptimizerName, build
+from tgdonnx.artifacts import Form, GradientKind, OptimizerName, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json
 
@@ -21,9 +21,11 @@ from tgdonnx.cli.output import print_json
 def command(
     masked: Path,
     output: Path,
-    loss: LossName,
+    loss: str,
+    data_range: float,
     optimizer: OptimizerName,
     l2: float,
+    l2_sp: float,
     clip_norm: Optional[float],
     gradient: GradientKind,
     form: Form,
@@ -36,8 +38,10 @@ def command(
         masked,
         output,
         loss=loss,
+        data_range=data_range,
         optimizer=optimizer,
         l2=l2,
+        l2_sp=l2_sp,
         clip_norm=clip_norm,
         gradient=gradient,
         form=form,

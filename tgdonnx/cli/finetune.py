@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import click
 
-from tgdonnx.artifacts import Form, GradientKind, LossName, OptimizerName
+from tgdonnx.artifacts import Form, GradientKind, OptimizerName
 from tgdonnx.cli.options import (
     build_options,
     json_option,
@@ -39,9 +39,11 @@ def command(
     model: Path,
     output: Path,
     mode: Mode,
-    loss: LossName,
+    loss: str,
+    data_range: float,
     optimizer: OptimizerName,
     l2: float,
+    l2_sp: float,
     clip_norm: Optional[float],
     gradient: GradientKind,
     form: Form,
@@ -70,8 +72,10 @@ def command(
             TrainOptions(epochs, batch, learning_rate, schedule, warmup, seed),
             mode=mode,
             loss=loss,
+            data_range=data_range,
             optimizer=optimizer,
             l2=l2,
+            l2_sp=l2_sp,
             clip_norm=clip_norm,
             gradient=gradient,
             form=form,

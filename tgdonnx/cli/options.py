@@ -131,9 +131,29 @@ def build_options(command: Command) -> Command:
             help="masked: gradients are computed whole and multiplied; thin: same results, only what trains is computed.",
         ),
         click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),
+        click.option(
+            "--l2-sp",
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="Added to the gradient of what trains: L2_SP * (W - W0), W0 the vendor's values.",
+        ),
         click.option("--l2", type=float, default=0.0, show_default=True, help="Added to the gradient of W: L2 * W."),
         click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", show_default=True),
-        click.option("--loss", type=click.Choice(LOSSES), default="mse", show_default=True),
+        click.option(
+            "--data-range",
+            type=float,
+            default=1.0,
+            show_default=True,
+            help="Largest minus least value of the data, for the losses charbonnier (eps = 0.001 of it) and ssim.",
+        ),
+        click.option(
+            "--loss",
+            metavar="LOSS",
+            default="mse",
+            show_default=True,
+            help=f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim.",
+        ),
     ):
         command = option(command)
     return command

@@ -15,7 +15,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.runtime import load_onnxruntime, load_training_api
 from tgdonnx.errors import ArtifactsError, DataError
@@ -118,14 +118,17 @@ class Session:
         """
         batch = next(dataset.batches(self.manifest.fixed_batch or 1))
         output, values = self._output_shape(batch), dataset.arrays[-1]
-        loss = self.manifest.options["loss"]
-        expected = output[:1] + output[2:] if loss == "ce" else output
+        loss = parse_loss(self.manifest.options["loss"])
+        problem = loss.output_problem(output)
+        if problem is not None:
+            raise DataError(problem)
+        expected = loss.target_shape(output)
         if batch[-1].shape != expected:
             raise DataError(
                 f"the target does not fit the output: for inputs of {', '.join(str(list(a.shape)) for a in batch[:-1])} "
                 f"expected {list(expected)}, found {list(batch[-1].shape)}"
             )
-        limit = {"ce": output[1] - 1 if len(output) > 1 else 0, "bce": 1}.get(loss)
+        limit = loss.target_limit(output)
         if limit is not None and (values.min() < 0 or values.max() > limit):
             raise DataError(f"the loss {loss} needs targets in 0 to {limit}, found {values.min()} to {values.max()}")
 

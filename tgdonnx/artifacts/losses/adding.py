@@ -1,0 +1,83 @@
+"""Put a loss at the end of a graph."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from tgdonnx.artifacts.losses.formula import Loss, LossName
+from tgdonnx.artifacts.losses.pen import LOSS, Pen
+from tgdonnx.artifacts.losses.pointwise import bce, before, ce, charbonnier, l1, mse
+from tgdonnx.artifacts.losses.ssim import ssim
+from tgdonnx.errors import UntrainableError
+
+TARGET = "target"
+_OLDEST: dict[LossName, int] = {"l1": 9, "bce": 9, "ce": 12}  # the gradient of Abs is Sign
+
+
+def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float = 1.0) -> ir.Value:
+    """Adds a loss to the graph and returns it; the graph gets the input `TARGET`.
+
+    Args:
+        model: the model, changed in place.
+        output: what the loss compares; float32.
+        loss: which.
+        data_range: difference between the largest and the least value that the data may have; for charbonnier and ssim.
+
+    Raises:
+        UntrainableError: a name that is needed is taken, the operator set is too old for the loss, or the output is nothing
+            that it can compare.
+    """
+    graph = model.graph
+    taken = {value.name for value in graph.inputs} | set(graph.initializers)
+    taken |= {value.name for node in graph for value in node.outputs}
+    for word in (LOSS, TARGET):
+        if word in taken:
+            raise UntrainableError(f"a value of the model is called {word!r}, a name that training needs; rename it")
+    for name in loss.names:
+        oldest = _OLDEST.get(name, 0)
+        if graph.opset_imports.get("", 0) < oldest:
+            raise UntrainableError(
+                f"the loss {name} needs a model of opset {oldest} or newer; use mse, or convert it up"
+            )
+    _require_comparable(output, loss)
+    target = ir.Value(name=TARGET, shape=output.shape, type=ir.TensorType(ir.DataType.FLOAT))
+    if "ce" in loss.names:
+        target.type = ir.TensorType(ir.DataType.INT64)
+        if output.shape is not None:
+            target.shape = ir.Shape([dim for axis, dim in enumerate(output.shape) if axis != 1])
+    graph.inputs.append(target)
+    pen = Pen(graph)
+    result = _sum(pen, loss, output, target, data_range)
+    result.name, result.shape, result.type = LOSS, ir.Shape([]), ir.TensorType(ir.DataType.FLOAT)
+    graph.extend(pen.nodes)
+    return result
+
+
+def _require_comparable(output: ir.Value, loss: Loss) -> None:
+    problem = loss.output_problem(None if output.shape is None else tuple(output.shape))
+    if problem is not None:
+        raise UntrainableError(problem)
+    if "bce" in loss.names and len(loss.terms) > 1 and before(output, "Sigmoid") is output:
+        raise UntrainableError(
+            f"in the loss {loss}, bce takes the output for logits and the others compare it with probabilities, for the "
+            "model does not end in Sigmoid; use bce alone, or leave it out"
+        )
+
+
+def _sum(pen: Pen, loss: Loss, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+    total = None
+    for term in loss.terms:
+        value = _mean(pen, term.name, y, t, data_range)
+        if term.weight != 1:
+            value = pen("Mul", value, pen.scalar(term.weight))
+        total = value if total is None else pen("Add", total, value)
+    assert total is not None
+    return total
+
+
+def _mean(pen: Pen, name: LossName, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+    if name == "charbonnier":
+        return charbonnier(pen, y, t, data_range)
+    if name == "ssim":
+        return ssim(pen, y, t, data_range)
+    return {"mse": mse, "l1": l1, "bce": bce, "ce": ce}[name](pen, y, t)
