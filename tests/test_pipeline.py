@@ -60,7 +60,10 @@ def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
     held_out = data_for(model, 3)
     renamed = {"noisy": "x", "clean": "target"}
     validation = {"noisy": held_out["x"], "clean": held_out["target"]}
-    options: dict[str, Any] = {"loss": "l1", "optimizer": "sgd", "l2": 0.01, "clip_norm": 0.5, "gradient": "gate"}
+    options: dict[str, Any] = {
+        **{"loss": "l1", "data_range": 2.0, "optimizer": "sgd", "l2": 0.01, "l2_sp": 0.02, "clip_norm": 0.5},
+        "gradient": "gate",
+    }
     run = options_for(**options)
     tgdonnx.mask(base, tmp_path / "masked.onnx", tgdonnx.Phi(PHI))
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", **options)

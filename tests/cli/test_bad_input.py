@@ -140,3 +140,21 @@ def test_missing_external_data_is_named_but_traces_are_given(vendor: Path, tmp_p
 
 def test_alpha_must_be_a_number(vendor: Path, tmp_path: Path) -> None:
     assert "alpha" in refused(tmp_path, "score", vendor, "--alpha", "nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--loss", "huber"),
+            "mse, l1, bce, ce, charbonnier, ssim, or a weighted sum such as 0.8*l1+0.2*ssim; got 'huber'",
+        ),
+        (("--loss", "l1+ce"), "the loss ce goes with no other"),
+        (("--loss", "-1*l1"), "expected weights > 0"),
+        (("--loss", "ssim", "--data-range", 0), "expected a data range > 0, got 0"),
+        (("--l2-sp", -1), "expected l2_sp >= 0, got -1"),
+    ],
+)
+def test_a_loss_that_is_none(options: tuple[object, ...], message: str, vendor: Path, tmp_path: Path) -> None:
+    run_json("mask", vendor, "-o", tmp_path / "masked.onnx", "--all")
+    assert message in refused(tmp_path, "build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts", *options)

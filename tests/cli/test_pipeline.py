@@ -72,6 +72,22 @@ def test_finetune_does_all_stages(vendor: Path, data: Path, tmp_path: Path) -> N
     assert run("verify", vendor, tmp_path / "tuned.onnx").exit_code == 0
 
 
+@pytest.mark.parametrize("form", ["masked", "thin"])
+def test_a_weighted_loss_and_the_pull_to_the_vendor_are_taken_and_recorded(
+    form: str, vendor: Path, tmp_path: Path
+) -> None:
+    data, artifacts = save_pairs(tmp_path / "data.npz", (6, 3, 12, 13), (6, 3, 12, 13)), tmp_path / "artifacts"
+    options = ("--loss", "0.8*l1 + 0.2*ssim", "--data-range", 4, "--l2-sp", 0.5, "--form", form)
+    report = run_json(
+        *("finetune", vendor, "--data", data, "-o", tmp_path / "tuned.onnx", "--last", 1, "--epochs", 8),
+        *("--lr", 0.01, "--artifacts", artifacts, *options),
+    )
+    for recorded in (report["build"]["options"], json.loads((artifacts / "manifest.json").read_text())["options"]):
+        assert (recorded["loss"], recorded["data_range"], recorded["l2_sp"]) == ("0.8*l1+0.2*ssim", 4.0, 0.5)
+    assert report["train"]["loss"][-1] < report["train"]["loss"][0]
+    assert report["verify"]["ok"] is True
+
+
 def test_verify_answers_no_with_status_1(vendor: Path, data: Path, tmp_path: Path) -> None:
     tuned = tmp_path / "tuned.onnx"
     run_json("finetune", vendor, "--data", data, "-o", tuned, "--last", 1, "--epochs", 1)

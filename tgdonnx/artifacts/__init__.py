@@ -2,7 +2,7 @@
 
 ``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``gradients``: nodes on the
 gradients; ``thin``: the same at the cost of what trains; ``optimizers``; ``build``: all of it into a directory; ``manifest``:
-what is in it; ``runtime``: the only door to onnxruntime-training.
+what is in it; ``vendor``: what the vendor's model gives; ``runtime``: the only door to onnxruntime-training.
 """
 
 from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build
@@ -10,6 +10,7 @@ from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName
+from tgdonnx.artifacts.vendor import vendor_targets
 
 __all__ = [
     "FORMS",
@@ -28,4 +29,5 @@ __all__ = [
     "build",
     "parse_loss",
     "read_manifest",
+    "vendor_targets",
 ]

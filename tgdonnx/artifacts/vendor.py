@@ -1,0 +1,75 @@
+"""What the vendor's model gives, as targets of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts.forward import forward_graph
+from tgdonnx.artifacts.losses import before, parse_loss
+from tgdonnx.artifacts.manifest import MASKED_MODEL, read_manifest
+from tgdonnx.artifacts.runtime import load_onnxruntime
+from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.layers import open_network
+from tgdonnx.masks import read_masked
+
+Array = NDArray[Any]
+_PROBABILITY = "tgdonnx::vendor.probability"
+
+
+def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
+    """Returns a function that gives, for the inputs of a step, the targets that the vendor's model already meets.
+
+    They are the output of the graph that trains, with the vendor's values in it; its masked file is in the directory. So models
+    go through that the runtime would not load as they are, and the loss against these targets is least at the start of
+    training. For bce they are probabilities: where the output is logits, the sigmoid of them.
+
+    Args:
+        directory: an artifacts directory.
+
+    Raises:
+        ArtifactsError: the directory is not usable, or the loss is ce. Its targets are class indices; with those that the
+            vendor's model chooses the loss is not least at its weights, and training would exaggerate rather than agree.
+        RuntimeMissingError: no runtime is installed.
+    """
+    manifest = read_manifest(directory)
+    loss = parse_loss(manifest.options["loss"])
+    if "ce" in loss.names:
+        raise ArtifactsError(
+            "agreement with the vendor's output needs targets like the output, but those of the loss ce are class indices; "
+            "add samples with labels of your own to the training data instead"
+        )
+    masked = read_masked(directory / MASKED_MODEL)
+    wanted = [tensor.vendor_name for tensor in manifest.trained]
+    forward = forward_graph(open_network(masked.base), wanted, manifest.options["output"])
+    graph = forward.model.graph
+    if "bce" in loss.names and before(forward.output, "Sigmoid") is forward.output:
+        node = ir.node("Sigmoid", [forward.output])
+        node.outputs[0].name, node.outputs[0].type = _PROBABILITY, forward.output.type
+        graph.append(node)
+        graph.outputs[:] = [node.outputs[0]]
+    runtime = load_onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(ir.to_proto(forward.model).SerializeToString(), options)
+    names = [str(value.name) for value in graph.inputs]
+
+    def targets(inputs: Sequence[Array]) -> Array:
+        try:
+            (output,) = session.run(None, dict(zip(names, inputs)))
+        except Exception as error:  # the runtime raises its own types, which share no base
+            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in zip(names, inputs))
+            reason = str(error).splitlines()[0].rpartition("Status Message: ")[2]
+            raise DataError(f"the vendor's model does not take data of these sizes: {sizes} ({reason})") from error
+        if not np.isfinite(output).all():
+            raise DataError(
+                "the vendor's model gives values that are not finite for data to agree on; remove such samples"
+            )
+        return np.ascontiguousarray(output)
+
+    return targets
