@@ -250,3 +250,35 @@ def test_images_smaller_than_the_window_are_refused_before_training(tmp_path: Pa
         tgdonnx.train(directory, data, TrainOptions(epochs=1))
     assert isinstance(caught.value, TgdonnxError)
     assert sorted(directory.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("dims", "kernel", "size"), [("W", (3,), (23,)), ("D, H, W", (3, 3, 3), (14, 13, 15)), ("H, W", (3, 3), (17, 15))]
+)
+def test_both_forms_give_the_same_gradient_in_every_number_of_dimensions(
+    dims: str, kernel: tuple[int, ...], size: tuple[int, ...], tmp_path: Path
+) -> None:
+    text = f"g (float[N, 2, {dims}] x) => (float[N, 3, {dims.lower()}] y) {{ t = Conv(x, v)\n y = Relu(t) }}"
+    model = text_model(text, v=(3, 2, *kernel))
+    x = images((2, 2, *size))[0]
+    target = images((2, 3, *(length - 2 for length in size)), seed=1)[1]
+    found = {}
+    for form in ("masked", "thin"):
+        (tmp_path / form).mkdir()
+        directory = make_artifacts(model, tmp_path / form, tgdonnx.Filters({"v": [0, 2]}), loss="ssim", form=form)
+        _, gradients = Trainer(directory).gradients(x, target)
+        (gradient,) = gradients.values()
+        found[form] = gradient if form == "thin" else gradient[[0, 2]]
+    assert relative_error(found["thin"], found["masked"]) < 1e-5
+    filters = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    places = tuple(range(2, 2 + len(kernel)))
+    windows = sliding_window_view(x.astype(np.float64), kernel, axis=places)
+    axes = "xyz"[: len(kernel)]
+
+    def loss_at(rows: Array) -> float:
+        moved = filters.astype(np.float64)
+        moved[[0, 2]] = rows
+        y = np.einsum(f"nc...{axes},mc{axes}->nm...", windows, moved)
+        return ssim_loss(np.maximum(y, 0), target)
+
+    assert relative_error(found["thin"], slopes(loss_at, filters[[0, 2]])) < 1e-5

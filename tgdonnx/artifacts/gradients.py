@@ -2,10 +2,10 @@
 
 The runtime's builder appends the backward pass: the gradient of a value ``t`` is the value ``t_grad``. On it we operate:
 
-    gate      dL/dy  -> M * dL/dy           for the output y of a layer, before anything reads the gradient of y
-    l2        dL/dp  -> dL/dp + l2 * p      for weights
-    l2_sp     dL/dp  -> dL/dp + l2_sp * (p - p0)    for every parameter, p0 its value at the start
-    mask      dL/dp  -> M * dL/dp           for every parameter p with frozen elements
+    gate      dL/dy  -> M * dL/dy                      for the output y of a layer, before anything reads the gradient of y
+    l2        dL/dp  -> dL/dp + l2 * p                 for weights
+    l2_sp     dL/dp  -> dL/dp + l2_sp * (p - p0)       for every parameter, p0 its value at the start
+    mask      dL/dp  -> M * dL/dp                      for every parameter p with frozen elements
 
 and accumulate what results (TGD, eq. 4: gradient and regulariser are masked alike). A frozen element's gradient is exactly
 zero, so neither AdamW without weight decay nor SGD, nor clipping by the norm, moves it.
