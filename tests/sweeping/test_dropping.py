@@ -170,7 +170,8 @@ def test_weights_of_other_types_keep_their_type(kind: int, tmp_path: Path) -> No
         w2=(3, 4, 1, 1),
     )
     tensor = tensors_of(model)["q"]
-    tensor.CopyFrom(helper.make_tensor("q", kind, tensor.dims, numpy_helper.to_array(tensor).ravel()))
+    values = numpy_helper.to_array(tensor).astype(helper.tensor_dtype_to_np_dtype(kind))
+    tensor.CopyFrom(helper.make_tensor("q", kind, tensor.dims, values.tobytes(), raw=True))
     found = tensors_of(dropped(save(model, tmp_path / "model.onnx"), Filters({"q": [2]})))["q"]
     assert (found.data_type, found.dims) == (kind, tensor.dims)
     expected = numpy_helper.to_array(tensor).copy()

@@ -17,20 +17,16 @@ Integer weights (behind DequantizeLinear) get their zero point, which is how the
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
 from onnx import external_data_helper
 
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
-from tgdonnx.layers import Parameter
-from tgdonnx.layers.parameters import Dequantized
 from tgdonnx.modelfile import ModelFile, require_external_data
 from tgdonnx.selection import RetrainMask
 
@@ -64,24 +60,15 @@ def drop_filters(model: onnx.ModelProto, masks: Sequence[RetrainMask]) -> onnx.M
         if mask.values.any():
             parameter = mask.parameter
             stored = parameter.numpy()
-            values = np.where(mask.values == 1, zero_of(parameter), stored).astype(stored.dtype)
+            zero = np.zeros(parameter.shape, np.float32)
+            if parameter.quantization is not None:
+                zero = parameter.quantized(zero)
+            values = np.where(mask.values == 1, zero, stored).astype(stored.dtype)
             tensor = _tensor_at(dropped, parameter.path)
             name = tensor.name  # a Constant's tensor may have another name than its value, or none
             tensor.CopyFrom(ir.to_proto(ir.tensor(values, dtype=parameter.dtype)))
             tensor.name = name
     return dropped
-
-
-def zero_of(parameter: Parameter) -> NDArray[Any]:
-    """Returns what a tensor has to store for its reader to see zeros: an array that broadcasts against it."""
-    for index, step in enumerate(parameter.steps):
-        if isinstance(step, Dequantized):
-            before = dataclasses.replace(parameter, steps=parameter.steps[:index])
-            shape = [1] * len(before.read_shape)
-            if step.zero_point.ndim == 1:
-                shape[step.axis] = -1
-            return before.restore(step.zero_point.reshape(shape))
-    return np.zeros((), np.float32)
 
 
 def _tensor_at(model: onnx.ModelProto, path: wire.FieldPath) -> onnx.TensorProto:
