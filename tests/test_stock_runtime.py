@@ -106,6 +106,7 @@ where = sys.argv[1]
 print(len(tgdonnx.score(where + "/model.onnx").layers), len(tgdonnx.trace(where + "/model.onnx").layers))
 tgdonnx.mask(where + "/model.onnx", where + "/masked_here.onnx", tgdonnx.Phi(float(sys.argv[2])))
 print(tgdonnx.verify(where + "/model.onnx", where + "/tuned.onnx").ok)
+print(*(point.change for point in tgdonnx.sweep(where + "/model.onnx", where + "/data.npz").points))
 for call in (
     lambda: tgdonnx.build(where + "/masked_here.onnx", where + "/never"),
     lambda: tgdonnx.export(where + "/artifacts", where + "/never.onnx"),
@@ -123,13 +124,16 @@ def test_with_plain_onnxruntime_everything_but_training_works_and_the_rest_says_
     model = models.dncnn(0)
     directory = trained(model, tmp_path)
     tgdonnx.export(directory, tmp_path / "tuned.onnx")
+    np.savez(tmp_path / "data.npz", **data_for(model))
     # Behind its own packages, ours and those that we need: its onnxruntime comes first.
     path = [str(Path(tgdonnx.__file__).parents[1]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     lines = stock_environment.run(WITHOUT_TRAINING, tmp_path, PHI, cwd=tmp_path, path=path).splitlines()
     assert lines[:2] == ["4 4", "True"]
-    assert len(lines) == 4
+    here = [point.change for point in tgdonnx.sweep(tmp_path / "model.onnx", data_for(model)).points]
+    assert [float(change) for change in lines[2].split()] == pytest.approx(here, rel=1e-4)
+    assert len(lines) == 5
     assert all(
-        line.startswith("onnxruntime-training is not installed; pip install 'tgdonnx[train]'") for line in lines[2:]
+        line.startswith("onnxruntime-training is not installed; pip install 'tgdonnx[train]'") for line in lines[3:]
     )
     assert not (tmp_path / "never").exists()
     assert not (tmp_path / "never.onnx").exists()

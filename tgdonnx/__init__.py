@@ -4,6 +4,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
 
     score, trace, inspect     what is in a model
     check                     can it be trained here, operator by operator
+    sweep                     the drop test over phi, and the phi that it recommends
     mask                      choose filters, write a masked model
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
     verify                    proof that nothing but retrained filters changed
@@ -19,6 +20,7 @@ from tgdonnx.masks import MaskReport, mask
 from tgdonnx.pipeline import FinetuneReport, finetune
 from tgdonnx.scoring import ScoreReport, score
 from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
+from tgdonnx.sweeping import SweepReport, sweep
 from tgdonnx.tracing import TraceReport, trace
 from tgdonnx.verification import VerifyReport, verify
 from tgdonnx.writeback import ExportReport, export
@@ -39,6 +41,7 @@ __all__ = [
     "Progress",
     "ScoreReport",
     "Strategy",
+    "SweepReport",
     "TgdonnxError",
     "TraceReport",
     "TrainOptions",
@@ -51,6 +54,7 @@ __all__ = [
     "inspect",
     "mask",
     "score",
+    "sweep",
     "trace",
     "train",
     "verify",

@@ -230,7 +230,7 @@ def _forward_protos(
     graph = forward.model.graph
     output = forward.output
     result = add_loss(forward.model, output, loss, data_range=data_range)
-    specs = tuple(_spec(value) for value in graph.inputs)
+    specs = tuple(TensorSpec.of(value) for value in graph.inputs)
     initial = []
     for name in parameters:
         value = graph.initializers[name].const_value
@@ -243,12 +243,6 @@ def _forward_protos(
     eval_proto = ir.to_proto(forward.model)
     graph.outputs[:] = [result]
     return specs, ir.to_proto(forward.model), eval_proto, initial
-
-
-def _spec(value: ir.Value) -> TensorSpec:
-    dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
-    shape = None if value.shape is None else tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
-    return TensorSpec(str(value.name), str(dtype.numpy()), shape)
 
 
 def _trained_tensor(

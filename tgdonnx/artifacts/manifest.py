@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Optional
 
+import onnx_ir as ir
+
 from tgdonnx.errors import ArtifactsError
 
 FORMAT = 1
@@ -59,6 +61,13 @@ class TensorSpec:
     name: str
     dtype: str
     shape: Optional[tuple[Optional[int], ...]]
+
+    @classmethod
+    def of(cls, value: ir.Value) -> TensorSpec:
+        """Returns what an input of a graph looks like; one of no known type counts as float32."""
+        dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
+        shape = None if value.shape is None else tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
+        return cls(str(value.name), str(dtype.numpy()), shape)
 
 
 @dataclass(frozen=True)

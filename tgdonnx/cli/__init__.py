@@ -1,6 +1,6 @@
 """The command line: one module per command, which parses, makes one call and prints.
 
-Exit status: 0 done, 1 the answer is no (``verify``, ``check``), 2 wrong use or bad input.
+Exit status: 0 done, 1 the answer is no (``verify``, ``check``, ``sweep``), 2 wrong use or bad input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tgdonnx.cli import build, check, export, finetune, inspect, mask, score, trace, train, verify
+from tgdonnx.cli import build, check, export, finetune, inspect, mask, score, sweep, trace, train, verify
 from tgdonnx.errors import TgdonnxError
 
 
@@ -49,5 +49,5 @@ def main(verbose: bool) -> None:  # _Group reads it
     """
 
 
-for command in (inspect, score, trace, check, mask, build, train, export, verify, finetune):
+for command in (inspect, score, trace, check, sweep, mask, build, train, export, verify, finetune):
     main.add_command(command.command)

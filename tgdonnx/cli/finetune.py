@@ -9,6 +9,7 @@ import click
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName
 from tgdonnx.cli.options import (
+    AUTO,
     build_options,
     json_option,
     model_argument,
@@ -21,6 +22,7 @@ from tgdonnx.cli.options import (
 )
 from tgdonnx.cli.output import print_json
 from tgdonnx.cli.progress import training_bar
+from tgdonnx.cli.sweep import drop_test
 from tgdonnx.finetuning import ScheduleName, TrainOptions
 from tgdonnx.pipeline import finetune
 from tgdonnx.selection import Mode
@@ -32,6 +34,11 @@ from tgdonnx.selection import Mode
 @strategy_options
 @build_options
 @train_options
+@click.option(
+    "--sweep-data",
+    type=click.Path(path_type=Path),
+    help="Of --phi auto: unlabelled images to look at; those of --data if left out.",
+)
 @click.option("--artifacts", type=click.Path(path_type=Path), help="Keep the artifacts in this directory.")
 @overwrite_option
 @json_option
@@ -57,18 +64,23 @@ def command(
     schedule: ScheduleName,
     warmup: int,
     seed: int,
+    sweep_data: Optional[Path],
     artifacts: Optional[Path],
     overwrite: bool,
     as_json: bool,
     **choice: Any,
 ) -> None:
     """Adapt MODEL in one go: mask, build, train, export and verify."""
+    if sweep_data is not None and choice["phi"] != AUTO:
+        raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
+    names = renamed(renames)
+    chosen = strategy(**choice, recommend=drop_test(model, sweep_data or data, output=output_name, names=names))
     with training_bar() as show:
         report = finetune(
             model,
             data,
             output,
-            strategy(**choice),
+            chosen,
             TrainOptions(epochs, batch, learning_rate, schedule, warmup, seed),
             mode=mode,
             loss=loss,
@@ -81,7 +93,7 @@ def command(
             form=form,
             output_name=output_name,
             validation=validation,
-            renamed=renamed(renames),
+            renamed=names,
             artifacts=artifacts,
             overwrite=overwrite,
             on_progress=show,

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import click
 
-from tgdonnx.cli.options import json_option, model_argument, output_option, overwrite_option, strategy, strategy_options
+from tgdonnx.cli.options import (
+    AUTO,
+    json_option,
+    map_option,
+    model_argument,
+    output_option,
+    overwrite_option,
+    renamed,
+    strategy,
+    strategy_options,
+)
 from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.sweep import drop_test
 from tgdonnx.masks import mask
 from tgdonnx.report.tables import print_masks
 from tgdonnx.selection import Mode
@@ -18,11 +29,27 @@ from tgdonnx.selection import Mode
 @model_argument
 @output_option("The masked model to write.")
 @strategy_options
+@click.option("--data", type=click.Path(path_type=Path), help="Of --phi auto: unlabelled images, as for `sweep`.")
+@map_option
 @overwrite_option
 @json_option
-def command(model: Path, output: Path, mode: Mode, overwrite: bool, as_json: bool, **choice: Any) -> None:
+def command(
+    model: Path,
+    output: Path,
+    mode: Mode,
+    data: Optional[Path],
+    renames: tuple[str, ...],
+    overwrite: bool,
+    as_json: bool,
+    **choice: Any,
+) -> None:
     """Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it."""
-    report = mask(model, output, strategy(**choice), mode=mode, overwrite=overwrite)
+    if choice["phi"] == AUTO and data is None:
+        raise click.UsageError("--phi auto looks at the output on a few images; name them with --data")
+    if choice["phi"] != AUTO and (data is not None or renames):
+        raise click.UsageError("--data and --map are for the drop test, which only --phi auto does")
+    recommend = drop_test(model, data or Path(), output=None, names=renamed(renames))
+    report = mask(model, output, strategy(**choice, recommend=recommend), mode=mode, overwrite=overwrite)
     if as_json:
         print_json(report)
     else:

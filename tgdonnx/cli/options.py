@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, Union
 
 import click
 
@@ -13,12 +13,28 @@ from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
 from tgdonnx.errors import SelectionError
 from tgdonnx.finetuning import SCHEDULES, TrainOptions
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
+from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+AUTO = "auto"
+
+
+def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Union[float, str, None]:
+    if text is None or text == AUTO:
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"expected a number or {AUTO}, got {text!r}") from error
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
 model_argument = click.argument("model", type=click.Path(path_type=Path))
+map_option = click.option(
+    "--map", "renames", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."
+)
 
 
 def output_option(what: str) -> Callable[[Command], Command]:
@@ -55,7 +71,17 @@ def strategy_options(command: Command) -> Command:
         click.option("--first", type=int, help="Retrain the first N layers."),
         click.option("--last", type=int, help="Retrain the last N layers."),
         click.option("--percentile", type=float, help="Retrain by the lowest Q % of the scores of all traced maps."),
-        click.option("--phi", type=float, help="Retrain filters whose maps score below PHI everywhere."),
+        click.option(
+            "--tolerance",
+            type=float,
+            help=f"Of --phi auto: the largest change of the output, as in `sweep`.  [default: {DEFAULT_TOLERANCE}]",
+        ),
+        click.option(
+            "--phi",
+            metavar="PHI",
+            callback=_phi_or_auto,
+            help="Retrain filters whose maps score below PHI everywhere; auto: the PHI that `sweep` recommends.",
+        ),
     ):
         command = option(command)
     return score_options(command)
@@ -63,7 +89,8 @@ def strategy_options(command: Command) -> Command:
 
 def strategy(
     *,
-    phi: Optional[float],
+    phi: Union[float, str, None],
+    tolerance: Optional[float],
     percentile: Optional[float],
     last: Optional[int],
     first: Optional[int],
@@ -71,11 +98,24 @@ def strategy(
     filters: Optional[Path],
     alpha: float,
     neighbours: int,
+    recommend: Callable[[float, float, int], Phi],
 ) -> Strategy:
     """Returns the one strategy that was asked for.
 
+    Args:
+        phi: as the command line has it, like all others but the last.
+        tolerance: of the drop test.
+        percentile: see `Percentile`.
+        last: see `LastLayers`.
+        first: see `FirstLayers`.
+        all_layers: see `AllLayers`.
+        filters: the file for `Filters`.
+        alpha: of the KSE.
+        neighbours: of the KSE.
+        recommend: finds phi by the drop test; takes tolerance, alpha and the number of neighbours.
+
     Raises:
-        UsageError: none or several were.
+        UsageError: none or several were, or a tolerance without a drop test.
         SelectionError: the file with filters is not readable.
     """
     given = {
@@ -90,7 +130,11 @@ def strategy(
     if len(chosen) != 1:
         what = "got none" if not chosen else f"got {', '.join(chosen)}"
         raise click.UsageError(f"expected exactly one of {', '.join(given)}; {what}")
-    if phi is not None:
+    if phi == AUTO:
+        return recommend(DEFAULT_TOLERANCE if tolerance is None else tolerance, alpha, neighbours)
+    if tolerance is not None:
+        raise click.UsageError("--tolerance is of the drop test, which only --phi auto does")
+    if isinstance(phi, float):
         return Phi(phi, alpha, neighbours)
     if percentile is not None:
         return Percentile(percentile, alpha, neighbours)
@@ -178,7 +222,7 @@ def train_options(command: Command) -> Command:
         ),
         click.option("--batch", type=int, default=defaults.batch, show_default=True, help="Samples per step."),
         click.option("--epochs", type=int, default=defaults.epochs, show_default=True, help="Passes over the data."),
-        click.option("--map", "renames", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
+        map_option,
         click.option(
             "--validation",
             type=click.Path(path_type=Path),

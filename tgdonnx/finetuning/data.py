@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Optional, Union
@@ -53,7 +53,11 @@ class Dataset:
 
 
 def open_dataset(
-    source: DataSource, inputs: Sequence[TensorSpec], *, renamed: Optional[Mapping[str, str]] = None
+    source: DataSource,
+    inputs: Sequence[TensorSpec],
+    *,
+    renamed: Optional[Mapping[str, str]] = None,
+    ignored: Collection[str] = (),
 ) -> Dataset:
     """Opens a source and matches its arrays to the inputs of a training step.
 
@@ -61,6 +65,7 @@ def open_dataset(
         source: see the module.
         inputs: what a step is fed, in order.
         renamed: for names of arrays the input that they are for, where the names differ.
+        ignored: names of arrays that may be there although they are not asked for.
 
     Raises:
         DataError: the source cannot be read; an array is missing or not asked for; its dtype, rank or shape does not fit;
@@ -74,7 +79,7 @@ def open_dataset(
         if name not in arrays:
             raise DataError(f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}")
     for name in arrays:
-        if name not in expected:
+        if name not in expected and name not in ignored:
             raise DataError(
                 f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}"
             )

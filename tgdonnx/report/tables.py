@@ -17,6 +17,7 @@ from rich.tree import Tree
 from tgdonnx.inspection import InspectReport, LayerSummary
 from tgdonnx.masks import MaskReport
 from tgdonnx.scoring import ScoreReport
+from tgdonnx.sweeping import SweepPoint, SweepReport
 from tgdonnx.tracing import LayerTrace, MapTrace, Producer
 from tgdonnx.tracing.path import Step
 
@@ -200,6 +201,42 @@ def print_masks(report: MaskReport, console: Console) -> None:
     console.print(table)
     console.print(Text(f"{report.rho:.2%} of the weights train", style="bold"))
     _print_notes([(entry.name, entry.note) for entry in report.params if entry.note], console)
+
+
+def print_sweep(report: SweepReport, console: Console) -> None:
+    """Prints one row per phi, and below the table the recommended one."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    agreement = any(point.agreement is not None for point in report.points)
+    for title in ("phi", "filters", "weights", "parameters", "change", *["same class"] * agreement):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for point in report.points:
+        chosen = point.phi == report.recommended
+        table.add_row(*_sweep_row(point, report, agreement=agreement), style="bold green" if chosen else None)
+    console.print(table)
+    console.print(
+        Text(
+            f"Dropped are filters, weights of layers, and these with biases and norms; on {report.samples} of "
+            f"{report.available} samples. Change: RMS by the standard deviation of the vendor's output."
+        )
+    )
+    left_out = report.notes if report.recommended is not None else report.notes[:-1]
+    for note in left_out:
+        console.print(Text(note))
+    if report.recommended is None:
+        console.print(Text(report.notes[-1], style="bold"))
+    else:
+        within = f"up to it the output changes by at most {report.tolerance:g}, the tolerance"
+        console.print(Text(f"recommended: phi {report.recommended:g} ({within})", style="bold"))
+
+
+def _sweep_row(point: SweepPoint, report: SweepReport, *, agreement: bool) -> list[Text]:
+    cells = [f"{point.phi:g}", f"{point.filters}/{report.filters}", f"{point.weights / report.weights:.1%}"]
+    cells += [f"{point.parameters / report.parameters:.1%}"]
+    cells += ["beyond measure" if point.change is None else f"{point.change:.3g}"]
+    cells += ["" if point.agreement is None else f"{point.agreement:.1%}"] if agreement else []
+    cells += ["recommended" if point.phi == report.recommended else ""]
+    return [Text(cell) for cell in cells]
 
 
 def _print_notes(notes: Sequence[tuple[str, str]], console: Console) -> None:

@@ -12,8 +12,11 @@ from tgdonnx.selection.strategies import (
     LastLayers,
     Percentile,
     Phi,
+    Scored,
     Selection,
     Strategy,
+    require_phi,
+    score_filters,
     select,
 )
 
@@ -28,9 +31,12 @@ __all__ = [
     "Percentile",
     "Phi",
     "RetrainMask",
+    "Scored",
     "Selection",
     "Strategy",
     "filter_importance",
     "plan_masks",
+    "require_phi",
+    "score_filters",
     "select",
 ]

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Layer
-from tgdonnx.scoring import score_layers
-from tgdonnx.selection.importance import filter_importance, traced_maps
+from tgdonnx.scoring import LayerScores, score_layers
+from tgdonnx.selection.importance import Importance, filter_importance, traced_maps
 from tgdonnx.tracing.provenance import Provenance
 
 
@@ -27,11 +27,13 @@ class Phi:
         phi: threshold of the KSE, in [0, 1].
         alpha: weight of the entropy in the KSE.
         k: number of nearest neighbours in the entropy.
+        tolerance: of the drop test that recommended ``phi``, for the record; None where none did.
     """
 
     phi: float
     alpha: float = 1.0
     k: int = 5
+    tolerance: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,38 @@ def select(provenance: Provenance, strategy: Strategy) -> Selection:
     return Selection(_record(strategy), selected, meaningless)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A traced network with what the thresholds of `Phi` and `Percentile` are applied to.
+
+    Attributes:
+        scores: the scores of each layer.
+        traced: for each layer bool of shape (maps,): which of its input maps were traced to filters.
+        importance: the importance of the filters of each layer.
+    """
+
+    scores: tuple[LayerScores, ...]
+    traced: tuple[NDArray[np.bool_], ...]
+    importance: tuple[Importance, ...]
+
+    def below(self, phi: float, record: Mapping[str, Any]) -> Selection:
+        """Returns the selection at a threshold, which may be empty; ``record`` is what is recorded of it."""
+        selected = tuple(layer.values < phi for layer in self.importance)
+        meaningless = tuple((s.kse < phi) & t for s, t in zip(self.scores, self.traced))
+        return Selection(record, selected, meaningless)
+
+
+def score_filters(provenance: Provenance, *, alpha: float, k: int) -> Scored:
+    """Scores the maps of a traced network, and by them its filters.
+
+    Raises:
+        NonFiniteWeightError: a weight holds NaN or infinity.
+        SelectionError: alpha is negative or k < 1.
+    """
+    scores = score_layers(provenance, alpha=alpha, k=k).layers
+    return Scored(scores, traced_maps(provenance), filter_importance(provenance, scores))
+
+
 def require_phi(phi: float) -> None:
     """Checks that a threshold of the KSE lies in [0, 1].
 
@@ -139,15 +173,15 @@ def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selec
         require_phi(strategy.phi)
     if isinstance(strategy, Percentile) and not 0 <= strategy.percentile <= 100:
         raise SelectionError(f"expected a percentile in [0, 100], got {strategy.percentile:g}")
-    scores = score_layers(provenance, alpha=strategy.alpha, k=strategy.k).layers
-    traced = traced_maps(provenance)
+    scored = score_filters(provenance, alpha=strategy.alpha, k=strategy.k)
     if isinstance(strategy, Phi):
         phi = float(strategy.phi)
     else:
-        phi = _threshold(np.concatenate([s.kse[t] for s, t in zip(scores, traced)]), strategy.percentile)
-    importance = filter_importance(provenance, scores)
-    selected = tuple(layer.values < phi for layer in importance)
-    if not any(rows.any() for rows in selected):
+        traced = [s.kse[t] for s, t in zip(scored.scores, scored.traced)]
+        phi = _threshold(np.concatenate(traced), strategy.percentile)
+    selection = scored.below(phi, {**_record(strategy), "phi": phi})
+    if not any(rows.any() for rows in selection.filters):
+        importance = scored.importance
         lowest = min((float(layer.values.min()) for layer in importance if layer.values.size), default=np.inf)
         if lowest == np.inf:
             reason = next(
@@ -162,8 +196,7 @@ def _by_score(provenance: Provenance, strategy: Union[Phi, Percentile]) -> Selec
         raise SelectionError(
             f"{at} selects no filter; the least important filter scores {_round_up(lowest):.6f}: phi must be above"
         )
-    meaningless = tuple((s.kse < phi) & t for s, t in zip(scores, traced))
-    return Selection({**_record(strategy), "phi": phi}, selected, meaningless)
+    return selection
 
 
 def _round_up(score: float) -> float:
@@ -216,5 +249,6 @@ def _record(strategy: Strategy) -> dict[str, Any]:
     record: dict[str, Any] = {"strategy": names.get(type(strategy), "filters")}
     if isinstance(strategy, Filters):
         return {**record, "filters": {name: [int(m) for m in rows] for name, rows in strategy.filters.items()}}
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in asdict(strategy).items()}
+    given = {name: value for name, value in asdict(strategy).items() if value is not None}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     return {**record, **plain}

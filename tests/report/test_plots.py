@@ -1,0 +1,71 @@
+"""Plots: files of the right kind, which say what they show."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tgdonnx.errors import OutputError, RuntimeMissingError
+from tgdonnx.report.plots import plot_sweep
+from tgdonnx.sweeping import SweepPoint, SweepReport
+
+POINTS = tuple(
+    SweepPoint(phi, dropped, dropped * 9, dropped * 10, change, None, ())
+    for phi, dropped, change in ((0.1, 0, 0.0), (0.3, 2, 0.01), (0.5, 4, 0.3), (0.7, 6, None))
+)
+REPORT = SweepReport("somewhere/vendor.onnx", 3, 8, 1.0, 5, 0.04, 0.3, 10, 90, 100, POINTS, ())
+
+
+@pytest.mark.parametrize(("suffix", "beginning"), [("png", b"\x89PNG"), ("PDF", b"%PDF"), ("svg", b"<?xml")])
+def test_the_suffix_says_the_format(suffix: str, beginning: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"curve.{suffix}"
+    plot_sweep(REPORT, path)
+    assert path.read_bytes().startswith(beginning)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def words(report: SweepReport, path: Path) -> list[str]:
+    """What is written in the plot: matplotlib notes each text beside its outlines."""
+    plot_sweep(report, path, overwrite=True)
+    return re.findall(r"<!-- (.*?) -->", path.read_text("utf-8"))
+
+
+def test_axes_have_units_and_the_legend_tells_tolerance_and_recommendation(tmp_path: Path) -> None:
+    found = words(REPORT, tmp_path / "curve.svg")
+    for text in (
+        "Drop test of vendor.onnx, 3 samples",
+        "phi (threshold of the KSE, no unit)",
+        "dropped (%)",
+        "change (% of the output's",
+        "tolerance 4 %",
+        "recommended phi 0.3",
+        "beyond measure",
+    ):
+        assert text in found, found
+
+
+def test_without_recommendation_none_is_drawn(tmp_path: Path) -> None:
+    points = tuple(replace(point, change=10.0) for point in POINTS)
+    found = words(replace(REPORT, recommended=None, points=points, tolerance=0.0), tmp_path / "curve.svg")
+    assert "tolerance 0 %" in found
+    assert not [text for text in found if text.startswith(("recommended", "beyond"))]
+
+
+def test_other_suffixes_and_existing_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"ends in \.png, \.svg, \.pdf; got 'curve\.gif'"):
+        plot_sweep(REPORT, tmp_path / "curve.gif")
+    path = tmp_path / "curve.png"
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="--overwrite"):
+        plot_sweep(REPORT, path)
+    assert path.read_bytes() == b"mine"
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(RuntimeMissingError, match=r"pip install 'tgdonnx\[report\]'"):
+        plot_sweep(REPORT, tmp_path / "curve.png")

@@ -1,0 +1,176 @@
+"""tgdonnx sweep, and what `--phi auto` of other commands does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Optional
+
+import click
+from rich import progress as rich_progress
+
+from tgdonnx.cli.options import (
+    json_option,
+    map_option,
+    model_argument,
+    overwrite_option,
+    renamed,
+    score_options,
+)
+from tgdonnx.cli.output import print_json, stderr, stdout
+from tgdonnx.report.plots import plot_sweep, require_plot
+from tgdonnx.report.tables import print_sweep
+from tgdonnx.selection import Phi
+from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, sweep
+
+
+@click.command("sweep")
+@model_argument
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A few unlabelled images: an array per model input, as for `train`. A `target` is ignored.",
+)
+@map_option
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=DEFAULT_SAMPLES,
+    show_default=True,
+    help="Run on so many samples at most, spread evenly over the data.",
+)
+@click.option(
+    "--phi",
+    "phis",
+    metavar="P,...",
+    help="Thresholds to try.  [default: 0.01, 0.02, and 0.05 to 0.95 in steps of 0.05]",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    default=DEFAULT_TOLERANCE,
+    show_default=True,
+    help="The largest change that is accepted: RMS of the change by the standard deviation of the vendor's output.",
+)
+@click.option("--output", metavar="NAME", help="The output to look at; of several, the one that moves farthest.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the curve: .png, .svg or .pdf.")
+@score_options
+@overwrite_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    model: Path,
+    data: Path,
+    renames: tuple[str, ...],
+    samples: int,
+    phis: Optional[str],
+    tolerance: float,
+    output: Optional[str],
+    plot: Optional[Path],
+    alpha: float,
+    neighbours: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Drop test: set the filters of MODEL below each PHI to zero, look at the output, recommend a PHI.
+
+    Recommended is the largest PHI up to which every one that was tried keeps the output within the tolerance. Exit 1 if
+    there is none: at this tolerance the network has no filters that it can do without.
+    """
+    if plot is not None:
+        require_plot(plot, overwrite=overwrite)
+    with _sweep_bar() as show:
+        report = sweep(
+            model,
+            data,
+            phis=DEFAULT_PHIS if phis is None else _numbers(phis),
+            tolerance=tolerance,
+            output=output,
+            samples=samples,
+            alpha=alpha,
+            k=neighbours,
+            renamed=renamed(renames),
+            on_progress=show,
+        )
+    if plot is not None:
+        plot_sweep(report, plot, overwrite=overwrite)
+    if as_json:
+        print_json(report)
+    else:
+        print_sweep(report, stdout())
+    context.exit(0 if report.recommended is not None else 1)
+
+
+def drop_test(
+    model: Path, data: Path, *, output: Optional[str], names: Mapping[str, str]
+) -> Callable[[float, float, int], Phi]:
+    """Returns the function that finds phi for `--phi auto`: from tolerance, alpha and the number of neighbours.
+
+    Args:
+        model: the vendor's file.
+        data: the images to look at.
+        output: the output to look at; of several the one that moves farthest if None.
+        names: for names of arrays the input that they are for.
+    """
+
+    def recommend(tolerance: float, alpha: float, neighbours: int) -> Phi:
+        with _sweep_bar() as show:
+            report = sweep(
+                model,
+                data,
+                tolerance=tolerance,
+                output=output,
+                alpha=alpha,
+                k=neighbours,
+                renamed=names,
+                on_progress=show,
+            )
+        strategy = report.strategy()
+        point = next(point for point in report.points if point.phi == strategy.phi)
+        click.echo(
+            f"phi {strategy.phi:g} by the drop test on {report.samples} of {report.available} samples: without "
+            f"{point.filters} of {report.filters} filters the output changes by {point.change:.3g} "
+            f"(tolerance {tolerance:g})",
+            err=True,
+        )
+        return strategy
+
+    return recommend
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise click.UsageError(
+            f"expected --phi as numbers with commas between, such as 0.1,0.2,0.3; got {text!r}"
+        ) from error
+
+
+@contextmanager
+def _sweep_bar() -> Iterator[Callable[[int, int], None]]:
+    """Shows the passes over the data on stderr; gives the function to call after each."""
+    console = stderr()
+    bar = rich_progress.Progress(
+        rich_progress.TextColumn("drop test"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("passes", total=None)
+    try:
+
+        def show(done: int, total: int) -> None:
+            bar.start()  # not before there is something to show: bad input gets an error message alone
+            bar.update(task, completed=done, total=total)
+
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()

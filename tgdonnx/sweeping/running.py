@@ -1,0 +1,143 @@
+"""Run a model on unlabelled data, with either onnxruntime package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import EncodeError
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts import TensorSpec
+from tgdonnx.artifacts.forward import MAX_IR_VERSION
+from tgdonnx.artifacts.runtime import load_onnxruntime
+from tgdonnx.errors import DataError, ModelFileError, UntrainableError
+from tgdonnx.finetuning.data import Dataset, DataSource, open_dataset
+from tgdonnx.layers import Network, opset_version
+from tgdonnx.lowering.opsets import NEWEST, LowerOpset
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Unlabelled data for a model.
+
+    Attributes:
+        dataset: one array per input of the model.
+        inputs: the inputs, in order.
+        batch: samples per run: what the model fixes, or one, since some models only say that they take more.
+        chosen: the samples to run on, whole batches.
+    """
+
+    dataset: Dataset
+    inputs: tuple[TensorSpec, ...]
+    batch: int
+    chosen: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def feeds(self) -> Iterator[dict[str, Array]]:
+        """Yields what the model is fed, in the order of the data."""
+        for arrays in self.dataset.batches(self.batch, self.chosen):
+            yield {spec.name: array for spec, array in zip(self.inputs, arrays)}
+
+
+def open_samples(
+    source: DataSource, network: Network, *, most: int, renamed: Optional[Mapping[str, str]] = None
+) -> Samples:
+    """Opens data for the inputs of a model. An array ``target`` that the model does not take is ignored.
+
+    Args:
+        source: see `tgdonnx.finetuning.data`.
+        network: the model.
+        most: how many samples to take at most, though never less than one batch; they are spread evenly over the data.
+        renamed: for names of arrays the input that they are for.
+
+    Raises:
+        DataError: the data cannot be read or does not fit the inputs, or the model fixes a batch size that it does not
+            fill.
+    """
+    if most < 1:
+        raise DataError(f"expected at least one sample to run on, got {most}")
+    graph = network.graph
+    inputs = tuple(TensorSpec.of(value) for value in graph.inputs if value.name not in graph.initializers)
+    dataset = open_dataset(source, inputs, renamed=renamed, ignored=("target",))
+    batch = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] is not None), 1)
+    if len(dataset) % batch:
+        raise DataError(
+            f"the model takes {batch} samples at a time, and the data has {len(dataset)}; give a multiple of {batch}"
+        )
+    batches = len(dataset) // batch
+    starts = batch * np.linspace(0, batches - 1, min(batches, max(1, most // batch))).round().astype(np.int64)
+    return Samples(dataset, inputs, batch, (starts[:, None] + np.arange(batch)).reshape(-1))
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A model that is ready to run.
+
+    Attributes:
+        outputs: the names of its outputs.
+    """
+
+    outputs: tuple[str, ...]
+    _session: Any = field(repr=False)
+
+    def run(self, samples: Samples, outputs: Sequence[str]) -> Iterator[list[Array]]:
+        """Yields for each batch the outputs of these names.
+
+        Raises:
+            DataError: the model cannot be run on the data.
+        """
+        for feeds in samples.feeds():
+            try:
+                yield self._session.run(list(outputs), feeds)
+            except Exception as error:  # the runtime raises its own types, which share no base
+                sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
+                raise DataError(f"the model cannot be run on {sizes}: {_reason(error)}") from error
+
+
+def open_runner(model: onnx.ModelProto) -> Runner:
+    """Loads a model into the runtime, on the CPU.
+
+    Raises:
+        RuntimeMissingError: no onnxruntime is installed.
+        ModelFileError: the runtime cannot load the model.
+    """
+    runtime = load_onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        content = _for_old_runtimes(model).SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise ModelFileError(
+            "the model with its weights exceeds 2 GB, which is more than can be run in memory"
+        ) from error
+    try:
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelFileError(f"ONNX Runtime {runtime.__version__} cannot load the model: {_reason(error)}") from error
+    return Runner(tuple(output.name for output in session.get_outputs()), session)
+
+
+def _for_old_runtimes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a model as the last training runtime knows it, if every node of it means the same there."""
+    if opset_version(model) <= NEWEST and model.ir_version <= MAX_IR_VERSION:
+        return model
+    lowered = ir.from_proto(model)
+    try:
+        LowerOpset()(lowered)
+    except UntrainableError:
+        return model  # a newer runtime may know it
+    lowered.ir_version = min(model.ir_version, MAX_IR_VERSION)
+    return ir.to_proto(lowered)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0].rpartition("Status Message: ")[2]
