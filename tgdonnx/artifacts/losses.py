@@ -45,9 +45,6 @@ def add_loss(model: ir.Model, output: ir.Value, name: LossName) -> ir.Value:
         if word in taken:
             raise UntrainableError(f"a value of the model is called {word!r}, a name that training needs; rename it")
     target = ir.Value(name=TARGET, shape=output.shape, type=ir.TensorType(ir.DataType.FLOAT))
-    oldest = {"l1": 9, "bce": 9, "ce": 12}.get(name, 0)  # the gradient of Abs is Sign
-    if model.graph.opset_imports.get("", 0) < oldest:
-        raise UntrainableError(f"the loss {name} needs a model of opset {oldest} or newer; use mse, or convert it up")
     if name == "ce":
         target.type = ir.TensorType(ir.DataType.INT64)
         if output.shape is not None:
@@ -100,11 +97,9 @@ def _before(y: ir.Value, activation: str) -> ir.Value:
     if node is None or node.op_type != activation or node.domain not in ("", "ai.onnx"):
         return y
     if activation == "Softmax":
-        graph, rank = node.graph, len(y.shape) if y.shape is not None else 0
-        assert isinstance(graph, ir.Graph)
-        old = graph.opset_imports.get("", 0) < 13  # then it normalises over all axes from `axis` on
-        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else (1 if old else -1)
-        if not rank or axis % rank != 1 or (old and rank > 2):
+        rank = len(y.shape) if y.shape is not None else 0
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+        if not rank or axis % rank != 1:
             return y
     assert node.inputs[0] is not None
     return node.inputs[0]
