@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from onnx import helper
 
 import tgdonnx
 from tests import models
@@ -80,15 +81,27 @@ def test_a_model_whose_weights_are_all_computed_is_told_so(tmp_path: Path) -> No
     assert finding.remedy == "ask for the model with its weights stored as floating-point numbers"
 
 
-def test_an_operator_set_that_is_too_old_is_an_error(tmp_path: Path) -> None:
-    model = between("b = Relu(a)")
-    model.opset_import[0].version = 7
-    path = models.save(model, tmp_path / "model.onnx")
-    assert [f.code for f in tgdonnx.check(path).findings] == ["TGD001"]
+def test_an_old_operator_that_cannot_be_converted_is_an_error_with_its_name(tmp_path: Path) -> None:
+    model = between("[old] b = Dropout(a)")
+    model.opset_import[0].version = 6
+    (finding,) = tgdonnx.check(models.save(model, tmp_path / "model.onnx")).findings
+    assert (finding.code, finding.severity) == ("TGD001", "error")
+    assert "node 'old' (Dropout) is in training form" in finding.message
+    assert finding.remedy == "export the model for inference"
 
 
-def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path) -> None:
-    # Below opset 11 the runtime writes the gradient of this MatMul as a Gemm of two inputs, which that opset does not have.
+def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise UntrainableError("ONNX Runtime cannot build the gradient; report it")
+
+    monkeypatch.setattr("tgdonnx.checking.gradient_model", refuse)
+    report = tgdonnx.check(models.save(models.chain(0), tmp_path / "model.onnx"))
+    assert not report.trainable
+    assert [(f.code, f.remedy) for f in report.findings if f.severity == "error"] == [("TGD006", "report it")]
+
+
+def test_a_product_with_a_matrix_under_an_old_operator_set_trains(tmp_path: Path) -> None:
+    # Below opset 11 the runtime would write the gradient of this MatMul as a Gemm of two inputs, which it lacks there.
     model = text_model(
         """g (float[N, 2, 8] x) => (float[N, 4, 3] y) {
             a = Conv(x, w1)
@@ -102,11 +115,8 @@ def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path) -> None:
     )
     path = models.save(model, tmp_path / "model.onnx")
     tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
-    report = tgdonnx.check(tmp_path / "masked.onnx")
-    assert not report.trainable
-    assert [f.code for f in report.findings if f.severity == "error"] == ["TGD006"]
-    with pytest.raises(UntrainableError, match="ONNX Runtime cannot build the gradient"):
-        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
+    assert tgdonnx.check(tmp_path / "masked.onnx").trainable
+    assert "matrix" in tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts").trained
 
 
 def test_rounding_by_a_cast_between_a_retrained_filter_and_the_output_is_refused(tmp_path: Path) -> None:
@@ -117,3 +127,32 @@ def test_rounding_by_a_cast_between_a_retrained_filter_and_the_output_is_refused
     assert [(f.code, f.node) for f in errors] == [("TGD005", "rounds")]
     with pytest.raises(UntrainableError, match=r"node 'rounds' \(Cast\) .*has no gradient"):
         tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
+
+
+def test_scattering_that_adds_is_refused_with_the_reason(tmp_path: Path) -> None:
+    lines = 'i = Constant<value = int64[1, 1, 1] {0}>()\n[adds] b = ScatterElements<reduction = "add">(a, i, u)'
+    model = between(lines, u=(1, 1, 1))
+    model.opset_import[0].version = 18
+    tgdonnx.mask(models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", tgdonnx.FirstLayers(1))
+    (error,) = (f for f in tgdonnx.check(tmp_path / "masked.onnx").findings if f.severity == "error")
+    assert (error.code, error.node) == ("TGD005", "adds")
+    assert "reduction = add" in error.message
+
+
+def test_declared_shapes_that_cannot_be_are_a_warning_with_both_shapes(tmp_path: Path) -> None:
+    model = models.chain(0)
+    assert not [f for f in tgdonnx.check(models.save(model, tmp_path / "right.onnx")).findings if f.code == "TGD104"]
+    first = model.graph.node[0].output[0]
+    model.graph.value_info.append(helper.make_tensor_value_info(first, 1, ["N", 9, None, None]))
+    del model.graph.output[0].type.tensor_type.shape.dim[3]
+    path = tmp_path / "wrong.onnx"
+    path.write_bytes(model.SerializeToString())
+    report = tgdonnx.check(path)
+    assert report.trainable
+    wrong = {f.node: f for f in report.findings if f.code == "TGD104"}
+    assert list(wrong) == ["conv1", "conv4"]
+    assert {f.severity for f in wrong.values()} == {"warning"}
+    assert wrong["conv1"].message.startswith(f"{first!r} is declared as [?, 9, ?, ?], but is [?, 8, ?, ?]; ")
+    assert "is declared as [?, 4, ?], but is [?, 4, ?, ?]; " in wrong["conv4"].message
+    tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
+    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")

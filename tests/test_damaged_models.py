@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
@@ -146,12 +147,13 @@ def test_a_damaged_model_is_refused_or_dealt_with_but_never_a_crash(
             assert len(message.splitlines()) <= 2, message
 
 
-def test_a_domain_that_is_not_imported_puts_no_traceback_into_the_log(
+def test_a_domain_that_is_not_known_puts_no_traceback_into_the_log(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     # onnx cannot infer shapes then, and onnx_ir logs that with a traceback, which ends up on the user's terminal.
     model = models.chain()
     model.graph.node.append(helper.make_node("Fancy", ["t1"], ["unused"], domain="vendor"))
+    model.opset_import.append(helper.make_opsetid("vendor", 1))
     report = trace(save(model, tmp_path / "model.onnx"))
     assert len(report.layers) == 4
     assert not any(record.exc_info for record in caplog.records)
@@ -162,3 +164,23 @@ def test_a_tensor_that_claims_more_than_it_holds_is_refused_before_anything_is_s
     model.graph.initializer[0].dims[0] = 2**40
     with pytest.raises(ModelFileError, match="has 864 bytes; expected 118,747,255,799,808"):
         score(models.save(model, tmp_path / "model.onnx"))
+
+
+def test_a_gather_that_takes_the_one_number_of_a_vector_is_traced(tmp_path: Path) -> None:
+    model = models.chain()
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.ones(1, np.float32), "numbers"),
+            numpy_helper.from_array(np.array(0), "first"),
+            numpy_helper.from_array(np.array([1]), "length"),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("GlobalAveragePool", ["x"], ["means"]),
+            helper.make_node("ReduceMean", ["means"], ["mean"], keepdims=0),
+            helper.make_node("Reshape", ["mean", "length"], ["vector"]),
+            helper.make_node("Gather", ["vector", "first"], ["number"], axis=0),
+        ]
+    )
+    assert len(trace(save(model, tmp_path / "model.onnx")).layers) == 4

@@ -29,8 +29,8 @@ from vendor_stages import (  # a script, no part of the package
 REFUSED = {
     "silero-vad-sequence": ("TGD005: ", "LSTM has no gradient", "--last"),
     "silero-vad": ("TGD002: ", "lies inside a branch of If", "ask for the model exported without If"),
-    "silero-vad-opset18": ("TGD005: ", "If has no gradient", "ask for a model without it"),
-    "silero-vad-half": ("TGD005: ", "If has no gradient", "ask for a model without it"),
+    "silero-vad-opset18": ("TGD005: ", "If chooses its branch", "ask for a model without it"),
+    "silero-vad-half": ("TGD005: ", "If chooses its branch", "ask for a model without it"),
     "ppocr-v6-rec": ("TGD003: ", "is computed by node", "ask for the model with its weights stored as floating-point"),
     "ddddocr-int8": ("", "found 21 ConvInteger", "ask for the model as it was before quantisation"),
 }

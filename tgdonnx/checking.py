@@ -10,7 +10,7 @@ Codes:
     TGD003  no weight, or one of a type, that trains      TGD101  no training runtime is installed
     TGD004  a node cannot be lowered                      TGD102  two runtimes are installed in each other's place
     TGD005  a node has no gradient                        TGD103  the runtime is another version than was measured
-    TGD006  the runtime cannot build the gradient
+    TGD006  the runtime cannot build the gradient         TGD104  a shape that the file declares is wrong
     TGD007  the model computes with integers
 """
 
@@ -18,14 +18,22 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal, Optional
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.forward import adapt, cut, finish, is_differentiable, makes_integers, require_trainable
+from tgdonnx.artifacts.forward import (
+    adapt,
+    cut,
+    finish,
+    is_differentiable,
+    makes_integers,
+    require_trainable,
+    why_no_gradient,
+)
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.errors import (
@@ -35,7 +43,7 @@ from tgdonnx.errors import (
     TgdonnxError,
     UntrainableError,
 )
-from tgdonnx.layers import INTEGER_REMEDY, Network, open_network
+from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
 from tgdonnx.masks import is_masked, read_masked
 from tgdonnx.modelfile import StrPath, load_model
@@ -162,14 +170,17 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
         ("TGD003", lambda: require_trainable(network, wanted)),
         ("TGD002", lambda: cut(network, wanted, output)),
     )
+    findings: list[Finding] = []
     for code, stage in stages:
         try:
             stage()
         except UntrainableError as error:
-            return [_blocked(code, None, error)]
+            return [*findings, _blocked(code, None, error)]
+        if code == "TGD001":
+            findings = _wrong_shapes(network)
     graph = network.graph
     trained = [name for name in wanted if name in graph.initializers]
-    findings = _lower(network.model, trained)
+    findings += _lower(network.model, trained)
     if any(finding.severity == "error" for finding in findings):
         return findings
     try:
@@ -187,6 +198,31 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
     except RuntimeMissingError:
         pass  # TGD101 says so
     return findings
+
+
+def _wrong_shapes(network: Network) -> list[Finding]:
+    """Warns of shapes that the file declares, but that cannot be; what is inferred from the inputs is used."""
+    graph = network.file.proto.graph
+    declared = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
+    findings = []
+    for node in network.graph:
+        for value in node.outputs:
+            told = declared.get(str(value.name))
+            if told is None or not told.HasField("shape") or value.shape is None:
+                continue
+            sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in told.shape.dim]
+            known = [dim if isinstance(dim, int) else None for dim in value.shape]
+            if len(sizes) == len(known) and all(a == b or a is None or b is None for a, b in zip(sizes, known)):
+                continue
+            message = f"{value.name!r} is declared as {_shape(sizes)}, but is {_shape(known)}; the latter is used"
+            remedy = "nothing, for training; other tools may trust the declaration: export the model with right shapes"
+            name = str(node.meta.get("name", value.name))
+            findings.append(Finding("TGD104", "warning", name, node.op_type, message, remedy))
+    return findings
+
+
+def _shape(sizes: Sequence[Optional[int]]) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in sizes)}]"
 
 
 def _selectable(network: Network) -> list[str]:
@@ -227,13 +263,9 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
                 findings[name] = Finding("TGD011", "info", name, node.op_type, "trains as it is", "")
         elif name not in findings or findings[name].severity != "error":
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            message = f"{operator} has no gradient, and lies between a filter that may retrain and the output"
-            code = "TGD005"
-            remedy = (
-                "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
-            )
-            if makes_integers(node):
-                code, remedy = "TGD007", f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with --last"
+            reason, remedy = why_no_gradient(node)
+            message = f"{operator} {reason}, and lies between a filter that may retrain and the output"
+            code = "TGD007" if makes_integers(node) else "TGD005"
             findings[name] = Finding(code, "error", name, node.op_type, message, remedy)
     for name, op_type in told.values():
         if name not in findings:

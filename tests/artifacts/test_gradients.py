@@ -335,6 +335,20 @@ OPERATORS: list[tuple[str, tuple[int, ...]]] = [
     ("b = Sub(a, x)", (17,)),
     ("b = Tanh(a)", (8, 13, 21)),
     ("b = Transpose<perm = [0, 1, 3, 2]>(a)", (17,)),
+    ("n = Constant<value = int64[4] {1, 1, 2, 1}>()\n b = Tile(a, n)", (13, 21)),
+    ("n = Constant<value = int64[1] {2}>()\n b, places = TopK<axis = 2>(a, n)", (13, 21)),
+    ("b = Trilu(a)", (17,)),
+    ("i = Constant<value = int64[2, 1] {1, 0}>()\n b = GatherND(a, i)", (13, 21)),
+    (
+        "i = Constant<value = int64[1, 1] {1}>()\n p = GatherND(a, i)\n u = Sigmoid(p)\n b = ScatterND(a, i, u)",
+        (13, 21),
+    ),
+    (
+        "i = Constant<value = int64[1, 1, 1, 2] {2, 0}>()\n"
+        "o = Constant<value = int64[1, 1, 1, 2, 4] {0, 1, 2, 3, 1, 0, 2, 1}>()\n"
+        "p = GatherND(a, o)\n u = Sigmoid(p)\n b = ScatterElements<axis = 3>(a, i, u)",
+        (13, 21),
+    ),
     ("b = Unsqueeze(a, first)", (17,)),
     ("b = Where(condition, a, x)", (17,)),
     ("b = Where(condition, x, a)", (17,)),

@@ -338,8 +338,8 @@ def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored
         ("ConvInteger", "expected at least one Conv node, found 1 ConvInteger, which compute with whole numbers"),
         ("QLinearConv", "quantised with QuantizeLinear and DequantizeLinear around Conv"),
         ("missing value", "reads 'nowhere', which nothing makes"),
-        ("cycle", "holds an inconsistent graph"),
-        ("value made twice", "holds an inconsistent graph"),
+        ("cycle", "node 'a1' (Relu)"),
+        ("value made twice", "uses the name 'a1' twice"),
         ("tensor stored twice", "stores 2 tensors under the name 'w1'; expected one"),
     ],
 )

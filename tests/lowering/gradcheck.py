@@ -24,6 +24,7 @@ from onnx_ir.passes import common as passes
 from tests.models import Array
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import LOSS
+from tgdonnx.lowering.raising import RaiseOpset
 
 STATIC, DYNAMIC = "static", "dynamic"
 
@@ -96,6 +97,9 @@ def lowered_by(model: onnx.ModelProto, *lowerings: ir.passes.InPlacePass) -> onn
     """The checked model that the passes make of one; its nodes are of those that the runtime differentiates."""
     graph = ir.from_proto(model)
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
+    if RaiseOpset()(graph).modified:
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
+        passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
     for lowering in lowerings:
         lowering(graph)
     proto = ir.to_proto(graph)

@@ -23,7 +23,6 @@ from tests.lowering.gradcheck import (
     run,
 )
 from tests.models import Array
-from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.activations import LowerActivations
 from tgdonnx.lowering.piecewise import LowerPiecewise
 
@@ -174,12 +173,3 @@ def test_the_exact_gelu_is_left_to_the_runtime() -> None:
     x = np.zeros((2, 2), np.float32)
     model = one_node("Gelu", {"x": x}, opset=20)
     assert not LowerActivations()(ir.from_proto(model)).modified
-
-
-def test_refuses_limits_of_clip_that_the_model_computes() -> None:
-    x = np.zeros((2, 2), np.float32)
-    model = one_node("Clip", {"x": x, "low": np.zeros((), np.float32)}, opset=11)
-    with pytest.raises(
-        UntrainableError, match=r"node 'node' \(Clip\) computes its limits; convert the model to opset 13"
-    ):
-        lowered_by(model, *PASSES)

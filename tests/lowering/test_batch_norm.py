@@ -205,22 +205,22 @@ def test_refuses_an_input_of_unknown_rank() -> None:
         lowered(model)
 
 
-def test_refuses_statistics_per_pixel_of_operator_set_8() -> None:
-    model = text_model(
-        """g (float[N, 2, 5] x) => (float[N, 3, 4] y) {
-            t = Conv(x, w)
-            [norm] y = BatchNormalization<spatial = 0>(t, s, o, m, v)
-        }""",
-        opset=8,
-        w=(3, 2, 2),
-        **dict.fromkeys("somv", (3, 4)),
-    )
-    with pytest.raises(UntrainableError, match=r"'norm' \(BatchNormalization\)"):
-        lowered(model)
-
-
 def test_leaves_a_batch_norm_of_another_domain_alone() -> None:
     model = norm_after_conv()
     model.graph.node[1].domain = "elsewhere"
     model.opset_import.append(helper.make_opsetid("elsewhere", 1))
     assert "BatchNormalization" in [node.op_type for node in lowered(model, shapes_are_known=False).graph.node]
+
+
+def test_refuses_a_variance_below_zero() -> None:
+    model = text_model(
+        """g (float[N, 2, 5] x) => (float[N, 3, 4] y) {
+            t = Conv(x, w)
+            [norm] y = BatchNormalization(t, s, o, m, v)
+        }""",
+        w=(3, 2, 2),
+        **dict.fromkeys("som", (3,)),
+        v=np.array([1, -1, 2], np.float32),
+    )
+    with pytest.raises(UntrainableError, match=r"'norm' \(BatchNormalization\) has a variance that is negative"):
+        lowered(model)

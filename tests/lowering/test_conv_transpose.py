@@ -178,7 +178,6 @@ def test_keeps_the_weight_of_the_vendor_as_the_parameter() -> None:
     [
         {"strides": [3, 2], "auto_pad": "SAME_UPPER", "output_padding": [1, 1]},
         {"strides": [3, 4], "auto_pad": "SAME_LOWER"},
-        {"strides": [3, 2], "output_shape": [8, 1]},
     ],
 )
 @pytest.mark.parametrize("dynamic", [[], [0]])
@@ -188,8 +187,7 @@ def test_declares_the_shape_that_it_gives_though_onnx_may_infer_another(
     inputs = {"x": np.ones((2, 2, 3, 1), np.float32), "w": np.ones((2, 3, 2, 3), np.float32)}
     model = node_model("ConvTranspose", inputs, opset=17, dynamic=dynamic, **attributes)
     model.graph.output[0].type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(model)
-    lower = lowered_by(LowerConvTranspose(), inferred)
+    lower = lowered_by(LowerConvTranspose(), model)
     declared = [dim.dim_value or dim.dim_param for dim in lower.graph.output[0].type.tensor_type.shape.dim]
     actual = list(run(lower, inputs).shape)
     assert declared == (["d0", *actual[1:]] if dynamic else actual)

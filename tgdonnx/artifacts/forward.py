@@ -6,29 +6,43 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.layers import INTEGER_REMEDY, Network, Parameter, is_integer_arithmetic
+from tgdonnx.layers import INTEGER_REMEDY, RUNTIME_DOMAINS, Network, Parameter, is_integer_arithmetic
 from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.lowering import gradient_path, lower
-from tgdonnx.lowering.opsets import NEWEST, LowerOpset
+from tgdonnx.lowering.branches import InlineKnownBranches
+from tgdonnx.lowering.opsets import LowerOpset
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT, HoldReal
+from tgdonnx.lowering.raising import RaiseOpset
+from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 
-# What the runtime imports and the operator sets it differentiates (measured with onnxruntime-training 1.19.2).
-OPSETS = range(8, NEWEST + 1)
+# What the runtime imports (measured with onnxruntime-training 1.19.2).
 MAX_IR_VERSION = 10
 
 # Operators with a gradient on CPU, after lowering: each trained between two Convs with onnxruntime-training 1.19.2.
 DIFFERENTIABLE = frozenset(
     (
         *("Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Cos", "Div", "Erf", "Exp", "Expand", "Flatten"),
-        *("Gather", "GatherElements", "Gelu", "Gemm", "GlobalAveragePool", "Identity", "LeakyRelu"),
+        *("Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "Identity", "LeakyRelu"),
         *("Log", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Reciprocal"),
-        *("ReduceLogSumExp", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Sin", "Slice", "Softmax"),
-        *("Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
+        *(
+            "ReduceLogSumExp",
+            "ReduceMean",
+            "ReduceSum",
+            "Relu",
+            "Reshape",
+            "ScatterElements",
+            "ScatterND",
+            "Sigmoid",
+            "Sin",
+        ),
+        *("Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Trilu"),
+        *("Unsqueeze", "Where"),
     )
 )
 
@@ -78,23 +92,23 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
 
 
 def adapt(network: Network) -> None:
-    """Brings a graph to versions that the runtime knows, and infers shapes.
+    """Brings a graph to an operator set that the lowerings know, and infers shapes.
 
     Raises:
-        UntrainableError: the operator set is not supported.
+        UntrainableError: a node cannot be brought there.
     """
     model, opsets = network.model, network.graph.opset_imports
-    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    infer = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
+    SpellTransposedPads()(model)
+    infer(model)
     for node, name in network.node_names.items():
         node.meta["name"] = name
-    if "" not in opsets and "ai.onnx" in opsets:
-        opsets[""] = opsets.pop("ai.onnx")
+    if "" not in opsets:
+        opsets[""] = opsets.pop("ai.onnx", 1)  # a file without a version is of the first
     LowerOpset()(model)
-    if opsets.get("", 0) not in OPSETS:
-        raise UntrainableError(
-            f"the model uses opset {opsets.get('', 0)}; training handles {OPSETS[0]} and newer: convert it with "
-            "onnx.version_converter, or export it again"
-        )
+    raised = RaiseOpset()(model).modified
+    if InlineKnownBranches()(model).modified or raised:
+        infer(model)
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)
 
@@ -139,18 +153,26 @@ def finish(model: ir.Model, trained: Collection[str]) -> None:
     """Takes the last steps on a lowered graph, and checks that every node on a gradient path has a gradient.
 
     Raises:
-        UntrainableError: one has none.
+        UntrainableError: one has none, or a node is none that the runtime knows.
     """
-    _raise_opset(model)
+    _require_known(model)
     RemoveIdleCasts()(model)
     _require_differentiable(model.graph, trained)
 
 
-def _raise_opset(model: ir.Model) -> None:
-    """Declares a graph of opset 8 to be of opset 9, which has Sign, the gradient of Abs; lowered, it means the same."""
-    changed = {"Scan", "Upsample"}
-    if model.graph.opset_imports[""] == 8 and not any(node.op_type in changed for node in model.graph.all_nodes()):
-        model.graph.opset_imports[""] = 9
+def _require_known(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        opset = model.graph.opset_imports[""]
+        known = node.domain in RUNTIME_DOMAINS
+        if known and node.domain in ("", "ai.onnx"):
+            known = onnx.defs.has(node.op_type, opset)
+        if not known:
+            name = node.meta.get("name") or node.name or node.outputs[0].name
+            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            raise UntrainableError(
+                f"node {str(name)!r} ({operator}) is of an operator that ONNX Runtime does not know in opset {opset}; "
+                "export the model without it, or choose an --output that does not need it"
+            )
 
 
 def _adapt_precision(model: ir.Model, trained: Collection[str], integers: Mapping[str, Parameter]) -> None:
@@ -192,6 +214,8 @@ def is_differentiable(node: ir.Node) -> bool:
         return True
     if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE:
         return False
+    if node.op_type.startswith("Scatter"):
+        return _reduction(node) == "none"
     # It hands the gradient of a cast to whole numbers straight through, as if nothing had been rounded.
     return node.op_type != "Cast" or ir.DataType(node.attributes["to"].as_int()).is_floating_point()
 
@@ -201,14 +225,29 @@ def makes_integers(node: ir.Node) -> bool:
     return is_integer_arithmetic(node) or (node.op_type == "QuantizeLinear" and node.domain in ("", "ai.onnx"))
 
 
+def _reduction(node: ir.Node) -> str:
+    return node.attributes.get_string("reduction", "none") or "none"
+
+
+def why_no_gradient(node: ir.Node) -> tuple[str, str]:
+    """Says of a node that is not differentiable why, and what would help."""
+    remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
+    if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+        return "chooses its branch while the model runs", f"{remedy}, or with a constant condition"
+    if node.op_type in DIFFERENTIABLE and node.op_type.startswith("Scatter"):
+        reduction = _reduction(node)
+        return f"combines values (reduction = {reduction}), of which the runtime's gradient is wrong", remedy
+    if makes_integers(node):
+        remedy = f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with --last"
+    return "has no gradient", remedy
+
+
 def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
     for node in gradient_path(graph, trained):
         if not is_differentiable(node):
             name = node.meta.get("name") or node.name or node.outputs[0].name
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            remedy = "choose filters behind it, for example with --last; if there are none, ask for a model without it"
-            if makes_integers(node):
-                remedy = f"{INTEGER_REMEDY}, or choose filters behind it, for example with --last"
+            reason, remedy = why_no_gradient(node)
             raise UntrainableError(
-                f"node {name!r} ({operator}) lies between a retrained filter and the output, and has no gradient; {remedy}"
+                f"node {name!r} ({operator}) lies between a retrained filter and the output, and {reason}; {remedy}"
             )

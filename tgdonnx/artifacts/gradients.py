@@ -23,6 +23,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from tgdonnx.artifacts.beforehand import put_back, take_out
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import UntrainableError
@@ -46,12 +47,15 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
         UntrainableError: the runtime cannot differentiate the graph.
     """
     builder_module = load_builder()
+    whole = onnx.ModelProto()
+    whole.CopyFrom(forward)
+    beforehand = take_out(whole, parameters)
     # The names that inference gives to unknown sizes are taken for sizes that differ; without them all is unknown.
-    forward = _without_shapes(forward)
+    del whole.graph.value_info[:]
     options = load_onnxruntime().SessionOptions()
     options.log_severity_level = 3
     try:
-        optimized = builder_module.get_optimized_model(forward.SerializeToString(), set(parameters), options)
+        optimized = builder_module.get_optimized_model(whole.SerializeToString(), set(parameters), options)
         wanted = set(parameters) | _joined_twice(onnx.ModelProto.FromString(optimized), parameters)
         builder = builder_module.GradientGraphBuilder(optimized, {LOSS}, wanted, LOSS, options)
         builder.build()
@@ -59,19 +63,12 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
         reason = str(error).splitlines()[0].rpartition("] : ")[2] or str(error)
         raise UntrainableError(f"ONNX Runtime cannot build the gradient of this model: {reason}") from error
     model: onnx.ModelProto = onnx.ModelProto.FromString(builder.get_model())
+    put_back(model, beforehand)
     outputs = {value.name: value for value in model.graph.output}
     ordered = [outputs[LOSS], *(outputs[f"{name}_grad"] for name in parameters)]
     del model.graph.output[:]
     model.graph.output.extend(ordered)
     return model
-
-
-def _without_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy of the model that says nothing of the shapes of values inside it."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.value_info[:]
-    return copy
 
 
 def _joined_twice(model: onnx.ModelProto, parameters: Collection[str]) -> set[str]:

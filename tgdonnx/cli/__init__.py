@@ -5,6 +5,7 @@ Exit status: 0 done, 1 the answer is no (``verify``, ``check``, ``sweep``), 2 wr
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from typing import Any
@@ -23,6 +24,8 @@ class _Group(click.Group):
     """Turns our errors into one or two lines and exit status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # It logs, with tracebacks, what it cannot infer in a damaged file; what matters of that we say ourselves.
+        logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
         try:
             return super().invoke(ctx)
         except TgdonnxError as error:

@@ -5,6 +5,7 @@
 long every axis is.
 """
 
+from tgdonnx.layers.consistency import RUNTIME_DOMAINS
 from tgdonnx.layers.layouts import Layout, MatrixLayout
 from tgdonnx.layers.network import CONVOLUTIONS, MATRIX_PRODUCTS, Layer, Network, open_network, opset_version
 from tgdonnx.layers.parameters import Parameter
@@ -21,6 +22,7 @@ __all__ = [
     "CONVOLUTIONS",
     "INTEGER_REMEDY",
     "MATRIX_PRODUCTS",
+    "RUNTIME_DOMAINS",
     "TRAINABLE_INTEGERS",
     "Layer",
     "Layout",

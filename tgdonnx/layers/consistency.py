@@ -1,69 +1,157 @@
-"""What must hold of a graph before we work with it: names that lead somewhere, tensors stored once, nodes of the right form.
+"""What must hold of a file before we work with it: versions, domains, nodes of the right form, tensors as large as they say.
 
-A checker would refuse more, also files that run well: declared shapes, for one, are wrong in many of them.
+A checker would refuse more, also files that run well: declared shapes, for one, are wrong in many of them. Names are
+looked at in ``names``.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import Optional
 
 import onnx
+from google.protobuf.message import Message
+from onnx import helper
 
 from tgdonnx.errors import ModelFileError
+from tgdonnx.layers.names import graphs_of, label, require_names
 from tgdonnx.modelfile import ModelFile
 
-_BYTES: dict[int, int] = {
-    onnx.TensorProto.FLOAT: 4,
-    onnx.TensorProto.FLOAT16: 2,
-    onnx.TensorProto.BFLOAT16: 2,
-    onnx.TensorProto.DOUBLE: 8,
-    onnx.TensorProto.INT8: 1,
-    onnx.TensorProto.UINT8: 1,
-}
+_T = onnx.TensorProto
+_BITS = {_T.INT4: 4, _T.UINT4: 4, _T.FLOAT4E2M1: 4, **{getattr(_T, n): 2 for n in ("INT2", "UINT2") if hasattr(_T, n)}}
+_NO_VERSION = 2**31  # numbers this large are damage, and onnx cannot take them
+_AGAIN = "get the file again, or export it again"
+_FILTERING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# Domains whose operators runtimes bring along; of others the file has to define them.
+RUNTIME_DOMAINS = frozenset(
+    {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"}
+)
 
 
 def require_consistent(file: ModelFile) -> None:
-    """Checks the graph of a file and its subgraphs.
+    """Checks the graph of a file, its subgraphs and its functions.
 
     Raises:
-        ModelFileError: a node reads what nothing makes, a graph stores two tensors under one name or one of a negative
-            size, or a node has too few or too many inputs or an attribute of a type that its operator does not know.
+        ModelFileError: an operator set is not there or not known, a function is missing, a name leads nowhere or to two
+            things, nodes read each other in a circle, a tensor has other data than it says, or a node has too few or too
+            many inputs or an attribute of a type that its operator does not know.
     """
-    _require_names(file)
     opsets = {("" if e.domain == "ai.onnx" else e.domain): e.version for e in file.proto.opset_import}
-    for graph in _graphs(file.proto.graph):
-        name, count = next(iter(Counter(tensor.name for tensor in graph.initializer).most_common(1)), ("", 0))
-        if count > 1:
-            raise ModelFileError(f"{file.path} stores {count} tensors under the name {name!r}; expected one")
+    _require_text(file.proto, file)
+    _require_versions(opsets, file)
+    for graph in graphs_of(file.proto.graph):
         for tensor in graph.initializer:
-            _require_size(tensor, file)
+            _require_data(tensor, file)
+        for sparse in graph.sparse_initializer:
+            _require_data(sparse.values, file)
+            _require_data(sparse.indices, file)
+        _require_nodes(graph.node, opsets, file)
         for node in graph.node:
             _require_form(node, opsets, file)
+    for function in file.proto.functions:
+        own = {("" if e.domain == "ai.onnx" else e.domain): e.version for e in function.opset_import}
+        _require_nodes(function.node, {**opsets, **own}, file)
+    require_names(file)
+    _require_numbers(file)
 
 
-def _require_size(tensor: onnx.TensorProto, file: ModelFile) -> None:
-    """Checks the dimensions of a tensor, before anything is sized by them."""
-    if any(dim < 0 for dim in tensor.dims):
-        raise ModelFileError(f"{tensor.name!r} in {file.path} has a negative size: {list(tensor.dims)}")
-    expected = math.prod(tensor.dims) * _BYTES.get(tensor.data_type, 0)
-    if tensor.HasField("raw_data") and expected and len(tensor.raw_data) != expected:
+def _require_text(message: Message, file: ModelFile) -> None:
+    """Checks that names are text: files can hold any bytes for one."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_MESSAGE, field.TYPE_STRING):
+            continue
+        for each in value if field.is_repeated else (value,):
+            if isinstance(each, bytes):
+                raise ModelFileError(f"{file.path} holds {each!r} where a name should be; {_AGAIN}")
+            if field.type == field.TYPE_MESSAGE:
+                _require_text(each, file)
+
+
+def _require_versions(opsets: dict[str, int], file: ModelFile) -> None:
+    for domain, version in opsets.items():
+        if not 1 <= version < _NO_VERSION:
+            raise ModelFileError(
+                f"{file.path} imports version {version} of the operator set {domain or 'ai.onnx'!r}; "
+                f"expected 1 or more: {_AGAIN}"
+            )
+    newest = onnx.defs.onnx_opset_version()
+    if opsets.get("", 1) > newest:
         raise ModelFileError(
-            f"{tensor.name!r} in {file.path} has {len(tensor.raw_data):,} bytes; expected {expected:,} for {list(tensor.dims)}"
+            f"{file.path} is of opset {opsets['']}; the installed onnx knows up to {newest}: "
+            "update onnx, or export the model with an older opset"
         )
 
 
-def _require_names(file: ModelFile) -> None:
-    """Checks that whatever the nodes of the main graph read is there."""
+def _require_nodes(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int], file: ModelFile) -> None:
+    """Checks that operators are from sets that the file imports, and functions there, and looks at stored attributes."""
+    functions = {(function.domain, function.name) for function in file.proto.functions}
+    domains = {domain for domain, _ in functions}
+    for node in nodes:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if domain not in opsets and file.proto.opset_import:  # the oldest files import none
+            raise ModelFileError(
+                f"{label(node)} of {file.path} is of the domain {domain or 'ai.onnx'!r}, which the file does not import; "
+                f"{_AGAIN}"
+            )
+        if domain in domains - RUNTIME_DOMAINS and (domain, node.op_type) not in functions:
+            raise ModelFileError(
+                f"{label(node)} of {file.path} calls the function {domain}.{node.op_type}, which the file does not "
+                f"define; {_AGAIN}"
+            )
+        for attribute in node.attribute:
+            tensors = [attribute.t] if attribute.type == onnx.AttributeProto.TENSOR else attribute.tensors
+            for tensor in tensors:
+                _require_data(tensor, file, node)
+
+
+def _require_data(tensor: onnx.TensorProto, file: ModelFile, node: Optional[onnx.NodeProto] = None) -> None:
+    """Checks type and dimensions of a tensor, and that it holds as much, before anything is sized by them."""
+    what = f"{tensor.name!r} in {file.path}" if node is None else f"the tensor in {label(node)} of {file.path}"
+    if any(dim < 0 for dim in tensor.dims):
+        raise ModelFileError(f"{what} has a negative size: {list(tensor.dims)}; {_AGAIN}")
+    if tensor.data_type not in _T.DataType.values() or tensor.data_type == _T.UNDEFINED:
+        raise ModelFileError(f"{what} is of the data type {tensor.data_type}, which there is not; {_AGAIN}")
+    if tensor.data_location == _T.EXTERNAL:
+        return  # compared with the file when it is read
+    elements = math.prod(tensor.dims)
+    if tensor.HasField("raw_data"):
+        bits = _BITS.get(tensor.data_type)
+        if bits is None:
+            bits = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        found, expected, unit = len(tensor.raw_data), -(-elements * bits // 8), "bytes"
+    else:
+        field = helper.tensor_dtype_to_field(tensor.data_type)
+        found, expected, unit = len(getattr(tensor, field)), elements, "numbers"
+        if tensor.data_type in (_T.COMPLEX64, _T.COMPLEX128):
+            expected *= 2
+        elif tensor.data_type in _BITS:
+            expected = -(-elements * _BITS[tensor.data_type] // 8)
+    if found != expected:
+        raise ModelFileError(f"{what} has {found:,} {unit}; expected {expected:,} for {list(tensor.dims)}: {_AGAIN}")
+
+
+def _require_numbers(file: ModelFile) -> None:
+    """Checks that layers do not compute with text or with nothing, and that no input of the graph has a size of 0."""
     graph = file.proto.graph
-    names = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
-    names.update(tensor.values.name for tensor in graph.sparse_initializer)
-    names.update(name for node in graph.node for name in node.output)
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    inputs = {value.name: value.type.tensor_type for value in graph.input if value.name not in stored}
+    for name, kind in inputs.items():
+        if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in kind.shape.dim):
+            raise ModelFileError(
+                f"the input {name!r} of {file.path} has an axis of size 0; give the axis its size, or a name if it is open"
+            )
     for node in graph.node:
+        if node.op_type not in _FILTERING or node.domain not in ("", "ai.onnx"):
+            continue
         for name in node.input:
-            if name not in names:
-                raise ModelFileError(f"{_label(node)} of {file.path} reads {name!r}, which nothing makes")
+            kind = stored[name].data_type if name in stored else inputs[name].elem_type if name in inputs else _T.FLOAT
+            if kind == _T.STRING:
+                raise ModelFileError(f"{label(node)} of {file.path} reads {name!r}, which is text; {_AGAIN}")
+            if name in stored and 0 in stored[name].dims:
+                raise ModelFileError(
+                    f"{label(node)} of {file.path} reads {name!r}, which is empty: {list(stored[name].dims)}; {_AGAIN}"
+                )
 
 
 def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile) -> None:
@@ -76,32 +164,20 @@ def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile)
     if not schema.min_input <= len(node.input) <= schema.max_input:
         least, most = schema.min_input, schema.max_input
         raise ModelFileError(
-            f"{_label(node)} of {file.path} has {len(node.input)} inputs; "
+            f"{label(node)} of {file.path} has {len(node.input)} inputs; "
             f"expected {least if least == most else f'{least} to {most}'}"
         )
-    if node.op_type == "Constant" and domain == "" and not node.attribute:
-        raise ModelFileError(f"{_label(node)} of {file.path} has no value")
+    if node.op_type == "Constant" and domain == "" and [a.name in schema.attributes for a in node.attribute] != [True]:
+        raise ModelFileError(f"{label(node)} of {file.path} has no value, or several; {_AGAIN}")
+    if node.op_type == "Constant" and domain == "" and node.attribute[0].name == "sparse_value":
+        raise ModelFileError(f"{label(node)} of {file.path} has a sparse value; export the model with dense tensors")
     types = onnx.AttributeProto.AttributeType
     for attribute in node.attribute:
         if attribute.ref_attr_name or attribute.name not in schema.attributes:
             continue
         expected = types.Value(str(schema.attributes[attribute.name].type).rpartition(".")[2])
-        if attribute.type not in (expected, onnx.AttributeProto.UNDEFINED):
+        if attribute.type != expected:
             raise ModelFileError(
-                f"{_label(node)} of {file.path} has {attribute.name!r} of type {types.Name(attribute.type)}; "
+                f"{label(node)} of {file.path} has {attribute.name!r} of type {types.Name(attribute.type)}; "
                 f"expected {types.Name(expected)}"
             )
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (
-                (attribute.g, *attribute.graphs) if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
-            ):
-                yield from _graphs(inner)
-
-
-def _label(node: onnx.NodeProto) -> str:
-    return f"node {node.name or (node.output[0] if node.output else '')!r} ({node.op_type})"

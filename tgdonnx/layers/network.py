@@ -254,7 +254,7 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         passes.TopologicalSortPass()(model)
     except Exception as error:  # whatever onnx_ir meets in a damaged graph, the user's file is the cause
         cause = error.__cause__ or error
-        raise ModelFileError(f"{file.path} holds an inconsistent graph: {cause}") from error
+        raise ModelFileError(f"{file.path} holds an inconsistent graph: {cause}; export the model again") from error
     for node in model.graph.all_nodes():
         for value in node.outputs:
             value.shape = None

@@ -20,6 +20,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
+from tgdonnx.layers.transposed import explicit_pads, write_pads
+
 Shape = tuple[int, ...]
 
 # Tried in turn for sizes that are left open, until every node gets a shape; the first of each pair is for the batch, the
@@ -163,7 +165,7 @@ class _Walk:
                 data[str(value.name)] = numpy_helper.from_array(self.contents[value])
         try:
             schema = onnx.defs.get_schema(node.op_type, self._opsets.get(domain, 1), domain)
-            proto = ir.to_proto(node)
+            proto = ir.to_proto(self._spelled(node))
             inferred = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=self._imports)
         except Exception:  # an operator or a case that ONNX cannot infer: it stays unknown
             self.unknown += 1
@@ -177,6 +179,17 @@ class _Walk:
             elif output.name:
                 complete = False
         self.unknown += not complete
+
+    def _spelled(self, node: ir.Node) -> ir.Node:
+        """Returns a ConvTranspose as inference reads it rightly, and any other node as it is."""
+        kernel = self.shapes.get(node.inputs[1], ())[2:] if len(node.inputs) > 1 and node.inputs[1] is not None else ()
+        if node.op_type != "ConvTranspose" or not explicit_pads(node, kernel):
+            return node
+        copy = ir.node("ConvTranspose", [ir.Value(name=v.name) if v is not None else None for v in node.inputs])
+        copy.attributes.update(node.attributes)
+        copy.outputs[0].name = node.outputs[0].name
+        write_pads(copy, kernel)
+        return copy
 
     def _evaluate(self, node: ir.Node) -> None:
         """Computes a node whose inputs are known with ONNX's reference implementation."""

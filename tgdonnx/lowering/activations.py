@@ -39,7 +39,7 @@ class LowerActivations(Lowering):
 
 def softplus(emit: Emitter, x: ir.Value) -> ir.Value:
     """Writes log(1 + exp(x)), accurate for any x."""
-    size, one = emit.absolute(x), emit.scalar(1)
+    size, one = emit("Abs", x), emit.scalar(1)
     half = emit("Mul", emit("Add", x, size), emit.scalar(0.5))
     small = emit("Exp", emit("Neg", size))
     total = emit("Add", small, one)
@@ -83,7 +83,7 @@ def _mish(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
 
 
 def _softsign(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
-    return emit("Div", x, emit("Add", emit.absolute(x), emit.scalar(1)))
+    return emit("Div", x, emit("Add", emit("Abs", x), emit.scalar(1)))
 
 
 def _gelu_tanh(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:

@@ -141,11 +141,6 @@ class Arithmetic:
         """Returns the integers 0 ... n - 1."""
         if not isinstance(n, ir.Value):
             return np.arange(int(n), dtype=np.int64)
-        if self.opset < 9:
-            raise self.refusal(
-                f"works on a size that is not known before it runs, which opset {self.opset} has no operators for",
-                "convert the model to opset 11 with onnx.version_converter, or fix the size of its input",
-            )
         ones = self.emit("Add", self.emit("ConstantOfShape", self.emit("Reshape", n, int64([1]))), float32(1))
         return self.emit("Reshape", self.emit("NonZero", ones), int64([-1]))
 
@@ -171,7 +166,7 @@ class Arithmetic:
         return self._emit.unsqueeze(self.value(x), [axis])
 
     def cut(self, x: ir.Value, axes: Sequence[int], begins: Sequence[int], ends: Sequence[Optional[int]]) -> ir.Value:
-        """Adds a Slice; an end may be negative, counted from the back, and None means all. Needs opset 10."""
+        """Adds a Slice; an end may be negative, counted from the back, and None means all."""
         stops = int64([np.iinfo(np.int64).max if end is None else end for end in ends])
         return self.emit("Slice", x, int64(list(begins)), stops, int64(list(axes)))
 

@@ -76,8 +76,6 @@ def same_pads(emit: Emitter, x: ir.Value, node: ir.Node, kernel: Sequence[int]) 
     if len(totals) == axes:
         halves = [(total // 2, total - total // 2) for total in totals]
         return [pair[not upper] for pair in halves] + [pair[upper] for pair in halves]
-    if emit.opset < 11:
-        raise emit.refusal("pads by a number that depends on the size of its input", "convert the model to opset 13")
     return _computed_pads(emit, x, strides, reach, upper=upper)
 
 

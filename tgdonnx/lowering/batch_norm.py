@@ -53,11 +53,6 @@ def _lower(node: ir.Node) -> None:
             f"node {name!r} (BatchNormalization) is in training form, so its output depends on the batch; "
             "export the model for inference"
         )
-    spatial = node.attributes.get("spatial")
-    if spatial is not None and spatial.as_int() == 0:
-        raise UntrainableError(
-            f"node {name!r} (BatchNormalization) has statistics per pixel (spatial = 0); export it with a newer opset"
-        )
     x, scale, offset, mean, var = node.inputs[:5]
     assert x is not None
     assert scale is not None
@@ -71,6 +66,10 @@ def _lower(node: ir.Node) -> None:
     assert graph is not None
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     moments = [np.asarray(tensor.numpy(), np.float32) for tensor in statistics if tensor is not None]
+    if not (moments[1] + np.float32(epsilon) > 0).all():
+        raise UntrainableError(
+            f"node {name!r} (BatchNormalization) has a variance that is negative or no number; get the model again"
+        )
     inverse = (1 / np.sqrt(moments[1] + np.float32(epsilon))).astype(np.float32)
     conv = _foldable_conv(x)
     if conv is not None:

@@ -16,10 +16,8 @@ The Conv's filters are W times a constant 0/1 matrix that places the taps, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Optional, Union
 
 import numpy as np
 import onnx_ir as ir
@@ -63,20 +61,6 @@ class _Axis:
     def growth(self) -> int:
         """By how much the output of the Conv is longer than its input."""
         return int(sum(self.pads) - (self.taps.shape[1] - 1) * self.dilation)
-
-    def length(self, size: Number) -> Optional[int]:
-        """Returns the length of the output, if that of the input is known."""
-        if isinstance(size, ir.Value):
-            return None
-        return self.phases * (int(size) + self.growth) - sum(self.crop)
-
-
-def _correct_shape(node: ir.Node, x: ir.Value, out: int, lengths: Sequence[Optional[int]]) -> None:
-    """Sets the shape of the output, which ONNX infers wrongly (1.23) from output_shape and from SAME with output_padding."""
-    y = node.outputs[0]
-    old = y.shape if y.shape is not None and len(y.shape) == len(lengths) + 2 else [None] * (len(lengths) + 2)
-    batch = x.shape[0] if x.shape is not None else None
-    y.shape = ir.Shape([known if known is not None else dim for known, dim in zip([batch, out, *lengths], old)])
 
 
 def _plan(kernel: int, stride: int, dilation: int, begin: int, excess: int) -> _Axis:
@@ -147,9 +131,7 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
     sizes = [a.size(x, axis) for axis in range(2, len(shape))]
     plans = _plans(a, node, sizes, kernel)
     phases, taps = prod(plan.phases for plan in plans), prod(plan.taps.shape[1] for plan in plans)
-    _correct_shape(node, x, group * out, [plan.length(size) for plan, size in zip(plans, sizes)])
 
-    # Three axes: with two, the gradient is a Gemm of two inputs, which needs opset 11.
     placed = a.emit("MatMul", a.reshape(weight, [1, -1, prod(kernel)]), _placement(plans, kernel))
     placed = a.emit("Transpose", a.reshape(placed, [group, in_, out, phases, taps]), perm=[0, 2, 3, 1, 4])
     inputs = [x, a.reshape(placed, [-1, in_, *(plan.taps.shape[1] for plan in plans)])]
@@ -168,7 +150,7 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
         grown = [a.compute("Add", size, int64(plan.growth)) for size, plan in zip(sizes, plans)]
         y = interleave(a, y, channels=int64(group * out), factors=[plan.phases for plan in plans], sizes=grown)
     if any(any(plan.crop) for plan in plans):
-        y = _crop(a, y, group * out, [plan.crop for plan in plans])
+        y = _crop(a, y, [plan.crop for plan in plans])
     return y
 
 
@@ -183,14 +165,8 @@ def _placement(plans: list[_Axis], kernel: tuple[int, ...]) -> NDArray[np.float3
     return matrix.reshape(matrix.shape[0], -1).astype(np.float32)
 
 
-def _crop(a: Arithmetic, y: ir.Value, channels: int, crop: list[tuple[int, int]]) -> ir.Value:
-    if a.opset >= 10:
-        axes = [axis for axis, ends in enumerate(crop) if any(ends)]
-        return a.cut(
-            y, [axis + 2 for axis in axes], [crop[axis][0] for axis in axes], [-crop[axis][1] or None for axis in axes]
-        )
-    # Slice has no gradient before opset 10. A kernel that picks one pixel shortens each axis by its size less one.
-    kernel = np.zeros((channels, 1, *(sum(ends) + 1 for ends in crop)), np.float32)
-    place: tuple[Union[int, slice], ...] = (slice(None), 0, *(ends[0] for ends in crop))
-    kernel[place] = 1
-    return a.emit("Conv", y, kernel, group=channels)
+def _crop(a: Arithmetic, y: ir.Value, crop: list[tuple[int, int]]) -> ir.Value:
+    axes = [axis for axis, ends in enumerate(crop) if any(ends)]
+    return a.cut(
+        y, [axis + 2 for axis in axes], [crop[axis][0] for axis in axes], [-crop[axis][1] or None for axis in axes]
+    )

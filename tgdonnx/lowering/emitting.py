@@ -25,8 +25,6 @@ from tgdonnx.lowering.rewriting import AttributeValue, before, constant, replace
 Axes = Union[Sequence[int], ir.Value, None]
 """The axes of a reduction; None or none for all."""
 
-_AXES_ARE_INPUTS = {"ReduceSum": 13}  # other reductions: 18
-
 
 class Emitter:
     """Writes nodes in front of one node.
@@ -75,7 +73,7 @@ class Emitter:
         """Returns a reduction. Axes that are a value need an operator set in which they are an input."""
         if axes is None or (not isinstance(axes, ir.Value) and not axes):
             return self(op_type, x, keepdims=int(keepdims))
-        if self.opset >= _AXES_ARE_INPUTS.get(op_type, 18):
+        if op_type == "ReduceSum" or self.opset >= 18:
             axes = axes if isinstance(axes, ir.Value) else self.ints(*axes)
             return self(op_type, x, axes, keepdims=int(keepdims))
         assert not isinstance(axes, ir.Value)
@@ -83,29 +81,11 @@ class Emitter:
 
     def unsqueeze(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
         """Returns ``x`` with new axes of size 1."""
-        return self("Unsqueeze", x, self.ints(*axes)) if self.opset >= 13 else self("Unsqueeze", x, axes=list(axes))
+        return self("Unsqueeze", x, self.ints(*axes))
 
     def square(self, x: ir.Value) -> ir.Value:
         """Returns x^2. Of a parameter times itself the runtime cannot build the gradient."""
         return self("Pow", x, self.scalar(2))
-
-    def absolute(self, x: ir.Value) -> ir.Value:
-        """Returns |x|; its gradient is made of Sign, which operator set 8 lacks."""
-        if self.opset >= 9:
-            return self("Abs", x)
-        zero = self.scalar(0)
-        return self("Mul", x, self("Sub", self.mask("Greater", x, zero), self.mask("Less", x, zero)))
-
-    def clip(self, x: ir.Value, low: Optional[float], high: Optional[float]) -> ir.Value:
-        """Returns ``x`` limited to an interval; before operator set 12 the runtime ignores the limits in the gradient."""
-        if self.opset >= 12 and low is not None and high is not None:
-            return self("Clip", x, self.scalar(low), self.scalar(high))
-        for bound, comparison in ((low, "Less"), (high, "Greater")):
-            if bound is not None:
-                limit = self.scalar(bound)
-                beyond = self.mask(comparison, x, limit)
-                x = self("Add", self("Mul", x, self.complement(beyond)), self("Mul", limit, beyond))
-        return x
 
     def rank(self, x: ir.Value) -> int:
         """Returns the number of dimensions of ``x``, or refuses."""

@@ -31,5 +31,5 @@ class LowerGlobalPool(Lowering):
         order = node.attributes.get_int("p", 2)
         if order in (1, 2):
             return (absolute if order == 1 else euclidean)(emit, x, axes, True)
-        powers = emit("Pow", emit.absolute(x), emit.scalar(order))
+        powers = emit("Pow", emit("Abs", x), emit.scalar(order))
         return emit("Pow", emit.reduce("ReduceSum", powers, axes), emit.scalar(1 / order))

@@ -50,10 +50,7 @@ class LowerGroupedConv(Lowering):
 
 def _split(emit: Emitter, value: ir.Value, axis: int, sizes: list[int]) -> list[ir.Value]:
     """Splits a value along one axis."""
-    if emit.opset >= 13:
-        node = ir.node("Split", [value, emit.ints(*sizes)], {"axis": axis}, num_outputs=len(sizes))
-    else:
-        node = ir.node("Split", [value], {"axis": axis, "split": sizes}, num_outputs=len(sizes))
+    node = ir.node("Split", [value, emit.ints(*sizes)], {"axis": axis}, num_outputs=len(sizes))
     for index, output in enumerate(node.outputs):
         output.name = f"{PREFIX}{emit.node.outputs[0].name}.{value.name}.part{index}"
     assert isinstance(emit.node.graph, ir.Graph)

@@ -24,7 +24,7 @@ class LowerLpNormalization(Lowering):
         """Writes the normalisation as a reduction and a quotient."""
         x, order = first_input(node), node.attributes.get_int("p", 2)
         axis = node.attributes.get_int("axis", -1)
-        powers = emit.absolute(x) if order == 1 else emit.square(x)
+        powers = emit("Abs", x) if order == 1 else emit.square(x)
         total = without_zeros(emit, emit.reduce("ReduceSum", powers, [axis]))
         return emit("Div", x, total if order == 1 else emit("Sqrt", total))
 

@@ -6,10 +6,8 @@ One axis after the other: crop what negative pads take off, then join strips to 
     reflect   b, ..., 1                     -2, ..., -1 - a         negative indices count from the end,
     edge      0, ..., 0                     -1, ..., -1             so that n need not be known
     wrap      -b, ..., -1                   0, ..., a - 1
-    constant  value, in a tensor made with the size of a strip
 
-The runtime differentiates constant mode from operator set 11 on, where its pads are an input, but not if only some axes are
-listed: there the pads are completed.
+The runtime differentiates constant mode, but not if only some axes are listed: there the pads are completed.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _Pads = NDArray[np.int64]
 
 @final
 class LowerPad(Lowering):
-    """Replaces every Pad but those in constant mode, of all axes, with pads as an input."""
+    """Replaces every Pad but those in constant mode of all axes."""
 
     op_types: ClassVar = frozenset(["Pad"])
 
@@ -36,17 +34,18 @@ class LowerPad(Lowering):
         """Writes the padding as Gather and Concat, or as a Pad that has a gradient."""
         mode = node.attributes.get_string("mode", "constant")
         listed = optional_input(node, 3)
-        if mode == "constant" and emit.opset >= 11:
+        if mode == "constant":
             return None if listed is None else _complete(emit, node, _axes(emit, listed))
         x, rank = first_input(node), emit.rank(first_input(node))
         axes = list(range(rank)) if listed is None else [axis % rank for axis in _axes(emit, listed)]
-        sizes = [] if x.shape is None else [dim if isinstance(dim, int) else None for dim in x.shape]
         before, after = _pads(emit, node).reshape(2, -1)
         for axis, start, end in zip(axes, before.tolist(), after.tolist()):
-            x = _crop(emit, x, axis, max(-start, 0), max(-end, 0), sizes[axis])
+            x = _crop(emit, x, axis, max(-start, 0), max(-end, 0))
             first, last = _strips(mode, max(start, 0), max(end, 0))
-            parts = [_strip(emit, x, axis, first, node), x, _strip(emit, x, axis, last, node)]
-            present = [part for part in parts if part is not None]
+            strips = [
+                emit("Gather", x, emit.constant(each), axis=axis) if each.size else None for each in (first, last)
+            ]
+            present = [part for part in (strips[0], x, strips[1]) if part is not None]
             x = emit("Concat", *present, axis=axis) if len(present) > 1 else x
         return x
 
@@ -59,8 +58,6 @@ def _axes(emit: Emitter, listed: ir.Value) -> list[int]:
 
 
 def _pads(emit: Emitter, node: ir.Node) -> _Pads:
-    if emit.opset < 11:
-        return np.array(node.attributes["pads"].as_ints(), np.int64)
     given = optional_input(node, 1)
     assert given is not None
     pads = known_array(given)
@@ -82,15 +79,11 @@ def _complete(emit: Emitter, node: ir.Node, axes: list[int]) -> ir.Value:
     return emit("Pad", x, complete, *([] if value is None else [value]))
 
 
-def _crop(emit: Emitter, x: ir.Value, axis: int, before: int, after: int, size: Optional[int]) -> ir.Value:
+def _crop(emit: Emitter, x: ir.Value, axis: int, before: int, after: int) -> ir.Value:
     if not before and not after:
         return x
-    if emit.opset >= 11:  # in 10, shape inference takes the axis to be as long as before, and the training graph fails
-        end = -after if after else np.iinfo(np.int64).max
-        return emit("Slice", x, emit.ints(before), emit.ints(end), emit.ints(axis))
-    if size is None:
-        raise emit.refusal("crops an axis of unknown size", "convert the model to opset 13")
-    return emit("Gather", x, emit.constant(np.arange(before, size - after)), axis=axis)
+    end = -after if after else np.iinfo(np.int64).max
+    return emit("Slice", x, emit.ints(before), emit.ints(end), emit.ints(axis))
 
 
 def _strips(mode: str, before: int, after: int) -> tuple[_Pads, _Pads]:
@@ -100,13 +93,3 @@ def _strips(mode: str, before: int, after: int) -> tuple[_Pads, _Pads]:
     if mode == "wrap":
         return np.arange(-before, 0), np.arange(after)
     return np.zeros(before, np.int64), np.full(after, -1)
-
-
-def _strip(emit: Emitter, x: ir.Value, axis: int, indices: _Pads, node: ir.Node) -> Optional[ir.Value]:
-    if not indices.size:
-        return None
-    strip = emit("Gather", x, emit.constant(indices), axis=axis)
-    if node.attributes.get_string("mode", "constant") != "constant":
-        return strip
-    nothing = emit.mask("Less", strip, strip)
-    return emit("Add", nothing, emit.scalar(node.attributes.get_float("value", 0.0)))

@@ -5,29 +5,25 @@ HardSigmoid      clip(alpha x + beta, 0, 1)
 HardSwish        x clip(x / 6 + 1/2, 0, 1)
 ThresholdedRelu  x [x > alpha]
 Shrink           x ([x > lambd] + [x < -lambd]) + bias ([x < -lambd] - [x > lambd])
-Abs              x ([x > 0] - [x < 0]) in operator set 8, which lacks an operator that its gradient is made of
-Clip             with a mask for either limit, before operator set 12: there the runtime ignores the limits in the
-                 gradient (attributes), or cannot build it (inputs of operator set 11)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Optional, final
+from typing import ClassVar, final
 
-import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
 
 
 @final
 class LowerPiecewise(Lowering):
     """Replaces the piecewise linear activation functions that the runtime cannot differentiate."""
 
-    op_types: ClassVar = frozenset(["PRelu", "HardSigmoid", "HardSwish", "ThresholdedRelu", "Shrink", "Abs", "Clip"])
+    op_types: ClassVar = frozenset(["PRelu", "HardSigmoid", "HardSwish", "ThresholdedRelu", "Shrink"])
 
-    def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
+    def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the function in operators that have a gradient."""
         return _FUNCTIONS[node.op_type](emit, first_input(node), node)
 
@@ -41,11 +37,11 @@ def _prelu(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
 
 def _hard_sigmoid(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
     alpha, beta = node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
-    return emit.clip(emit("Add", emit("Mul", x, emit.scalar(alpha)), emit.scalar(beta)), 0, 1)
+    return _to_unit_interval(emit, emit("Add", emit("Mul", x, emit.scalar(alpha)), emit.scalar(beta)))
 
 
 def _hard_swish(emit: Emitter, x: ir.Value, _node: ir.Node) -> ir.Value:
-    gate = emit.clip(emit("Add", emit("Mul", x, emit.scalar(1 / 6)), emit.scalar(0.5)), 0, 1)
+    gate = _to_unit_interval(emit, emit("Add", emit("Mul", x, emit.scalar(1 / 6)), emit.scalar(0.5)))
     return emit("Mul", x, gate)
 
 
@@ -61,30 +57,14 @@ def _shrink(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
     return emit("Add", kept, emit("Mul", emit("Sub", below, above), emit.scalar(bias))) if bias else kept
 
 
-def _abs(emit: Emitter, x: ir.Value, _node: ir.Node) -> Optional[ir.Value]:
-    return None if emit.opset >= 9 else emit.absolute(x)
+def _to_unit_interval(emit: Emitter, x: ir.Value) -> ir.Value:
+    return emit("Clip", x, emit.scalar(0), emit.scalar(1))
 
 
-def _clip(emit: Emitter, x: ir.Value, node: ir.Node) -> Optional[ir.Value]:
-    if emit.opset >= 12:
-        return None
-    limits: list[Optional[float]] = [node.attributes.get_float(name, None) for name in ("min", "max")]
-    for index in (1, 2):
-        value = optional_input(node, index)
-        if value is not None:
-            tensor = ir.convenience.get_const_tensor(value)
-            if tensor is None:
-                raise emit.refusal("computes its limits", "convert the model to opset 13, or make them constants")
-            limits[index - 1] = float(np.asarray(tensor.numpy()).item())
-    return emit.clip(x, *limits)
-
-
-_FUNCTIONS: Mapping[str, Callable[[Emitter, ir.Value, ir.Node], Optional[ir.Value]]] = {
+_FUNCTIONS: Mapping[str, Callable[[Emitter, ir.Value, ir.Node], ir.Value]] = {
     "PRelu": _prelu,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "ThresholdedRelu": _thresholded_relu,
     "Shrink": _shrink,
-    "Abs": _abs,
-    "Clip": _clip,
 }

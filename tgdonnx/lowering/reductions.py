@@ -61,7 +61,7 @@ def euclidean(emit: Emitter, x: ir.Value, axes: Axes, keepdims: bool) -> ir.Valu
 
 def absolute(emit: Emitter, x: ir.Value, axes: Axes, keepdims: bool) -> ir.Value:
     """Writes the sum of absolute values over ``axes``."""
-    return emit.reduce("ReduceSum", emit.absolute(x), axes, keepdims=keepdims)
+    return emit.reduce("ReduceSum", emit("Abs", x), axes, keepdims=keepdims)
 
 
 def _minimum(emit: Emitter, x: ir.Value, axes: Axes, keepdims: bool) -> ir.Value:

@@ -40,12 +40,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What the attributes of a Resize or an Upsample say.
+    """What the attributes of a Resize say.
 
     Attributes:
         mode: nearest, linear or cubic.
         coordinates: the coordinate_transformation_mode.
-        rounding: the nearest_mode; "simple" before opset 11: down, or up where the axis shrinks.
+        rounding: the nearest_mode.
         cubic_coeff_a: of the cubic kernel.
         exclude_outside: whether the weights of pixels beyond the border go to the others.
     """
@@ -65,7 +65,6 @@ class Sampling:
 _CENTRED = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
 _REPEATING = {
     ("asymmetric", "floor"),
-    ("asymmetric", "simple"),
     ("tf_half_pixel_for_nn", "floor"),
     *((coordinates, rounding) for coordinates in _CENTRED for rounding in ("round_prefer_floor", "round_prefer_ceil")),
 }
@@ -110,7 +109,7 @@ def weights(a: Arithmetic, sampling: Sampling, axis: Axis, unchanged: Number) ->
     elif sampling.mode == "cubic":
         matrix = _cubic(a, sampling, coordinate, columns, last)
     else:
-        matrix = _one_hot(a, _nearest(a, sampling.rounding, coordinate, axis.scale), columns, last)
+        matrix = _one_hot(a, _nearest(a, sampling.rounding, coordinate), columns, last)
     if sampling.coordinates != "tf_crop_and_resize":
         return Weights(matrix, None)
     outside = a.compute("Max", _flag(a, "Less", coordinate, _ZERO), _flag(a, "Greater", coordinate, last))
@@ -157,7 +156,7 @@ def _crop_and_resize(a: Arithmetic, axis: Axis, outputs: Number, last: Number, n
     return a.compute("Add", a.compute("Mul", many, several), rest)
 
 
-def _nearest(a: Arithmetic, rounding: str, coordinate: Number, scale: Number) -> Number:
+def _nearest(a: Arithmetic, rounding: str, coordinate: Number) -> Number:
     below = a.compute("Floor", coordinate)
     if rounding == "floor":
         return below
@@ -165,9 +164,6 @@ def _nearest(a: Arithmetic, rounding: str, coordinate: Number, scale: Number) ->
     if rounding == "ceil":
         return above
     fraction = a.compute("Sub", coordinate, below)
-    if rounding == "simple":
-        up = _flag(a, "Less", scale, _ONE)
-        return a.compute("Add", below, a.compute("Mul", a.compute("Sub", above, below), up))
     if rounding == "round_prefer_ceil":
         return a.compute("Add", below, a.compute("Sub", _ONE, _flag(a, "Less", fraction, _HALF)))
     return a.compute("Add", below, _flag(a, "Greater", fraction, _HALF))

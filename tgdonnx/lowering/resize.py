@@ -1,4 +1,4 @@
-"""Resize and Upsample, as a product with an interpolation matrix per axis, or as repeated pixels.
+"""Resize, as a product with an interpolation matrix per axis, or as repeated pixels.
 
 A dense matrix costs 2 * size operations per pixel where a few would do, but up to sizes of about 200 a MatMul does them
 faster than elementwise operators do the few; so does its gradient. Picking the pixels with Gather would be the obvious
@@ -16,13 +16,13 @@ from tgdonnx.lowering.arithmetic import Arithmetic, Number, attribute, entries, 
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input
 from tgdonnx.lowering.resampling import Axis, Sampling, weights
 
-_MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic"}
+_MODES = ("nearest", "linear", "cubic")
 
 
 class LowerResize(Lowering):
-    """Replaces Resize and Upsample nodes."""
+    """Replaces Resize nodes."""
 
-    op_types = frozenset({"Resize", "Upsample"})
+    op_types = frozenset({"Resize"})
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the copies and the products."""
@@ -36,6 +36,7 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
         raise a.refusal("has an input whose rank is not known", "declare the shapes of the inputs of the model")
     sampling = _sampling(a, node)
     axes = [axis for axis in _axes(a, node, x) if not _is(axis.scale, 1)]
+    _correct_shape(node, axes)
     unchanged = _unchanged(a, axes)
     if not axes or _is(unchanged, 1):
         return x
@@ -49,17 +50,27 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
     return y
 
 
+def _correct_shape(node: ir.Node, axes: Sequence[Axis]) -> None:
+    """Sets the sizes of the output: ONNX infers scale * size in another precision than runtimes compute it."""
+    y = node.outputs[0]
+    if y.shape is not None:
+        dims = list(y.shape)
+        for axis in axes:
+            if not isinstance(axis.new_size, ir.Value):
+                dims[axis.axis] = int(axis.new_size)
+        y.shape = ir.Shape(dims)
+
+
 def _sampling(a: Arithmetic, node: ir.Node) -> Sampling:
     mode = str(attribute(node, "mode", "nearest"))
     if mode not in _MODES:
         raise a.refusal(f"has the mode {mode!r}", "expected nearest, linear or cubic")
     if attribute(node, "antialias", 0):
         raise a.refusal("smooths while it resizes (antialias), which has no lowering", "export it without antialias")
-    old = node.op_type == "Upsample" or a.opset < 11
     return Sampling(
-        _MODES[mode],
-        "asymmetric" if old else str(attribute(node, "coordinate_transformation_mode", "half_pixel")),
-        "simple" if old else str(attribute(node, "nearest_mode", "round_prefer_floor")),
+        mode,
+        str(attribute(node, "coordinate_transformation_mode", "half_pixel")),
+        str(attribute(node, "nearest_mode", "round_prefer_floor")),
         float(attribute(node, "cubic_coeff_a", -0.75)),
         bool(attribute(node, "exclude_outside", 0)),
     )
@@ -70,8 +81,7 @@ def _axes(a: Arithmetic, node: ir.Node, x: ir.Value) -> list[Axis]:
     assert x.shape is not None
     rank = len(x.shape)
     chosen = [axis % rank for axis in attribute(node, "axes", range(rank))]
-    old = node.op_type == "Upsample" or a.opset < 11
-    roi, scales, sizes = (None if old and place != 2 else _given(node, 1 if old else place) for place in (1, 2, 3))
+    roi, scales, sizes = (_given(node, place) for place in (1, 2, 3))
     begins: Sequence[Number] = [float32(0)] * len(chosen)
     ends: Sequence[Number] = [float32(1)] * len(chosen)
     if attribute(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize" and roi is not None:
@@ -79,9 +89,9 @@ def _axes(a: Arithmetic, node: ir.Node, x: ir.Value) -> list[Axis]:
         begins, ends = region[: len(chosen)], region[len(chosen) :]
     before = [a.size(x, axis) for axis in chosen]
     floats = [a.cast(size, ir.DataType.FLOAT) for size in before]
-    factors: list[Number] = [float32(scale) for scale in attribute(node, "scales", [])]
-    if factors or scales is not None:
-        factors = factors if scales is None else entries(a, scales, len(chosen))
+    factors: list[Number]
+    if scales is not None:
+        factors = entries(a, scales, len(chosen))
         if len(factors) != len(chosen):
             raise a.refusal(f"has {len(factors)} scales for {len(chosen)} axes", "give one for each")
         after = [a.cast(a.compute("Mul", f, size), ir.DataType.INT64) for f, size in zip(factors, floats)]
@@ -167,8 +177,6 @@ def _multiply(a: Arithmetic, x: ir.Value, matrix: Number, axis: int, dims: Seque
     rank = max(3, len(dims))
     if axis == rank - 1:
         matrix = a.emit("Transpose", matrix, perm=[1, 0]) if isinstance(matrix, ir.Value) else matrix.T.copy()
-    if a.opset < 11:  # the gradient of a product with a matrix is a Gemm of two inputs, which is younger
-        matrix = a.unsqueeze(a.value(matrix), 0)
     if axis == rank - 1:
         return a.emit("MatMul", x, matrix)
     if axis == rank - 2:

@@ -18,14 +18,14 @@ AttributeValue = Union[int, float, str, Sequence[int], Sequence[float]]
 
 def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
     """Adds an initializer to the graph, called ``PREFIX + name``, and returns its value."""
-    name = _fresh(graph, name)
+    name = fresh_name(graph, name)
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
 
 
-def _fresh(graph: ir.Graph, name: str) -> str:
+def fresh_name(graph: ir.Graph, name: str) -> str:
     """Returns ``PREFIX + name``, with a number if it is taken: what one pass wrote, the next may replace."""
     name = name[len(PREFIX) :] if name.startswith(PREFIX) else name
     taken = graph.meta.setdefault(PREFIX, {})
@@ -48,7 +48,7 @@ def before(
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     for index, value in enumerate(new.outputs):
-        value.name = _fresh(graph, f"{name}.{index}" if index else name)
+        value.name = fresh_name(graph, f"{name}.{index}" if index else name)
     graph.insert_before(node, new)
     return new.outputs[0]
 

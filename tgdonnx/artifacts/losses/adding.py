@@ -11,7 +11,6 @@ from tgdonnx.artifacts.losses.ssim import ssim
 from tgdonnx.errors import UntrainableError
 
 TARGET = "target"
-_OLDEST: dict[LossName, int] = {"l1": 9, "bce": 9, "ce": 12}  # the gradient of Abs is Sign
 
 
 def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float = 1.0) -> ir.Value:
@@ -24,8 +23,7 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
         data_range: difference between the largest and the least value that the data may have; for charbonnier and ssim.
 
     Raises:
-        UntrainableError: a name that is needed is taken, the operator set is too old for the loss, or the output is nothing
-            that it can compare.
+        UntrainableError: a name that is needed is taken, or the output is nothing that the loss can compare.
     """
     graph = model.graph
     taken = {value.name for value in graph.inputs} | set(graph.initializers)
@@ -33,12 +31,6 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
     for word in (LOSS, TARGET):
         if word in taken:
             raise UntrainableError(f"a value of the model is called {word!r}, a name that training needs; rename it")
-    for name in loss.names:
-        oldest = _OLDEST.get(name, 0)
-        if graph.opset_imports.get("", 0) < oldest:
-            raise UntrainableError(
-                f"the loss {name} needs a model of opset {oldest} or newer; use mse, or convert it up"
-            )
     _require_comparable(output, loss)
     target = ir.Value(name=TARGET, shape=output.shape, type=ir.TensorType(ir.DataType.FLOAT))
     if "ce" in loss.names:

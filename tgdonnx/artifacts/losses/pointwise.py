@@ -51,11 +51,9 @@ def before(y: ir.Value, activation: str) -> ir.Value:
     if node is None or node.op_type != activation or node.domain not in ("", "ai.onnx"):
         return y
     if activation == "Softmax":
-        graph, rank = node.graph, len(y.shape) if y.shape is not None else 0
-        assert isinstance(graph, ir.Graph)
-        old = graph.opset_imports.get("", 0) < 13  # then it normalises over all axes from `axis` on
-        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else (1 if old else -1)
-        if not rank or axis % rank != 1 or (old and rank > 2):
+        rank = len(y.shape) if y.shape is not None else 0
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+        if not rank or axis % rank != 1:
             return y
     assert node.inputs[0] is not None
     return node.inputs[0]
