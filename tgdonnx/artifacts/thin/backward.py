@@ -62,6 +62,7 @@ def thin_backward(training: onnx.ModelProto) -> onnx.ModelProto:
     model = ir.from_proto(training)
     graph = model.graph
     declared = [(value.name, value.shape, value.type) for value in graph.outputs]
+    ends = _tie(graph)
     gathered: _Gathered = {}
     for node in _nodes(graph, "GatherGrad"):
         _thin_rows(node, gathered)
@@ -71,9 +72,31 @@ def thin_backward(training: onnx.ModelProto) -> onnx.ModelProto:
         for node in _nodes(graph, op_type):
             _replace_relu_grad(node)
     passes.RemoveUnusedNodesPass()(model)
+    _untie(graph, ends)
     for value, (name, shape, type_) in zip(graph.outputs, declared):
         value.name, value.shape, value.type = name, shape, type_
     return ir.to_proto(model)
+
+
+def _tie(graph: ir.Graph) -> list[ir.Node]:
+    """Lets the graph have one output, until it is rewritten; returns nodes that each read one of those it had.
+
+    Whoever removes a node or replaces a value looks through all outputs of the graph. There is one for every parameter, so
+    the time would grow with the square of the depth.
+    """
+    ends = [ir.node("Output", [value], domain="tgdonnx") for value in graph.outputs]
+    knot = ir.node("Outputs", [end.outputs[0] for end in ends], domain="tgdonnx")
+    graph.extend([*ends, knot])
+    graph.outputs[:] = knot.outputs
+    return ends
+
+
+def _untie(graph: ir.Graph, ends: list[ir.Node]) -> None:
+    """Gives the graph back the outputs that the nodes of `_tie` read."""
+    knot = graph.outputs[0].producer()
+    assert knot is not None
+    graph.outputs[:] = [value for end in ends for value in end.inputs if value is not None]
+    graph.remove([knot, *ends], safe=True)
 
 
 def _nodes(graph: ir.Graph, op_type: str) -> list[ir.Node]:
@@ -91,7 +114,7 @@ def _thin_rows(scattered: ir.Node, gathered: _Gathered) -> None:
     if join is None or len(split.outputs) != 2 or split.outputs[1].uses():
         return
     thin = _rows_gradient(whole, join, split, gathered)
-    split.outputs[0].replace_all_uses_with(thin, replace_graph_outputs=True)
+    split.outputs[0].replace_all_uses_with(thin)
 
 
 def _join_of(pieces: Optional[ir.Value], order: Optional[ir.Value]) -> Optional[_Join]:
@@ -167,13 +190,13 @@ def _replace_conv_grad(node: ir.Node) -> None:
         conv = ConvGradient.of(node, shape)
         faster = [input_gradient(conv) if node.outputs[0].uses() else None]
         for place, gradient in ((1, _whole_filter_gradient), (2, _whole_bias_gradient)):
-            wanted = place < len(node.outputs) and (node.outputs[place].uses() or node.outputs[place].is_graph_output())
+            wanted = place < len(node.outputs) and node.outputs[place].uses()
             faster.append(gradient(conv) if wanted else None)
         for old, new in zip(node.outputs, faster):
             if new is not None:
-                old.replace_all_uses_with(new, replace_graph_outputs=True)
+                old.replace_all_uses_with(new)
     for value in node.outputs:
-        if not value.uses() and not value.is_graph_output():
+        if not value.uses():
             value.name = ""
 
 
