@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -172,3 +173,34 @@ def test_a_bias_that_two_layers_share_has_the_sum_of_both_gradients(tmp_path: Pa
     _, true = true_gradients(model, feeds, target)
     for name in ("w1", "w2", "b"):
         assert relative_error(gradients[name], true[name][[1, 2]]) < 1e-5, name
+
+
+@pytest.mark.parametrize("opset", [10, 12, 17])
+@pytest.mark.parametrize("ceil_mode", [0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "strides"), [([2, 2], [2, 2]), ([3, 2], [2, 1]), ([2, 1], [3, 1]), ([1, 1], [2, 2])]
+)
+def test_max_pool_has_the_gradient_that_the_masked_form_has_also_where_numbers_are_equal(
+    kernel: list[int], strides: list[int], ceil_mode: int, opset: int, tmp_path: Path
+) -> None:
+    model = text_model(
+        f"""g (float[N, 2, H, W] x) => (float[N, 3, h, w] y) {{
+            t = Conv<kernel_shape = [1, 1]>(x, w1, b1)
+            p = MaxPool<kernel_shape = {kernel}, strides = {strides}, ceil_mode = {ceil_mode}>(t)
+            y = Conv<kernel_shape = [1, 1]>(p, w2)
+        }}""",
+        opset=opset,
+        **{"w1": (5, 2, 1, 1), "b1": (5,), "w2": (3, 5, 1, 1)},
+    )
+    # Few different numbers, so that windows have several largest ones; and x says which of them was taken.
+    x = np.random.default_rng(1).integers(-1, 2, (2, 2, 7, 9)).astype(np.float32)
+    y = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
+    build_both(model, tmp_path, tgdonnx.Filters({"w1": [0, 3]}))
+    _, masked = gradients_of(tmp_path / "masked", {"x": x}, target)
+    _, thin = gradients_of(tmp_path / "thin", {"x": x}, target)
+    for name, gradient in thin.items():
+        assert relative_error(gradient, masked[name][[0, 3]]) < 1e-6
+    apart = all(k <= s for k, s in zip(kernel, strides))
+    assert kinds(tmp_path / "thin")["ScatterElements"] == (opset >= (11 if apart else 16))
+    assert kinds(tmp_path / "thin")["GatherGrad"] + kinds(tmp_path / "thin")["ScatterElements"] == 1
