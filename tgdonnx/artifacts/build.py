@@ -240,9 +240,10 @@ def _forward_protos(
         tensor.name = name
         graph.inputs.append(graph.initializers.pop(name))
     graph.outputs[:] = [result, output]
-    eval_proto = ir.to_proto(forward.model)
-    graph.outputs[:] = [result]
-    return specs, ir.to_proto(forward.model), eval_proto, initial
+    eval_proto, forward_proto = ir.to_proto(forward.model), onnx.ModelProto()
+    forward_proto.CopyFrom(eval_proto)
+    del forward_proto.graph.output[1:]
+    return specs, forward_proto, eval_proto, initial
 
 
 def _trained_tensor(

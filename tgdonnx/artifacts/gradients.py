@@ -77,6 +77,9 @@ def _joined_twice(model: onnx.ModelProto, parameters: Collection[str]) -> set[st
     The gradient of a Concat is written for every input, wanted or not. Unwanted ones of the same value are not added up but
     collide, so they are asked for; nobody reads the sum.
     """
+    joins = [node for node in model.graph.node if node.op_type in ("Concat", "ConcatTraining")]
+    if max(Counter(name for node in joins for name in set(node.input)).values(), default=0) < 2:
+        return set()
     graph = ir.from_proto(model).graph
     moving = depending(graph, [value for value in graph.inputs if value.name in parameters])
     readers = Counter(

@@ -134,7 +134,10 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
 
     placed = a.emit("MatMul", a.reshape(weight, [1, -1, prod(kernel)]), _placement(plans, kernel))
     placed = a.emit("Transpose", a.reshape(placed, [group, in_, out, phases, taps]), perm=[0, 2, 3, 1, 4])
-    inputs = [x, a.reshape(placed, [-1, in_, *(plan.taps.shape[1] for plan in plans)])]
+    turned = a.reshape(placed, [-1, in_, *(plan.taps.shape[1] for plan in plans)])
+    # A Conv with groups may be lowered further, and then its rank has to be known.
+    turned.shape = ir.Shape([group * out * phases, in_, *(plan.taps.shape[1] for plan in plans)])
+    inputs = [x, turned]
     if bias is not None:
         repeated = a.emit("MatMul", a.reshape(bias, [1, -1, 1]), np.ones((1, phases), np.float32))
         inputs.append(a.reshape(repeated, [-1]))

@@ -23,7 +23,7 @@ def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
         return np.asarray(tensor.numpy())
     leaves: dict[str, NDArray[Any]] = {}
     nodes: dict[ir.Node, None] = {}
-    if not _collect(value, leaves, nodes):
+    if not _collect(value, leaves, nodes, set()):
         return None
     if str(value.name) in leaves:
         return leaves[str(value.name)]
@@ -47,8 +47,14 @@ def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
     return np.asarray(results[0])
 
 
-def _collect(value: ir.Value, leaves: dict[str, NDArray[Any]], nodes: dict[ir.Node, None]) -> bool:
-    """Gathers, in the order of computation, what makes ``value``; False if an input of the model does, or too much."""
+def _collect(
+    value: ir.Value, leaves: dict[str, NDArray[Any]], nodes: dict[ir.Node, None], visited: set[ir.Node]
+) -> bool:
+    """Gathers, in the order of computation, what makes ``value``; False if an input of the model does, or too much.
+
+    ``visited`` has all nodes that were looked at. They are counted on the way up already: what a deep network computes may
+    have thousands behind it, too many to look at for every question and to recurse into.
+    """
     if value.name in leaves:
         return True
     tensor = ir.convenience.get_const_tensor(value)
@@ -68,7 +74,10 @@ def _collect(value: ir.Value, leaves: dict[str, NDArray[Any]], nodes: dict[ir.No
         return True
     if node.op_type.startswith("Random") or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
         return False
-    if not all(_collect(each, leaves, nodes) for each in node.inputs if each is not None) or len(nodes) >= _MAX_NODES:
+    visited.add(node)
+    if len(visited) > _MAX_NODES:
+        return False
+    if not all(_collect(each, leaves, nodes, visited) for each in node.inputs if each is not None):
         return False
     nodes[node] = None
     return True

@@ -19,7 +19,7 @@ AttributeValue = Union[int, float, str, Sequence[int], Sequence[float]]
 def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
     """Adds an initializer to the graph, called ``PREFIX + name``, and returns its value."""
     name = fresh_name(graph, name)
-    tensor = ir.tensor(array, name=name)
+    tensor = ir.Tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value

@@ -1,0 +1,139 @@
+"""A masked model, built in both forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+import tgdonnx
+from tests import models
+from tests.independent import tensors_of
+from tests.models import Array
+from tests.trainer import Trainer
+from tests.training_models import text_model
+from tgdonnx.artifacts import read_manifest
+from tgdonnx.artifacts.manifest import CHECKPOINT
+from tgdonnx.finetuning.session import RunState, Session, read_parameters
+
+FORMS = ("masked", "thin")
+
+
+def build_both(
+    model: onnx.ModelProto, directory: Path, strategy: tgdonnx.Strategy, *, mode: str = "paper", **options: Any
+) -> dict[str, tgdonnx.BuildReport]:
+    """Masks once, and builds ``masked`` and ``thin``, each a directory in ``directory``."""
+    models.save(model, directory / "model.onnx")
+    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, mode=mode)
+    return {form: tgdonnx.build(directory / "masked.onnx", directory / form, form=form, **options) for form in FORMS}
+
+
+def train(directory: Path, batch: list[Array], steps: int, rate: float) -> list[float]:
+    """Takes steps on one batch, saves the checkpoint, and returns the losses."""
+    session = Session(directory)
+    losses = [session.step(batch, rate) for _ in range(steps)]
+    session.save(CHECKPOINT, RunState(0, steps, {}))
+    return losses
+
+
+def checkpoint_of(directory: Path) -> dict[str, Array]:
+    """Returns what the checkpoint holds as parameters."""
+    return read_parameters(directory, CHECKPOINT)
+
+
+def arrays_of(path: Path) -> dict[str, Array]:
+    """Returns every tensor of a file, in float64."""
+    return {
+        name: numpy_helper.to_array(tensor).astype(np.float64) for name, tensor in tensors_of(onnx.load(path)).items()
+    }
+
+
+def training_graph(directory: Path) -> onnx.GraphProto:
+    """Returns the training model's graph."""
+    return onnx.load(directory / "training_model.onnx").graph
+
+
+def transposed(seed: int = 0) -> onnx.ModelProto:
+    """Down and up again, through ConvTransposes with and without groups."""
+    return text_model(
+        """g (float[N, 3, H, W] x) => (float[N, 2, h, w] y) {
+            t1 = Conv<kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]>(x, w1, b1)
+            a1 = Relu(t1)
+            t2 = ConvTranspose<kernel_shape = [2, 2], strides = [2, 2]>(a1, w2, b2)
+            a2 = LeakyRelu<alpha = 0.2>(t2)
+            t3 = ConvTranspose<kernel_shape = [3, 3], pads = [1, 1, 1, 1], group = 2>(a2, w3)
+            a3 = Relu(t3)
+            y = Conv<kernel_shape = [1, 1]>(a3, w4)
+        }""",
+        seed=seed,
+        **{"w1": (7, 3, 3, 3), "b1": (7,), "w2": (7, 6, 2, 2), "b2": (6,), "w3": (6, 4, 3, 3), "w4": (2, 8, 1, 1)},
+    )
+
+
+def classifier(seed: int = 0) -> onnx.ModelProto:
+    """A Conv, and matrix products behind it: Gemm with and without a transposed weight, MatMul with a bias."""
+    return text_model(
+        """g (float[N, 3, 9, 8] x) => (float[N, 4] y) {
+            t1 = Conv<kernel_shape = [3, 3]>(x, w1, b1)
+            a1 = Relu(t1)
+            p = GlobalAveragePool(a1)
+            f = Flatten(p)
+            t2 = Gemm<transB = 1>(f, w2, b2)
+            a2 = Relu(t2)
+            t3 = Gemm(a2, w3, b3)
+            a3 = Tanh(t3)
+            t4 = MatMul(a3, w4)
+            y = Add(t4, b4)
+        }""",
+        seed=seed,
+        **{
+            "w1": (6, 3, 3, 3),
+            "b1": (6,),
+            "w2": (9, 6),
+            "b2": (9,),
+            "w3": (9, 7),
+            "b3": (7,),
+            "w4": (7, 4),
+            "b4": (4,),
+        },
+    )
+
+
+def halves(seed: int = 0) -> onnx.ModelProto:
+    """A network in float16."""
+    tensors = {"w1": (6, 3, 3, 3), "b1": (6,), "w2": (5, 6, 3, 3)}
+    rng = np.random.default_rng(seed)
+    return text_model(
+        """g (float16[N, 3, H, W] x) => (float16[N, 5, h, w] y) {
+            t1 = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w1, b1)
+            a1 = Relu(t1)
+            y = Conv<kernel_shape = [3, 3]>(a1, w2)
+        }""",
+        **{name: (0.3 * rng.normal(size=shape)).astype(np.float16) for name, shape in tensors.items()},
+    )
+
+
+def gradients_of(directory: Path, feeds: dict[str, Array], target: Array) -> tuple[float, dict[str, Array]]:
+    """Returns the loss, and what the optimizer is given, by the names of the vendor's tensors."""
+    loss, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    names = {tensor.name: tensor.vendor_name for tensor in read_manifest(directory).trained}
+    return loss, {names[name]: gradient for name, gradient in gradients.items()}
+
+
+def computed(directory: Path, feeds: dict[str, Array], target: Array, names: list[str]) -> dict[str, Array]:
+    """Returns values of the training model's graph, computed from the checkpoint."""
+    model = onnx.load(directory / "training_model.onnx")
+    kept = [node for node in model.graph.node if node.op_type != "InPlaceAccumulatorV2"]
+    read = {name for node in kept for name in node.input}
+    inputs = [value for value in model.graph.input if value.name in read]
+    del model.graph.node[:], model.graph.input[:], model.graph.output[:]
+    model.graph.node.extend(kept)
+    model.graph.input.extend(inputs)
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    given = {**feeds, "target": target, **checkpoint_of(directory)}
+    return dict(zip(names, session.run(names, {value.name: given[value.name] for value in inputs})))

@@ -1,0 +1,206 @@
+"""The gradients of thin artifacts, against backward passes in float64, and what their training graphs compute for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+import tgdonnx
+from tests import models
+from tests.artifacts.test_gradients import SELECTIONS, batch_for, filters, weight
+from tests.artifacts.thin.forms import build_both, computed, gradients_of, training_graph
+from tests.trainer import make_artifacts, relative_error, true_gradients
+from tests.training_models import text_model
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_the_parameters_have_the_true_gradient_of_the_rows_that_train(name: str, tmp_path: Path) -> None:
+    build, asked, trained = SELECTIONS[name]
+    model = build(2)
+    feeds, target = batch_for(model)
+    directory = make_artifacts(model, tmp_path, filters(model, asked), form="thin")
+    loss, gradients = gradients_of(directory, feeds, target)
+    expected_loss, expected = true_gradients(model, feeds, target)
+    assert abs(loss / expected_loss - 1) < 1e-6
+    assert set(gradients) == set(trained)
+    for tensor, rows in trained.items():
+        assert relative_error(gradients[tensor], expected[tensor][list(rows)]) < 1e-5, tensor
+
+
+def test_l2_is_added_to_the_rows_that_train(tmp_path: Path) -> None:
+    build, asked, trained = SELECTIONS["batch norm"]
+    model = build(2)
+    feeds, target = batch_for(model)
+    directory = make_artifacts(model, tmp_path, filters(model, asked), l2=3.5, form="thin")
+    _, gradients = gradients_of(directory, feeds, target)
+    _, expected = true_gradients(model, feeds, target)
+    for tensor, rows in trained.items():
+        decay = 3.5 * weight(model, tensor) if tensor in ("w1", "w2", "w3") else 0
+        assert relative_error(gradients[tensor], (expected[tensor] + decay)[list(rows)]) < 1e-5, tensor
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_no_gradient_of_frozen_filters_is_computed(name: str, tmp_path: Path) -> None:
+    build, asked, trained = SELECTIONS[name]
+    model = build(2)
+    feeds, target = batch_for(model)
+    directory = make_artifacts(model, tmp_path, filters(model, asked), form="thin")
+    gradients = [node for node in training_graph(directory).node if node.op_type == "ConvGrad"]
+    assert not [node for node in gradients if len(node.output) > 2 and node.output[2]], "dB is a sum"
+    names = [node.output[1] for node in gradients if len(node.output) > 1 and node.output[1]]
+    found = sorted(value.size for value in computed(directory, feeds, target, names).values())
+    # Groups with fewer groups than filters that train are the exception: there dW is whole, or is that of one group in 3-D.
+    if name not in ("groups",):
+        convs = Counter(node.input[1] for node in model.graph.node if node.op_type == "Conv")
+        weights = {tensor: rows for tensor, rows in trained.items() if tensor in convs}
+        sizes = [
+            weight(model, tensor)[list(rows)].size for tensor, rows in weights.items() for _ in range(convs[tensor])
+        ]
+        assert found == sorted(sizes)
+
+
+def test_filters_of_a_depthwise_layer_read_only_the_maps_that_they_need(tmp_path: Path) -> None:
+    model = models.grouped(2)
+    feeds, target = batch_for(model)
+    directory = make_artifacts(model, tmp_path, tgdonnx.Filters({"w2": [3, 11], "w4": [0, 5, 17]}), form="thin")
+    nodes = [node for node in training_graph(directory).node if node.op_type == "ConvGrad" and node.output[1]]
+    groups = [next(a.i for a in node.attribute if a.name == "group") for node in nodes]
+    sizes = {
+        group: [value.shape for value in computed(directory, feeds, target, [node.input[1], node.output[1]]).values()]
+        for group, node in zip(groups, nodes)
+    }
+    assert sizes[2] == [(2, 2, *sizes[2][0][2:]), (2, 1, 3, 3)]
+    assert sizes[3] == [(2, 3, *sizes[3][0][2:]), (3, 1, 3, 1)]
+
+
+def kinds(directory: Path) -> Counter[str]:
+    return Counter(node.op_type for node in training_graph(directory).node)
+
+
+def test_nothing_is_computed_for_layers_before_the_first_that_trains(tmp_path: Path) -> None:
+    directory = make_artifacts(models.chain(0), tmp_path, tgdonnx.Filters({"w3": [2, 7]}), form="thin")
+    graph = training_graph(directory)
+    assert kinds(directory)["Conv"] == 4 + 1, "four of the forward pass, and the gradient of what conv4 reads"
+    (gradient,) = (node for node in graph.node if node.op_type == "ConvGrad")
+    assert not gradient.output[0]
+    assert kinds(directory)["Greater"] == 1, "of the last ReLU alone"
+
+
+def test_the_runtimes_gradient_of_relu_is_replaced_and_nothing_is_left_over(tmp_path: Path) -> None:
+    directory = make_artifacts(models.chain(0), tmp_path, tgdonnx.Filters({"w1": [2]}), form="thin")
+    found = kinds(directory)
+    assert not found["ReluGrad"]
+    assert not found["LeakyReluGrad"]
+    assert found["Greater"] == 3
+    graph = training_graph(directory)
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    assert all(any(name in read for name in node.output) for node in graph.node)
+    assert {tensor.name for tensor in graph.initializer} <= read
+
+
+def test_turned_filters_of_frozen_layers_are_constants(tmp_path: Path) -> None:
+    model = models.chain(0)
+    directory = make_artifacts(model, tmp_path, tgdonnx.Filters({"w1": [2]}), form="thin")
+    turned = np.flip(weight(model, "w4"), (2, 3)).swapaxes(0, 1)
+    stored = [numpy_helper.to_array(tensor) for tensor in training_graph(directory).initializer]
+    assert any(np.array_equal(array, turned) for array in stored)
+    assert not kinds(directory)["Transpose"] - 2, "dW of the one filter alone is found transposed"
+
+
+ALPHAS = [0.3, 0.0, 1.0, 1.5, -0.5]
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_leaky_relu_has_the_gradient_that_the_masked_form_has(alpha: float, tmp_path: Path) -> None:
+    model = text_model(
+        f"""g (float[N, 2, H, W] x) => (float[N, 3, h, w] y) {{
+            t = Conv<kernel_shape = [3, 3]>(x, w1, b1)
+            a = LeakyRelu<alpha = {alpha}>(t)
+            y = Conv<kernel_shape = [3, 3]>(a, w2)
+        }}""",
+        **{"w1": (5, 2, 3, 3), "b1": (5,), "w2": (3, 5, 3, 3)},
+    )
+    feeds, target = batch_for(model)
+    build_both(model, tmp_path, tgdonnx.Filters({"w1": [1, 4]}))
+    _, masked = gradients_of(tmp_path / "masked", feeds, target)
+    _, thin = gradients_of(tmp_path / "thin", feeds, target)
+    for name, gradient in thin.items():
+        assert relative_error(gradient, masked[name][[1, 4]]) < 1e-5
+    left = kinds(tmp_path / "thin")
+    if 0 < alpha < 1:
+        _, true = true_gradients(model, feeds, target)
+        assert relative_error(thin["w1"], true["w1"][[1, 4]]) < 1e-5
+        assert left["Greater"]
+    elif left["LeakyReluGrad"]:
+        assert not left["Greater"]
+
+
+def test_where_relu_gives_exactly_zero_no_gradient_passes(tmp_path: Path) -> None:
+    model = text_model(
+        """g (float[N, 2, H, W] x) => (float[N, 3, H, W] y) {
+            t = Conv<kernel_shape = [1, 1]>(x, w1)
+            a = Relu(t)
+            y = Conv<kernel_shape = [1, 1]>(a, w2)
+        }""",
+        w1=np.array([[0, 0], [1, -0.5], [0, 0], [2, 1]], np.float32).reshape(4, 2, 1, 1),
+        w2=(3, 4, 1, 1),
+    )
+    feeds, target = batch_for(model)
+    _, gradients = gradients_of(
+        make_artifacts(model, tmp_path, tgdonnx.Filters({"w1": [0, 1]}), form="thin"), feeds, target
+    )
+    assert not gradients["w1"][0].any()
+    assert gradients["w1"][1].any()
+
+
+def test_a_bias_that_two_layers_share_has_the_sum_of_both_gradients(tmp_path: Path) -> None:
+    model = text_model(
+        """g (float[N, 2, H, W] x) => (float[N, 4, H, W] y) {
+            t = Conv<kernel_shape = [1, 1]>(x, w1, b)
+            a = Tanh(t)
+            y = Conv<kernel_shape = [1, 1]>(a, w2, b)
+        }""",
+        **{"w1": (4, 2, 1, 1), "b": (4,), "w2": (4, 4, 1, 1)},
+    )
+    feeds, target = batch_for(model)
+    directory = make_artifacts(model, tmp_path, tgdonnx.Filters({"w1": [1, 2], "w2": [1, 2]}), form="thin")
+    _, gradients = gradients_of(directory, feeds, target)
+    _, true = true_gradients(model, feeds, target)
+    for name in ("w1", "w2", "b"):
+        assert relative_error(gradients[name], true[name][[1, 2]]) < 1e-5, name
+
+
+@pytest.mark.parametrize("opset", [10, 12, 17])
+@pytest.mark.parametrize("ceil_mode", [0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "strides"), [([2, 2], [2, 2]), ([3, 2], [2, 1]), ([2, 1], [3, 1]), ([1, 1], [2, 2])]
+)
+def test_max_pool_has_the_gradient_that_the_masked_form_has_also_where_numbers_are_equal(
+    kernel: list[int], strides: list[int], ceil_mode: int, opset: int, tmp_path: Path
+) -> None:
+    model = text_model(
+        f"""g (float[N, 2, H, W] x) => (float[N, 3, h, w] y) {{
+            t = Conv<kernel_shape = [1, 1]>(x, w1, b1)
+            p = MaxPool<kernel_shape = {kernel}, strides = {strides}, ceil_mode = {ceil_mode}>(t)
+            y = Conv<kernel_shape = [1, 1]>(p, w2)
+        }}""",
+        opset=opset,
+        **{"w1": (5, 2, 1, 1), "b1": (5,), "w2": (3, 5, 1, 1)},
+    )
+    # Few different numbers, so that windows have several largest ones; and x says which of them was taken.
+    x = np.random.default_rng(1).integers(-1, 2, (2, 2, 7, 9)).astype(np.float32)
+    y = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
+    build_both(model, tmp_path, tgdonnx.Filters({"w1": [0, 3]}))
+    _, masked = gradients_of(tmp_path / "masked", {"x": x}, target)
+    _, thin = gradients_of(tmp_path / "thin", {"x": x}, target)
+    for name, gradient in thin.items():
+        assert relative_error(gradient, masked[name][[0, 3]]) < 1e-6
+    apart = all(k <= s for k, s in zip(kernel, strides))
+    assert kinds(tmp_path / "thin")["ScatterElements"] == (opset >= (11 if apart else 16))
+    assert kinds(tmp_path / "thin")["GatherGrad"] + kinds(tmp_path / "thin")["ScatterElements"] == 1

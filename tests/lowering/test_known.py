@@ -1,0 +1,34 @@
+"""Tensors whose values are known before the model runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from tests.training_models import text_model
+from tgdonnx.lowering.known import known_array
+
+
+def chain(start: str, length: int) -> ir.Value:
+    names = [start, *(f"v{i}" for i in range(length - 1)), "y"]
+    nodes = "\n".join(f"{after} = Neg({before})" for before, after in zip(names, names[1:]))
+    model = ir.from_proto(
+        text_model(f"g (float[2] x) => (float[2] y) {{\n{nodes}\n}}", c=np.array([1.5, -2], np.float32))
+    )
+    return model.graph.outputs[0]
+
+
+def test_a_few_nodes_behind_a_constant_are_computed() -> None:
+    found = known_array(chain("c", 3))
+    assert found is not None
+    assert found.tolist() == [-1.5, 2]
+
+
+@pytest.mark.parametrize("start", ["x", "c"])
+def test_of_more_nodes_than_anybody_writes_for_a_constant_nothing_is_known(start: str) -> None:
+    assert known_array(chain(start, 1200)) is None
+
+
+def test_what_an_input_of_the_model_decides_is_not_known() -> None:
+    assert known_array(chain("x", 2)) is None
