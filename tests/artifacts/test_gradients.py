@@ -523,3 +523,16 @@ def test_the_gradient_through_a_fully_connected_end_is_true(tmp_path: Path) -> N
     assert loss == pytest.approx(float(np.mean(error**2)), rel=1e-6)
     assert relative_error(gradients["b"], d_pooled.sum(axis=0)) < 1e-5
     assert relative_error(gradients["w"], np.einsum("nm,nct->mct", d_pooled, windows)) < 1e-5
+
+
+@pytest.mark.parametrize("form", ["masked", "thin"])
+def test_gradients_that_are_found_first_are_accumulated_first(form: str, tmp_path: Path) -> None:
+    """The runtime computes first what the last of the nodes without readers needs, here those of the last layer."""
+    model = models.chain(0)
+    rows = {name: [1, 2] for name in ("w1", "w2", "w3", "w4")}
+    directory = make_artifacts(model, tmp_path, tgdonnx.Filters(rows), form=form)
+    nodes = onnx.load(directory / "training_model.onnx").graph.node
+    names = [node.output[0] for node in nodes if node.op_type == "InPlaceAccumulatorV2"]
+    layers = [int(re.sub(r"\D", "", name.partition("_grad")[0])) for name in names]
+    assert layers == sorted(layers)
+    assert set(layers) == {1, 2, 3, 4}

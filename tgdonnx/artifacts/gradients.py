@@ -139,8 +139,11 @@ def accumulate_gradients(
     for factor, factor_name in ((l2, l2_name), (l2_sp, l2_sp_name)):
         if factor:
             graph.initializer.append(numpy_helper.from_array(np.array(factor, np.float32), factor_name))
-    for name, mask in masks.items():
-        gradient = last = f"{name}_grad"
+    # Of the nodes that nobody reads the runtime computes the last first, with all that it needs. The accumulators behind the
+    # gradients that the backward pass finds first have to be those, or activations wait in memory for the end.
+    found = {output: place for place, node in enumerate(graph.node) for output in node.output}
+    for name in sorted(masks, key=lambda name: found[f"{name}_grad"], reverse=True):
+        mask, gradient, last = masks[name], f"{name}_grad", f"{name}_grad"
         if l2 and name in regularised:
             graph.node.append(helper.make_node("Mul", [name, l2_name], [f"{gradient}.l2"], name=f"{gradient}.l2"))
             last = _append(graph, "Add", [last, f"{gradient}.l2"], f"{gradient}.regularised")
@@ -161,10 +164,11 @@ def accumulate_gradients(
             "InPlaceAccumulatorV2", [buffer, last, _RESET], [done], domain="com.microsoft", name=done
         )
         graph.node.append(node)
+    for name in masks:
         value = graph.input.add()
-        value.CopyFrom(gradients[gradient])
-        value.name = buffer
-        outputs.append(helper.make_tensor_value_info(done, TensorProto.BOOL, [1]))
+        value.CopyFrom(gradients[f"{name}_grad"])
+        value.name = f"{name}_grad.accumulation.buffer"
+        outputs.append(helper.make_tensor_value_info(f"{name}_grad.accumulation.out", TensorProto.BOOL, [1]))
     graph.input.append(helper.make_tensor_value_info(_RESET, TensorProto.BOOL, [1]))
     del graph.output[:]
     graph.output.extend(outputs)

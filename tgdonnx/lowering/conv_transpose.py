@@ -137,6 +137,7 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
     turned = a.reshape(placed, [-1, in_, *(plan.taps.shape[1] for plan in plans)])
     # A Conv with groups may be lowered further, and then its rank has to be known.
     turned.shape = ir.Shape([group * out * phases, in_, *(plan.taps.shape[1] for plan in plans)])
+    turned.type = ir.TensorType(ir.DataType.FLOAT)
     inputs = [x, turned]
     if bias is not None:
         repeated = a.emit("MatMul", a.reshape(bias, [1, -1, 1]), np.ones((1, phases), np.float32))
