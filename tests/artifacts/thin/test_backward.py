@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
@@ -202,5 +203,9 @@ def test_max_pool_has_the_gradient_that_the_masked_form_has_also_where_numbers_a
     for name, gradient in thin.items():
         assert relative_error(gradient, masked[name][[0, 3]]) < 1e-6
     apart = all(k <= s for k, s in zip(kernel, strides))
-    assert kinds(tmp_path / "thin")["ScatterElements"] == (opset >= (11 if apart else 16))
+    # Old operator sets may have been raised.
+    imports = {
+        entry.domain: entry.version for entry in onnx.load(tmp_path / "thin" / "training_model.onnx").opset_import
+    }
+    assert kinds(tmp_path / "thin")["ScatterElements"] == (imports[""] >= (11 if apart else 16))
     assert kinds(tmp_path / "thin")["GatherGrad"] + kinds(tmp_path / "thin")["ScatterElements"] == 1
