@@ -32,7 +32,7 @@ REFUSED = {
     "silero-vad-opset18": ("TGD005: ", "If chooses its branch", "ask for a model without it"),
     "silero-vad-half": ("TGD005: ", "If chooses its branch", "ask for a model without it"),
     "ppocr-v6-rec": ("TGD003: ", "is computed by node", "ask for the model with its weights stored as floating-point"),
-    "ddddocr-int8": ("", "found 21 ConvInteger", "ask for the model as it was before quantisation"),
+    "ddddocr-int8": ("TGD007: ", "21 ConvInteger", "ask for the model as it was before quantisation"),
 }
 TRAINED = [case for case in CASES if case.title not in REFUSED]
 # A float16 model rounds after every node; it is trained as if it did not.

@@ -103,8 +103,11 @@ def test_has_the_gradient_of_the_original(
     biased = any(tensor.name == "c" for tensor in model.graph.initializer)
     norm = set() if place == WITHOUT_CONV else {"s", "o"}  # there it scales no filter, so no filter could train it
     assert set(gradients) == {"w", "u2", *norm, *({"c"} if biased else ())}
+    # A gradient of one number may be a sum that all but cancels; it is known to the rounding of what was summed.
+    largest = max(float(np.abs(expected[name]).max()) for name in gradients)
     for name, gradient in gradients.items():
-        assert relative_error(gradient, expected[name]) <= 1e-4, name
+        size = max(float(np.abs(expected[name]).max()), 1e-2 * largest)
+        assert np.abs(gradient - expected[name]).max() <= 1e-4 * size, name
 
 
 @pytest.mark.parametrize("build", [models.dncnn, models.residual, models.dense, models.grouped, models.three_d])
