@@ -18,7 +18,7 @@ import tgdonnx
 from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.trainer import make_artifacts
-from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.errors import OutputError, RuntimeMissingError
 from tgdonnx.finetuning import TrainReport, train
 
 RETAINED = {"x": HELD_OUT["x"]}
@@ -182,3 +182,24 @@ def test_a_copied_log_of_another_run_is_not_continued(artifacts: Path, tmp_path:
     shutil.copy(artifacts / "log.jsonl", other / "log.jsonl")
     assert len(run(other, 1).loss) == 3
     assert [line["step"] for line in log_of(other) if line["event"] == "step"] == [1, 2, 3]
+
+
+def test_a_log_that_cannot_be_written_is_told(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def fails(self: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        if (self.name, mode) == ("log.jsonl", "a"):
+            raise OSError(28, "No space left on device")
+        return opened(self, mode, *more, **named)
+
+    monkeypatch.setattr(Path, "open", fails)
+    with pytest.raises(OutputError, match=r"log\.jsonl cannot be written: No space left on device"):
+        run(artifacts)
+
+
+def test_bytes_that_are_no_text_in_the_log_are_dropped(artifacts: Path) -> None:
+    report = run(artifacts, 1)
+    with (artifacts / "log.jsonl").open("ab") as file:
+        file.write(b"\xff\x00\xfe{\n")
+    assert run(artifacts, 2, resume=True).loss[:3] == report.loss
+    assert [line["step"] for line in log_of(artifacts) if line["event"] == "step"] == [1, 2, 3, 4, 5, 6]

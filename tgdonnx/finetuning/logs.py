@@ -16,12 +16,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tgdonnx.artifacts.manifest import LOG, LOG_TABLE
+from tgdonnx.errors import OutputError
 from tgdonnx.finetuning.reports import Epoch, Stop
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import write_bytes
@@ -43,7 +45,8 @@ class Log:
         self.losses: list[float] = []
         self.epochs: list[Epoch] = []
         kept = []
-        for line in self._path.read_text("utf-8").splitlines() if self._path.is_file() else []:
+        text = self._path.read_text("utf-8", errors="replace") if self._path.is_file() else ""
+        for line in text.splitlines():
             try:
                 entry = json.loads(line)
                 event, step = entry["event"], entry["step"]
@@ -79,12 +82,20 @@ class Log:
 
     def sync(self) -> None:
         """Puts the lines on the disk; before a checkpoint is written, so that none is missing after a power cut."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with self._appending() as file:
             os.fsync(file.fileno())
 
     def _write(self, entry: Mapping[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
+        with self._appending() as file:
             file.write(json.dumps(entry) + "\n")
+
+    @contextmanager
+    def _appending(self) -> Iterator[TextIO]:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                yield file
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
 
     def _write_table(self) -> None:
         rows = [_row(epoch) for epoch in self.epochs]
