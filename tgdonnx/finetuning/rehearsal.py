@@ -41,10 +41,11 @@ def dry_run(
     training, validating, retention = open_data(session, data, validation, retain, options, renamed)
     samples, fixed = len(training), session.manifest.fixed_batch
     count = min(options.accumulate, options.batches_per_epoch(samples, fixed))
-    losses: list[float] = []
+    loss: Optional[float] = None
     seconds = wait = 0.0
     for _ in range(2):
-        losses, begin, wait = [], time.monotonic(), 0.0
+        begin, wait = time.monotonic(), 0.0
+        losses = []
         stream = training.batches(options.batch, epoch=1, seed=options.seed)
         for _ in range(count):
             asked = time.monotonic()
@@ -53,6 +54,7 @@ def dry_run(
             losses.append(session.backward(batch))
         if not math.isfinite(math.fsum(losses)):
             raise DivergedError(f"the loss of the first batch is {losses[-1]}; look at the data")
+        loss = math.fsum(losses) / count if loss is None else loss
         session.update(count, options.learning_rate)
         seconds = time.monotonic() - begin
     steps = options.steps_per_epoch(samples, fixed)
@@ -66,9 +68,8 @@ def dry_run(
             batch = next(dataset.batches(options.batch))
             session.evaluate(batch) if has_target else session.predict(batch)
             epoch += (time.monotonic() - begin) * -(-len(dataset) // options.batch)
-    return DryRunReport(
-        math.fsum(losses) / count, seconds, wait / seconds, steps, epoch, options.last_step(steps), _peak_memory()
-    )
+    assert loss is not None
+    return DryRunReport(loss, seconds, wait / seconds, steps, epoch, options.last_step(steps), _peak_memory())
 
 
 def _peak_memory() -> Optional[int]:
