@@ -7,6 +7,8 @@ is cast, padded or cut: what does not fit is refused.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -55,6 +57,11 @@ class Dataset:
             # Sorted access is kind to files on disk; the order within a batch does not matter to a mean.
             chosen = np.sort(order[first : first + size])
             yield [np.ascontiguousarray(array[chosen]) for array in self.arrays]
+
+    @property
+    def identity(self) -> str:
+        """A hash by which a resumed run knows its data again; of shapes and dtypes, not of contents."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """Returns what a run keeps of its data, for JSON."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -90,12 +89,11 @@ def settings_of(options: TrainOptions, training: Dataset, guarded: Optional[str]
     names = ["batch", "accumulate", "learning_rate", "schedule", "warmup", "seed"]
     if options.schedule != "constant":
         names += ["epochs", "steps"]
-    described = json.dumps(training.describe(), sort_keys=True).encode()
     return {
         **{name: getattr(options, name) for name in names},
         "retain": guarded,
         "samples": len(training),
-        "data": hashlib.sha256(described).hexdigest(),
+        "data": training.identity,
     }
 
 

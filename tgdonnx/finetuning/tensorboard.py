@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import secrets
 from pathlib import Path
 
 from tgdonnx.errors import OutputError, RuntimeMissingError
@@ -26,7 +27,11 @@ class Board:
                 f"--tensorboard needs tensorboardX ({error}); pip install 'tgdonnx[tensorboard]'"
             ) from error
         try:
-            self._writer = library.SummaryWriter(str(directory), purge_step=step + 1 if step else None)
+            # Without a suffix, of files that are started in the same second the later replaces the earlier.
+            suffix = f".{secrets.token_hex(4)}"
+            self._writer = library.SummaryWriter(
+                str(directory), purge_step=step + 1 if step else None, filename_suffix=suffix
+            )
         except OSError as error:
             raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
 
