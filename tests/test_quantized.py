@@ -21,7 +21,8 @@ from tests.quantized_models import Kind, quantized
 from tests.trainer import Trainer, make_artifacts, relative_error
 from tests.training_models import text_model
 from tgdonnx.errors import ModelFileError, UntrainableError
-from tgdonnx.finetuning.session import RunState, Session
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.state import RunState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from vendor_models import fetch  # a script, no part of the package
@@ -65,11 +66,11 @@ def tensors_of(path: Path) -> dict[str, Array]:
 def train(directory: Path, batch: list[Array], *, steps: int, learning_rate: float) -> list[float]:
     """Steps on one batch; returns the loss before each, and behind the last, from the eval model."""
     session = Session(directory)
-    losses = [session.mean_loss([batch])]
+    losses = [session.evaluate(batch)[0]]
     losses += [session.step(batch, learning_rate) for _ in range(steps)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     session.save("checkpoint", RunState(0, steps, {}))
-    return [*losses[1:], session.mean_loss([batch])]
+    return [*losses[1:], session.evaluate(batch)[0]]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -11,7 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tgdonnx.finetuning.session import RunState, Session, read_parameters
+from tgdonnx.finetuning.session import Session, read_parameters
+from tgdonnx.finetuning.state import RunState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from vendor_stages import (  # a script, no part of the package

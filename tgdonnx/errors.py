@@ -43,6 +43,30 @@ class DataError(TgdonnxError, ValueError):
     """The data does not fit the model: names, rank, shape, dtype, or values."""
 
 
+class MissingArrayError(DataError):
+    """The data lacks an array that the model needs.
+
+    Attributes:
+        array: its name.
+    """
+
+    def __init__(self, message: str, array: str) -> None:
+        super().__init__(message)
+        self.array = array
+
+
+class StoppedError(TgdonnxError, RuntimeError):
+    """A signal stopped the work before its result was there. What was done is kept where the message says.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
 class DivergedError(TgdonnxError, ArithmeticError):
     """Training reached a loss that is not finite. The last good checkpoint is kept."""
 

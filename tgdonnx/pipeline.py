@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from typing import Optional
 
 from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build
+from tgdonnx.errors import StoppedError
 from tgdonnx.finetuning import DataSource, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
@@ -47,9 +49,12 @@ def finetune(
     form: Form = "masked",
     output_name: Optional[str] = None,
     validation: Optional[DataSource] = None,
+    retain: Optional[DataSource] = None,
     renamed: Optional[Mapping[str, str]] = None,
     artifacts: Optional[StrPath] = None,
     overwrite: bool = False,
+    tensorboard: Optional[StrPath] = None,
+    stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> FinetuneReport:
     """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
@@ -71,12 +76,16 @@ def finetune(
         form: ``masked`` or ``thin``.
         output_name: the output of the model to train on, when it has several.
         validation: data that is not trained on; the epoch that does best on it is exported.
+        retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
         renamed: for names of arrays the input that they are for.
         artifacts: a directory to keep the artifacts in; they are deleted if it is None.
         overwrite: whether ``output`` and ``artifacts`` may exist.
+        tensorboard: a directory for event files of TensorBoard.
+        stop_on: signals that stop training; nothing is exported then.
         on_progress: called after every training step.
 
     Raises:
+        StoppedError: a signal stopped training.
         TgdonnxError: as the stages do.
     """
     output = require_writable(output, overwrite=overwrite, keep=model)
@@ -98,7 +107,24 @@ def finetune(
             output=output_name,
             overwrite=overwrite,
         )
-        trained = train(directory, data, options, validation=validation, renamed=renamed, on_progress=on_progress)
+        trained = train(
+            directory,
+            data,
+            options,
+            validation=validation,
+            retain=retain,
+            renamed=renamed,
+            tensorboard=tensorboard,
+            stop_on=stop_on,
+            on_progress=on_progress,
+        )
+        if trained.stop.signal is not None:
+            kept = "nothing is kept; next time, keep the run with --artifacts DIR"
+            if artifacts is not None:
+                kept = (
+                    f"{artifacts} holds the run: go on with `tgdonnx train {artifacts} --resume` and the same options"
+                )
+            raise StoppedError(f"{trained.stop.reason}; {kept}", trained.stop.signal)
         exported = export(directory, output, overwrite=overwrite)
         verified = verify(model, output, masked=work / "masked.onnx")
     finally:

@@ -35,7 +35,8 @@ from rich.table import Table
 
 from tgdonnx import AllLayers, Filters, LastLayers, Strategy, build, export, mask, score, trace
 from tgdonnx.artifacts.manifest import CHECKPOINT
-from tgdonnx.finetuning.session import RunState, Session
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.state import RunState
 
 Array = NDArray[Any]
 Step = Callable[[], float]

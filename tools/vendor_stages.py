@@ -24,7 +24,8 @@ from vendor_models import fetch
 
 import tgdonnx
 from tgdonnx.errors import TgdonnxError
-from tgdonnx.finetuning.session import RunState, Session
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.state import RunState
 
 Array = NDArray[Any]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -185,10 +186,10 @@ def go_through(case: Case, path: Path, work: Path) -> Outcome:
     batch = [*(feeds[spec.name].astype(spec.dtype) for spec in built.inputs[:-1]), target]
     expected = float(np.mean((y.astype(np.float64) - target) ** 2))
     session = Session(work / "artifacts")
-    before = session.mean_loss([batch])
+    before, _ = session.evaluate(batch)
     for _ in range(STEPS):
         session.step(batch, LEARNING_RATE)
-    after = session.mean_loss([batch])
+    after, _ = session.evaluate(batch)
     session.save("checkpoint", RunState(0, STEPS, {}))
     (work / "out").mkdir()
     tuned = work / "out" / "tuned.onnx"

@@ -16,7 +16,8 @@ from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.errors import ArtifactsError, DataError, OutputError
 from tgdonnx.finetuning import Dataset
-from tgdonnx.finetuning.session import RunState, Session, read_parameters
+from tgdonnx.finetuning.session import Session, read_parameters
+from tgdonnx.finetuning.state import RunState
 
 STATE = RunState(2, 8, {"batch": 4, "seed": 0}, 0.25, 1, 4)
 
@@ -78,11 +79,14 @@ def test_parameters_that_overflow_are_noticed(artifacts: Path) -> None:
     assert not session.parameters_are_finite()
 
 
-@pytest.mark.parametrize("size", [1, 4, 5, 6, 9])
-def test_the_mean_loss_is_that_over_all_samples_whatever_the_batches(size: int, artifacts: Path) -> None:
-    session, dataset = Session(artifacts), data()
-    whole, _ = Trainer(artifacts).evaluate(*dataset.arrays)
-    assert session.mean_loss(dataset.batches(size)) == pytest.approx(whole, rel=1e-6)
+def test_an_evaluation_gives_the_loss_and_the_output_and_a_prediction_the_output_without_a_target(
+    artifacts: Path,
+) -> None:
+    session, batch = Session(artifacts), next(data().batches(4))
+    loss, output = Trainer(artifacts).evaluate(*batch)
+    found_loss, found = session.evaluate(batch)
+    assert (found_loss, found.tobytes()) == (loss, output.tobytes())
+    assert np.abs(session.predict(batch[:-1]) - output).max() <= 1e-6 * np.abs(output).max()
 
 
 def test_evaluation_trains_nothing(artifacts: Path) -> None:
@@ -91,7 +95,7 @@ def test_evaluation_trains_nothing(artifacts: Path) -> None:
     session.step(batch, 1e-3)
     reference.step(batch, 1e-3)
     for _ in range(3):
-        session.mean_loss(data(seed=1).batches(2))
+        session.evaluate(next(data(seed=1).batches(2)))
     assert session.step(batch, 1e-3) == reference.step(batch, 1e-3)
     a, b = parameters(session, artifacts), parameters(reference, artifacts)
     for name, values in a.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import subprocess
@@ -20,24 +19,16 @@ import pytest
 
 import tgdonnx
 from tests import models
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
 from tests.models import Array
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.errors import ArtifactsError, DataError, DivergedError, OutputError, TgdonnxError
+from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
+from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.session import Session, read_parameters
-from tgdonnx.finetuning.training import Progress, TrainOptions, TrainReport, train
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = TrainOptions(epochs=3, batch=4, learning_rate=1e-2, seed=5)
-
-
-def data(samples: int = 10, seed: int = 0) -> dict[str, Array]:
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(samples, 3, 6, 5)).astype(np.float32)
-    return {"x": x, "target": (x + rng.normal(0, 0.1, x.shape)).astype(np.float32)}
-
-
-HELD_OUT = data(5, seed=9)
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +39,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def artifacts(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "artifacts"))
-
-
-def log_of(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
-
-
-def timeless(report: TrainReport) -> TrainReport:
-    return replace(report, seconds=0.0, epochs=tuple(replace(epoch, seconds=0.0) for epoch in report.epochs))
-
-
-def same_state(a: Path, b: Path, name: str = "checkpoint") -> bool:
-    left, right = read_parameters(a, name), read_parameters(b, name)
-    assert left.keys() == right.keys()
-    return all(values.tobytes() == right[key].tobytes() for key, values in left.items())
 
 
 # What a run is.
@@ -94,13 +71,13 @@ def test_every_epoch_takes_every_sample_once_and_no_two_in_the_same_order(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[float]] = []
-    step = Session.step
+    backward = Session.backward
 
-    def watched(self: Session, batch: list[Array], rate: float) -> float:
+    def watched(self: Session, batch: list[Array]) -> float:
         seen.append(batch[0][:, 0, 0, 0].tolist())
-        return step(self, batch, rate)
+        return backward(self, batch)
 
-    monkeypatch.setattr(Session, "step", watched)
+    monkeypatch.setattr(Session, "backward", watched)
     train(artifacts, data(), OPTIONS)
     marks = sorted(data()["x"][:, 0, 0, 0].tolist())
     epochs = [seen[i : i + 3] for i in (0, 3, 6)]
@@ -149,15 +126,15 @@ def test_the_log_has_one_line_per_step_and_one_per_epoch(artifacts: Path) -> Non
     options = replace(OPTIONS, schedule="linear", warmup=2)
     report = train(artifacts, data(), options, validation=HELD_OUT)
     lines = log_of(artifacts)
-    assert [line["kind"] for line in lines] == ["epoch"] + 3 * (3 * ["step"] + ["epoch"])
-    steps = [line for line in lines if line["kind"] == "step"]
+    assert [line["event"] for line in lines] == ["epoch"] + 3 * (3 * ["step"] + ["epoch"]) + ["stop"]
+    steps = [line for line in lines if line["event"] == "step"]
     assert [line["step"] for line in steps] == list(range(1, 10))
     assert [line["epoch"] for line in steps] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert [line["loss"] for line in steps] == list(report.loss)
     assert [line["learning_rate"] for line in steps] == pytest.approx(
         [0.005, 0.01, *(0.01 * (7 - i) / 7 for i in range(7))]
     )
-    epochs = [line for line in lines if line["kind"] == "epoch"]
+    epochs = [line for line in lines if line["event"] == "epoch"]
     for line, epoch in zip(epochs, report.epochs):
         expected = (epoch.epoch, epoch.step, epoch.loss, epoch.validation, epoch.seconds)
         assert (line["epoch"], line["step"], line["loss"], line["validation"], line["seconds"]) == expected
@@ -179,7 +156,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_g
 
 def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     left = iter(losses)
-    monkeypatch.setattr(Session, "mean_loss", lambda *_: next(left))
+    monkeypatch.setattr(Evaluator, "__call__", lambda *_: Evaluation(next(left), {}))
 
 
 @pytest.mark.parametrize(
@@ -259,8 +236,8 @@ def test_a_run_cut_off_at_any_step_continues_as_if_it_had_not_been(schedule: str
         assert timeless(report) == timeless(expected), step
         assert same_state(directory, whole), step
         assert same_state(directory, whole, "checkpoint.best"), step
-        steps = [line["step"] for line in log_of(directory) if line["kind"] == "step"]
-        epochs = [line["epoch"] for line in log_of(directory) if line["kind"] == "epoch"]
+        steps = [line["step"] for line in log_of(directory) if line["event"] == "step"]
+        epochs = [line["epoch"] for line in log_of(directory) if line["event"] == "epoch"]
         assert (steps, epochs) == (list(range(1, 10)), [0, 1, 2, 3]), "no line twice, none lost"
 
 
@@ -291,7 +268,7 @@ def test_a_run_cut_off_around_a_checkpoint_continues_as_if_it_had_not_been(
     assert timeless(report) == timeless(expected)
     assert same_state(directory, whole)
     assert same_state(directory, whole, "checkpoint.best")
-    assert [line["step"] for line in log_of(directory) if line["kind"] == "step"] == list(range(1, 10))
+    assert [line["step"] for line in log_of(directory) if line["event"] == "step"] == list(range(1, 10))
 
 
 RUN = """
@@ -332,7 +309,7 @@ def test_a_process_killed_at_random_moments_ends_with_the_same_losses_and_parame
     state = Session(directory).run_state
     assert state is not None
     assert (state.epoch, state.step) == (3, 9)
-    steps = [line for line in log_of(directory) if line["kind"] == "step"]
+    steps = [line for line in log_of(directory) if line["event"] == "step"]
     assert [line["step"] for line in steps] == list(range(1, 10))
     assert [line["loss"] for line in steps] == list(expected.loss)
     assert same_state(directory, whole)
@@ -418,14 +395,14 @@ def test_there_is_nothing_to_resume_in_new_artifacts(artifacts: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_checkpoint(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, count = Session.step, 0
+    backward, count = Session.backward, 0
 
-    def poisoned(self: Session, batch: list[Array], rate: float) -> float:
+    def poisoned(self: Session, batch: list[Array]) -> float:
         nonlocal count
         count += 1
-        return step(self, [batch[0], np.full_like(batch[1], 1e30)] if count == 8 else batch, rate)
+        return backward(self, [batch[0], np.full_like(batch[1], 1e30)] if count == 8 else batch)
 
-    monkeypatch.setattr(Session, "step", poisoned)
+    monkeypatch.setattr(Session, "backward", poisoned)
     with pytest.raises(
         DivergedError, match=r"loss is inf at step 8; the checkpoint of step 6 is kept.*\n?.*learning rate"
     ):
@@ -437,7 +414,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_c
     assert kept.parameters_are_finite()
     report = train(artifacts, data(), OPTIONS, resume=True)
     assert report.steps == 9
-    assert [line["step"] for line in log_of(artifacts) if line["kind"] == "step"] == list(range(1, 10))
+    assert [line["step"] for line in log_of(artifacts) if line["event"] == "step"] == list(range(1, 10))
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 1e20), ("sgd", 1e20)])
@@ -458,14 +435,14 @@ def test_a_weight_that_is_not_finite_after_the_last_step_of_an_epoch_is_not_save
 ) -> None:
     train(artifacts, data(), replace(OPTIONS, epochs=1))
     before = read_parameters(artifacts, "checkpoint")
-    step, count = Session.step, 0
+    update, count = Session.update, 0
 
-    def poisoned(self: Session, batch: list[Array], rate: float) -> float:
+    def poisoned(self: Session, batches: int, rate: float) -> None:
         nonlocal count
         count += 1
-        return step(self, batch, 1e38 if count == 3 else rate)
+        update(self, batches, 1e38 if count == 3 else rate)
 
-    monkeypatch.setattr(Session, "step", poisoned)
+    monkeypatch.setattr(Session, "update", poisoned)
     monkeypatch.setattr(Session, "parameters_are_finite", lambda _: count < 3)
     with pytest.raises(DivergedError, match="a weight is not finite after step 6; the checkpoint of step 3 is kept"):
         train(artifacts, data(), OPTIONS, resume=True)
@@ -494,9 +471,9 @@ def test_with_a_fixed_batch_what_is_left_over_waits_for_the_next_epoch(
     fixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[float]] = []
-    step = Session.step
+    backward = Session.backward
     monkeypatch.setattr(
-        Session, "step", lambda self, batch, rate: seen.append(batch[0][:, 0, 0].tolist()) or step(self, batch, rate)
+        Session, "backward", lambda self, batch: seen.append(batch[0][:, 0, 0].tolist()) or backward(self, batch)
     )
     report = train(fixed, pairs(11), TrainOptions(epochs=6, batch=4), validation=pairs(8))
     assert report.steps == 12

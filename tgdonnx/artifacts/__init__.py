@@ -10,7 +10,7 @@ from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName
-from tgdonnx.artifacts.vendor import vendor_targets
+from tgdonnx.artifacts.vendor import vendor_outputs, vendor_targets
 
 __all__ = [
     "FORMS",
@@ -29,5 +29,6 @@ __all__ = [
     "build",
     "parse_loss",
     "read_manifest",
+    "vendor_outputs",
     "vendor_targets",
 ]

@@ -19,7 +19,8 @@ from tgdonnx.errors import ArtifactsError
 FORMAT = 1
 TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL = "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"
 CHECKPOINT, BEST_CHECKPOINT = "checkpoint", "checkpoint.best"
-MASKED_MODEL, MANIFEST, LOG = "masked.onnx", "manifest.json", "log.jsonl"
+MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
+LOG, LOG_TABLE, RUN = "log.jsonl", "log.csv", "run.json"
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,30 @@ def optimizer_model(name: OptimizerName, count: int, *, clip_norm: Optional[floa
     return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="tgdonnx")
 
 
+def average_gradients(model: onnx.ModelProto, count: int, batches: int) -> None:
+    """Makes an optimizer model take gradients that were summed over several batches, and use their mean; in place.
+
+    Args:
+        model: as `optimizer_model` gives it.
+        count: the number of parameters.
+        batches: how many batches are summed.
+    """
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = ["mean_gradients" if value == "gradients" else value for value in node.input]
+    before: list[onnx.NodeProto] = []
+    graph.initializer.append(numpy_helper.from_array(np.array(batches, np.float32), "batches"))
+    for i in range(count):
+        graph.initializer.append(numpy_helper.from_array(np.array(i, np.int64), f"place{i}"))
+        before.append(helper.make_node("SequenceAt", ["gradients", f"place{i}"], [f"sum{i}"], f"sum{i}"))
+        before.append(helper.make_node("Div", [f"sum{i}", "batches"], [f"mean{i}"], f"mean{i}"))
+    means = [f"mean{i}" for i in range(count)]
+    before.append(helper.make_node("SequenceConstruct", means, ["mean_gradients"], "mean_gradients"))
+    after = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*before, *after])
+
+
 def _clip(count: int, limit: float) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Returns nodes that scale the gradients by ``min(1, limit / norm)``, and the numbers they read.
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts.forward import forward_graph
+from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.losses import before, parse_loss
-from tgdonnx.artifacts.manifest import MASKED_MODEL, read_manifest
+from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
 from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
@@ -44,20 +44,41 @@ def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
             "agreement with the vendor's output needs targets like the output, but those of the loss ce are class indices; "
             "add samples with labels of your own to the training data instead"
         )
-    masked = read_masked(directory / MASKED_MODEL)
-    wanted = [tensor.vendor_name for tensor in manifest.trained]
-    forward = forward_graph(open_network(masked.base), wanted, manifest.options["output"])
+    forward = _forward(directory, manifest)
     graph = forward.model.graph
     if "bce" in loss.names and before(forward.output, "Sigmoid") is forward.output:
         node = ir.node("Sigmoid", [forward.output])
         node.outputs[0].name, node.outputs[0].type = _PROBABILITY, forward.output.type
         graph.append(node)
         graph.outputs[:] = [node.outputs[0]]
+    return _runner(forward.model)
+
+
+def vendor_outputs(directory: Path) -> Callable[[Sequence[Array]], Array]:
+    """Returns a function that gives, for the inputs of a step, the output that the vendor's model has for them.
+
+    Args:
+        directory: an artifacts directory.
+
+    Raises:
+        ArtifactsError: the directory is not usable.
+        RuntimeMissingError: no runtime is installed.
+    """
+    return _runner(_forward(directory, read_manifest(directory)).model)
+
+
+def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
+    masked = read_masked(directory / MASKED_MODEL)
+    wanted = [tensor.vendor_name for tensor in manifest.trained]
+    return forward_graph(open_network(masked.base), wanted, manifest.options["output"])
+
+
+def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:
     runtime = load_onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = 4
-    session = runtime.InferenceSession(ir.to_proto(forward.model).SerializeToString(), options)
-    names = [str(value.name) for value in graph.inputs]
+    session = runtime.InferenceSession(ir.to_proto(model).SerializeToString(), options)
+    names = [str(value.name) for value in model.graph.inputs]
 
     def targets(inputs: Sequence[Array]) -> Array:
         try:

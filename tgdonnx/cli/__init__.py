@@ -1,6 +1,7 @@
 """The command line: one module per command, which parses, makes one call and prints.
 
-Exit status: 0 done, 1 the answer is no (``verify``, ``check``, ``sweep``), 2 wrong use or bad input.
+Exit status: 0 done, 1 the answer is no (``verify``, ``check``, ``sweep``), 2 wrong use or bad input, 130 and 143 stopped by
+SIGINT or SIGTERM after saving (``train``, ``finetune``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from tgdonnx.cli import build, check, export, finetune, inspect, mask, score, sweep, trace, train, verify
-from tgdonnx.errors import TgdonnxError
+from tgdonnx.errors import StoppedError, TgdonnxError
 
 
 class _Failure(click.ClickException):
@@ -28,6 +29,9 @@ class _Group(click.Group):
         logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
         try:
             return super().invoke(ctx)
+        except StoppedError as error:
+            click.echo(f"Error: {error}", err=True)
+            raise click.exceptions.Exit(128 + error.signal) from error
         except TgdonnxError as error:
             raise _Failure(str(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt, BrokenPipeError):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Optional
 
 import click
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName
+from tgdonnx.cli.config import config_option
 from tgdonnx.cli.options import (
     AUTO,
     build_options,
+    data_options,
     json_option,
     model_argument,
     output_option,
@@ -18,12 +21,13 @@ from tgdonnx.cli.options import (
     renamed,
     strategy,
     strategy_options,
-    train_options,
 )
 from tgdonnx.cli.output import print_json
 from tgdonnx.cli.progress import training_bar
+from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
-from tgdonnx.finetuning import ScheduleName, TrainOptions
+from tgdonnx.cli.train import STOPPING
+from tgdonnx.finetuning import TrainOptions
 from tgdonnx.pipeline import finetune
 from tgdonnx.selection import Mode
 
@@ -33,14 +37,17 @@ from tgdonnx.selection import Mode
 @output_option("The tuned model to write.")
 @strategy_options
 @build_options
-@train_options
+@data_options
 @click.option(
     "--sweep-data",
     type=click.Path(path_type=Path),
     help="Of --phi auto: unlabelled images to look at; those of --data if left out.",
 )
+@run_options
+@watch_options
 @click.option("--artifacts", type=click.Path(path_type=Path), help="Keep the artifacts in this directory.")
 @overwrite_option
+@config_option
 @json_option
 def command(
     model: Path,
@@ -58,30 +65,27 @@ def command(
     data: Path,
     validation: Optional[Path],
     renames: tuple[str, ...],
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    schedule: ScheduleName,
-    warmup: int,
-    seed: int,
     sweep_data: Optional[Path],
+    retain: Optional[Path],
+    tensorboard: Optional[Path],
     artifacts: Optional[Path],
     overwrite: bool,
     as_json: bool,
-    **choice: Any,
+    **choices: Any,
 ) -> None:
     """Adapt MODEL in one go: mask, build, train, export and verify."""
-    if sweep_data is not None and choice["phi"] != AUTO:
+    options = TrainOptions(**{field.name: choices.pop(field.name) for field in fields(TrainOptions)})
+    if sweep_data is not None and choices["phi"] != AUTO:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
     names = renamed(renames)
-    chosen = strategy(**choice, recommend=drop_test(model, sweep_data or data, output=output_name, names=names))
+    chosen = strategy(**choices, recommend=drop_test(model, sweep_data or data, output=output_name, names=names))
     with training_bar() as show:
         report = finetune(
             model,
             data,
             output,
             chosen,
-            TrainOptions(epochs, batch, learning_rate, schedule, warmup, seed),
+            options,
             mode=mode,
             loss=loss,
             data_range=data_range,
@@ -93,9 +97,12 @@ def command(
             form=form,
             output_name=output_name,
             validation=validation,
+            retain=retain,
             renamed=names,
             artifacts=artifacts,
             overwrite=overwrite,
+            tensorboard=tensorboard,
+            stop_on=STOPPING,
             on_progress=show,
         )
     if as_json:
@@ -103,5 +110,7 @@ def command(
     else:
         rows = sum(len(entry.filters) for entry in report.export.changed)
         click.echo(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
+        if report.train.stop.rule != "length":
+            click.echo(f"stopped early: {report.train.stop.reason}")
         click.echo(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
         click.echo(f"{click.style('ok', 'green', bold=True)}  nothing else differs")

@@ -11,7 +11,6 @@ import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
 from tgdonnx.errors import SelectionError
-from tgdonnx.finetuning import SCHEDULES, TrainOptions
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
@@ -203,25 +202,9 @@ def build_options(command: Command) -> Command:
     return command
 
 
-def train_options(command: Command) -> Command:
-    """How to train, and on what."""
-    defaults = TrainOptions()
+def data_options(command: Command) -> Command:
+    """What to train on."""
     for option in (
-        click.option("--seed", type=int, default=defaults.seed, show_default=True, help="Of the order of the samples."),
-        click.option(
-            "--warmup", type=int, default=defaults.warmup, show_default=True, help="Steps with a rising rate."
-        ),
-        click.option("--schedule", type=click.Choice(SCHEDULES), default=defaults.schedule, show_default=True),
-        click.option(
-            "--lr",
-            "learning_rate",
-            type=float,
-            default=defaults.learning_rate,
-            show_default=True,
-            help="Learning rate.",
-        ),
-        click.option("--batch", type=int, default=defaults.batch, show_default=True, help="Samples per step."),
-        click.option("--epochs", type=int, default=defaults.epochs, show_default=True, help="Passes over the data."),
         map_option,
         click.option(
             "--validation",

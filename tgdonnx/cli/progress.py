@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Callable
 
 from rich import progress as rich_progress
+from rich.console import RenderableType
+from rich.text import Text
 
 from tgdonnx.cli.output import stderr
 from tgdonnx.finetuning import Progress
 
 
+class _Bar(rich_progress.Progress):
+    """A bar, and under it a line of numbers: side by side they would not fit into 80 columns."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Gives the two lines."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["numbers"], no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
 def training_bar() -> Iterator[Callable[[Progress], None]]:
-    """Shows epoch, loss and time left; gives the function to call after every step."""
+    """Shows where a run is, loss, validation, speed and time left; gives the function to call after every step."""
     columns = (
         rich_progress.TextColumn("epoch {task.fields[epoch]}"),
-        rich_progress.BarColumn(),
+        rich_progress.BarColumn(20),
         rich_progress.MofNCompleteColumn(),
-        rich_progress.TextColumn("loss {task.fields[loss]}"),
-        rich_progress.TextColumn("{task.fields[validation]}"),
-        rich_progress.TimeRemainingColumn(),
+        rich_progress.TextColumn("{task.fields[speed]}"),
     )
-    bar = rich_progress.Progress(*columns, console=stderr())
-    task = bar.add_task("train", total=None, epoch=1, loss="", validation="")
+    bar = _Bar(*columns, console=stderr())
+    task = bar.add_task("train", total=None, epoch=1, numbers="", speed="")
     try:
 
         def show(state: Progress) -> None:
             bar.start()  # not before there is something to show: bad input gets an error message alone
-            validation = "" if state.validation is None else f"validation {state.validation:.4g}"
             bar.update(
                 task,
                 completed=state.step,
                 total=state.steps,
                 epoch=state.epoch,
-                loss=f"{state.loss:.4g}",
-                validation=validation,
+                numbers=numbers_of(state),
+                speed=speed_of(state),
             )
 
         yield show
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+def numbers_of(state: Progress) -> str:
+    """Returns the loss and the latest validation in words."""
+    told = [f"loss {state.loss:.4g}"]
+    if state.validation is not None:
+        told.append(f"validation {state.validation:.4g}")
+    return "  ".join([*told, *(f"{name} {value:.4g}" for name, value in state.metrics.items() if value is not None)])
+
+
+def speed_of(state: Progress) -> str:
+    """Returns images per second, the share of waiting for data, and the time left."""
+    left = timedelta(seconds=round(state.seconds_left))
+    return f"{state.images_per_second:.3g} images/s, {state.wait:.0%} wait, {left} left"

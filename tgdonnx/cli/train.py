@@ -2,53 +2,102 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import click
 
-from tgdonnx.cli.options import json_option, renamed, train_options
+from tgdonnx.cli.config import config_option
+from tgdonnx.cli.options import data_options, json_option, renamed
 from tgdonnx.cli.output import print_json
 from tgdonnx.cli.progress import training_bar
-from tgdonnx.finetuning import ScheduleName, TrainOptions, train
+from tgdonnx.cli.run_options import run_options, watch_options
+from tgdonnx.finetuning import DryRunReport, TrainOptions, TrainReport, dry_run, train
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command("train")
 @click.argument("directory", type=click.Path(path_type=Path))
-@train_options
+@data_options
+@run_options
+@watch_options
 @click.option("--resume", is_flag=True, help="Continue the run in DIRECTORY.")
+@click.option("--dry-run", "rehearse", is_flag=True, help="Do one step, say what the run will cost, write nothing.")
+@config_option
 @json_option
 def command(
     directory: Path,
     data: Path,
     validation: Optional[Path],
     renames: tuple[str, ...],
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    schedule: ScheduleName,
-    warmup: int,
-    seed: int,
+    retain: Optional[Path],
+    tensorboard: Optional[Path],
     resume: bool,
+    rehearse: bool,
     as_json: bool,
+    **run: Any,
 ) -> None:
-    """Train the artifacts in DIRECTORY; leaves a newer checkpoint and log.jsonl there."""
-    options = TrainOptions(epochs, batch, learning_rate, schedule, warmup, seed)
+    """Train the artifacts in DIRECTORY; leaves a newer checkpoint and log.jsonl there.
+
+    Ctrl-C or SIGTERM saves and stops (exit status 130 or 143); the same command with --resume goes on from there.
+    """
+    options = TrainOptions(**run)
+    if rehearse:
+        cost = dry_run(directory, data, options, validation=validation, retain=retain, renamed=renamed(renames))
+        print_json(cost) if as_json else _print_cost(cost)
+        return
     with training_bar() as show:
         report = train(
             directory,
             data,
             options,
             validation=validation,
+            retain=retain,
             renamed=renamed(renames),
             resume=resume,
+            tensorboard=tensorboard,
+            stop_on=STOPPING,
             on_progress=show,
         )
-    if as_json:
-        print_json(report)
-    else:
-        best = report.best
-        click.echo(f"{report.steps} steps in {report.seconds:.1f} s; loss {report.loss[-1]:.6g}")
-        if validation is not None:
-            first = report.epochs[0].validation
-            click.echo(f"best: epoch {best.epoch}, validation loss {best.loss:.6g} (at the start {first:.6g})")
+    print_json(report) if as_json else _print_run(report)
+    if report.stop.signal is not None:
+        click.echo(
+            f"{report.stop.reason}; {directory} holds the run: go on with the same command and --resume", err=True
+        )
+        raise click.exceptions.Exit(128 + report.stop.signal)
+
+
+def _print_run(report: TrainReport) -> None:
+    best, last = report.best, report.epochs[-1]
+    if report.loss:
+        wait = "" if last.wait is None else f"; {last.wait:.1%} of the time of the steps was waiting for data"
+        click.echo(f"{report.steps} steps in {report.seconds:.1f} s; loss {report.loss[-1]:.6g}{wait}")
+    if report.stop.rule not in ("length", "signal"):
+        click.echo(f"stopped early: {report.stop.reason}")
+    first = report.epochs[0]
+    if first.validation is not None and best.loss is not None:
+        click.echo(f"best: epoch {best.epoch}, validation loss {best.loss:.6g} (at the start {first.validation:.6g})")
+    for role, whose in (("metrics", "validation"), ("retain", "the vendor's own task")):
+        for name, before in getattr(first, role).items():
+            told = {epoch.step: getattr(epoch, role)[name] for epoch in report.epochs if name in getattr(epoch, role)}
+            ranged = role == "metrics" and name in ("psnr", "ssim")
+            of = f" (data range {report.data_range:g})" if ranged else ""
+            kept = f", {_number(told[best.step])} at the best" if best.step in told else ""
+            after = f"{_number(before)} at the start, {_number(told[max(told)])} at the end"
+            click.echo(f"{name} of {whose}{of}: {after}{kept}")
+
+
+def _number(value: Optional[float]) -> str:
+    return "infinite" if value is None else f"{value:.4g}"
+
+
+def _print_cost(cost: DryRunReport) -> None:
+    memory = "unknown" if cost.peak_memory is None else f"{cost.peak_memory / 2**20:.0f} MiB"
+    click.echo(f"loss {cost.loss:.6g}; a step takes {cost.step_seconds:.3g} s ({cost.wait:.1%} waiting for data)")
+    click.echo(f"an epoch has {cost.steps_per_epoch} steps and takes about {cost.epoch_seconds:.3g} s with validation")
+    if cost.steps is not None:
+        total = cost.epoch_seconds * cost.steps / cost.steps_per_epoch
+        click.echo(f"the run has {cost.steps} steps and takes about {total:.3g} s")
+    click.echo(f"peak memory {memory}; nothing was written")

@@ -7,6 +7,8 @@ is cast, padded or cut: what does not fit is refused.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import TensorSpec
-from tgdonnx.errors import DataError
+from tgdonnx.errors import DataError, MissingArrayError
 from tgdonnx.modelfile import StrPath
 
 Array = NDArray[Any]
@@ -38,18 +40,35 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.arrays[0])
 
-    def batches(self, size: int, order: Optional[NDArray[np.int64]] = None) -> Iterator[list[Array]]:
+    def batches(
+        self, size: int, *, epoch: Optional[int] = None, seed: int = 0, start: int = 0
+    ) -> Iterator[list[Array]]:
         """Yields batches of ``size`` samples, the last one with what is left.
 
         Args:
             size: samples per batch.
-            order: the samples to take, in this order; all in the order of the arrays if None.
+            epoch: gives, with ``seed``, the order of the samples; None for their own order.
+            seed: see ``epoch``.
+            start: how many batches to leave out, without reading them.
         """
-        order = np.arange(len(self)) if order is None else order
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
+        count = len(self)
+        order = np.arange(count) if epoch is None else np.random.default_rng([seed, epoch]).permutation(count)
+        for first in range(start * size, count, size):
             # Sorted access is kind to files on disk; the order within a batch does not matter to a mean.
-            yield [np.ascontiguousarray(array[np.sort(chosen)]) for array in self.arrays]
+            chosen = np.sort(order[first : first + size])
+            yield [np.ascontiguousarray(array[chosen]) for array in self.arrays]
+
+    @property
+    def identity(self) -> str:
+        """A hash by which a resumed run knows its data again; of shapes and dtypes, not of contents."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run keeps of its data, for JSON."""
+        return {
+            "samples": len(self),
+            "arrays": [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in self.arrays],
+        }
 
 
 def open_dataset(
@@ -77,7 +96,9 @@ def open_dataset(
     expected = [spec.name for spec in inputs]
     for name in expected:
         if name not in arrays:
-            raise DataError(f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}")
+            raise MissingArrayError(
+                f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}", name
+            )
     for name in arrays:
         if name not in expected and name not in ignored:
             raise DataError(

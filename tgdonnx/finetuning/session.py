@@ -6,44 +6,25 @@ place and renamed: it is there whole or not at all, and its parts belong togethe
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
+from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.artifacts.runtime import load_onnxruntime, load_training_api
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.data import Dataset
+from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import replacing
 
 _STATE = "tgdonnx.run"
-
-
-@dataclass(frozen=True)
-class RunState:
-    """Where a run stands, besides its parameters and its optimizer's state.
-
-    Attributes:
-        epoch: whole epochs done.
-        step: steps done.
-        settings: what the run was started with; a resumed run must have the same.
-        best_loss: the lowest validation loss so far, or None.
-        best_epoch: the epoch after which it was reached; epochs count from 1, 0 is the start.
-        best_step: the step after which it was reached.
-    """
-
-    epoch: int
-    step: int
-    settings: Mapping[str, Any]
-    best_loss: Optional[float] = None
-    best_epoch: Optional[int] = None
-    best_step: Optional[int] = None
 
 
 class Session:
@@ -78,7 +59,7 @@ class Session:
             self._module = api.Module(
                 str(directory / TRAINING_MODEL), self._state, str(directory / EVAL_MODEL), "cpu", options
             )
-            self._optimizer = api.Optimizer(str(directory / OPTIMIZER_MODEL), self._module)
+            self._optimizers = {1: api.Optimizer(str(directory / OPTIMIZER_MODEL), self._module)}
         except RuntimeError as error:
             raise ArtifactsError(
                 f"ONNX Runtime cannot load {directory}: {str(error).splitlines()[0]}; build the artifacts again"
@@ -89,35 +70,88 @@ class Session:
         """The state of the run that wrote the checkpoint; None if none of ours did."""
         if _STATE not in self._state.properties:
             return None
-        return RunState(**json.loads(self._state.properties[_STATE]))
+        return RunState.from_json(self._state.properties[_STATE])
 
     def step(self, batch: list[NDArray[Any]], learning_rate: float) -> float:
-        """Trains on one batch and returns the loss before the update."""
-        self._module.train()
-        self._optimizer.set_learning_rate(learning_rate)
-        loss = float(self._module(*batch))
+        """Trains on one batch and returns the loss before the update, which is left out if that is not finite."""
+        loss = self.backward(batch)
         if np.isfinite(loss):
-            self._optimizer.step()
-        self._module.lazy_reset_grad()
+            self.update(1, learning_rate)
+        else:
+            self.discard()
         return loss
 
-    def mean_loss(self, batches: Iterable[list[NDArray[Any]]]) -> float:
-        """Returns the loss over batches, each weighted by its number of samples; nothing is trained."""
+    def backward(self, batch: list[NDArray[Any]]) -> float:
+        """Adds the gradient of a batch to those since the last update, and returns the loss."""
+        self._module.train()
+        return float(self._module(*batch))
+
+    def update(self, batches: int, learning_rate: float) -> None:
+        """Moves the parameters by the mean of the gradients of the batches since the last update.
+
+        Args:
+            batches: how many they are.
+            learning_rate: of this update.
+        """
+        optimizer = self._optimizer_for(batches)
+        optimizer.set_learning_rate(learning_rate)
+        optimizer.step()
+        self._module.lazy_reset_grad()
+
+    def discard(self) -> None:
+        """Forgets the gradients since the last update."""
+        self._module.lazy_reset_grad()
+
+    def _optimizer_for(self, batches: int) -> Any:
+        """Returns the optimizer that divides sums of gradients by ``batches``; all work on the same state."""
+        if batches not in self._optimizers:
+            model = onnx.load(self.directory / OPTIMIZER_MODEL)
+            average_gradients(model, len(self.manifest.trained), batches)
+            with tempfile.TemporaryDirectory(prefix="tgdonnx-") as folder:
+                path = Path(folder, OPTIMIZER_MODEL)
+                onnx.save(model, path)
+                self._optimizers[batches] = self._api.Optimizer(str(path), self._module)
+        return self._optimizers[batches]
+
+    def evaluate(self, batch: list[NDArray[Any]]) -> tuple[float, NDArray[np.float32]]:
+        """Returns the loss of a batch, and the model's output; nothing is trained."""
         self._module.eval()
-        total = count = 0.0
-        for batch in batches:
-            loss, _ = self._module(*batch)
-            total, count = total + float(loss) * len(batch[0]), count + len(batch[0])
-        return total / count
+        loss, output = self._module(*batch)
+        return float(loss), output
+
+    def predict(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Returns the model's output with the parameters as they are, without a target; loads the model anew, which takes time.
+
+        Raises:
+            DataError: the model does not take inputs of these sizes.
+        """
+        feeds = {spec.name: array for spec, array in zip(self.manifest.inputs, inputs)}
+        feeds.update((name, parameter.data) for name, parameter in self._state.parameters)
+        target = self.manifest.inputs[-1]  # has to be fed, but is not read
+        feeds[target.name] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
+        runtime = load_onnxruntime()
+        session_options, run_options = runtime.SessionOptions(), runtime.RunOptions()
+        session_options.log_severity_level = run_options.log_severity_level = 4
+        # By itself the eval model can be run up to the output, without the loss, which a target that does not fit would break.
+        model = runtime.InferenceSession(str(self.directory / EVAL_MODEL), session_options)
+        run_options.only_execute_path_to_fetches = True
+        try:
+            (output,) = model.run([model.get_outputs()[1].name], feeds, run_options)
+        except Exception as error:  # the runtime raises its own types, which share no base
+            sizes = ", ".join(f"{spec.name} {list(array.shape)}" for spec, array in zip(self.manifest.inputs, inputs))
+            reason = str(error).splitlines()[0].rpartition("Status Message: ")[2]
+            raise DataError(f"the model does not take data of these sizes: {sizes} ({reason})") from error
+        found: NDArray[np.float32] = output
+        return found
 
     def require_fit(self, dataset: Dataset) -> None:
-        """Checks by one forward pass that samples go through the model and that the target fits what comes out.
+        """Checks by one forward pass that samples go through the model, and that the targets fit what comes out.
 
         Raises:
             DataError: they do not.
         """
         batch = next(dataset.batches(self.manifest.fixed_batch or 1))
-        output, values = self._output_shape(batch), dataset.arrays[-1]
+        output = self.predict(batch[:-1]).shape
         loss = parse_loss(self.manifest.options["loss"])
         problem = loss.output_problem(output)
         if problem is not None:
@@ -129,25 +163,10 @@ class Session:
                 f"expected {list(expected)}, found {list(batch[-1].shape)}"
             )
         limit = loss.target_limit(output)
-        if limit is not None and (values.min() < 0 or values.max() > limit):
-            raise DataError(f"the loss {loss} needs targets in 0 to {limit}, found {values.min()} to {values.max()}")
-
-    def _output_shape(self, batch: list[NDArray[Any]]) -> tuple[int, ...]:
-        """Runs the eval model up to the model's output, without the loss, which a target that does not fit would break."""
-        runtime = load_onnxruntime()
-        options, run_options = runtime.SessionOptions(), runtime.RunOptions()
-        options.log_severity_level = run_options.log_severity_level = 4
-        run_options.only_execute_path_to_fetches = True
-        session = runtime.InferenceSession(str(self.directory / EVAL_MODEL), options)
-        feeds = {spec.name: array for spec, array in zip(self.manifest.inputs, batch)}
-        feeds.update((name, parameter.data) for name, parameter in self._state.parameters)
-        try:
-            (output,) = session.run([session.get_outputs()[1].name], feeds, run_options)
-        except Exception as error:  # the runtime raises its own types, which share no base
-            sizes = ", ".join(f"{spec.name} {list(array.shape)}" for spec, array in zip(self.manifest.inputs, batch))
-            reason = str(error).splitlines()[0].rpartition("Status Message: ")[2]
-            raise DataError(f"the model does not take data of these sizes: {sizes} ({reason})") from error
-        return tuple(output.shape)
+        if limit is not None:
+            low, high = target_bounds(dataset, self.manifest.fixed_batch or 1)
+            if low < 0 or high > limit:
+                raise DataError(f"the loss {loss} needs targets in 0 to {limit}, found {low:g} to {high:g}")
 
     def parameters_are_finite(self) -> bool:
         """Whether no parameter has become NaN or infinite."""
@@ -159,9 +178,17 @@ class Session:
         Raises:
             OutputError: it cannot be written.
         """
-        self._state.properties[_STATE] = json.dumps(asdict(run_state))
+        self._state.properties[_STATE] = run_state.to_json()
         with replacing(self.directory / name) as temporary:
             self._api.CheckpointState.save_checkpoint(self._state, str(temporary), include_optimizer_state=True)
+
+
+def target_bounds(dataset: Dataset, batch: int) -> tuple[float, float]:
+    """Returns the smallest and the largest value of the targets of a data set, by reading it."""
+    low, high = np.inf, -np.inf
+    for *_, target in dataset.batches(batch):
+        low, high = min(low, float(target.min())), max(high, float(target.max()))
+    return low, high
 
 
 def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.float32]]:

@@ -1,154 +1,59 @@
-"""The training loop.
-
-The order of the samples in an epoch depends on the seed and the epoch alone, and everything else that moves is in the
-checkpoint, so a run that was cut off continues with the same losses as if it had not been.
-"""
+"""A training run, from data and options to a report; `tgdonnx.finetuning.loop` does the work."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any, Optional
+from signal import Signals
+from typing import Optional
 
-import numpy as np
-
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, Manifest
-from tgdonnx.errors import ArtifactsError, DataError, DivergedError
+from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, LOG_TABLE, RUN, Manifest
+from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.data import Dataset, DataSource, open_dataset
-from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName, learning_rate_at
-from tgdonnx.finetuning.session import RunState, Session
-from tgdonnx.modelfile import StrPath, write_bytes
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the data.
-        batch: samples per step.
-        learning_rate: the largest learning rate.
-        schedule: how it goes on from there; see `tgdonnx.finetuning.schedules`.
-        warmup: steps over which it first rises.
-        seed: of the order of the samples.
-    """
-
-    epochs: int = 10
-    batch: int = 8
-    learning_rate: float = 1e-4
-    schedule: ScheduleName = "constant"
-    warmup: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("warmup", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise DataError(f"expected {name} >= {least}, got {getattr(self, name)}")
-        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise DataError(f"expected a learning rate > 0, got {self.learning_rate:g}")
-        if self.schedule not in SCHEDULES:
-            raise DataError(f"expected a schedule of {', '.join(SCHEDULES)}, got {self.schedule!r}")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch of a run.
-
-    Attributes:
-        epoch: counted from 1; 0 is the start, before any training.
-        step: steps done after it.
-        loss: mean training loss over its steps, each before its update; None at the start.
-        validation: mean loss over the validation data after it; None without validation data.
-        seconds: how long it took.
-    """
-
-    epoch: int
-    step: int
-    loss: Optional[float]
-    validation: Optional[float]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Best:
-    """The epoch of the lowest validation loss; the last one, without validation data.
-
-    Attributes:
-        epoch: which; 0 is the vendor's model.
-        step: steps done by then.
-        loss: its validation loss, or without validation data its training loss.
-        checkpoint: the file in the artifacts directory.
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    checkpoint: str
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """A run, including what was done before it was resumed.
-
-    Attributes:
-        steps: steps done.
-        loss: the training loss of every step, before its update.
-        epochs: the epochs, from the start on.
-        best: the epoch to keep.
-        seconds: time spent training and validating.
-    """
-
-    steps: int
-    loss: tuple[float, ...]
-    epochs: tuple[Epoch, ...]
-    best: Best
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What is told after every step.
-
-    Attributes:
-        epoch: the epoch under way, counted from 1.
-        step: steps done.
-        steps: steps of the whole run.
-        loss: the training loss of this step.
-        validation: the latest validation loss, or None.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    validation: Optional[float]
+from tgdonnx.finetuning.evaluation import Evaluator, evaluator
+from tgdonnx.finetuning.logs import Log
+from tgdonnx.finetuning.loop import Run, follow
+from tgdonnx.finetuning.options import TrainOptions
+from tgdonnx.finetuning.record import read_record, write_record
+from tgdonnx.finetuning.reports import Best, Epoch, Progress, Stop, TrainReport
+from tgdonnx.finetuning.retention import Retention, open_retention
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
+from tgdonnx.finetuning.tensorboard import Board
+from tgdonnx.modelfile import StrPath
 
 
 def train(
     directory: StrPath,
     data: DataSource,
-    options: TrainOptions = TrainOptions(),  # frozen
+    options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     validation: Optional[DataSource] = None,
+    retain: Optional[DataSource] = None,
     renamed: Optional[Mapping[str, str]] = None,
     resume: bool = False,
+    tensorboard: Optional[StrPath] = None,
+    stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> TrainReport:
-    """Trains the artifacts in a directory; leaves a newer ``checkpoint`` and a log, ``log.jsonl``.
+    """Trains the artifacts in a directory.
 
-    With validation data the epoch of the lowest validation loss is kept as ``checkpoint.best``; it may be the start.
+    Leaves there a newer ``checkpoint``, the record ``run.json``, and the logs ``log.jsonl`` and ``log.csv``. With validation
+    data the best epoch is kept as ``checkpoint.best``; it may be the start.
 
     Args:
         directory: the artifacts directory.
         data: arrays named like the model's inputs, and ``target``; see `tgdonnx.finetuning.data`.
         options: how to train.
         validation: the same for data that is not trained on.
+        retain: the same for the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
         renamed: for names of arrays the input that they are for.
-        resume: continue the run whose checkpoint is in the directory. The options must be its own; only with a constant
-            learning rate may ``epochs`` be others.
+        resume: continue the run in the directory. Data and options must be its own, except for those that say when it ends,
+            validates and saves; ``epochs`` and ``steps`` may be others only with a constant learning rate.
+        tensorboard: a directory for event files.
+        stop_on: signals that save and stop, such as SIGINT; the report says so. The second one raises KeyboardInterrupt. Only
+            in the main thread.
         on_progress: called after every step.
 
     Raises:
@@ -157,32 +62,66 @@ def train(
         DataError: data or an option does not fit.
         DivergedError: the loss became NaN or infinite. The last checkpoint is kept.
         OutputError: a checkpoint cannot be written.
+        RuntimeMissingError: onnxruntime-training, or what writes for TensorBoard, is not installed.
     """
     directory = Path(directory)
     session = Session(directory)
-    manifest = session.manifest
-    training = open_dataset(data, manifest.inputs, renamed=renamed)
-    held_out = open_dataset(validation, manifest.inputs, renamed=renamed) if validation is not None else None
-    _require_batch(manifest, options.batch, held_out)
-    if not _steps_per_epoch(manifest, len(training), options.batch):
+    training, validating, retention = open_data(session, data, validation, retain, options, renamed)
+    settings = settings_of(options, training, retention.guarded if retention else None)
+    state = _start(session, settings, resume=resume)
+    board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
+    sources = {"data": data, "validation": validation, "retain": retain}
+    step = state.step if resume and state.recorded >= 0 else None
+    write_record(directory, session.manifest, options, sources, training, validating, retention, step)
+    _clean(directory)
+    log = Log(directory, state)
+    with closing(board) if board is not None else nullcontext():
+        run = Run(session, training, options, validating, retention, log, board, on_progress)
+        state, stop = follow(run, state, stop_on)
+    return _report(state, stop, log, validating)
+
+
+def open_data(
+    session: Session,
+    data: DataSource,
+    validation: Optional[DataSource],
+    retain: Optional[DataSource],
+    options: TrainOptions,
+    renamed: Optional[Mapping[str, str]],
+) -> tuple[Dataset, Optional[Evaluator], Optional[Retention]]:
+    """Opens the data of a run, as `train` describes it; nothing is written.
+
+    Raises:
+        DataError: data or an option does not fit.
+        ArtifactsError: the vendor's model is needed and does not run.
+    """
+    inputs = session.manifest.inputs
+    if options.patience is not None and validation is None:
+        raise DataError("patience counts validations, and there is no validation data; pass it, or leave patience out")
+    if options.retain_limit is not None and retain is None:
+        raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
+    if (options.metrics or options.metric_range) and validation is None and retain is None:
+        raise DataError("metrics are taken of validation data or of data to retain; pass one of them")
+    training = open_dataset(data, inputs, renamed=renamed)
+    held_out = open_dataset(validation, inputs, renamed=renamed) if validation is not None else None
+    _require_batch(session.manifest, options.batch, held_out, "validation")
+    if not options.steps_per_epoch(len(training), session.manifest.fixed_batch):
         raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(training)} samples")
-    state = _start(session, _settings(options, training), resume=resume)
     for dataset in (training, held_out):
         if dataset is not None:
             session.require_fit(dataset)
-    log = _Log(directory / LOG, state.step)
-    return _run(session, state, training, held_out, options, log, on_progress)
+    batch, data_range = options.batch, options.metric_range
+    validating = evaluator(session, held_out, batch, options.metrics, data_range) if held_out is not None else None
+    retention = None
+    if retain is not None:
+        retention = open_retention(
+            session, retain, renamed=renamed, batch=batch, metrics=options.metrics, data_range=data_range
+        )
+        _require_batch(session.manifest, batch, retention.dataset, "retention")
+    return training, validating, retention
 
 
-def _settings(options: TrainOptions, training: Dataset) -> dict[str, Any]:
-    """Returns what a resumed run must share with the one that it continues."""
-    settings = {**asdict(options), "samples": len(training)}
-    if options.schedule == "constant":
-        del settings["epochs"]
-    return settings
-
-
-def _start(session: Session, settings: Mapping[str, Any], *, resume: bool) -> RunState:
+def _start(session: Session, settings: Mapping[str, object], *, resume: bool) -> RunState:
     state = session.run_state
     if not resume:
         if state is not None:
@@ -191,157 +130,37 @@ def _start(session: Session, settings: Mapping[str, Any], *, resume: bool) -> Ru
             )
         return RunState(0, 0, settings)
     if state is None:
+        if read_record(session.directory) is not None:  # it was cut off before its first checkpoint
+            return RunState(0, 0, settings)
         raise ArtifactsError(f"{session.directory} holds no run to resume; train it without --resume")
-    for name in {**state.settings, **settings}:
-        if state.settings.get(name) != settings.get(name):
-            raise ArtifactsError(
-                f"the run was started with {name} = {state.settings.get(name)}, not {settings.get(name)}; "
-                "resume it with the same data and options"
-            )
+    require_same_settings(state, settings)
     return state
 
 
-def _run(
-    session: Session,
-    state: RunState,
-    training: Dataset,
-    validation: Optional[Dataset],
-    options: TrainOptions,
-    log: _Log,
-    on_progress: Callable[[Progress], None],
-) -> TrainReport:
-    per_epoch = _steps_per_epoch(session.manifest, len(training), options.batch)
-    total = per_epoch * options.epochs
-    if state.epoch == 0 and not log.epochs:
-        log.add_epoch(_finish_epoch(session, 0, 0, None, validation, options.batch, time.monotonic(), state.step))
-    latest = log.epochs[-1].validation if log.epochs else None
-    state = _keep_best(session, state, latest)
-    session.save(CHECKPOINT, state)
-    for epoch in range(state.epoch + 1, options.epochs + 1):
-        begin = time.monotonic()
-        losses = []
-        order = np.random.default_rng([options.seed, epoch]).permutation(len(training))
-        for index, batch in enumerate(training.batches(options.batch, order)):
-            if index == per_epoch:
-                break
-            step = (epoch - 1) * per_epoch + index
-            rate = learning_rate_at(
-                step, total, peak=options.learning_rate, schedule=options.schedule, warmup=options.warmup
-            )
-            loss = session.step(batch, rate)
-            if not np.isfinite(loss):
-                raise DivergedError(_diverged(f"the loss is {loss} at step {step + 1}", state.step))
-            losses.append(loss)
-            log.add_step(step + 1, epoch, loss, rate)
-            on_progress(Progress(epoch, step + 1, total, loss, latest))
-        if not session.parameters_are_finite():
-            raise DivergedError(_diverged(f"a weight is not finite after step {epoch * per_epoch}", state.step))
-        done = _finish_epoch(
-            session, epoch, epoch * per_epoch, float(np.mean(losses)), validation, options.batch, begin, state.step
-        )
-        log.add_epoch(done)
-        latest = done.validation
-        state = RunState(epoch, done.step, state.settings, state.best_loss, state.best_epoch, state.best_step)
-        state = _keep_best(session, state, latest)
-        session.save(CHECKPOINT, state)
-    if not log.epochs:  # the log is lost, and there was nothing left to do
-        log.add_epoch(
-            _finish_epoch(
-                session, state.epoch, state.step, None, validation, options.batch, time.monotonic(), state.step
-            )
-        )
-    last = log.epochs[-1]
-    if state.best_loss is not None and state.best_epoch is not None and state.best_step is not None:
-        best = Best(state.best_epoch, state.best_step, state.best_loss, BEST_CHECKPOINT)
-    else:
-        best = Best(last.epoch, last.step, last.loss if last.loss is not None else float("nan"), CHECKPOINT)
-    return TrainReport(state.step, tuple(log.losses), tuple(log.epochs), best, sum(e.seconds for e in log.epochs))
+def _clean(directory: Path) -> None:
+    """Deletes what a killed process left: files that were to take the place of others."""
+    for name in (CHECKPOINT, BEST_CHECKPOINT, LOG, LOG_TABLE, RUN):
+        for path in directory.glob(f".{name}.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
-def _finish_epoch(
-    session: Session,
-    epoch: int,
-    step: int,
-    loss: Optional[float],
-    validation: Optional[Dataset],
-    batch: int,
-    begin: float,
-    kept: int,
-) -> Epoch:
-    held_out = None
-    if validation is not None:
-        held_out = session.mean_loss(validation.batches(batch))
-        if not np.isfinite(held_out):
-            raise DivergedError(_diverged(f"the validation loss is {held_out} after step {step}", kept))
-    return Epoch(epoch, step, loss, held_out, time.monotonic() - begin)
-
-
-def _keep_best(session: Session, state: RunState, validation: Optional[float]) -> RunState:
-    if (
-        validation is None
-        or not np.isfinite(validation)
-        or (state.best_loss is not None and validation >= state.best_loss)
-    ):
-        return state
-    state = RunState(state.epoch, state.step, state.settings, validation, state.epoch, state.step)
-    session.save(BEST_CHECKPOINT, state)
-    return state
-
-
-def _steps_per_epoch(manifest: Manifest, samples: int, batch: int) -> int:
-    # With a batch size that is fixed in the model, what is left over waits for the next epoch's order.
-    return samples // batch if manifest.fixed_batch else -(-samples // batch)
-
-
-def _require_batch(manifest: Manifest, batch: int, validation: Optional[Dataset]) -> None:
+def _require_batch(manifest: Manifest, batch: int, dataset: Optional[Dataset], role: str) -> None:
     fixed = manifest.fixed_batch
     if fixed is not None and batch != fixed:
         raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {batch}")
-    if fixed is not None and validation is not None and len(validation) % fixed:
+    if fixed is not None and dataset is not None and len(dataset) % fixed:
         raise DataError(
-            f"the model fixes the batch size at {fixed}; expected a multiple of it as validation samples, "
-            f"found {len(validation)}"
+            f"the model fixes the batch size at {fixed}; expected a multiple of it as {role} samples, found {len(dataset)}"
         )
 
 
-def _diverged(what: str, kept: int) -> str:
-    return (
-        f"training diverged: {what}; the checkpoint of step {kept} is kept. "
-        "Try a smaller learning rate, or clip the gradient (build --clip-norm)"
-    )
-
-
-class _Log:
-    """``log.jsonl``: one line per step and one per epoch. Lines of steps that no checkpoint holds are dropped on resume."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        self.losses: list[float] = []
-        self.epochs: list[Epoch] = []
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        kept = []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # cut off in the middle
-            if entry.get("step", step + 1) > step:
-                continue
-            kept.append(line)
-            if entry["kind"] == "step":
-                self.losses.append(entry["loss"])
-            else:
-                self.epochs.append(Epoch(**{name: entry[name] for name in Epoch.__dataclass_fields__}))
-        write_bytes(path, "".join(line + "\n" for line in kept).encode())
-
-    def add_step(self, step: int, epoch: int, loss: float, learning_rate: float) -> None:
-        self.losses.append(loss)
-        self._write({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "learning_rate": learning_rate})
-
-    def add_epoch(self, epoch: Epoch) -> None:
-        self.epochs.append(epoch)
-        self._write({"kind": "epoch", **asdict(epoch)})
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+def _report(state: RunState, stop: Stop, log: Log, validating: Optional[Evaluator]) -> TrainReport:
+    # Where the log was lost, and there was nothing left to do, the state knows a little.
+    epochs = tuple(log.epochs) or (Epoch(state.epoch, state.step, None, state.validation, 0.0),)
+    last = epochs[-1]
+    if state.best_step is not None and state.best_epoch is not None:
+        best = Best(state.best_epoch, state.best_step, state.best_loss, BEST_CHECKPOINT)
+    else:
+        best = Best(last.epoch, last.step, last.loss, CHECKPOINT)
+    data_range = validating.data_range if validating is not None else None
+    return TrainReport(state.step, tuple(log.losses), epochs, best, state.seconds, stop, data_range)

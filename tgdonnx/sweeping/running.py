@@ -44,7 +44,8 @@ class Samples:
 
     def feeds(self) -> Iterator[dict[str, Array]]:
         """Yields what the model is fed, in the order of the data."""
-        for arrays in self.dataset.batches(self.batch, self.chosen):
+        for first in self.chosen[:: self.batch]:
+            arrays = next(self.dataset.batches(self.batch, start=int(first) // self.batch))
             yield {spec.name: array for spec, array in zip(self.inputs, arrays)}
 
 

@@ -1,0 +1,224 @@
+"""tgdonnx train and finetune: options from files, signals, rehearsals, and what is shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.cli.commands import run, run_json, save_pairs
+from tests.finetuning.runs import log_of, same_state
+from tests.trainer import make_artifacts
+from tgdonnx.cli.progress import numbers_of, speed_of
+from tgdonnx.cli.run_options import duration
+from tgdonnx.finetuning import Progress
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return save_pairs(tmp_path / "data.npz", (10, 3, 12, 13), (10, 3, 12, 13))
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    return make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
+
+
+def record(artifacts: Path) -> dict[str, object]:
+    options: dict[str, object] = json.loads((artifacts / "run.json").read_text())["options"]
+    return options
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1.5", 1.5), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1h2m3s", 3723), (300, 300)],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5x", "m", "-5m", "1h 30m x", "30m5"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected seconds, or a duration such as 90s, 30m or 1h30m"):
+        duration(text)
+
+
+TOML = 'epochs = 2\nbatch = 5\nlr = 1e-3\nmax-time = "10m"\nmetric = ["rmse", "psnr"]\n'
+YAML = "epochs: 2\nbatch: 5\nlr: 1e-3\nmax_time: 10m\nmetric: [rmse, psnr]\ndata: {data}\n"
+
+
+@pytest.mark.parametrize("suffix", ["toml", "yaml", "yml"])
+def test_options_come_from_a_file_and_the_command_line_wins(
+    suffix: str, artifacts: Path, data: Path, tmp_path: Path
+) -> None:
+    if suffix != "toml":
+        pytest.importorskip("yaml", reason="the extra yaml is not installed")
+    config = tmp_path / f"options.{suffix}"
+    config.write_text(TOML + f'data = "{data}"\n' if suffix == "toml" else YAML.format(data=data))
+    report = run_json("train", artifacts, "--config", config, "--validation", data, "--batch", 4)
+    assert report["steps"] == 6
+    options = record(artifacts)
+    assert (options["epochs"], options["batch"], options["learning_rate"]) == (2, 4, 1e-3)
+    assert (options["max_time"], options["metrics"]) == (600.0, ["rmse", "psnr"])
+
+
+def test_finetune_takes_such_a_file_too(data: Path, tmp_path: Path) -> None:
+    models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+    config = tmp_path / "options.toml"
+    config.write_text(f'data = "{data}"\nlast = 1\nsteps = 3\naccumulate = 2\nloss = "l1"\n')
+    report = run_json("finetune", tmp_path / "vendor.onnx", "-o", tmp_path / "tuned.onnx", "--config", config)
+    assert (report["train"]["steps"], report["build"]["options"]["loss"]) == (3, "l1")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.toml", "epohs = 3\n", "unknown key 'epohs'; did you mean 'epochs'?"),
+        ("c.toml", "colour = 3\n", "unknown key 'colour'; expected options of"),
+        ("c.toml", "config = 'x.toml'\n", "unknown key 'config'"),
+        ("c.toml", "[train]\nepochs = 3\n", "unknown key 'train'"),
+        ("c.toml", "epochs = [1, 2]\n", "expected 'epochs' to be text, a number or true or false, got [1, 2]"),
+        ("c.toml", "epochs = true\n", "expected 'epochs' to be a value, not true or false"),
+        ("c.toml", "resume = 3\n", "expected 'resume' to be true or false, got 3"),
+        ("c.toml", "max-time = '1m'\nmax_time = '2m'\n", "'max-time' is given twice"),
+        ("c.toml", "epochs = \n", "c.toml cannot be read"),
+        ("c.toml", "epochs = 'many'\n", "'many' is not a valid integer"),
+        ("c.json", "{}", "expected a file that ends in .toml, .yaml, .yml"),
+        ("c.toml", None, "c.toml cannot be read: No such file"),
+    ],
+)
+def test_a_configuration_that_is_none_is_refused(
+    name: str, content: str | None, message: str, artifacts: Path, data: Path, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    before = sorted(tmp_path.rglob("*"))
+    result = run("train", artifacts, "--data", data, "--config", tmp_path / name)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split())
+    assert "fault of tgdonnx" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_yaml_file_that_is_no_mapping_is_refused(artifacts: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="the extra yaml is not installed")
+    for content, message in (
+        ("- epochs\n", "got list"),
+        ("epochs: [1\n", "cannot be read"),
+        ("a: b: c\n", "cannot be"),
+    ):
+        (tmp_path / "c.yaml").write_text(content)
+        result = run("train", artifacts, "--data", data, "--config", tmp_path / "c.yaml")
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())
+
+
+def test_without_pyyaml_the_remedy_is_told(
+    artifacts: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "c.yaml").write_text("epochs: 2\n")
+    result = run("train", artifacts, "--data", data, "--config", tmp_path / "c.yaml")
+    assert result.exit_code == 2
+    assert "pip install 'tgdonnx[yaml]', or write the options as TOML" in " ".join(result.stderr.split())
+
+
+def test_a_dry_run_says_what_it_costs_and_writes_nothing(artifacts: Path, data: Path) -> None:
+    before = {path.name: path.read_bytes() for path in artifacts.iterdir()}
+    cost = run_json("train", artifacts, "--data", data, "--batch", 3, "--epochs", 5, "--dry-run")
+    assert (cost["steps_per_epoch"], cost["steps"]) == (4, 20)
+    result = run("train", artifacts, "--data", data, "--batch", 3, "--dry-run")
+    assert result.exit_code == 0
+    assert "an epoch has 4 steps" in result.stdout
+    assert "nothing was written" in result.stdout
+    assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
+
+
+def test_the_end_is_told_in_words(artifacts: Path, data: Path) -> None:
+    options = (
+        "--epochs",
+        4,
+        "--lr",
+        1e-2,
+        "--retain",
+        data,
+        "--retain-limit",
+        0,
+        "--metric",
+        "rmse",
+        "--metric",
+        "psnr",
+    )
+    result = run("train", artifacts, "--data", data, "--validation", data, *options)
+    assert result.exit_code == 0
+    assert "of the time of the steps was waiting for data" in result.stdout
+    assert "best: epoch" in result.stdout
+    assert "psnr of validation (data range " in result.stdout
+    assert "rmse of the vendor's own task: " in result.stdout
+    assert " at the start, " in result.stdout
+
+
+def test_what_the_bar_shows() -> None:
+    state = Progress(2, 7, 20, 0.123456, 0.25, {"psnr": 31.234, "ssim": None}, 812.3, 0.034, 3725.2)
+    assert numbers_of(state) == "loss 0.1235  validation 0.25  psnr 31.23"
+    assert speed_of(state) == "812 images/s, 3% wait, 1:02:05 left"
+    assert numbers_of(Progress(1, 1, None, 2.0, None)) == "loss 2"
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tgdonnx", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_stops_and_says_how_to_go_on(
+    number: signal.Signals, status: int, artifacts: Path, data: Path, tmp_path: Path
+) -> None:
+    whole = Path(shutil.copytree(artifacts, tmp_path / "whole"))
+    arguments = ("--data", data, "--validation", data, "--batch", 2, "--steps", 600, "--lr", 1e-3, "--json")
+    process = start("train", artifacts, *arguments)
+    log, give_up = artifacts / "log.jsonl", time.monotonic() + 60
+    while time.monotonic() < give_up and not (log.exists() and log.read_text().count('"step"') > 20):
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    report = json.loads(out)
+    assert 0 < report["steps"] < 600
+    assert (report["stop"]["rule"], report["stop"]["signal"]) == ("signal", int(number))
+    assert f"stopped by {number.name} after step {report['steps']}" in " ".join(err.split())
+    assert "go on with the same command and --resume" in " ".join(err.split())
+    resumed = run_json("train", artifacts, *arguments[:-1], "--resume")
+    expected = run_json("train", whole, *arguments[:-1])
+    assert resumed["loss"] == expected["loss"]
+    assert same_state(artifacts, whole)
+    assert same_state(artifacts, whole, "checkpoint.best")
+
+
+def test_finetune_that_is_stopped_writes_no_model_and_says_where_the_run_is(data: Path, tmp_path: Path) -> None:
+    models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+    kept = tmp_path / "kept"
+    arguments = ("--data", data, "--last", 1, "--batch", 2, "--steps", 100000, "--artifacts", kept)
+    process = start("finetune", tmp_path / "vendor.onnx", "-o", tmp_path / "tuned.onnx", *arguments)
+    log, give_up = kept / "log.jsonl", time.monotonic() + 60
+    while time.monotonic() < give_up and not (log.exists() and log.read_text().count('"step"') > 5):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not (tmp_path / "tuned.onnx").exists()
+    assert f"go on with `tgdonnx train {kept} --resume`" in " ".join(err.split())
+    steps = [line["step"] for line in log_of(kept) if line["event"] == "step"]
+    more = run_json("train", kept, "--data", data, "--batch", 2, "--steps", len(steps) + 2, "--resume")
+    assert more["steps"] == len(steps) + 2

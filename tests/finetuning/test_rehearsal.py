@@ -1,0 +1,54 @@
+"""What a run will cost, without doing it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data
+from tests.trainer import make_artifacts
+from tgdonnx.errors import DataError, DivergedError
+from tgdonnx.finetuning import dry_run, train
+from tgdonnx.finetuning.session import Session
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    return make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
+
+
+def test_it_changes_nothing_and_the_run_after_it_is_the_same(artifacts: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in artifacts.iterdir()}
+    dry_run(artifacts, data(), OPTIONS, validation=HELD_OUT, retain={"x": HELD_OUT["x"]})
+    assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
+    assert train(artifacts, data(), OPTIONS).steps == 9
+
+
+def test_it_counts_steps_and_gives_the_time_of_an_epoch(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = Session.backward
+
+    def slow(self: Session, batch: list[Any]) -> float:
+        time.sleep(0.05)
+        return backward(self, batch)
+
+    monkeypatch.setattr(Session, "backward", slow)
+    cost = dry_run(artifacts, data(14), replace(OPTIONS, batch=2, accumulate=3, epochs=5))
+    assert (cost.steps_per_epoch, cost.steps) == (3, 15)
+    assert cost.step_seconds >= 0.15
+    assert cost.epoch_seconds == pytest.approx(3 * cost.step_seconds)
+    assert cost.peak_memory is None or 2**24 < cost.peak_memory < 2**36
+    assert cost.loss == train(artifacts, data(14), replace(OPTIONS, batch=2, accumulate=3, epochs=1)).loss[0]
+
+
+def test_bad_data_is_found(artifacts: Path) -> None:
+    with pytest.raises(DataError, match="no array 'target'"):
+        dry_run(artifacts, {"x": data()["x"]}, OPTIONS)
+    with pytest.raises(DivergedError, match="loss of the first batch is inf"):
+        dry_run(artifacts, {**data(), "target": np.full_like(data()["target"], 1e30)}, OPTIONS)

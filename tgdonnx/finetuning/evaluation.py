@@ -1,0 +1,168 @@
+"""Loss and metrics of a data set, batch by batch; nothing is trained and nothing is kept.
+
+What a metric compares depends on the loss. Cross-entropy: the class of the largest output along axis 1 with the target's.
+Binary cross-entropy: whether the output is above 0.5, or above 0 where it is the logit of a probability, with whether the
+target is above 0.5. Other losses: the numbers themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts import Manifest, parse_loss
+from tgdonnx.artifacts.manifest import EVAL_MODEL
+from tgdonnx.errors import DataError
+from tgdonnx.finetuning.data import Dataset
+from tgdonnx.finetuning.metrics import OF_TASK, MetricName, Task, measure, require_metrics
+from tgdonnx.finetuning.session import Session, target_bounds
+
+Array = NDArray[Any]
+_NEED_RANGE: frozenset[MetricName] = frozenset({"psnr", "ssim"})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        loss: the mean over the samples.
+        metrics: the same of every metric; None in place of a number that is not finite.
+    """
+
+    loss: float
+    metrics: Mapping[str, Optional[float]]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """How a data set is evaluated.
+
+    Attributes:
+        dataset: the data; its last array is the target.
+        batch: samples per batch.
+        metrics: what is measured besides the loss.
+        data_range: for psnr and ssim.
+        classify: turns outputs into what metrics compare.
+    """
+
+    dataset: Dataset
+    batch: int
+    metrics: tuple[MetricName, ...]
+    data_range: Optional[float]
+    classify: Classifier
+
+    def __call__(self, session: Session, check: Callable[[], None]) -> Evaluation:
+        """Evaluates the data with the parameters as they are; ``check`` is called before every batch."""
+        total, samples, sums = 0.0, 0, dict.fromkeys(self.metrics, 0.0)
+        for batch in self.dataset.batches(self.batch):
+            check()
+            loss, output = session.evaluate(batch)
+            total, samples = total + loss * len(batch[0]), samples + len(batch[0])
+            if self.metrics:
+                found, wanted = self.classify(output), self.classify.target(batch[-1])
+                for name in self.metrics:
+                    sums[name] += float(measure(name, found, wanted, self.data_range).sum())
+        return Evaluation(total / samples, {name: finite(value / samples) for name, value in sums.items()})
+
+
+def evaluator(
+    session: Session, dataset: Dataset, batch: int, metrics: Sequence[MetricName], data_range: Optional[float]
+) -> Evaluator:
+    """Returns how to evaluate a data set; reads its targets for their range, if that is needed and not given.
+
+    Args:
+        session: what will be evaluated.
+        dataset: data that fits it.
+        batch: samples per batch.
+        metrics: what to measure; psnr, or what else suits the loss, if empty.
+        data_range: for psnr and ssim.
+
+    Raises:
+        DataError: a metric does not suit the loss or the data.
+    """
+    task = task_of(session.manifest)
+    names = tuple(metrics) or default_metrics(task)
+    first = next(dataset.batches(session.manifest.fixed_batch or 1))
+    require_metrics(names, task, session.predict(first[:-1]).shape)
+    if data_range is None and _NEED_RANGE & set(names):
+        low, high = target_bounds(dataset, batch)
+        data_range = range_between(low, high)
+    ranged = data_range if _NEED_RANGE & set(names) else None
+    return Evaluator(dataset, batch, names, ranged, classifier(session))
+
+
+def range_between(low: float, high: float) -> float:
+    """Returns the range of data.
+
+    Raises:
+        DataError: it is 0.
+    """
+    if high <= low:
+        raise DataError(
+            f"all targets are {low:g}, so psnr and ssim have no range; give --metric-range, or choose --metric rmse"
+        )
+    return high - low
+
+
+def task_of(manifest: Manifest) -> Task:
+    """Returns what outputs are, by the loss."""
+    names = parse_loss(manifest.options["loss"]).names
+    if "ce" in names:
+        return "classes"
+    return "mask" if "bce" in names else "values"
+
+
+def default_metrics(task: Task) -> tuple[MetricName, ...]:
+    """Returns what is measured unless something is asked for."""
+    return ("psnr",) if task == "values" else OF_TASK[task]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Turns outputs into what metrics compare.
+
+    Attributes:
+        task: what outputs are.
+        threshold: above which an output of a mask means True.
+    """
+
+    task: Task
+    threshold: float
+
+    def __call__(self, output: Array) -> Array:
+        """Turns an output of the model into what its target is, or means."""
+        if self.task == "classes":
+            classes: Array = np.argmax(output, axis=1)
+            return classes
+        return output > self.threshold if self.task == "mask" else output
+
+    def target(self, target: Array) -> Array:
+        """Turns a target into what it means."""
+        return target > 0.5 if self.task == "mask" else target
+
+
+def classifier(session: Session) -> Classifier:
+    """Returns how to read the outputs of a model."""
+    task = task_of(session.manifest)
+    return Classifier(task, 0.5 if task == "mask" and _ends_in_sigmoid(session) else 0.0)
+
+
+def _ends_in_sigmoid(session: Session) -> bool:
+    """Whether the output is a probability already; the loss takes what goes into the Sigmoid then."""
+    graph = onnx.load(session.directory / EVAL_MODEL, load_external_data=False).graph
+    producers = {output: node for node in graph.node for output in node.output}
+    node = producers.get(graph.output[1].name)
+    while node is not None and node.op_type == "Identity":
+        node = producers.get(node.input[0])
+    return node is not None and node.op_type == "Sigmoid"
+
+
+def finite(value: float) -> Optional[float]:
+    """Returns a number that JSON can hold."""
+    return value if np.isfinite(value) else None

@@ -1,0 +1,147 @@
+"""Metrics: how good an output is, in words that people use.
+
+Each takes outputs and targets of the same shape, the first axis counting samples, and gives one number per sample; the
+metric of a data set is their mean. For a sample with output y and target t, and R the range of the data:
+
+    rmse      sqrt(mean((y - t)^2))
+    psnr      20 log10(R / rmse), in dB; infinite where y = t
+    ssim      Wang et al., IEEE Trans. Image Processing 13 (2004), eq. 13, with their Gaussian window of 11 samples per axis
+              and sigma 1.5, K1 = 0.01, K2 = 0.03, where the window lies inside the image; mean over channels and places
+    accuracy  the fraction of the elements whose class is right
+    dice      2 |A and B| / (|A| + |B|), Dice (1945), mean over the classes that occur in A or B; 1 if none does
+
+The last two compare classes: integers for cross-entropy; False and True for binary cross-entropy, whose only class that
+counts for Dice is True.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.errors import DataError
+
+Array = NDArray[Any]
+MetricName = Literal["psnr", "ssim", "rmse", "accuracy", "dice"]
+Task = Literal["values", "mask", "classes"]
+METRICS: tuple[MetricName, ...] = ("psnr", "ssim", "rmse", "accuracy", "dice")
+OF_TASK: dict[Task, tuple[MetricName, ...]] = {
+    "values": ("psnr", "ssim", "rmse"),
+    "mask": ("dice", "accuracy"),
+    "classes": ("accuracy", "dice"),
+}
+SMALLER_IS_BETTER: frozenset[MetricName] = frozenset({"rmse"})
+WINDOW, _SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
+
+
+def measure(name: MetricName, output: Array, target: Array, data_range: Optional[float] = None) -> NDArray[np.float64]:
+    """Returns a metric of every sample.
+
+    Args:
+        name: which.
+        output: (samples, ...), numbers, or for accuracy and dice classes.
+        target: the same.
+        data_range: R, for psnr and ssim.
+    """
+    assert output.shape == target.shape, f"{output.shape} and {target.shape}"
+    return _METRICS[name](output, target, data_range)
+
+
+def worsening(name: MetricName, start: float, now: float) -> float:
+    """Returns by how much a metric has become worse; negative if it is better."""
+    return now - start if name in SMALLER_IS_BETTER else start - now
+
+
+def require_metrics(names: tuple[MetricName, ...], task: Task, shape: tuple[int, ...]) -> None:
+    """Checks that metrics can be taken of an output.
+
+    Args:
+        names: which.
+        task: what the output is compared with.
+        shape: of the output, with the axis of samples and that of channels.
+
+    Raises:
+        DataError: they cannot.
+    """
+    for name in names:
+        if name not in OF_TASK[task]:
+            raise DataError(
+                f"the metric {name} does not suit this loss; expected {', '.join(OF_TASK[task])}: choose another --metric"
+            )
+    if "ssim" in names and not takes_ssim(shape):
+        raise DataError(
+            f"the metric ssim needs at least {WINDOW} elements along every axis of an image, found an output of shape "
+            f"{list(shape)}; choose another --metric"
+        )
+
+
+def takes_ssim(shape: tuple[int, ...]) -> bool:
+    """Whether an output of this shape has axes for the window of SSIM, and they are long enough."""
+    return len(shape) > 2 and min(shape[2:]) >= WINDOW
+
+
+def _rmse(output: Array, target: Array, _: Optional[float]) -> NDArray[np.float64]:
+    difference = output.astype(np.float64) - target
+    root: NDArray[np.float64] = np.sqrt(np.mean(np.square(difference), axis=tuple(range(1, output.ndim))))
+    return root
+
+
+def _psnr(output: Array, target: Array, data_range: Optional[float]) -> NDArray[np.float64]:
+    assert data_range is not None
+    with np.errstate(divide="ignore"):
+        result: NDArray[np.float64] = 20 * np.log10(data_range / _rmse(output, target, None))
+    return result
+
+
+def _ssim(output: Array, target: Array, data_range: Optional[float]) -> NDArray[np.float64]:
+    assert data_range is not None
+    x, y = output.astype(np.float64), target.astype(np.float64)
+    mean_x, mean_y = _blur(x), _blur(y)
+    xx, yy, xy = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2, _blur(x * y) - mean_x * mean_y
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * xy + c2) / ((mean_x**2 + mean_y**2 + c1) * (xx + yy + c2))
+    result: NDArray[np.float64] = similarity.mean(axis=tuple(range(1, x.ndim)))
+    return result
+
+
+def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns local means under the window, along all axes but those of samples and channels, where it fits inside."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    weights = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
+    weights /= weights.sum()
+    for axis in range(2, values.ndim):
+        size = values.shape[axis] - WINDOW + 1
+        parts = [np.take(values, np.arange(i, i + size), axis) * weight for i, weight in enumerate(weights)]
+        values = np.sum(parts, axis=0)
+    return values
+
+
+def _accuracy(output: Array, target: Array, _: Optional[float]) -> NDArray[np.float64]:
+    right: NDArray[np.float64] = np.mean(output == target, axis=tuple(range(1, output.ndim)))
+    return right
+
+
+def _dice(output: Array, target: Array, _: Optional[float]) -> NDArray[np.float64]:
+    return np.array([_dice_of_sample(a, b) for a, b in zip(output, target)])
+
+
+def _dice_of_sample(a: Array, b: Array) -> float:
+    classes = [True] if a.dtype == bool else sorted({*np.unique(a).tolist(), *np.unique(b).tolist()})
+    values = []
+    for number in classes:
+        in_a, in_b = a == number, b == number
+        total = int(in_a.sum()) + int(in_b.sum())
+        values.append(2 * int((in_a & in_b).sum()) / total if total else 1.0)
+    return float(np.mean(values))
+
+
+_METRICS: dict[MetricName, Callable[[Array, Array, Optional[float]], NDArray[np.float64]]] = {
+    "psnr": _psnr,
+    "ssim": _ssim,
+    "rmse": _rmse,
+    "accuracy": _accuracy,
+    "dice": _dice,
+}

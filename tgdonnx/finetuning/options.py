@@ -1,0 +1,97 @@
+"""How to train: everything that a user chooses about a run, checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Optional
+
+from tgdonnx.errors import DataError
+from tgdonnx.finetuning.metrics import METRICS, MetricName
+from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
+
+DEFAULT_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train.
+
+    A *step* is one update of the weights. A run ends after ``epochs`` or after ``steps``, of which one may be given;
+    without either it ends after ten epochs, or, if ``max_time`` is given, when that is over.
+
+    Attributes:
+        epochs: passes over the data.
+        batch: samples per batch.
+        learning_rate: the largest learning rate.
+        schedule: how it goes on from there; see `tgdonnx.finetuning.schedules`.
+        warmup: steps over which it first rises.
+        seed: of the order of the samples.
+        steps: steps of the run.
+        max_time: seconds after which the run ends, whatever is left to do; what it did before it was resumed counts.
+        accumulate: batches per step. The gradient is the mean of theirs; the last step of an epoch takes those left.
+        patience: the run ends after so many validations in a row that are no better than the best before them.
+        validate_every: steps between validations; None for one after every epoch.
+        checkpoint_every: seconds between checkpoints; there is also one after every epoch and validation.
+        metrics: what is measured besides the loss; by default what suits it, see `tgdonnx.finetuning.metrics`.
+        metric_range: the largest difference that values can have, for PSNR and SSIM; that of the targets, if None.
+        retain_limit: the run ends when the first metric of the vendor's own task has become worse by more than this.
+    """
+
+    epochs: Optional[int] = None
+    batch: int = 8
+    learning_rate: float = 1e-4
+    schedule: ScheduleName = "constant"
+    warmup: int = 0
+    seed: int = 0
+    steps: Optional[int] = None
+    max_time: Optional[float] = None
+    accumulate: int = 1
+    patience: Optional[int] = None
+    validate_every: Optional[int] = None
+    checkpoint_every: float = 300.0
+    metrics: tuple[MetricName, ...] = ()
+    metric_range: Optional[float] = None
+    retain_limit: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch": 1, "warmup": 0, "seed": 0, "steps": 1, "accumulate": 1, "patience": 1}
+        for name, limit in {**least, "validate_every": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < limit:
+                raise DataError(f"expected {name} >= {limit}, got {value}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise DataError(f"expected a learning rate > 0, got {self.learning_rate:g}")
+        for name in ("max_time", "metric_range"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise DataError(f"expected {name} > 0, got {value:g}")
+        for name in ("checkpoint_every", "retain_limit"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise DataError(f"expected {name} >= 0, got {value:g}")
+        if self.schedule not in SCHEDULES:
+            raise DataError(f"expected a schedule of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise DataError(f"expected metrics of {', '.join(METRICS)}, got {metric!r}")
+        if self.epochs is not None and self.steps is not None:
+            raise DataError("expected epochs or steps, got both; leave one out")
+        if self.schedule != "constant" and self.last_step(1) is None:
+            raise DataError(f"the schedule {self.schedule} needs a run of known length; give epochs or steps")
+
+    def batches_per_epoch(self, samples: int, fixed_batch: Optional[int]) -> int:
+        """Returns the batches of an epoch. Where the model fixes their size, the rest waits for the next epoch's order."""
+        return samples // self.batch if fixed_batch else -(-samples // self.batch)
+
+    def steps_per_epoch(self, samples: int, fixed_batch: Optional[int]) -> int:
+        """Returns the steps of an epoch; the last one takes the batches that are left."""
+        return -(-self.batches_per_epoch(samples, fixed_batch) // self.accumulate)
+
+    def last_step(self, per_epoch: int) -> Optional[int]:
+        """Returns the step that the run ends with, where an epoch has ``per_epoch``; None if only time limits it."""
+        if self.steps is not None:
+            return self.steps
+        if self.epochs is None and self.max_time is not None:
+            return None
+        return (DEFAULT_EPOCHS if self.epochs is None else self.epochs) * per_epoch

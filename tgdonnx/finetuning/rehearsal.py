@@ -1,0 +1,80 @@
+"""What a run will cost, from one step of it; nothing is written."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.errors import DivergedError
+from tgdonnx.finetuning.data import DataSource
+from tgdonnx.finetuning.options import TrainOptions
+from tgdonnx.finetuning.reports import DryRunReport
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.training import open_data
+from tgdonnx.modelfile import StrPath
+
+
+def dry_run(
+    directory: StrPath,
+    data: DataSource,
+    options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    *,
+    validation: Optional[DataSource] = None,
+    retain: Optional[DataSource] = None,
+    renamed: Optional[Mapping[str, str]] = None,
+) -> DryRunReport:
+    """Does the first step of a run, twice, since the first time is slower, and forgets it; the directory does not change.
+
+    The arguments are those of `tgdonnx.train`.
+
+    Raises:
+        ArtifactsError: the directory is not usable.
+        DataError: data or an option does not fit.
+        DivergedError: the loss is not finite.
+    """
+    session = Session(Path(directory))
+    training, validating, retention = open_data(session, data, validation, retain, options, renamed)
+    samples, fixed = len(training), session.manifest.fixed_batch
+    count = min(options.accumulate, options.batches_per_epoch(samples, fixed))
+    loss: Optional[float] = None
+    seconds = wait = 0.0
+    for _ in range(2):
+        begin, wait = time.monotonic(), 0.0
+        losses = []
+        stream = training.batches(options.batch, epoch=1, seed=options.seed)
+        for _ in range(count):
+            asked = time.monotonic()
+            batch = next(stream)
+            wait += time.monotonic() - asked
+            losses.append(session.backward(batch))
+        if not math.isfinite(math.fsum(losses)):
+            raise DivergedError(f"the loss of the first batch is {losses[-1]}; look at the data")
+        loss = math.fsum(losses) / count if loss is None else loss
+        session.update(count, options.learning_rate)
+        seconds = time.monotonic() - begin
+    steps = options.steps_per_epoch(samples, fixed)
+    epoch = steps * seconds
+    for dataset, has_target in (
+        (validating.dataset if validating else None, True),
+        (retention.dataset if retention else None, retention is not None and retention.labelled),
+    ):
+        if dataset is not None:
+            begin = time.monotonic()
+            batch = next(dataset.batches(options.batch))
+            session.evaluate(batch) if has_target else session.predict(batch)
+            epoch += (time.monotonic() - begin) * -(-len(dataset) // options.batch)
+    assert loss is not None
+    return DryRunReport(loss, seconds, wait / seconds, steps, epoch, options.last_step(steps), _peak_memory())
+
+
+def _peak_memory() -> Optional[int]:
+    if sys.platform == "win32":
+        return None
+    usage = importlib.import_module("resource")
+    peak = int(usage.getrusage(usage.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else peak * 1024

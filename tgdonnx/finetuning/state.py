@@ -1,0 +1,115 @@
+"""Where a run stands, besides its parameters and its optimizer's state: what a checkpoint holds of ours, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from tgdonnx.errors import ArtifactsError
+from tgdonnx.finetuning.data import Dataset
+from tgdonnx.finetuning.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The steps since the latest record (`tgdonnx.finetuning.Epoch`).
+
+    Attributes:
+        steps: how many.
+        loss: the sum of their losses.
+        seconds: the time that they took.
+        wait: how much of it was waiting for data.
+        images: the samples that they took.
+    """
+
+    steps: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    wait: float = 0.0
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands. The place in the data follows from the step, since the order follows from seed and epoch.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: steps done.
+        settings: what the run was started with; a resumed run must have the same.
+        best_loss: the lowest validation loss so far, or None.
+        best_epoch: the epoch after which it was reached; epochs count from 1, 0 is the start.
+        best_step: the step after which it was reached.
+        seconds: time spent training and validating.
+        recorded: the step of the latest record; -1 before the first.
+        validation: the latest validation loss.
+        metrics: the latest metrics of the validation data.
+        stale: validations since the best.
+        retain_start: the metric of the vendor's own task that is guarded, before training.
+        retain_fall: by how much it is worse now.
+        interval: the steps since the latest record.
+    """
+
+    epoch: int
+    step: int
+    settings: Mapping[str, Any]
+    best_loss: Optional[float] = None
+    best_epoch: Optional[int] = None
+    best_step: Optional[int] = None
+    seconds: float = 0.0
+    recorded: int = -1
+    validation: Optional[float] = None
+    metrics: Mapping[str, Optional[float]] = field(default_factory=dict)
+    stale: int = 0
+    retain_start: Optional[float] = None
+    retain_fall: Optional[float] = None
+    interval: Interval = Interval()  # frozen
+
+    def to_json(self) -> str:
+        """Returns the text that `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> RunState:
+        """Reads what `to_json` wrote."""
+        content = json.loads(text)
+        return cls(**{**content, "interval": Interval(**content.get("interval", {}))})
+
+
+def settings_of(options: TrainOptions, training: Dataset, guarded: Optional[str]) -> dict[str, Any]:
+    """Returns what a resumed run must share with the one that it continues: what its losses, and its start, depend on.
+
+    Args:
+        options: how to train.
+        training: what is trained on.
+        guarded: the metric of the vendor's own task that is guarded, if one is.
+    """
+    names = ["batch", "accumulate", "learning_rate", "schedule", "warmup", "seed"]
+    if options.schedule != "constant":
+        names += ["epochs", "steps"]
+    return {
+        **{name: getattr(options, name) for name in names},
+        "retain": guarded,
+        "samples": len(training),
+        "data": training.identity,
+    }
+
+
+def require_same_settings(state: RunState, settings: Mapping[str, Any]) -> None:
+    """Checks that a run is resumed as it was started.
+
+    Raises:
+        ArtifactsError: it is not.
+    """
+    for name in {**state.settings, **settings}:
+        was, wanted = state.settings.get(name), settings.get(name)
+        if was != wanted and name == "data":
+            raise ArtifactsError(
+                "the run was started with other data (run.json describes it); resume it with the same data and options"
+            )
+        if was != wanted:
+            raise ArtifactsError(
+                f"the run was started with {name} = {was}, not {wanted}; resume it with the same data and options"
+            )

@@ -1,0 +1,56 @@
+"""Scalars for TensorBoard, by tensorboardX, which needs neither torch nor tensorflow; the only module that imports it."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+from pathlib import Path
+
+from tgdonnx.errors import OutputError, RuntimeMissingError
+from tgdonnx.finetuning.reports import Epoch
+
+
+class Board:
+    """An event file in a directory that TensorBoard shows."""
+
+    def __init__(self, directory: Path, step: int) -> None:
+        """Starts a file; of older ones in the directory, TensorBoard will leave out what came after ``step``.
+
+        Raises:
+            RuntimeMissingError: tensorboardX is not installed.
+            OutputError: the directory cannot be written.
+        """
+        try:
+            library = importlib.import_module("tensorboardX")
+        except ImportError as error:
+            raise RuntimeMissingError(
+                f"--tensorboard needs tensorboardX ({error}); pip install 'tgdonnx[tensorboard]'"
+            ) from error
+        try:
+            # Without a suffix, of files that are started in the same second the later replaces the earlier.
+            suffix = f".{secrets.token_hex(4)}"
+            self._writer = library.SummaryWriter(
+                str(directory), purge_step=step + 1 if step else None, filename_suffix=suffix
+            )
+        except OSError as error:
+            raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
+
+    def add_step(self, step: int, loss: float, learning_rate: float) -> None:
+        """Notes a step."""
+        self._writer.add_scalar("train/loss", loss, step)
+        self._writer.add_scalar("train/learning_rate", learning_rate, step)
+
+    def add_epoch(self, epoch: Epoch) -> None:
+        """Notes what was found after an epoch."""
+        found = {"validation/loss": epoch.validation}
+        found.update({f"validation/{name}": value for name, value in epoch.metrics.items()})
+        found.update({f"retain/{name}": value for name, value in epoch.retain.items()})
+        found.update({"train/images_per_second": epoch.images_per_second, "train/wait": epoch.wait})
+        for name, value in found.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, epoch.step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
