@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from phantom import Volume
 from studies import Study, pairs
+from tgdonnx.data import DataOptions
 
 import tgdonnx
 from tgdonnx.artifacts import GradientKind
-from tgdonnx.data import DataOptions
 from tgdonnx.selection import Mode
 
 VENDOR = Path(__file__).parent / "networks"
