@@ -43,6 +43,18 @@ class DataError(TgdonnxError, ValueError):
     """The data does not fit the model: names, rank, shape, dtype, or values."""
 
 
+class MissingArrayError(DataError):
+    """The data lacks an array that the model needs.
+
+    Attributes:
+        array: its name.
+    """
+
+    def __init__(self, message: str, array: str) -> None:
+        super().__init__(message)
+        self.array = array
+
+
 class DivergedError(TgdonnxError, ArithmeticError):
     """Training reached a loss that is not finite. The last good checkpoint is kept."""
 

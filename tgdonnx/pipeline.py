@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Optional
 
 from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build
-from tgdonnx.finetuning import DataSource, Progress, TrainOptions, TrainReport, train
+from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
 from tgdonnx.selection import Mode, Strategy
@@ -47,10 +48,12 @@ def finetune(
     form: Form = "masked",
     output_name: Optional[str] = None,
     validation: Optional[DataSource] = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     artifacts: Optional[StrPath] = None,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> FinetuneReport:
     """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
 
@@ -71,10 +74,12 @@ def finetune(
         form: ``masked`` or ``thin``.
         output_name: the output of the model to train on, when it has several.
         validation: data that is not trained on; the epoch that does best on it is exported.
+        data_options: how the data is read, matched, varied and divided.
         renamed: for names of arrays the input that they are for.
         artifacts: a directory to keep the artifacts in; they are deleted if it is None.
         overwrite: whether ``output`` and ``artifacts`` may exist.
         on_progress: called after every training step.
+        on_remark: called with everything that is worth knowing about the data.
 
     Raises:
         TgdonnxError: as the stages do.
@@ -98,7 +103,16 @@ def finetune(
             output=output_name,
             overwrite=overwrite,
         )
-        trained = train(directory, data, options, validation=validation, renamed=renamed, on_progress=on_progress)
+        trained = train(
+            directory,
+            data,
+            options,
+            validation=validation,
+            data_options=data_options,
+            renamed=renamed,
+            on_progress=on_progress,
+            on_remark=on_remark,
+        )
         exported = export(directory, output, overwrite=overwrite)
         verified = verify(model, output, masked=work / "masked.onnx")
     finally:

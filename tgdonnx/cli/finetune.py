@@ -8,6 +8,7 @@ from typing import Any, Optional
 import click
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName
+from tgdonnx.cli.data_options import data_options
 from tgdonnx.cli.options import (
     AUTO,
     build_options,
@@ -15,14 +16,14 @@ from tgdonnx.cli.options import (
     model_argument,
     output_option,
     overwrite_option,
-    renamed,
     strategy,
     strategy_options,
     train_options,
 )
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.output import print_json, remark
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.sweep import drop_test
+from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import ScheduleName, TrainOptions
 from tgdonnx.pipeline import finetune
 from tgdonnx.selection import Mode
@@ -33,6 +34,7 @@ from tgdonnx.selection import Mode
 @output_option("The tuned model to write.")
 @strategy_options
 @build_options
+@data_options
 @train_options
 @click.option(
     "--sweep-data",
@@ -57,7 +59,7 @@ def command(
     output_name: Optional[str],
     data: Path,
     validation: Optional[Path],
-    renames: tuple[str, ...],
+    reading: DataOptions,
     epochs: int,
     batch: int,
     learning_rate: float,
@@ -73,8 +75,7 @@ def command(
     """Adapt MODEL in one go: mask, build, train, export and verify."""
     if sweep_data is not None and choice["phi"] != AUTO:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
-    names = renamed(renames)
-    chosen = strategy(**choice, recommend=drop_test(model, sweep_data or data, output=output_name, names=names))
+    chosen = strategy(**choice, recommend=drop_test(model, sweep_data or data, output=output_name, reading=reading))
     with training_bar() as show:
         report = finetune(
             model,
@@ -93,10 +94,11 @@ def command(
             form=form,
             output_name=output_name,
             validation=validation,
-            renamed=names,
+            data_options=reading,
             artifacts=artifacts,
             overwrite=overwrite,
             on_progress=show,
+            on_remark=remark,
         )
     if as_json:
         print_json(report)

@@ -204,7 +204,7 @@ def build_options(command: Command) -> Command:
 
 
 def train_options(command: Command) -> Command:
-    """How to train, and on what."""
+    """How to train."""
     defaults = TrainOptions()
     for option in (
         click.option("--seed", type=int, default=defaults.seed, show_default=True, help="Of the order of the samples."),
@@ -222,33 +222,6 @@ def train_options(command: Command) -> Command:
         ),
         click.option("--batch", type=int, default=defaults.batch, show_default=True, help="Samples per step."),
         click.option("--epochs", type=int, default=defaults.epochs, show_default=True, help="Passes over the data."),
-        map_option,
-        click.option(
-            "--validation",
-            type=click.Path(path_type=Path),
-            help="Data that is not trained on; the epoch that does best on it is kept.",
-        ),
-        click.option(
-            "--data",
-            required=True,
-            type=click.Path(path_type=Path),
-            help="An .npz file, or a directory of .npy files: an array per model input, and `target`.",
-        ),
     ):
         command = option(command)
     return command
-
-
-def renamed(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Returns what --map says.
-
-    Raises:
-        UsageError: a pair has another form.
-    """
-    result: dict[str, str] = {}
-    for pair in pairs:
-        array, separator, name = pair.partition("=")
-        if not (array and separator and name):
-            raise click.UsageError(f"expected --map ARRAY=INPUT, got {pair!r}")
-        result[array] = name
-    return result

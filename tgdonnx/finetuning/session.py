@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.runtime import load_onnxruntime, load_training_api
+from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.finetuning.data import Dataset
 from tgdonnx.modelfile import replacing
 
 _STATE = "tgdonnx.run"
@@ -117,7 +117,7 @@ class Session:
             DataError: they do not.
         """
         batch = next(dataset.batches(self.manifest.fixed_batch or 1))
-        output, values = self._output_shape(batch), dataset.arrays[-1]
+        output = self._output_shape(batch)
         loss = parse_loss(self.manifest.options["loss"])
         problem = loss.output_problem(output)
         if problem is not None:
@@ -129,8 +129,8 @@ class Session:
                 f"expected {list(expected)}, found {list(batch[-1].shape)}"
             )
         limit = loss.target_limit(output)
-        if limit is not None and (values.min() < 0 or values.max() > limit):
-            raise DataError(f"the loss {loss} needs targets in 0 to {limit}, found {values.min()} to {values.max()}")
+        if limit is not None:
+            dataset.require_target(0, limit, str(loss))
 
     def _output_shape(self, batch: list[NDArray[Any]]) -> tuple[int, ...]:
         """Runs the eval model up to the model's output, without the loss, which a target that does not fit would break."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, Manifest
+from tgdonnx.data import DataOptions, Dataset, DataSource, open_training
 from tgdonnx.errors import ArtifactsError, DataError, DivergedError
-from tgdonnx.finetuning.data import Dataset, DataSource, open_dataset
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName, learning_rate_at
 from tgdonnx.finetuning.session import RunState, Session
 from tgdonnx.modelfile import StrPath, write_bytes
@@ -133,9 +133,11 @@ def train(
     options: TrainOptions = TrainOptions(),  # frozen
     *,
     validation: Optional[DataSource] = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> TrainReport:
     """Trains the artifacts in a directory; leaves a newer ``checkpoint`` and a log, ``log.jsonl``.
 
@@ -143,13 +145,15 @@ def train(
 
     Args:
         directory: the artifacts directory.
-        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.finetuning.data`.
+        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`.
         options: how to train.
         validation: the same for data that is not trained on.
-        renamed: for names of arrays the input that they are for.
+        data_options: how the data is read, matched, varied and divided.
+        renamed: for names of arrays the input that they are for; added to those of ``data_options``.
         resume: continue the run whose checkpoint is in the directory. The options must be its own; only with a constant
             learning rate may ``epochs`` be others.
         on_progress: called after every step.
+        on_remark: called with everything that is worth knowing about the data, before the first step.
 
     Raises:
         ArtifactsError: the directory is not usable, holds a run although ``resume`` is not given, or holds none although
@@ -161,22 +165,24 @@ def train(
     directory = Path(directory)
     session = Session(directory)
     manifest = session.manifest
-    training = open_dataset(data, manifest.inputs, renamed=renamed)
-    held_out = open_dataset(validation, manifest.inputs, renamed=renamed) if validation is not None else None
+    data_options = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
+    training, held_out = open_training(data, manifest.inputs, data_options, validation=validation, seed=options.seed)
     _require_batch(manifest, options.batch, held_out)
     if not _steps_per_epoch(manifest, len(training), options.batch):
         raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(training)} samples")
-    state = _start(session, _settings(options, training), resume=resume)
+    state = _start(session, _settings(options, training, data_options), resume=resume)
     for dataset in (training, held_out):
         if dataset is not None:
             session.require_fit(dataset)
+            for remark in dataset.remarks:
+                on_remark(remark)
     log = _Log(directory / LOG, state.step)
     return _run(session, state, training, held_out, options, log, on_progress)
 
 
-def _settings(options: TrainOptions, training: Dataset) -> dict[str, Any]:
+def _settings(options: TrainOptions, training: Dataset, data_options: DataOptions) -> dict[str, Any]:
     """Returns what a resumed run must share with the one that it continues."""
-    settings = {**asdict(options), "samples": len(training)}
+    settings = {**asdict(options), "samples": len(training), "data": json.loads(json.dumps(asdict(data_options)))}
     if options.schedule == "constant":
         del settings["epochs"]
     return settings
@@ -220,8 +226,7 @@ def _run(
     for epoch in range(state.epoch + 1, options.epochs + 1):
         begin = time.monotonic()
         losses = []
-        order = np.random.default_rng([options.seed, epoch]).permutation(len(training))
-        for index, batch in enumerate(training.batches(options.batch, order)):
+        for index, batch in enumerate(training.batches(options.batch, epoch=epoch, seed=options.seed)):
             if index == per_epoch:
                 break
             step = (epoch - 1) * per_epoch + index
