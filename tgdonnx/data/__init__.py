@@ -2,7 +2,8 @@
 
 ``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats; ``layouts``: axes;
 ``matching``: names, dtypes, shapes; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by
-file; ``content``: a look at all values first; ``prefetching``: reading ahead; ``dataset``: batches.
+file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``: made ahead, by another process;
+``record``: what a run keeps of its data.
 
 Nothing is cast, padded, clipped or left out without being asked for or said.
 """

@@ -6,9 +6,12 @@ the epoch alone, never from what was read before.
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -17,14 +20,18 @@ from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.augmentation import Turn, draw_turn, require_turnable
 from tgdonnx.data.content import examine, nbytes
 from tgdonnx.data.layouts import SPACE
-from tgdonnx.data.matching import Member, scales_of
+from tgdonnx.data.matching import match, scales_of
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import Grid, grid_of, require_patch_fits
-from tgdonnx.data.prefetching import read_ahead
+from tgdonnx.data.reading import Reader, Recipe, Stream
 from tgdonnx.data.record import describe_arrays, describe_files, identity
 from tgdonnx.data.scaling import Linear, Scaling, describe_linear, measure, to_json
+from tgdonnx.data.sources import Source
 from tgdonnx.data.stored import Array
 from tgdonnx.errors import DataError
+
+# Once so many seconds have gone into making batches, a process takes over.
+READER_PAYS = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,37 +57,38 @@ class Dataset:
 
     def __init__(
         self,
-        where: str,
-        members: Sequence[Member],
+        source: Source,
         inputs: Sequence[TensorSpec],
         options: DataOptions,
         *,
         scaling: Optional[Scaling] = None,
-        remarks: Sequence[str] = (),
+        settled: bool = False,
     ) -> None:
-        """Looks at the data and settles its scaling.
+        """Matches the data, looks at it and settles its scaling.
 
         Args:
-            where: what was opened.
-            members: the cases, matched.
+            source: what was opened.
             inputs: what a step is fed.
             options: how the data is varied.
             scaling: of the data that is trained on, where this is to validate; None: from this data.
-            remarks: what is known of it so far.
+            settled: all that was done before, elsewhere: the data is only matched.
 
         Raises:
-            DataError: values are not finite, a file is damaged, patches do not fit.
+            DataError: the data does not fit, values are not finite, a file is damaged, patches do not fit.
         """
-        self.where = where
+        self.where = source.where
         self.inputs = tuple(inputs)
-        self._members = tuple(members)
         self.options = options
+        self._path = source.path
+        self._members = match(source, inputs, options)
         self._grids = self._make_grids()
         self._require_turnable()
-        self._target_range = examine(self._members, inputs)
+        self._target_range = None if settled else examine(self._members, inputs)
         self._target_limits: Optional[tuple[float, float, str]] = None
-        self.scaling = scaling if scaling is not None else self._measure()
-        self.remarks = (*remarks, *self._remarks())
+        self.scaling = scaling if settled or scaling is not None else self._measure()
+        self.remarks = (*source.remarks, *self._remarks())
+        self._reader: Optional[Reader] = None
+        self._seconds = 0.0
         self._ends = np.cumsum([member.count for member in self._members])
         tiles = [m.count * grid.tiles() for m, grid in zip(self._members, self._grids)]
         self._tile_ends = np.cumsum(tiles)
@@ -93,7 +101,7 @@ class Dataset:
     def batches(
         self, size: int, *, epoch: Optional[int] = None, seed: int = 0, start: int = 0
     ) -> Iterator[list[Array]]:
-        """Yields batches, the last one with what is left; they are read ahead in a thread.
+        """Yields batches, the last one with what is left; a process reads ahead where reading takes long.
 
         Args:
             size: samples per batch.
@@ -105,7 +113,22 @@ class Dataset:
         Raises:
             DataError: a file cannot be read, or a value is not finite or out of the target's range.
         """
-        return read_ahead(self._make(size, epoch, seed, start))
+        stream = Stream(size, epoch, seed, start)
+        made = self.make(stream)
+        while self._reader is None or not self._reader.is_ready:
+            begin = time.monotonic()
+            batch = next(made, None)
+            if batch is None:
+                return
+            self._seconds += time.monotonic() - begin
+            yield batch
+            stream = replace(stream, start=stream.start + 1)
+            if self._seconds > READER_PAYS and self._reader is None and self._path is not None and sys.executable:
+                self._reader = Reader(self._recipe(self._path))
+        reader, self._reader = self._reader, None
+        # A consumer that stops early leaves batches in the pipe; then the process ends with this generator.
+        yield from reader.batches(stream)
+        self._reader = reader
 
     def require_target(self, low: float, high: float, loss: str) -> None:
         """Checks, now if all data was looked at, and else with every batch, that targets are in a range.
@@ -114,6 +137,7 @@ class Dataset:
             DataError: they are not.
         """
         self._target_limits = (low, high, loss)
+        self._reader = None  # it does not know
         if self._target_range is not None:
             linear = self._linear(self.inputs[-1].name)
             self._check_target(
@@ -148,12 +172,18 @@ class Dataset:
     def _files(self) -> list[dict[str, Any]]:
         return describe_files(self._members)
 
-    def _make(self, size: int, epoch: Optional[int], seed: int, start: int) -> Iterator[list[Array]]:
+    def _recipe(self, path: Path) -> Recipe:
+        names = tuple(member.name for member in self._members)
+        return Recipe(path, names, self.inputs, self.options, self.scaling, self._target_limits)
+
+    def make(self, stream: Stream) -> Iterator[list[Array]]:
+        """Yields batches as `batches` does, made here, when they are asked for."""
+        size, epoch, seed = stream.size, stream.epoch, stream.seed
         order = None
         if epoch is not None and self.options.patch is None:
             order = np.random.default_rng([seed, epoch]).permutation(len(self))
-        total = len(self) if epoch is not None or self.options.patch is None else int(self._tile_ends[-1])
-        for first in range(start * size, total, size):
+        total = self._total(epoch)
+        for first in range(stream.start * size, total, size):
             places = np.arange(first, min(total, first + size))
             if order is not None:
                 # Sorted access is kind to files on disk; the order within a batch does not matter to a mean.
@@ -163,6 +193,9 @@ class Dataset:
             if self._target_limits is not None and batch[-1].size:
                 self._check_target(float(batch[-1].min()), float(batch[-1].max()))
             yield batch
+
+    def _total(self, epoch: Optional[int]) -> int:
+        return len(self) if epoch is not None or self.options.patch is None else int(self._tile_ends[-1])
 
     def _pick(self, place: int, epoch: Optional[int], seed: int) -> _Pick:
         if epoch is None and self.options.patch is not None:

@@ -8,8 +8,8 @@ from typing import Optional
 
 from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.dataset import Dataset
-from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
+from tgdonnx.data.reading import Recipe
 from tgdonnx.data.sources import DataSource, Source, open_source
 from tgdonnx.data.splitting import split
 from tgdonnx.errors import DataError
@@ -33,7 +33,7 @@ def open_dataset(
     """
     if options.validation_split is not None:
         raise DataError("this data is not divided; leave out the validation split")
-    return _dataset(open_source(source), inputs, options)
+    return Dataset(open_source(source), inputs, options)
 
 
 def open_training(
@@ -64,12 +64,12 @@ def open_training(
     training, held_out = open_source(source), None
     if options.validation_split is not None:
         training, held_out = split(training, options.validation_split, seed)
+        said = f"held out for validation: {', '.join(case.name for case in held_out.cases)}"
+        held_out = replace(held_out, remarks=(said,))
     elif validation is not None:
         held_out = open_source(validation)
-    dataset = _dataset(training, inputs, options)
-    if held_out is None:
-        return dataset, None
-    return dataset, _evaluated_like(dataset, held_out, inputs, _said(held_out, options.validation_split))
+    dataset = Dataset(training, inputs, options)
+    return dataset, None if held_out is None else _evaluated_like(dataset, held_out, inputs)
 
 
 def open_like(dataset: Dataset, source: DataSource, inputs: Optional[Sequence[TensorSpec]] = None) -> Dataset:
@@ -83,11 +83,10 @@ def open_like(dataset: Dataset, source: DataSource, inputs: Optional[Sequence[Te
     Raises:
         DataError: as `open_dataset`.
     """
-    opened = open_source(source)
-    return _evaluated_like(dataset, opened, dataset.inputs if inputs is None else inputs, opened.remarks)
+    return _evaluated_like(dataset, open_source(source), dataset.inputs if inputs is None else inputs)
 
 
-def _evaluated_like(dataset: Dataset, source: Source, inputs: Sequence[TensorSpec], remarks: Sequence[str]) -> Dataset:
+def _evaluated_like(dataset: Dataset, source: Source, inputs: Sequence[TensorSpec]) -> Dataset:
     names = {spec.name for spec in inputs}
     options = replace(
         dataset.options,
@@ -98,15 +97,20 @@ def _evaluated_like(dataset: Dataset, source: Source, inputs: Sequence[TensorSpe
         augmentation=(),
         validation_split=None,
     )
-    members = match(source, inputs, options)
-    return Dataset(source.where, members, inputs, options, scaling=dataset.scaling, remarks=remarks)
+    return Dataset(source, inputs, options, scaling=dataset.scaling)
 
 
-def _said(source: Source, fraction: Optional[float]) -> tuple[str, ...]:
-    if fraction is None:
-        return source.remarks
-    return (f"held out for validation: {', '.join(case.name for case in source.cases)}", *source.remarks)
+def open_recipe(recipe: Recipe) -> Dataset:
+    """Opens data again in another process, without looking at it again.
 
-
-def _dataset(source: Source, inputs: Sequence[TensorSpec], options: DataOptions) -> Dataset:
-    return Dataset(source.where, match(source, inputs, options), inputs, options, remarks=source.remarks)
+    Raises:
+        DataError: the files have changed.
+    """
+    source = open_source(recipe.path)
+    cases = tuple(case for case in source.cases if case.name in recipe.cases)
+    if tuple(case.name for case in cases) != recipe.cases:
+        raise DataError(f"files of {recipe.path} have changed since it was opened")
+    dataset = Dataset(replace(source, cases=cases), recipe.inputs, recipe.options, scaling=recipe.scaling, settled=True)
+    if recipe.target_limits is not None:
+        dataset.require_target(*recipe.target_limits)
+    return dataset

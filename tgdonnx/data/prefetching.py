@@ -1,4 +1,4 @@
-"""Reading ahead: the next batches are made in a thread while the loop trains on this one."""
+"""Making items ahead in a thread, while the consumer is busy outside of Python."""
 
 from __future__ import annotations
 

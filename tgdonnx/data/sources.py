@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from tgdonnx.data import dicom, images, nifti
 from tgdonnx.data.arrays import memory_case, open_npy, open_npz
@@ -41,11 +41,13 @@ class Source:
     Attributes:
         where: what it is, for messages.
         cases: at least one, in order of their names.
+        path: where it lies; None in memory.
         remarks: what is worth knowing.
     """
 
     where: str
     cases: tuple[Case, ...]
+    path: Optional[Path] = None
     remarks: tuple[str, ...] = ()
 
 
@@ -63,9 +65,9 @@ def open_source(source: DataSource) -> Source:
         return _open_directory(path)
     suffix = _suffix(path)
     if suffix == ".npz":
-        return Source(str(path), (open_npz(path),))
+        return Source(str(path), (open_npz(path),), path)
     if suffix in _HDF5:
-        return Source(str(path), (open_hdf5(path),))
+        return Source(str(path), (open_hdf5(path),), path)
     if not path.exists():
         raise DataError(f"{path} does not exist; {_FORMS}")
     raise DataError(f"{path}: {_FORMS}")
@@ -88,7 +90,7 @@ def _open_directory(path: Path) -> Source:
         cases = tuple(open_hdf5(file) for file in files)
     else:
         cases = (Case(path.name, {_stem(file): _open_single(file, kept) for file in _unique(files)}),)
-    return Source(str(path), cases, remarks)
+    return Source(str(path), cases, path, remarks)
 
 
 def _open_directories(path: Path, directories: list[Path], others: list[Path]) -> Source:
@@ -124,7 +126,7 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
             raise DataError(
                 f"{path / lacking[0]} has nothing named {stem!r} to go with {have}{more}; files go by their names"
             )
-    return Source(str(path), tuple(Case(s, cases[s]) for s in sorted(cases)), _ignored(path, ignored))
+    return Source(str(path), tuple(Case(s, cases[s]) for s in sorted(cases)), path, _ignored(path, ignored))
 
 
 def _open_array(directory: Path, kept: WholeFiles, ignored: list[Path]) -> dict[str, Stored]:
