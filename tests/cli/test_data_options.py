@@ -112,6 +112,29 @@ def test_a_library_that_is_not_there_is_told_with_the_command_that_installs_it(
     assert "pip install 'tgdonnx[hdf5]'" in result.stderr
 
 
+def test_the_drop_test_reads_pictures_with_the_same_options(tmp_path: Path) -> None:
+    vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+    data = pictures(tmp_path / "data")
+    found = run_json("sweep", vendor, "--data", data, "--map", "noisy=x", "--scale", 255, "--phi", 0.3)
+    plain = np.stack([np.asarray(Image.open(data / "noisy" / f"{name}.png")) for name in "abcde"])
+    np.savez(tmp_path / "plain.npz", x=np.moveaxis(plain, -1, 1).astype(np.float32) / np.float32(255))
+    expected = run_json("sweep", vendor, "--data", tmp_path / "plain.npz", "--phi", 0.3)
+    assert found["points"] == expected["points"]
+    said = run("mask", vendor, "-o", tmp_path / "masked.onnx", "--last", 1, "--scale", 255)
+    assert "are for the drop test, which only --phi auto does" in said.stderr
+
+
+def test_phi_auto_reads_the_training_data_with_its_options(tmp_path: Path) -> None:
+    vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+    data = pictures(tmp_path / "data")
+    (data / "noisy").rename(data / "x")
+    report = run_json(
+        *("finetune", vendor, "-o", tmp_path / "tuned.onnx", "--phi", "auto", "--tolerance", 5, "--data", data),
+        *("--scale", "minmax", "--scale", "target=255", "--patch", "8x8", "--patches-per-epoch", 4, "--epochs", 1),
+    )
+    assert report["verify"]["ok"] is True
+
+
 def test_finetune_takes_the_same_options(tmp_path: Path) -> None:
     vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
     data = pictures(tmp_path / "data")

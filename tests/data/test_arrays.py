@@ -415,7 +415,11 @@ def test_more_data_is_opened_as_other_data_is_and_may_lack_the_target() -> None:
     with pytest.raises(MissingArrayError, match="no array 'clean' to map to 'target'") as caught:
         open_like(dataset, {"noisy": x[:1]})
     assert caught.value.array == "target"
+    more = open_like(dataset, {"noisy": x[:1]}, specs[:1], purpose="training")
+    assert more.options.augmentation == ("flips",)
+    assert more.scaling == dataset.scaling
     other = open_like(dataset, {"noisy": x[:1] // 2}, specs[:1])
+    assert other.options.augmentation == ()
     assert other.scaling == dataset.scaling
     tiles = everything(other)
     assert [array.shape for array in tiles] == [(4, 1, 4, 4)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,37 +13,9 @@ from tgdonnx.cli.options import Command
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
 
 
-def data_options(command: Command) -> Command:
-    """What to train on. The command gets ``data``, ``validation`` and, of the rest, ``reading``, a `DataOptions`."""
-
-    @functools.wraps(command)
-    def wrapped(
-        *,
-        renames: tuple[str, ...],
-        layouts: tuple[str, ...],
-        patch: Optional[str],
-        patches_per_epoch: Optional[int],
-        augment: Optional[str],
-        scales: tuple[str, ...],
-        validation_split: Optional[float],
-        **others: Any,
-    ) -> Any:
-        layout, by_name = _divide("--layout", layouts)
-        scale, scale_by_name = _divide("--scale", scales)
-        reading = DataOptions(
-            renamed=_pairs("--map ARRAY=INPUT", renames),
-            layout=layout,
-            layouts=by_name,
-            patch=None if patch is None else _sizes(patch),
-            patches_per_epoch=patches_per_epoch,
-            augmentation=tuple(_kinds(augment)),
-            scale=None if scale is None else _scale(scale),
-            scales={name: _scale(how) for name, how in scale_by_name.items()},
-            validation_split=validation_split,
-        )
-        return command(reading=reading, **others)
-
-    made: Callable[..., Any] = wrapped
+def reading_options(command: Command) -> Command:
+    """How data is read. The command gets ``reading``, a `DataOptions`."""
+    made = _collected(command)
     for option in (
         click.option(
             "--scale",
@@ -53,9 +25,6 @@ def data_options(command: Command) -> Command:
             help=f"Scale intensities: divide by a number, or {', '.join(STATISTICS)} of the training data; of all float "
             "images alike, or of INPUT.",
         ),
-        click.option("--augment", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
-        click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
-        click.option("--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x64."),
         click.option(
             "--layout",
             "layouts",
@@ -65,6 +34,18 @@ def data_options(command: Command) -> Command:
             "where it is not NCHW.",
         ),
         click.option("--map", "renames", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
+    ):
+        made = option(made)
+    return made
+
+
+def data_options(command: Command) -> Command:
+    """What to train on. The command gets ``data``, ``validation`` and, of the rest, ``reading``, a `DataOptions`."""
+    made = reading_options(command)
+    for option in (
+        click.option("--augment", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
+        click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
+        click.option("--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x64."),
         click.option("--validation-split", type=float, help="Hold out this fraction of the files for validation."),
         click.option(
             "--validation",
@@ -80,7 +61,40 @@ def data_options(command: Command) -> Command:
         ),
     ):
         made = option(made)
-    return made  # type: ignore[return-value]
+    return made
+
+
+def _collected(command: Command) -> Command:
+    """Makes a `DataOptions` of the options that there are."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        renames: tuple[str, ...],
+        layouts: tuple[str, ...],
+        scales: tuple[str, ...],
+        patch: Optional[str] = None,
+        patches_per_epoch: Optional[int] = None,
+        augment: Optional[str] = None,
+        validation_split: Optional[float] = None,
+        **others: Any,
+    ) -> Any:
+        layout, by_name = _divide("--layout", layouts)
+        scale, scale_by_name = _divide("--scale", scales)
+        reading = DataOptions(
+            renamed=_pairs("--map ARRAY=INPUT", renames),
+            layout=layout,
+            layouts=by_name,
+            patch=None if patch is None else _sizes(patch),
+            patches_per_epoch=patches_per_epoch,
+            augmentation=tuple(_kinds(augment)),
+            scale=None if scale is None else _scale(scale),
+            scales={name: _scale(how) for name, how in scale_by_name.items()},
+            validation_split=validation_split,
+        )
+        return command(*args, reading=reading, **others)
+
+    return wrapped  # type: ignore[return-value]
 
 
 def _pairs(form: str, pairs: Iterable[str]) -> dict[str, str]:

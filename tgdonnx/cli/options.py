@@ -32,9 +32,6 @@ def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Opt
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
 model_argument = click.argument("model", type=click.Path(path_type=Path))
-map_option = click.option(
-    "--map", "renames", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."
-)
 
 
 def output_option(what: str) -> Callable[[Command], Command]:

@@ -2,13 +2,14 @@
 
 ``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats; ``layouts``: axes;
 ``matching``: names, dtypes, shapes; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by
-file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``: made ahead, by another process;
-``record``: what a run keeps of its data.
+file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``: made ahead, by another
+process; ``record``: what a run keeps of its data.
 
 Nothing is cast, padded, clipped or left out without being asked for or said.
 """
 
 from tgdonnx.data.dataset import Dataset
+from tgdonnx.data.layouts import TARGET
 from tgdonnx.data.opening import open_dataset, open_like, open_training
 from tgdonnx.data.options import AUGMENTATIONS, Augmentation, DataOptions
 from tgdonnx.data.scaling import STATISTICS, Linear, Scale, Scaling
@@ -18,6 +19,7 @@ from tgdonnx.data.splitting import split
 __all__ = [
     "AUGMENTATIONS",
     "STATISTICS",
+    "TARGET",
     "Augmentation",
     "DataOptions",
     "DataSource",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,7 @@ class Dataset:
         options: DataOptions,
         *,
         scaling: Optional[Scaling] = None,
+        ignored: Collection[str] = (),
         settled: bool = False,
     ) -> None:
         """Matches the data, looks at it and settles its scaling.
@@ -71,6 +72,7 @@ class Dataset:
             inputs: what a step is fed.
             options: how the data is varied.
             scaling: of the data that is trained on, where this is to validate; None: from this data.
+            ignored: names of arrays that may be there although they are not asked for.
             settled: all that was done before, elsewhere: the data is only matched.
 
         Raises:
@@ -80,7 +82,8 @@ class Dataset:
         self.inputs = tuple(inputs)
         self.options = options
         self._path = source.path
-        self._members = match(source, inputs, options)
+        self._ignored = tuple(ignored)
+        self._members = match(source, inputs, options, ignored=ignored)
         self._grids = self._make_grids()
         self._require_turnable()
         self._target_range = None if settled else examine(self._members, inputs)
@@ -130,6 +133,14 @@ class Dataset:
         yield from reader.batches(stream)
         self._reader = reader
 
+    def batch(self, size: int, index: int) -> list[Array]:
+        """Returns one batch of those for evaluation.
+
+        Raises:
+            DataError: as `batches`.
+        """
+        return next(self.make(Stream(size, None, 0, index)))
+
     def require_target(self, low: float, high: float, loss: str) -> None:
         """Checks, now if all data was looked at, and else with every batch, that targets are in a range.
 
@@ -174,7 +185,7 @@ class Dataset:
 
     def _recipe(self, path: Path) -> Recipe:
         names = tuple(member.name for member in self._members)
-        return Recipe(path, names, self.inputs, self.options, self.scaling, self._target_limits)
+        return Recipe(path, names, self.inputs, self.options, self.scaling, self._ignored, self._target_limits)
 
     def make(self, stream: Stream) -> Iterator[list[Array]]:
         """Yields batches as `batches` does, made here, when they are asked for."""

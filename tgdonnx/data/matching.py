@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -35,8 +35,16 @@ class Member:
         return self.views[0].count
 
 
-def match(source: Source, inputs: Sequence[TensorSpec], options: DataOptions) -> tuple[Member, ...]:
+def match(
+    source: Source, inputs: Sequence[TensorSpec], options: DataOptions, *, ignored: Collection[str] = ()
+) -> tuple[Member, ...]:
     """Matches every case of a source to the inputs of a training step.
+
+    Args:
+        source: the cases.
+        inputs: what a step is fed.
+        options: how the data is read and varied.
+        ignored: names of arrays that may be there although they are not asked for.
 
     Raises:
         DataError: an array is missing or not asked for; its dtype, rank or shape does not fit; the arrays of a case differ in
@@ -47,7 +55,9 @@ def match(source: Source, inputs: Sequence[TensorSpec], options: DataOptions) ->
         for name in given:
             if name not in names:
                 raise DataError(f"--{what} names {name!r}, which the model does not take; expected {', '.join(names)}")
-    members = tuple(_match_case(case, source.where, inputs, options, len(source.cases) > 1) for case in source.cases)
+    members = tuple(
+        _match_case(case, source.where, inputs, options, ignored, len(source.cases) > 1) for case in source.cases
+    )
     if not sum(member.count for member in members):
         raise DataError(f"{source.where} holds no sample")
     if options.patch is None:
@@ -67,7 +77,14 @@ def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, S
     return found
 
 
-def _match_case(case: Case, where: str, inputs: Sequence[TensorSpec], options: DataOptions, several: bool) -> Member:
+def _match_case(
+    case: Case,
+    where: str,
+    inputs: Sequence[TensorSpec],
+    options: DataOptions,
+    ignored: Collection[str],
+    several: bool,
+) -> Member:
     if several:
         where = (
             next(iter({stored.place for stored in case.arrays.values()}), where) if _in_one_file(case) else case.name
@@ -80,7 +97,7 @@ def _match_case(case: Case, where: str, inputs: Sequence[TensorSpec], options: D
                 f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}", name
             )
     for name in arrays:
-        if name not in expected:
+        if name not in expected and name not in ignored:
             raise DataError(
                 f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}"
             )

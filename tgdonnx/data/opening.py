@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Optional
+from typing import Literal, Optional
 
 from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.dataset import Dataset
@@ -14,11 +14,15 @@ from tgdonnx.data.sources import DataSource, Source, open_source
 from tgdonnx.data.splitting import split
 from tgdonnx.errors import DataError
 
+Purpose = Literal["evaluation", "training"]
+
 
 def open_dataset(
     source: DataSource,
     inputs: Sequence[TensorSpec],
     options: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    *,
+    ignored: Collection[str] = (),
 ) -> Dataset:
     """Opens a source as data for a training step.
 
@@ -26,6 +30,7 @@ def open_dataset(
         source: see `tgdonnx.data.sources`.
         inputs: what a step is fed, in order; the last is the target.
         options: how it is read, matched and varied.
+        ignored: names of arrays that may be there although they are not asked for.
 
     Raises:
         DataError: the source cannot be read, does not fit the inputs, or holds NaN or infinity.
@@ -33,7 +38,7 @@ def open_dataset(
     """
     if options.validation_split is not None:
         raise DataError("this data is not divided; leave out the validation split")
-    return Dataset(open_source(source), inputs, options)
+    return Dataset(open_source(source), inputs, options, ignored=ignored)
 
 
 def open_training(
@@ -69,34 +74,33 @@ def open_training(
     elif validation is not None:
         held_out = open_source(validation)
     dataset = Dataset(training, inputs, options)
-    return dataset, None if held_out is None else _evaluated_like(dataset, held_out, inputs)
+    return dataset, None if held_out is None else _open_like(dataset, held_out, inputs, "evaluation")
 
 
-def open_like(dataset: Dataset, source: DataSource, inputs: Optional[Sequence[TensorSpec]] = None) -> Dataset:
-    """Opens more data to evaluate on: read, cut into tiles and scaled as other data is.
+def open_like(
+    dataset: Dataset,
+    source: DataSource,
+    inputs: Optional[Sequence[TensorSpec]] = None,
+    *,
+    purpose: Purpose = "evaluation",
+) -> Dataset:
+    """Opens more data, which is read, cut and scaled as other data is.
 
     Args:
         dataset: the other data.
         source: see `tgdonnx.data.sources`.
         inputs: what of its inputs the source has, such as all but the target; all if None.
+        purpose: ``evaluation``: tiles in place of random patches, no augmentation; ``training``: as the other data.
 
     Raises:
         DataError: as `open_dataset`.
     """
-    return _evaluated_like(dataset, open_source(source), dataset.inputs if inputs is None else inputs)
+    return _open_like(dataset, open_source(source), dataset.inputs if inputs is None else inputs, purpose)
 
 
-def _evaluated_like(dataset: Dataset, source: Source, inputs: Sequence[TensorSpec]) -> Dataset:
-    names = {spec.name for spec in inputs}
-    options = replace(
-        dataset.options,
-        renamed={array: name for array, name in dataset.options.renamed.items() if name in names},
-        layouts={name: layout for name, layout in dataset.options.layouts.items() if name in names},
-        scales={name: scale for name, scale in dataset.options.scales.items() if name in names},
-        patches_per_epoch=None,
-        augmentation=(),
-        validation_split=None,
-    )
+def _open_like(dataset: Dataset, source: Source, inputs: Sequence[TensorSpec], purpose: Purpose) -> Dataset:
+    names = [spec.name for spec in inputs]
+    options = dataset.options.for_inputs(names) if purpose == "training" else dataset.options.for_evaluation(names)
     return Dataset(source, inputs, options, scaling=dataset.scaling)
 
 
@@ -110,7 +114,14 @@ def open_recipe(recipe: Recipe) -> Dataset:
     cases = tuple(case for case in source.cases if case.name in recipe.cases)
     if tuple(case.name for case in cases) != recipe.cases:
         raise DataError(f"files of {recipe.path} have changed since it was opened")
-    dataset = Dataset(replace(source, cases=cases), recipe.inputs, recipe.options, scaling=recipe.scaling, settled=True)
+    dataset = Dataset(
+        replace(source, cases=cases),
+        recipe.inputs,
+        recipe.options,
+        scaling=recipe.scaling,
+        ignored=recipe.ignored,
+        settled=True,
+    )
     if recipe.target_limits is not None:
         dataset.require_target(*recipe.target_limits)
     return dataset

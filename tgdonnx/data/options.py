@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Optional, get_args
 
 from tgdonnx.data.layouts import check_layout
@@ -41,6 +41,19 @@ class DataOptions:
     scale: Optional[Scale] = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
     validation_split: Optional[float] = None
+
+    def for_evaluation(self, names: Collection[str]) -> DataOptions:
+        """Returns how the same data is read to evaluate on some of its inputs: in tiles, not turned, not divided."""
+        return replace(self.for_inputs(names), patches_per_epoch=None, augmentation=(), validation_split=None)
+
+    def for_inputs(self, names: Collection[str]) -> DataOptions:
+        """Returns the same without what is for other inputs."""
+        return replace(
+            self,
+            renamed={array: name for array, name in self.renamed.items() if name in names},
+            layouts={name: layout for name, layout in self.layouts.items() if name in names},
+            scales={name: scale for name, scale in self.scales.items() if name in names},
+        )
 
     def __post_init__(self) -> None:
         for layout in (self.layout, *self.layouts.values()):

@@ -55,6 +55,7 @@ class Recipe:
         inputs: what a step is fed.
         options: how the data is varied.
         scaling: as it was measured.
+        ignored: names of arrays that may be there besides.
         target_limits: see `Dataset.require_target`.
     """
 
@@ -63,6 +64,7 @@ class Recipe:
     inputs: tuple[TensorSpec, ...]
     options: DataOptions
     scaling: Optional[Scaling]
+    ignored: tuple[str, ...]
     target_limits: Optional[tuple[float, float, str]]
 
 
