@@ -188,7 +188,11 @@ def save_dicom(path: Path, values: Array, position: float, **changed: Any) -> No
     for name, value in elements.items():
         if value is not None:
             setattr(data, name, value)
-    data.save_as(path, enforce_file_format=True)
+    if int(pydicom.__version__.partition(".")[0]) >= 3:
+        data.save_as(path, enforce_file_format=True)
+    else:  # the last that Python 3.9 has
+        data.is_little_endian, data.is_implicit_VR = True, False
+        data.save_as(path, write_like_original=False)
 
 
 POSITIONS = (7.5, 2.5, 10.0, 5.0)
