@@ -13,6 +13,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
 
 from tgdonnx.artifacts import BuildReport, build
 from tgdonnx.checking import CheckReport, check
+from tgdonnx.data import DataOptions, Scaling
 from tgdonnx.errors import TgdonnxError
 from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
 from tgdonnx.inspection import InspectReport, inspect
@@ -29,6 +30,7 @@ __all__ = [
     "AllLayers",
     "BuildReport",
     "CheckReport",
+    "DataOptions",
     "ExportReport",
     "Filters",
     "FinetuneReport",
@@ -39,6 +41,7 @@ __all__ = [
     "Percentile",
     "Phi",
     "Progress",
+    "Scaling",
     "ScoreReport",
     "Strategy",
     "SweepReport",

@@ -11,8 +11,9 @@ from signal import Signals
 from typing import Optional
 
 from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build
+from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import StoppedError
-from tgdonnx.finetuning import DataSource, Progress, TrainOptions, TrainReport, train
+from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
 from tgdonnx.selection import Mode, Strategy
@@ -50,12 +51,14 @@ def finetune(
     output_name: Optional[str] = None,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     artifacts: Optional[StrPath] = None,
     overwrite: bool = False,
     tensorboard: Optional[StrPath] = None,
     stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> FinetuneReport:
     """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
 
@@ -77,12 +80,14 @@ def finetune(
         output_name: the output of the model to train on, when it has several.
         validation: data that is not trained on; the epoch that does best on it is exported.
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
+        data_options: how the data is read, matched, varied and divided.
         renamed: for names of arrays the input that they are for.
         artifacts: a directory to keep the artifacts in; they are deleted if it is None.
         overwrite: whether ``output`` and ``artifacts`` may exist.
         tensorboard: a directory for event files of TensorBoard.
         stop_on: signals that stop training; nothing is exported then.
         on_progress: called after every training step.
+        on_remark: called with everything that is worth knowing about the data.
 
     Raises:
         StoppedError: a signal stopped training.
@@ -113,10 +118,12 @@ def finetune(
             options,
             validation=validation,
             retain=retain,
+            data_options=data_options,
             renamed=renamed,
             tensorboard=tensorboard,
             stop_on=stop_on,
             on_progress=on_progress,
+            on_remark=on_remark,
         )
         if trained.stop.signal is not None:
             kept = "nothing is kept; next time, keep the run with --artifacts DIR"

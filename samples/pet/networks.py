@@ -13,10 +13,10 @@ from typing import Literal
 
 from phantom import Volume
 from studies import Study, pairs
-from tgdonnx.data import DataOptions
 
 import tgdonnx
 from tgdonnx.artifacts import GradientKind
+from tgdonnx.data import DataOptions
 from tgdonnx.selection import Mode
 
 VENDOR = Path(__file__).parent / "networks"

@@ -19,9 +19,9 @@ import tgdonnx
 from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
 from tests.trainer import make_artifacts
+from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
-from tgdonnx.finetuning.data import Dataset
 from tgdonnx.finetuning.session import Session
 
 ROOT = Path(__file__).parents[2]

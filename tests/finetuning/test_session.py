@@ -11,11 +11,12 @@ import pytest
 
 import tgdonnx
 from tests import models
+from tests.data.datasets import everything, pair
 from tests.models import Array
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
+from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError, OutputError
-from tgdonnx.finetuning import Dataset
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
 
@@ -25,7 +26,7 @@ STATE = RunState(2, 8, {"batch": 4, "seed": 0}, 0.25, 1, 4)
 def data(samples: int = 6, seed: int = 0) -> Dataset:
     rng = np.random.default_rng(seed)
     x, target = (rng.normal(size=(samples, 3, 6, 5)).astype(np.float32) for _ in range(2))
-    return Dataset((x, target))
+    return pair(x, target)
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_data_that_fits_is_taken(artifacts: Path) -> None:
 def test_a_target_that_does_not_fit_the_output_is_refused_even_where_it_would_broadcast(
     shape: tuple[int, ...], artifacts: Path
 ) -> None:
-    dataset = Dataset((data().arrays[0], np.zeros(shape, np.float32)))
+    dataset = pair(everything(data())[0], np.zeros(shape, np.float32))
     with pytest.raises(DataError, match=r"expected \[1, 3, 6, 5\].* found \[1, ") as caught:
         Session(artifacts).require_fit(dataset)
     assert len(str(caught.value).splitlines()) == 1
@@ -122,7 +123,7 @@ def test_a_target_that_does_not_fit_the_output_is_refused_even_where_it_would_br
 def test_samples_too_small_for_the_model_are_refused_with_their_sizes(tmp_path: Path) -> None:
     model = text_model("g (float[N, 2, W] x) => (float[N, 3, w] y) { y = Conv(x, w) }", w=(3, 2, 5))
     session = Session(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
-    dataset = Dataset((np.zeros((4, 2, 3), np.float32), np.zeros((4, 3, 1), np.float32)))
+    dataset = pair(np.zeros((4, 2, 3), np.float32), np.zeros((4, 3, 1), np.float32))
     with pytest.raises(DataError, match=r"the model does not take .*x \[1, 2, 3\]") as caught:
         session.require_fit(dataset)
     assert len(str(caught.value).splitlines()) <= 2
@@ -138,10 +139,10 @@ def test_bce_wants_targets_between_0_and_1(low: float, high: float, tmp_path: Pa
     session = classifier(tmp_path, "bce")
     target = np.full((4, 3, 5), 0.5, np.float32)
     x = np.zeros((4, 2, 5), np.float32)
-    session.require_fit(Dataset((x, target)))
+    session.require_fit(pair(x, target))
     target[2, 1, :2] = low, high
     with pytest.raises(DataError, match="bce needs targets in 0 to 1"):
-        session.require_fit(Dataset((x, target)))
+        session.require_fit(pair(x, target))
 
 
 @pytest.mark.parametrize("wrong", [-1, 3, 255])
@@ -149,15 +150,15 @@ def test_ce_wants_classes_that_the_model_has(wrong: int, tmp_path: Path) -> None
     session = classifier(tmp_path, "ce")
     target = np.arange(20).reshape(4, 5) % 3
     x = np.zeros((4, 2, 5), np.float32)
-    session.require_fit(Dataset((x, target)))
+    session.require_fit(pair(x, target))
     target[3, 4] = wrong
     with pytest.raises(DataError, match="ce needs targets in 0 to 2"):
-        session.require_fit(Dataset((x, target)))
+        session.require_fit(pair(x, target))
 
 
 def test_ce_wants_targets_without_the_axis_of_classes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected \[1, 5\], found \[1, 4\]"):
-        classifier(tmp_path, "ce").require_fit(Dataset((np.zeros((4, 2, 5), np.float32), np.zeros((4, 4), np.int64))))
+        classifier(tmp_path, "ce").require_fit(pair(np.zeros((4, 2, 5), np.float32), np.zeros((4, 4), np.int64)))
 
 
 # Checkpoints.

@@ -10,23 +10,23 @@ import click
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName
 from tgdonnx.cli.config import config_option
+from tgdonnx.cli.data_options import data_options
 from tgdonnx.cli.options import (
     AUTO,
     build_options,
-    data_options,
     json_option,
     model_argument,
     output_option,
     overwrite_option,
-    renamed,
     strategy,
     strategy_options,
 )
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.output import print_json, remark
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
+from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.pipeline import finetune
 from tgdonnx.selection import Mode
@@ -64,7 +64,7 @@ def command(
     output_name: Optional[str],
     data: Path,
     validation: Optional[Path],
-    renames: tuple[str, ...],
+    reading: DataOptions,
     sweep_data: Optional[Path],
     retain: Optional[Path],
     tensorboard: Optional[Path],
@@ -77,8 +77,7 @@ def command(
     options = TrainOptions(**{field.name: choices.pop(field.name) for field in fields(TrainOptions)})
     if sweep_data is not None and choices["phi"] != AUTO:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
-    names = renamed(renames)
-    chosen = strategy(**choices, recommend=drop_test(model, sweep_data or data, output=output_name, names=names))
+    chosen = strategy(**choices, recommend=drop_test(model, sweep_data or data, output=output_name, reading=reading))
     with training_bar() as show:
         report = finetune(
             model,
@@ -98,12 +97,13 @@ def command(
             output_name=output_name,
             validation=validation,
             retain=retain,
-            renamed=names,
+            data_options=reading,
             artifacts=artifacts,
             overwrite=overwrite,
             tensorboard=tensorboard,
             stop_on=STOPPING,
             on_progress=show,
+            on_remark=remark,
         )
     if as_json:
         print_json(report)

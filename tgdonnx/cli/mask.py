@@ -7,19 +7,19 @@ from typing import Any, Optional
 
 import click
 
+from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.options import (
     AUTO,
     json_option,
-    map_option,
     model_argument,
     output_option,
     overwrite_option,
-    renamed,
     strategy,
     strategy_options,
 )
 from tgdonnx.cli.output import print_json, stdout
 from tgdonnx.cli.sweep import drop_test
+from tgdonnx.data import DataOptions
 from tgdonnx.masks import mask
 from tgdonnx.report.tables import print_masks
 from tgdonnx.selection import Mode
@@ -30,7 +30,7 @@ from tgdonnx.selection import Mode
 @output_option("The masked model to write.")
 @strategy_options
 @click.option("--data", type=click.Path(path_type=Path), help="Of --phi auto: unlabelled images, as for `sweep`.")
-@map_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -38,7 +38,7 @@ def command(
     output: Path,
     mode: Mode,
     data: Optional[Path],
-    renames: tuple[str, ...],
+    reading: DataOptions,
     overwrite: bool,
     as_json: bool,
     **choice: Any,
@@ -46,9 +46,9 @@ def command(
     """Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it."""
     if choice["phi"] == AUTO and data is None:
         raise click.UsageError("--phi auto looks at the output on a few images; name them with --data")
-    if choice["phi"] != AUTO and (data is not None or renames):
-        raise click.UsageError("--data and --map are for the drop test, which only --phi auto does")
-    recommend = drop_test(model, data or Path(), output=None, names=renamed(renames))
+    if choice["phi"] != AUTO and (data is not None or reading != DataOptions()):
+        raise click.UsageError("--data and how to read it are for the drop test, which only --phi auto does")
+    recommend = drop_test(model, data or Path(), output=None, reading=reading)
     report = mask(model, output, strategy(**choice, recommend=recommend), mode=mode, overwrite=overwrite)
     if as_json:
         print_json(report)

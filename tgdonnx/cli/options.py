@@ -31,9 +31,6 @@ def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Opt
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
 model_argument = click.argument("model", type=click.Path(path_type=Path))
-map_option = click.option(
-    "--map", "renames", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."
-)
 
 
 def output_option(what: str) -> Callable[[Command], Command]:
@@ -200,38 +197,3 @@ def build_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
-
-
-def data_options(command: Command) -> Command:
-    """What to train on."""
-    for option in (
-        map_option,
-        click.option(
-            "--validation",
-            type=click.Path(path_type=Path),
-            help="Data that is not trained on; the epoch that does best on it is kept.",
-        ),
-        click.option(
-            "--data",
-            required=True,
-            type=click.Path(path_type=Path),
-            help="An .npz file, or a directory of .npy files: an array per model input, and `target`.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def renamed(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Returns what --map says.
-
-    Raises:
-        UsageError: a pair has another form.
-    """
-    result: dict[str, str] = {}
-    for pair in pairs:
-        array, separator, name = pair.partition("=")
-        if not (array and separator and name):
-            raise click.UsageError(f"expected --map ARRAY=INPUT, got {pair!r}")
-        result[array] = name
-    return result

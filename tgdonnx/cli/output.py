@@ -22,6 +22,11 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def remark(text: str) -> None:
+    """Says something that is worth knowing, on stderr."""
+    click.echo(text, err=True)
+
+
 def to_plain(value: Any) -> Any:
     """Turns a report into what JSON can hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Optional
@@ -10,15 +10,10 @@ from typing import Callable, Optional
 import click
 from rich import progress as rich_progress
 
-from tgdonnx.cli.options import (
-    json_option,
-    map_option,
-    model_argument,
-    overwrite_option,
-    renamed,
-    score_options,
-)
+from tgdonnx.cli.data_options import reading_options
+from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.output import print_json, stderr, stdout
+from tgdonnx.data import DataOptions
 from tgdonnx.report.plots import plot_sweep, require_plot
 from tgdonnx.report.tables import print_sweep
 from tgdonnx.selection import Phi
@@ -33,7 +28,7 @@ from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, s
     type=click.Path(path_type=Path),
     help="A few unlabelled images: an array per model input, as for `train`. A `target` is ignored.",
 )
-@map_option
+@reading_options
 @click.option(
     "--samples",
     type=click.IntRange(1),
@@ -64,7 +59,7 @@ def command(
     context: click.Context,
     model: Path,
     data: Path,
-    renames: tuple[str, ...],
+    reading: DataOptions,
     samples: int,
     phis: Optional[str],
     tolerance: float,
@@ -92,7 +87,7 @@ def command(
             samples=samples,
             alpha=alpha,
             k=neighbours,
-            renamed=renamed(renames),
+            data_options=reading,
             on_progress=show,
         )
     if plot is not None:
@@ -105,7 +100,7 @@ def command(
 
 
 def drop_test(
-    model: Path, data: Path, *, output: Optional[str], names: Mapping[str, str]
+    model: Path, data: Path, *, output: Optional[str], reading: DataOptions
 ) -> Callable[[float, float, int], Phi]:
     """Returns the function that finds phi for `--phi auto`: from tolerance, alpha and the number of neighbours.
 
@@ -113,7 +108,7 @@ def drop_test(
         model: the vendor's file.
         data: the images to look at.
         output: the output to look at; of several the one that moves farthest if None.
-        names: for names of arrays the input that they are for.
+        reading: how they are read.
     """
 
     def recommend(tolerance: float, alpha: float, neighbours: int) -> Phi:
@@ -125,7 +120,7 @@ def drop_test(
                 output=output,
                 alpha=alpha,
                 k=neighbours,
-                renamed=names,
+                data_options=reading,
                 on_progress=show,
             )
         strategy = report.strategy()

@@ -9,10 +9,12 @@ from typing import Any, Optional
 import click
 
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.options import data_options, json_option, renamed
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.data_options import data_options
+from tgdonnx.cli.options import json_option
+from tgdonnx.cli.output import print_json, remark
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
+from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import DryRunReport, TrainOptions, TrainReport, dry_run, train
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -31,7 +33,7 @@ def command(
     directory: Path,
     data: Path,
     validation: Optional[Path],
-    renames: tuple[str, ...],
+    reading: DataOptions,
     retain: Optional[Path],
     tensorboard: Optional[Path],
     resume: bool,
@@ -45,7 +47,7 @@ def command(
     """
     options = TrainOptions(**run)
     if rehearse:
-        cost = dry_run(directory, data, options, validation=validation, retain=retain, renamed=renamed(renames))
+        cost = dry_run(directory, data, options, validation=validation, retain=retain, data_options=reading)
         print_json(cost) if as_json else _print_cost(cost)
         return
     with training_bar() as show:
@@ -55,11 +57,12 @@ def command(
             options,
             validation=validation,
             retain=retain,
-            renamed=renamed(renames),
+            data_options=reading,
             resume=resume,
             tensorboard=tensorboard,
             stop_on=STOPPING,
             on_progress=show,
+            on_remark=remark,
         )
     print_json(report) if as_json else _print_run(report)
     if report.stop.signal is not None:

@@ -3,17 +3,16 @@
 ``training``: from data and options to a report; ``loop``: step, record, save. Around them, one idea each:
 
     options         what a user chooses               state         where a run stands; what a resumed run must share
-    data            arrays matched to inputs          record        run.json: what a run is
-    schedules       learning rates                    logs          log.jsonl and log.csv
-    session         the runtime, and checkpoints      tensorboard   the same for TensorBoard
-    evaluation      loss and metrics of a data set    reports       what a run tells
-    metrics         PSNR, SSIM, RMSE, accuracy, Dice  interruption  signals that stop a run
-    retention       the vendor's own task             stopping      the other reasons to stop
-    rehearsal       what a run will cost              agreement     images without targets, mixed into the data
+    schedules       learning rates                    record        run.json: what a run is
+    session         the runtime, and checkpoints      logs          log.jsonl and log.csv
+    evaluation      loss and metrics of a data set    tensorboard   the same for TensorBoard
+    metrics         PSNR, SSIM, RMSE, accuracy, Dice  reports       what a run tells
+    retention       the vendor's own task             interruption  signals that stop a run
+    rehearsal       what a run will cost              stopping      the other reasons to stop
+    agreement       images without targets, mixed into the data
 """
 
 from tgdonnx.finetuning.agreement import with_agreement
-from tgdonnx.finetuning.data import Dataset, DataSource, open_dataset
 from tgdonnx.finetuning.metrics import METRICS, MetricName
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.rehearsal import dry_run
@@ -25,8 +24,6 @@ __all__ = [
     "METRICS",
     "SCHEDULES",
     "Best",
-    "DataSource",
-    "Dataset",
     "DryRunReport",
     "Epoch",
     "MetricName",
@@ -36,7 +33,6 @@ __all__ = [
     "TrainOptions",
     "TrainReport",
     "dry_run",
-    "open_dataset",
     "train",
     "with_agreement",
 ]

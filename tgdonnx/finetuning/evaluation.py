@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss
 from tgdonnx.artifacts.manifest import EVAL_MODEL
+from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning.data import Dataset
 from tgdonnx.finetuning.metrics import OF_TASK, MetricName, Task, measure, require_metrics
-from tgdonnx.finetuning.session import Session, target_bounds
+from tgdonnx.finetuning.session import Session
 
 Array = NDArray[Any]
 _NEED_RANGE: frozenset[MetricName] = frozenset({"psnr", "ssim"})
@@ -91,7 +91,7 @@ def evaluator(
     first = next(dataset.batches(session.manifest.fixed_batch or 1))
     require_metrics(names, task, session.predict(first[:-1]).shape)
     if data_range is None and _NEED_RANGE & set(names):
-        low, high = target_bounds(dataset, batch)
+        low, high = _target_bounds(dataset, batch)
         data_range = range_between(low, high)
     ranged = data_range if _NEED_RANGE & set(names) else None
     return Evaluator(dataset, batch, names, ranged, classifier(session))
@@ -166,3 +166,11 @@ def _ends_in_sigmoid(session: Session) -> bool:
 def finite(value: float) -> Optional[float]:
     """Returns a number that JSON can hold."""
     return value if np.isfinite(value) else None
+
+
+def _target_bounds(dataset: Dataset, batch: int) -> tuple[float, float]:
+    """Returns the smallest and the largest value of the targets of a data set, by reading it."""
+    low, high = np.inf, -np.inf
+    for *_, target in dataset.batches(batch):
+        low, high = min(low, float(target.min())), max(high, float(target.max()))
+    return low, high

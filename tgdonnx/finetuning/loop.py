@@ -17,8 +17,8 @@ from typing import Any, Optional
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
+from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError, DivergedError
-from tgdonnx.finetuning.data import Dataset
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.interruption import Interrupted, interruptible
 from tgdonnx.finetuning.logs import Log

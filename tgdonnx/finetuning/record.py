@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.manifest import EVAL_MODEL, MASKED_MODEL, OPTIMIZER_MODEL, RUN, TRAINING_MODEL
-from tgdonnx.finetuning.data import Dataset, DataSource
+from tgdonnx.data import Dataset, DataSource
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.retention import Retention

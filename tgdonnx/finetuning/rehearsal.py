@@ -7,11 +7,12 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
+from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DivergedError
-from tgdonnx.finetuning.data import DataSource
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
@@ -26,6 +27,7 @@ def dry_run(
     *,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
 ) -> DryRunReport:
     """Does the first step of a run, twice, since the first time is slower, and forgets it; the directory does not change.
@@ -38,7 +40,8 @@ def dry_run(
         DivergedError: the loss is not finite.
     """
     session = Session(Path(directory))
-    training, validating, retention = open_data(session, data, validation, retain, options, renamed)
+    reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
+    training, validating, retention = open_data(session, data, validation, retain, options, reading)
     samples, fixed = len(training), session.manifest.fixed_batch
     count = min(options.accumulate, options.batches_per_epoch(samples, fixed))
     loss: Optional[float] = None

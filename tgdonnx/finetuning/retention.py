@@ -13,8 +13,8 @@ from typing import Any, Optional
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import vendor_outputs
+from tgdonnx.data import Dataset, DataSource, open_like
 from tgdonnx.errors import DataError, MissingArrayError
-from tgdonnx.finetuning.data import Dataset, DataSource, open_dataset
 from tgdonnx.finetuning.evaluation import (
     Evaluator,
     classifier,
@@ -51,9 +51,9 @@ class Retention:
 
 def open_retention(
     session: Session,
+    training: Dataset,
     source: DataSource,
     *,
-    renamed: Optional[Mapping[str, str]],
     batch: int,
     metrics: Sequence[MetricName],
     data_range: Optional[float],
@@ -62,8 +62,8 @@ def open_retention(
 
     Args:
         session: what will be evaluated.
+        training: what is trained on; the other data is read, cut and scaled as it is.
         source: data with or without ``target``.
-        renamed: for names of arrays the input that they are for.
         batch: samples per batch.
         metrics: what to measure, the guarded one first; what suits the loss, if empty.
         data_range: for psnr and ssim; that of the targets, or of the vendor's outputs, if None.
@@ -74,11 +74,11 @@ def open_retention(
     """
     inputs = session.manifest.inputs
     try:
-        dataset = open_dataset(source, inputs, renamed=renamed)
+        dataset = open_like(training, source)
     except MissingArrayError as error:
         if error.array != inputs[-1].name:
             raise
-        dataset = open_dataset(source, inputs[:-1], renamed=renamed)
+        dataset = open_like(training, source, inputs[:-1])
         return _agreement(session, dataset, batch, metrics, data_range)
     session.require_fit(dataset)
     measured = evaluator(session, dataset, batch, metrics, data_range)

@@ -19,8 +19,8 @@ from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.artifacts.runtime import load_onnxruntime, load_training_api
+from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.finetuning.data import Dataset
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import replacing
 
@@ -164,9 +164,7 @@ class Session:
             )
         limit = loss.target_limit(output)
         if limit is not None:
-            low, high = target_bounds(dataset, self.manifest.fixed_batch or 1)
-            if low < 0 or high > limit:
-                raise DataError(f"the loss {loss} needs targets in 0 to {limit}, found {low:g} to {high:g}")
+            dataset.require_target(0, limit, str(loss))
 
     def parameters_are_finite(self) -> bool:
         """Whether no parameter has become NaN or infinite."""
@@ -181,14 +179,6 @@ class Session:
         self._state.properties[_STATE] = run_state.to_json()
         with replacing(self.directory / name) as temporary:
             self._api.CheckpointState.save_checkpoint(self._state, str(temporary), include_optimizer_state=True)
-
-
-def target_bounds(dataset: Dataset, batch: int) -> tuple[float, float]:
-    """Returns the smallest and the largest value of the targets of a data set, by reading it."""
-    low, high = np.inf, -np.inf
-    for *_, target in dataset.batches(batch):
-        low, high = min(low, float(target.min())), max(high, float(target.max()))
-    return low, high
 
 
 def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.float32]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.finetuning.data import Dataset
 from tgdonnx.finetuning.options import TrainOptions
 
 

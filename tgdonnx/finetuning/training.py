@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Optional
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, LOG_TABLE, RUN, Manifest
+from tgdonnx.data import DataOptions, Dataset, DataSource, open_training
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.finetuning.data import Dataset, DataSource, open_dataset
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, follow
@@ -31,11 +32,13 @@ def train(
     *,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     resume: bool = False,
     tensorboard: Optional[StrPath] = None,
     stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> TrainReport:
     """Trains the artifacts in a directory.
 
@@ -44,17 +47,19 @@ def train(
 
     Args:
         directory: the artifacts directory.
-        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.finetuning.data`.
+        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`.
         options: how to train.
         validation: the same for data that is not trained on.
         retain: the same for the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
-        renamed: for names of arrays the input that they are for.
+        data_options: how the data is read, matched, varied and divided.
+        renamed: for names of arrays the input that they are for; added to those of ``data_options``.
         resume: continue the run in the directory. Data and options must be its own, except for those that say when it ends,
             validates and saves; ``epochs`` and ``steps`` may be others only with a constant learning rate.
         tensorboard: a directory for event files.
         stop_on: signals that save and stop, such as SIGINT; the report says so. The second one raises KeyboardInterrupt. Only
             in the main thread.
         on_progress: called after every step.
+        on_remark: called with everything that is worth knowing about the data, before the first step.
 
     Raises:
         ArtifactsError: the directory is not usable, holds a run although ``resume`` is not given, or holds none although
@@ -66,7 +71,8 @@ def train(
     """
     directory = Path(directory)
     session = Session(directory)
-    training, validating, retention = open_data(session, data, validation, retain, options, renamed)
+    reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
+    training, validating, retention = open_data(session, data, validation, retain, options, reading)
     settings = settings_of(options, training, retention.guarded if retention else None)
     state = _start(session, settings, resume=resume)
     board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
@@ -74,6 +80,8 @@ def train(
     step = state.step if resume and state.recorded >= 0 else None
     write_record(directory, session.manifest, options, sources, training, validating, retention, step)
     _clean(directory)
+    for remark in remarks_of(training, validating, retention):
+        on_remark(remark)
     log = Log(directory, state)
     with closing(board) if board is not None else nullcontext():
         run = Run(session, training, options, validating, retention, log, board, on_progress)
@@ -87,7 +95,7 @@ def open_data(
     validation: Optional[DataSource],
     retain: Optional[DataSource],
     options: TrainOptions,
-    renamed: Optional[Mapping[str, str]],
+    reading: DataOptions,
 ) -> tuple[Dataset, Optional[Evaluator], Optional[Retention]]:
     """Opens the data of a run, as `train` describes it; nothing is written.
 
@@ -96,14 +104,16 @@ def open_data(
         ArtifactsError: the vendor's model is needed and does not run.
     """
     inputs = session.manifest.inputs
-    if options.patience is not None and validation is None:
-        raise DataError("patience counts validations, and there is no validation data; pass it, or leave patience out")
+    validated = validation is not None or reading.validation_split is not None
+    if options.patience is not None and not validated:
+        raise DataError(
+            "patience counts validations, and there is no validation data; pass it, or leave it out"
+        )
     if options.retain_limit is not None and retain is None:
         raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
-    if (options.metrics or options.metric_range) and validation is None and retain is None:
+    if (options.metrics or options.metric_range) and not validated and retain is None:
         raise DataError("metrics are taken of validation data or of data to retain; pass one of them")
-    training = open_dataset(data, inputs, renamed=renamed)
-    held_out = open_dataset(validation, inputs, renamed=renamed) if validation is not None else None
+    training, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     _require_batch(session.manifest, options.batch, held_out, "validation")
     if not options.steps_per_epoch(len(training), session.manifest.fixed_batch):
         raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(training)} samples")
@@ -115,10 +125,16 @@ def open_data(
     retention = None
     if retain is not None:
         retention = open_retention(
-            session, retain, renamed=renamed, batch=batch, metrics=options.metrics, data_range=data_range
+            session, training, retain, batch=batch, metrics=options.metrics, data_range=data_range
         )
         _require_batch(session.manifest, batch, retention.dataset, "retention")
     return training, validating, retention
+
+
+def remarks_of(training: Dataset, validating: Optional[Evaluator], retention: Optional[Retention]) -> tuple[str, ...]:
+    """Returns what is worth knowing about the data of a run."""
+    evaluated = [each.dataset for each in (validating, retention) if each is not None]
+    return tuple(remark for dataset in (training, *evaluated) for remark in dataset.remarks)
 
 
 def _start(session: Session, settings: Mapping[str, object], *, resume: bool) -> RunState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import TensorSpec
 from tgdonnx.artifacts.forward import MAX_IR_VERSION
 from tgdonnx.artifacts.runtime import load_onnxruntime
+from tgdonnx.data import TARGET, DataOptions, Dataset, DataSource, open_dataset
 from tgdonnx.errors import DataError, ModelFileError, UntrainableError
-from tgdonnx.finetuning.data import Dataset, DataSource, open_dataset
 from tgdonnx.layers import Network, opset_version
 from tgdonnx.lowering.opsets import NEWEST, LowerOpset
 
@@ -31,7 +31,7 @@ class Samples:
         dataset: one array per input of the model.
         inputs: the inputs, in order.
         batch: samples per run: what the model fixes, or one, since some models only say that they take more.
-        chosen: the samples to run on, whole batches.
+        chosen: the batches to run on.
     """
 
     dataset: Dataset
@@ -40,25 +40,31 @@ class Samples:
     chosen: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.chosen) * self.batch
 
     def feeds(self) -> Iterator[dict[str, Array]]:
         """Yields what the model is fed, in the order of the data."""
-        for first in self.chosen[:: self.batch]:
-            arrays = next(self.dataset.batches(self.batch, start=int(first) // self.batch))
+        for index in self.chosen:
+            arrays = self.dataset.batch(self.batch, int(index))
             yield {spec.name: array for spec, array in zip(self.inputs, arrays)}
 
 
 def open_samples(
-    source: DataSource, network: Network, *, most: int, renamed: Optional[Mapping[str, str]] = None
+    source: DataSource,
+    network: Network,
+    *,
+    most: int,
+    options: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    renamed: Optional[Mapping[str, str]] = None,
 ) -> Samples:
     """Opens data for the inputs of a model. An array ``target`` that the model does not take is ignored.
 
     Args:
-        source: see `tgdonnx.finetuning.data`.
+        source: see `tgdonnx.data`.
         network: the model.
         most: how many samples to take at most, though never less than one batch; they are spread evenly over the data.
-        renamed: for names of arrays the input that they are for.
+        options: how the data is read; what is for ``target`` in it is ignored.
+        renamed: for names of arrays the input that they are for; added to those of ``options``.
 
     Raises:
         DataError: the data cannot be read or does not fit the inputs, or the model fixes a batch size that it does not
@@ -68,15 +74,21 @@ def open_samples(
         raise DataError(f"expected at least one sample to run on, got {most}")
     graph = network.graph
     inputs = tuple(TensorSpec.of(value) for value in graph.inputs if value.name not in graph.initializers)
-    dataset = open_dataset(source, inputs, renamed=renamed, ignored=("target",))
+    names = [spec.name for spec in inputs]
+    mapped = {**options.renamed, **(renamed or {})}
+    targets = {TARGET, *(array for array, name in mapped.items() if name == TARGET)} if TARGET not in names else set()
+    mapped = {array: name for array, name in mapped.items() if array not in targets}
+    dataset = open_dataset(
+        source, inputs, replace(options.for_evaluation(names), renamed=mapped), ignored=sorted(targets)
+    )
     batch = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] is not None), 1)
     if len(dataset) % batch:
         raise DataError(
             f"the model takes {batch} samples at a time, and the data has {len(dataset)}; give a multiple of {batch}"
         )
     batches = len(dataset) // batch
-    starts = batch * np.linspace(0, batches - 1, min(batches, max(1, most // batch))).round().astype(np.int64)
-    return Samples(dataset, inputs, batch, (starts[:, None] + np.arange(batch)).reshape(-1))
+    chosen = np.linspace(0, batches - 1, min(batches, max(1, most // batch))).round().astype(np.int64)
+    return Samples(dataset, inputs, batch, chosen)
 
 
 @dataclass(frozen=True)

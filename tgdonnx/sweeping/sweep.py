@@ -9,8 +9,8 @@ from typing import Optional
 import numpy as np
 import onnx
 
+from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
-from tgdonnx.finetuning.data import DataSource
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masks import require_unmasked
 from tgdonnx.modelfile import StrPath
@@ -105,6 +105,7 @@ def sweep(
     samples: int = DEFAULT_SAMPLES,
     alpha: float = 1.0,
     k: int = 5,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> SweepReport:
@@ -123,6 +124,7 @@ def sweep(
         samples: how many samples to run on at most; of more, so many are taken, spread evenly over the data.
         alpha: weight of the entropy in the KSE.
         k: number of nearest neighbours in the entropy.
+        data_options: how the data is read; what is for ``target`` in it, and augmentation, is ignored.
         renamed: for names of arrays the input that they are for.
         on_progress: called with the passes over the data that are done, and with how many there are.
 
@@ -138,7 +140,7 @@ def sweep(
     network = open_network(model)
     require_unmasked(network.file)
     selections = _selections(network, phis, alpha=alpha, k=k)
-    chosen = open_samples(data, network, most=samples, renamed=renamed)
+    chosen = open_samples(data, network, most=samples, options=data_options, renamed=renamed)
     distinct = {_key(masks): masks for masks in selections}
     total = 1 + sum(_drops(masks) for masks in distinct.values())
     vendor = whole_model(network.file)

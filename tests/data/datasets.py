@@ -1,0 +1,33 @@
+"""Data sets of arrays, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.models import Array
+from tgdonnx.artifacts import TensorSpec
+from tgdonnx.data import DataOptions, Dataset, open_dataset
+
+
+def spec(name: str, *shape: int | None, dtype: str = "float32") -> TensorSpec:
+    """An input with any number of samples."""
+    return TensorSpec(name, dtype, (None, *shape))
+
+
+def pair(x: Array, target: Array) -> Dataset:
+    """Samples in memory for a step that takes ``x`` and ``target`` of any shape."""
+    specs = [TensorSpec(name, str(array.dtype), None) for name, array in (("x", x), ("target", target))]
+    return open_dataset({"x": x, "target": target}, specs)
+
+
+def everything(dataset: Dataset) -> list[Array]:
+    """All samples in their order, one array per input."""
+    return [np.concatenate(arrays) for arrays in zip(*dataset.batches(3))]
+
+
+def opened(source: Any, specs: Sequence[TensorSpec], **options: Any) -> Dataset:
+    """Opens data with some options."""
+    return open_dataset(source, specs, DataOptions(**options))

@@ -1,0 +1,93 @@
+"""A volume of 20 GB in a process that may have 1 GiB of address space, in which all it maps or allocates has to fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the limit and sparse files are those of Linux"),
+]
+
+SHAPE = (1250, 2000, 2000)
+LIMIT = 2**30
+
+PROGRAM = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
+from tgdonnx.artifacts import TensorSpec
+from tgdonnx.data import DataOptions, open_dataset
+inputs = [TensorSpec("x", "float32", (None, 3, None, None)), TensorSpec("target", "float32", (None, 1, None, None))]
+options = DataOptions(layout="DHW", patch=(1200, 8), patches_per_epoch=200, augmentation=("flips",))
+dataset = open_dataset(sys.argv[1], inputs, options)
+slices = [
+    [[float(below.max()), float(middle.max()), float(above.max()), float(target.max())]
+     for (below, middle, above), target in zip(*batch)]
+    for epoch in (1, 2) for batch in dataset.batches(8, epoch=epoch)
+]
+last = next(dataset.batches(1, start=600_000))[0].shape
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+said = dataset.remarks
+print(json.dumps({"slices": sum(slices, []), "peak": peak, "remarks": said, "last": last}))
+"""
+
+
+def sparse(path: Path, header: bytes) -> None:
+    """Writes a volume of zeros, of which no byte is on disk, with one row of slice d holding d + 1."""
+    row = np.ones(SHAPE[2], "<f4")
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + 4 * int(np.prod(SHAPE, dtype=np.int64)))
+        for depth in range(SHAPE[0]):
+            file.seek(len(header) + 4 * SHAPE[2] * (SHAPE[1] * depth + 1000))
+            file.write((row * (depth + 1)).tobytes())
+    assert path.stat().st_size > 20e9 - 1
+    assert path.stat().st_blocks * 512 < 50e6
+
+
+def header_of(suffix: str, scratch: Path) -> bytes:
+    if suffix == ".npy":
+        np.lib.format.open_memmap(scratch / "one.npy", "w+", "<f4", (1, 1, 1)).flush()
+        with (scratch / "header.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": SHAPE})
+        return (scratch / "header.npy").read_bytes()
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_data_shape(SHAPE[::-1])
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    header.set_sform(np.eye(4), 1)
+    return bytes(header.binaryblock) + bytes(4)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".nii"])
+def test_a_volume_twenty_times_the_memory_gives_aligned_patches(suffix: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    header = header_of(suffix, tmp_path)
+    for name in ("x", "target"):
+        sparse(data / f"{name}{suffix}", header)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, data, str(LIMIT)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["peak"] < 1e9
+    assert len(found["slices"]) == 400
+    for below, middle, above, target in found["slices"]:
+        assert middle == target
+        assert (below, above) == (max(1, target - 1), min(SHAPE[0], target + 1))
+    assert len({target for *_, target in found["slices"]}) > 250, "patches come from all over the volume"
+    assert found["last"] == [1, 3, 1200, 8], "skipping reads nothing"
+    assert any("40.0 GB are too much to look through first" in remark for remark in found["remarks"])
+    for name in ("x", "target"):
+        (data / f"{name}{suffix}").unlink()

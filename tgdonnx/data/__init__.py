@@ -1,0 +1,36 @@
+"""Training data: arrays by name, matched to what a training step is fed, read as they are needed.
+
+``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats; ``layouts``: axes;
+``matching``: names, dtypes, shapes; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by
+file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``: made ahead, by another
+process; ``record``: what a run keeps of its data.
+
+Nothing is cast, padded, clipped or left out without being asked for or said.
+"""
+
+from tgdonnx.data.dataset import Dataset
+from tgdonnx.data.layouts import TARGET
+from tgdonnx.data.opening import open_dataset, open_like, open_training
+from tgdonnx.data.options import AUGMENTATIONS, Augmentation, DataOptions
+from tgdonnx.data.scaling import STATISTICS, Linear, Scale, Scaling
+from tgdonnx.data.sources import DataSource, Source, open_source
+from tgdonnx.data.splitting import split
+
+__all__ = [
+    "AUGMENTATIONS",
+    "STATISTICS",
+    "TARGET",
+    "Augmentation",
+    "DataOptions",
+    "DataSource",
+    "Dataset",
+    "Linear",
+    "Scale",
+    "Scaling",
+    "Source",
+    "open_dataset",
+    "open_like",
+    "open_source",
+    "open_training",
+    "split",
+]

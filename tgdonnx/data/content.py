@@ -1,0 +1,42 @@
+"""A look at all values before training, where that is quick: are files whole, numbers finite, targets in range.
+
+Data that takes more than `EXAMINED_BYTES` is not read for that; then every batch is looked at when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tgdonnx.artifacts.manifest import TensorSpec
+from tgdonnx.data.matching import Member
+from tgdonnx.data.stored import read_finite, regions
+
+EXAMINED_BYTES = 2**30
+
+
+def examine(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> tuple[float, float] | None:
+    """Reads all values once.
+
+    Returns:
+        The smallest and the largest stored value of the last input; None if there is too much to read.
+
+    Raises:
+        DataError: a file cannot be read, or a value is not finite.
+    """
+    if nbytes(members) > EXAMINED_BYTES:
+        return None
+    low, high = np.inf, -np.inf
+    for member in members:
+        for spec, view in zip(inputs, member.views):
+            for region in regions(view.stored.shape, view.stored.dtype.itemsize):
+                values = read_finite(view.stored, region, spec.name)
+                if spec is inputs[-1] and values.size:
+                    low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return low, high
+
+
+def nbytes(members: Iterable[Member]) -> int:
+    """Returns what all arrays take in memory together."""
+    return sum(view.stored.nbytes for member in members for view in member.views)

@@ -1,0 +1,139 @@
+"""DICOM series, read with pydicom: one volume ``DHW`` of the single-frame files of one directory.
+
+Slices are sorted by their position along the normal of their plane. Values are the stored ones times RescaleSlope plus
+RescaleIntercept of their own file (in PET every slice has its own), in float32. Files are read one by one, when a slice is
+asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdonnx.data.stored import Array, Region, Stored, WholeFiles, load_extra
+from tgdonnx.errors import DataError
+
+SUFFIXES = (".dcm", ".ima")
+
+
+@dataclass(frozen=True)
+class _Slice:
+    path: Path
+    series: str
+    shape: tuple[int, int]
+    plane: tuple[float, ...]
+    position: float
+    slope: float
+    intercept: float
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says that it is DICOM, by its suffix or, without one, by its preamble."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if path.suffix and not path.suffix[1:].isdigit():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def open_series(directory: Path, files: Sequence[Path], kept: WholeFiles) -> Stored:
+    """Opens the files of a series as one volume.
+
+    Args:
+        directory: where they lie.
+        files: at least one.
+        kept: keeps slices that have been read.
+
+    Raises:
+        DataError: a file cannot be read or is of another series or size; positions are missing or the same.
+        RuntimeMissingError: pydicom is not installed.
+    """
+    pydicom = load_extra("pydicom", "pydicom", "dicom", str(directory))
+    slices = sorted((_open_slice(pydicom, path) for path in files), key=lambda found: found.position)
+    first = slices[0]
+    for other in slices[1:]:
+        for what in ("series", "shape", "plane"):
+            if getattr(other, what) != getattr(first, what):
+                raise DataError(
+                    f"{other.path.name} and {first.path.name} in {directory} differ in their {what}; "
+                    "put every series into a directory of its own"
+                )
+    steps = np.diff([found.position for found in slices])
+    if len(steps) and steps.min() < 1e-3:
+        twice = slices[int(steps.argmin())], slices[int(steps.argmin()) + 1]
+        raise DataError(
+            f"{twice[0].path.name} and {twice[1].path.name} in {directory} lie at the same place; "
+            "put every series, and every phase of it, into a directory of its own"
+        )
+    remarks = [
+        "DICOM: slices are sorted by position; values are the stored ones x RescaleSlope + RescaleIntercept, in float32"
+    ]
+    if len(steps) > 1 and steps.max() > 1.05 * steps.min():
+        remarks.append(f"{directory}: slices lie {steps.min():.3g} to {steps.max():.3g} mm apart; one may be missing")
+
+    def read(region: Region) -> Array:
+        wanted = slices[region[0]]
+        if not wanted:
+            return np.empty((0, *(part.stop - part.start for part in region[1:])), np.float32)
+        return np.stack([kept.get(s.path, lambda s=s: _read_slice(pydicom, s))[region[1:]] for s in wanted])  # type: ignore[misc]
+
+    orientation = ", ".join(f"{value:.2f}" for value in first.plane)
+    paths = tuple(found.path for found in slices)
+    shape = (len(slices), *first.shape)
+    return Stored(str(directory), shape, np.dtype(np.float32), read, "DHW", orientation, paths, tuple(remarks))
+
+
+def _open_slice(pydicom: Any, path: Path) -> _Slice:
+    data = _read(pydicom, path, headers_only=True)
+    missing = [
+        name for name in ("Rows", "Columns", "ImageOrientationPatient", "ImagePositionPatient") if name not in data
+    ]
+    if missing:
+        raise DataError(f"{path} has no {' and no '.join(missing)}; expected single-frame slices of a volume")
+    if int(data.get("NumberOfFrames", 1) or 1) > 1 or int(data.get("SamplesPerPixel", 1)) != 1:
+        raise DataError(f"{path} holds several frames or colours; expected one grey slice per file")
+    if "ModalityLUTSequence" in data:
+        raise DataError(f"{path} maps its values by a table, which is not supported; save the volume as NIfTI")
+    try:
+        plane = tuple(round(float(value), 4) for value in data.ImageOrientationPatient)
+        position = np.asarray([float(value) for value in data.ImagePositionPatient])
+        normal = np.cross(plane[:3], plane[3:])
+        slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+        along = float(position @ normal)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} has a damaged header: {error}") from error
+    shape = (int(data.Rows), int(data.Columns))
+    return _Slice(path, str(data.get("SeriesInstanceUID", "")), shape, plane, along, slope, intercept)
+
+
+def _read_slice(pydicom: Any, found: _Slice) -> Array:
+    data = _read(pydicom, found.path, headers_only=False)
+    try:
+        stored: Array = data.pixel_array
+    except Exception as error:  # decoders raise whatever they stumble over
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{found.path} cannot be decoded: {reason}; if it is compressed, decompress it (dcmdjpeg, gdcmconv --raw)"
+        ) from error
+    if stored.shape != found.shape:
+        raise DataError(f"{found.path} cannot be read: expected {list(found.shape)}, found {list(stored.shape)}")
+    return (stored * found.slope + found.intercept).astype(np.float32)
+
+
+def _read(pydicom: Any, path: Path, *, headers_only: bool) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks of pydicom on values that bend the standard
+            return pydicom.dcmread(path, stop_before_pixels=headers_only)
+    except Exception as error:  # pydicom raises whatever it stumbles over
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path} cannot be read as DICOM: {reason}") from error

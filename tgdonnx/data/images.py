@@ -1,0 +1,111 @@
+"""Pictures: PNG and TIFF, one sample each, read whole with Pillow.
+
+Grey pictures are ``HW``, colour pictures ``HWC``. Pillow converts some kinds of pictures when it reads them (16 bits per
+colour to 8, palettes to indices, 2 bits to 8); those are refused.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdonnx.data.arrays import opened
+from tgdonnx.data.stored import Array, Region, Stored, WholeFiles, load_extra
+from tgdonnx.errors import DataError
+
+SUFFIXES = (".png", ".tif", ".tiff")
+
+# Pillow's modes whose arrays are what the file holds: dtype, and how many values a pixel has.
+_MODES = {
+    "1": ("bool", 1),
+    "L": ("uint8", 1),
+    "I;16": ("uint16", 1),
+    "I;16L": ("uint16", 1),
+    "I;16B": (">u2", 1),
+    "I": ("int32", 1),
+    "F": ("float32", 1),
+    "RGB": ("uint8", 3),
+    "RGBA": ("uint8", 4),
+}
+_BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF
+
+
+def open_image(path: Path, kept: WholeFiles) -> Stored:
+    """Opens a picture.
+
+    Raises:
+        DataError: it cannot be read, or not without a conversion.
+        RuntimeMissingError: Pillow is not installed.
+    """
+    pillow = load_extra("PIL.Image", "Pillow", "images", str(path))
+    with opened(path) as file:
+        start = file.read(26)
+        file.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pillow.DecompressionBombWarning)
+                image = pillow.open(file)
+        except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
+            raise DataError(f"{path} is larger than Pillow opens ({error}); save it as .npy or HDF5") from error
+        except Exception as error:  # Pillow's readers raise whatever they stumble over
+            raise DataError(f"{path} cannot be read: {_reason(error, path)}") from error
+        with image:
+            _require_plain(image, path, start)
+            dtype, channels = _MODES[image.mode]
+            size = (image.height, image.width)
+    shape = size if channels == 1 else (*size, channels)
+    layout = "HW" if channels == 1 else "HWC"
+
+    def load() -> Array:
+        with opened(path) as file:
+            try:
+                with pillow.open(file) as picture:
+                    values = np.array(picture)
+                    orientation = picture.getexif().get(_ORIENTATION, 1)  # PNG may have it behind the pixels
+            except Exception as error:
+                raise DataError(f"{path} cannot be read: {_reason(error, path)}") from error
+        _require_upright(orientation, path)
+        if values.shape != shape:
+            raise DataError(f"{path} cannot be read: expected {list(shape)}, found {list(values.shape)}")
+        return values.astype(np.dtype(dtype).newbyteorder("="), copy=False)
+
+    def read(region: Region) -> Array:
+        return kept.get(path, load)[region]
+
+    return Stored(str(path), shape, np.dtype(dtype).newbyteorder("="), read, layout, files=(path,))
+
+
+def _require_plain(image: Any, path: Path, start: bytes) -> None:
+    if getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"{path} holds {image.n_frames} pictures; expected one per file, or a volume as .npy or NIfTI")
+    bits: tuple[int, ...]
+    if image.format == "PNG":
+        bits = (struct.unpack(">B", start[24:25])[0],)
+    elif image.format == "TIFF":
+        bits = tuple(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+        _require_upright(image.tag_v2.get(_ORIENTATION, 1), path)
+    else:
+        raise DataError(f"{path} is a {image.format}, not a PNG or TIFF")
+    if image.mode not in _MODES:
+        raise DataError(f"{path} has pixels of the kind {image.mode!r}; save it as grey, RGB or RGBA")
+    most = 8 if image.mode in ("RGB", "RGBA") else 32
+    if max(bits) > most or bits[0] not in (1, 8, 16, 32) or (max(bits) == 1) != (image.mode == "1"):
+        raise DataError(
+            f"{path} has {max(bits)} bits per value and the kind {image.mode}, which Pillow would convert; save it as .npy"
+        )
+
+
+def _require_upright(orientation: int, path: Path) -> None:
+    if orientation != 1:  # Pillow's versions differ in whether and when they turn it
+        raise DataError(f"{path} is stored turned (Orientation {orientation}); save it upright, without that tag")
+
+
+def _reason(error: Exception, path: Path) -> str:
+    text = str(error).partition("\n")[0]
+    if "cannot identify" in text:
+        return "it is no picture, or damaged"
+    return text.replace(str(path), "it") or type(error).__name__

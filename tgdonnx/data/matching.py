@@ -1,0 +1,212 @@
+"""Arrays of a source matched to what a training step is fed: names, dtypes, shapes, numbers of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from tgdonnx.artifacts.manifest import TensorSpec
+from tgdonnx.data.layouts import SPACE, View, fits, layouts_that_fit, model_layout, view
+from tgdonnx.data.options import DataOptions
+from tgdonnx.data.scaling import Scale
+from tgdonnx.data.sources import Source
+from tgdonnx.data.stored import Case, Stored
+from tgdonnx.errors import DataError, MissingArrayError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A case as samples of a training step.
+
+    Attributes:
+        name: of the case.
+        views: one per input, in order, of the same number of samples.
+    """
+
+    name: str
+    views: tuple[View, ...]
+
+    @property
+    def count(self) -> int:
+        """Samples."""
+        return self.views[0].count
+
+
+def match(
+    source: Source, inputs: Sequence[TensorSpec], options: DataOptions, *, ignored: Collection[str] = ()
+) -> tuple[Member, ...]:
+    """Matches every case of a source to the inputs of a training step.
+
+    Args:
+        source: the cases.
+        inputs: what a step is fed.
+        options: how the data is read and varied.
+        ignored: names of arrays that may be there although they are not asked for.
+
+    Raises:
+        DataError: an array is missing or not asked for; its dtype, rank or shape does not fit; the arrays of a case differ in
+            the number of samples or in how they lie in space, or are empty; without patches, cases differ in size.
+    """
+    names = [spec.name for spec in inputs]
+    for what, given in (("layout", options.layouts), ("scale", options.scales)):
+        for name in given:
+            if name not in names:
+                raise DataError(f"--{what} names {name!r}, which the model does not take; expected {', '.join(names)}")
+    members = tuple(
+        _match_case(case, source.where, inputs, options, ignored, len(source.cases) > 1) for case in source.cases
+    )
+    if not sum(member.count for member in members):
+        raise DataError(f"{source.where} holds no sample")
+    if options.patch is None:
+        _require_one_size(members, inputs)
+    return members
+
+
+def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, Scale]:
+    """Returns how each input is scaled that is."""
+    found: dict[str, Scale] = {}
+    for spec in inputs:
+        layout = model_layout(spec, options.layouts.get(spec.name, options.layout))
+        if spec.name in options.scales:
+            found[spec.name] = options.scales[spec.name]
+        elif options.scale is not None and spec.dtype == "float32" and (spec.shape is None or layout is not None):
+            found[spec.name] = options.scale
+    return found
+
+
+def _match_case(
+    case: Case,
+    where: str,
+    inputs: Sequence[TensorSpec],
+    options: DataOptions,
+    ignored: Collection[str],
+    several: bool,
+) -> Member:
+    if several:
+        where = (
+            next(iter({stored.place for stored in case.arrays.values()}), where) if _in_one_file(case) else case.name
+        )
+    arrays = _rename(case.arrays, options.renamed, where)
+    expected = [spec.name for spec in inputs]
+    for name in expected:
+        if name not in arrays:
+            raise MissingArrayError(
+                f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}", name
+            )
+    for name in arrays:
+        if name not in expected and name not in ignored:
+            raise DataError(
+                f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}"
+            )
+    scales = scales_of(inputs, options)
+    for spec in inputs:
+        _check_dtype(spec, arrays[spec.name], scales.get(spec.name))
+    views = tuple(_view(spec, arrays[spec.name], options) for spec in inputs)
+    lengths = {spec.name: made.count for spec, made in zip(inputs, views)}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"the arrays of {where} differ in the number of samples: {lengths}")
+    orientations = {made.stored.orientation for made in views} - {None}
+    if len(orientations) > 1:
+        said = "; ".join(f"{spec.name} {made.stored.orientation}" for spec, made in zip(inputs, views))
+        raise DataError(
+            f"the volumes of {where} lie differently in space ({said}); bring them to one orientation first"
+        )
+    return Member(case.name, views)
+
+
+def _in_one_file(case: Case) -> bool:
+    return len({stored.place for stored in case.arrays.values()}) == 1
+
+
+def _rename(arrays: Mapping[str, Stored], renamed: Mapping[str, str], where: str) -> dict[str, Stored]:
+    for array_name, input_name in renamed.items():
+        if array_name not in arrays:
+            raise MissingArrayError(
+                f"{where} has no array {array_name!r} to map to {input_name!r}; it has {_names(arrays)}", input_name
+            )
+    result: dict[str, Stored] = {}
+    for name, array in arrays.items():
+        new = renamed.get(name, name)
+        if new in result:
+            raise DataError(f"{where} has two arrays for the input {new!r}, with what is mapped to it")
+        result[new] = array
+    return result
+
+
+def _check_dtype(spec: TensorSpec, stored: Stored, scale: Optional[Scale]) -> None:
+    if scale is None:
+        if str(stored.dtype) != spec.dtype:
+            raise DataError(f"{_mismatch(spec, stored)}; convert it, or say how: {_scale_hint(spec, stored)}")
+    elif stored.dtype.kind not in "biuf":
+        raise DataError(f"{_mismatch(spec, stored)}; these are no numbers to scale")
+    elif spec.dtype != "float32" and not (scale == 1 and np.can_cast(stored.dtype, spec.dtype)):
+        raise DataError(
+            f"{_mismatch(spec, stored)}; only float32 inputs can be scaled, and others, with --scale {spec.name}=1, be taken "
+            "as they are where no value can change"
+        )
+
+
+def _scale_hint(spec: TensorSpec, stored: Stored) -> str:
+    if spec.dtype == "float32" and stored.dtype in (np.uint8, np.uint16):
+        return f"--scale {np.iinfo(stored.dtype).max} divides by it, --scale 1 takes the numbers as they are"
+    return f"--scale {spec.name}=1 takes the numbers as they are"
+
+
+def _view(spec: TensorSpec, stored: Stored, options: DataOptions) -> View:
+    said = options.layouts.get(spec.name)
+    if said is None and (spec.shape is None or model_layout(spec, None) is not None):
+        said = options.layout
+    made = view(stored, spec, said, f"{stored.place}: {spec.name!r}")
+    if not fits(made, spec if options.patch is None else _open_space(spec, made)):
+        raise DataError(_mismatch(spec, stored, made) + _shape_hint(spec, stored, made))
+    return made
+
+
+def _open_space(spec: TensorSpec, made: View) -> TensorSpec:
+    """Returns the input without its sizes in space, which patches bring along."""
+    if spec.shape is None or len(spec.shape) != len(made.layout):
+        return spec
+    return TensorSpec(spec.name, spec.dtype, tuple(None if x in SPACE else s for x, s in zip(made.layout, spec.shape)))
+
+
+def _mismatch(spec: TensorSpec, stored: Stored, made: Optional[View] = None) -> str:
+    found = f"{stored.dtype} {_shape(stored.shape)}"
+    if made is not None and made.source != made.layout:
+        found += f", which as {made.source} gives samples of {_shape(made.shape)}"
+    return f"{stored.place}: expected {spec.name!r} to be {spec.dtype} {_shape(spec.shape)}, found {found}"
+
+
+def _shape_hint(spec: TensorSpec, stored: Stored, made: View) -> str:
+    others = [layout for layout in layouts_that_fit(stored, spec) if layout != made.source]
+    if others:
+        return f"; it would fit as --layout {' or '.join(others)}, if that is what it is"
+    if spec.shape is not None and made.layout[0] == "N" and len(spec.shape) == len(made.layout):
+        want = dict(zip(made.layout, spec.shape))
+        space = {letter: size for letter, size in want.items() if letter in SPACE}
+        sizes = dict(zip(made.axes, made.shape))
+        if want.get("C") in (None, sizes.get("C")) and all(s and s <= sizes[letter] for letter, s in space.items()):
+            return f"; --patch {'x'.join(str(size) for size in space.values())} trains on patches of that size"
+    return ""
+
+
+def _require_one_size(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> None:
+    for position, spec in enumerate(inputs):
+        first = members[0].views[position]
+        for member in members[1:]:
+            other = member.views[position]
+            if other.shape != first.shape:
+                raise DataError(
+                    f"{spec.name!r} differs in size: {first.stored.place} has samples of {_shape(first.shape)}, "
+                    f"{other.stored.place} of {_shape(other.shape)}; bring them to one size, or train on patches (--patch)"
+                )
+
+
+def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
+    return "of any shape" if shape is None else "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
+
+
+def _names(arrays: Mapping[str, Stored]) -> str:
+    return ", ".join(sorted(arrays)) or "none"

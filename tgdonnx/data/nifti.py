@@ -1,0 +1,80 @@
+"""NIfTI volumes, read with nibabel.
+
+A file stores its axes as x, y, z, with x the fastest; as an array of numpy that is ``(z, y, x)``: ``DHW``. Nothing is turned
+to another orientation. Where the header scales the stored numbers, the scaled ones are given, in float32.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdonnx.data.stored import UNKNOWN, Array, Region, Stored, WholeFiles, load_extra, whole
+from tgdonnx.errors import DataError
+
+SUFFIXES = (".nii", ".nii.gz")
+LARGEST_COMPRESSED = 2**30
+
+
+def open_nifti(path: Path, kept: WholeFiles) -> Stored:
+    """Opens a NIfTI file. ``.nii`` is read piece by piece, ``.nii.gz`` whole.
+
+    Raises:
+        DataError: it cannot be read; compressed and larger than `LARGEST_COMPRESSED`.
+        RuntimeMissingError: nibabel is not installed.
+    """
+    nibabel = load_extra("nibabel", "nibabel", "nifti", str(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks of nibabel on unusual headers
+            image: Any = nibabel.load(path)
+            # Of scale and offset the header of a loaded image keeps none.
+            proxy = image.dataobj
+            slope, intercept, offset = float(proxy.slope), float(proxy.inter), int(proxy.offset)
+            stored_dtype = np.dtype(proxy.dtype)
+            axes = nibabel.aff2axcodes(image.affine)
+    except Exception as error:  # nibabel raises whatever it stumbles over
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+    if stored_dtype.kind not in "biuf":
+        raise DataError(f"{path} holds {stored_dtype} values; expected numbers")
+    compressed = path.name.endswith(".gz")
+    shape = tuple(int(size) for size in image.shape)[::-1]
+    scaled = (slope, intercept) != (1, 0)
+    dtype = np.dtype(np.float32) if scaled else stored_dtype.newbyteorder("=")
+    length = stored_dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    if not compressed and path.stat().st_size < offset + length:
+        raise DataError(
+            f"{path} cannot be read: it is cut off, {path.stat().st_size} of {offset + length} bytes are there"
+        )
+    if compressed and length > LARGEST_COMPRESSED:
+        raise DataError(
+            f"{path} holds {length / 2**30:.1f} GiB compressed, which cannot be read piece by piece; gunzip it to .nii"
+        )
+
+    def load(region: Region) -> Array:
+        try:
+            values: Array = np.asarray(image.dataobj[region[::-1]])
+        except Exception as error:
+            raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+        turned: Array = values.T.astype(dtype, copy=False)
+        return turned
+
+    remarks = [f"NIfTI: axes are taken as z, y, x ({''.join(str(axis) for axis in axes[::-1])})"]
+    if scaled:
+        remarks.append(f"NIfTI: stored {stored_dtype} values x {slope:g} + {intercept:g}, in float32")
+
+    def read(region: Region) -> Array:
+        if compressed:
+            return kept.get(path, lambda: load(whole(shape)))[region]
+        return load(region)
+
+    layout = {2: "HW", 3: "DHW"}.get(len(shape), UNKNOWN)
+    orientation = "".join(str(axis) for axis in axes)
+    return Stored(str(path), shape, dtype, read, layout, orientation, (path,), tuple(remarks))
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

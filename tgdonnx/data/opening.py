@@ -1,0 +1,127 @@
+"""From a source to data sets for a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Literal, Optional
+
+from tgdonnx.artifacts.manifest import TensorSpec
+from tgdonnx.data.dataset import Dataset
+from tgdonnx.data.options import DataOptions
+from tgdonnx.data.reading import Recipe
+from tgdonnx.data.sources import DataSource, Source, open_source
+from tgdonnx.data.splitting import split
+from tgdonnx.errors import DataError
+
+Purpose = Literal["evaluation", "training"]
+
+
+def open_dataset(
+    source: DataSource,
+    inputs: Sequence[TensorSpec],
+    options: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    *,
+    ignored: Collection[str] = (),
+) -> Dataset:
+    """Opens a source as data for a training step.
+
+    Args:
+        source: see `tgdonnx.data.sources`.
+        inputs: what a step is fed, in order; the last is the target.
+        options: how it is read, matched and varied.
+        ignored: names of arrays that may be there although they are not asked for.
+
+    Raises:
+        DataError: the source cannot be read, does not fit the inputs, or holds NaN or infinity.
+        RuntimeMissingError: the library for a format is not installed.
+    """
+    if options.validation_split is not None:
+        raise DataError("this data is not divided; leave out the validation split")
+    return Dataset(open_source(source), inputs, options, ignored=ignored)
+
+
+def open_training(
+    source: DataSource,
+    inputs: Sequence[TensorSpec],
+    options: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    *,
+    validation: Optional[DataSource] = None,
+    seed: int = 0,
+) -> tuple[Dataset, Optional[Dataset]]:
+    """Opens data to train on and data to validate with.
+
+    What validates is scaled as what trains, is cut into tiles where that is cut into patches, and is not augmented.
+
+    Args:
+        source: see `tgdonnx.data.sources`.
+        inputs: what a step is fed, in order; the last is the target.
+        options: how it is read, matched, varied and divided.
+        validation: another source to validate with; with neither that nor a split there is none.
+        seed: of the split.
+
+    Raises:
+        DataError: as `open_dataset`; both a split and validation data are given; a part of a split would be empty.
+        RuntimeMissingError: the library for a format is not installed.
+    """
+    if validation is not None and options.validation_split is not None:
+        raise DataError("got both validation data and a validation split; expected one of them")
+    training, held_out = open_source(source), None
+    if options.validation_split is not None:
+        training, held_out = split(training, options.validation_split, seed)
+        said = f"held out for validation: {', '.join(case.name for case in held_out.cases)}"
+        held_out = replace(held_out, remarks=(said,))
+    elif validation is not None:
+        held_out = open_source(validation)
+    dataset = Dataset(training, inputs, options)
+    return dataset, None if held_out is None else _open_like(dataset, held_out, inputs, "evaluation")
+
+
+def open_like(
+    dataset: Dataset,
+    source: DataSource,
+    inputs: Optional[Sequence[TensorSpec]] = None,
+    *,
+    purpose: Purpose = "evaluation",
+) -> Dataset:
+    """Opens more data, which is read, cut and scaled as other data is.
+
+    Args:
+        dataset: the other data.
+        source: see `tgdonnx.data.sources`.
+        inputs: what of its inputs the source has, such as all but the target; all if None.
+        purpose: ``evaluation``: tiles in place of random patches, no augmentation; ``training``: as the other data.
+
+    Raises:
+        DataError: as `open_dataset`.
+    """
+    return _open_like(dataset, open_source(source), dataset.inputs if inputs is None else inputs, purpose)
+
+
+def _open_like(dataset: Dataset, source: Source, inputs: Sequence[TensorSpec], purpose: Purpose) -> Dataset:
+    names = [spec.name for spec in inputs]
+    options = dataset.options.for_inputs(names) if purpose == "training" else dataset.options.for_evaluation(names)
+    return Dataset(source, inputs, options, scaling=dataset.scaling)
+
+
+def open_recipe(recipe: Recipe) -> Dataset:
+    """Opens data again in another process, without looking at it again.
+
+    Raises:
+        DataError: the files have changed.
+    """
+    source = open_source(recipe.path)
+    cases = tuple(case for case in source.cases if case.name in recipe.cases)
+    if tuple(case.name for case in cases) != recipe.cases:
+        raise DataError(f"files of {recipe.path} have changed since it was opened")
+    dataset = Dataset(
+        replace(source, cases=cases),
+        recipe.inputs,
+        recipe.options,
+        scaling=recipe.scaling,
+        ignored=recipe.ignored,
+        settled=True,
+    )
+    if recipe.target_limits is not None:
+        dataset.require_target(*recipe.target_limits)
+    return dataset

@@ -1,0 +1,75 @@
+"""How data is read, matched and varied."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Optional, get_args
+
+from tgdonnx.data.layouts import check_layout
+from tgdonnx.data.scaling import Scale, check_scale
+from tgdonnx.errors import DataError
+
+Augmentation = Literal["flips", "rotations"]
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How data is read, matched and varied.
+
+    Attributes:
+        renamed: for names of arrays the input that they are for.
+        layout: of all arrays that are images; see `tgdonnx.data.layouts`. None: that of the format; arrays of numpy and HDF5
+            are as the model takes them.
+        layouts: of single inputs.
+        patch: size of random patches, in the first input's pixels, per axis of space; None for whole samples.
+        patches_per_epoch: None for as many as cover the data once.
+        augmentation: ``flips`` along the axes of space, ``rotations`` by right angles in the plane of H and W.
+        scale: of all float32 images, by one offset and divisor, which come from the first input that is one; see
+            `tgdonnx.data.scaling`. None: the numbers as they are, which must then be of the dtype that the model takes.
+        scales: of single inputs.
+        validation_split: the fraction of the files that is held out for validation.
+    """
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    layout: Optional[str] = None
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    patch: Optional[tuple[int, ...]] = None
+    patches_per_epoch: Optional[int] = None
+    augmentation: tuple[Augmentation, ...] = ()
+    scale: Optional[Scale] = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    validation_split: Optional[float] = None
+
+    def for_evaluation(self, names: Collection[str]) -> DataOptions:
+        """Returns how the same data is read to evaluate on some of its inputs: in tiles, not turned, not divided."""
+        return replace(self.for_inputs(names), patches_per_epoch=None, augmentation=(), validation_split=None)
+
+    def for_inputs(self, names: Collection[str]) -> DataOptions:
+        """Returns the same without what is for other inputs."""
+        return replace(
+            self,
+            renamed={array: name for array, name in self.renamed.items() if name in names},
+            layouts={name: layout for name, layout in self.layouts.items() if name in names},
+            scales={name: scale for name, scale in self.scales.items() if name in names},
+        )
+
+    def __post_init__(self) -> None:
+        for layout in (self.layout, *self.layouts.values()):
+            if layout is not None:
+                check_layout(layout)
+        for scale in (self.scale, *self.scales.values()):
+            if scale is not None:
+                check_scale(scale)
+        if self.patch is not None and not (1 <= len(self.patch) <= 3 and min(self.patch) >= 1):
+            raise DataError(f"expected a patch such as 64x64, got {'x'.join(map(str, self.patch))}")
+        if self.patches_per_epoch is not None and self.patch is None:
+            raise DataError("patches per epoch without a patch; give its size too, such as --patch 64x64")
+        if self.patches_per_epoch is not None and self.patches_per_epoch < 1:
+            raise DataError(f"expected patches per epoch >= 1, got {self.patches_per_epoch}")
+        for kind in self.augmentation:
+            if kind not in AUGMENTATIONS:
+                raise DataError(f"expected augmentation of {', '.join(AUGMENTATIONS)}, got {kind!r}")
+        if self.validation_split is not None and not 0 < self.validation_split < 1:
+            raise DataError(f"expected a validation split between 0 and 1, got {self.validation_split:g}")

@@ -1,0 +1,214 @@
+"""A process that reads ahead, so that the next batches are there when the loop asks for them.
+
+A thread cannot do it: a training step of onnxruntime-training 1.19 keeps Python's lock from its begin to its end. The
+process gets told once what to open, then, stream after stream, which batches to make. It answers with bytes on a pipe, and
+makes two batches ahead while the pipe is full. When either side ends, the other finds its pipe closed.
+
+Each answer is a length (8 bytes, little-endian), a pickle of that length, and the bytes of the arrays that the pickle
+announces as shapes and dtypes; instead of those it may hold None, the end, or an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Optional
+
+import numpy as np
+
+from tgdonnx.artifacts.manifest import TensorSpec
+from tgdonnx.data.options import DataOptions
+from tgdonnx.data.prefetching import read_ahead
+from tgdonnx.data.scaling import Scaling
+from tgdonnx.data.stored import Array
+from tgdonnx.errors import DataError
+
+if TYPE_CHECKING:
+    from tgdonnx.data.dataset import Dataset
+
+if sys.platform == "linux":
+    import fcntl
+
+PIPE_BYTES = 2**20
+
+_PROGRAM = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from tgdonnx.data.reading import serve; serve()"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a process needs to open the same data.
+
+    Attributes:
+        path: the source.
+        cases: which of its cases.
+        inputs: what a step is fed.
+        options: how the data is varied.
+        scaling: as it was measured.
+        ignored: names of arrays that may be there besides.
+        target_limits: see `Dataset.require_target`.
+    """
+
+    path: Path
+    cases: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    options: DataOptions
+    scaling: Optional[Scaling]
+    ignored: tuple[str, ...]
+    target_limits: Optional[tuple[float, float, str]]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Which batches to make; see `Dataset.batches`."""
+
+    size: int
+    epoch: Optional[int]
+    seed: int
+    start: int
+
+
+class Reader:
+    """A process that makes batches.
+
+    Attributes:
+        pid: its number.
+        close: ends it.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Starts it."""
+        process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._requests, self._answers = process.stdin, process.stdout
+        _widen(self._answers)
+        self.pid = process.pid
+        self.close = weakref.finalize(self, _end, process)
+        self._send(sys.path)
+        self._send(recipe)
+        self._opened = threading.Event()
+        # Not a method: the thread must not keep this object, whose end is the process's end.
+        threading.Thread(target=_await_opening, args=(self._answers, self._opened), daemon=True).start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process has started and opened the data, or failed to; it takes a second or two."""
+        return self._opened.is_set()
+
+    def batches(self, stream: Stream) -> Iterator[list[Array]]:
+        """Yields the batches of a stream. A consumer that stops before its end has to close the reader.
+
+        Raises:
+            DataError: as `Dataset.batches`; the process has died.
+        """
+        self._send(stream)
+        while True:
+            announced: Any = _receive(self._answers)
+            if announced is None:
+                return
+            if isinstance(announced, DataError):
+                raise announced
+            batch = [np.empty(shape, dtype) for shape, dtype in announced]
+            for array in batch:
+                _fill(self._answers, array)
+            yield batch
+
+    def _send(self, what: object) -> None:
+        try:
+            pickle.dump(what, self._requests)
+            self._requests.flush()
+        except OSError as error:
+            raise DataError(
+                "the process that reads the data has died; see above, or look for a lack of memory"
+            ) from error
+
+
+def serve() -> None:
+    """The process: takes a recipe, then streams, from standard input, until that ends."""
+    from tgdonnx.data.opening import open_recipe  # opening imports this module
+
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # they may reach this process too, but it is the loop that ends the run
+        signal.signal(number, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the batches
+    try:
+        recipe: Recipe = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
+        try:
+            dataset: Dataset | DataError = open_recipe(recipe)
+        except DataError as error:
+            dataset = error
+        _answer(answers, "opened")
+        while True:
+            try:
+                stream: Stream = pickle.load(sys.stdin.buffer)  # noqa: S301
+            except EOFError:
+                return
+            try:
+                if isinstance(dataset, DataError):
+                    raise dataset
+                for batch in read_ahead(dataset.make(stream)):
+                    _answer(answers, [(array.shape, array.dtype) for array in batch])
+                    for array in batch:
+                        answers.write(array.tobytes())
+                _answer(answers, None)
+            except DataError as error:
+                _answer(answers, DataError(str(error)))
+    except (BrokenPipeError, EOFError):
+        return
+
+
+def _await_opening(answers: IO[bytes], opened: threading.Event) -> None:
+    with contextlib.suppress(DataError, OSError, ValueError):  # whoever asks for batches will be told
+        _receive(answers)
+    opened.set()
+
+
+def _answer(answers: IO[bytes], what: object) -> None:
+    content = pickle.dumps(what)
+    answers.write(len(content).to_bytes(8, "little") + content)
+    answers.flush()
+
+
+def _receive(answers: IO[bytes]) -> object:
+    length = np.zeros(8, np.uint8)
+    _fill(answers, length)
+    content = np.zeros(int.from_bytes(length.tobytes(), "little"), np.uint8)
+    _fill(answers, content)
+    return pickle.loads(content.tobytes())  # noqa: S301  # from the process that this one started
+
+
+def _fill(answers: IO[bytes], array: Array) -> None:
+    if array.size and answers.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
+        raise DataError("the process that reads the data has died; see above, or look for a lack of memory")
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Makes a pipe hold a batch, where the system can: then the loop does not wait for the process to get a core."""
+    if sys.platform == "linux" and sys.version_info >= (3, 10):
+        with contextlib.suppress(OSError):  # there is a limit per user
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:
+                continue  # what was not sent any more
+    process.wait()

@@ -1,0 +1,191 @@
+"""Where data may lie, and the cases in it.
+
+- a mapping of names to arrays, an ``.npz`` or HDF5 file: one case;
+- a directory of ``.npz`` or of HDF5 files: a case per file;
+- a directory of ``.npy`` or of NIfTI files named after their arrays: one case;
+- a directory with one sub-directory per array: pictures, ``.npy``, NIfTI files, or sub-directories with a DICOM series each.
+  What has the same name, without suffix, is a case. A sub-directory with the files of one DICOM series is one case itself.
+
+Files whose names begin with a dot do not count. Other files and directories that are no data are left alone and named in
+the remarks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from tgdonnx.data import dicom, images, nifti
+from tgdonnx.data.arrays import memory_case, open_npy, open_npz
+from tgdonnx.data.hdf5 import open_hdf5
+from tgdonnx.data.stored import Array, Case, Stored, WholeFiles
+from tgdonnx.errors import DataError
+from tgdonnx.modelfile import StrPath
+
+DataSource = Union[StrPath, Mapping[str, Array]]
+
+_HDF5 = (".h5", ".hdf5")
+_KINDS = {".npz": "npz", ".npy": "npy", **dict.fromkeys(_HDF5, "HDF5"), **dict.fromkeys(nifti.SUFFIXES, "NIfTI")}
+_FORMS = (
+    "expected an .npz or HDF5 file, or a directory of .npy, .npz, HDF5 or NIfTI files, or of one directory per array"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened source.
+
+    Attributes:
+        where: what it is, for messages.
+        cases: at least one, in order of their names.
+        path: where it lies; None in memory.
+        remarks: what is worth knowing.
+    """
+
+    where: str
+    cases: tuple[Case, ...]
+    path: Optional[Path] = None
+    remarks: tuple[str, ...] = ()
+
+
+def open_source(source: DataSource) -> Source:
+    """Opens files and reads their headers.
+
+    Raises:
+        DataError: something cannot be read, is no data, or has no counterpart.
+        RuntimeMissingError: the library for a format is not installed.
+    """
+    if isinstance(source, Mapping):
+        return Source("the data", (memory_case(source),))
+    path = Path(source)
+    if path.is_dir():
+        return _open_directory(path)
+    suffix = _suffix(path)
+    if suffix == ".npz":
+        return Source(str(path), (open_npz(path),), path)
+    if suffix in _HDF5:
+        return Source(str(path), (open_hdf5(path),), path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; {_FORMS}")
+    raise DataError(f"{path}: {_FORMS}")
+
+
+def _open_directory(path: Path) -> Source:
+    entries = _listing(path)
+    files = [entry for entry in entries if _suffix(entry) in _KINDS and entry.is_file()]
+    kinds = sorted({_KINDS[_suffix(file)] for file in files})
+    if len(kinds) > 1:
+        raise DataError(f"{path} holds files of several kinds ({', '.join(kinds)}); expected one kind")
+    if not files:
+        directories = [entry for entry in entries if entry.is_dir()]
+        return _open_directories(path, directories, [entry for entry in entries if not entry.is_dir()])
+    remarks = _ignored(path, [entry for entry in entries if entry not in files])
+    kept = WholeFiles()
+    if kinds == ["npz"]:
+        cases = tuple(open_npz(file, kept) for file in files)
+    elif kinds == ["HDF5"]:
+        cases = tuple(open_hdf5(file) for file in files)
+    else:
+        cases = (Case(path.name, {_stem(file): _open_single(file, kept) for file in _unique(files)}),)
+    return Source(str(path), cases, path, remarks)
+
+
+def _open_directories(path: Path, directories: list[Path], others: list[Path]) -> Source:
+    pictures = [entry for entry in others if _suffix(entry) in images.SUFFIXES or dicom.is_dicom(entry)]
+    if pictures:
+        raise DataError(
+            f"{path} holds {pictures[0].name} itself; expected one directory per array in it, named like the model's inputs "
+            "and target"
+        )
+    kept = WholeFiles()
+    ignored: list[Path] = list(others)
+    arrays: dict[str, dict[str, Stored]] = {}
+    for directory in directories:
+        found = _open_array(directory, kept, ignored)
+        if found:
+            arrays[directory.name] = found
+        else:
+            ignored.append(directory)
+    if not arrays:
+        raise DataError(f"{path} holds no data; {_FORMS}")
+    cases: dict[str, dict[str, Stored]] = defaultdict(dict)
+    # Only one volume per array: then its name is of no account.
+    single = all(len(found) == 1 for found in arrays.values())
+    for name, found in arrays.items():
+        for stem, stored in found.items():
+            cases[path.name if single else stem][name] = stored
+    for stem in sorted(cases):
+        lacking = [name for name in arrays if name not in cases[stem]]
+        if lacking:
+            have = next(iter(cases[stem].values())).place
+            count = sum(len(case) < len(arrays) for case in cases.values())
+            more = f" ({count} files without a counterpart)" if count > 1 else ""
+            raise DataError(
+                f"{path / lacking[0]} has nothing named {stem!r} to go with {have}{more}; files go by their names"
+            )
+    return Source(str(path), tuple(Case(s, cases[s]) for s in sorted(cases)), path, _ignored(path, ignored))
+
+
+def _open_array(directory: Path, kept: WholeFiles, ignored: list[Path]) -> dict[str, Stored]:
+    """Opens what a directory holds of one array, by stem."""
+    entries = _listing(directory)
+    files, series = [], {}
+    slices = [entry for entry in entries if entry.is_file() and dicom.is_dicom(entry)]
+    if slices:
+        series[directory.name] = dicom.open_series(directory, slices, kept)
+    for entry in entries:
+        if entry.is_dir():
+            inside = [file for file in _listing(entry) if file.is_file() and dicom.is_dicom(file)]
+            if inside:
+                series[entry.name] = dicom.open_series(entry, inside, kept)
+            else:
+                ignored.append(entry)
+        elif _suffix(entry) in (*images.SUFFIXES, *nifti.SUFFIXES, ".npy"):
+            files.append(entry)
+        elif entry not in slices:
+            ignored.append(entry)
+    if (files and series) or (slices and len(series) > 1):
+        raise DataError(f"{directory} mixes a DICOM series with other data; expected one kind")
+    return series or {_stem(file): _open_single(file, kept) for file in _unique(files)}
+
+
+def _open_single(path: Path, kept: WholeFiles) -> Stored:
+    suffix = _suffix(path)
+    if suffix == ".npy":
+        return open_npy(path)
+    return nifti.open_nifti(path, kept) if suffix in nifti.SUFFIXES else images.open_image(path, kept)
+
+
+def _unique(files: list[Path]) -> list[Path]:
+    seen: dict[str, Path] = {}
+    for file in files:
+        other = seen.setdefault(_stem(file), file)
+        if other is not file:
+            raise DataError(f"{other} and {file.name} go by the same name; keep one of them")
+    return files
+
+
+def _listing(directory: Path) -> list[Path]:
+    try:
+        return sorted((entry for entry in directory.iterdir() if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{directory} cannot be read: {error.strerror or error}") from error
+
+
+def _ignored(path: Path, entries: list[Path]) -> tuple[str, ...]:
+    if not entries:
+        return ()
+    names = ", ".join(str(entry.relative_to(path)) for entry in entries[:5])
+    return (f"{path}: not read, being no data: {names}{f' and {len(entries) - 5} more' if len(entries) > 5 else ''}",)
+
+
+def _suffix(path: Path) -> str:
+    lower = path.name.lower()
+    return ".nii.gz" if lower.endswith(".nii.gz") else path.suffix.lower()
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(_suffix(path))]

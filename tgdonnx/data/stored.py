@@ -1,0 +1,151 @@
+"""Arrays where they lie, read a region at a time.
+
+Every format gives `Stored` arrays: shape and dtype are known, values are read when they are asked for. A `Case` is what one
+file, or one set of files of the same name, holds: one array per name. Cases are what a validation split divides.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.errors import DataError, RuntimeMissingError
+
+Array = NDArray[Any]
+Region = tuple[slice, ...]
+
+BLOCK_BYTES = 2**24
+UNKNOWN = "?"  # a layout that the user has to say
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array in a file.
+
+    Attributes:
+        place: where it lies, for messages.
+        shape: its dimensions.
+        dtype: what `read` gives.
+        read: returns a region: one slice per axis, start and stop within the shape, step 1. Raises `DataError`.
+        layout: what its axes are, where the format says it; `UNKNOWN` where the user has to.
+        orientation: how it lies in space, where the format says it.
+        files: the files that it is read from.
+        remarks: what was done to its values, or is worth knowing.
+    """
+
+    place: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[Region], Array] = field(repr=False)
+    layout: Optional[str] = None
+    orientation: Optional[str] = None
+    files: tuple[Path, ...] = field(default=(), repr=False)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What belongs together: one array per name."""
+
+    name: str
+    arrays: Mapping[str, Stored]
+
+
+def whole(shape: tuple[int, ...]) -> Region:
+    """Returns the region that is everything."""
+    return tuple(slice(0, size) for size in shape)
+
+
+def regions(shape: tuple[int, ...], itemsize: int) -> Iterator[Region]:
+    """Yields regions of at most `BLOCK_BYTES` that together are everything, in order of the first axes."""
+    done: Region = ()
+    rest = shape
+
+    def split(done: Region, rest: tuple[int, ...]) -> Iterator[Region]:
+        row = itemsize * int(np.prod(rest[1:], dtype=np.int64))
+        if not rest or row * rest[0] <= BLOCK_BYTES:
+            yield (*done, *whole(rest))
+        elif row > BLOCK_BYTES:
+            for index in range(rest[0]):
+                yield from split((*done, slice(index, index + 1)), rest[1:])
+        else:
+            rows = max(1, BLOCK_BYTES // row)
+            for start in range(0, rest[0], rows):
+                yield (*done, slice(start, min(rest[0], start + rows)), *whole(rest[1:]))
+
+    return split(done, rest)
+
+
+def read_finite(stored: Stored, region: Region, name: str) -> Array:
+    """Reads a region and refuses NaN and infinity in it.
+
+    Args:
+        stored: the array.
+        region: what to read.
+        name: the array's, for the message.
+
+    Raises:
+        DataError: it cannot be read, or a value is not finite.
+    """
+    values = stored.read(region)
+    if values.dtype.kind in "fc":
+        finite = np.isfinite(values)
+        if not finite.all():
+            at = np.argwhere(~finite)[0]
+            index = [int(i) + part.start for i, part in zip(at, region)]
+            raise DataError(f"{stored.place}: {name}{index} is {values[tuple(at)]}; remove or repair this sample")
+    return values
+
+
+class WholeFiles:
+    """Keeps arrays of files that can only be read whole, the latest used ones up to a limit.
+
+    Attributes:
+        limit: bytes that are kept. The array that was asked for last is kept whatever its size.
+    """
+
+    def __init__(self, limit: int = 2**29) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[Hashable, Array] = OrderedDict()
+        self._lock = threading.Lock()  # training reads ahead in a thread while the loop may look at samples itself
+
+    def get(self, key: Hashable, load: Callable[[], Array]) -> Array:
+        """Returns what is kept for ``key``, or loads it."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        array = load()
+        with self._lock:
+            self._kept[key] = array
+            total = sum(kept.nbytes for kept in self._kept.values())
+            while total > self.limit and len(self._kept) > 1:
+                total -= self._kept.popitem(last=False)[1].nbytes
+        return array
+
+
+def load_extra(module: str, package: str, extra: str, where: str) -> Any:
+    """Imports the library that reads a format.
+
+    Raises:
+        RuntimeMissingError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"{where} is read with {package}, which is not installed; pip install 'tgdonnx[{extra}]'"
+        ) from error
