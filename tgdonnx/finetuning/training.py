@@ -106,9 +106,7 @@ def open_data(
     inputs = session.manifest.inputs
     validated = validation is not None or reading.validation_split is not None
     if options.patience is not None and not validated:
-        raise DataError(
-            "patience counts validations, and there is no validation data; pass it, or leave it out"
-        )
+        raise DataError("patience counts validations, and there is no validation data; pass it, or leave it out")
     if options.retain_limit is not None and retain is None:
         raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
     if (options.metrics or options.metric_range) and not validated and retain is None:
