@@ -22,7 +22,8 @@ from tests.models import MODELS, Builder, random_feeds, save
 from tests.selection.reference import by_experiment
 from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError, SelectionError, TgdonnxError
 from tgdonnx.layers import open_network
-from tgdonnx.masks import SUFFIX, MaskedModel, decode_mask, encode_mask, mask, masked_bytes, read_masked
+from tgdonnx.masks import SUFFIX, MaskedModel, mask, masked_bytes, read_masked
+from tgdonnx.provenance import decode_mask, encode_mask
 from tgdonnx.selection import MODES, AllLayers, Filters, Mode, Percentile, Phi, plan_masks, select
 from tgdonnx.tracing import trace_network
 

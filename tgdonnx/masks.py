@@ -16,14 +16,11 @@ format is newer.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,7 +31,8 @@ from tgdonnx import wire
 from tgdonnx.errors import MaskedModelError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.modelfile import ModelFile, StrPath, copy_external_data, load_model, require_writable, write_bytes
-from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, select
+from tgdonnx.provenance import earlier_rounds, trained_before
+from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
 from tgdonnx.tracing import trace_network
 
 FORMAT = 1
@@ -99,7 +97,13 @@ class MaskedModel:
 
 
 def mask(
-    model: StrPath, output: StrPath, strategy: Strategy, *, mode: Mode = "paper", overwrite: bool = False
+    model: StrPath,
+    output: StrPath,
+    strategy: Strategy,
+    *,
+    mode: Mode = "paper",
+    protect: bool = False,
+    overwrite: bool = False,
 ) -> MaskReport:
     """Selects filters and writes a masked model.
 
@@ -108,11 +112,13 @@ def mask(
         output: the masked model to write.
         strategy: which filters to retrain.
         mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter.
+        protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
         overwrite: whether ``output`` may exist.
 
     Raises:
         ModelFileError: no usable model.
-        MaskedModelError: it is masked already, or uses the name that a mask would have.
+        MaskedModelError: it is masked already, or uses the name that a mask would have, or a record of an earlier round that
+            is to be protected is damaged.
         SelectionError: the selection is wrong or selects nothing.
         OutputError: ``output`` cannot be written.
     """
@@ -122,8 +128,12 @@ def mask(
     provenance = trace_network(network)
     selection = select(provenance, strategy)
     masks = plan_masks(provenance, selection, mode)
+    if protect:
+        masks = protect_trained(masks, trained_before(network), network)
     _require_free_names(network, masks)
-    record = {**selection.strategy, "mode": mode, "round": 1 + _earlier_rounds(network.file.proto)}
+    record = {**selection.strategy, "mode": mode, "round": 1 + earlier_rounds(network.file.proto)}
+    if protect:
+        record["protect"] = True
     copy_external_data(network.file, output, overwrite=overwrite)
     write_bytes(output, masked_bytes(network, masks, record))
     return describe(masks, record)
@@ -158,46 +168,6 @@ def masked_bytes(network: Network, masks: Sequence[RetrainMask], selection: Mapp
     return wire.append_fields(
         network.file.data, graph=graph.SerializeToString(), model=metadata_bytes(dict(zip(_KEYS, values)))
     )
-
-
-def encode_mask(values: NDArray[np.float32], network: Network, name: str) -> tuple[tuple[int, ...], Optional[str]]:
-    """Returns a retrain mask in short, for a manifest or a record.
-
-    Returns:
-        The filters that train whole, and if single kernels train besides the mask itself, else None. The mask is written
-        as its shape and its elements, a bit each, in row-major order, compressed by zlib, in base 64.
-    """
-    shape = network.stored_parameters[name].shape
-    owner = np.broadcast_to(network.filter_index(name), shape).reshape(-1)
-    trains = np.broadcast_to(values, shape).reshape(-1)
-    whole = np.bincount(owner, trains) == np.bincount(owner)
-    retrain = tuple(int(m) for m in np.flatnonzero(whole))
-    if (trains == whole[owner]).all():
-        return retrain, None
-    bits = base64.b64encode(zlib.compress(np.packbits(values.astype(bool)).tobytes())).decode()
-    return retrain, f"{'x'.join(str(d) for d in values.shape)}:{bits}"
-
-
-def decode_mask(retrain: Sequence[int], kernels: Optional[str], network: Network, name: str) -> NDArray[np.float32]:
-    """Undoes `encode_mask`.
-
-    Raises:
-        ValueError: it was not written so.
-    """
-    if kernels is None:
-        return np.isin(network.filter_index(name), retrain).astype(np.float32)
-    dims, _, bits = kernels.partition(":")
-    shape, of = [int(d) for d in dims.split("x")], network.stored_parameters[name].shape
-    if len(shape) != len(of) or any(m not in (1, d) for m, d in zip(shape, of)):
-        raise ValueError(f"a mask of shape {shape} does not broadcast against {name!r}, {list(of)}")
-    count = math.prod(shape)
-    try:
-        packed = zlib.decompressobj().decompress(base64.b64decode(bits, validate=True), (count + 7) // 8 + 1)
-    except zlib.error as error:
-        raise ValueError(f"the mask of {name!r} is damaged: {error}") from error
-    if len(packed) != (count + 7) // 8:
-        raise ValueError(f"the mask of {name!r} is damaged: it has {len(packed)} bytes, expected {(count + 7) // 8}")
-    return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).reshape(shape).astype(np.float32)
 
 
 def metadata_bytes(entries: Mapping[str, str]) -> bytes:
@@ -316,12 +286,3 @@ def _is_mask_metadata(field: wire.Field, data: wire.Buffer) -> bool:
 def _text(message: wire.Field, data: wire.Buffer, number: int) -> str:
     inner = wire.fields(data, wire.Span(message.value, message.end))
     return next((bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == number), "")
-
-
-def provenance_key(base: onnx.ModelProto) -> str:
-    """Returns the metadata key of the record that export adds to a file: one per round, so rounds add up."""
-    return f"tgdonnx.provenance.{1 + _earlier_rounds(base)}"
-
-
-def _earlier_rounds(proto: onnx.ModelProto) -> int:
-    return sum(entry.key.startswith("tgdonnx.provenance.") for entry in proto.metadata_props)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -18,8 +16,9 @@ from numpy.typing import NDArray
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import Parameter, open_network
-from tgdonnx.masks import decode_mask, provenance_key, read_masked
+from tgdonnx.masks import read_masked
 from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.provenance import earlier_rounds, read_record, record_key, union
 
 _MOST_VIOLATIONS = 20
 
@@ -74,11 +73,12 @@ def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -
             return VerifyReport(False, (), (f"{masked} is the masked model of another file than {base}",), str(masked))
         masks, source = witness.masks, str(masked)
     else:
-        record = _record(before, after)
-        if record is None and before.data != after.data:
+        recorded = _recorded(before, after)
+        if recorded is None and before.data != after.data:
             reason = f"{tuned} has no record of what was retrained from {base}; name the masked model with --masked"
             return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
-        masks, source = record or {}, "the record in the tuned file"
+        masks, rounds = recorded or ({}, 1)
+        source = "the record in the tuned file" if rounds == 1 else f"the records of {rounds} rounds in the tuned file"
     externals = {location: _read_external(after.path, location) for location in before.external_files}
     lengths = [
         f"the external file {location!r} has {len(content[0]):,} bytes, not {size:,}"
@@ -118,7 +118,7 @@ def compare(
         masks: for names of tensors the retrain mask; tensors that are not named must not differ.
         external: for the files with external data, what the tuned ones hold, as pieces at offsets.
     """
-    body = wire.remove_fields(tuned, graph=lambda *_: False, model=_is_record_of(base.proto))
+    body = wire.remove_fields(tuned, graph=lambda *_: False, model=_is_record_since(base.proto, tuned))
     if len(body) != len(base.data):
         differences = _differences(base.proto, onnx.ModelProto.FromString(tuned))
         return Comparison((), (f"the file has {len(body) - len(base.data):+,} bytes besides its record", *differences))
@@ -200,33 +200,51 @@ def _read_external(tuned: Path, location: str) -> dict[int, bytes]:
     return {0: path.read_bytes()}
 
 
-def _record(base: ModelFile, tuned: ModelFile) -> Optional[dict[str, NDArray[np.float32]]]:
-    """Returns the masks of the record in the tuned file, if it has one for this base."""
-    key = provenance_key(base.proto)
-    text = next((entry.value for entry in tuned.proto.metadata_props if entry.key == key), None)
-    if text is None:
+def _recorded(base: ModelFile, tuned: ModelFile) -> Optional[tuple[dict[str, NDArray[np.float32]], int]]:
+    """Returns the masks of the records in the tuned file that follow those of this base, all together, and their number.
+
+    None if there are none, or the first is of another base. Of the files in between nothing is left, so that each round
+    started from what the one before wrote is what the records say.
+    """
+    texts = {entry.key: entry.value for entry in tuned.proto.metadata_props}
+    keys = [record_key(number) for number in _later_rounds(base.proto, texts)]
+    if not keys:
         return None
+    network = open_network(base)
+    masks: dict[str, NDArray[np.float32]] = {}
     try:
-        record = json.loads(text)
-        if record["base_sha256"] != base.sha256:
-            return None
-        network = open_network(base)
-        trained = record["trained"].items()
-        return {name: decode_mask(parts["retrain"], parts["kernels"], network, name) for name, parts in trained}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error):
+        for key in keys:
+            sha256, trained = read_record(texts[key], network)
+            if key == keys[0] and sha256 != base.sha256:
+                return None
+            masks = union(masks, trained)
+    except ValueError:
         return None  # damaged: as good as none
+    return masks, len(keys)
 
 
-def _is_record_of(base: onnx.ModelProto) -> Callable[[wire.Field, wire.Buffer], bool]:
-    key = provenance_key(base).encode()
+def _later_rounds(base: onnx.ModelProto, keys: Collection[str]) -> Iterator[int]:
+    """Yields the numbers of the rounds that a base has been through since, by the metadata keys of the tuned file."""
+    number = 1 + earlier_rounds(base)
+    while record_key(number) in keys:
+        yield number
+        number += 1
 
-    def is_record(field: wire.Field, data: wire.Buffer) -> bool:
-        if field.number != wire.METADATA_PROPS:
-            return False
-        inner = wire.fields(data, wire.Span(field.value, field.end))
-        return any(f.number == wire.ENTRY_KEY and bytes(data[f.value : f.end]) == key for f in inner)
 
-    return is_record
+def _is_record_since(base: onnx.ModelProto, tuned: bytes) -> Callable[[wire.Field, wire.Buffer], bool]:
+    """Returns what tells the records of the rounds that follow those of a base."""
+    texts = [_key(field, tuned) for field in wire.fields(tuned, wire.Span(0, len(tuned)))]
+    records = {record_key(number) for number in _later_rounds(base, [key for key in texts if key is not None])}
+    return lambda field, data: _key(field, data) in records
+
+
+def _key(field: wire.Field, data: wire.Buffer) -> Optional[str]:
+    """Returns the key of a field that is metadata."""
+    if field.number != wire.METADATA_PROPS:
+        return None
+    inner = wire.fields(data, wire.Span(field.value, field.end))
+    keys = [bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == wire.ENTRY_KEY]
+    return keys[-1] if keys else None
 
 
 def _name_place(base: ModelFile, file: Optional[str], offset: int) -> str:

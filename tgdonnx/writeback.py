@@ -26,8 +26,9 @@ from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
-from tgdonnx.masks import MaskedModel, metadata_bytes, provenance_key, read_masked
+from tgdonnx.masks import MaskedModel, metadata_bytes, read_masked
 from tgdonnx.modelfile import StrPath, replacing, require_external_data, require_writable, write_bytes
+from tgdonnx.provenance import earlier_rounds, record_key
 from tgdonnx.verification import Changed, compare
 
 
@@ -86,7 +87,8 @@ def export(
         values = _whole(tensor.thin_axis, parameter, mask, trained[tensor.name])
         new[parameter] = _merge(parameter, mask, values, checkpoint)
     data, external = _overwrite(masked, new)
-    tuned = data + metadata_bytes({provenance_key(masked.base.proto): json.dumps(_provenance(manifest, checkpoint))})
+    key = record_key(1 + earlier_rounds(masked.base.proto))
+    tuned = data + metadata_bytes({key: json.dumps(_provenance(manifest, checkpoint))})
     comparison = compare(masked.base, tuned, {p.name: masked.masks[p.name] for p in new}, external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
     _write(masked, output, tuned, external, overwrite=overwrite)

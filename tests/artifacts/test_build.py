@@ -26,7 +26,7 @@ from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError, TgdonnxError, UntrainableError
 from tgdonnx.layers import open_network
-from tgdonnx.masks import decode_mask
+from tgdonnx.provenance import decode_mask
 
 BY_SCORE = tgdonnx.Phi(0.3)
 FILES = ["checkpoint", "eval_model.onnx", "manifest.json", "masked.onnx", "optimizer_model.onnx", "training_model.onnx"]

@@ -14,6 +14,7 @@ from tgdonnx.cli.options import (
     model_argument,
     output_option,
     overwrite_option,
+    protect_option,
     strategy,
     strategy_options,
 )
@@ -31,12 +32,14 @@ from tgdonnx.selection import Mode
 @strategy_options
 @click.option("--data", type=click.Path(path_type=Path), help="Of --phi auto: unlabelled images, as for `sweep`.")
 @reading_options
+@protect_option
 @overwrite_option
 @json_option
 def command(
     model: Path,
     output: Path,
     mode: Mode,
+    protect: bool,
     data: Optional[Path],
     reading: DataOptions,
     overwrite: bool,
@@ -49,7 +52,9 @@ def command(
     if choice["phi"] != AUTO and (data is not None or reading != DataOptions()):
         raise click.UsageError("--data and how to read it are for the drop test, which only --phi auto does")
     recommend = drop_test(model, data or Path(), output=None, reading=reading)
-    report = mask(model, output, strategy(**choice, recommend=recommend), mode=mode, overwrite=overwrite)
+    report = mask(
+        model, output, strategy(**choice, recommend=recommend), mode=mode, protect=protect, overwrite=overwrite
+    )
     if as_json:
         print_json(report)
     else:

@@ -30,6 +30,9 @@ def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Opt
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
+protect_option = click.option(
+    "--protect", is_flag=True, help="Never retrain what an earlier round trained, by the records in the model."
+)
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 
 

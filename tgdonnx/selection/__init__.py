@@ -1,10 +1,12 @@
 """Strategies that fill the retrain masks.
 
-``importance``: what a filter is worth; ``strategies``: which filters to retrain; ``plan``: the retrain mask of every tensor.
+``importance``: what a filter is worth; ``strategies``: which filters to retrain; ``plan``: the retrain mask of every tensor;
+``protection``: what earlier rounds trained.
 """
 
 from tgdonnx.selection.importance import Importance, filter_importance
 from tgdonnx.selection.plan import MODES, Mode, RetrainMask, plan_masks
+from tgdonnx.selection.protection import protect_trained
 from tgdonnx.selection.strategies import (
     AllLayers,
     Filters,
@@ -36,6 +38,7 @@ __all__ = [
     "Strategy",
     "filter_importance",
     "plan_masks",
+    "protect_trained",
     "require_phi",
     "score_filters",
     "select",
