@@ -27,6 +27,10 @@ class SelectionError(TgdonnxError, ValueError):
     """The selection is wrong in itself or selects no filter."""
 
 
+class NothingLeftError(SelectionError):
+    """All that is selected was trained by an earlier round, which is to be protected."""
+
+
 class MaskedModelError(TgdonnxError, ValueError):
     """The model lacks retrain masks, or they do not fit its tensors."""
 

@@ -12,7 +12,7 @@ from typing import Optional
 
 from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build
 from tgdonnx.data import DataOptions, DataSource
-from tgdonnx.errors import StoppedError
+from tgdonnx.errors import NothingLeftError, SelectionError, StoppedError
 from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
@@ -22,14 +22,37 @@ from tgdonnx.writeback import ExportReport, export
 
 
 @dataclass(frozen=True)
-class FinetuneReport:
-    """The reports of the stages."""
+class Round:
+    """The reports of the stages of a round; ``verify`` compares with the file that the round started from."""
 
     mask: MaskReport
     build: BuildReport
     train: TrainReport
     export: ExportReport
     verify: VerifyReport
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """The reports of the stages; of several rounds, those of the last.
+
+    Attributes:
+        mask: what trains.
+        build: the artifacts.
+        train: the run.
+        export: what was written.
+        verify: the proof against the vendor's file, over all rounds.
+        earlier: the rounds before.
+        note: why there were fewer rounds than asked for; None if there were not.
+    """
+
+    mask: MaskReport
+    build: BuildReport
+    train: TrainReport
+    export: ExportReport
+    verify: VerifyReport
+    earlier: tuple[Round, ...] = ()
+    note: Optional[str] = None
 
 
 def finetune(
@@ -54,6 +77,8 @@ def finetune(
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     artifacts: Optional[StrPath] = None,
+    rounds: int = 1,
+    protect: bool = False,
     overwrite: bool = False,
     tensorboard: Optional[StrPath] = None,
     stop_on: Collection[Signals] = (),
@@ -82,9 +107,12 @@ def finetune(
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
         data_options: how the data is read, matched, varied and divided.
         renamed: for names of arrays the input that they are for.
-        artifacts: a directory to keep the artifacts in; they are deleted if it is None.
+        artifacts: a directory to keep the artifacts in; they are deleted if it is None. Those of several rounds are in
+            ``round-1`` and so on.
+        rounds: how often to score, mask and train; each round starts from what the one before wrote.
+        protect: whether what an earlier round trained stays as it is.
         overwrite: whether ``output`` and ``artifacts`` may exist.
-        tensorboard: a directory for event files of TensorBoard.
+        tensorboard: a directory for event files of TensorBoard; for those of several rounds one below it each.
         stop_on: signals that stop training; nothing is exported then.
         on_progress: called after every training step.
         on_remark: called with everything that is worth knowing about the data.
@@ -94,12 +122,23 @@ def finetune(
         TgdonnxError: as the stages do.
     """
     output = require_writable(output, overwrite=overwrite, keep=model)
+    if rounds < 1:
+        raise SelectionError(f"expected at least 1 round, got {rounds}")
     work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
-    try:
-        directory = Path(artifacts) if artifacts is not None else work / "artifacts"
-        masked = mask(model, work / "masked.onnx", strategy, mode=mode)
+
+    def directory_of(number: int) -> Path:
+        kept = Path(artifacts) if artifacts is not None else work / f"round-{number}" / "artifacts"
+        return kept / f"round-{number}" if artifacts is not None and rounds > 1 else kept
+
+    def one_round(number: int, base: Path) -> Round:
+        place, directory = work / f"round-{number}", directory_of(number)
+        (place / "masked").mkdir(parents=True)
+        (place / "tuned").mkdir()
+        masked = mask(base, place / "masked" / "masked.onnx", strategy, mode=mode, protect=protect)
+        if rounds > 1:
+            directory.parent.mkdir(exist_ok=True)
         built = build(
-            work / "masked.onnx",
+            place / "masked" / "masked.onnx",
             directory,
             loss=loss,
             data_range=data_range,
@@ -120,7 +159,7 @@ def finetune(
             retain=retain,
             data_options=data_options,
             renamed=renamed,
-            tensorboard=tensorboard,
+            tensorboard=Path(tensorboard) / place.name if tensorboard is not None and rounds > 1 else tensorboard,
             stop_on=stop_on,
             on_progress=on_progress,
             on_remark=on_remark,
@@ -129,11 +168,30 @@ def finetune(
             kept = "nothing is kept; next time, keep the run with --artifacts DIR"
             if artifacts is not None:
                 kept = (
-                    f"{artifacts} holds the run: go on with `tgdonnx train {artifacts} --resume` and the same options"
+                    f"{directory} holds the run: go on with `tgdonnx train {directory} --resume` and the same options"
                 )
             raise StoppedError(f"{trained.stop.reason}; {kept}", trained.stop.signal)
-        exported = export(directory, output, overwrite=overwrite)
-        verified = verify(model, output, masked=work / "masked.onnx")
+        exported = export(directory, place / "tuned" / "tuned.onnx")
+        verified = verify(base, place / "tuned" / "tuned.onnx", masked=place / "masked" / "masked.onnx")
+        return Round(masked, built, trained, exported, verified)
+
+    done: list[Round] = []
+    note = None
+    try:
+        base = Path(model)
+        for number in range(1, rounds + 1):
+            try:
+                done.append(one_round(number, base))
+            except NothingLeftError as error:
+                if not done:
+                    raise
+                note = f"there was no round {number}: {error}"
+                break
+            base = Path(done[-1].export.output)
+        # Each round proved itself; now the last one is written where it shall be.
+        exported = export(directory_of(len(done)), output, overwrite=overwrite)
+        proof = verify(model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return FinetuneReport(masked, built, trained, exported, verified)
+    *earlier, last = done
+    return FinetuneReport(last.mask, last.build, last.train, exported, proof, tuple(earlier), note)

@@ -18,6 +18,7 @@ from tgdonnx.cli.options import (
     model_argument,
     output_option,
     overwrite_option,
+    protect_option,
     strategy,
     strategy_options,
 )
@@ -45,6 +46,14 @@ from tgdonnx.selection import Mode
 )
 @run_options
 @watch_options
+@click.option(
+    "--rounds",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Score, mask and train so often, each time from the last result.",
+)
+@protect_option
 @click.option("--artifacts", type=click.Path(path_type=Path), help="Keep the artifacts in this directory.")
 @overwrite_option
 @config_option
@@ -68,6 +77,8 @@ def command(
     sweep_data: Optional[Path],
     retain: Optional[Path],
     tensorboard: Optional[Path],
+    rounds: int,
+    protect: bool,
     artifacts: Optional[Path],
     overwrite: bool,
     as_json: bool,
@@ -99,6 +110,8 @@ def command(
             retain=retain,
             data_options=reading,
             artifacts=artifacts,
+            rounds=rounds,
+            protect=protect,
             overwrite=overwrite,
             tensorboard=tensorboard,
             stop_on=STOPPING,
@@ -108,7 +121,12 @@ def command(
     if as_json:
         print_json(report)
     else:
-        rows = sum(len(entry.filters) for entry in report.export.changed)
+        for number, earlier in enumerate(report.earlier, 1):
+            losses = earlier.train.loss
+            click.echo(f"round {number}: {earlier.train.steps} steps, loss {losses[0]:.6g} to {losses[-1]:.6g}")
+        if report.note is not None:
+            click.echo(report.note, err=True)
+        rows = sum(len(entry.filters) for entry in report.verify.changed)
         click.echo(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
         if report.train.stop.rule != "length":
             click.echo(f"stopped early: {report.train.stop.reason}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.errors import SelectionError
+from tgdonnx.errors import NothingLeftError
 from tgdonnx.layers import Network
 from tgdonnx.selection.plan import RetrainMask
 
@@ -24,11 +24,11 @@ def protect_trained(
         network: the model.
 
     Raises:
-        SelectionError: nothing is left to train.
+        NothingLeftError: nothing is left to train.
     """
     left = tuple(_protected(m, trained[m.parameter.name], network) if m.parameter.name in trained else m for m in masks)
     if not any(m.values.any() for m in left):
-        raise SelectionError(
+        raise NothingLeftError(
             "all that is selected was trained by an earlier round; select more, or let it train again (without --protect)"
         )
     return left
