@@ -19,6 +19,7 @@ from tests.independent import assert_only_changed, expected_masks
 from tests.test_masks import externalise
 from tests.test_writeback import NETWORKS, PHI, data_for, options_for
 from tests.training_models import text_model
+from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, DivergedError, OutputError, SelectionError, TgdonnxError, UntrainableError
 
 
@@ -265,3 +266,93 @@ def test_less_than_one_round_is_refused(tmp_path: Path) -> None:
     base = models.save(models.dncnn(0), tmp_path / "model.onnx")
     with pytest.raises(SelectionError, match="expected at least 1 round, got 0"):
         tgdonnx.finetune(base, data_for(models.dncnn(0)), tmp_path / "t.onnx", tgdonnx.AllLayers(), rounds=0)
+
+
+def noisy_pair(shape: tuple[int, ...], seed: int = 0) -> tuple[Any, Any]:
+    """Two noisy images of one smooth study."""
+    rng = np.random.default_rng(seed)
+    grids = np.meshgrid(*(np.linspace(0, 3, size) for size in shape), indexing="ij")
+    clean = np.sin(sum(grid * (axis + 1) for axis, grid in enumerate(grids)))
+    return tuple((clean + 0.3 * rng.standard_normal(shape)).astype(np.float32) for _ in range(2))
+
+
+def test_noise2noise_trains_without_targets_and_applies_the_result_to_all_counts(tmp_path: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    a, b = noisy_pair((15, 24, 20))
+    full = (a + b) / 2
+    said: list[str] = []
+    report = tgdonnx.finetune(
+        base,
+        tgdonnx.Noise2Noise(a, b),
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        tgdonnx.TrainOptions(epochs=3, batch=4, learning_rate=1e-3),
+        data_options=DataOptions(layout="DHW"),
+        apply_to=full,
+        on_remark=said.append,
+    )
+    assert "trained from A to B and from B to A" in said
+    assert "held out against fitting noise: slices 7 to 9 of 15" in said
+    assert report.verify.ok
+    # (15 - 3) slices, both ways, in batches of 4.
+    assert report.train.steps == 3 * 6
+    assert report.train.best.loss is not None
+    assert report.train.epochs[0].validation is not None
+    assert report.train.best.loss < report.train.epochs[0].validation
+    assert report.apply is not None
+    assert report.apply.output == str(tmp_path / "tuned.applied.npy")
+    again = tgdonnx.apply(tmp_path / "tuned.onnx", full, tmp_path / "again.npy", layout="DHW")
+    assert again.shape == full.shape
+    assert (tmp_path / "again.npy").read_bytes() == (tmp_path / "tuned.applied.npy").read_bytes()
+
+
+def test_what_noise2noise_cannot_train_or_apply_is_refused_before_training(tmp_path: Path, scratch: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    a, b = noisy_pair((15, 24, 20))
+    (tmp_path / "taken.npy").write_bytes(b"")
+    told = listing(tmp_path)
+
+    def refuse(message: str, error: type[TgdonnxError], pair: tgdonnx.Noise2Noise, **options: Any) -> None:
+        with pytest.raises(error, match=message):
+            tgdonnx.finetune(
+                base,
+                pair,
+                tmp_path / "tuned.onnx",
+                tgdonnx.Phi(PHI),
+                options_for(),
+                data_options=DataOptions(layout="DHW"),
+                on_progress=lambda _: pytest.fail("trained"),
+                **options,
+            )
+        assert listing(tmp_path) == told
+        assert listing(scratch) == []
+
+    pair = tgdonnx.Noise2Noise(a, b)
+    refuse("exists", OutputError, pair, apply_to=a, applied=tmp_path / "taken.npy")
+    refuse("expected 'x' to be float32", DataError, pair, apply_to=a.astype(np.float64))
+    refuse("nothing to apply the tuned model to", DataError, pair, applied=tmp_path / "out.npy")
+    refuse("leave out the validation data", DataError, pair, validation={"x": a, "target": b})
+    refuse("are the same image", DataError, tgdonnx.Noise2Noise(a, a))
+
+
+def test_the_guard_keeps_what_was_learned_before_noise_was_fitted(tmp_path: Path) -> None:
+    # Few, small slices of nothing but noise, and all weights free: what can be learned is the noise, by heart.
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((10, 10, 8)).astype(np.float32) for _ in range(2))
+    model = models.dncnn(0)
+    base = models.save(model, tmp_path / "model.onnx")
+    report = tgdonnx.finetune(
+        base,
+        tgdonnx.Noise2Noise(a, b),
+        tmp_path / "tuned.onnx",
+        tgdonnx.AllLayers(),
+        tgdonnx.TrainOptions(epochs=150, batch=4, learning_rate=3e-3),
+        data_options=DataOptions(layout="DHW"),
+    )
+    losses = [epoch.loss for epoch in report.train.epochs if epoch.loss is not None]
+    held_out = [epoch.validation for epoch in report.train.epochs if epoch.validation is not None]
+    best = report.train.best
+    assert losses[-1] < losses[best.epoch - 1]  # it went on to fit the noise
+    assert held_out[-1] > 1.1 * min(held_out)  # which the held-out slices tell
+    assert best.loss == min(held_out)
+    assert report.export.checkpoint == "checkpoint.best"

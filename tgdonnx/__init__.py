@@ -7,15 +7,17 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     sweep                     the drop test over phi, and the phi that it recommends
     mask                      choose filters, write a masked model
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
+    apply                     a model on a whole image or volume, by tiles
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
 """
 
+from tgdonnx.applying import ApplyReport, apply
 from tgdonnx.artifacts import BuildReport, build
 from tgdonnx.checking import CheckReport, check
 from tgdonnx.data import DataOptions, Scaling
 from tgdonnx.errors import TgdonnxError
-from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
+from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
 from tgdonnx.inspection import InspectReport, inspect
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.pipeline import FinetuneReport, finetune
@@ -28,6 +30,7 @@ from tgdonnx.writeback import ExportReport, export
 
 __all__ = [
     "AllLayers",
+    "ApplyReport",
     "BuildReport",
     "CheckReport",
     "DataOptions",
@@ -38,6 +41,7 @@ __all__ = [
     "InspectReport",
     "LastLayers",
     "MaskReport",
+    "Noise2Noise",
     "Percentile",
     "Phi",
     "Progress",
@@ -50,6 +54,7 @@ __all__ = [
     "TrainOptions",
     "TrainReport",
     "VerifyReport",
+    "apply",
     "build",
     "check",
     "export",

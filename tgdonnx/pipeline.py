@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
-from typing import Optional
+from typing import Any, Optional, Union
 
+from numpy.typing import NDArray
+
+from tgdonnx.applying import ApplyReport, apply, require_applicable
 from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build
 from tgdonnx.data import DataOptions, DataSource
-from tgdonnx.errors import NothingLeftError, SelectionError, StoppedError
-from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
+from tgdonnx.data.layouts import TARGET
+from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
+from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
 from tgdonnx.selection import Mode, Strategy
 from tgdonnx.verification import VerifyReport, verify
 from tgdonnx.writeback import ExportReport, export
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class FinetuneReport:
         verify: the proof against the vendor's file, over all rounds.
         earlier: the rounds before.
         note: why there were fewer rounds than asked for; None if there were not.
+        apply: what came of applying the tuned model; None if that was not asked for.
     """
 
     mask: MaskReport
@@ -53,11 +61,12 @@ class FinetuneReport:
     verify: VerifyReport
     earlier: tuple[Round, ...] = ()
     note: Optional[str] = None
+    apply: Optional[ApplyReport] = None
 
 
 def finetune(
     model: StrPath,
-    data: DataSource,
+    data: Union[DataSource, Noise2Noise],
     output: StrPath,
     strategy: Strategy,
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
@@ -79,6 +88,8 @@ def finetune(
     artifacts: Optional[StrPath] = None,
     rounds: int = 1,
     protect: bool = False,
+    apply_to: Optional[Union[StrPath, Array]] = None,
+    applied: Optional[StrPath] = None,
     overwrite: bool = False,
     tensorboard: Optional[StrPath] = None,
     stop_on: Collection[Signals] = (),
@@ -89,7 +100,7 @@ def finetune(
 
     Args:
         model: the vendor's file.
-        data: arrays named like the model's inputs, and ``target``.
+        data: arrays named like the model's inputs, and ``target``; or two noisy images of one study.
         output: the tuned model to write.
         strategy: which filters to retrain.
         options: how to train.
@@ -111,7 +122,9 @@ def finetune(
             ``round-1`` and so on.
         rounds: how often to score, mask and train; each round starts from what the one before wrote.
         protect: whether what an earlier round trained stays as it is.
-        overwrite: whether ``output`` and ``artifacts`` may exist.
+        apply_to: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
+        applied: where to write the result; beside ``output``, as ``.applied`` and the suffix of ``apply_to``, if None.
+        overwrite: whether ``output``, ``artifacts`` and ``applied`` may exist.
         tensorboard: a directory for event files of TensorBoard; for those of several rounds one below it each.
         stop_on: signals that stop training; nothing is exported then.
         on_progress: called after every training step.
@@ -124,6 +137,16 @@ def finetune(
     output = require_writable(output, overwrite=overwrite, keep=model)
     if rounds < 1:
         raise SelectionError(f"expected at least 1 round, got {rounds}")
+    layouts = [layout for name, layout in data_options.layouts.items() if name != TARGET]
+    layout = layouts[0] if layouts else data_options.layout
+    scaled = bool(data_options.scale is not None or data_options.scales)
+    if apply_to is not None:
+        applied = applied if applied is not None else _beside(output, apply_to)
+        require_applicable(
+            model, apply_to, applied, layout=layout, scaled=scaled, output_name=output_name, overwrite=overwrite
+        )
+    elif applied is not None:
+        raise DataError(f"there is nothing to apply the tuned model to, so {applied} cannot be written; name the data")
     work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
 
     def directory_of(number: int) -> Path:
@@ -191,7 +214,27 @@ def finetune(
         # Each round proved itself; now the last one is written where it shall be.
         exported = export(directory_of(len(done)), output, overwrite=overwrite)
         proof = verify(model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None)
+        application = None
+        if apply_to is not None and applied is not None:
+            application = apply(
+                output,
+                apply_to,
+                applied,
+                layout=layout,
+                artifacts=directory_of(len(done)) if scaled else None,
+                output_name=output_name,
+                overwrite=overwrite,
+            )
     finally:
         shutil.rmtree(work, ignore_errors=True)
     *earlier, last = done
-    return FinetuneReport(last.mask, last.build, last.train, exported, proof, tuple(earlier), note)
+    return FinetuneReport(last.mask, last.build, last.train, exported, proof, tuple(earlier), note, application)
+
+
+def _beside(output: Path, data: Union[StrPath, Array]) -> Path:
+    """Returns where the result goes if that is not said."""
+    suffix = ".npy"
+    if isinstance(data, (str, os.PathLike)):
+        name = os.fspath(data).lower()
+        suffix = next((s for s in (".nii.gz", ".nii") if name.endswith(s)), suffix)
+    return output.with_name(f"{output.stem}.applied{suffix}")

@@ -149,3 +149,32 @@ def test_of_several_outputs_one_is_named(tmp_path: Path) -> None:
         run_json("build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts", "--output", "y")["options"]["output"]
         == "y"
     )
+
+
+def test_noise2noise_from_files_trains_applies_and_resumes_to_the_bit(vendor: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "full"):
+        np.save(tmp_path / f"{name}.npy", rng.standard_normal((12, 9, 8)).astype(np.float32))
+    pair = ("--noise2noise", tmp_path / "a.npy", tmp_path / "b.npy", "--layout", "DHW", "--batch", 4, "--lr", 0.01)
+    report = run_json(
+        "finetune", vendor, *pair, "-o", tmp_path / "tuned.onnx", "--all", "--epochs", 2, "--rounds", 2,
+        "--apply", tmp_path / "full.npy", "--applied", tmp_path / "clean.npy",
+    )  # fmt: skip
+    assert report["verify"]["ok"] is True
+    assert len(report["earlier"]) == 1
+    assert report["apply"]["shape"] == [12, 9, 8]
+    assert np.load(tmp_path / "clean.npy").shape == (12, 9, 8)
+    losses = {}
+    for name, epochs in (("whole", (4,)), ("cut", (2, 4))):
+        run_json("mask", vendor, "-o", tmp_path / f"{name}.onnx", "--all")
+        run_json("build", tmp_path / f"{name}.onnx", "-o", tmp_path / name)
+        for index, count in enumerate(epochs):
+            resume = ["--resume"] if index else []
+            losses[name] = run_json("train", tmp_path / name, *pair, "--epochs", count, *resume)["loss"]
+    assert losses["cut"] == losses["whole"]
+    neither = run("train", tmp_path / "whole", "--resume")
+    assert (neither.exit_code, "expected either --data or --noise2noise" in neither.stderr) == (2, True)
+    both = run("train", tmp_path / "whole", *pair, "--data", tmp_path, "--resume")
+    assert both.exit_code == 2
+    auto = run("finetune", vendor, *pair, "-o", tmp_path / "auto.onnx", "--phi", "auto")
+    assert (auto.exit_code, "name them with --sweep-data" in auto.stderr) == (2, True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import click
 
 from tgdonnx.cli.options import Command
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
+from tgdonnx.finetuning import Noise2Noise
 
 
 def reading_options(command: Command) -> Command:
@@ -54,7 +55,6 @@ def data_options(command: Command) -> Command:
         ),
         click.option(
             "--data",
-            required=True,
             type=click.Path(path_type=Path),
             help="An .npz or HDF5 file, or a directory: .npy files, or pictures, NIfTI or DICOM in one directory per array. "
             "An array per model input, and `target`.",
@@ -62,6 +62,27 @@ def data_options(command: Command) -> Command:
     ):
         made = option(made)
     return made
+
+
+def training_source(data: Optional[Path], pair: Optional[tuple[Path, Path]]) -> Union[Path, Noise2Noise]:
+    """Returns what to train on.
+
+    Raises:
+        UsageError: neither is given, or both are.
+    """
+    if (data is None) == (pair is None):
+        raise click.UsageError("expected either --data or --noise2noise")
+    return Noise2Noise(*pair) if pair is not None else data  # type: ignore[return-value]  # one of them is given
+
+
+noise2noise_option = click.option(
+    "--noise2noise",
+    "pair",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A B",
+    help="Train without targets, from A to B and back: two images of one study with independent noise. A part is held out.",
+)
 
 
 def _collected(command: Command) -> Command:

@@ -10,7 +10,7 @@ import click
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.data_options import data_options
+from tgdonnx.cli.data_options import data_options, noise2noise_option, training_source
 from tgdonnx.cli.options import (
     AUTO,
     build_options,
@@ -39,6 +39,7 @@ from tgdonnx.selection import Mode
 @strategy_options
 @build_options
 @data_options
+@noise2noise_option
 @click.option(
     "--sweep-data",
     type=click.Path(path_type=Path),
@@ -46,6 +47,19 @@ from tgdonnx.selection import Mode
 )
 @run_options
 @watch_options
+@click.option(
+    "--apply",
+    "apply_to",
+    type=click.Path(path_type=Path),
+    metavar="FULL",
+    help="Apply the tuned model to this image or volume.",
+)
+@click.option(
+    "--applied",
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="Where to write the result; beside the tuned model.",
+)
 @click.option(
     "--rounds",
     type=int,
@@ -71,7 +85,10 @@ def command(
     gradient: GradientKind,
     form: Form,
     output_name: Optional[str],
-    data: Path,
+    data: Optional[Path],
+    pair: Optional[tuple[Path, Path]],
+    apply_to: Optional[Path],
+    applied: Optional[Path],
     validation: Optional[Path],
     reading: DataOptions,
     sweep_data: Optional[Path],
@@ -88,11 +105,14 @@ def command(
     options = TrainOptions(**{field.name: choices.pop(field.name) for field in fields(TrainOptions)})
     if sweep_data is not None and choices["phi"] != AUTO:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
-    chosen = strategy(**choices, recommend=drop_test(model, sweep_data or data, output=output_name, reading=reading))
+    looked_at = sweep_data or data
+    if choices["phi"] == AUTO and looked_at is None:
+        raise click.UsageError("with --noise2noise, --phi auto needs images to look at; name them with --sweep-data")
+    chosen = strategy(**choices, recommend=drop_test(model, looked_at or Path(), output=output_name, reading=reading))
     with training_bar() as show:
         report = finetune(
             model,
-            data,
+            training_source(data, pair),
             output,
             chosen,
             options,
@@ -112,6 +132,8 @@ def command(
             artifacts=artifacts,
             rounds=rounds,
             protect=protect,
+            apply_to=apply_to,
+            applied=applied,
             overwrite=overwrite,
             tensorboard=tensorboard,
             stop_on=STOPPING,
@@ -131,4 +153,6 @@ def command(
         if report.train.stop.rule != "length":
             click.echo(f"stopped early: {report.train.stop.reason}")
         click.echo(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
+        if report.apply is not None:
+            click.echo(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
         click.echo(f"{click.style('ok', 'green', bold=True)}  nothing else differs")

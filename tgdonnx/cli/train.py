@@ -9,7 +9,7 @@ from typing import Any, Optional
 import click
 
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.data_options import data_options
+from tgdonnx.cli.data_options import data_options, noise2noise_option, training_source
 from tgdonnx.cli.options import json_option
 from tgdonnx.cli.output import print_json, remark
 from tgdonnx.cli.progress import training_bar
@@ -23,6 +23,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 @click.command("train")
 @click.argument("directory", type=click.Path(path_type=Path))
 @data_options
+@noise2noise_option
 @run_options
 @watch_options
 @click.option("--resume", is_flag=True, help="Continue the run in DIRECTORY.")
@@ -31,7 +32,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 @json_option
 def command(
     directory: Path,
-    data: Path,
+    data: Optional[Path],
+    pair: Optional[tuple[Path, Path]],
     validation: Optional[Path],
     reading: DataOptions,
     retain: Optional[Path],
@@ -45,15 +47,15 @@ def command(
 
     Ctrl-C or SIGTERM saves and stops (exit status 130 or 143); the same command with --resume goes on from there.
     """
-    options = TrainOptions(**run)
+    options, source = TrainOptions(**run), training_source(data, pair)
     if rehearse:
-        cost = dry_run(directory, data, options, validation=validation, retain=retain, data_options=reading)
+        cost = dry_run(directory, source, options, validation=validation, retain=retain, data_options=reading)
         print_json(cost) if as_json else _print_cost(cost)
         return
     with training_bar() as show:
         report = train(
             directory,
-            data,
+            source,
             options,
             validation=validation,
             retain=retain,

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
+import numpy as np
+
 from tgdonnx.data import dicom, images, nifti
-from tgdonnx.data.arrays import memory_case, open_npy, open_npz
+from tgdonnx.data.arrays import in_memory, memory_case, open_npy, open_npz
 from tgdonnx.data.hdf5 import open_hdf5
 from tgdonnx.data.stored import Array, Case, Stored, WholeFiles
 from tgdonnx.errors import DataError
 from tgdonnx.modelfile import StrPath
-
-DataSource = Union[StrPath, Mapping[str, Array]]
 
 _HDF5 = (".h5", ".hdf5")
 _KINDS = {".npz": "npz", ".npy": "npy", **dict.fromkeys(_HDF5, "HDF5"), **dict.fromkeys(nifti.SUFFIXES, "NIfTI")}
@@ -51,13 +51,18 @@ class Source:
     remarks: tuple[str, ...] = ()
 
 
+DataSource = Union[StrPath, Mapping[str, Array], Source]
+
+
 def open_source(source: DataSource) -> Source:
-    """Opens files and reads their headers.
+    """Opens files and reads their headers; what is open already stays as it is.
 
     Raises:
         DataError: something cannot be read, is no data, or has no counterpart.
         RuntimeMissingError: the library for a format is not installed.
     """
+    if isinstance(source, Source):
+        return source
     if isinstance(source, Mapping):
         return Source("the data", (memory_case(source),))
     path = Path(source)
@@ -71,6 +76,26 @@ def open_source(source: DataSource) -> Source:
     if not path.exists():
         raise DataError(f"{path} does not exist; {_FORMS}")
     raise DataError(f"{path}: {_FORMS}")
+
+
+def open_array(source: Union[StrPath, Array]) -> Stored:
+    """Opens a single array: one of numpy, a ``.npy`` or NIfTI file, a picture, or a directory with the files of a DICOM series.
+
+    Raises:
+        DataError: it is none of these, or cannot be read.
+        RuntimeMissingError: the library for a format is not installed.
+    """
+    if isinstance(source, np.ndarray):
+        return in_memory(source, "the data")
+    path = Path(source)
+    if path.is_dir():
+        series = [entry for entry in _listing(path) if entry.is_file() and dicom.is_dicom(entry)]
+        if series:
+            return dicom.open_series(path, series, WholeFiles())
+    elif path.exists() and _suffix(path) in (".npy", *nifti.SUFFIXES, *images.SUFFIXES):
+        return _open_single(path, WholeFiles())
+    state = "" if path.exists() else " does not exist"
+    raise DataError(f"{path}{state}: expected a .npy or NIfTI file, a picture, or a directory with a DICOM series")
 
 
 def _open_directory(path: Path) -> Source:

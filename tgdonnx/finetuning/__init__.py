@@ -14,6 +14,7 @@
 
 from tgdonnx.finetuning.agreement import with_agreement
 from tgdonnx.finetuning.metrics import METRICS, MetricName
+from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.rehearsal import dry_run
 from tgdonnx.finetuning.reports import Best, DryRunReport, Epoch, Progress, Stop, TrainReport
@@ -27,6 +28,7 @@ __all__ = [
     "DryRunReport",
     "Epoch",
     "MetricName",
+    "Noise2Noise",
     "Progress",
     "ScheduleName",
     "Stop",

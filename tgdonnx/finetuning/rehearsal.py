@@ -9,10 +9,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DivergedError
+from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
@@ -22,7 +23,7 @@ from tgdonnx.modelfile import StrPath
 
 def dry_run(
     directory: StrPath,
-    data: DataSource,
+    data: Union[DataSource, Noise2Noise],
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     validation: Optional[DataSource] = None,

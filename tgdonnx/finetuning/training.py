@@ -7,7 +7,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
-from typing import Optional
+from typing import Optional, Union
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, LOG_TABLE, RUN, Manifest
 from tgdonnx.data import DataOptions, Dataset, DataSource, open_training
@@ -15,6 +15,7 @@ from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, follow
+from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.record import read_record, write_record
 from tgdonnx.finetuning.reports import Best, Epoch, Progress, Stop, TrainReport
@@ -27,7 +28,7 @@ from tgdonnx.modelfile import StrPath
 
 def train(
     directory: StrPath,
-    data: DataSource,
+    data: Union[DataSource, Noise2Noise],
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     validation: Optional[DataSource] = None,
@@ -47,7 +48,8 @@ def train(
 
     Args:
         directory: the artifacts directory.
-        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`.
+        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`. Or two noisy images, of which a part
+            is held out as validation data; ``patience`` is 5 then, if it is not said.
         options: how to train.
         validation: the same for data that is not trained on.
         retain: the same for the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
@@ -72,6 +74,8 @@ def train(
     directory = Path(directory)
     session = Session(directory)
     reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
+    if isinstance(data, Noise2Noise) and options.patience is None:
+        options = replace(options, patience=PATIENCE)
     training, validating, retention = open_data(session, data, validation, retain, options, reading)
     settings = settings_of(options, training, retention.guarded if retention else None)
     state = _start(session, settings, resume=resume)
@@ -91,7 +95,7 @@ def train(
 
 def open_data(
     session: Session,
-    data: DataSource,
+    data: Union[DataSource, Noise2Noise],
     validation: Optional[DataSource],
     retain: Optional[DataSource],
     options: TrainOptions,
@@ -104,6 +108,10 @@ def open_data(
         ArtifactsError: the vendor's model is needed and does not run.
     """
     inputs = session.manifest.inputs
+    if isinstance(data, Noise2Noise):
+        if validation is not None:
+            raise DataError("of two noisy images a part is held out to validate with; leave out the validation data")
+        data, validation = open_pair(data, inputs, reading)
     validated = validation is not None or reading.validation_split is not None
     if options.patience is not None and not validated:
         raise DataError("patience counts validations, and there is no validation data; pass it, or leave it out")

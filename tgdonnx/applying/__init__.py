@@ -1,0 +1,11 @@
+"""Models applied to whole images, volumes and stacks.
+
+``rules``, ``reach``, ``receptive_field``: which part of an image an output depends on, from the graph; ``tiles``: where to cut;
+``network``: the model in the runtime; ``assembling``: the result from its tiles; ``imagefiles``: files for it; ``application``:
+the whole.
+"""
+
+from tgdonnx.applying.application import ApplyReport, apply, require_applicable
+from tgdonnx.applying.imagefiles import suffix_of
+
+__all__ = ["ApplyReport", "apply", "require_applicable", "suffix_of"]

@@ -1,0 +1,245 @@
+"""A model applied to a whole image, volume or stack of images, by tiles where it has a receptive field."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional, Union
+
+from tgdonnx.applying.assembling import Assembly
+from tgdonnx.applying.imagefiles import require_header, result, suffix_of
+from tgdonnx.applying.network import open_image_network
+from tgdonnx.applying.reach import ReceptiveField
+from tgdonnx.applying.tiles import Tile, cut
+from tgdonnx.artifacts.manifest import RUN, TensorSpec
+from tgdonnx.data.layouts import SPACE, TARGET, View, model_layout
+from tgdonnx.data.matching import match
+from tgdonnx.data.options import DataOptions
+from tgdonnx.data.scaling import Linear, Scale, Scaling, check_scale, describe_linear, measure
+from tgdonnx.data.sources import Source, open_array
+from tgdonnx.data.stored import Array, Case, Stored
+from tgdonnx.errors import DataError
+from tgdonnx.modelfile import StrPath, require_writable
+
+# Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.
+_TILE = {1: 65536, 2: 512, 3: 96}
+
+
+@dataclass(frozen=True)
+class ApplyReport:
+    """What was computed.
+
+    Attributes:
+        output: the file.
+        shape: of the result.
+        dtype: of the result.
+        tiles: how many tiles a sample was computed from.
+        overlap: of neighbouring tiles, by axis of space; empty where there was one tile.
+        whole: why the model ran on whole images only; None if it need not.
+        remarks: what was done to the data, and what is worth knowing.
+    """
+
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    tiles: int
+    overlap: tuple[int, ...]
+    whole: Optional[str]
+    remarks: tuple[str, ...]
+
+
+def apply(
+    model: StrPath,
+    data: Union[StrPath, Array],
+    output: StrPath,
+    *,
+    layout: Optional[str] = None,
+    scale: Optional[Scale] = None,
+    artifacts: Optional[StrPath] = None,
+    tile: Optional[Sequence[int]] = None,
+    output_name: Optional[str] = None,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> ApplyReport:
+    """Applies a model to an image, a volume or a stack of images, and writes the result in the same axes.
+
+    Where the receptive field can be computed from the graph, the model runs on tiles that overlap by it; the result is that of
+    the whole image, to rounding. Of a volume that a 2.5-D model takes as stacks of slices, the slice in the middle of every
+    stack is kept.
+
+    Args:
+        model: an ONNX file with one input.
+        data: an array, or a file: ``.npy``, NIfTI, a picture, or a directory with a DICOM series.
+        output: the file to write: ``.npy``, or NIfTI if ``data`` is.
+        layout: of the data; see `tgdonnx.data.layouts`.
+        scale: how intensities are scaled before the model, by these data; undone afterwards.
+        artifacts: the directory of a run, whose recorded scaling is used instead.
+        tile: size of tiles per axis of space.
+        output_name: the output to take, when the model has several.
+        overwrite: whether ``output`` may exist.
+        on_progress: called after every run of the model with the number done and the total.
+
+    Raises:
+        ModelFileError: the model cannot be used or run.
+        DataError: the data does not fit the model, or a tile is too small.
+        OutputError: ``output`` cannot be written.
+        RuntimeMissingError: no onnxruntime, or not the library for a format, is installed.
+    """
+    job = _prepare(model, data, Path(output), layout, scale, artifacts, tile, output_name, overwrite=overwrite)
+    assembly, shape, dtype = job.assembly, *job.assembly.outline()
+    with result(Path(output), assembly.view.stored, shape, dtype) as array:
+        assembly.fill(array, on_progress)
+    overlap = tuple(max((a.stop - b.start for a, b in zip(tiles, tiles[1:])), default=0) for tiles in assembly.plan)
+    remarks = tuple(_remarks(assembly, job.whole, asked=tile is not None))
+    overlap = overlap if assembly.tiles > 1 else ()
+    return ApplyReport(str(output), shape, str(dtype), assembly.tiles, overlap, job.whole, remarks)
+
+
+def require_applicable(
+    model: StrPath,
+    data: Union[StrPath, Array],
+    output: StrPath,
+    *,
+    layout: Optional[str] = None,
+    scaled: bool = False,
+    output_name: Optional[str] = None,
+    overwrite: bool = False,
+) -> None:
+    """Checks that `apply` would work, for a model of which only the weights will change; runs it on one tile.
+
+    Args:
+        model: as of `apply`.
+        data: as of `apply`.
+        output: as of `apply`.
+        layout: as of `apply`.
+        scaled: whether intensities will be scaled.
+        output_name: as of `apply`.
+        overwrite: as of `apply`.
+
+    Raises:
+        TgdonnxError: as `apply` does.
+    """
+    scale = 1.0 if scaled else None
+    _prepare(model, data, Path(output), layout, scale, None, None, output_name, overwrite=overwrite).assembly.outline()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be computed, and why on whole images, if it is."""
+
+    assembly: Assembly
+    whole: Optional[str]
+
+
+def _prepare(
+    model: StrPath,
+    data: Union[StrPath, Array],
+    output: Path,
+    layout: Optional[str],
+    scale: Optional[Scale],
+    artifacts: Optional[StrPath],
+    tile: Optional[Sequence[int]],
+    output_name: Optional[str],
+    *,
+    overwrite: bool,
+) -> _Job:
+    require_writable(output, overwrite=overwrite)
+    suffix_of(output)
+    if isinstance(data, (str, os.PathLike)) and output.exists() and output.samefile(data):
+        raise DataError(f"{output} is the data itself, which is never overwritten; choose another name")
+    network = open_image_network(model, output_name)
+    stored = open_array(data)
+    require_header(output, stored)
+    view = _view(network.input, stored, layout, scaled=scale is not None or artifacts is not None)
+    scaling = _scaling(network.input, stored, scale, artifacts)
+    field = network.receptive_field(view.layout)
+    assembly = Assembly(network, view, scaling, _plan(network.input, view, field, tile))
+    return _Job(assembly, field if isinstance(field, str) else None)
+
+
+def _view(spec: TensorSpec, stored: Stored, layout: Optional[str], *, scaled: bool) -> View:
+    """Returns the data as samples of the model's input, which may be larger than the model takes."""
+    axes = (layout or "").partition(":")[2] or model_layout(spec, layout)
+    if spec.shape is not None and axes is not None and len(axes) == len(spec.shape):
+        spec = replace(spec, shape=tuple(None if x in SPACE else size for x, size in zip(axes, spec.shape)))
+    if spec.shape is not None:  # any number of samples: they are grouped as the model takes them
+        spec = replace(spec, shape=(None, *spec.shape[1:]))
+    source = Source(stored.place, (Case(stored.place, {spec.name: stored}),))
+    (member,) = match(source, [spec], DataOptions(layout=layout, scale=1.0 if scaled else None))
+    return member.views[0]
+
+
+def _scaling(
+    spec: TensorSpec, stored: Stored, scale: Optional[Scale], artifacts: Optional[StrPath]
+) -> Optional[Scaling]:
+    if scale is not None and artifacts is not None:
+        raise DataError("got both a scale and a run whose scaling is recorded; expected one of them")
+    if artifacts is not None:
+        return recorded_scaling(Path(artifacts), spec.name)
+    if scale is None:
+        return None
+    check_scale(scale)
+    linear = measure(scale, spec.name, [stored])
+    return Scaling({spec.name: linear, TARGET: linear})
+
+
+def recorded_scaling(directory: Path, name: str) -> Optional[Scaling]:
+    """Returns the scaling of the data that a run trained on; None if it was not scaled.
+
+    Raises:
+        DataError: the directory holds no run that says so.
+    """
+    path = directory / RUN
+    try:
+        entries = json.loads(path.read_text("utf-8"))["data"]["scaling"]
+        found = {key: Linear(e["offset"], e["divisor"], e["how"], e["every"]) for key, e in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} does not say how the data of the run was scaled ({error!r}); say it with --scale"
+        ) from error
+    if found and not {name, TARGET} <= set(found):
+        raise DataError(f"{path} says how {', '.join(found)} was scaled; expected {name} and {TARGET}")
+    return Scaling(found) if found else None
+
+
+def _plan(
+    spec: TensorSpec, view: View, field: Union[ReceptiveField, str], tile: Optional[Sequence[int]]
+) -> tuple[tuple[Tile, ...], ...]:
+    space = [(axis, size) for axis, (x, size) in enumerate(zip(view.axes, view.shape), 1) if x in SPACE]
+    if tile is not None and (len(tile) != len(space) or min(tile) < 1):
+        raise DataError(f"expected a tile of {len(space)} sizes, got {'x'.join(map(str, tile))}")
+    if isinstance(field, str):
+        return tuple((Tile(0, size, 0, None, 0),) for _, size in space)
+    plan = []
+    for position, (axis, size) in enumerate(space):
+        reach, step = field.reaches[axis], field.steps[axis]
+        if field.axes[axis] != axis:
+            raise DataError(f"the output has its axes in another order than {view.layout}; expected the same")
+        fixed = spec.shape[axis] if spec.shape is not None else None
+        # By default so long that most of a tile is no overlap.
+        length = tile[position] if tile is not None else max(_TILE[len(space)], 4 * math.ceil(reach.high - reach.low))
+        plan.append(cut(size, fixed or length, reach, step, fixed=fixed is not None))
+    return tuple(plan)
+
+
+def _remarks(assembly: Assembly, whole: Optional[str], *, asked: bool) -> Iterator[str]:
+    view, network = assembly.view, assembly.network
+    yield from view.stored.remarks
+    if view.source != view.layout:
+        yield f"stored {view.source}, taken to {view.layout}"
+    if view.stack > 1:
+        yield (
+            f"{view.stack} neighbouring slices are the channels of a sample; at the ends of the volume the last slice is "
+            "repeated; of the result, the slice in the middle is kept"
+        )
+    if assembly.scaling is not None:
+        linear = assembly.scaling.arrays[network.input.name]
+        yield f"{describe_linear(linear, str(view.stored.dtype))}; undone in the result"
+    if network.precision is not None:
+        yield f"the model computes in {network.precision}; the result is written in float32"
+    if whole is not None:
+        yield f"the model ran on whole images{', not on tiles' if asked else ''}: {whole}"

@@ -1,0 +1,90 @@
+"""The receptive field of a network, computed from its graph.
+
+Every value that depends on the image gets, for each of its axes, a `Reach` if it is an axis of space, else None. An operator
+that has no rule, that looks at the whole image, or whose result depends on where in the image it is, has no receptive field:
+then the network runs on whole images only, and the reason is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Optional, Union
+
+import onnx_ir as ir
+
+from tgdonnx.applying import rules
+from tgdonnx.applying.reach import Reach, ReceptiveField
+from tgdonnx.applying.rules import Axes, NotLocal, View
+from tgdonnx.layers import Network
+
+_ONNX = ("", "ai.onnx")
+# They give sizes, not pixels; what is computed from them depends on how large the image is.
+_SIZES = ("Shape", "Size")
+
+
+def receptive_field(network: Network, space: Mapping[int, int], output: ir.Value) -> Union[ReceptiveField, str]:
+    """Returns the receptive field of an output, or why there is none.
+
+    Args:
+        network: a model with one input that is not stored.
+        space: the axes of space of the input; an axis is its own number, as in ``{2: 2, 3: 3}``.
+        output: of the model.
+    """
+    try:
+        return _field(network, space, output)
+    except NotLocal as reason:
+        return str(reason)
+
+
+def _field(network: Network, space: Mapping[int, int], output: ir.Value) -> ReceptiveField:
+    (image,) = (value for value in network.graph.inputs if value.name not in network.graph.initializers)
+    rank = len(network.sizes.shapes[image]) if image in network.sizes.shapes else 1 + max(space)
+    known: dict[ir.Value, Axes] = {image: tuple(Reach(a) if a in space else None for a in range(rank))}
+    sized: set[ir.Value] = set()
+    opset = network.graph.opset_imports.get("", network.graph.opset_imports.get("ai.onnx", 1))
+    for node in network.graph:
+        inputs = [value for value in node.inputs if value is not None]
+        depends = any(value in known for value in inputs)
+        if node.op_type in _SIZES and node.domain in _ONNX:
+            sized.update(node.outputs if depends or any(value in sized for value in inputs) else ())
+        elif not depends:
+            if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+                raise NotLocal(f"node {network.node_names[node]!r} is {node.op_type}, which can do anything")
+            sized.update(node.outputs if any(value in sized for value in inputs) else ())
+        else:
+            _visit(network, node, known, sized, opset)
+    if output not in known:
+        raise NotLocal("the output does not depend on the image")
+    return _result(known, output, space)
+
+
+def _visit(network: Network, node: ir.Node, known: dict[ir.Value, Axes], sized: set[ir.Value], opset: int) -> None:
+    rule = rules.RULES.get(node.op_type) if node.domain in _ONNX else None
+    name = network.node_names[node]
+    if rule is None:
+        raise NotLocal(f"node {name!r} is {node.op_type}, which may look at the whole image")
+    view = View(network, node, known, sized, opset)
+    try:
+        axes = rule(view)
+    except NotLocal as reason:
+        raise NotLocal(f"node {name!r} ({node.op_type}) {reason}") from None
+    for value in node.outputs:
+        known[value] = axes
+
+
+def _result(known: Mapping[ir.Value, Axes], output: ir.Value, space: Mapping[int, int]) -> ReceptiveField:
+    found: dict[int, Reach] = {}
+    axes: dict[int, int] = {}
+    for place, reach in enumerate(known[output]):
+        if reach is not None:
+            found[reach.axis], axes[reach.axis] = reach, place
+    lacking: Optional[int] = next((axis for axis in space if axis not in found), None)
+    if lacking is not None:
+        raise NotLocal(f"axis {lacking} of the image is no axis of the output")
+    steps = dict.fromkeys(space, 1)
+    for entries in known.values():
+        for reach in entries:
+            if reach is not None:
+                steps[reach.axis] = math.lcm(steps[reach.axis], reach.scale.numerator)
+    return ReceptiveField(found, axes, steps)

@@ -1,0 +1,383 @@
+"""What operators do to receptive fields: one rule per kind of operator, from the axes of inputs to those of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Optional
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.applying import reach as reaches
+from tgdonnx.applying.reach import Reach
+from tgdonnx.layers import Network
+
+Axes = tuple[Optional[Reach], ...]
+
+
+class NotLocal(Exception):  # noqa: N818  # no error: the network runs on whole images then
+    """Says why a node has no receptive field."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A node, and what is known where it stands.
+
+    Attributes:
+        network: the model.
+        node: the node.
+        known: the axes of values that depend on the image.
+        sized: values that depend on how large it is.
+        opset: the version of the operator set.
+    """
+
+    network: Network
+    node: ir.Node
+    known: Mapping[ir.Value, Axes]
+    sized: Set[ir.Value]
+    opset: int
+
+    def image(self, position: int = 0) -> Axes:
+        """Returns the axes of an input that must depend on the image, where every other must not."""
+        for index, value in enumerate(self.node.inputs):
+            if value is not None and (value in self.known) != (index == position):
+                raise NotLocal("combines several images, or computes an argument from one")
+        value = self.node.inputs[position]
+        assert value is not None
+        return self.known[value]
+
+    def stored(self, position: int, name: Optional[str] = None) -> Optional[NDArray[Any]]:
+        """Returns the numbers of an input that is stored in the file, or of an attribute; None if there is none."""
+        value = self.node.inputs[position] if position < len(self.node.inputs) else None
+        if value is None:
+            attribute = self.node.attributes.get(name or "")
+            return None if attribute is None else np.asarray(attribute.value)
+        if value in self.sized or value not in self.network.sizes.contents:
+            raise NotLocal("takes an argument that depends on the size of the image")
+        return self.network.sizes.contents[value]
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """Returns the shape of a stored value."""
+        if value in self.sized or value not in self.network.sizes.shapes:
+            raise NotLocal("takes a tensor whose shape is not known, or depends on that of the image")
+        return self.network.sizes.shapes[value]
+
+    def integer(self, name: str, default: int) -> int:
+        """Returns an attribute."""
+        attribute = self.node.attributes.get(name)
+        return default if attribute is None else int(attribute.as_int())
+
+    def integers(self, name: str, default: list[int]) -> list[int]:
+        """Returns an attribute."""
+        attribute = self.node.attributes.get(name)
+        return default if attribute is None else [int(i) for i in attribute.as_ints()]
+
+    def text(self, name: str, default: str) -> str:
+        """Returns an attribute."""
+        attribute = self.node.attributes.get(name)
+        return default if attribute is None else attribute.as_string()
+
+
+def _elementwise(view: View) -> Axes:
+    """Axes line up at the last one; what is stored must be the same everywhere in the image."""
+    inputs = [value for value in view.node.inputs if value is not None]
+    shapes = {value: view.shape(value) for value in inputs if value not in view.known}
+    rank = max(len(view.known[v]) if v in view.known else len(shapes[v]) for v in inputs)
+    joined: list[Optional[Reach]] = [None] * rank
+    images = [view.known[value] for value in inputs if value in view.known]
+    for axes in images:
+        for place, reach in enumerate(axes, rank - len(axes)):
+            other = joined[place]
+            if reach is not None:
+                if other is not None and (other.axis, other.scale) != (reach.axis, reach.scale):
+                    raise NotLocal("combines maps of different resolution")
+                joined[place] = reach if other is None else other.joined(reach)
+    for axes in images:
+        for place, reach in enumerate(axes, rank - len(axes)):
+            if reach is None and joined[place] is not None:
+                raise NotLocal("combines an axis of the image with another")
+    for shape in shapes.values():
+        for place, size in enumerate(shape, rank - len(shape)):
+            if size != 1 and joined[place] is not None:
+                raise NotLocal("takes a stored tensor that differs from place to place")
+    return tuple(joined)
+
+
+def _along_channels(default: int) -> Callable[[View], Axes]:
+    """Operators along one axis, which must be none of space, and leave the axes as they are."""
+
+    def rule(view: View) -> Axes:
+        axes = view.image()
+        _require_no_space(axes, [view.integer("axis", default)])
+        return axes
+
+    return rule
+
+
+def _softmax(view: View) -> Axes:
+    if view.opset < 13:
+        axes = view.image()
+        _require_no_space(axes, list(range(view.integer("axis", 1), len(axes))))
+        return axes
+    return _along_channels(-1)(view)
+
+
+def _concat(view: View) -> Axes:
+    inputs = [value for value in view.node.inputs if value is not None]
+    if not all(value in view.known for value in inputs):
+        raise NotLocal("joins the image with a stored tensor")
+    axes = _elementwise(view)
+    _require_no_space(axes, [view.integer("axis", 0)])
+    return axes
+
+
+def _gather(view: View) -> Axes:
+    axes = view.image()
+    axis = view.integer("axis", 0)
+    _require_no_space(axes, [axis])
+    indices = view.node.inputs[1]
+    assert indices is not None
+    place = axis % len(axes)
+    return (*axes[:place], *[None] * len(view.shape(indices)), *axes[place + 1 :])
+
+
+def _reduce(view: View) -> Axes:
+    axes = view.image()
+    given = view.stored(1, "axes") if len(view.node.inputs) > 1 or "axes" in view.node.attributes else None
+    if given is None:
+        given = np.array([view.integer("axis", 0)]) if view.node.op_type.startswith("Arg") else np.arange(len(axes))
+    gone = {int(a) % len(axes) for a in given.reshape(-1)}
+    _require_no_space(axes, list(gone))
+    keep = view.integer("keepdims", 1)
+    return tuple(reach for place, reach in enumerate(axes) if keep or place not in gone)
+
+
+def _squeeze(view: View) -> Axes:
+    axes, given = view.image(), view.stored(1, "axes")
+    if given is None:
+        raise NotLocal("removes axes that it does not name")
+    gone = {int(a) % len(axes) for a in given.reshape(-1)}
+    _require_no_space(axes, list(gone))
+    return tuple(reach for place, reach in enumerate(axes) if place not in gone)
+
+
+def _unsqueeze(view: View) -> Axes:
+    axes, given = list(view.image()), view.stored(1, "axes")
+    assert given is not None
+    rank = len(axes) + given.size
+    for place in sorted(int(a) % rank for a in given.reshape(-1)):
+        axes.insert(place, None)
+    return tuple(axes)
+
+
+def _transpose(view: View) -> Axes:
+    axes = view.image()
+    order = view.integers("perm", list(range(len(axes)))[::-1])
+    return tuple(axes[place] for place in order)
+
+
+def _matmul(view: View) -> Axes:
+    axes = view.image()
+    _require_no_space(axes, [-1])
+    matrix = view.node.inputs[1]
+    assert matrix is not None
+    if len(view.shape(matrix)) != 2 or len(axes) < 2:
+        raise NotLocal("is a product of more than a matrix and pixels")
+    return axes
+
+
+def _require_no_space(axes: Axes, places: list[int]) -> None:
+    if any(axes[place % len(axes)] is not None for place in places):
+        raise NotLocal("computes along an axis of space, so it looks at the whole image")
+
+
+def _window(view: View, kernel: list[int]) -> Iterator[tuple[Reach, int, int, int, int, int]]:
+    """Yields per axis of space: reach, kernel, stride, dilation, padding in front and behind."""
+    axes = view.image()
+    count = len(kernel)
+    if len(axes) != count + 2 or axes[0] is not None or axes[1] is not None:
+        raise NotLocal("slides over other axes than those of space")
+    strides, dilations = view.integers("strides", [1] * count), view.integers("dilations", [1] * count)
+    pads, auto = view.integers("pads", [0] * 2 * count), view.text("auto_pad", "NOTSET")
+    for i in range(count):
+        reach, begin, end = axes[i + 2], pads[i], pads[i + count]
+        if reach is None:
+            raise NotLocal("slides over other axes than those of space")
+        if auto in ("SAME_UPPER", "SAME_LOWER"):
+            if strides[i] != 1 or view.node.op_type == "ConvTranspose":
+                raise NotLocal(f"pads by auto_pad = {auto}, which depends on the size of the image")
+            span = dilations[i] * (kernel[i] - 1)
+            begin, end = (span // 2, span - span // 2) if auto == "SAME_UPPER" else (span - span // 2, span // 2)
+        elif auto == "VALID":
+            begin = end = 0
+        yield reach, kernel[i], strides[i], dilations[i], begin, end
+
+
+def _kernel(view: View) -> list[int]:
+    weight = view.node.inputs[1]
+    assert weight is not None
+    if weight in view.known:
+        raise NotLocal("computes its weight from the image")
+    return list(view.shape(weight)[2:])
+
+
+def _conv(view: View) -> Axes:
+    return (None, None, *(reaches.convolved(*window[:-1]) for window in _window(view, _kernel(view))))
+
+
+def _pool(view: View) -> Axes:
+    if len(view.node.outputs) > 1 and view.node.outputs[1].uses():
+        raise NotLocal("gives places in the image")
+    windows = _window(view, view.integers("kernel_shape", []))
+    return (None, None, *(reaches.convolved(*window[:-1]) for window in windows))
+
+
+def _conv_transpose(view: View) -> Axes:
+    if "output_shape" in view.node.attributes:
+        raise NotLocal("has a fixed output_shape")
+    kernel = _kernel(view)
+    extra = view.integers("output_padding", [0] * len(kernel))
+    windows = zip(_window(view, kernel), extra)
+    return (None, None, *(reaches.transposed(*window, more) for window, more in windows))
+
+
+def _pad(view: View) -> Axes:
+    axes, mode = view.image(), view.text("mode", "constant")
+    pads = view.stored(1, "pads")
+    assert pads is not None
+    chosen = view.stored(3) if len(view.node.inputs) > 3 else None
+    places = list(range(len(axes))) if chosen is None else [int(a) % len(axes) for a in chosen]
+    result = list(axes)
+    for index, place in enumerate(places):
+        begin, end = int(pads[index]), int(pads[index + len(places)])
+        reach = axes[place]
+        if reach is None or (begin, end) == (0, 0):
+            continue
+        if mode == "wrap":
+            raise NotLocal("wraps the image around")
+        result[place] = reaches.padded(reach, begin, end, mirrored=mode == "reflect")
+    return tuple(result)
+
+
+def _slice(view: View) -> Axes:
+    axes = view.image()
+    starts, ends = view.stored(1, "starts"), view.stored(2, "ends")
+    assert starts is not None
+    assert ends is not None
+    chosen, steps = view.stored(3, "axes"), view.stored(4)
+    places = range(len(starts)) if chosen is None else [int(a) % len(axes) for a in chosen]
+    result = list(axes)
+    for index, place in enumerate(places):
+        reach, start, end = axes[place], int(starts[index]), int(ends[index])
+        step = 1 if steps is None else int(steps[index])
+        if reach is None:
+            continue
+        if start < 0 or step < 1 or 0 <= end < 2**31 - 1:
+            raise NotLocal("cuts at a fixed place in the image")
+        result[place] = reaches.sliced(reach, start, -min(end, 0), step)
+    return tuple(result)
+
+
+def _split(view: View) -> Axes:
+    axes = view.image()
+    _require_no_space(axes, [view.integer("axis", 0)])
+    return axes
+
+
+def _depth_to_space(view: View) -> Axes:
+    axes, block, up = view.image(), view.integer("blocksize", 1), view.node.op_type == "DepthToSpace"
+    if len(axes) != 4 or axes[0] is not None or axes[1] is not None:
+        raise NotLocal("moves pixels between other axes than those of space")
+    return tuple(None if reach is None else reaches.scaled(reach, block, up=up) for reach in axes)
+
+
+_SHIFTS: Mapping[str, Callable[[Fraction], Fraction]] = {
+    "asymmetric": lambda _: Fraction(0),
+    "half_pixel": lambda factor: Fraction(1, 2) / factor - Fraction(1, 2),
+    "pytorch_half_pixel": lambda factor: Fraction(1, 2) / factor - Fraction(1, 2),
+    "tf_half_pixel_for_nn": lambda factor: Fraction(1, 2) / factor,
+}
+_TAPS = {"nearest": 1, "linear": 1, "cubic": 2}
+
+
+def _resize(view: View) -> Axes:
+    axes, upsample = view.image(), view.node.op_type == "Upsample" or view.opset < 11
+    scales = view.stored(1 if upsample else 2, "scales")
+    if scales is None or not scales.size:
+        raise NotLocal("resizes to a fixed size, or to one that depends on that of the image")
+    coordinates = view.text("coordinate_transformation_mode", "half_pixel")
+    mode = "asymmetric" if upsample else coordinates
+    if mode not in _SHIFTS or view.integer("antialias", 0):
+        raise NotLocal(f"resizes by {mode}, with coordinates that depend on the size of the image")
+    places = view.integers("axes", list(range(len(axes))))
+    result = list(axes)
+    for place, scale in zip(places, np.asarray(scales, np.float64)):
+        reach = axes[place % len(axes)]
+        if scale == 1:
+            continue
+        factor = Fraction(float(scale)).limit_denominator(64)
+        if reach is None or np.float32(factor) != np.float32(scale):
+            raise NotLocal(f"resizes by {scale:g}")
+        if mode == "pytorch_half_pixel" and factor < 1:
+            raise NotLocal("resizes by coordinates that depend on the size of the image")
+        taps = _TAPS[view.text("mode", "nearest").replace("bilinear", "linear")]
+        result[place % len(axes)] = reaches.resized(reach, factor, _SHIFTS[mode](factor), taps)
+    return tuple(result)
+
+
+def _batch_norm(view: View) -> Axes:
+    if view.integer("training_mode", 0):
+        raise NotLocal("takes statistics of the whole image")
+    axes = view.image()
+    if len(axes) > 1 and axes[1] is not None:
+        raise NotLocal("has one number per place")
+    return axes
+
+
+def _per_channel(view: View) -> Axes:
+    """Quantisation per tensor or per channel."""
+    scale = view.node.inputs[1]
+    assert scale is not None
+    axes = view.image()
+    if view.shape(scale) not in ((), (1,)):
+        _require_no_space(axes, [view.integer("axis", 1)])
+    return axes
+
+
+_ELEMENTWISE = (
+    "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift Cast Ceil Celu Clip Cos Cosh Div Dropout Elu Equal Erf Exp Floor "
+    "Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish "
+    "Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum "
+    "Swish Tan Tanh ThresholdedRelu Where Xor"
+)
+_REDUCING = (
+    "ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
+    "ReduceSumSquare"
+)
+
+RULES: Mapping[str, Callable[[View], Axes]] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(_REDUCING.split(), _reduce),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
+    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pool),
+    **dict.fromkeys(("Resize", "Upsample"), _resize),
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _depth_to_space),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _per_channel),
+    "BatchNormalization": _batch_norm,
+    "Concat": _concat,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Gather": _gather,
+    "LRN": View.image,
+    "LpNormalization": _along_channels(-1),
+    "MatMul": _matmul,
+    "Pad": _pad,
+    "Slice": _slice,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

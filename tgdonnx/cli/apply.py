@@ -1,0 +1,89 @@
+"""tgdonnx apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.applying import apply
+from tgdonnx.cli.options import json_option, model_argument, output_option, overwrite_option
+from tgdonnx.cli.output import print_json, stderr
+from tgdonnx.data import Scale
+
+
+def tile_size(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[tuple[int, ...]]:
+    """Reads a size such as 256x256."""
+    try:
+        return None if text is None else tuple(int(size) for size in text.split("x"))
+    except ValueError as error:
+        raise click.BadParameter(f"expected a size such as 256x256, got {text!r}") from error
+
+
+def scale_of(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[Scale]:
+    """Reads how to scale: a number, or the name of a statistic."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text  # type: ignore[return-value]  # apply checks it
+
+
+@click.command("apply")
+@model_argument
+@output_option("The result to write: .npy, or NIfTI if the data is.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help=".npy, NIfTI, a picture, or a directory of DICOM slices.",
+)
+@click.option("--layout", help="What the axes of the data are: NCHW, HW, HWC, DHW ...; as for train.")
+@click.option(
+    "--scale",
+    callback=scale_of,
+    metavar="HOW",
+    help="Scale intensities, as for train, by this data; undone afterwards.",
+)
+@click.option(
+    "--artifacts", type=click.Path(path_type=Path), help="Scale intensities as the run in this directory did."
+)
+@click.option("--tile", callback=tile_size, metavar="SIZE", help="Size of tiles, such as 256x256.")
+@click.option("--output", "output_name", metavar="NAME", help="Output to take, when the model has several.")
+@overwrite_option
+@json_option
+def command(
+    model: Path,
+    output: Path,
+    data: Path,
+    layout: Optional[str],
+    scale: Optional[Scale],
+    artifacts: Optional[Path],
+    tile: Optional[tuple[int, ...]],
+    output_name: Optional[str],
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Apply MODEL to an image, a volume or a stack of images, by tiles that overlap as far as it looks."""
+    report = apply(
+        model,
+        data,
+        output,
+        layout=layout,
+        scale=scale,
+        artifacts=artifacts,
+        tile=tile,
+        output_name=output_name,
+        overwrite=overwrite,
+    )
+    if as_json:
+        print_json(report)
+    else:
+        for remark in report.remarks:
+            stderr().print(remark)
+        tiles = (
+            ""
+            if report.tiles == 1
+            else f", {report.tiles} tiles each, overlapping by {'x'.join(map(str, report.overlap))}"
+        )
+        click.echo(f"{report.output}: {'x'.join(map(str, report.shape))} {report.dtype}{tiles}")
