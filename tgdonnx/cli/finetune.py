@@ -152,6 +152,10 @@ def command(
         click.echo(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
         if report.train.stop.rule != "length":
             click.echo(f"stopped early: {report.train.stop.reason}")
+        first, best = report.train.epochs[0].validation, report.train.best
+        if first is not None and best.loss is not None:
+            what = "held-out loss" if pair is not None else "validation loss"
+            click.echo(f"kept: epoch {best.epoch}, {what} {best.loss:.6g} (at the start {first:.6g})")
         click.echo(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
         if report.apply is not None:
             click.echo(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
