@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import onnx
@@ -355,19 +355,57 @@ def test_the_guard_keeps_what_was_learned_before_noise_was_fitted(tmp_path: Path
     # Few small pictures of nothing but noise, and all weights free: what can be learned is the noise, by heart.
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((10, 1, 6, 6)).astype(np.float32) for _ in range(2))
+    base = models.save(wide_network(), tmp_path / "model.onnx")
+
+    def tuned(name: str, patience: Optional[int]) -> tgdonnx.FinetuneReport:
+        return tgdonnx.finetune(
+            base,
+            tgdonnx.Noise2Noise(a, b),
+            tmp_path / name,
+            tgdonnx.AllLayers(),
+            tgdonnx.TrainOptions(epochs=100, batch=4, learning_rate=3e-3, patience=patience),
+        )
+
+    guarded = tuned("guarded.onnx", None)
+    assert guarded.train.stop.rule == "patience"
+    assert guarded.train.steps < 100 * 4 / 2
+    # Let alone, it goes on to learn the noise, of variance 1, by heart, which the held-out pictures tell.
+    alone = tuned("alone.onnx", 1000)
+    held_out = [epoch.validation for epoch in alone.train.epochs if epoch.validation is not None]
+    assert alone.train.stop.rule == "length"
+    assert alone.train.loss[-1] < 0.2
+    assert held_out[-1] > 1.3 * min(held_out)
+    # Either way what there was before is kept.
+    for report in (guarded, alone):
+        assert report.train.best.loss == min(held_out)
+        assert report.export.checkpoint == "checkpoint.best"
+
+
+def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_path: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    a, b = (200 + 50 * image for image in noisy_pair((15, 24, 20)))
+    full = (a + b) / 2
     report = tgdonnx.finetune(
-        models.save(wide_network(), tmp_path / "model.onnx"),
+        base,
         tgdonnx.Noise2Noise(a, b),
         tmp_path / "tuned.onnx",
-        tgdonnx.AllLayers(),
-        tgdonnx.TrainOptions(epochs=100, batch=4, learning_rate=3e-3),
+        tgdonnx.Phi(PHI),
+        options_for(),
+        data_options=DataOptions(layout="DHW", scale="standard"),
+        artifacts=tmp_path / "kept",
+        apply_to=full,
+        applied=tmp_path / "out.npy",
     )
-    epochs = report.train.epochs
-    assert epochs[-1].loss is not None
-    held_out = [epoch.validation for epoch in epochs if epoch.validation is not None]
-    best = report.train.best
-    assert epochs[-1].loss < 0.2  # noise of variance 1: it has been learned by heart,
-    assert held_out[-1] > 1.3 * min(held_out)  # which the held-out pictures tell,
-    assert best.loss == min(held_out)  # and so what there was before is kept
-    assert best.epoch < 20
-    assert report.export.checkpoint == "checkpoint.best"
+    scaling = json.loads((tmp_path / "kept" / "run.json").read_text())["data"]["scaling"]["x"]
+    # Of what was trained on: both images without the slices that are held out.
+    trained = np.concatenate([image[part] for image in (a, b) for part in (slice(6), slice(9, None))]).astype(
+        np.float64
+    )
+    assert scaling["offset"] == pytest.approx(trained.mean(), rel=1e-6)
+    assert scaling["divisor"] == pytest.approx(trained.std(), rel=1e-6)
+    assert report.apply is not None
+    assert any("(standard); undone in the result" in remark for remark in report.apply.remarks)
+    scaled = ((full.astype(np.float64) - scaling["offset"]) / scaling["divisor"]).astype(np.float32)
+    tgdonnx.apply(tmp_path / "tuned.onnx", scaled, tmp_path / "scaled.npy", layout="DHW")
+    expected = np.load(tmp_path / "scaled.npy").astype(np.float64) * scaling["divisor"] + scaling["offset"]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5)

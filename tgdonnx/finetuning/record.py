@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.manifest import EVAL_MODEL, MASKED_MODEL, OPTIMIZER_MODEL, RUN, TRAINING_MODEL
-from tgdonnx.data import Dataset, DataSource
+from tgdonnx.data import Dataset
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.retention import Retention
@@ -34,7 +34,7 @@ def write_record(
     directory: Path,
     manifest: Manifest,
     options: TrainOptions,
-    sources: Mapping[str, Optional[DataSource]],
+    sources: Mapping[str, object],
     training: Dataset,
     validation: Optional[Evaluator],
     retention: Optional[Retention],
@@ -46,7 +46,7 @@ def write_record(
         directory: the artifacts directory.
         manifest: of the artifacts.
         options: how to train.
-        sources: where ``data``, ``validation`` and ``retain`` are from.
+        sources: what ``data``, ``validation`` and ``retain`` were given as; files are named in the record.
         training: what is trained on.
         validation: how the validation data is evaluated.
         retention: how the vendor's own task is.
@@ -93,7 +93,7 @@ def read_record(directory: Path) -> Optional[dict[str, Any]]:
     return content
 
 
-def _source(source: Optional[DataSource]) -> Optional[str]:
+def _source(source: object) -> Optional[str]:
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
 
 
