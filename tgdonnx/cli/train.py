@@ -47,7 +47,9 @@ def command(
     """
     options = TrainOptions(**run)
     if rehearse:
-        cost = dry_run(directory, data, options, validation=validation, retain=retain, data_options=reading)
+        cost = dry_run(
+            directory, data, options, validation=validation, retain=retain, data_options=reading, on_remark=remark
+        )
         print_json(cost) if as_json else _print_cost(cost)
         return
     with training_bar() as show:
