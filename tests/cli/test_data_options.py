@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -55,6 +56,59 @@ def test_pictures_train_in_patches_with_a_split_and_everything_is_said(artifacts
     assert "x: uint8 to float32: v / 255 (255.0)" in lines
     assert any(line.startswith("held out for validation: ") for line in lines)
     assert '"steps": 6' in result.stdout
+
+
+def test_a_dry_run_says_what_it_does_to_the_data(artifacts: Path, tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data")
+    result = run("train", artifacts, "--data", data, "--map", "noisy=x", "--scale", 255, "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert "x: uint8 to float32: v / 255 (255.0)" in result.stderr.splitlines()
+
+
+def test_the_vendors_task_is_read_as_the_training_data_is_and_the_record_says_how(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    data, retain = pictures(tmp_path / "data"), pictures(tmp_path / "retain", "xyz")
+    for extra in (retain / "target").iterdir():
+        extra.unlink()
+    (retain / "target").rmdir()
+    options = (
+        "--map",
+        "noisy=x",
+        "--map",
+        "target=target",
+        "--scale",
+        "minmax",
+        "--validation-split",
+        0.4,
+        "--augment",
+        "flips",
+    )
+    report = run_json("train", artifacts, "--data", data, *options, "--retain", retain, "--patience", 3, "--epochs", 1)
+    assert report["epochs"][0]["retain"]
+    record = json.loads((artifacts / "run.json").read_text("utf-8"))
+    assert (record["data"]["cases"], record["validation"]["cases"], record["retain"]["cases"]) == (3, 2, 3)
+    assert record["data"]["options"]["augmentation"] == ["flips"]
+    assert record["validation"]["options"]["augmentation"] == []
+    scalings = [record[role]["scaling"]["x"] for role in ("data", "validation", "retain")]
+    assert scalings[0] == scalings[1] == scalings[2]
+    trained = [np.asarray(Image.open(file["path"])) for file in record["data"]["files"] if "noisy" in file["path"]]
+    assert scalings[0]["offset"] == min(picture.min() for picture in trained)
+    assert scalings[0]["divisor"] == max(picture.max() for picture in trained) - min(p.min() for p in trained)
+    assert any(remark.startswith("x: uint8 to float32") for remark in record["data"]["remarks"])
+
+
+def test_a_resumed_run_is_refused_other_data_and_other_ways_to_read_it(artifacts: Path, tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data")
+    options = ("--map", "noisy=x", "--scale", 255, "--patch", "8x8", "--patches-per-epoch", 8)
+    run_json("train", artifacts, "--data", data, *options, "--epochs", 1)
+    data.rename(tmp_path / "moved")
+    other = run(
+        "train", artifacts, "--data", tmp_path / "moved", *options, "--augment", "flips", "--epochs", 2, "--resume"
+    )
+    assert other.exit_code == 2
+    assert "was started with other data" in other.stderr
+    assert run_json("train", artifacts, "--data", tmp_path / "moved", *options, "--epochs", 2, "--resume")["steps"] == 2
 
 
 def test_a_layout_and_a_scale_may_be_of_one_input(artifacts: Path, tmp_path: Path) -> None:

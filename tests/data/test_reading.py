@@ -78,6 +78,19 @@ def test_the_process_makes_the_same_batches_stream_after_stream(tmp_path: Path) 
                 assert all(array.flags.c_contiguous and array.flags.writeable for array in batch)
 
 
+def test_a_consumer_that_counts_its_batches_keeps_the_process(tmp_path: Path) -> None:
+    dataset = opened(files(tmp_path), IMAGES)
+    by_process(dataset, 2, epoch=1)
+    reader = dataset._reader
+    for epoch in (2, 3):
+        batches = dataset.batches(3, epoch=epoch, seed=3)
+        found = [next(batches) for _ in range(4)]  # all there are, and never asked for one more
+        del batches
+        gc.collect()
+        assert dataset._reader is reader
+        assert same(found, dataset.make(Stream(3, epoch, 3, 0)))
+
+
 def test_a_stream_left_early_ends_the_process_and_the_next_one_is_right(tmp_path: Path) -> None:
     dataset = opened(files(tmp_path), IMAGES)
     by_process(dataset, 2, epoch=1)

@@ -66,6 +66,13 @@ def test_undone_is_as_it_was(offset: float, divisor: float, values: list[float])
     np.testing.assert_allclose(linear.undo(linear.apply(stored).astype(np.float64)), stored, rtol=0, atol=2e-7 * scale)
 
 
+def test_the_range_of_targets_is_that_of_batches() -> None:
+    for options in ({"scale": "standard"}, {"scales": {"x": 1, "target": 3}}):
+        dataset = opened({"x": WORDS, "target": WORDS}, IMAGES, **options)
+        target = everything(dataset)[1]
+        assert dataset.target_range == (float(target.min()), float(target.max()))
+
+
 def test_every_conversion_is_said() -> None:
     dataset = opened({"x": BYTES, "target": WORDS}, IMAGES, scale="minmax")
     low, high = int(BYTES.min()), int(BYTES.max())

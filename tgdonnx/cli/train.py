@@ -49,7 +49,9 @@ def command(
     """
     options, source = TrainOptions(**run), training_source(data, pair)
     if rehearse:
-        cost = dry_run(directory, source, options, validation=validation, retain=retain, data_options=reading)
+        cost = dry_run(
+            directory, source, options, validation=validation, retain=retain, data_options=reading, on_remark=remark
+        )
         print_json(cost) if as_json else _print_cost(cost)
         return
     with training_bar() as show:

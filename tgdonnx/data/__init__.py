@@ -3,7 +3,7 @@
 ``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats; ``layouts``: axes;
 ``matching``: names, dtypes, shapes; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by
 file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``: made ahead, by another
-process; ``record``: what a run keeps of its data.
+process; ``record``, ``remarks``: what a run keeps and says of its data.
 
 Nothing is cast, padded, clipped or left out without being asked for or said.
 """

@@ -6,10 +6,11 @@ the epoch alone, never from what was read before.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
@@ -18,14 +19,15 @@ import numpy as np
 
 from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.augmentation import Turn, draw_turn, require_turnable
-from tgdonnx.data.content import examine, nbytes
+from tgdonnx.data.content import examine
 from tgdonnx.data.layouts import SPACE
 from tgdonnx.data.matching import match, scales_of
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import Grid, grid_of, require_patch_fits
 from tgdonnx.data.reading import Reader, Recipe, Stream
 from tgdonnx.data.record import describe_arrays, describe_files, identity
-from tgdonnx.data.scaling import Linear, Scaling, describe_linear, measure, to_json
+from tgdonnx.data.remarks import conversions, unseen
+from tgdonnx.data.scaling import Linear, Scaling, measure, to_json
 from tgdonnx.data.sources import Source
 from tgdonnx.data.stored import Array
 from tgdonnx.errors import DataError
@@ -89,7 +91,11 @@ class Dataset:
         self._target_range = None if settled else examine(self._members, inputs)
         self._target_limits: Optional[tuple[float, float, str]] = None
         self.scaling = scaling if settled or scaling is not None else self._measure()
-        self.remarks = (*source.remarks, *self._remarks())
+        self.remarks = (
+            *source.remarks,
+            *conversions(self._members, self.inputs, options, self.scaling),
+            *(() if settled or self._target_range is not None else (unseen(self.where, self._members),)),
+        )
         self._reader: Optional[Reader] = None
         self._seconds = 0.0
         self._ends = np.cumsum([member.count for member in self._members])
@@ -129,9 +135,13 @@ class Dataset:
             if self._seconds > READER_PAYS and self._reader is None and self._path is not None and sys.executable:
                 self._reader = Reader(self._recipe(self._path))
         reader, self._reader = self._reader, None
-        # A consumer that stops early leaves batches in the pipe; then the process ends with this generator.
-        yield from reader.batches(stream)
-        self._reader = reader
+        left = -(-self._total(epoch) // size) - stream.start
+        for batch in reader.batches(stream, left):
+            left -= 1
+            if not left:
+                self._reader = reader
+            # A consumer that stops earlier leaves batches in the pipe; then the process ends with this generator.
+            yield batch
 
     def batch(self, size: int, index: int) -> list[Array]:
         """Returns one batch of those for evaluation.
@@ -141,6 +151,17 @@ class Dataset:
         """
         return next(self.make(Stream(size, None, 0, index)))
 
+    @property
+    def target_range(self) -> Optional[tuple[float, float]]:
+        """The smallest and the largest value of the last input, as a step is fed them; None if not all were looked at."""
+        if self._target_range is None:
+            return None
+        linear = self._linear(self.inputs[-1].name)
+        if linear is None or self.inputs[-1].dtype != "float32":
+            return self._target_range
+        low, high = linear.apply(np.array(self._target_range)).tolist()
+        return low, high
+
     def require_target(self, low: float, high: float, loss: str) -> None:
         """Checks, now if all data was looked at, and else with every batch, that targets are in a range.
 
@@ -149,11 +170,8 @@ class Dataset:
         """
         self._target_limits = (low, high, loss)
         self._reader = None  # it does not know
-        if self._target_range is not None:
-            linear = self._linear(self.inputs[-1].name)
-            self._check_target(
-                *(v if linear is None else (v - linear.offset) / linear.divisor for v in self._target_range)
-            )
+        if self.target_range is not None:
+            self._check_target(*self.target_range)
 
     def describe(self) -> Mapping[str, Any]:
         """Returns what a run's record says of the data, as plain values."""
@@ -167,9 +185,7 @@ class Dataset:
             "per_epoch": len(self),
             "files": self._files,
             "arrays": describe_arrays(self._members, self.inputs),
-            "renamed": dict(options.renamed),
-            "patch": None if options.patch is None else list(options.patch),
-            "augmentation": list(options.augmentation),
+            "options": json.loads(json.dumps(asdict(options))),
             "scaling": {name: to_json(linear) for name, linear in scaled.items()},
             "remarks": list(self.remarks),
         }
@@ -288,34 +304,3 @@ class Dataset:
             found[spec.name] = measure(ways[spec.name], spec.name, stored)
             shared = found[spec.name] if common else shared
         return Scaling(found) if found else None
-
-    def _remarks(self) -> list[str]:
-        said: dict[str, None] = {}  # in order, each once
-        for index, spec in enumerate(self.inputs):
-            views = [member.views[index] for member in self._members]
-            for view in views:
-                for remark in view.stored.remarks:
-                    said[remark] = None
-            first = views[0]
-            if first.source != first.layout:
-                said[f"{spec.name}: stored {first.source}, taken to {first.layout}"] = None
-            if first.stack > 1:
-                said[
-                    f"{spec.name}: {first.stack} neighbouring slices are the channels of a sample; at the ends of a volume "
-                    "the last slice is repeated"
-                ] = None
-            linear = self._linear(spec.name)
-            if linear is not None:
-                dtypes = " and ".join(sorted({str(view.stored.dtype) for view in views}))
-                if spec.dtype == "float32":
-                    said[f"{spec.name}: {describe_linear(linear, dtypes)}"] = None
-                else:
-                    said[f"{spec.name}: {dtypes} to {spec.dtype}, every value as it is"] = None
-            if self.options.augmentation and not first.space:
-                said[f"{spec.name} has no axes of space and is not turned with the images"] = None
-        if self._target_range is None:
-            said[
-                f"{self.where}: {nbytes(self._members) / 1e9:.1f} GB are too much to look through first; values are checked "
-                "as they are read"
-            ] = None
-        return list(said)

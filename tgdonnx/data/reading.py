@@ -5,7 +5,7 @@ process gets told once what to open, then, stream after stream, which batches to
 makes two batches ahead while the pipe is full. When either side ends, the other finds its pipe closed.
 
 Each answer is a length (8 bytes, little-endian), a pickle of that length, and the bytes of the arrays that the pickle
-announces as shapes and dtypes; instead of those it may hold None, the end, or an error.
+announces as shapes and dtypes; instead of those it may hold an error.
 """
 
 from __future__ import annotations
@@ -106,17 +106,19 @@ class Reader:
         """Whether the process has started and opened the data, or failed to; it takes a second or two."""
         return self._opened.is_set()
 
-    def batches(self, stream: Stream) -> Iterator[list[Array]]:
-        """Yields the batches of a stream. A consumer that stops before its end has to close the reader.
+    def batches(self, stream: Stream, count: int) -> Iterator[list[Array]]:
+        """Yields the batches of a stream. A consumer that stops before the last one has to close the reader.
+
+        Args:
+            stream: which.
+            count: how many they are.
 
         Raises:
             DataError: as `Dataset.batches`; the process has died.
         """
         self._send(stream)
-        while True:
+        for _ in range(count):
             announced: Any = _receive(self._answers)
-            if announced is None:
-                return
             if isinstance(announced, DataError):
                 raise announced
             batch = [np.empty(shape, dtype) for shape, dtype in announced]
@@ -164,7 +166,7 @@ def serve() -> None:
                     _answer(answers, [(array.shape, array.dtype) for array in batch])
                     for array in batch:
                         answers.write(array.tobytes())
-                _answer(answers, None)
+                    answers.flush()
             except DataError as error:
                 _answer(answers, DataError(str(error)))
     except (BrokenPipeError, EOFError):

@@ -49,13 +49,13 @@ def describe_arrays(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> 
 def identity(
     files: Sequence[dict[str, Any]], members: Sequence[Member], inputs: Sequence[TensorSpec], options: DataOptions
 ) -> str:
-    """Returns a hash of what batches depend on: options, names and contents, not where files lie.
+    """Returns a hash of what batches depend on: options and contents, not where files lie.
 
-    In place of contents that are much, it takes sizes and times of change.
+    In place of contents that are much, it takes names, sizes and times of change.
     """
-    known = [[Path(file["path"]).name, file["bytes"], file["sha256"] or file["modified"]] for file in files]
+    known = [file["sha256"] or [Path(file["path"]).name, file["bytes"], file["modified"]] for file in files]
     arrays = [
-        [member.name, spec.name, list(view.stored.shape), str(view.stored.dtype)]
+        [spec.name, list(view.stored.shape), str(view.stored.dtype)]
         for member in members
         for spec, view in zip(inputs, member.views)
     ]

@@ -169,7 +169,9 @@ def finite(value: float) -> Optional[float]:
 
 
 def _target_bounds(dataset: Dataset, batch: int) -> tuple[float, float]:
-    """Returns the smallest and the largest value of the targets of a data set, by reading it."""
+    """Returns the smallest and the largest value of the targets of a data set, by reading it if need be."""
+    if dataset.target_range is not None:
+        return dataset.target_range
     low, high = np.inf, -np.inf
     for *_, target in dataset.batches(batch):
         low, high = min(low, float(target.min())), max(high, float(target.max()))

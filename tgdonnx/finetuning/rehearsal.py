@@ -6,7 +6,7 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional, Union
@@ -17,7 +17,7 @@ from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import open_data
+from tgdonnx.finetuning.training import open_data, remarks_of
 from tgdonnx.modelfile import StrPath
 
 
@@ -30,6 +30,7 @@ def dry_run(
     retain: Optional[DataSource] = None,
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> DryRunReport:
     """Does the first step of a run, twice, since the first time is slower, and forgets it; the directory does not change.
 
@@ -43,6 +44,8 @@ def dry_run(
     session = Session(Path(directory))
     reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
     training, validating, retention = open_data(session, data, validation, retain, options, reading)
+    for remark in remarks_of(training, validating, retention):
+        on_remark(remark)
     samples, fixed = len(training), session.manifest.fixed_batch
     count = min(options.accumulate, options.batches_per_epoch(samples, fixed))
     loss: Optional[float] = None

@@ -138,9 +138,9 @@ def open_data(
 
 
 def remarks_of(training: Dataset, validating: Optional[Evaluator], retention: Optional[Retention]) -> tuple[str, ...]:
-    """Returns what is worth knowing about the data of a run."""
+    """Returns what is worth knowing about the data of a run, everything once."""
     evaluated = [each.dataset for each in (validating, retention) if each is not None]
-    return tuple(remark for dataset in (training, *evaluated) for remark in dataset.remarks)
+    return tuple(dict.fromkeys(remark for dataset in (training, *evaluated) for remark in dataset.remarks))
 
 
 def _start(session: Session, settings: Mapping[str, object], *, resume: bool) -> RunState:

@@ -1,0 +1,54 @@
+"""What is said of data: every conversion, and what could not be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Optional
+
+from tgdonnx.artifacts.manifest import TensorSpec
+from tgdonnx.data.content import nbytes
+from tgdonnx.data.layouts import View
+from tgdonnx.data.matching import Member
+from tgdonnx.data.options import DataOptions
+from tgdonnx.data.scaling import Scaling, describe_linear
+
+
+def conversions(
+    members: Sequence[Member], inputs: Sequence[TensorSpec], options: DataOptions, scaling: Optional[Scaling]
+) -> tuple[str, ...]:
+    """Returns what is done to every input between file and batch, each thing once."""
+    said = dict.fromkeys(
+        remark
+        for index, spec in enumerate(inputs)
+        for remark in _of_input(spec, [member.views[index] for member in members], options, scaling)
+    )
+    return tuple(said)
+
+
+def unseen(where: str, members: Sequence[Member]) -> str:
+    """Returns what is said of data too large to look through."""
+    return f"{where}: {nbytes(members) / 1e9:.1f} GB are too much to look through first; values are checked as they are read"
+
+
+def _of_input(
+    spec: TensorSpec, views: Sequence[View], options: DataOptions, scaling: Optional[Scaling]
+) -> Iterator[str]:
+    for view in views:
+        yield from view.stored.remarks
+    first = views[0]
+    if first.source != first.layout:
+        yield f"{spec.name}: stored {first.source}, taken to {first.layout}"
+    if first.stack > 1:
+        yield (
+            f"{spec.name}: {first.stack} neighbouring slices are the channels of a sample; at the ends of a volume the last "
+            "slice is repeated"
+        )
+    linear = scaling.arrays.get(spec.name) if scaling is not None else None
+    if linear is not None:
+        dtypes = " and ".join(sorted({str(view.stored.dtype) for view in views}))
+        if spec.dtype == "float32":
+            yield f"{spec.name}: {describe_linear(linear, dtypes)}"
+        else:
+            yield f"{spec.name}: {dtypes} to {spec.dtype}, every value as it is"
+    if options.augmentation and not first.space:
+        yield f"{spec.name} has no axes of space and is not turned with the images"
