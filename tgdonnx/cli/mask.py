@@ -21,7 +21,7 @@ from tgdonnx.cli.options import (
 from tgdonnx.cli.output import print_json, stdout
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.masks import mask
-from tgdonnx.report.tables import print_masks
+from tgdonnx.reporting.tables import print_masks
 from tgdonnx.selection import Mode
 
 
