@@ -9,6 +9,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
+    report                    a run as one HTML page
 """
 
 from tgdonnx.artifacts import BuildReport, build
@@ -18,6 +19,7 @@ from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
 from tgdonnx.inspection import InspectReport, inspect
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.pipeline import FinetuneReport, finetune
+from tgdonnx.reporting import PageReport, report
 from tgdonnx.scoring import ScoreReport, score
 from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
 from tgdonnx.sweeping import SweepReport, sweep
@@ -36,6 +38,7 @@ __all__ = [
     "InspectReport",
     "LastLayers",
     "MaskReport",
+    "PageReport",
     "Percentile",
     "Phi",
     "Progress",
@@ -53,6 +56,7 @@ __all__ = [
     "finetune",
     "inspect",
     "mask",
+    "report",
     "score",
     "sweep",
     "trace",

@@ -15,6 +15,7 @@ from tgdonnx.errors import StoppedError
 from tgdonnx.finetuning import DataSource, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.reporting import PageReport, report, require_page
 from tgdonnx.selection import Mode, Strategy
 from tgdonnx.verification import VerifyReport, verify
 from tgdonnx.writeback import ExportReport, export
@@ -29,6 +30,7 @@ class FinetuneReport:
     train: TrainReport
     export: ExportReport
     verify: VerifyReport
+    page: Optional[PageReport] = None
 
 
 def finetune(
@@ -51,6 +53,7 @@ def finetune(
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
     renamed: Optional[Mapping[str, str]] = None,
+    page: Optional[StrPath] = None,
     artifacts: Optional[StrPath] = None,
     overwrite: bool = False,
     tensorboard: Optional[StrPath] = None,
@@ -78,8 +81,9 @@ def finetune(
         validation: data that is not trained on; the epoch that does best on it is exported.
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
         renamed: for names of arrays the input that they are for.
+        page: a report to write, an HTML page, with samples of the validation data, or else of the data.
         artifacts: a directory to keep the artifacts in; they are deleted if it is None.
-        overwrite: whether ``output`` and ``artifacts`` may exist.
+        overwrite: whether ``output``, ``page`` and ``artifacts`` may exist.
         tensorboard: a directory for event files of TensorBoard.
         stop_on: signals that stop training; nothing is exported then.
         on_progress: called after every training step.
@@ -89,6 +93,8 @@ def finetune(
         TgdonnxError: as the stages do.
     """
     output = require_writable(output, overwrite=overwrite, keep=model)
+    if page is not None:
+        page = require_page(page, overwrite=overwrite)
     work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
     try:
         directory = Path(artifacts) if artifacts is not None else work / "artifacts"
@@ -127,6 +133,12 @@ def finetune(
             raise StoppedError(f"{trained.stop.reason}; {kept}", trained.stop.signal)
         exported = export(directory, output, overwrite=overwrite)
         verified = verify(model, output, masked=work / "masked.onnx")
+        written = None
+        if page is not None:
+            shown = data if validation is None else validation
+            written = report(
+                directory, page, model=model, tuned=output, data=shown, renamed=renamed, overwrite=overwrite
+            )
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return FinetuneReport(masked, built, trained, exported, verified)
+    return FinetuneReport(masked, built, trained, exported, verified, written)

@@ -45,6 +45,9 @@ from tgdonnx.selection import Mode
 )
 @run_options
 @watch_options
+@click.option(
+    "--report", "page", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a report, one page."
+)
 @click.option("--artifacts", type=click.Path(path_type=Path), help="Keep the artifacts in this directory.")
 @overwrite_option
 @config_option
@@ -68,6 +71,7 @@ def command(
     sweep_data: Optional[Path],
     retain: Optional[Path],
     tensorboard: Optional[Path],
+    page: Optional[Path],
     artifacts: Optional[Path],
     overwrite: bool,
     as_json: bool,
@@ -99,6 +103,7 @@ def command(
             validation=validation,
             retain=retain,
             renamed=names,
+            page=page,
             artifacts=artifacts,
             overwrite=overwrite,
             tensorboard=tensorboard,
