@@ -58,9 +58,7 @@ def quality(image: Volume, reference: Volume) -> Quality:
     return Quality(psnr(a, b, PEAK), float(np.mean(ssim)))
 
 
-def realisations(
-    patient: Patient, version: Reconstruction, seconds: float, count: int, seed: int
-) -> list[Volume]:
+def realisations(patient: Patient, version: Reconstruction, seconds: float, count: int, seed: int) -> list[Volume]:
     """Images of independent scans of one patient."""
     rngs = np.random.default_rng(seed).spawn(count)
     return [reconstruct(acquire(patient, seconds, rng), version) for rng in rngs]

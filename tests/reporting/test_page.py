@@ -19,6 +19,8 @@ from tests import models
 from tests.reporting.parsing import Element, parse_page
 from tests.reporting.runs import epoch, full_log, pairs, step, trained, write_log
 from tgdonnx.errors import ArtifactsError, DataError, ModelFileError, OutputError
+from tgdonnx.reporting.filters import strip
+from tgdonnx.scoring import LayerScores, ScoreReport
 
 SECTIONS = ["files", "asked", "proof", "filters", "scores", "training", "retention", "pictures", "versions"]
 
@@ -322,6 +324,34 @@ def test_a_long_run_stays_small_and_says_that_it_is_thinned(folder: Path) -> Non
     assert 20 < len(rows) <= 41
     assert (rows[0][0], rows[-1][0]) == ("0", "2000")
     assert f"{len(rows)} of 2001 are listed" in training.text
+
+
+def test_a_large_net_gives_a_page_of_less_than_2_mb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, filters = 200, 2000
+    rng = np.random.default_rng(0)
+    strips = tuple(
+        strip(
+            f"/backbone/stage.{i}/conv", "Conv", f"w{i}", (filters, filters, 3, 3), rng.random(filters) ** 3 * (i % 2)
+        )
+        for i in range(layers)
+    )
+    kse = rng.random((layers, filters))
+    scores = [
+        LayerScores(f"/backbone/stage.{i}/conv", "Conv", f"w{i}", 1, filters, filters, row, row, row, ("One note.",))
+        for i, row in enumerate(kse)
+    ]
+    monkeypatch.setattr("tgdonnx.reporting.page.filter_strips", lambda _: strips)
+    monkeypatch.setattr("tgdonnx.reporting.page.score_layers", lambda *_, **__: ScoreReport("", 1, 5, tuple(scores)))
+    write_log(folder / "artifacts", full_log(5000))
+    noisy = pairs(samples=4, shape=(1, 256, 256))
+    random = np.stack([noisy["x"], noisy["target"]])
+    pictures = pairs(samples=4, shape=(3, 256, 256))
+    pictures["x"][:, 1], pictures["target"][:, 1] = random[0, :, 0], random[1, :, 0]
+    report = tgdonnx.report(folder / "artifacts", folder / "page.html", data=pictures)
+    assert report.size < 2_000_000
+    page = parse_page(folder / "page.html")
+    assert len(section(page, "filters").all("svg")) == len(section(page, "scores").all("svg")) == layers
+    assert "a cell is 8 filters" in section(page, "filters").text
 
 
 def test_reporting_changes_nothing_in_the_artifacts_and_leaves_nothing_behind(

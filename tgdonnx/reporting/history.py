@@ -16,10 +16,9 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts.manifest import LOG
+from tgdonnx.artifacts.manifest import LOG, RUN
 from tgdonnx.artifacts.runtime import load_training_api
 
-RUN = "run.json"
 _RUN_STATE = "tgdonnx.run"  # the property of a checkpoint that `tgdonnx.finetuning.session` writes
 _EVALUATIONS = ("epoch", "validation")
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest
+from tgdonnx.artifacts.losses import parse_loss
 from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.errors import TgdonnxError
 from tgdonnx.finetuning.data import Dataset
@@ -81,8 +82,7 @@ def show_samples(base: Path, tuned: Path, manifest: Manifest, dataset: Dataset) 
     Raises:
         NoPicturesError: outputs are no images of the target's size, or the runtime cannot run a model.
     """
-    loss = str(manifest.options.get("loss"))
-    if loss == "ce":
+    if "ce" in parse_loss(manifest.options["loss"]).names:
         raise NoPicturesError("Outputs are scores of classes, not images.")
     size = manifest.fixed_batch or min(MOST_SAMPLES, len(dataset))
     batch = next(iter(dataset.batches(size)))
