@@ -381,6 +381,30 @@ def test_bad_input_is_refused_and_nothing_is_written(
     assert not (folder / "page.html").exists()
 
 
+def test_external_data_is_copied_hashed_and_verified(tmp_path: Path) -> None:
+    vendor, tuned = tmp_path / "vendor", tmp_path / "tuned"
+    vendor.mkdir()
+    tuned.mkdir()
+    onnx.save(
+        models.dncnn(0), vendor / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
+    options = tgdonnx.TrainOptions(epochs=1, batch=6)
+    kept = tmp_path / "artifacts"
+    tgdonnx.finetune(vendor / "model.onnx", pairs(), tuned / "t.onnx", tgdonnx.Phi(0.3), options, artifacts=kept)
+    page = made(tmp_path, model=vendor / "model.onnx", tuned=tuned / "t.onnx", data=pairs())
+    rows = [row[1] for row in section(page, "files").rows() if row[0] == "its external data"]
+    assert rows == [f"weights.bin{sha256(vendor / 'weights.bin')}", f"weights.bin{sha256(tuned / 'weights.bin')}"]
+    assert rows[0] != rows[1]
+    assert "is, byte by byte, what checkpoint gives" in section(page, "files").text
+    assert page.one("div", id="verdict").text.startswith("Verified")
+    values = bytearray((tuned / "weights.bin").read_bytes())
+    values[-1] ^= 1
+    (tuned / "weights.bin").write_bytes(values)
+    page = made(tmp_path, tuned=tuned / "t.onnx")
+    assert "is not what checkpoint gives now" in section(page, "files").text
+    assert page.one("div", id="verdict").text.startswith("Not verified")
+
+
 def test_a_page_that_exists_is_kept(folder: Path) -> None:
     (folder / "page.html").write_text("mine")
     with pytest.raises(OutputError, match="exists"):

@@ -147,7 +147,7 @@ def _samples(
     proof: Proof, data: Optional[DataSource], renamed: Optional[Mapping[str, str]]
 ) -> tuple[tuple[Sample, ...], str]:
     if data is None:
-        return (), "No samples were handed in; `tgdonnx report --data` shows some."
+        return (), "No samples were handed in (option --data)."
     dataset = open_dataset(data, proof.manifest.inputs, renamed=renamed)
     try:
         return show_samples(proof.base, proof.tuned, proof.manifest, dataset), ""
@@ -169,7 +169,7 @@ def _content(
     retained = _metric_figures(history, history.retain_names(), lambda e: e.retain, proof.step, "retain")
     if not retained:
         left_out["retention"] = (
-            "The vendor's own task was not evaluated (`--retain`), so how much of it was kept is not known."
+            "The vendor's own task was not evaluated (option --retain), so how much of it was kept is not known."
         )
     strips = filter_strips(proof.masked)
     return {
