@@ -124,6 +124,21 @@ def test_of_a_volume_the_middle_slice_is_shown(tmp_path: Path) -> None:
     assert np.abs(pixels(target) - grey(data["target"][0, 1, 2], target.low, target.high)).max() <= 0.51
 
 
+def test_a_model_of_fixed_batch_size_is_fed_whole_batches(tmp_path: Path) -> None:
+    model = text_model(
+        "g (float[3, 2, H, W] x) => (float[3, 2, H, W] y) { y = Conv<pads = [1, 1, 1, 1]>(x, w) }", w=(2, 2, 3, 3)
+    )
+    base = models.save(model, tmp_path / "vendor.onnx")
+    data = pairs(samples=6, shape=(2, 6, 8))
+    options = tgdonnx.TrainOptions(epochs=1, batch=3)
+    kept = tmp_path / "artifacts"
+    tgdonnx.finetune(base, data, tmp_path / "tuned.onnx", tgdonnx.AllLayers(), options, artifacts=kept)
+    shown = samples(tmp_path, data)
+    assert [s.number for s in shown] == [1, 2, 3, 4]
+    low, high = shown[3].pictures[-1].low, shown[3].pictures[-1].high
+    assert np.abs(pixels(shown[3].pictures[-1]) - grey(data["target"][3, 1], low, high)).max() <= 0.51
+
+
 def test_a_flat_picture_has_a_window_all_the_same(folder: Path) -> None:
     data = pairs(samples=1)
     data["target"][:] = 7
@@ -160,5 +175,5 @@ def test_a_model_that_the_runtime_does_not_run_is_a_reason(folder: Path, tmp_pat
     broken.graph.node[0].domain = "no.such.domain"
     onnx.save(broken, tmp_path / "broken.onnx")
     manifest = read_manifest(folder / "artifacts")
-    with pytest.raises(NoPicturesError, match="cannot run"):
+    with pytest.raises(NoPicturesError, match="cannot load the model"):
         show_samples(tmp_path / "broken.onnx", folder / "tuned.onnx", manifest, open_dataset(pairs(), manifest.inputs))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import importlib
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -84,38 +85,48 @@ def show_samples(base: Path, tuned: Path, manifest: Manifest, dataset: Dataset) 
     """
     if "ce" in parse_loss(manifest.options["loss"]).names:
         raise NoPicturesError("Outputs are scores of classes, not images.")
-    size = manifest.fixed_batch or min(MOST_SAMPLES, len(dataset))
-    batch = next(iter(dataset.batches(size)))
-    target = batch[-1]
-    if target.ndim not in (4, 5):
-        raise NoPicturesError(f"Outputs have {target.ndim} axes; images have 4 (samples, channels, height, width).")
-    before, after = (_run(path, manifest, batch[:-1]) for path in (base, tuned))
-    if before.shape != target.shape:
-        raise NoPicturesError(f"The output has shape {list(before.shape)}, the target {list(target.shape)}.")
-    image = next((array for array in batch[:-1] if array.ndim == target.ndim), None)
-    return tuple(
-        _sample(n, None if image is None else image[n], before[n], after[n], target[n])
-        for n in range(min(MOST_SAMPLES, len(target)))
-    )
+    run_base, run_tuned = _runner(base, manifest), _runner(tuned, manifest)
+    samples: list[Sample] = []
+    for batch in dataset.batches(manifest.fixed_batch or 1):  # one by one: samples may differ in size
+        target = batch[-1]
+        if target.ndim not in (4, 5):
+            raise NoPicturesError(f"Outputs have {target.ndim} axes; images have 4 (samples, channels, height, width).")
+        before, after = run_base(batch[:-1]), run_tuned(batch[:-1])
+        if before.shape != target.shape:
+            raise NoPicturesError(f"The output has shape {list(before.shape)}, the target {list(target.shape)}.")
+        image = next((array for array in batch[:-1] if array.ndim == target.ndim), None)
+        for n in range(len(target)):
+            shown = None if image is None else image[n]
+            samples.append(_sample(len(samples), shown, before[n], after[n], target[n]))
+        if len(samples) >= MOST_SAMPLES:
+            break
+    return tuple(samples[:MOST_SAMPLES])
 
 
-def _run(path: Path, manifest: Manifest, arrays: list[Array]) -> NDArray[np.float64]:
+def _runner(path: Path, manifest: Manifest) -> Callable[[Sequence[Array]], NDArray[np.float64]]:
+    """Returns a model as a function of the arrays of a batch without its target."""
     runtime = load_onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        types = {value.name: _TYPES.get(value.type) for value in session.get_inputs()}
+    except Exception as error:  # the runtime raises its own types, which share no base
+        raise NoPicturesError(f"ONNX Runtime cannot load the model: {str(error).splitlines()[0]}") from error
+    types = {value.name: _TYPES.get(value.type) for value in session.get_inputs()}
+
+    def run(arrays: Sequence[Array]) -> NDArray[np.float64]:
         feeds = {
             spec.name: array.astype(types.get(spec.name) or array.dtype) for spec, array in zip(manifest.inputs, arrays)
         }
-        (output,) = session.run([manifest.options["output"]], feeds)
-    except Exception as error:  # the runtime raises its own types, which share no base
-        raise NoPicturesError(
-            f"ONNX Runtime cannot run the model on this data: {str(error).splitlines()[0]}"
-        ) from error
-    result: NDArray[np.float64] = output.astype(np.float64)
-    return result
+        try:
+            (output,) = session.run([manifest.options["output"]], feeds)
+        except Exception as error:  # as above
+            reason = str(error).splitlines()[0]
+            raise NoPicturesError(f"ONNX Runtime cannot run the model on this data: {reason}") from error
+        result: NDArray[np.float64] = output.astype(np.float64)
+        return result
+
+    return run
 
 
 def _sample(number: int, image: Optional[Array], before: Array, after: Array, target: Array) -> Sample:
