@@ -180,6 +180,27 @@ def test_the_log_that_training_writes_is_understood(folder: Path) -> None:
     assert "could not be read" not in training.text
 
 
+def test_a_run_with_metrics_and_retention_is_told_as_its_own_log_tells_it(tmp_path: Path) -> None:
+    trained(tmp_path, retain=pairs(seed=2), page=tmp_path / "page.html")
+    page = parse_page(tmp_path / "page.html")
+    entries = [json.loads(line) for line in (tmp_path / "artifacts" / "log.jsonl").read_text().splitlines()]
+    evaluated = [entry for entry in entries if entry["event"] in ("epoch", "validation")]
+    names = [*evaluated[0]["metrics"], *(f"vendor's task: {name}" for name in evaluated[0]["retain"])]
+    assert {"psnr", "vendor's task: psnr"} <= set(names)
+    head, *rows = section(page, "training").one("table", id="evaluations").rows()
+    assert head[4:] == names
+    for row, entry in zip(rows, evaluated):
+        values = [*entry["metrics"].values(), *entry["retain"].values()]
+        assert [float(cell) for cell in row[4:]] == [float(f"{value:.6g}") for value in values]
+    assert len(rows) == len(evaluated) == 3
+    assert "with targets, evaluated before, during and after" in section(page, "retention").text
+    stop = next(entry for entry in entries if entry["event"] == "stop")
+    assert stop["reason"] in section(page, "asked").text
+    record = json.loads((tmp_path / "artifacts" / "run.json").read_text())
+    assert ["batch", str(record["options"]["batch"])] in section(page, "asked").rows()
+    assert ["numpy (training)", record["versions"]["numpy"]] in section(page, "versions").rows()
+
+
 def test_what_trained_is_what_the_masks_say(folder: Path) -> None:
     page = made(folder)
     masked = onnx.load(folder / "artifacts" / "masked.onnx").graph
