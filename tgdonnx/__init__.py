@@ -10,6 +10,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     apply                     a model on a whole image or volume, by tiles
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
+    report                    a run as one HTML page
 """
 
 from tgdonnx.applying import ApplyReport, apply
@@ -21,6 +22,7 @@ from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport,
 from tgdonnx.inspection import InspectReport, inspect
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.pipeline import FinetuneReport, finetune
+from tgdonnx.reporting import PageReport, report
 from tgdonnx.scoring import ScoreReport, score
 from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
 from tgdonnx.sweeping import SweepReport, sweep
@@ -42,6 +44,7 @@ __all__ = [
     "LastLayers",
     "MaskReport",
     "Noise2Noise",
+    "PageReport",
     "Percentile",
     "Phi",
     "Progress",
@@ -61,6 +64,7 @@ __all__ = [
     "finetune",
     "inspect",
     "mask",
+    "report",
     "score",
     "sweep",
     "trace",

@@ -21,6 +21,7 @@ from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedE
 from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.reporting import PageReport, report, require_page
 from tgdonnx.selection import Mode, Strategy
 from tgdonnx.verification import VerifyReport, verify
 from tgdonnx.writeback import ExportReport, export
@@ -52,6 +53,7 @@ class FinetuneReport:
         earlier: the rounds before.
         note: why there were fewer rounds than asked for; None if there were not.
         apply: what came of applying the tuned model; None if that was not asked for.
+        page: the report that was written, of the last round; None if none was asked for.
     """
 
     mask: MaskReport
@@ -62,6 +64,7 @@ class FinetuneReport:
     earlier: tuple[Round, ...] = ()
     note: Optional[str] = None
     apply: Optional[ApplyReport] = None
+    page: Optional[PageReport] = None
 
 
 def finetune(
@@ -85,6 +88,7 @@ def finetune(
     retain: Optional[DataSource] = None,
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
+    page: Optional[StrPath] = None,
     artifacts: Optional[StrPath] = None,
     rounds: int = 1,
     protect: bool = False,
@@ -118,13 +122,14 @@ def finetune(
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
         data_options: how the data is read, matched, varied and divided.
         renamed: for names of arrays the input that they are for.
+        page: a report to write, an HTML page, with samples of the validation data, or else of the data.
         artifacts: a directory to keep the artifacts in; they are deleted if it is None. Those of several rounds are in
             ``round-1`` and so on.
         rounds: how often to score, mask and train; each round starts from what the one before wrote.
         protect: whether what an earlier round trained stays as it is.
         apply_to: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
         applied: where to write the result; beside ``output``, as ``.applied`` and the suffix of ``apply_to``, if None.
-        overwrite: whether ``output``, ``artifacts`` and ``applied`` may exist.
+        overwrite: whether ``output``, ``page``, ``artifacts`` and ``applied`` may exist.
         tensorboard: a directory for event files of TensorBoard; for those of several rounds one below it each.
         stop_on: signals that stop training; nothing is exported then.
         on_progress: called after every training step.
@@ -135,6 +140,8 @@ def finetune(
         TgdonnxError: as the stages do.
     """
     output = require_writable(output, overwrite=overwrite, keep=model)
+    if page is not None:
+        page = require_page(page, overwrite=overwrite)
     if rounds < 1:
         raise SelectionError(f"expected at least 1 round, got {rounds}")
     layouts = [layout for name, layout in data_options.layouts.items() if name != TARGET]
@@ -225,10 +232,25 @@ def finetune(
                 output_name=output_name,
                 overwrite=overwrite,
             )
+        written = None
+        if page is not None:
+            shown = validation if validation is not None else None if isinstance(data, Noise2Noise) else data
+            written = report(
+                directory_of(len(done)),
+                page,
+                model=model if len(done) == 1 else None,
+                tuned=output if len(done) == 1 else None,
+                data=shown,
+                data_options=data_options,
+                renamed=renamed,
+                overwrite=overwrite,
+            )
     finally:
         shutil.rmtree(work, ignore_errors=True)
     *earlier, last = done
-    return FinetuneReport(last.mask, last.build, last.train, exported, proof, tuple(earlier), note, application)
+    return FinetuneReport(
+        last.mask, last.build, last.train, exported, proof, tuple(earlier), note, application, written
+    )
 
 
 def _beside(output: Path, data: Union[StrPath, Array]) -> Path:

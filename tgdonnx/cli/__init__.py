@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from tgdonnx.cli import apply, build, check, export, finetune, inspect, mask, score, sweep, trace, train, verify
+from tgdonnx.cli import apply, build, check, export, finetune, inspect, mask, report, score, sweep, trace, train, verify
 from tgdonnx.errors import StoppedError, TgdonnxError
 
 
@@ -56,5 +56,5 @@ def main(verbose: bool) -> None:  # _Group reads it
     """
 
 
-for command in (inspect, score, trace, check, sweep, mask, build, train, export, verify, finetune, apply):
+for command in (inspect, score, trace, check, sweep, mask, build, train, export, verify, finetune, apply, report):
     main.add_command(command.command)

@@ -68,6 +68,9 @@ from tgdonnx.selection import Mode
     help="Score, mask and train so often, each time from the last result.",
 )
 @protect_option
+@click.option(
+    "--report", "page", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a report, one page."
+)
 @click.option("--artifacts", type=click.Path(path_type=Path), help="Keep the artifacts in this directory.")
 @overwrite_option
 @config_option
@@ -96,6 +99,7 @@ def command(
     tensorboard: Optional[Path],
     rounds: int,
     protect: bool,
+    page: Optional[Path],
     artifacts: Optional[Path],
     overwrite: bool,
     as_json: bool,
@@ -129,6 +133,7 @@ def command(
             validation=validation,
             retain=retain,
             data_options=reading,
+            page=page,
             artifacts=artifacts,
             rounds=rounds,
             protect=protect,
@@ -159,4 +164,6 @@ def command(
         click.echo(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
         if report.apply is not None:
             click.echo(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
+        if report.page is not None:
+            click.echo(f"{report.page.output}: {report.page.size:,} bytes")
         click.echo(f"{click.style('ok', 'green', bold=True)}  nothing else differs")

@@ -9,7 +9,7 @@ import click
 from tgdonnx.cli.options import json_option, model_argument, score_options
 from tgdonnx.cli.output import print_json, stdout
 from tgdonnx.inspection import inspect
-from tgdonnx.report.tables import print_inspection
+from tgdonnx.reporting.tables import print_inspection
 
 
 @click.command("inspect")

@@ -22,7 +22,7 @@ from tgdonnx.cli.output import print_json, stdout
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.masks import mask
-from tgdonnx.report.tables import print_masks
+from tgdonnx.reporting.tables import print_masks
 from tgdonnx.selection import Mode
 
 

@@ -9,8 +9,8 @@ import click
 
 from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.output import print_json, stdout
-from tgdonnx.report.scorefiles import save_scores
-from tgdonnx.report.tables import print_scores
+from tgdonnx.reporting.scorefiles import save_scores
+from tgdonnx.reporting.tables import print_scores
 from tgdonnx.scoring import score
 
 

@@ -14,8 +14,8 @@ from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.output import print_json, stderr, stdout
 from tgdonnx.data import DataOptions
-from tgdonnx.report.plots import plot_sweep, require_plot
-from tgdonnx.report.tables import print_sweep
+from tgdonnx.reporting.plots import plot_sweep, require_plot
+from tgdonnx.reporting.tables import print_sweep
 from tgdonnx.selection import Phi
 from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, sweep
 

@@ -9,7 +9,7 @@ import click
 
 from tgdonnx.cli.options import json_option, model_argument
 from tgdonnx.cli.output import print_json, stdout
-from tgdonnx.report.tables import print_trace
+from tgdonnx.reporting.tables import print_trace
 from tgdonnx.tracing import trace
 
 

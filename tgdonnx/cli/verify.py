@@ -9,7 +9,7 @@ import click
 
 from tgdonnx.cli.options import json_option
 from tgdonnx.cli.output import print_json
-from tgdonnx.report.tables import ranges
+from tgdonnx.reporting.tables import ranges
 from tgdonnx.verification import verify
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tgdonnx.errors import OutputError, RuntimeMissingError
-from tgdonnx.report.plots import plot_sweep
+from tgdonnx.reporting.plots import plot_sweep
 from tgdonnx.sweeping import SweepPoint, SweepReport
 
 POINTS = tuple(

@@ -1,0 +1,82 @@
+"""tgdonnx report, and finetune --report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests import models
+from tests.cli.commands import run, run_json, save_pairs
+from tests.reporting.parsing import parse_page
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Path:
+    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return save_pairs(tmp_path / "data.npz", (6, 3, 9, 8), (6, 3, 9, 8))
+
+
+def finetune(vendor: Path, data: Path, *more: object) -> tuple[object, ...]:
+    tuned = vendor.with_name("tuned.onnx")
+    return ("finetune", vendor, "--data", data, "-o", tuned, "--phi", 0.3, "--epochs", 1, *more)
+
+
+def test_finetune_leaves_a_report_and_nothing_else(vendor: Path, data: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    report = run_json(*finetune(vendor, data, "--report", page))
+    assert report["page"]["verified"] is True
+    assert report["page"]["size"] == page.stat().st_size
+    root = parse_page(page)
+    assert root.one("h1").text == "vendor.onnx"
+    assert len(root.all("img")) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "page.html", "tuned.onnx", "vendor.onnx"]
+
+
+def test_finetune_looks_at_the_place_of_the_report_before_it_trains(vendor: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("mine")
+    result = run(*finetune(vendor, data, "--report", tmp_path / "page.html"))
+    assert result.exit_code == 2
+    assert "page.html exists" in result.stderr
+    assert not (tmp_path / "tuned.onnx").exists()
+    assert (tmp_path / "page.html").read_text() == "mine"
+
+
+def test_report_of_kept_artifacts(vendor: Path, data: Path, tmp_path: Path) -> None:
+    kept, page = tmp_path / "artifacts", tmp_path / "page.html"
+    run_json(*finetune(vendor, data, "--artifacts", kept))
+    report = run_json("report", kept, "-o", page, "--model", vendor, "--tuned", tmp_path / "tuned.onnx", "--data", data)
+    assert (report["verified"], report["output"]) == (True, str(page))
+    assert any("own task" in reason for reason in report["left_out"])
+    result = run("report", kept, "-o", page, "--overwrite")
+    assert result.exit_code == 0
+    assert "the tuned model is verified" in result.stdout
+    assert "No samples were handed in" in result.stderr
+
+
+def test_a_tuned_model_that_fails_gives_a_page_and_exit_status_1(vendor: Path, data: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "artifacts"
+    run_json(*finetune(vendor, data, "--artifacts", kept))
+    other = onnx.load(tmp_path / "tuned.onnx")
+    other.graph.node[0].name = "renamed"
+    onnx.save(other, tmp_path / "other.onnx")
+    result = run("report", kept, "-o", tmp_path / "page.html", "--tuned", tmp_path / "other.onnx")
+    assert result.exit_code == 1
+    assert "NOT verified" in result.stdout
+    assert "Not verified" in parse_page(tmp_path / "page.html").text
+
+
+def test_names_can_be_mapped_and_need_data(vendor: Path, data: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "artifacts"
+    run_json(*finetune(vendor, data, "--artifacts", kept))
+    with np.load(data) as arrays:
+        np.savez(tmp_path / "other.npz", noisy=arrays["x"], target=arrays["target"])
+    command = ("report", kept, "-o", tmp_path / "page.html", "--map", "noisy=x")
+    assert run(*command).exit_code == 2
+    assert run(*command, "--data", tmp_path / "other.npz").exit_code == 0

@@ -1,0 +1,49 @@
+"""tgdonnx report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.cli.data_options import reading_options
+from tgdonnx.cli.options import json_option, output_option, overwrite_option
+from tgdonnx.cli.output import print_json
+from tgdonnx.data import DataOptions
+from tgdonnx.reporting import report
+
+
+@click.command("report")
+@click.argument("directory", type=click.Path(path_type=Path))
+@output_option("The page to write, an HTML file.")
+@click.option("--model", type=click.Path(path_type=Path), help="The vendor's file, to name it and verify against it.")
+@click.option("--tuned", type=click.Path(path_type=Path), help="The tuned model to verify, instead of a fresh export.")
+@click.option("--data", type=click.Path(path_type=Path), help="Show outputs before and after on its first 4 samples.")
+@reading_options
+@overwrite_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    directory: Path,
+    output: Path,
+    model: Optional[Path],
+    tuned: Optional[Path],
+    data: Optional[Path],
+    reading: DataOptions,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write what was done in DIRECTORY as one self-contained HTML page; exit 1 if the tuned model is not verified."""
+    if reading != DataOptions() and data is None:
+        raise click.UsageError("--map, --layout and --scale are about --data, which is not given")
+    made = report(directory, output, model=model, tuned=tuned, data=data, data_options=reading, overwrite=overwrite)
+    if as_json:
+        print_json(made)
+    else:
+        for reason in made.left_out:
+            click.echo(reason, err=True)
+        verdict = "verified" if made.verified else click.style("NOT verified", "red", bold=True)
+        click.echo(f"{made.output}: {made.size:,} bytes; the tuned model is {verdict}")
+    context.exit(0 if made.verified else 1)

@@ -1,0 +1,300 @@
+"""A run as one HTML page that needs nothing else: no network, no scripts, no fonts; to be read, filed and printed.
+
+Whatever comes from files or options is escaped by the template; figures hold numbers only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Optional
+
+from tgdonnx.data import DataOptions, DataSource, open_dataset
+from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.modelfile import StrPath, require_writable, write_bytes
+from tgdonnx.reporting import facts
+from tgdonnx.reporting.curves import Curve, evaluation_curve, loss_curve, rate_curve
+from tgdonnx.reporting.figures import require_matplotlib
+from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
+from tgdonnx.reporting.histograms import score_histograms
+from tgdonnx.reporting.history import Evaluation, History, read_history, read_run
+from tgdonnx.reporting.pictures import NoPicturesError, Sample, show_samples
+from tgdonnx.reporting.proof import Proof, prove
+from tgdonnx.reporting.tables import ranges
+from tgdonnx.scoring import score_layers
+from tgdonnx.tracing import trace_network
+
+MOST_ROWS = 40
+_METRICS = {
+    "psnr": (
+        "PSNR",
+        "dB",
+        "peak signal-to-noise ratio, 20 log10(data range / RMSE), mean over the samples; higher is better",
+    ),
+    "ssim": (
+        "SSIM",
+        "no unit",
+        "structural similarity (Wang et al. 2004), at most 1, mean over the samples; higher is better",
+    ),
+    "rmse": ("RMSE", "unit of the data", "root mean square error, mean over the samples; lower is better"),
+    "accuracy": ("accuracy", "fraction", "elements whose class is right; higher is better"),
+    "dice": ("Dice", "fraction", "overlap, 2 |A ∩ B| / (|A| + |B|), mean over the samples; higher is better"),
+}
+
+
+@dataclass(frozen=True)
+class PageReport:
+    """What was written.
+
+    Attributes:
+        output: the page.
+        size: of the page, in bytes.
+        verified: whether nothing but retrained filters changed in the tuned model.
+        left_out: why which section has nothing to show.
+    """
+
+    output: str
+    size: int
+    verified: bool
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MetricFigure:
+    """A curve of a metric.
+
+    Attributes:
+        name: of the metric.
+        unit: of its values.
+        meaning: what it is; empty if we do not know it.
+        curve: the figure; None if there is one value only.
+        start: the vendor's value, before training; None if it was not taken.
+        exported: the value of the checkpoint that is exported; None if it was not taken there.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    curve: Optional[Curve]
+    start: Optional[float]
+    exported: Optional[float]
+
+
+def require_page(output: StrPath, *, overwrite: bool = False) -> Path:
+    """Checks that a page can be made and written, before any work is done for it.
+
+    Raises:
+        OutputError: ``output`` cannot be written.
+        RuntimeMissingError: jinja2 or matplotlib is not installed.
+    """
+    _environment()
+    require_matplotlib()
+    return require_writable(output, overwrite=overwrite)
+
+
+def report(
+    directory: StrPath,
+    output: StrPath,
+    *,
+    model: Optional[StrPath] = None,
+    tuned: Optional[StrPath] = None,
+    data: Optional[DataSource] = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    renamed: Optional[Mapping[str, str]] = None,
+    overwrite: bool = False,
+) -> PageReport:
+    """Writes what was done in an artifacts directory as one self-contained HTML page.
+
+    The tuned model is verified anew for it. Nothing in the directory changes.
+
+    Args:
+        directory: the artifacts directory.
+        output: the page to write.
+        model: the vendor's file, to be named and verified against; the one in the masked model, if None.
+        tuned: the tuned file, to be verified; what the checkpoint gives, if None.
+        data: samples to show before and after; the first four.
+        data_options: how the data is read; patches, augmentation and a split are ignored.
+        renamed: for names of arrays in the data the input that they are for; added to those of ``data_options``.
+        overwrite: whether ``output`` may exist.
+
+    Raises:
+        ArtifactsError: the directory is not usable, or ``model`` is another file than it was built from.
+        DataError: the data does not fit.
+        ModelFileError: ``model`` or ``tuned`` is no model.
+        OutputError: the page cannot be written.
+        RuntimeMissingError: jinja2, matplotlib or onnxruntime-training is not installed.
+    """
+    output, directory = require_page(output, overwrite=overwrite), Path(directory)
+    reading = replace(
+        data_options,
+        renamed={**data_options.renamed, **(renamed or {})},
+        patch=None,
+        patches_per_epoch=None,
+        augmentation=(),
+        validation_split=None,
+    )
+    work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
+    try:
+        proof = prove(directory, work, model=model, tuned=tuned)
+        samples, no_samples = _samples(proof, data, reading)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    history, run = read_history(directory), read_run(directory)
+    content = _content(proof, history, run, samples, no_samples)
+    name = proof.files[0].name or directory.resolve().name
+    page = _environment().get_template("report.html.j2").render(name=name, **content)
+    encoded = page.encode("utf-8", "replace")
+    write_bytes(output, encoded)
+    return PageReport(str(output), len(encoded), proof.verify.ok, tuple(content["left_out"].values()))
+
+
+def _samples(proof: Proof, data: Optional[DataSource], reading: DataOptions) -> tuple[tuple[Sample, ...], str]:
+    if data is None:
+        return (), "No samples were handed in (option --data)."
+    dataset = open_dataset(data, proof.manifest.inputs, reading)
+    try:
+        return show_samples(proof.base, proof.tuned, proof.manifest, dataset), ""
+    except NoPicturesError as reason:
+        return (), str(reason)
+
+
+def _content(
+    proof: Proof, history: History, run: Mapping[str, Any], samples: tuple[Sample, ...], no_samples: str
+) -> dict[str, Any]:
+    """Returns what the template shows, by the names that it uses."""
+    left_out = {"pictures": no_samples} if no_samples else {}
+    phi = _phi(proof)
+    histograms = _histograms(proof, phi)
+    if not histograms:
+        left_out["scores"] = "Filters were not chosen by their scores, so none were computed."
+    if not len(history.steps) and not history.evaluations:
+        left_out["training"] = "The artifacts have not been trained, or their log is gone."
+    retained = _metric_figures(history, history.retain_names(), lambda e: e.retain, proof.step, "retain")
+    if not retained:
+        left_out["retention"] = (
+            "The vendor's own task was not evaluated (option --retain), so how much of it was kept is not known."
+        )
+    strips = filter_strips(proof.masked)
+    return {
+        "proof": proof,
+        "changed": [(entry.name, len(entry.filters), ranges(entry.filters)) for entry in proof.verify.changed],
+        "files": (*proof.files, *facts.data_files(run)),
+        "selection": facts.selection_rows(proof.manifest),
+        "options": (*facts.option_rows(proof.manifest, run), *facts.time_rows(run)),
+        "data_rows": facts.data_rows(run),
+        "versions": facts.version_rows(proof.manifest, run),
+        "strips": strips,
+        "apart_up_to": APART_UP_TO,
+        "whole": sum(strip.whole for strip in strips),
+        "partly": sum(strip.partly for strip in strips),
+        "filters": sum(strip.filters for strip in strips),
+        "phi": phi,
+        "histograms": histograms,
+        "history": history,
+        "loss": loss_curve(history, proof.step) if "training" not in left_out else None,
+        "validation": _start_and_exported(
+            [(e.step, e.validation) for e in history.evaluations if e.validation is not None], proof.step
+        ),
+        "training_seconds": float(history.seconds[history.seconds > 0].sum()),
+        "wait": _wait(history),
+        "rate": rate_curve(history) if (history.learning_rates > 0).any() else None,
+        "metrics": _metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
+        "retained": retained,
+        "labelled": facts.is_labelled(run),
+        "rows": _chosen_rows(history.evaluations, proof.step),
+        "samples": samples,
+        "left_out": left_out,
+        "now": facts.now(),
+        "version": metadata.version("tgdonnx"),
+    }
+
+
+def _phi(proof: Proof) -> Optional[float]:
+    phi = proof.manifest.selection.get("phi")
+    return float(phi) if isinstance(phi, (int, float)) and not isinstance(phi, bool) else None
+
+
+def _histograms(proof: Proof, phi: Optional[float]) -> tuple[Any, ...]:
+    if phi is None:
+        return ()
+    selection = proof.manifest.selection
+    provenance = trace_network(proof.masked.network)
+    scores = score_layers(provenance, alpha=float(selection.get("alpha", 1.0)), k=int(selection.get("k", 5)))
+    return score_histograms(scores.layers, phi)
+
+
+def _metric_figures(
+    history: History,
+    names: Sequence[str],
+    values_of: Callable[[Evaluation], Mapping[str, float]],
+    exported: Optional[int],
+    prefix: str,
+) -> tuple[MetricFigure, ...]:
+    figures = []
+    for index, name in enumerate(names):
+        found = [(e.step, values_of(e)[name]) for e in history.evaluations if name in values_of(e)]
+        start, at_export = _start_and_exported(found, exported)
+        curve = None
+        if len(found) > 1:
+            steps, values = zip(*found)
+            curve = evaluation_curve(f"{prefix}{index}", steps, values, exported, start=start is not None)
+        title, unit, meaning = _METRICS.get(name, (name, "", ""))
+        figures.append(MetricFigure(title, unit, meaning, curve, start, at_export))
+    return tuple(figures)
+
+
+def _start_and_exported(
+    found: Sequence[tuple[int, float]], exported: Optional[int]
+) -> tuple[Optional[float], Optional[float]]:
+    """Returns the values at step 0 and at the exported step, of pairs of step and value."""
+    by_step = dict(found)
+    return by_step.get(0), None if exported is None else by_step.get(exported)
+
+
+def _wait(history: History) -> Optional[float]:
+    known = (history.seconds > 0) & (history.wait >= 0)
+    return float(history.wait[known].sum() / history.seconds[known].sum()) if known.any() else None
+
+
+def _chosen_rows(evaluations: Sequence[Evaluation], exported: Optional[int]) -> tuple[Evaluation, ...]:
+    """Returns at most 40 evaluations, evenly chosen; the first, the last and the exported one among them."""
+    every = -(-len(evaluations) // (MOST_ROWS - 2))
+    last = len(evaluations) - 1
+    return tuple(e for i, e in enumerate(evaluations) if i % every == 0 or i == last or e.step == exported)
+
+
+def _environment() -> Any:
+    try:
+        jinja2 = importlib.import_module("jinja2")
+    except ImportError as error:
+        raise RuntimeMissingError(f"a report needs jinja2 ({error}); pip install 'tgdonnx[report]'") from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tgdonnx.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=_number, short=_short, aligned=_aligned, size=_size)
+    return environment
+
+
+def _number(value: Optional[float]) -> str:
+    return "—" if value is None else f"{value:.6g}"
+
+
+def _short(value: Optional[float]) -> str:
+    return "—" if value is None else f"{value:.4g}"
+
+
+def _aligned(value: Optional[float]) -> str:
+    return "—" if value is None else f"{value:#.6g}"
+
+
+def _size(size: Optional[int]) -> str:
+    return "—" if size is None else f"{size:,} bytes"

@@ -1,0 +1,153 @@
+"""The files that a run is about, and what `tgdonnx.verification` says of them, found anew for the report.
+
+The vendor's file is taken out of the masked model, whose record says its hash. The tuned model is exported again from the
+checkpoint, so a tuned file that somebody hands in can be compared with it byte by byte as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts.manifest import MASKED_MODEL
+from tgdonnx.errors import ArtifactsError
+from tgdonnx.masks import MaskedModel, read_masked
+from tgdonnx.modelfile import ModelFile, StrPath, copy_external_data, load_model
+from tgdonnx.reporting.history import step_of_checkpoint
+from tgdonnx.verification import VerifyReport, verify
+from tgdonnx.writeback import export
+
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file.
+
+    Attributes:
+        role: what it is here.
+        name: its name; empty if nobody said.
+        size: in bytes; None if it is not known.
+        sha256: in hex; None if it was not computed.
+    """
+
+    role: str
+    name: str
+    size: Optional[int]
+    sha256: Optional[str]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was checked.
+
+    Attributes:
+        manifest: of the artifacts.
+        masked: the masked model.
+        base: the vendor's file: the one handed in, or a copy in ``work``.
+        tuned: the tuned file: the one handed in, or an export in ``work``.
+        checkpoint: the checkpoint that is exported.
+        step: after which step it was written; None if no run wrote it.
+        files: the models, with their hashes.
+        handed_in: whether the tuned file was handed in.
+        as_exported: whether the tuned file is, byte by byte, what the checkpoint gives.
+        verify: what verification says.
+    """
+
+    manifest: Manifest
+    masked: MaskedModel
+    base: Path
+    tuned: Path
+    checkpoint: str
+    step: Optional[int]
+    files: tuple[FileFacts, ...]
+    handed_in: bool
+    as_exported: bool
+    verify: VerifyReport
+
+
+def prove(directory: Path, work: Path, *, model: Optional[StrPath] = None, tuned: Optional[StrPath] = None) -> Proof:
+    """Verifies the tuned model of an artifacts directory.
+
+    Args:
+        directory: the artifacts directory.
+        work: an empty directory, for copies.
+        model: the vendor's file.
+        tuned: the tuned file; the one that the checkpoint gives, if None.
+
+    Raises:
+        ArtifactsError: the directory is not usable; ``model`` is another file than the artifacts were built from.
+        ModelFileError: a file is no model.
+        MaskedModelError: the masked model is damaged.
+        RuntimeMissingError: onnxruntime-training, which reads checkpoints, is not installed.
+    """
+    manifest = read_manifest(directory)
+    masked = read_masked(directory / MASKED_MODEL)
+    base = _base(masked, work) if model is None else _require_base(model, manifest)
+    (work / "export").mkdir()
+    exported = export(directory, work / "export" / "tuned.onnx")
+    before, fresh = load_model(base), load_model(exported.output)
+    after = fresh if tuned is None else load_model(tuned)
+    files = [
+        FileFacts("vendor's model", "" if model is None else Path(model).name, len(before.data), before.sha256),
+        *_externals(before, "its external data"),
+        FileFacts("masked model", MASKED_MODEL, len(masked.file.data), masked.file.sha256),
+        FileFacts("tuned model", "" if tuned is None else Path(tuned).name, len(after.data), after.sha256),
+        *_externals(after, "its external data"),
+    ]
+    return Proof(
+        manifest,
+        masked,
+        base,
+        after.path,
+        exported.checkpoint,
+        step_of_checkpoint(directory, exported.checkpoint),
+        tuple(files),
+        tuned is not None,
+        _contents(after) == _contents(fresh),
+        verify(base, after.path, masked=directory / MASKED_MODEL),
+    )
+
+
+def hash_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(_BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _base(masked: MaskedModel, work: Path) -> Path:
+    path = work / "vendor.onnx"
+    copy_external_data(masked.base, path)
+    path.write_bytes(masked.base.data)
+    return path
+
+
+def _require_base(model: StrPath, manifest: Manifest) -> Path:
+    file = load_model(model)
+    if file.sha256 != manifest.base_sha256:
+        raise ArtifactsError(
+            f"{model} is not the file that the artifacts were built from: expected SHA-256 {manifest.base_sha256}, "
+            f"found {file.sha256}; name the vendor's file"
+        )
+    return file.path
+
+
+def _externals(file: ModelFile, role: str) -> list[FileFacts]:
+    found = []
+    for location in file.external_files:
+        path = file.path.parent / location
+        there = path.is_file()
+        found.append(
+            FileFacts(role, location, path.stat().st_size if there else None, hash_of(path) if there else None)
+        )
+    return found
+
+
+def _contents(file: ModelFile) -> list[Optional[str]]:
+    return [file.sha256, *(facts.sha256 for facts in _externals(file, ""))]
