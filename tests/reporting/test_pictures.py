@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
-from tgdonnx.finetuning.data import open_dataset
 
 import tgdonnx
 from tests import models
 from tests.reporting.runs import pairs, trained
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
+from tgdonnx.data import open_dataset
 from tgdonnx.reporting.pictures import MOST_SIDE, NoPicturesError, Picture, Sample, show_samples
 
 Array = NDArray[Any]
