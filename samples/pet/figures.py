@@ -46,13 +46,13 @@ def tables(results: Any) -> str:
     for name, found in results.ensemble.items():
         cells = [found[bmi][key] for bmi in ("low", "high") for key in ("mean_bias", "cov")]
         parts.append(f"| {name} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
-    parts += ["\n## Drop test\n", "| network | phi | filters dropped | parameters dropped | change of the output |"]
-    parts += ["|---|---|---|---|---|"]
+    parts += ["\n## Drop test\n", "| network | phi | filters dropped | conv weights | all parameters | change |"]
+    parts += ["|---|---|---|---|---|---|"]
     for name, points in results.drop_test.items():
         for point in points:
-            cells = [f"{point['phi']:g}", point["dropped_filters"], f"{point['dropped_parameters_share']:.1%}"]
-            cells += [f"{point['change']:.3f}"]
-            parts.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
+            cells = [f"{point['phi']:g}", f"{point['filters']}"]
+            cells += [f"{point['weights']:.1%}", f"{point['parameters']:.1%}", f"{point['change']:.3f}"]
+            parts.append(f"| {name} | " + " | ".join(cells) + " |")
     if results.online:
         keys = list(next(iter(results.online.values())))
         parts += [
@@ -92,7 +92,7 @@ def draw_drop_test(results: Any, path: Path) -> None:
     for (name, points), style in zip(results.drop_test.items(), ("o-", "s--")):
         phis = [point["phi"] for point in points]
         left.plot(phis, [point["change"] for point in points], style, label=name)
-        right.plot(phis, [100 * point["dropped_parameters_share"] for point in points], style, label=name)
+        right.plot(phis, [100 * point["parameters"] for point in points], style, label=name)
     left.set(xlabel="phi", ylabel="change of the output", yscale="log")
     right.set(xlabel="phi", ylabel="parameters dropped, %")
     left.legend()

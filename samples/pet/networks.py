@@ -18,7 +18,7 @@ from tgdonnx.artifacts import GradientKind
 from tgdonnx.selection import Mode
 
 VENDOR = Path(__file__).parent / "networks"
-PATCH, BATCH = 64, 8
+PATCH, BATCH = 32, 8
 RATE = 1e-4
 """The paper does not give its rate for tuning; this one was chosen on the validation studies, the same for all."""
 
