@@ -18,6 +18,7 @@ import tgdonnx
 from tests import models
 from tests.reporting.parsing import Element, parse_page
 from tests.reporting.runs import epoch, full_log, pairs, step, trained, write_log
+from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, ModelFileError, OutputError
 from tgdonnx.reporting.filters import strip
 from tgdonnx.scoring import LayerScores, ScoreReport
@@ -424,6 +425,24 @@ def test_external_data_is_copied_hashed_and_verified(tmp_path: Path) -> None:
     page = made(tmp_path, tuned=tuned / "t.onnx")
     assert "is not what checkpoint gives now" in section(page, "files").text
     assert page.one("div", id="verdict").text.startswith("Not verified")
+
+
+def test_samples_are_scaled_as_the_training_data_was(tmp_path: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+    rng = np.random.default_rng(0)
+    stored = {name: rng.integers(0, 200, (6, 3, 12, 10)).astype(np.uint8) for name in ("x", "target")}
+    stored["x"][0, 0, 0, 0], stored["x"][0, 0, 0, 1] = 0, 200
+    options, scaled = tgdonnx.TrainOptions(epochs=1, batch=6), DataOptions(scale="minmax")
+    kept, page = tmp_path / "artifacts", tmp_path / "page.html"
+    tgdonnx.finetune(
+        base, stored, tmp_path / "t.onnx", tgdonnx.Phi(0.3), options, data_options=scaled, artifacts=kept, page=page
+    )
+    brighter = {name: array // 4 for name, array in stored.items()}  # by itself it would be scaled otherwise
+    for data in (stored, brighter):
+        tgdonnx.report(kept, page, data=data, data_options=scaled, overwrite=True)
+        target = section(parse_page(page), "pictures").all("figure")[4].one("small").text
+        low, high = np.percentile(data["target"][0, 1] / 200, (0.5, 99.5))
+        assert [float(value) for value in target.split(" to ")] == pytest.approx([low, high], rel=1e-3)
 
 
 def test_a_page_that_exists_is_kept(folder: Path) -> None:

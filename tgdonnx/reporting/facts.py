@@ -7,6 +7,7 @@ are shown as they are.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ from pathlib import PurePath
 from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
+from tgdonnx.data import Linear, Scaling
 from tgdonnx.reporting.proof import FileFacts
 
 MOST_FILES = 20
@@ -128,6 +130,19 @@ def data_rows(run: Mapping[str, Any]) -> tuple[Row, ...]:
             rows.append(Row(role, "; ".join(counts)))
         rows += [Row("", str(remark)) for remark in _list(described.get("remarks"))[:MOST_FILES]]
     return tuple(rows)
+
+
+def recorded_scaling(run: Mapping[str, Any]) -> Optional[Scaling]:
+    """Returns how the training data was scaled; None if it was not, or if the record does not say."""
+    try:
+        found = {
+            str(name): Linear(float(entry["offset"]), float(entry["divisor"]), entry["how"], int(entry["every"]))
+            for name, entry in _mapping(_mapping(run.get("data")).get("scaling")).items()
+        }
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    usable = all(math.isfinite(v.offset) and math.isfinite(v.divisor) and v.divisor > 0 for v in found.values())
+    return Scaling(found) if found and usable else None
 
 
 def is_labelled(run: Mapping[str, Any]) -> Optional[bool]:

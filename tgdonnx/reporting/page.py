@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
-from tgdonnx.data import DataOptions, DataSource, open_dataset
+from tgdonnx.data import DataOptions, Dataset, DataSource, open_source
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.modelfile import StrPath, require_writable, write_bytes
 from tgdonnx.reporting import facts
@@ -117,7 +117,8 @@ def report(
         output: the page to write.
         model: the vendor's file, to be named and verified against; the one in the masked model, if None.
         tuned: the tuned file, to be verified; what the checkpoint gives, if None.
-        data: samples to show before and after; the first four.
+        data: samples to show before and after; the first four. They are scaled as the training data was, where the record of
+            the run says how.
         data_options: how the data is read; patches, augmentation and a split are ignored.
         renamed: for names of arrays in the data the input that they are for; added to those of ``data_options``.
         overwrite: whether ``output`` may exist.
@@ -130,6 +131,7 @@ def report(
         RuntimeMissingError: jinja2, matplotlib or onnxruntime-training is not installed.
     """
     output, directory = require_page(output, overwrite=overwrite), Path(directory)
+    history, run = read_history(directory), read_run(directory)
     reading = replace(
         data_options,
         renamed={**data_options.renamed, **(renamed or {})},
@@ -141,10 +143,9 @@ def report(
     work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
     try:
         proof = prove(directory, work, model=model, tuned=tuned)
-        samples, no_samples = _samples(proof, data, reading)
+        samples, no_samples = _samples(proof, data, reading, run)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    history, run = read_history(directory), read_run(directory)
     content = _content(proof, history, run, samples, no_samples)
     name = proof.files[0].name or directory.resolve().name
     page = _environment().get_template("report.html.j2").render(name=name, **content)
@@ -153,10 +154,13 @@ def report(
     return PageReport(str(output), len(encoded), proof.verify.ok, tuple(content["left_out"].values()))
 
 
-def _samples(proof: Proof, data: Optional[DataSource], reading: DataOptions) -> tuple[tuple[Sample, ...], str]:
+def _samples(
+    proof: Proof, data: Optional[DataSource], reading: DataOptions, run: Mapping[str, Any]
+) -> tuple[tuple[Sample, ...], str]:
     if data is None:
         return (), "No samples were handed in (option --data)."
-    dataset = open_dataset(data, proof.manifest.inputs, reading)
+    scaling = facts.recorded_scaling(run)
+    dataset = Dataset(open_source(data), proof.manifest.inputs, reading, scaling=scaling)
     try:
         return show_samples(proof.base, proof.tuned, proof.manifest, dataset), ""
     except NoPicturesError as reason:
