@@ -68,7 +68,7 @@ def open_image_network(model: StrPath, output: Optional[str] = None) -> ImageNet
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     try:
-        session = runtime.InferenceSession(str(model), options, providers=runtime.get_available_providers())
+        session = runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises its own types, which share no base
         raise ModelFileError(f"ONNX Runtime cannot run {model}: {_first_line(error)}") from error
     taken, given = session.get_inputs(), [value.name for value in session.get_outputs()]
