@@ -82,7 +82,7 @@ def finetune(
     l2_sp: float = 0.0,
     clip_norm: Optional[float] = None,
     gradient: GradientKind = "mask",
-    form: Form = "masked",
+    form: Optional[Form] = None,
     output_name: Optional[str] = None,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
@@ -116,7 +116,7 @@ def finetune(
         l2_sp: pull of what trains to the vendor's values.
         clip_norm: largest norm of the gradient.
         gradient: ``mask`` or ``gate``.
-        form: ``masked`` or ``thin``.
+        form: ``masked`` or ``thin``; None for ``thin`` where there is that form, which is not of ``gate``.
         output_name: the output of the model to train on, when it has several.
         validation: data that is not trained on; the epoch that does best on it is exported.
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
@@ -177,7 +177,7 @@ def finetune(
             l2_sp=l2_sp,
             clip_norm=clip_norm,
             gradient=gradient,
-            form=form,
+            form=form or ("masked" if gradient == "gate" else "thin"),
             output=output_name,
             overwrite=overwrite,
         )

@@ -28,7 +28,7 @@ def command(
     l2_sp: float,
     clip_norm: Optional[float],
     gradient: GradientKind,
-    form: Form,
+    form: Optional[Form],
     output_name: Optional[str],
     overwrite: bool,
     as_json: bool,
@@ -44,7 +44,7 @@ def command(
         l2_sp=l2_sp,
         clip_norm=clip_norm,
         gradient=gradient,
-        form=form,
+        form=form or "masked",
         output=output_name,
         overwrite=overwrite,
     )

@@ -169,9 +169,8 @@ def build_options(command: Command) -> Command:
         click.option(
             "--form",
             type=click.Choice(FORMS),
-            default="masked",
-            show_default=True,
-            help="masked: gradients are computed whole and multiplied; thin: same results, only what trains is computed.",
+            help="masked (default of build): gradients are computed whole and multiplied; thin (default of finetune): the same "
+            "results, only what trains is computed.",
         ),
         click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),
         click.option(
