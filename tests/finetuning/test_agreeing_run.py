@@ -27,6 +27,7 @@ from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
 
 IMAGES = {"x": 3 * data(7, seed=3)["x"]}
+PLAIN = DataOptions()
 SHARED = replace(OPTIONS, agree_share=0.3, checkpoint_every=0.0)
 
 
@@ -40,7 +41,7 @@ def artifacts(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "artifacts"))
 
 
-def mixture(directory: Path, options: TrainOptions, reading: DataOptions = DataOptions(), **sources: Any) -> Samples:
+def mixture(directory: Path, options: TrainOptions, reading: DataOptions = PLAIN, **sources: Any) -> Samples:
     given = {"data": data(), "agree": IMAGES, **sources}
     return open_data(Session(directory), given["data"], None, None, given["agree"], options, reading)[0]
 
