@@ -10,6 +10,7 @@ import pytest
 import tgdonnx
 from tests import models
 from tests.cli.commands import run, run_json, save_pairs
+from tests.finetuning.runs import log_of
 
 SHAPE = (6, 3, 12, 13)
 SELECT = "none,phi:0.3,last:2,all+l2sp"
@@ -99,6 +100,33 @@ def test_what_is_refused(more: tuple[str, ...], message: str, arguments: list[ob
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert not (tmp_path / "c").exists()
+
+
+def test_without_data_nothing_is_compared(vendor: Path, tmp_path: Path) -> None:
+    result = run("compare", vendor, "-o", tmp_path / "c")
+    assert result.exit_code == 2
+    assert "expected --data" in result.stderr
+
+
+def test_data_may_be_split_cut_and_turned_and_images_to_agree_on_are_treated_alike(
+    arguments: list[object], tmp_path: Path
+) -> None:
+    for number in range(4):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        save_pairs(tmp_path / "many" / f"{number}.npz", SHAPE, SHAPE)
+    images = save_pairs(tmp_path / "images.npz", (3, *SHAPE[1:]), (3, *SHAPE[1:]))
+    more = ("--validation-split", 0.25, "--patch", "8x8", "--augment", "flips,rotations", "--agree", images)
+    command = ("compare", arguments[1], "--data", tmp_path / "many", "--select", "phi:0.3,phi:0.3+agree", "--steps", 2)
+    report = run_json(*command, *more, "-o", tmp_path / "c")
+    plain, agreeing = report["entries"]
+    assert plain["curve"][0] == agreeing["curve"][0], "validation is the same, and without the images"
+    assert plain["last"]["loss"] != agreeing["last"]["loss"]
+    logs = [
+        [line["loss"] for line in log_of(tmp_path / "c" / folder / "artifacts") if line["event"] == "step"]
+        for folder in ("phi-0.3", "phi-0.3+agree")
+    ]
+    assert [len(losses) for losses in logs] == [2, 2]
+    assert run_json(*command, *more, "-o", tmp_path / "c")["entries"] == report["entries"]
 
 
 def test_finetune_and_train_agree_on_images(vendor: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def command(
     gradient: GradientKind,
     form: Form,
     output_name: Optional[str],
-    data: Path,
+    data: Optional[Path],
     validation: Optional[Path],
     reading: DataOptions,
     retain: Optional[Path],
@@ -79,6 +79,8 @@ def command(
     The same steps, batches, seed and learning rate for all. Recommended is the lowest validation loss among what keeps the
     vendor's own task (--retain) within --retain-limit; the limit stops no run here. The same command goes on after a stop.
     """
+    if data is None:
+        raise click.UsageError("expected --data, what to train on")
     if tensorboard is not None:
         raise click.UsageError(
             "--tensorboard is for single runs; log.jsonl of every selection is kept in its artifacts"
