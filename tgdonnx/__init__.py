@@ -10,12 +10,14 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     apply                     a model on a whole image or volume, by tiles
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
+    compare                   several selections at equal budget, on new and old data
     report                    a run as one HTML page
 """
 
 from tgdonnx.applying import ApplyReport, apply
 from tgdonnx.artifacts import BuildReport, build
 from tgdonnx.checking import CheckReport, check
+from tgdonnx.comparing import CompareReport, compare
 from tgdonnx.data import DataOptions, Scaling
 from tgdonnx.errors import TgdonnxError
 from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
@@ -35,6 +37,7 @@ __all__ = [
     "ApplyReport",
     "BuildReport",
     "CheckReport",
+    "CompareReport",
     "DataOptions",
     "ExportReport",
     "Filters",
@@ -60,6 +63,7 @@ __all__ = [
     "apply",
     "build",
     "check",
+    "compare",
     "export",
     "finetune",
     "inspect",

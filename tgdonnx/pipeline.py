@@ -86,6 +86,7 @@ def finetune(
     output_name: Optional[str] = None,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
+    agree: Optional[DataSource] = None,
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     page: Optional[StrPath] = None,
@@ -120,6 +121,8 @@ def finetune(
         output_name: the output of the model to train on, when it has several.
         validation: data that is not trained on; the epoch that does best on it is exported.
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
+        agree: images whose targets are the vendor's outputs, mixed into the batches; see `tgdonnx.train`. In later rounds they
+            are those of the model that the round starts from.
         data_options: how the data is read, matched, varied and divided.
         renamed: for names of arrays the input that they are for.
         page: a report to write, an HTML page, with samples of the validation data, or else of the data.
@@ -187,6 +190,7 @@ def finetune(
             options,
             validation=validation,
             retain=retain,
+            agree=agree,
             data_options=data_options,
             renamed=renamed,
             tensorboard=Path(tensorboard) / place.name if tensorboard is not None and rounds > 1 else tensorboard,

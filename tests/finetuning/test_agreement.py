@@ -50,6 +50,14 @@ class Numbers:
     def describe(self) -> Mapping[str, Any]:
         return {"first": self.first}
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return (f"from {self.first}",)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.first} {self.count}"
+
 
 def negated(inputs: Sequence[Array]) -> Array:
     """The vendor's model of the numbers."""

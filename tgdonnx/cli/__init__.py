@@ -1,7 +1,7 @@
 """The command line: one module per command, which parses, makes one call and prints.
 
 Exit status: 0 done, 1 the answer is no (``verify``, ``check``, ``sweep``), 2 wrong use or bad input, 130 and 143 stopped by
-SIGINT or SIGTERM after saving (``train``, ``finetune``).
+SIGINT or SIGTERM after saving (``train``, ``finetune``, ``compare``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,22 @@ from typing import Any
 
 import click
 
-from tgdonnx.cli import apply, build, check, export, finetune, inspect, mask, report, score, sweep, trace, train, verify
+from tgdonnx.cli import (
+    apply,
+    build,
+    check,
+    compare,
+    export,
+    finetune,
+    inspect,
+    mask,
+    report,
+    score,
+    sweep,
+    trace,
+    train,
+    verify,
+)
 from tgdonnx.errors import StoppedError, TgdonnxError
 
 
@@ -56,5 +71,20 @@ def main(verbose: bool) -> None:  # _Group reads it
     """
 
 
-for command in (inspect, score, trace, check, sweep, mask, build, train, export, verify, finetune, apply, report):
+for command in (
+    inspect,
+    score,
+    trace,
+    check,
+    sweep,
+    mask,
+    build,
+    train,
+    export,
+    verify,
+    finetune,
+    compare,
+    apply,
+    report,
+):
     main.add_command(command.command)

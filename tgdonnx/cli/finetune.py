@@ -96,6 +96,7 @@ def command(
     reading: DataOptions,
     sweep_data: Optional[Path],
     retain: Optional[Path],
+    agree: Optional[Path],
     tensorboard: Optional[Path],
     rounds: int,
     protect: bool,
@@ -106,7 +107,7 @@ def command(
     **choices: Any,
 ) -> None:
     """Adapt MODEL in one go: mask, build, train, export and verify."""
-    options = TrainOptions(**{field.name: choices.pop(field.name) for field in fields(TrainOptions)})
+    options = TrainOptions(**{f.name: choices.pop(f.name) for f in fields(TrainOptions) if f.name in choices})
     if sweep_data is not None and choices["phi"] != AUTO:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
     looked_at = sweep_data or data
@@ -132,6 +133,7 @@ def command(
             output_name=output_name,
             validation=validation,
             retain=retain,
+            agree=agree,
             data_options=reading,
             page=page,
             artifacts=artifacts,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tgdonnx.cli.options import Command
-from tgdonnx.finetuning import METRICS, SCHEDULES, TrainOptions
+from tgdonnx.finetuning import DEFAULT_AGREE_SHARE, METRICS, SCHEDULES, TrainOptions
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -29,9 +29,20 @@ def duration(value: object) -> float:
 
 
 def run_options(command: Command) -> Command:
-    """How to train. The names of the parameters are those of the fields of `TrainOptions`."""
+    """How to train. The names of the parameters are those of the fields of `TrainOptions`, and ``agree``, which is data."""
     defaults = TrainOptions()
     for option in (
+        click.option(
+            "--agree-share",
+            type=float,
+            help=f"The part of every batch that is images of --agree.  [default: {DEFAULT_AGREE_SHARE}]",
+        ),
+        click.option(
+            "--agree",
+            type=click.Path(path_type=Path),
+            metavar="DATA",
+            help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
+        ),
         click.option(
             "--retain-limit",
             type=float,

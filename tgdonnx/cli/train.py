@@ -37,6 +37,7 @@ def command(
     validation: Optional[Path],
     reading: DataOptions,
     retain: Optional[Path],
+    agree: Optional[Path],
     tensorboard: Optional[Path],
     resume: bool,
     rehearse: bool,
@@ -50,7 +51,14 @@ def command(
     options, source = TrainOptions(**run), training_source(data, pair)
     if rehearse:
         cost = dry_run(
-            directory, source, options, validation=validation, retain=retain, data_options=reading, on_remark=remark
+            directory,
+            source,
+            options,
+            validation=validation,
+            retain=retain,
+            agree=agree,
+            data_options=reading,
+            on_remark=remark,
         )
         print_json(cost) if as_json else _print_cost(cost)
         return
@@ -61,6 +69,7 @@ def command(
             options,
             validation=validation,
             retain=retain,
+            agree=agree,
             data_options=reading,
             resume=resume,
             tensorboard=tensorboard,

@@ -83,6 +83,7 @@ def open_like(
     inputs: Optional[Sequence[TensorSpec]] = None,
     *,
     purpose: Purpose = "evaluation",
+    ignored: Collection[str] = (),
 ) -> Dataset:
     """Opens more data, which is read, cut and scaled as other data is.
 
@@ -91,17 +92,21 @@ def open_like(
         source: see `tgdonnx.data.sources`.
         inputs: what of its inputs the source has, such as all but the target; all if None.
         purpose: ``evaluation``: tiles in place of random patches, no augmentation; ``training``: as the other data.
+        ignored: names of arrays that may be there although they are not asked for.
 
     Raises:
         DataError: as `open_dataset`.
     """
-    return _open_like(dataset, open_source(source), dataset.inputs if inputs is None else inputs, purpose)
+    inputs = dataset.inputs if inputs is None else inputs
+    return _open_like(dataset, open_source(source), inputs, purpose, ignored)
 
 
-def _open_like(dataset: Dataset, source: Source, inputs: Sequence[TensorSpec], purpose: Purpose) -> Dataset:
+def _open_like(
+    dataset: Dataset, source: Source, inputs: Sequence[TensorSpec], purpose: Purpose, ignored: Collection[str] = ()
+) -> Dataset:
     names = [spec.name for spec in inputs]
     options = dataset.options.for_inputs(names) if purpose == "training" else dataset.options.for_evaluation(names)
-    return Dataset(source, inputs, options, scaling=dataset.scaling)
+    return Dataset(source, inputs, options, scaling=dataset.scaling, ignored=ignored)
 
 
 def open_recipe(recipe: Recipe) -> Dataset:

@@ -15,13 +15,14 @@
 from tgdonnx.finetuning.agreement import with_agreement
 from tgdonnx.finetuning.metrics import METRICS, MetricName
 from tgdonnx.finetuning.noise2noise import Noise2Noise
-from tgdonnx.finetuning.options import TrainOptions
+from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.rehearsal import dry_run
 from tgdonnx.finetuning.reports import Best, DryRunReport, Epoch, Progress, Stop, TrainReport
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
 from tgdonnx.finetuning.training import train
 
 __all__ = [
+    "DEFAULT_AGREE_SHARE",
     "METRICS",
     "SCHEDULES",
     "Best",

@@ -13,6 +13,8 @@ Everything depends on the seed, the epoch and the position alone, so a run that 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +34,14 @@ class Samples(Protocol):
     @property
     def scaling(self) -> Any:
         """How intensities were scaled; None if they were not."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was done to the data, and what is worth knowing about it."""
+
+    @property
+    def identity(self) -> str:
+        """A hash by which a resumed run knows its data again."""
 
     def __len__(self) -> int:
         """The number of samples in an epoch."""
@@ -88,6 +98,15 @@ class _Mixture:
     @property
     def scaling(self) -> Any:
         return self.training.scaling
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return (*self.training.remarks, *self.unlabelled.remarks)
+
+    @property
+    def identity(self) -> str:
+        parts = [self.training.identity, self.unlabelled.identity, str(self.share)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def __len__(self) -> int:
         # The smallest n with n - floor(n share) = the number of training samples.

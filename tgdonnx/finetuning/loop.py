@@ -17,8 +17,8 @@ from typing import Any, Optional
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
-from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError, DivergedError
+from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.interruption import Interrupted, interruptible
 from tgdonnx.finetuning.logs import Log
@@ -49,7 +49,7 @@ class Run:
     """
 
     session: Session
-    training: Dataset
+    training: Samples
     options: TrainOptions
     validation: Optional[Evaluator]
     retention: Optional[Retention]

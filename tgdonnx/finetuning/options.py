@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Optional
+from typing import Literal, Optional
 
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.metrics import METRICS, MetricName
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
 
 DEFAULT_EPOCHS = 10
+DEFAULT_AGREE_SHARE = 0.25
+
+# What a run does when the vendor's own task is worse by more than the limit; either way the best epoch within it is kept.
+OnRetainLimit = Literal["stop", "go-on"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class TrainOptions:
         metrics: what is measured besides the loss; by default what suits it, see `tgdonnx.finetuning.metrics`.
         metric_range: the largest difference that values can have, for PSNR and SSIM; that of the targets, if None.
         retain_limit: the run ends when the first metric of the vendor's own task has become worse by more than this.
+        on_retain_limit: ``go-on``: the run does not end then, but the epoch that is kept is still one within the limit.
+        agree_share: the part of every batch that is images to agree with the vendor on, where a run has such images; a
+            quarter if None.
     """
 
     epochs: Optional[int] = None
@@ -53,6 +60,8 @@ class TrainOptions:
     metrics: tuple[MetricName, ...] = ()
     metric_range: Optional[float] = None
     retain_limit: Optional[float] = None
+    on_retain_limit: OnRetainLimit = "stop"
+    agree_share: Optional[float] = None
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch": 1, "warmup": 0, "seed": 0, "steps": 1, "accumulate": 1, "patience": 1}
@@ -70,6 +79,10 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise DataError(f"expected {name} >= 0, got {value:g}")
+        if self.agree_share is not None and not 0 < self.agree_share < 1:
+            raise DataError(f"expected agree_share above 0 and below 1, got {self.agree_share:g}")
+        if self.on_retain_limit not in ("stop", "go-on"):
+            raise DataError(f"expected on_retain_limit of stop, go-on, got {self.on_retain_limit!r}")
         if self.schedule not in SCHEDULES:
             raise DataError(f"expected a schedule of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         for metric in self.metrics:

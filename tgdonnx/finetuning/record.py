@@ -1,9 +1,9 @@
 """``run.json``: what a run is, written before its first step.
 
 One JSON object: ``format`` (1), ``options`` (`TrainOptions`), ``metrics`` and ``data_range`` as resolved, ``data``,
-``validation`` and ``retain`` (``source``: the path; and what describes the data), ``artifacts`` (what was built from which
-file, and the SHA-256 of the models), ``versions``, ``started`` and ``resumed`` (UTC; a resumed run overwrites its options, as
-far as they may change, and adds when and from which step it went on).
+``validation``, ``retain`` and ``agree`` (``source``: the path; and what describes the data), ``artifacts`` (what was built
+from which file, and the SHA-256 of the models), ``versions``, ``started`` and ``resumed`` (UTC; a resumed
+run overwrites its options, as far as they may change, and adds when and from which step it went on).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.manifest import EVAL_MODEL, MASKED_MODEL, OPTIMIZER_MODEL, RUN, TRAINING_MODEL
-from tgdonnx.data import Dataset
+from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.retention import Retention
@@ -35,7 +35,7 @@ def write_record(
     manifest: Manifest,
     options: TrainOptions,
     sources: Mapping[str, object],
-    training: Dataset,
+    training: Samples,
     validation: Optional[Evaluator],
     retention: Optional[Retention],
     step: Optional[int],
@@ -46,7 +46,7 @@ def write_record(
         directory: the artifacts directory.
         manifest: of the artifacts.
         options: how to train.
-        sources: what ``data``, ``validation`` and ``retain`` were given as; files are named in the record.
+        sources: what ``data``, ``validation``, ``retain`` and ``agree`` were given as; files are named in the record.
         training: what is trained on.
         validation: how the validation data is evaluated.
         retention: how the vendor's own task is.
@@ -57,10 +57,13 @@ def write_record(
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     before = {} if step is None else read_record(directory) or {}
+    trained = dict(training.describe())
+    agreement = trained.pop("agreement", None)
     described = {
-        "data": training.describe(),
+        "data": trained,
         "validation": validation.dataset.describe() if validation else None,
         "retain": retention.dataset.describe() if retention else None,
+        "agree": agreement,
     }
     models = (TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL, MASKED_MODEL)
     record = {

@@ -28,6 +28,7 @@ def dry_run(
     *,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
+    agree: Optional[DataSource] = None,
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     on_remark: Callable[[str], None] = lambda _: None,
@@ -43,7 +44,7 @@ def dry_run(
     """
     session = Session(Path(directory))
     reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
-    training, validating, retention = open_data(session, data, validation, retain, options, reading)
+    training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
     for remark in remarks_of(training, validating, retention):
         on_remark(remark)
     samples, fixed = len(training), session.manifest.fixed_batch

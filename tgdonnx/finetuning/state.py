@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
-from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.options import TrainOptions
 
 
@@ -78,7 +78,7 @@ class RunState:
         return cls(**{**content, "interval": Interval(**content.get("interval", {}))})
 
 
-def settings_of(options: TrainOptions, training: Dataset, guarded: Optional[str]) -> dict[str, Any]:
+def settings_of(options: TrainOptions, training: Samples, guarded: Optional[str]) -> dict[str, Any]:
     """Returns what a resumed run must share with the one that it continues: what its losses, and its start, depend on.
 
     Args:

@@ -24,7 +24,7 @@ def reason_to_stop(state: RunState, options: TrainOptions, per_epoch: int, guard
         per_epoch: steps of an epoch.
         guarded: the metric of the vendor's own task that is guarded, if one is.
     """
-    if is_over_limit(state, options):
+    if options.on_retain_limit == "stop" and is_over_limit(state, options):
         what = f"{guarded} of the vendor's own task is worse by {state.retain_fall:.4g} than at the start"
         return Stop(
             "retain-limit",

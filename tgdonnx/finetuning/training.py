@@ -9,14 +9,16 @@ from pathlib import Path
 from signal import Signals
 from typing import Optional, Union
 
+from tgdonnx.artifacts import vendor_targets
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, LOG_TABLE, RUN, Manifest
-from tgdonnx.data import DataOptions, Dataset, DataSource, open_training
+from tgdonnx.data import DataOptions, Dataset, DataSource, open_like, open_training
 from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, follow
 from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair
-from tgdonnx.finetuning.options import TrainOptions
+from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.record import read_record, write_record
 from tgdonnx.finetuning.reports import Best, Epoch, Progress, Stop, TrainReport
 from tgdonnx.finetuning.retention import Retention, open_retention
@@ -33,6 +35,7 @@ def train(
     *,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
+    agree: Optional[DataSource] = None,
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     renamed: Optional[Mapping[str, str]] = None,
     resume: bool = False,
@@ -53,6 +56,8 @@ def train(
         options: how to train.
         validation: the same for data that is not trained on.
         retain: the same for the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
+        agree: images whose targets are what the vendor's model gives for them; a ``target`` there is not read. They are mixed
+            into the batches, see `tgdonnx.finetuning.agreement`; their share is in the options.
         data_options: how the data is read, matched, varied and divided.
         renamed: for names of arrays the input that they are for; added to those of ``data_options``.
         resume: continue the run in the directory. Data and options must be its own, except for those that say when it ends,
@@ -76,11 +81,11 @@ def train(
     reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
     if isinstance(data, Noise2Noise) and options.patience is None:
         options = replace(options, patience=PATIENCE)
-    training, validating, retention = open_data(session, data, validation, retain, options, reading)
+    training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
     settings = settings_of(options, training, retention.guarded if retention else None)
     state = _start(session, settings, resume=resume)
     board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
-    sources = {"data": data, "validation": validation, "retain": retain}
+    sources = {"data": data, "validation": validation, "retain": retain, "agree": agree}
     step = state.step if resume and state.recorded >= 0 else None
     write_record(directory, session.manifest, options, sources, training, validating, retention, step)
     _clean(directory)
@@ -98,14 +103,15 @@ def open_data(
     data: Union[DataSource, Noise2Noise],
     validation: Optional[DataSource],
     retain: Optional[DataSource],
+    agree: Optional[DataSource],
     options: TrainOptions,
     reading: DataOptions,
-) -> tuple[Dataset, Optional[Evaluator], Optional[Retention]]:
+) -> tuple[Samples, Optional[Evaluator], Optional[Retention]]:
     """Opens the data of a run, as `train` describes it; nothing is written.
 
     Raises:
         DataError: data or an option does not fit.
-        ArtifactsError: the vendor's model is needed and does not run.
+        ArtifactsError: the vendor's model is needed and does not run, or its outputs cannot be targets.
     """
     inputs = session.manifest.inputs
     if isinstance(data, Noise2Noise):
@@ -119,28 +125,41 @@ def open_data(
         raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
     if (options.metrics or options.metric_range) and not validated and retain is None:
         raise DataError("metrics are taken of validation data or of data to retain; pass one of them")
-    training, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
+    if options.agree_share is not None and agree is None:
+        raise DataError("a share of images to agree on needs those images; pass agree, or leave the share out")
+    labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     _require_batch(session.manifest, options.batch, held_out, "validation")
-    if not options.steps_per_epoch(len(training), session.manifest.fixed_batch):
-        raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(training)} samples")
-    for dataset in (training, held_out):
+    if not options.steps_per_epoch(len(labelled), session.manifest.fixed_batch):
+        raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(labelled)} samples")
+    for dataset in (labelled, held_out):
         if dataset is not None:
             session.require_fit(dataset)
+    training = labelled if agree is None else _agreeing(session, labelled, agree, options)
     batch, data_range = options.batch, options.metric_range
     validating = evaluator(session, held_out, batch, options.metrics, data_range) if held_out is not None else None
     retention = None
     if retain is not None:
         retention = open_retention(
-            session, training, retain, batch=batch, metrics=options.metrics, data_range=data_range
+            session, labelled, retain, batch=batch, metrics=options.metrics, data_range=data_range
         )
         _require_batch(session.manifest, batch, retention.dataset, "retention")
     return training, validating, retention
 
 
-def remarks_of(training: Dataset, validating: Optional[Evaluator], retention: Optional[Retention]) -> tuple[str, ...]:
+def remarks_of(training: Samples, validating: Optional[Evaluator], retention: Optional[Retention]) -> tuple[str, ...]:
     """Returns what is worth knowing about the data of a run, everything once."""
     evaluated = [each.dataset for each in (validating, retention) if each is not None]
-    return tuple(dict.fromkeys(remark for dataset in (training, *evaluated) for remark in dataset.remarks))
+    said = (*training.remarks, *(remark for dataset in evaluated for remark in dataset.remarks))
+    return tuple(dict.fromkeys(said))
+
+
+def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: TrainOptions) -> Samples:
+    """Mixes images to agree on into the training data; they are read, cut and turned as it is."""
+    *inputs, target = session.manifest.inputs
+    images = open_like(labelled, agree, inputs, purpose="training", ignored=(target.name,))
+    share = DEFAULT_AGREE_SHARE if options.agree_share is None else options.agree_share
+    fixed = session.manifest.fixed_batch
+    return with_agreement(labelled, images, vendor_targets(session.directory), share=share, fixed_batch=fixed)
 
 
 def _start(session: Session, settings: Mapping[str, object], *, resume: bool) -> RunState:

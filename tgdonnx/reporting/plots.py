@@ -45,7 +45,7 @@ def plot_sweep(report: SweepReport, path: StrPath, *, overwrite: bool = False) -
         RuntimeMissingError: matplotlib is not installed.
     """
     path = require_plot(path, overwrite=overwrite)
-    figure: Figure = _figure_class()(figsize=(7.0, 5.6), layout="constrained")
+    figure = new_figure((7.0, 5.6))
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
     _draw_change(above, report)
     _draw_dropped(below, report)
@@ -57,6 +57,16 @@ def plot_sweep(report: SweepReport, path: StrPath, *, overwrite: bool = False) -
             axes.axvline(report.recommended, color=_GREEN, linewidth=1.2)
     figure.suptitle(f"Drop test of {Path(report.model).name}, {report.samples} samples", fontsize=11)
     _save(figure, path)
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Returns an empty figure of a size in inches.
+
+    Raises:
+        RuntimeMissingError: matplotlib is not installed.
+    """
+    figure: Figure = _figure_class()(figsize=size, layout="constrained")
+    return figure
 
 
 def _draw_change(axes: Axes, report: SweepReport) -> None:

@@ -1,0 +1,287 @@
+"""Selections compared on small networks: as separate runs do, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import tgdonnx
+from tests import models
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
+from tests.trainer import make_artifacts
+from tgdonnx.comparing import CompareReport, Entry
+from tgdonnx.errors import DataError, OutputError, SelectionError, StoppedError, TgdonnxError
+from tgdonnx.finetuning import Progress
+from tgdonnx.finetuning.session import Session
+
+OLD = {"x": 2 * data(4, seed=7)["x"]}
+IMAGES = {"x": 3 * data(7, seed=3)["x"]}
+RUN = replace(OPTIONS, epochs=2, metrics=("rmse",))
+SELECT = ("none", "phi:0.3", "last:2", "all+l2sp", "phi:0.3+agree")
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Path:
+    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+
+
+def compare(vendor: Path, folder: Path, select: Any = SELECT, options: Any = RUN, **more: Any) -> CompareReport:
+    given = {"validation": HELD_OUT, "retain": OLD, "agree": IMAGES, "l2_sp": 0.1, **more}
+    return tgdonnx.compare(vendor, data(), folder, select, options, **given)
+
+
+def by_name(report: CompareReport) -> dict[str, Entry]:
+    return {entry.name: entry for entry in report.entries}
+
+
+def facts(report: CompareReport) -> list[tuple[Any, ...]]:
+    return [(entry.name, entry.curve, entry.best, entry.changed, entry.steps) for entry in report.entries]
+
+
+def test_numbers_are_those_of_separate_runs_bit_for_bit(vendor: Path, tmp_path: Path) -> None:
+    report = compare(vendor, tmp_path / "all")
+    found = by_name(report)
+    assert [entry.name for entry in report.entries] == list(SELECT)
+    assert {entry.steps for name, entry in found.items() if name != "none"} == {6} == {report.steps}
+    separate = {
+        "phi:0.3": (tgdonnx.Phi(0.3), {}, {}),
+        "last:2": (tgdonnx.LastLayers(2), {}, {}),
+        "all+l2sp": (tgdonnx.AllLayers(), {"l2_sp": 0.1}, {}),
+        "phi:0.3+agree": (tgdonnx.Phi(0.3), {}, {"agree": IMAGES}),
+    }
+    for name, (strategy, building, training) in separate.items():
+        folder = tmp_path / name.replace(":", "_")
+        folder.mkdir()
+        directory = make_artifacts(models.dncnn(0), folder, strategy, **building)
+        equal = replace(RUN, epochs=None, steps=6, validate_every=3)  # with images an epoch is longer than 3 steps
+        expected = tgdonnx.train(directory, data(), equal, validation=HELD_OUT, retain=OLD, **training)
+        entry, log = found[name], log_of(Path(found[name].directory, "artifacts"))
+        assert tuple(line["loss"] for line in log if line["event"] == "step") == expected.loss
+        validated = [epoch for epoch in expected.epochs if epoch.validation is not None]
+        assert [(p.step, p.loss, p.new, p.old) for p in entry.curve] == [
+            (e.step, e.validation, e.metrics["rmse"], e.retain["rmse"]) for e in validated
+        ]
+        assert [point.step for point in entry.curve] == [0, 3, 6]
+        assert entry.best.step == expected.best.step
+        tgdonnx.export(directory, folder / "tuned.onnx")
+        assert stored(folder / "tuned.onnx") == stored(Path(entry.directory, "tuned.onnx"))
+        assert entry.changed == differing(vendor, folder / "tuned.onnx") > 0
+        assert tgdonnx.verify(vendor, Path(entry.directory, "tuned.onnx")).ok
+    assert found["none"].curve == found["phi:0.3"].curve[:1]
+    assert found["none"].changed == 0
+    assert (report.new, report.old, report.labelled) == ("rmse", "rmse", False)
+
+
+def test_epochs_give_the_losses_of_a_plain_run_of_so_many_epochs(vendor: Path, tmp_path: Path) -> None:
+    options = replace(RUN, schedule="cosine", warmup=2)
+    report = compare(vendor, tmp_path / "all", ("phi:0.3",), options, agree=None, l2_sp=0.0)
+    (tmp_path / "plain").mkdir()
+    plain = make_artifacts(models.dncnn(0), tmp_path / "plain", tgdonnx.Phi(0.3))
+    expected = tgdonnx.train(plain, data(), options, validation=HELD_OUT, retain=OLD)
+    log = log_of(Path(report.entries[0].directory, "artifacts"))
+    assert tuple(line["loss"] for line in log if line["event"] == "step") == expected.loss
+
+
+def stored(path: Path) -> dict[str, bytes]:
+    return {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in onnx.load(path).graph.initializer}
+
+
+def differing(before: Path, after: Path) -> int:
+    old, new = ({t.name: numpy_helper.to_array(t) for t in onnx.load(p).graph.initializer} for p in (before, after))
+    return sum(int(np.count_nonzero(old[name] != new[name])) for name in old)
+
+
+def test_called_again_it_does_no_step_and_says_the_same_and_selections_may_be_added(
+    vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = compare(vendor, tmp_path / "all")
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "backward", lambda *_: pytest.fail("a step was done"))
+        patch.setattr("tgdonnx.comparing.preparing.build", lambda *_a, **_k: pytest.fail("something was built"))
+        again = compare(vendor, tmp_path / "all")
+    assert facts(again) == facts(first)
+    assert [entry.seconds for entry in again.entries] == [entry.seconds for entry in first.entries]
+    steps: list[Progress] = []
+    more = compare(vendor, tmp_path / "all", (*SELECT, "first:1"), on_progress=steps.append)
+    assert facts(more)[:-1] == facts(first)
+    assert len(steps) == 6
+
+
+def test_interrupted_it_goes_on_where_it_was(vendor: Path, tmp_path: Path) -> None:
+    expected = compare(vendor, tmp_path / "whole")
+    seen: list[int] = []
+
+    def cut(progress: Progress) -> None:
+        seen.append(progress.step)
+        if len(seen) == 6 + 4:  # in the second run
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match=r"of last:2; .*the same command goes on"):
+        compare(vendor, tmp_path / "cut", on_progress=cut, stop_on=(signal.SIGTERM,))
+    found = compare(vendor, tmp_path / "cut", on_progress=lambda progress: seen.append(progress.step))
+    assert seen == [*range(1, 7)] * 4
+    assert facts(found) == facts(expected)
+    for entry in expected.entries:
+        if entry.directory:
+            relative = Path(entry.directory).relative_to(tmp_path / "whole") / "tuned.onnx"
+            assert stored(tmp_path / "whole" / relative) == stored(tmp_path / "cut" / relative)
+
+
+def test_the_limit_stops_no_run_and_under_another_one_only_what_was_not_kept_is_run_again(
+    vendor: Path, tmp_path: Path
+) -> None:
+    select = ("none", "phi:0.3", "all")
+    options = replace(RUN, epochs=4)
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
+    free = compare(vendor, tmp_path / "all", select, options, **plain)
+    falls = [point.fall for point in by_name(free)["all"].curve[1:]]
+    assert all(fall is not None and fall > 0 for fall in falls)
+    limit = min(fall for fall in falls if fall is not None) * 0.99
+    steps: list[int] = []
+    remarks: list[str] = []
+    held = compare(
+        vendor,
+        tmp_path / "all",
+        select,
+        replace(options, retain_limit=limit),
+        on_progress=lambda progress: steps.append(progress.step),
+        on_remark=remarks.append,
+        **plain,
+    )
+    assert by_name(held)["all"].best.step == 0
+    again = [text for text in remarks if "is run again" in text]
+    assert len(steps) == 12 * len(again) > 0
+    assert [entry.curve for entry in held.entries] == [entry.curve for entry in free.entries]
+    for entry in held.entries:
+        assert entry.best.fall is not None
+        assert entry.best.fall <= limit
+    tuned = Path(by_name(held)["all"].directory, "tuned.onnx")
+    assert differing(vendor, tuned) == 0, "the best within the limit is the start"
+    fresh = compare(vendor, tmp_path / "fresh", select, replace(options, retain_limit=limit), **plain)
+    assert facts(fresh) == facts(held)
+    assert (fresh.recommended, fresh.reason) == (held.recommended, held.reason)
+
+
+def test_the_recommended_model_is_written_by_the_command_that_is_said(vendor: Path, tmp_path: Path) -> None:
+    report = compare(vendor, tmp_path / "all", ("phi:0.3", "all"), agree=None, l2_sp=0.0)
+    best = min(report.entries, key=lambda entry: entry.best.loss)
+    assert report.recommended == best.name
+    assert report.command == f"tgdonnx export {best.directory}/artifacts -o tuned.onnx"
+    tgdonnx.export(Path(best.directory, "artifacts"), tmp_path / "tuned.onnx")
+    assert stored(tmp_path / "tuned.onnx") == stored(Path(best.directory, "tuned.onnx"))
+    record = json.loads((tmp_path / "all" / "comparison.json").read_text())
+    assert record["report"]["recommended"] == best.name
+
+
+def test_where_the_drop_test_recommends_no_phi_it_is_said_and_a_percentile_is_taken(
+    vendor: Path, tmp_path: Path
+) -> None:
+    recommended = tgdonnx.sweep(vendor, data()).recommended
+    assert recommended is not None
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
+    report = compare(vendor, tmp_path / "phi", ("tgd",), **plain)
+    assert report.entries[0].selection["phi"] == recommended
+    assert report.notes == ()
+    report = compare(vendor, tmp_path / "none", ("tgd",), tolerance=1e-6, **plain)
+    taken = report.entries[0].selection["percentile"]
+    with pytest.raises(SelectionError, match="selects no filter"):
+        tgdonnx.mask(vendor, tmp_path / "m.onnx", tgdonnx.Percentile(10))
+    assert taken == 20
+    assert "the drop test recommends no phi, so tgd takes the lowest 20 % of the scores" in report.notes[0]
+    again = compare(vendor, tmp_path / "none", ("tgd",), tolerance=1e-6, **plain)
+    assert again.notes == report.notes
+
+
+def test_the_default_takes_what_fits_the_model_and_the_regularisers_that_are_given(tmp_path: Path) -> None:
+    vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+    report = compare(vendor, tmp_path / "all", None, replace(RUN, epochs=None, steps=1), tolerance=0.1)
+    names = [entry.name for entry in report.entries]
+    assert names[0] == "none"
+    assert {"tgd", "tgd-readers", "last:3", "first:2", "all", "tgd-readers+l2sp", "tgd-readers+agree"} <= set(names)
+
+
+def test_a_run_that_diverges_is_reported_and_the_others_count(
+    vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_step: Callable[..., float] = Session.backward
+
+    def diverging(session: Session, batch: list[Any]) -> float:
+        return float("nan") if "all" in session.directory.parts[-2] else true_step(session, batch)
+
+    monkeypatch.setattr(Session, "backward", diverging)
+    report = compare(vendor, tmp_path / "c", ("all", "phi:0.3"), agree=None, l2_sp=0.0)
+    found = by_name(report)
+    assert "training diverged" in found["all"].problem
+    assert found["all"].steps == 0
+    assert found["phi:0.3"].steps == 6
+    assert any(note.startswith("all: training diverged") for note in report.notes)
+    assert report.recommended != "all"
+
+
+@pytest.mark.parametrize(
+    ("select", "options", "more", "kind", "message"),
+    [
+        (("last:9",), {}, {"agree": None, "l2_sp": 0.0}, SelectionError, "last:9: expected last between 1 and 4"),
+        (
+            ("all+agree",),
+            {},
+            {"agree": None, "l2_sp": 0.0},
+            SelectionError,
+            r"a selection with \+agree needs --agree DATA",
+        ),
+        (("all+l2sp",), {}, {"l2_sp": 0.0}, SelectionError, r"a selection with \+l2sp needs --l2-sp X"),
+        (("all",), {}, {}, SelectionError, r"--l2-sp X is for selections with \+l2sp"),
+        (("all",), {}, {"l2_sp": 0.0}, SelectionError, r"--agree DATA is for selections with \+agree"),
+        (SELECT, {}, {"validation": None}, DataError, "pass validation data, or split some off"),
+        (SELECT, {"patience": 2}, {}, DataError, "compared at equal steps, which patience would end"),
+        (SELECT, {"epochs": None, "max_time": 9.0}, {}, DataError, "which max_time would end"),
+        (SELECT, {"retain_limit": 1.0}, {"retain": None}, DataError, "needs data of the vendor's own task"),
+        (SELECT, {}, {"retain": {"z": OLD["x"]}}, DataError, "'x'"),
+        (SELECT, {}, {"agree": {"z": OLD["x"]}}, DataError, "'x'"),
+    ],
+)
+def test_refusals_leave_nothing(
+    select: Any, options: Any, more: Any, kind: type[TgdonnxError], message: str, vendor: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=message):
+        compare(vendor, tmp_path / "out", select, replace(RUN, **options), **more)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vendor.onnx"]
+
+
+def test_a_directory_of_something_else_or_of_another_budget_is_refused(vendor: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
+    with pytest.raises(OutputError, match="holds other files than a comparison"):
+        compare(vendor, other, ("all",), **plain)
+    assert [path.name for path in other.iterdir()] == ["mine.txt"]
+    short = replace(RUN, epochs=1)
+    compare(vendor, tmp_path / "c", ("all",), short, **plain)
+    with pytest.raises(OutputError, match=r"with learning_rate = 0\.01, not 0\.02; .* equal budget"):
+        compare(vendor, tmp_path / "c", ("all",), replace(short, learning_rate=0.02), **plain)
+    with pytest.raises(OutputError, match="with loss = mse, not l1"):
+        compare(vendor, tmp_path / "c", ("all",), short, loss="l1", **plain)
+    with pytest.raises(TgdonnxError, match="started with other data"):
+        tgdonnx.compare(vendor, data(10, seed=1), tmp_path / "c", ("all",), short, validation=HELD_OUT, retain=OLD)
+    compare(vendor, tmp_path / "c", ("all+l2sp",), short, agree=None, l2_sp=0.1)
+    with pytest.raises(OutputError, match=r"was built with l2_sp = 0\.1, not 0\.2"):
+        compare(vendor, tmp_path / "c", ("all+l2sp",), short, agree=None, l2_sp=0.2)
+
+
+def test_what_a_killed_build_left_is_replaced(vendor: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
+    first = compare(vendor, tmp_path / "c", ("all", "phi:0.3"), **plain)
+    shutil.rmtree(tmp_path / "c" / "all" / "artifacts")
+    assert facts(compare(vendor, tmp_path / "c", ("all", "phi:0.3"), **plain)) == facts(first)

@@ -1,0 +1,123 @@
+"""tgdonnx compare."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+
+from tgdonnx.artifacts import Form, GradientKind, OptimizerName
+from tgdonnx.cli.config import config_option
+from tgdonnx.cli.data_options import data_options
+from tgdonnx.cli.options import build_options, json_option, model_argument, output_option
+from tgdonnx.cli.output import print_json, remark, stdout
+from tgdonnx.cli.progress import training_bar
+from tgdonnx.cli.run_options import run_options, watch_options
+from tgdonnx.cli.train import STOPPING
+from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
+from tgdonnx.data import DataOptions
+from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.finetuning import TrainOptions
+from tgdonnx.reporting.comparison import print_compare
+from tgdonnx.reporting.pareto import plot_compare
+from tgdonnx.sweeping import DEFAULT_TOLERANCE
+
+PLOT = "pareto.png"
+
+
+@click.command("compare")
+@model_argument
+@output_option("The directory for artifacts, tuned models and the plot; of an earlier call it is gone on with.")
+@click.option(
+    "--select",
+    metavar="S,...",
+    help=f"Of {', '.join(SELECTIONS)}; with +l2sp or +agree behind, these regularise.  "
+    f"[default: {','.join(DEFAULT_SELECTIONS)}, as far as they fit]",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    default=DEFAULT_TOLERANCE,
+    show_default=True,
+    help="Of the drop test that finds the phi of tgd, as in `sweep`.",
+)
+@click.option("--sweep-data", type=click.Path(path_type=Path), help="Unlabelled images for it; else those of --data.")
+@build_options
+@data_options
+@run_options
+@watch_options
+@config_option
+@json_option
+def command(
+    model: Path,
+    output: Path,
+    select: Optional[str],
+    tolerance: float,
+    sweep_data: Optional[Path],
+    loss: str,
+    data_range: float,
+    optimizer: OptimizerName,
+    l2: float,
+    l2_sp: float,
+    clip_norm: Optional[float],
+    gradient: GradientKind,
+    form: Form,
+    output_name: Optional[str],
+    data: Optional[Path],
+    validation: Optional[Path],
+    reading: DataOptions,
+    retain: Optional[Path],
+    agree: Optional[Path],
+    tensorboard: Optional[Path],
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Train several selections of MODEL at equal budget; show new and old task along every run.
+
+    The same steps, batches, seed and learning rate for all. Recommended is the lowest validation loss among what keeps the
+    vendor's own task (--retain) within --retain-limit; the limit stops no run here. The same command goes on after a stop.
+    """
+    if data is None:
+        raise click.UsageError("expected --data, what to train on")
+    if tensorboard is not None:
+        raise click.UsageError(
+            "--tensorboard is for single runs; log.jsonl of every selection is kept in its artifacts"
+        )
+    options = TrainOptions(**{f.name: choices.pop(f.name) for f in fields(TrainOptions) if f.name in choices})
+    with training_bar() as show:
+        report = compare(
+            model,
+            data,
+            output,
+            None if select is None else [name for name in select.split(",") if name.strip()],
+            options,
+            validation=validation,
+            retain=retain,
+            agree=agree,
+            l2_sp=l2_sp,
+            loss=loss,
+            data_range=data_range,
+            optimizer=optimizer,
+            l2=l2,
+            clip_norm=clip_norm,
+            gradient=gradient,
+            form=form,
+            output_name=output_name,
+            tolerance=tolerance,
+            sweep_data=sweep_data,
+            data_options=reading,
+            stop_on=STOPPING,
+            on_progress=show,
+            on_remark=remark,
+        )
+    if report.old is not None:
+        try:
+            plot_compare(report, output / PLOT, overwrite=True)
+        except RuntimeMissingError as error:
+            remark(f"no plot: {error}")
+    if as_json:
+        print_json(report)
+    else:
+        print_compare(report, stdout())

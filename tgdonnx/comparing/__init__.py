@@ -1,0 +1,25 @@
+"""Several selections at equal budget, on the user's own new and old data.
+
+``candidates``: the selections by name; ``plan``: what is held equal, and on record; ``preparing``: artifacts, and a look at the
+data; ``running``: one selection, trained, gone on with or read; ``choosing``: which to take under a limit on the loss of the
+old task; ``comparison``: all of it.
+"""
+
+from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, REGULARISERS, SELECTIONS, Candidate, parse_candidates
+from tgdonnx.comparing.choosing import Entry, Point, best_point, choose, curve_of
+from tgdonnx.comparing.comparison import CompareReport, compare
+
+__all__ = [
+    "DEFAULT_SELECTIONS",
+    "REGULARISERS",
+    "SELECTIONS",
+    "Candidate",
+    "CompareReport",
+    "Entry",
+    "Point",
+    "best_point",
+    "choose",
+    "compare",
+    "curve_of",
+    "parse_candidates",
+]

@@ -1,0 +1,241 @@
+"""Several selections at equal budget: the same steps, batches, seed and learning rate, each into a folder of its own.
+
+What is there already is not done again: a run that is over is only read, and one that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from signal import Signals
+from typing import Any, Optional
+
+from tgdonnx.artifacts import Form, GradientKind, OptimizerName
+from tgdonnx.comparing.candidates import NONE, Candidate
+from tgdonnx.comparing.choosing import Entry, choose
+from tgdonnx.comparing.plan import (
+    Recommended,
+    read_comparison,
+    recommend,
+    require_equal_budget,
+    settings_of,
+    wanted_candidates,
+    write_comparison,
+)
+from tgdonnx.comparing.preparing import ARTIFACTS, Sources, build_all, building_for, settle, steps_of_epoch
+from tgdonnx.comparing.running import guarded_metric, read_run, run_candidate
+from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.finetuning import MetricName, Progress, TrainOptions
+from tgdonnx.layers import open_network
+from tgdonnx.masks import require_unmasked
+from tgdonnx.modelfile import StrPath
+from tgdonnx.sweeping import DEFAULT_TOLERANCE
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """Several selections, compared.
+
+    Attributes:
+        model: the vendor's file.
+        directory: where everything is.
+        steps: steps of every run.
+        new: the metric that the new task is shown by.
+        old: the same for the vendor's own task; None if that is not measured.
+        labelled: whether the vendor's own task has targets; if not, ``old`` is agreement with the vendor's outputs.
+        retain_limit: the largest fall of ``old`` that is accepted; None for any.
+        entries: in the order asked for.
+        recommended: the name of the selection with the lowest validation loss within the limit.
+        reason: the same in words.
+        command: what writes its tuned model; empty for the vendor's own.
+        notes: what a reader should know.
+    """
+
+    model: str
+    directory: str
+    steps: int
+    new: str
+    old: Optional[MetricName]
+    labelled: bool
+    retain_limit: Optional[float]
+    entries: tuple[Entry, ...]
+    recommended: str
+    reason: str
+    command: str
+    notes: tuple[str, ...]
+
+
+def compare(
+    model: StrPath,
+    data: DataSource,
+    directory: StrPath,
+    select: Optional[Sequence[str]] = None,
+    options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    *,
+    validation: Optional[DataSource] = None,
+    retain: Optional[DataSource] = None,
+    agree: Optional[DataSource] = None,
+    l2_sp: float = 0.0,
+    loss: str = "mse",
+    data_range: float = 1.0,
+    optimizer: OptimizerName = "adamw",
+    l2: float = 0.0,
+    clip_norm: Optional[float] = None,
+    gradient: GradientKind = "mask",
+    form: Form = "masked",
+    output_name: Optional[str] = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+    sweep_data: Optional[DataSource] = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    stop_on: Collection[Signals] = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_remark: Callable[[str], None] = lambda _: None,
+) -> CompareReport:
+    """Trains several selections at equal budget, and looks at the new and the old task along every curve.
+
+    Each selection leaves its artifacts and its tuned model in a folder of ``directory``. Called again, it goes on: what is
+    done is not done again, and selections may be added. A run whose best point under another limit was not kept is run again.
+
+    Args:
+        model: the vendor's file.
+        data: arrays named like the model's inputs, and ``target``.
+        directory: where to keep everything; new, empty, or of this comparison.
+        select: names of selections, see `tgdonnx.comparing.candidates`; a handful that fits the model, if None.
+        options: how to train, the same for all. ``retain_limit`` does not stop a run here: it says which points may be chosen.
+        validation: data of the new task that is not trained on; every selection is judged by it. A split may take its place.
+        retain: data of the vendor's own task, see `tgdonnx.train`.
+        agree: for selections with ``+agree``: images to agree with the vendor on, see `tgdonnx.train`.
+        l2_sp: for selections with ``+l2sp``: pull to the vendor's values, see `tgdonnx.build`.
+        loss: see `tgdonnx.build`, as for all that follow up to ``output_name``.
+        data_range: see there.
+        optimizer: see there.
+        l2: see there.
+        clip_norm: see there.
+        gradient: see there.
+        form: see there.
+        output_name: see there.
+        tolerance: of the drop test that finds the phi of ``tgd``.
+        sweep_data: unlabelled images for the drop test; ``data`` if None.
+        data_options: how the data is read, matched, varied and divided.
+        stop_on: signals that stop the run under way; the next call goes on.
+        on_progress: called after every training step.
+        on_remark: called when a selection starts, and with what is worth knowing.
+
+    Raises:
+        StoppedError: a signal stopped a run.
+        SelectionError: a selection is unknown, or selects nothing in this model.
+        DataError: data or an option does not fit.
+        OutputError: the directory holds something else, or cannot be written.
+        TgdonnxError: as the stages do.
+    """
+    model, directory = Path(model), Path(directory)
+    candidates = wanted_candidates(select, agree=agree, l2_sp=l2_sp)
+    validated = validation is not None or data_options.validation_split is not None
+    require_equal_budget(options, validated=validated, retained=retain is not None)
+    file = open_network(model).file
+    require_unmasked(file)
+    building: dict[str, Any] = {
+        "loss": loss,
+        "data_range": data_range,
+        "optimizer": optimizer,
+        "l2": l2,
+        "clip_norm": clip_norm,
+        "gradient": gradient,
+        "form": form,
+        "output": output_name,
+    }
+    sources = Sources(data, validation, retain, agree, data_options)
+    places = {"data": data, "validation": validation, "retain": retain}
+    settings = settings_of(file.sha256, options, {**building, "tolerance": tolerance}, data_options, places)
+    known = read_comparison(directory, settings)
+    notes: list[str] = []
+    recommended = Recommended.from_record(known["tgd"]) if known is not None and known["tgd"] else None
+    if recommended is None and any(candidate.kind == "tgd" for candidate in candidates):
+        recommended = recommend(
+            model, sweep_data or data, tolerance=tolerance, output=output_name, reading=data_options
+        )
+    if recommended is not None and recommended.note:
+        notes.append(recommended.note)
+        on_remark(recommended.note)
+        if select is None:  # it would be there twice
+            candidates = tuple(c for c in candidates if c.kind == "tgd" or not _is(c, recommended))
+    content = {"settings": settings, "tgd": recommended and recommended.to_record()}
+    with tempfile.TemporaryDirectory(prefix="tgdonnx-") as folder:
+        work = Path(folder)
+        forgiving = select is None
+        problems = build_all(candidates, model, directory, work, recommended, building, l2_sp, forgiving=forgiving)
+        runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
+        if not runnable:
+            raise next(iter(problems.values()))
+        per_epoch = steps_of_epoch(runnable, directory, work, sources, options)
+        settle(work, directory, content)
+    steps = options.last_step(per_epoch)
+    assert steps is not None
+    every = options.validate_every or per_epoch
+    # Mixed with images an epoch is longer; what is equal is the number of steps.
+    equal = replace(options, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
+    notes += [f"{name}: {error}" for name, error in problems.items()]
+    entries: list[Entry] = []
+    for candidate in runnable:
+        on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
+        built = building_for(candidate, building, l2_sp)
+        entry = run_candidate(candidate, model, directory, sources, equal, built, stop_on, on_progress, on_remark)
+        entries.append(entry)
+        notes += [f"{entry.name}: {entry.problem}"] if entry.problem else []
+    asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]
+    if NONE in asked:
+        entries.insert(asked.index(NONE), _vendor(entries[0]))
+    artifacts = directory / runnable[0].folder / ARTIFACTS
+    report = _report(model, directory, steps, artifacts, options.retain_limit, entries, notes)
+    write_comparison(directory, {**content, "report": asdict(report)})
+    return report
+
+
+def _is(candidate: Candidate, recommended: Recommended) -> bool:
+    """Whether a selection by name is what ``tgd`` stands for."""
+    return candidate.kind == "percentile" and candidate.strategy(None) == recommended.strategy
+
+
+def _vendor(other: Entry) -> Entry:
+    """Returns the entry of the vendor's model: where every other one starts."""
+    start = other.curve[0]
+    return Entry(NONE, {"strategy": NONE}, 0.0, 0, 0, 0.0, (start,), start, start)
+
+
+def _report(
+    model: Path,
+    directory: Path,
+    steps: int,
+    artifacts: Path,
+    limit: Optional[float],
+    entries: Sequence[Entry],
+    notes: Sequence[str],
+) -> CompareReport:
+    record, old = read_run(artifacts), guarded_metric(artifacts)
+    chosen = choose(entries)
+    if limit is not None:
+        within = f" among what keeps {old} of the vendor's own task within {limit:g} of the start"
+    else:
+        within = "; no limit is set (--retain-limit), so the vendor's own task has no say" if old is not None else ""
+    if chosen.best.step == 0:
+        name, command = NONE, ""
+        reason = f"nothing that was tried does better than the vendor's model on the validation data{within}"
+    else:
+        name, command = chosen.name, f"tgdonnx export {Path(chosen.directory, ARTIFACTS)} -o tuned.onnx"
+        reason = f"lowest validation loss ({chosen.best.loss:.6g}, at step {chosen.best.step}){within}"
+    return CompareReport(
+        model=str(model),
+        directory=str(directory),
+        steps=steps,
+        new=record["metrics"][0],
+        old=old,
+        labelled=bool(record["retention"] and record["retention"]["labelled"]),
+        retain_limit=limit,
+        entries=tuple(entries),
+        recommended=name,
+        reason=reason,
+        command=command,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,182 @@
+"""What a comparison holds equal, and what ``tgd`` stands for in it: written down, so that a later call goes on with the same.
+
+``comparison.json``: one object with ``format`` (1), ``settings`` (of the budget: model, sources, options of training and
+building), ``tgd`` (what the drop test found), and, once all is done, ``report`` (`tgdonnx.comparing.CompareReport`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_candidates
+from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.errors import DataError, OutputError, SelectionError
+from tgdonnx.finetuning import TrainOptions
+from tgdonnx.layers import open_network
+from tgdonnx.modelfile import write_bytes
+from tgdonnx.selection import Percentile, Phi, select
+from tgdonnx.sweeping import sweep
+from tgdonnx.tracing import trace_network
+
+FORMAT = 1
+COMPARISON = "comparison.json"
+FALLBACK_PERCENTILES = (10.0, 20.0, 30.0, 50.0)  # the first that selects anything
+# Of the options: those that no loss depends on, and one that concerns selections that may be added later.
+_FREE = ("retain_limit", "on_retain_limit", "checkpoint_every", "agree_share")
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What ``tgd`` stands for.
+
+    Attributes:
+        strategy: the recommended phi, or a percentile where none is.
+        note: why it is a percentile; empty if it is not.
+    """
+
+    strategy: Phi | Percentile
+    note: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Recommended:
+        """Reads what `to_record` gave."""
+        if "phi" in record:
+            return cls(Phi(record["phi"], tolerance=record["tolerance"]), "")
+        return cls(Percentile(record["percentile"]), record["note"])
+
+    def to_record(self) -> dict[str, Any]:
+        """Returns it for JSON."""
+        if isinstance(self.strategy, Phi):
+            return {"phi": self.strategy.phi, "tolerance": self.strategy.tolerance}
+        return {"percentile": self.strategy.percentile, "note": self.note}
+
+
+def wanted_candidates(
+    names: Optional[Sequence[str]], *, agree: Optional[DataSource], l2_sp: float
+) -> tuple[Candidate, ...]:
+    """Returns what to compare; by default a handful of selections, and TGD with the regularisers that are given.
+
+    Raises:
+        SelectionError: a name is wrong, or a regulariser is named without what it needs, or given and not named.
+    """
+    if names is None:
+        regularisers = [name for name, given in (("l2sp", l2_sp > 0), ("agree", agree is not None)) if given]
+        return parse_candidates([*DEFAULT_SELECTIONS, *(f"tgd-readers+{name}" for name in regularisers)])
+    candidates = parse_candidates(names)
+    used = {regulariser for candidate in candidates for regulariser in candidate.regularisers}
+    for regulariser, given, option in (("l2sp", l2_sp > 0, "--l2-sp X"), ("agree", agree is not None, "--agree DATA")):
+        if regulariser in used and not given:
+            raise SelectionError(f"a selection with +{regulariser} needs {option}")
+        if given and regulariser not in used:
+            raise SelectionError(
+                f"{option} is for selections with +{regulariser}, and none is compared; add one, such as tgd+{regulariser}"
+            )
+    return candidates
+
+
+def require_equal_budget(options: TrainOptions, *, validated: bool, retained: bool) -> None:
+    """Checks that options let every selection take the same steps, and that there is something to judge them by.
+
+    Raises:
+        DataError: they do not.
+    """
+    if not validated:
+        raise DataError(
+            "selections are compared on data that is not trained on; pass validation data, or split some off"
+        )
+    for name in ("patience", "max_time"):
+        if getattr(options, name) is not None:
+            raise DataError(
+                f"selections are compared at equal steps, which {name} would end at different places; give epochs or steps, "
+                "the best point of every curve is found all the same"
+            )
+    if options.retain_limit is not None and not retained:
+        raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
+
+
+def settings_of(
+    sha256: str,
+    options: TrainOptions,
+    building: Mapping[str, Any],
+    reading: DataOptions,
+    sources: Mapping[str, Optional[DataSource]],
+) -> dict[str, Any]:
+    """Returns what has to be the same in every call that works on one directory, as JSON has it."""
+    training = {name: value for name, value in asdict(options).items() if name not in _FREE}
+    places = {
+        name: os.fspath(place) if isinstance(place, (str, os.PathLike)) else place and "in memory"
+        for name, place in sources.items()
+    }
+    settings: dict[str, Any] = json.loads(
+        json.dumps({"model": sha256, **places, "reading": asdict(reading), **building, **training})
+    )
+    return settings
+
+
+def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+    """Returns what a directory says of the comparison in it; None if there is none.
+
+    Raises:
+        OutputError: it holds something else, or a comparison with other settings.
+    """
+    if not directory.exists():
+        return None
+    path = directory / COMPARISON
+    if not path.is_file():
+        if directory.is_dir() and not any(directory.iterdir()):
+            return None
+        raise OutputError(f"{directory} holds other files than a comparison; choose another name")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        was, version = content["settings"], int(content["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} cannot be read ({error}); choose another name") from error
+    if version > FORMAT:
+        raise OutputError(f"{path} has format {version}; this version reads up to {FORMAT}: update tgdonnx")
+    for name in {**was, **settings}:
+        if was.get(name) != settings.get(name):
+            raise OutputError(
+                f"{directory} holds a comparison with {name} = {was.get(name)}, not {settings.get(name)}; selections are "
+                "compared at equal budget, so give the same options, or choose another directory"
+            )
+    return content
+
+
+def write_comparison(directory: Path, content: Mapping[str, Any]) -> None:
+    """Writes what `read_comparison` reads."""
+    write_bytes(directory / COMPARISON, (json.dumps({"format": FORMAT, **content}, indent=1) + "\n").encode())
+
+
+def recommend(
+    model: Path,
+    data: DataSource,
+    *,
+    tolerance: float,
+    output: Optional[str],
+    reading: DataOptions,
+) -> Recommended:
+    """Runs the drop test; where it recommends no phi, ``tgd`` is a percentile, with the reason.
+
+    Raises:
+        DataError: the data does not fit.
+        ModelFileError: no usable model.
+        SelectionError: no percentile selects anything either.
+    """
+    try:
+        return Recommended(sweep(model, data, tolerance=tolerance, output=output, data_options=reading).strategy(), "")
+    except SelectionError as error:
+        reason = error
+    provenance = trace_network(open_network(model))
+    for percentile in FALLBACK_PERCENTILES:
+        try:
+            select(provenance, Percentile(percentile))
+        except SelectionError:
+            continue
+        note = f"the drop test recommends no phi, so tgd takes the lowest {percentile:g} % of the scores ({reason})"
+        return Recommended(Percentile(percentile), note)
+    raise reason

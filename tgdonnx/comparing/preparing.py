@@ -1,0 +1,152 @@
+"""Everything before the first step: artifacts of every selection, and a look at the data; then all moves to its place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Optional
+
+from tgdonnx.artifacts import build, read_manifest
+from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
+from tgdonnx.comparing.candidates import Candidate
+from tgdonnx.comparing.plan import Recommended, write_comparison
+from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.errors import OutputError, SelectionError, UntrainableError
+from tgdonnx.finetuning import TrainOptions
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.training import open_data
+from tgdonnx.masks import mask
+
+ARTIFACTS = "artifacts"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The data of a comparison; see `tgdonnx.comparing.compare`."""
+
+    data: DataSource
+    validation: Optional[DataSource]
+    retain: Optional[DataSource]
+    agree: Optional[DataSource]
+    reading: DataOptions
+
+    def agree_for(self, candidate: Candidate) -> Optional[DataSource]:
+        """Returns the images to agree on, for a selection that does."""
+        return self.agree if "agree" in candidate.regularisers else None
+
+
+def building_for(candidate: Candidate, building: Mapping[str, Any], l2_sp: float) -> dict[str, Any]:
+    """Returns the options of `build` for a selection; ``l2_sp`` is for those with ``+l2sp``."""
+    return {**building, "l2_sp": l2_sp if "l2sp" in candidate.regularisers else 0.0}
+
+
+def options_for(candidate: Candidate, options: TrainOptions) -> TrainOptions:
+    """Returns the options of `train` for a selection; the share is for those with ``+agree``."""
+    return options if "agree" in candidate.regularisers else replace(options, agree_share=None)
+
+
+def build_all(
+    candidates: Sequence[Candidate],
+    model: Path,
+    directory: Path,
+    work: Path,
+    recommended: Optional[Recommended],
+    building: Mapping[str, Any],
+    l2_sp: float,
+    *,
+    forgiving: bool,
+) -> dict[str, SelectionError | UntrainableError]:
+    """Builds the artifacts that are not there yet; returns the selections that cannot be trained, and why.
+
+    Args:
+        candidates: what to build.
+        model: the vendor's file.
+        directory: where artifacts may be already.
+        work: where to build.
+        recommended: what ``tgd`` stands for.
+        building: options of `build`, the same for all.
+        l2_sp: for selections with ``+l2sp``.
+        forgiving: whether a selection that selects nothing is left out rather than refused.
+
+    Raises:
+        SelectionError: not ``forgiving``, and one selects nothing.
+        OutputError: what is there already was built with another ``l2_sp``.
+        TgdonnxError: as `mask` and `build` do.
+    """
+    problems: dict[str, SelectionError | UntrainableError] = {}
+    for candidate in candidates:
+        if candidate.kind == "none":
+            continue
+        options = building_for(candidate, building, l2_sp)
+        there = directory / candidate.folder / ARTIFACTS
+        if (there / MANIFEST).is_file():
+            was = read_manifest(there).options["l2_sp"]
+            if was != options["l2_sp"]:
+                raise OutputError(
+                    f"{there} was built with l2_sp = {was:g}, not {options['l2_sp']:g}; choose another directory"
+                )
+            continue
+        target = work / candidate.folder
+        scratch = target / "masked"
+        scratch.mkdir(parents=True)
+        try:
+            mask(
+                model,
+                scratch / MASKED_MODEL,
+                candidate.strategy(recommended.strategy if recommended is not None else None),
+                mode=candidate.mode,
+            )
+            build(scratch / MASKED_MODEL, target / ARTIFACTS, **options)
+        except SelectionError as error:
+            if not forgiving:
+                raise SelectionError(f"{candidate.name}: {error}") from error
+            problems[candidate.name] = error
+        except UntrainableError as error:
+            problems[candidate.name] = error
+        shutil.rmtree(scratch)
+    return problems
+
+
+def steps_of_epoch(
+    runnable: Sequence[Candidate], directory: Path, work: Path, sources: Sources, options: TrainOptions
+) -> int:
+    """Opens all data, to see that it fits; returns the steps of an epoch without images to agree on.
+
+    Raises:
+        DataError: data or an option does not fit.
+        ArtifactsError: agreement is not possible with the loss.
+    """
+    opened = (sources.data, sources.validation, sources.retain)
+    agreeing = next((c for c in runnable if "agree" in c.regularisers), None)
+    session = Session(_artifacts_of(agreeing or runnable[0], directory, work))
+    if agreeing is not None:
+        open_data(session, *opened, sources.agree, options, sources.reading)
+    training, _, _ = open_data(session, *opened, None, replace(options, agree_share=None), sources.reading)
+    return options.steps_per_epoch(len(training), session.manifest.fixed_batch)
+
+
+def _artifacts_of(candidate: Candidate, directory: Path, work: Path) -> Path:
+    there = directory / candidate.folder / ARTIFACTS
+    return there if there.is_dir() else work / candidate.folder / ARTIFACTS
+
+
+def settle(work: Path, directory: Path, content: Mapping[str, Any]) -> None:
+    """Moves what was built to its place, and writes what the comparison is.
+
+    Raises:
+        OutputError: the directory cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_comparison(directory, content)
+        for built in sorted(work.iterdir()):
+            if (built / ARTIFACTS).is_dir():
+                target = directory / built.name
+                shutil.rmtree(target, ignore_errors=True)  # what a killed process left
+                shutil.move(built, target)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error

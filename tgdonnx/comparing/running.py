@@ -1,0 +1,111 @@
+"""One selection: trained, gone on with, or only read, and its tuned model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from signal import Signals
+from typing import Any, Optional
+
+from tgdonnx.artifacts import build, read_manifest
+from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
+from tgdonnx.comparing.candidates import Candidate
+from tgdonnx.comparing.choosing import Entry, best_point, curve_of
+from tgdonnx.comparing.preparing import ARTIFACTS, Sources, options_for
+from tgdonnx.errors import DivergedError, StoppedError
+from tgdonnx.finetuning import Epoch, MetricName, Progress, TrainOptions, train
+from tgdonnx.finetuning.logs import Log
+from tgdonnx.finetuning.session import Session
+from tgdonnx.layers import open_network
+from tgdonnx.writeback import export
+
+TUNED = "tuned.onnx"
+
+
+def run_candidate(
+    candidate: Candidate,
+    model: Path,
+    directory: Path,
+    sources: Sources,
+    options: TrainOptions,
+    building: Mapping[str, Any],
+    stop_on: Collection[Signals],
+    on_progress: Callable[[Progress], None],
+    on_remark: Callable[[str], None],
+) -> Entry:
+    """Trains one selection, or goes on with it, or only reads what it came to; exports its best point.
+
+    A run is read without a step being done, since `train` has nothing left to do; it checks data and options.
+
+    Raises:
+        StoppedError: a signal stopped the run.
+        TgdonnxError: as `train`, `build` and `export` do.
+    """
+    folder = directory / candidate.folder
+    artifacts = folder / ARTIFACTS
+    fitting = options_for(candidate, options)
+
+    def trained() -> tuple[Sequence[Epoch], int, float, int, str]:
+        try:
+            report = train(
+                artifacts,
+                sources.data,
+                fitting,
+                validation=sources.validation,
+                retain=sources.retain,
+                agree=sources.agree_for(candidate),
+                data_options=sources.reading,
+                resume=(artifacts / RUN).is_file(),
+                stop_on=stop_on,
+                on_progress=on_progress,
+            )
+        except DivergedError as error:
+            state = Session(artifacts).run_state
+            if state is None or state.best_step is None:
+                raise
+            log = Log(artifacts, state)
+            return log.epochs, state.step, state.seconds, state.best_step, str(error)
+        if report.stop.signal is not None:
+            raise StoppedError(
+                f"{report.stop.reason} of {candidate.name}; {directory} holds what was done: the same command goes on",
+                report.stop.signal,
+            )
+        return report.epochs, report.steps, report.seconds, report.best.step, ""
+
+    epochs, steps, seconds, kept, problem = trained()
+    old = guarded_metric(artifacts)
+    best = best_point(curve_of(epochs, old), options.retain_limit)
+    if best.step != kept:
+        on_remark(f"{candidate.name}: under another limit step {kept} was kept, not {best.step}; it is run again")
+        build(artifacts / MASKED_MODEL, artifacts, overwrite=True, **building)
+        epochs, steps, seconds, kept, problem = trained()
+        best = best_point(curve_of(epochs, old), options.retain_limit)
+        assert best.step == kept
+    curve = curve_of(epochs, old)
+    tuned = folder / TUNED
+    exported = export(artifacts, tuned, overwrite=True)
+    manifest = read_manifest(artifacts)
+    selection = {**manifest.selection, "regularisers": sorted(candidate.regularisers)}
+    changed = _count_changed(model, tuned, [entry.name for entry in exported.changed])
+    return Entry(
+        candidate.name, selection, manifest.rho, changed, steps, seconds, curve, best, curve[-1], str(folder), problem
+    )
+
+
+def _count_changed(model: Path, tuned: Path, names: Sequence[str]) -> int:
+    """Returns how many numbers of the named tensors differ."""
+    before, after = open_network(model).stored_parameters, open_network(tuned).stored_parameters
+    return sum(int((before[name].numpy() != after[name].numpy()).sum()) for name in names)
+
+
+def read_run(artifacts: Path) -> dict[str, Any]:
+    """Returns the record of a run that has started."""
+    record: dict[str, Any] = json.loads((artifacts / RUN).read_text("utf-8"))
+    return record
+
+
+def guarded_metric(artifacts: Path) -> Optional[MetricName]:
+    """Returns the metric of the vendor's own task that a limit is about; None if none is measured."""
+    retention = read_run(artifacts)["retention"]
+    return retention["guarded"] if retention else None
