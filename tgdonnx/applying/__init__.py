@@ -1,8 +1,8 @@
 """Models applied to whole images, volumes and stacks.
 
-``rules``, ``reach``, ``receptive_field``: which part of an image an output depends on, from the graph; ``tiles``: where to cut;
-``network``: the model in the runtime; ``assembling``: the result from its tiles; ``imagefiles``: files for it; ``application``:
-the whole.
+``receptive_field``, ``reach``, ``nodes``, ``rules``, ``windows``: which part of an image an output depends on, from the graph;
+``tiles``: where to cut; ``network``: the model in the runtime; ``assembling``: the result from its tiles; ``imagefiles``:
+files for it; ``application``: the whole.
 """
 
 from tgdonnx.applying.application import ApplyReport, apply, require_applicable

@@ -14,8 +14,8 @@ from typing import Optional, Union
 import onnx_ir as ir
 
 from tgdonnx.applying import rules
+from tgdonnx.applying.nodes import Axes, NotLocal, View
 from tgdonnx.applying.reach import Reach, ReceptiveField
-from tgdonnx.applying.rules import Axes, NotLocal, View
 from tgdonnx.layers import Network
 
 _ONNX = ("", "ai.onnx")

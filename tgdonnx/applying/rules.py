@@ -2,83 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
-import onnx_ir as ir
-from numpy.typing import NDArray
 
 from tgdonnx.applying import reach as reaches
+from tgdonnx.applying.nodes import Axes, NotLocal, View
 from tgdonnx.applying.reach import Reach
-from tgdonnx.layers import Network
-
-Axes = tuple[Optional[Reach], ...]
-
-
-class NotLocal(Exception):  # noqa: N818  # no error: the network runs on whole images then
-    """Says why a node has no receptive field."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A node, and what is known where it stands.
-
-    Attributes:
-        network: the model.
-        node: the node.
-        known: the axes of values that depend on the image.
-        sized: values that depend on how large it is.
-        opset: the version of the operator set.
-    """
-
-    network: Network
-    node: ir.Node
-    known: Mapping[ir.Value, Axes]
-    sized: Set[ir.Value]
-    opset: int
-
-    def image(self, position: int = 0) -> Axes:
-        """Returns the axes of an input that must depend on the image, where every other must not."""
-        for index, value in enumerate(self.node.inputs):
-            if value is not None and (value in self.known) != (index == position):
-                raise NotLocal("combines several images, or computes an argument from one")
-        value = self.node.inputs[position]
-        assert value is not None
-        return self.known[value]
-
-    def stored(self, position: int, name: Optional[str] = None) -> Optional[NDArray[Any]]:
-        """Returns the numbers of an input that is stored in the file, or of an attribute; None if there is none."""
-        value = self.node.inputs[position] if position < len(self.node.inputs) else None
-        if value is None:
-            attribute = self.node.attributes.get(name or "")
-            return None if attribute is None else np.asarray(attribute.value)
-        if value in self.sized or value not in self.network.sizes.contents:
-            raise NotLocal("takes an argument that depends on the size of the image")
-        return self.network.sizes.contents[value]
-
-    def shape(self, value: ir.Value) -> tuple[int, ...]:
-        """Returns the shape of a stored value."""
-        if value in self.sized or value not in self.network.sizes.shapes:
-            raise NotLocal("takes a tensor whose shape is not known, or depends on that of the image")
-        return self.network.sizes.shapes[value]
-
-    def integer(self, name: str, default: int) -> int:
-        """Returns an attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else int(attribute.as_int())
-
-    def integers(self, name: str, default: list[int]) -> list[int]:
-        """Returns an attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else [int(i) for i in attribute.as_ints()]
-
-    def text(self, name: str, default: str) -> str:
-        """Returns an attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_string()
+from tgdonnx.applying.windows import conv, conv_transpose, pool
 
 
 def _elementwise(view: View) -> Axes:
@@ -192,56 +125,6 @@ def _matmul(view: View) -> Axes:
 def _require_no_space(axes: Axes, places: list[int]) -> None:
     if any(axes[place % len(axes)] is not None for place in places):
         raise NotLocal("computes along an axis of space, so it looks at the whole image")
-
-
-def _window(view: View, kernel: list[int]) -> Iterator[tuple[Reach, int, int, int, int, int]]:
-    """Yields per axis of space: reach, kernel, stride, dilation, padding in front and behind."""
-    axes = view.image()
-    count = len(kernel)
-    if len(axes) != count + 2 or axes[0] is not None or axes[1] is not None:
-        raise NotLocal("slides over other axes than those of space")
-    strides, dilations = view.integers("strides", [1] * count), view.integers("dilations", [1] * count)
-    pads, auto = view.integers("pads", [0] * 2 * count), view.text("auto_pad", "NOTSET")
-    for i in range(count):
-        reach, begin, end = axes[i + 2], pads[i], pads[i + count]
-        if reach is None:
-            raise NotLocal("slides over other axes than those of space")
-        if auto in ("SAME_UPPER", "SAME_LOWER"):
-            if strides[i] != 1 or view.node.op_type == "ConvTranspose":
-                raise NotLocal(f"pads by auto_pad = {auto}, which depends on the size of the image")
-            span = dilations[i] * (kernel[i] - 1)
-            begin, end = (span // 2, span - span // 2) if auto == "SAME_UPPER" else (span - span // 2, span // 2)
-        elif auto == "VALID":
-            begin = end = 0
-        yield reach, kernel[i], strides[i], dilations[i], begin, end
-
-
-def _kernel(view: View) -> list[int]:
-    weight = view.node.inputs[1]
-    assert weight is not None
-    if weight in view.known:
-        raise NotLocal("computes its weight from the image")
-    return list(view.shape(weight)[2:])
-
-
-def _conv(view: View) -> Axes:
-    return (None, None, *(reaches.convolved(*window[:-1]) for window in _window(view, _kernel(view))))
-
-
-def _pool(view: View) -> Axes:
-    if len(view.node.outputs) > 1 and view.node.outputs[1].uses():
-        raise NotLocal("gives places in the image")
-    windows = _window(view, view.integers("kernel_shape", []))
-    return (None, None, *(reaches.convolved(*window[:-1]) for window in windows))
-
-
-def _conv_transpose(view: View) -> Axes:
-    if "output_shape" in view.node.attributes:
-        raise NotLocal("has a fixed output_shape")
-    kernel = _kernel(view)
-    extra = view.integers("output_padding", [0] * len(kernel))
-    windows = zip(_window(view, kernel), extra)
-    return (None, None, *(reaches.transposed(*window, more) for window, more in windows))
 
 
 def _pad(view: View) -> Axes:
@@ -362,14 +245,14 @@ RULES: Mapping[str, Callable[[View], Axes]] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
     **dict.fromkeys(_REDUCING.split(), _reduce),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
-    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pool),
+    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), pool),
     **dict.fromkeys(("Resize", "Upsample"), _resize),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _depth_to_space),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _per_channel),
     "BatchNormalization": _batch_norm,
     "Concat": _concat,
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
     "Gather": _gather,
     "LRN": View.image,
     "LpNormalization": _along_channels(-1),
