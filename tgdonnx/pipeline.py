@@ -14,7 +14,7 @@ from typing import Any, Optional, Union
 from numpy.typing import NDArray
 
 from tgdonnx.applying import ApplyReport, apply, require_applicable
-from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build
+from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build, cheapest_form
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
@@ -180,7 +180,7 @@ def finetune(
             l2_sp=l2_sp,
             clip_norm=clip_norm,
             gradient=gradient,
-            form=form or ("masked" if gradient == "gate" else "thin"),
+            form=form or cheapest_form(gradient),
             output=output_name,
             overwrite=overwrite,
         )

@@ -63,7 +63,7 @@ def test_numbers_are_those_of_separate_runs_bit_for_bit(vendor: Path, tmp_path: 
     for name, (strategy, building, training) in separate.items():
         folder = tmp_path / name.replace(":", "_")
         folder.mkdir()
-        directory = make_artifacts(models.dncnn(0), folder, strategy, **building)
+        directory = make_artifacts(models.dncnn(0), folder, strategy, form="thin", **building)
         equal = replace(RUN, epochs=None, steps=6, validate_every=3)  # with images an epoch is longer than 3 steps
         expected = tgdonnx.train(directory, data(), equal, validation=HELD_OUT, retain=OLD, **training)
         entry, log = found[name], log_of(Path(found[name].directory, "artifacts"))
@@ -87,7 +87,7 @@ def test_epochs_give_the_losses_of_a_plain_run_of_so_many_epochs(vendor: Path, t
     options = replace(RUN, schedule="cosine", warmup=2)
     report = compare(vendor, tmp_path / "all", ("phi:0.3",), options, agree=None, l2_sp=0.0)
     (tmp_path / "plain").mkdir()
-    plain = make_artifacts(models.dncnn(0), tmp_path / "plain", tgdonnx.Phi(0.3))
+    plain = make_artifacts(models.dncnn(0), tmp_path / "plain", tgdonnx.Phi(0.3), form="thin")
     expected = tgdonnx.train(plain, data(), options, validation=HELD_OUT, retain=OLD)
     log = log_of(Path(report.entries[0].directory, "artifacts"))
     assert tuple(line["loss"] for line in log if line["event"] == "step") == expected.loss

@@ -5,7 +5,7 @@ gradients; ``thin``: the same at the cost of what trains; ``optimizers``; ``buil
 what is in it; ``vendor``: what the vendor's model gives; ``runtime``: the only door to onnxruntime-training.
 """
 
-from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build
+from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build, cheapest_form
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
@@ -27,6 +27,7 @@ __all__ = [
     "TensorSpec",
     "TrainedTensor",
     "build",
+    "cheapest_form",
     "parse_loss",
     "read_manifest",
     "vendor_outputs",

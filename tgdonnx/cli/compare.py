@@ -63,7 +63,7 @@ def command(
     l2_sp: float,
     clip_norm: Optional[float],
     gradient: GradientKind,
-    form: Form,
+    form: Optional[Form],
     output_name: Optional[str],
     data: Optional[Path],
     validation: Optional[Path],

@@ -169,7 +169,7 @@ def build_options(command: Command) -> Command:
         click.option(
             "--form",
             type=click.Choice(FORMS),
-            help="masked (default of build): gradients are computed whole and multiplied; thin (default of finetune): the same "
+            help="masked (default of build): gradients are computed whole and multiplied; thin (default elsewhere): the same "
             "results, only what trains is computed.",
         ),
         click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),

@@ -12,7 +12,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any, Optional
 
-from tgdonnx.artifacts import Form, GradientKind, OptimizerName
+from tgdonnx.artifacts import Form, GradientKind, OptimizerName, cheapest_form
 from tgdonnx.comparing.candidates import NONE, Candidate
 from tgdonnx.comparing.choosing import Entry, choose
 from tgdonnx.comparing.plan import (
@@ -84,7 +84,7 @@ def compare(
     l2: float = 0.0,
     clip_norm: Optional[float] = None,
     gradient: GradientKind = "mask",
-    form: Form = "masked",
+    form: Optional[Form] = None,
     output_name: Optional[str] = None,
     tolerance: float = DEFAULT_TOLERANCE,
     sweep_data: Optional[DataSource] = None,
@@ -143,7 +143,7 @@ def compare(
         "l2": l2,
         "clip_norm": clip_norm,
         "gradient": gradient,
-        "form": form,
+        "form": form or cheapest_form(gradient),
         "output": output_name,
     }
     sources = Sources(data, validation, retain, agree, data_options)
