@@ -69,10 +69,10 @@ def draw_quality(shown: dict[str, dict[str, Any]], path: Path) -> None:
     """One slice of one patient of each cohort, by every network."""
     names = list(next(iter(shown.values())))
     figure, axes = plt.subplots(len(shown), len(names), figsize=(1.9 * len(names), 1.75 * len(shown)), squeeze=False)
-    for row, (place, images) in zip(axes, shown.items()):
+    for index, (row, (place, images)) in enumerate(zip(axes, shown.items())):
         for axis, name in zip(row, names):
             _show(axis, images[name][10], 5.0)
-            axis.set_title(name if row is axes[0] else "", fontsize=8)
+            axis.set_title("" if index else name, fontsize=8)
         row[0].set_ylabel(_PLACES[place], fontsize=8)
     _save(figure, path)
 
