@@ -20,7 +20,7 @@ from tgdonnx.selection import Mode
 VENDOR = Path(__file__).parent / "networks"
 PATCH, BATCH = 32, 8
 RATE = 1e-4
-"""The paper does not give its rate for tuning; this one was chosen on the validation studies, the same for all."""
+"""The paper does not give its rate for tuning. This one is the same for all networks, and was not tuned for any."""
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def learn_online(size: Size, directory: Path, results: Results) -> dict[str, Vol
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A tenth of everything.")
+@click.option("--quick", is_flag=True, help="Few patients and few steps: ten minutes.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that simulate.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("samples/pet/out"), show_default=True)
 @click.option("--networks", type=click.Path(path_type=Path), help="Where tuned networks go; beside the results.")

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import phantom
 from numpy.typing import NDArray
 from phantom import SIZE, VOXEL, Patient, Volume
 from scipy import ndimage, sparse
@@ -184,9 +183,3 @@ def _log_likelihood(image: Volume, scan: Scan, version: Reconstruction) -> float
     mean = scan.seconds * (SENSITIVITY * scan.attenuation * (line_integrals() @ flat) + scan.background)
     mean = np.maximum(mean, 1e-12).astype(np.float64)
     return float((scan.counts * np.log(mean) - mean).sum())
-
-
-def inside(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Where the beams reach: a circle in every slice."""
-    y, x = phantom._grid(1)[1:]
-    return np.broadcast_to(np.hypot(y, x)[0] < (SIZE / 2 - 2) * VOXEL, shape)

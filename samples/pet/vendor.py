@@ -2,7 +2,7 @@
 
     python samples/pet/vendor.py v1 -o samples/pet/networks
 
-writes v1-net.onnx and v1-net.json, the log. A GPU is used if there is one; without it the training takes a day.
+writes v1-net.onnx and v1-net.json, the log. A GPU is used if there is one; without one the training takes many hours.
 Needs torch, onnx and onnxscript; nothing else of the study does.
 """
 
