@@ -211,7 +211,7 @@ def _plan(
 ) -> tuple[tuple[Tile, ...], ...]:
     space = [(axis, size) for axis, (x, size) in enumerate(zip(view.axes, view.shape), 1) if x in SPACE]
     if tile is not None and (len(tile) != len(space) or min(tile) < 1):
-        raise DataError(f"expected a tile of {len(space)} sizes, got {'x'.join(map(str, tile))}")
+        raise DataError(f"expected a tile of {len(space)} sizes, each 1 or more, got {'x'.join(map(str, tile))}")
     if isinstance(field, str):
         return tuple((Tile(0, size, 0, None, 0),) for _, size in space)
     plan = []
