@@ -164,7 +164,9 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp
     refuse("float64.*--scale", DataError, tmp_path, denoiser, images.astype(np.float64), out)
     refuse("found float32 .1, 2, 40, 40.", DataError, tmp_path, denoiser, images[:, :2], out)
     refuse("a tile of 10 pixels is too small", DataError, tmp_path, denoiser, images, out, tile=(10, 40))
-    refuse("expected a tile of 2 sizes, got 12", DataError, tmp_path, denoiser, images, out, tile=(12,))
+    message = "expected a tile of 2 sizes, each 1 or more, got "
+    refuse(f"{message}12", DataError, tmp_path, denoiser, images, out, tile=(12,))
+    refuse(f"{message}0x40", DataError, tmp_path, denoiser, images, out, tile=(0, 40))
     refuse("written as .npy, .nii or .nii.gz", DataError, tmp_path, denoiser, images, tmp_path / "out.png")
     refuse("expected a .npy or NIfTI file", DataError, tmp_path, denoiser, tmp_path / "none.npy", out)
     refuse("one of them", DataError, tmp_path, denoiser, images, out, scale=2.0, artifacts=tmp_path)
