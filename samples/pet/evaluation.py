@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import onnxruntime
@@ -20,19 +21,42 @@ from studies import STACK, psnr, stacks
 PEAK = 5.0  # uptake
 
 
-class Denoiser:
-    """A network, applied to whole volumes. The first and the last slice, which lack a neighbour, are left out."""
+REACH = 8  # pixels that a network of eight 3 x 3 Convs sees to each side
 
-    def __init__(self, path: Path | None) -> None:
+Window = tuple[slice, slice, slice]
+WHOLE: Window = (slice(None), slice(None), slice(None))
+
+
+class Denoiser:
+    """A network, applied to volumes. The first and the last slice, which lack a neighbour, are left out."""
+
+    def __init__(self, path: Optional[Path]) -> None:
         self.session = None if path is None else onnxruntime.InferenceSession(str(path))
 
-    def __call__(self, volume: Volume) -> Volume:
-        """Returns the middle slice of every stack, denoised; without a network, as it is."""
-        stacked = stacks(volume)
-        if self.session is None:
-            return stacked[:, STACK // 2]
-        batches = np.array_split(stacked, max(1, len(stacked) // 8))
-        return np.concatenate([self.session.run(None, {"image": batch})[0][:, STACK // 2] for batch in batches])
+    def __call__(self, volume: Volume, window: Window = WHOLE, every: int = 1) -> Volume:
+        """Returns the middle slice of every so many stacks, denoised; without a network, as it is.
+
+        Args:
+            volume: the image.
+            window: the part that is wanted; outside of it the image stays as it is.
+            every: 2 for every second slice, and so on.
+        """
+        stacked = stacks(volume)[::every]
+        output = stacked[:, STACK // 2].copy()
+        if self.session is not None:
+            wider = tuple(
+                slice(max(0, (side.start or 0) - REACH), None if side.stop is None else side.stop + REACH)
+                for side in window[1:]
+            )
+            for image, result in zip(stacked, output):
+                result[wider] = self.session.run(None, {"image": image[None, :, wider[0], wider[1]]})[0][0, STACK // 2]
+        return output
+
+
+def body(reference: Volume) -> Window:
+    """Returns the box around the body, in all slices."""
+    rows, columns = (np.flatnonzero((reference > 0.1).any((0, axis))) for axis in (2, 1))
+    return slice(None), slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 @dataclass(frozen=True)
@@ -51,8 +75,7 @@ def noise_free(patient: Patient, version: Reconstruction, seconds: float = 600.0
 
 def quality(image: Volume, reference: Volume) -> Quality:
     """Compares volumes within the body's box."""
-    rows, columns = (np.flatnonzero((reference > 0.1).any((0, axis))) for axis in (2, 1))
-    window = np.s_[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    window = body(reference)
     a, b = image[window], reference[window]
     ssim = [structural_similarity(x, y, data_range=PEAK) for x, y in zip(a, b)]
     return Quality(psnr(a, b, PEAK), float(np.mean(ssim)))
@@ -64,18 +87,19 @@ def realisations(patient: Patient, version: Reconstruction, seconds: float, coun
     return [reconstruct(acquire(patient, seconds, rng), version) for rng in rngs]
 
 
-def ensemble_bias(images: list[Volume], patient: Patient) -> list[float]:
-    """For every lesion 100 * (mean over realisations of its mean - truth) / truth, in per cent.
+def ensemble_bias(images: list[Volume], patient: Patient, truth: Volume) -> list[float]:
+    """For every lesion 100 * (mean over realisations of its mean - T) / T, in per cent.
 
     Args:
         images: denoised volumes without first and last slice.
-        patient: the truth.
+        patient: where the lesions are.
+        truth: what T is the mean of: the phantom, or the image of the expected counts.
     """
     biases = []
     for lesion in patient.lesions:
         where = patient.lesion_mask(lesion)[1:-1]
-        truth = float(patient.activity[1:-1][where].mean(dtype=np.float64))
-        biases.append(100 * (float(np.mean([image[where].mean(dtype=np.float64) for image in images])) - truth) / truth)
+        true = float(truth[1:-1][where].mean(dtype=np.float64))
+        biases.append(100 * (float(np.mean([image[where].mean(dtype=np.float64) for image in images])) - true) / true)
     return biases
 
 

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and figures."""
+"""The figures of the study."""
 
 from __future__ import annotations
 
@@ -7,101 +7,84 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from comparison import TESTED
+from evaluation import bootstrap
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the backend is chosen
 
-_PLACES = {"v2-test-low": "v2, low BMI", "v2-test-high": "v2, high BMI", "v1-test": "v1"}
+SHOWN = ("noisy", "v1-net", "v2-net", "FT-net", "TGD-net", "TGD-net, readers", "full", "TGD N2N", "TGD2 N2N")
+"""The networks in the pictures; the tables have all."""
+_PEAKS = {"brain": 10.0}  # uptake that is shown black; 5 elsewhere
 
 
-def tables(results: Any) -> str:
-    """Returns all tables."""
-    parts = [
-        "## Networks\n",
-        "| network | weights that train | steps | training loss | seconds |",
-        "|---|---|---|---|---|",
-    ]
-    for name, made in results.made.items():
-        if "rho" in made:
-            first, last = made["loss"]
-            row = (f"{made['rho']:.1%}", made["steps"], f"{first:.5f} → {last:.5f}", f"{made['seconds']:.0f}")
-            parts.append(f"| {name} | " + " | ".join(str(cell) for cell in row) + " |")
-        elif "diverged" in made:
-            parts.append(f"| {name} | diverged: {made['diverged']} | | | {made['seconds']:.0f} |")
-    for metric, digits in (("psnr", 2), ("ssim", 3)):
-        parts += [f"\n## {metric.upper()}, mean over patients (95 % interval)\n"]
-        parts += ["| network | " + " | ".join(_PLACES.values()) + " |", "|---|" + "---|" * len(_PLACES)]
-        for name, found in results.quality.items():
-            cells = [found[place][metric] for place in _PLACES]
-            parts.append(
-                f"| {name} | "
-                + " | ".join(f"{m:.{digits}f} ({a:.{digits}f}, {b:.{digits}f})" for m, a, b in cells)
-                + " |"
-            )
-    parts += ["\n## Bias of lesions and noise of the liver, over realisations\n"]
-    parts += [
-        "| network | bias, low BMI % | CoV, low BMI % | bias, high BMI % | CoV, high BMI % |",
-        "|---|---|---|---|---|",
-    ]
-    for name, found in results.ensemble.items():
-        cells = [found[bmi][key] for bmi in ("low", "high") for key in ("mean_bias", "cov")]
-        parts.append(f"| {name} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
-    parts += ["\n## Drop test\n", "| network | phi | filters dropped | conv weights | all parameters | change |"]
-    parts += ["|---|---|---|---|---|---|"]
-    for name, points in results.drop_test.items():
-        for point in points:
-            cells = [f"{point['phi']:g}", f"{point['filters']}"]
-            cells += [f"{point['weights']:.1%}", f"{point['parameters']:.1%}", f"{point['change']:.3f}"]
-            parts.append(f"| {name} | " + " | ".join(cells) + " |")
-    if results.online:
-        keys = list(next(iter(results.online.values())))
-        parts += [
-            "\n## A feature never trained on\n",
-            "| network | " + " | ".join(keys) + " |",
-            "|---|" + "---|" * len(keys),
-        ]
-        for name, found in results.online.items():
-            parts.append(f"| {name} | " + " | ".join(f"{found[key]:.2f}" for key in keys) + " |")
-    return "\n".join(parts) + "\n"
-
-
-def draw_quality(shown: dict[str, dict[str, Any]], path: Path) -> None:
-    """One slice of one patient of each cohort, by every network."""
-    names = list(next(iter(shown.values())))
-    figure, axes = plt.subplots(len(shown), len(names), figsize=(1.9 * len(names), 1.75 * len(shown)), squeeze=False)
-    for index, (row, (place, images)) in enumerate(zip(axes, shown.items())):
+def draw_patients(rows: dict[str, dict[str, Any]], path: Path) -> None:
+    """One slice of one patient of each cohort, by every network that was not tuned online."""
+    names = [name for name in next(iter(rows.values())) if "N2N" not in name]
+    figure, axes = plt.subplots(len(rows), len(names), figsize=(1.7 * len(names), 1.4 * len(rows)), squeeze=False)
+    for index, (row, (cohort, images)) in enumerate(zip(axes, rows.items())):
         for axis, name in zip(row, names):
-            _show(axis, images[name][10], 5.0)
+            _show(axis, images[name][10], _PEAKS.get(cohort, 5.0))
             axis.set_title("" if index else name, fontsize=8)
-        row[0].set_ylabel(_PLACES[place], fontsize=8)
+        row[0].set_ylabel(TESTED[cohort], fontsize=8)
     _save(figure, path)
 
 
-def draw_row(images: dict[str, Any], path: Path, *, slice_: int, peak: float) -> None:
-    """One slice by every network."""
-    figure, axes = plt.subplots(1, len(images), figsize=(1.9 * len(images), 1.9), squeeze=False)
-    for axis, (name, volume) in zip(axes[0], images.items()):
-        _show(axis, volume[slice_], peak)
-        axis.set_title(name, fontsize=8)
+def draw_pelvis(images: dict[str, Any], path: Path) -> None:
+    """The bladder and the line: above as they are, below what differs from the image without noise."""
+    figure, axes = plt.subplots(2, len(images), figsize=(1.7 * len(images), 3.0), squeeze=False)
+    for (above, below), (name, volume) in zip(axes.T, images.items()):
+        _show(above, volume[11], 8.0)
+        above.set_title(name, fontsize=8)
+        _show(below, volume[11] - images["no noise"][11], 4.0, "RdBu_r")
+    axes[1, 0].set_ylabel("difference", fontsize=8)
     _save(figure, path)
 
 
-def draw_drop_test(results: Any, path: Path) -> None:
-    """Change of the output and dropped parameters against phi."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-    for (name, points), style in zip(results.drop_test.items(), ("o-", "s--")):
-        phis = [point["phi"] for point in points]
-        left.plot(phis, [point["change"] for point in points], style, label=name)
-        right.plot(phis, [100 * point["parameters"] for point in points], style, label=name)
+def draw_drop_test(found: dict[str, dict[str, Any]], images: dict[str, Any], path: Path) -> None:
+    """Change of the output and dropped parameters against phi; below what v1-net makes of a patient without them."""
+    figure = plt.figure(figsize=(1.6 * len(images), 4.6))
+    above, below = figure.subfigures(2, 1, height_ratios=(1.7, 1))
+    left, right = above.subplots(1, 2)
+    for (name, of), style in zip(found.items(), ("o-", "s--")):
+        phis = [point["phi"] for point in of["points"]]
+        left.plot(phis, [point["change"] for point in of["points"]], style, label=name)
+        right.plot(phis, [100 * point["parameters"] for point in of["points"]], style, label=name)
+    tolerance = next(iter(found.values()))["tolerance"]
+    left.axhline(tolerance, color="grey", linewidth=0.8)
+    left.annotate("tolerance", (0.2, tolerance), va="bottom", fontsize=8, color="grey")
     left.set(xlabel="phi", ylabel="change of the output", yscale="log")
     right.set(xlabel="phi", ylabel="parameters dropped, %")
     left.legend()
+    for axis, (name, volume) in zip(below.subplots(1, len(images)), images.items()):
+        _show(axis, volume[10], 5.0)
+        axis.set_title(name, fontsize=8)
+    above.subplots_adjust(left=0.07, right=0.99, top=0.96, bottom=0.2, wspace=0.2)
+    below.subplots_adjust(left=0.01, right=0.99, top=0.88, bottom=0.02, wspace=0.05)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_new_against_old(measured: dict[str, dict[str, Any]], path: Path) -> None:
+    """What every network gains on the new software, and what it loses on the old, with intervals over patients."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
+    names = [name for name in measured if name != "noisy" and "N2N" not in name]
+    for axis, cohort in zip(axes, ("v2-test-low", "v2-test-high")):
+        for index, name in enumerate(names):
+            x, y = (bootstrap(np.array(measured[name]["quality"][of]["psnr"])) for of in (cohort, "v1-test"))
+            errors = [[[v[0] - v[1]], [v[2] - v[0]]] for v in (x, y)]
+            marker = "os^Dv<>PX*hd"[index % 12]
+            axis.errorbar(x[0], y[0], errors[1], errors[0], fmt=marker, label=name, elinewidth=0.6, markersize=6)
+        axis.set(xlabel=f"PSNR, {TESTED[cohort]} (dB)")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("PSNR, v1 (dB)")
+    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)
 
 
-def _show(axis: Any, image: Any, peak: float) -> None:
-    middle = image[24:104, 14:114]
-    axis.imshow(np.clip(middle, 0, None), cmap="gray_r", vmin=0, vmax=peak)
+def _show(axis: Any, image: Any, peak: float, colours: str = "gray_r") -> None:
+    low = 0.0 if colours == "gray_r" else -peak
+    axis.imshow(image[24:104, 14:114], cmap=colours, vmin=low, vmax=peak)
     axis.set(xticks=[], yticks=[])
 
 
