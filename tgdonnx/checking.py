@@ -45,7 +45,7 @@ from tgdonnx.errors import (
 )
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
-from tgdonnx.masks import is_masked, read_masked
+from tgdonnx.masked import is_masked, read_masked
 from tgdonnx.modelfile import StrPath, load_model
 from tgdonnx.selection import AllLayers, Percentile, plan_masks, select
 from tgdonnx.tracing import trace_network
@@ -139,7 +139,7 @@ def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
     if is_masked(file):
         masked = read_masked(path)
         wanted = [name for name, values in masked.masks.items() if values.any()]
-        network = open_network(masked.base)
+        network = open_network(masked.start)
     else:
         try:
             network = open_network(file)
