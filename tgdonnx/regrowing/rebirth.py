@@ -1,0 +1,60 @@
+"""What is asked for when dropped filters are to be reborn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Optional
+
+import numpy as np
+
+from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.errors import SelectionError
+from tgdonnx.sweeping import DEFAULT_TOLERANCE
+
+Kind = Literal["clone", "he", "calibrated"]
+KINDS: tuple[Kind, ...] = ("clone", "he", "calibrated")
+
+
+@dataclass(frozen=True)
+class Rebirth:
+    """How dropped filters are reborn.
+
+    Attributes:
+        kind: where fresh values come from; see `tgdonnx.regrowing.fresh`. None for ``calibrated`` where there are images
+            to calibrate on, else for ``he``.
+        calibrate: a few unlabelled images, as for `tgdonnx.sweep`: to calibrate on, and to measure the change of the output
+            on. None to measure it on random input.
+        reading: how they are read; what is for ``target`` in it, and augmentation, is ignored.
+        isolate: whether useful filters never read reborn maps; only layers whose maps nobody scores do.
+        tolerance: the largest change of the output that is accepted; as in `tgdonnx.sweep`.
+        seed: of all random numbers.
+    """
+
+    kind: Optional[Kind] = None
+    calibrate: Optional[DataSource] = None
+    reading: DataOptions = field(default_factory=DataOptions)
+    isolate: bool = False
+    tolerance: float = DEFAULT_TOLERANCE
+    seed: int = 0
+
+    def require_valid(self) -> None:
+        """Checks the options.
+
+        Raises:
+            SelectionError: an option is out of range, or images are missing.
+        """
+        if self.kind is not None and self.kind not in KINDS:
+            raise SelectionError(f"unknown kind of rebirth {self.kind!r}; expected one of {', '.join(KINDS)}")
+        if not (np.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise SelectionError(f"expected a tolerance >= 0, got {self.tolerance:g}")
+        if self.seed < 0:
+            raise SelectionError(f"expected a seed >= 0, got {self.seed}")
+        if self.kind == "calibrated" and self.calibrate is None:
+            raise SelectionError(
+                "rebirth 'calibrated' needs a few unlabelled images to calibrate on; name them with --calibrate"
+            )
+
+    @property
+    def chosen_kind(self) -> Kind:
+        """The kind, where it was left open as well."""
+        return self.kind or ("calibrated" if self.calibrate is not None else "he")
