@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Optional
 
 import numpy as np
 
 import tgdonnx
+from tgdonnx.regrowing import Kind
 from tgdonnx.selection import Mode
-
-Rebirth = Literal["clone", "he", "calibrated"]
 
 
 @dataclass(frozen=True)
@@ -26,15 +25,17 @@ class Candidate:
         rebirth: how filters are reborn; the default if None.
         phi: threshold; the network's if None.
         random: whether as many filters of every layer are drawn at random instead.
+        any_change: whether rebirth may change the output by any amount.
     """
 
     name: str
     mode: Mode = "paper"
     layers: Optional[tgdonnx.Strategy] = None
     isolate: bool = False
-    rebirth: Optional[Rebirth] = None
+    rebirth: Optional[Kind] = None
     phi: Optional[float] = None
     random: bool = False
+    any_change: bool = False
 
 
 CANDIDATES = (
@@ -50,11 +51,11 @@ ALL = CANDIDATES[-1]
 
 ABLATIONS: Mapping[str, tuple[Candidate, ...]] = {
     "pet": (
-        Candidate("regrow-random", "regrow", random=True),
+        Candidate("regrow-random", "regrow", random=True, any_change=True),
         Candidate("regrow-clone", "regrow", rebirth="clone"),
         Candidate("regrow-he", "regrow", rebirth="he"),
         Candidate("regrow-calibrated", "regrow", rebirth="calibrated"),
-        Candidate("regrow-phi-0.7", "regrow", phi=0.7),
+        Candidate("regrow-phi-0.7", "regrow", phi=0.7, any_change=True),
     ),
     "drawings": (
         Candidate("regrow-phi-0.1", "regrow", phi=0.1),

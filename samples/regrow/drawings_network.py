@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from images import Picture, drawings, photographs, training_patches
-from network import Array, HeldOut, Network, psnr
+from network import ANY_CHANGE, Array, HeldOut, Network, psnr
 from vendor import pad_edges, vendor_model
 from vendor_models import fetch
 
@@ -36,7 +36,7 @@ def drawings_network(cache: Path) -> Network:
         input_name="image",
         rates=(1e-4, 3e-4, 1e-3),
         phis=(0.1, 0.3, 0.5),
-        tolerance=float("inf"),
+        tolerance=ANY_CHANGE,
         steps=steps,
         batch=batch,
         data=data,

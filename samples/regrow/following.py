@@ -16,10 +16,11 @@ from typing import Any, Optional
 import numpy as np
 import onnxruntime
 from candidates import Candidate, random_filters
-from network import PLACES, Array, Network
+from network import ANY_CHANGE, PLACES, Array, Network
 
 import tgdonnx
 from tgdonnx.errors import DivergedError
+from tgdonnx.regrowing import Rebirth
 
 FRACTIONS = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Of the steps: where a run is looked at, besides its start."""
@@ -97,7 +98,7 @@ def follow(network: Network, candidate: Candidate, seed: int, rate: float, steps
         seed,
         rate,
         report.rho,
-        getattr(report, "change", None),
+        report.selection.get("change"),
         tuple(curve),
         sum(len(entry.filters) for entry in proof.changed) if proof else 0,
         proof is not None and proof.ok,
@@ -119,7 +120,9 @@ def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgd
         )
         strategy = tgdonnx.Filters(drawn)
         output.unlink()
-    return tgdonnx.mask(network.model, output, strategy, mode=candidate.mode)
+    tolerance = ANY_CHANGE if candidate.any_change else network.tolerance
+    rebirth = Rebirth(candidate.rebirth, candidate.isolate, tolerance, seed)
+    return tgdonnx.mask(network.model, output, strategy, mode=candidate.mode, rebirth=rebirth)
 
 
 def _weights(model: Path) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ import tgdonnx
 
 Array = NDArray[np.float32]
 Place = Literal["new validation", "old validation", "new test", "old test"]
+ANY_CHANGE = 1e9
+"""A tolerance for networks of which no phi stays within the default one: a rebirth that the tool would refuse."""
+
 PLACES: tuple[Place, ...] = ("new validation", "old validation", "new test", "old test")
 
 
@@ -50,8 +53,7 @@ class Network:
         input_name: of the model.
         rates: learning rates to choose from.
         phis: thresholds of the KSE to choose from.
-        tolerance: the largest change that a rebirth may make, see `tgdonnx.mask`; infinite where no phi stays within the
-            default; None for that.
+        tolerance: the largest change that a rebirth may make, see `tgdonnx.regrowing.Rebirth`.
         steps: of every run.
         batch: samples per step.
         data: makes the training data of a seed.
@@ -69,7 +71,7 @@ class Network:
     input_name: str
     rates: tuple[float, ...]
     phis: tuple[float, ...]
-    tolerance: Optional[float]
+    tolerance: float
     steps: int
     batch: int
     data: Callable[[int], dict[str, Array]] = field(repr=False)

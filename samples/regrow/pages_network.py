@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
-from network import Array, HeldOut, Network, agreement
+from network import ANY_CHANGE, Array, HeldOut, Network, agreement
 from pages import Split, pages, spoil
 from vendor_models import fetch
 
@@ -40,7 +40,7 @@ def pages_network() -> Network:
         input_name="x",
         rates=(1e-5, 3e-5, 1e-4),
         phis=(0.1, 0.3),
-        tolerance=float("inf"),
+        tolerance=ANY_CHANGE,
         steps=steps,
         batch=batch,
         data=lambda _seed: {"x": training.inputs, "target": training.targets},  # in the order of the run's seed

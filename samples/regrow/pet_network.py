@@ -14,6 +14,7 @@ from network import Array, HeldOut, Network, Place, psnr
 from studies import COHORTS, STACK, make_study, pairs, stacks
 
 import tgdonnx
+from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 MODEL = Path(__file__).parents[1] / "pet" / "networks" / "v1-net.onnx"
 TRAINING, DURATIONS = ("low-bmi", (0, 3, 5)), (30.0, 60.0, 120.0)
@@ -46,7 +47,7 @@ def pet_network(cache: Path, workers: int) -> Network:
         input_name="image",
         rates=(1e-5, 3e-5, 1e-4),
         phis=(0.3,),
-        tolerance=None,
+        tolerance=DEFAULT_TOLERANCE,
         steps=steps,
         batch=batch,
         data=lambda _seed: {"image": inputs, "target": targets},  # patches and flips are drawn by the run's seed
