@@ -23,6 +23,7 @@ class Candidate:
         layers: which whole layers train; None for the filters below phi.
         isolate: whether reborn maps are read by the last layer alone.
         rebirth: how filters are reborn; the default if None.
+        calibrated: whether there are a few images of the new task, without targets, to calibrate reborn filters on.
         phi: threshold; the network's if None.
         random: whether as many filters of every layer are drawn at random instead.
         any_change: whether rebirth may change the output by any amount.
@@ -33,6 +34,7 @@ class Candidate:
     layers: Optional[tgdonnx.Strategy] = None
     isolate: bool = False
     rebirth: Optional[Kind] = None
+    calibrated: bool = False
     phi: Optional[float] = None
     random: bool = False
     any_change: bool = False
@@ -53,8 +55,7 @@ ABLATIONS: Mapping[str, tuple[Candidate, ...]] = {
     "pet": (
         Candidate("regrow-random", "regrow", random=True, any_change=True),
         Candidate("regrow-clone", "regrow", rebirth="clone"),
-        Candidate("regrow-he", "regrow", rebirth="he"),
-        Candidate("regrow-calibrated", "regrow", rebirth="calibrated"),
+        Candidate("regrow-calibrated", "regrow", rebirth="calibrated", calibrated=True),
         Candidate("regrow-phi-0.7", "regrow", phi=0.7, any_change=True),
     ),
     "drawings": (

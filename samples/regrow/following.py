@@ -8,7 +8,7 @@ the file.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -25,6 +25,9 @@ from tgdonnx.regrowing import Rebirth
 FRACTIONS = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Of the steps: where a run is looked at, besides its start."""
 
+CALIBRATED = 8
+"""Images of the new task, without targets, for a rebirth that is calibrated."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -36,7 +39,8 @@ class Outcome:
         seed: of the patches, their order, and rebirth.
         rate: learning rate.
         rho: the part of the weights that trains.
-        change: of the outputs by rebirth; None where nothing is reborn.
+        rebirth: how filters were reborn; None where none were.
+        change: of the outputs by rebirth; None where there was none.
         curve: for every look the step, and of every place the loss and the score.
         changed: how many filters differ from the vendor's in the end.
         verified: whether nothing else does.
@@ -49,6 +53,7 @@ class Outcome:
     seed: int
     rate: float
     rho: float
+    rebirth: Optional[str]
     change: Optional[float]
     curve: tuple[dict[str, Any], ...]
     changed: int
@@ -74,9 +79,9 @@ def follow(network: Network, candidate: Candidate, seed: int, rate: float, steps
         work: an empty directory.
     """
     masked, artifacts, tuned = work / "masked.onnx", work / "artifacts", work / "tuned.onnx"
-    report = mask(network, candidate, seed, masked)
-    tgdonnx.build(masked, artifacts)
     data = network.data(seed)
+    report = mask(network, candidate, data, seed, masked)
+    tgdonnx.build(masked, artifacts)
     curve = [look(network, 0, masked)]
     seconds, problem = 0.0, ""
     stages = looks(steps)
@@ -98,6 +103,7 @@ def follow(network: Network, candidate: Candidate, seed: int, rate: float, steps
         seed,
         rate,
         report.rho,
+        report.selection.get("rebirth"),
         report.selection.get("change"),
         tuple(curve),
         sum(len(entry.filters) for entry in proof.changed) if proof else 0,
@@ -107,7 +113,9 @@ def follow(network: Network, candidate: Candidate, seed: int, rate: float, steps
     )
 
 
-def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgdonnx.MaskReport:
+def mask(
+    network: Network, candidate: Candidate, data: Mapping[str, Array], seed: int, output: Path
+) -> tgdonnx.MaskReport:
     """Writes the masked model of a candidate."""
     strategy = candidate.layers or tgdonnx.Phi(network.phi if candidate.phi is None else candidate.phi)
     if candidate.random:
@@ -120,8 +128,13 @@ def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgd
         )
         strategy = tgdonnx.Filters(drawn)
         output.unlink()
-    tolerance = ANY_CHANGE if candidate.any_change else network.tolerance
-    rebirth = Rebirth(candidate.rebirth, candidate.isolate, tolerance, seed)
+    rebirth = Rebirth(
+        kind=candidate.rebirth,
+        isolate=candidate.isolate,
+        calibrate={network.input_name: data[network.input_name][:CALIBRATED]} if candidate.calibrated else None,
+        tolerance=ANY_CHANGE if candidate.any_change else network.tolerance,
+        seed=seed,
+    )
     return tgdonnx.mask(network.model, output, strategy, mode=candidate.mode, rebirth=rebirth)
 
 

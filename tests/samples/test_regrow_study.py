@@ -131,7 +131,7 @@ def test_pages_and_noise_follow_from_their_seeds() -> None:
 
 
 def outcome(candidate: Candidate, seed: int, rate: float) -> Outcome:
-    return Outcome("net", candidate.name, seed, rate, 0.5, None, (look(0), look(4, new=1.0)), 3, True, 0.1, "")
+    return Outcome("net", candidate.name, seed, rate, 0.5, None, None, (look(0), look(4, new=1.0)), 3, True, 0.1, "")
 
 
 def test_a_run_that_is_stored_is_not_done_again(
@@ -164,7 +164,7 @@ def test_the_rate_is_the_one_of_the_lowest_validation_loss(
         # A higher phi is better here, and the test scores say the opposite of the validation losses.
         loss = losses[rate] - (candidate.phi or 0.0) / 100
         curve = (look(0, loss=9.0), look(4, loss=loss, new=loss))
-        return Outcome("net", candidate.name, seed, rate, 0.5, None, curve, 3, True, 0.1, "")
+        return Outcome("net", candidate.name, seed, rate, 0.5, None, None, curve, 3, True, 0.1, "")
 
     monkeypatch.setattr(study_run, "follow", follow)
     network = SimpleNamespace(name="net", steps=4, rates=tuple(losses), phis=(0.1, 0.5, 0.3))
