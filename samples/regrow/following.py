@@ -128,6 +128,8 @@ def mask(
         )
         strategy = tgdonnx.Filters(drawn)
         output.unlink()
+    if candidate.mode != "regrow":
+        return tgdonnx.mask(network.model, output, strategy, mode=candidate.mode)
     rebirth = Rebirth(
         kind=candidate.rebirth,
         isolate=candidate.isolate,
@@ -135,7 +137,7 @@ def mask(
         tolerance=ANY_CHANGE if candidate.any_change else network.tolerance,
         seed=seed,
     )
-    return tgdonnx.mask(network.model, output, strategy, mode=candidate.mode, rebirth=rebirth)
+    return tgdonnx.mask(network.model, output, strategy, mode="regrow", rebirth=rebirth)
 
 
 def _weights(model: Path) -> set[str]:

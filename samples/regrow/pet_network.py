@@ -38,7 +38,7 @@ def pet_network(cache: Path, workers: int) -> Network:
     with np.load(cache) as arrays:
         inputs, targets = arrays["training inputs"], arrays["training targets"]
         held_out = {place: HeldOut(arrays[f"{place} inputs"], arrays[f"{place} targets"]) for place in JUDGED}
-    steps, batch = 240, 4
+    steps, batch = 200, 4
     return Network(
         name="pet",
         title="PET denoiser (v1-net)",
