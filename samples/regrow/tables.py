@@ -19,7 +19,7 @@ def table(outcomes: Outcomes) -> str:
     """
     heads = ["candidate", "seeds", "weights that train", "start: new, old"]
     heads += [f"{task}, {when}" for when in _WHEN.values() for task in ("new", "old")]
-    heads += ["best step", "s per step"]
+    heads += ["best steps"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for name, seeds in outcomes.items():
         curves = [outcome["curve"] for outcome in seeds]
@@ -29,7 +29,6 @@ def table(outcomes: Outcomes) -> str:
         cells += [", ".join(f"{each.mean:.2f}" for each in start)]
         cells += [_show(ends[when][task]) for when in _WHEN for task in ("new", "old")]
         cells += [", ".join(str(best_look(curve)["step"]) for curve in curves)]
-        cells += [f"{spread(o['seconds'] / max(1, o['curve'][-1]['step']) for o in seeds).mean:.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
