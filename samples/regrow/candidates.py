@@ -1,0 +1,83 @@
+"""What is compared: selections of filters, and what is done with them before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+import tgdonnx
+from tgdonnx.regrowing import Kind
+from tgdonnx.selection import Mode
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to tune a network.
+
+    Attributes:
+        name: in tables, and of its files.
+        mode: see `tgdonnx.mask`.
+        layers: which whole layers train; None for the filters below phi.
+        isolate: whether reborn maps are read by the last layer alone.
+        rebirth: how filters are reborn; the default if None.
+        calibrated: whether there are a few images of the new task, without targets, to calibrate reborn filters on.
+        phi: threshold; the network's if None.
+        random: whether as many filters of every layer are drawn at random instead.
+        any_change: whether rebirth may change the output by any amount.
+    """
+
+    name: str
+    mode: Mode = "paper"
+    layers: Optional[tgdonnx.Strategy] = None
+    isolate: bool = False
+    rebirth: Optional[Kind] = None
+    calibrated: bool = False
+    phi: Optional[float] = None
+    random: bool = False
+    any_change: bool = False
+
+
+CANDIDATES = (
+    Candidate("paper"),
+    Candidate("readers", "readers"),
+    Candidate("regrow", "regrow"),
+    Candidate("isolate", "regrow", isolate=True),
+    Candidate("last-3", layers=tgdonnx.LastLayers(3)),
+    Candidate("first-2", layers=tgdonnx.FirstLayers(2)),
+    Candidate("all", layers=tgdonnx.AllLayers()),
+)
+ALL = CANDIDATES[-1]
+
+ABLATIONS: Mapping[str, tuple[Candidate, ...]] = {
+    "pet": (
+        Candidate("regrow-random", "regrow", random=True, any_change=True),
+        Candidate("regrow-clone", "regrow", rebirth="clone"),
+        Candidate("regrow-calibrated", "regrow", rebirth="calibrated", calibrated=True),
+        Candidate("regrow-phi-0.7", "regrow", phi=0.7, any_change=True),
+    ),
+    "drawings": (
+        Candidate("regrow-phi-0.1", "regrow", phi=0.1),
+        Candidate("regrow-phi-0.3", "regrow", phi=0.3),
+    ),
+}
+
+
+def random_filters(
+    selected: Mapping[str, Sequence[int]], filters: Mapping[str, int], *, seed: int
+) -> dict[str, list[int]]:
+    """Draws as many filters of every layer as are selected there.
+
+    Args:
+        selected: for names of weights the rows that are selected.
+        filters: for the same names how many rows there are.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    return {
+        name: sorted(int(row) for row in rng.choice(filters[name], len(rows), replace=False))
+        for name, rows in selected.items()
+        if len(rows)
+    }
