@@ -36,14 +36,22 @@ class Recipe:
     Attributes:
         base: the network that is tuned.
         strategy: which of its filters train; None for the phi that the drop test recommends.
-        mode: whether the kernels that read a meaningless map train too.
+        mode: ``paper``; ``readers``, by which the kernels that read a meaningless map train too; ``regrow``, by which
+            filters are reborn besides.
         gradient: ``mask`` or ``gate``.
+        isolate: of mode ``regrow``, whether only the last layer reads reborn maps.
     """
 
     base: str
     strategy: Optional[tgdonnx.Strategy]
     mode: Mode = "paper"
     gradient: GradientKind = "mask"
+    isolate: bool = False
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What makes the network another one."""
+        return {name: value if value is None else str(value) for name, value in vars(self).items()}
 
 
 # The paper's phi is 0.3 for the new software and 0.4 for online learning.
@@ -52,6 +60,8 @@ TUNED: Mapping[str, Recipe] = {
     "TGD-net": Recipe("v1-net", tgdonnx.Phi(0.3)),
     "TGD-net, gate": Recipe("v1-net", tgdonnx.Phi(0.3), gradient="gate"),
     "TGD-net, readers": Recipe("v1-net", tgdonnx.Phi(0.3), mode="readers"),
+    "TGD-net, regrow": Recipe("v1-net", tgdonnx.Phi(0.3), mode="regrow"),
+    "TGD-net, isolated": Recipe("v1-net", tgdonnx.Phi(0.3), mode="regrow", isolate=True),
     "TGD-net, phi auto": Recipe("v1-net", None),
     "percentile 30": Recipe("v1-net", tgdonnx.Percentile(30)),
     "full": Recipe("v1-net", tgdonnx.AllLayers()),
@@ -61,6 +71,7 @@ ONLINE: Mapping[str, Recipe] = {
     "TGD2 N2N": Recipe("TGD-net", tgdonnx.Phi(0.4)),
     "TGD N2N, readers": Recipe("v2-net", tgdonnx.Phi(0.4), mode="readers"),
     "TGD2 N2N, readers": Recipe("TGD-net, readers", tgdonnx.Phi(0.4), mode="readers"),
+    "TGD N2N, regrow": Recipe("v2-net", tgdonnx.Phi(0.4), mode="regrow"),
 }
 
 
@@ -79,7 +90,7 @@ def tune(name: str, recipe: Recipe, studies: list[Study], directory: Path, *, st
     inputs, targets = pairs(studies)
     patches = tgdonnx.DataOptions(patch=(PATCH, PATCH), patches_per_epoch=steps * BATCH, augmentation=("flips",))
     data = {"image": inputs, "target": targets}
-    of = {"recipe": repr(recipe), "steps": steps, "studies": [study.name for study in studies], "images": len(inputs)}
+    of = {"recipe": recipe.record, "steps": steps, "studies": [study.name for study in studies], "images": len(inputs)}
     unlabelled = np.concatenate([inputs[len(inputs) * part // 4 :][10:11] for part in range(4)])
     return _once(name, directory, of, lambda: _finetune(name, recipe, data, patches, directory, steps, unlabelled))
 
@@ -95,7 +106,7 @@ def tune_online(
     patches = tgdonnx.DataOptions(
         layout="DHW", patch=(PATCH, PATCH), patches_per_epoch=max(1, steps // 20) * BATCH, augmentation=("flips",)
     )
-    data, of = tgdonnx.Noise2Noise(*halves), {"recipe": repr(recipe), "steps": steps, "study": "pelvis"}
+    data, of = tgdonnx.Noise2Noise(*halves), {"recipe": recipe.record, "steps": steps, "study": "pelvis"}
     return _once(name, directory, of, lambda: _finetune(name, recipe, data, patches, directory, steps, None))
 
 
@@ -152,6 +163,7 @@ def _finetune(
         strategy,
         tgdonnx.TrainOptions(epochs=None, steps=steps, batch=BATCH, learning_rate=RATE, schedule="cosine"),
         mode=recipe.mode,
+        rebirth=tgdonnx.Rebirth(isolate=recipe.isolate),
         gradient=recipe.gradient,
         form="masked" if recipe.gradient == "gate" else "thin",
         data_options=patches,
