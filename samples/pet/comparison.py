@@ -29,7 +29,7 @@ TESTED = {
     "v1-test": "v1",
     "brain": "v2, brain",
 }
-EVERY = 2  # of the slices PSNR and SSIM are of every second
+EVERY = 2  # every second slice is measured, but of the pelvis all
 _NEIGHBOURS = {"low": "v2-test-low", "high": "v2-test-high"}
 
 
@@ -134,11 +134,11 @@ def measure(
         measured["quality"][case.cohort]["psnr"].append(found.psnr)
         measured["quality"][case.cohort]["ssim"].append(found.ssim)
     for bmi, ensemble in realised.items():
-        outputs = [denoise(image, body(ensemble.reference)) for image in ensemble.images]
+        outputs = [denoise(image, body(ensemble.reference), EVERY) for image in ensemble.images]
         measured["ensemble"][bmi] = {
-            "bias": ensemble_bias(outputs, ensemble.patient, ensemble.patient.activity),
-            "bias to noise-free": ensemble_bias(outputs, ensemble.patient, ensemble.reference),
-            "cov": liver_cov(outputs, ensemble.patient),
+            "bias": ensemble_bias(outputs, ensemble.patient, ensemble.patient.activity, EVERY),
+            "bias to noise-free": ensemble_bias(outputs, ensemble.patient, ensemble.reference, EVERY),
+            "cov": liver_cov(outputs, ensemble.patient, EVERY),
         }
     measured["online"] = _measure_places(denoise(study.image), study)
     kept.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")

@@ -87,27 +87,30 @@ def realisations(patient: Patient, version: Reconstruction, seconds: float, coun
     return [reconstruct(acquire(patient, seconds, rng), version) for rng in rngs]
 
 
-def ensemble_bias(images: list[Volume], patient: Patient, truth: Volume) -> list[float]:
+def ensemble_bias(images: list[Volume], patient: Patient, truth: Volume, every: int) -> list[float]:
     """For every lesion 100 * (mean over realisations of its mean - T) / T, in per cent.
 
     Args:
-        images: denoised volumes without first and last slice.
+        images: denoised volumes, of every so many slices, without first and last.
         patient: where the lesions are.
-        truth: what T is the mean of: the phantom, or the image of the expected counts.
+        truth: what T is the mean of, in the same slices: the phantom, or the image of the expected counts.
+        every: 2 if the images have every second slice, and so on.
     """
     biases = []
     for lesion in patient.lesions:
-        where = patient.lesion_mask(lesion)[1:-1]
-        true = float(truth[1:-1][where].mean(dtype=np.float64))
+        where = patient.lesion_mask(lesion)[1:-1:every]
+        if not where.any():
+            continue
+        true = float(truth[1:-1:every][where].mean(dtype=np.float64))
         biases.append(100 * (float(np.mean([image[where].mean(dtype=np.float64) for image in images])) - true) / true)
     return biases
 
 
-def liver_cov(images: list[Volume], patient: Patient) -> float:
+def liver_cov(images: list[Volume], patient: Patient, every: int) -> float:
     """100 * (mean over voxels of the standard deviation over realisations) / mean, in per cent."""
-    where = patient.organs["liver"][1:-1].copy()
+    where = patient.organs["liver"][1:-1:every].copy()
     for lesion in patient.lesions:
-        where &= ~patient.lesion_mask(lesion)[1:-1]
+        where &= ~patient.lesion_mask(lesion)[1:-1:every]
     values = np.stack([image[where] for image in images]).astype(np.float64)
     return float(100 * values.std(axis=0, ddof=1).mean() / values.mean())
 

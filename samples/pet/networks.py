@@ -69,7 +69,6 @@ TUNED: Mapping[str, Recipe] = {
 ONLINE: Mapping[str, Recipe] = {
     "TGD N2N": Recipe("v2-net", tgdonnx.Phi(0.4)),
     "TGD2 N2N": Recipe("TGD-net", tgdonnx.Phi(0.4)),
-    "TGD N2N, readers": Recipe("v2-net", tgdonnx.Phi(0.4), mode="readers"),
     "TGD2 N2N, readers": Recipe("TGD-net, readers", tgdonnx.Phi(0.4), mode="readers"),
     "TGD N2N, regrow": Recipe("v2-net", tgdonnx.Phi(0.4), mode="regrow"),
 }
