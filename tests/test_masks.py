@@ -239,6 +239,26 @@ def externalise(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
     return model
 
 
+@pytest.mark.parametrize(
+    ("shift", "sharing"),
+    [(0, {"b3", "bn2_scale"}), (16, {"b3", "bn2_scale", "bn2_offset"}), (-8, {"b3", "bn2_scale", "w2"})],
+)
+def test_tensors_that_share_bytes_of_external_data_stay_frozen_since_one_would_move_the_other(
+    shift: int, sharing: set[str], tmp_path: Path
+) -> None:
+    model = externalise(models.dncnn(), tmp_path)
+    offsets = {
+        tensor.name: entry for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "offset"
+    }
+    offsets["b3"].value = str(int(offsets["bn2_scale"].value) + shift)
+    report = mask(save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", AllLayers())
+    noted = {param.name for param in report.params if "lies in the same bytes of 'weights.bin'" in param.note}
+    # The scale of a filter that is frozen itself needs no further reason.
+    assert noted == sharing - ({"bn2_scale"} if "w2" in sharing else set())
+    assert sharing <= {param.name for param in report.params if not param.retrain}
+    assert any(param.retrain for param in report.params)
+
+
 @pytest.mark.parametrize("where", ["vendor", "elsewhere"])
 def test_external_data_is_beside_the_masked_model(where: str, tmp_path: Path) -> None:
     for name in ("vendor", "elsewhere"):

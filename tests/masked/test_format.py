@@ -323,8 +323,11 @@ def test_of_tensors_that_lie_in_the_same_bytes_none_is_reborn(external: Path) ->
     tampered(vendor, tie)
     network = open_network(vendor)
     masks, values, set_masks = invent(network, np.random.default_rng(0))
+    assert not {"b3", "bn3_scale"} & set(values)
+    values["b3"] = network.stored_parameters["b3"].numpy() + np.float32(1)
+    set_masks["b3"] = np.ones_like(values["b3"])
     with pytest.raises(
-        MaskedModelError, match=r"'b3' would get new values, but lies in the same bytes of 'weights\.bin' as"
+        MaskedModelError, match=r"'b3' would get new values, but it lies in the same bytes of 'weights\.bin' as"
     ):
         write_masked(network, masks, RECORD, external / "masked" / "m.onnx", values=values, set_masks=set_masks)
     assert list((external / "masked").iterdir()) == []

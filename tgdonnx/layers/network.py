@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -161,7 +162,32 @@ class Network:
             spans = wire.locate_elements(self.file.data, self._spans[parameter.path], parameter.itemsize)
             if sum(map(len, spans)) != int(np.prod(parameter.shape)) * parameter.itemsize:
                 return "is stored as numbers of varying length; save the model again, with raw data"
+        elif name in self._overlapping:
+            place, other = parameter.tensor.location, self._overlapping[name]
+            return (
+                f"lies in the same bytes of {os.fspath(place)!r} as {other!r}; save the model again with onnx.save, which "
+                "stores each on its own"
+            )
         return None
+
+    @cached_property
+    def _overlapping(self) -> dict[str, str]:
+        """For the names of tensors that share bytes of an external file with another tensor the name of that."""
+        tensors = {str(value.name): ir.convenience.get_const_tensor(value) for value in self.places}
+        extents = sorted(
+            (os.path.normpath(tensor.location), tensor.offset or 0, (tensor.offset or 0) + tensor.nbytes, name)
+            for name, tensor in tensors.items()
+            if isinstance(tensor, ir.ExternalTensor)
+        )
+        found: dict[str, str] = {}
+        # By place and begin: whoever shares bytes with an earlier tensor does so with the one of these that ends last.
+        last = ("", 0, 0, "")
+        for extent in extents:
+            if extent[0] == last[0] and extent[1] < last[2]:
+                found[extent[3]] = last[3]
+                found.setdefault(last[3], extent[3])
+            last = max(last, extent, key=lambda each: (each[0], each[2]))
+        return found
 
     def filter_index(self, name: str) -> NDArray[np.int64]:
         """Returns which filter each element of a stored tensor belongs to, as an array that broadcasts against it.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +16,7 @@ from onnx import numpy_helper
 
 from tgdonnx import wire
 from tgdonnx.errors import MaskedModelError
-from tgdonnx.layers import Network, Parameter
+from tgdonnx.layers import Network
 from tgdonnx.masked.additions import (
     KEYS,
     MASKS,
@@ -134,36 +133,8 @@ def _vendor_values(network: Network, values: Mapping[str, Array]) -> dict[str, A
         reason = network.why_untrainable(name)
         if reason is not None:
             raise MaskedModelError(f"{name!r} would get new values, but it {reason}")
-        _require_own_place(network, parameter)
         vendor[name] = stored
     return vendor
-
-
-def _require_own_place(network: Network, parameter: Parameter) -> None:
-    """Checks that no other tensor lies in the same bytes of an external file, and would change too."""
-    if not isinstance(parameter.tensor, ir.ExternalTensor):
-        return
-    place, begin, end = _extent(parameter.tensor)
-    for other in _external_tensors(network):
-        if other is not parameter.tensor:
-            other_place, other_begin, other_end = _extent(other)
-            if other_place == place and other_begin < end and begin < other_end:
-                raise MaskedModelError(
-                    f"{parameter.name!r} would get new values, but lies in the same bytes of {place!r} as {other.name!r}; "
-                    "save the model again with onnx.save, which stores each on its own"
-                )
-
-
-def _external_tensors(network: Network) -> Iterator[ir.ExternalTensor]:
-    for value in network.places:
-        tensor = ir.convenience.get_const_tensor(value)
-        if isinstance(tensor, ir.ExternalTensor):
-            yield tensor
-
-
-def _extent(tensor: ir.ExternalTensor) -> tuple[str, int, int]:
-    begin = tensor.offset or 0
-    return os.path.normpath(tensor.location), begin, begin + tensor.nbytes
 
 
 def _stored(network: Network, name: str, array: Array) -> onnx.TensorProto:
