@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tgdonnx import wire
 from tgdonnx.artifacts import Manifest, read_manifest
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL
+from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL, AxisPart
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
@@ -82,10 +82,11 @@ def export(
             raise ArtifactsError(
                 f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again"
             )
-        (parameter, *_) = dequantized.get(tensor.vendor_name, (stored[tensor.vendor_name],))
-        mask = masked.masks[parameter.name]
-        values = _whole(tensor.thin_axis, parameter, mask, trained[tensor.name])
-        new[parameter] = _merge(parameter, mask, values, checkpoint)
+    for name in dict.fromkeys(tensor.vendor_name for tensor in manifest.trained):
+        (parameter, *_) = dequantized.get(name, (stored[name],))
+        mask = masked.masks[name]
+        pieces = [(tensor.part, trained[tensor.name]) for tensor in manifest.trained if tensor.vendor_name == name]
+        new[parameter] = _merge(parameter, mask, _whole(pieces, parameter, mask), checkpoint)
     data, external = _overwrite(masked, new)
     key = record_key(1 + earlier_rounds(masked.base.proto))
     tuned = data + metadata_bytes({key: json.dumps(_provenance(manifest, checkpoint))})
@@ -96,17 +97,22 @@ def export(
 
 
 def _whole(
-    thin_axis: Optional[int], parameter: Parameter, mask: NDArray[np.float32], trained: NDArray[np.float32]
+    pieces: Sequence[tuple[Optional[tuple[AxisPart, ...]], NDArray[np.float32]]],
+    parameter: Parameter,
+    mask: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Returns a parameter with all its filters: where it holds only those that train, the others are the vendor's."""
-    if thin_axis is None:
-        return trained
+    """Returns a parameter with all its filters: where the pieces hold only what trains, the rest is the vendor's."""
     whole = _real(parameter).astype(np.float32)
-    rows, by_row = np.flatnonzero(mask), np.moveaxis(whole, thin_axis, 0)
-    if trained.shape[thin_axis] == len(rows) and trained.ndim == whole.ndim:
-        by_row[rows] = np.moveaxis(trained, thin_axis, 0)
-        return whole
-    return trained
+    for part, values in pieces:
+        if part is None:
+            return values
+        held = [np.arange(size) for size in whole.shape]
+        for along in part:
+            held[along.axis] = np.flatnonzero(mask) if along.indices is None else np.array(along.indices)
+        if values.shape != tuple(map(len, held)):
+            return values
+        whole[np.ix_(*held)] = values
+    return whole
 
 
 def _merge(

@@ -35,7 +35,7 @@ def rows_of(directory: Path, values: dict[str, Array]) -> dict[str, Array]:
     found = {}
     for entry in read_manifest(directory).trained:
         rows = values[entry.name]
-        found[entry.vendor_name] = rows if entry.thin_axis is not None else rows[TRAINED[entry.vendor_name]]
+        found[entry.vendor_name] = rows if entry.part is not None else rows[TRAINED[entry.vendor_name]]
     return found
 
 

@@ -125,9 +125,9 @@ def test_artifacts_of_a_newer_format(vendor: Path, tmp_path: Path) -> None:
     run_json("mask", vendor, "-o", tmp_path / "masked.onnx", "--phi", 0.3)
     run_json("build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts")
     manifest = tmp_path / "artifacts" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 3'))
     said = refused(tmp_path, "export", tmp_path / "artifacts", "-o", tmp_path / "tuned.onnx")
-    assert "format 2; this version reads up to 1: update tgdonnx" in said
+    assert "format 3; this version reads up to 2: update tgdonnx" in said
 
 
 def test_missing_external_data_is_named_but_traces_are_given(vendor: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
 from tgdonnx.artifacts.losses import Loss, add_loss, parse_loss
-from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor
+from tgdonnx.artifacts.manifest import AxisPart, Manifest, TensorSpec, TrainedTensor
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
 from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
@@ -49,7 +49,8 @@ class BuildReport:
         options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output.
         trained: the names of the tensors that train.
         frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
-        unthinned: in form ``thin``, the names of tensors that train in the masked form, since their masks are per kernel.
+        unthinned: in form ``thin``, the names of tensors that train in the masked form, since their masks are per kernel, and
+            what trains is not whole filters and whole maps.
         rho: the fraction of the elements of the retrainable tensors that train.
         inputs: what a training step is fed, in order.
     """
@@ -95,8 +96,9 @@ def build(
             filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.
         form: ``masked``: parameters are the vendor's tensors, and their gradients are multiplied by the masks. ``thin``:
             parameters, gradients and optimizer state hold only the filters that train, and only their gradients are
-            computed, with faster nodes; the results are the same. Tensors whose mask is per kernel (mode ``readers``) stay
-            as in ``masked``.
+            computed, with faster nodes; the results are the same. Where a mask is per kernel (mode ``readers``), the
+            kernels that read a map in the other filters are a parameter of their own. Tensors of which anything but
+            whole filters and whole maps trains stay as in ``masked``.
         output: the output to train on, when the model has several.
         overwrite: whether ``directory`` may exist; it is replaced.
 
@@ -128,8 +130,11 @@ def build(
     forward = forward_graph(network, list(wanted), output)
     masks = {name: model.masks[name] for name in forward.trained}
     reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
-    thin = split_parameters(forward.model, masks, forward.trained) if form == "thin" else {}
-    parameters = {thin[name].name if name in thin else name: name for name in forward.trained}
+    thin: dict[str, tuple[ThinParameter, ...]] = {}
+    if form == "thin":
+        thin = split_parameters(forward.model, masks, forward.trained, _filter_axes(model.network, forward.trained))
+    pieces = {name: thin.get(name, (ThinParameter(name, ()),)) for name in forward.trained}
+    parameters = {piece.name: name for name in forward.trained for piece in pieces[name]}
     specs, forward_proto, eval_proto, initial = _forward_protos(forward, list(parameters), formula, data_range)
     training = gradient_model(forward_proto, list(parameters))
     if form == "thin":
@@ -147,8 +152,9 @@ def build(
     )
     training.producer_name = eval_proto.producer_name = "tgdonnx"
     trained = tuple(
-        _trained_tensor(parameter, thin.get(name), wanted[name], masks[name], model.network)
-        for parameter, name in parameters.items()
+        _trained_tensor(piece, wanted[name], masks[name], model.network)
+        for name in forward.trained
+        for piece in pieces[name]
     )
     manifest = Manifest(
         files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
@@ -156,7 +162,7 @@ def build(
     with _new_directory(Path(directory), overwrite=overwrite) as target:
         onnx.save(training, target / files.TRAINING_MODEL)
         onnx.save(eval_proto, target / files.EVAL_MODEL)
-        stepper = optimizer_model(optimizer, len(masks), clip_norm=clip_norm, ir_version=forward_proto.ir_version)
+        stepper = optimizer_model(optimizer, len(parameters), clip_norm=clip_norm, ir_version=forward_proto.ir_version)
         onnx.save(stepper, target / files.OPTIMIZER_MODEL)
         tensors = [tensor.SerializeToString() for tensor in initial]
         load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
@@ -252,13 +258,21 @@ def _forward_protos(
     return specs, forward_proto, eval_proto, initial
 
 
+def _filter_axes(network: Network, names: Sequence[str]) -> dict[str, int]:
+    """Returns for the names of tensors the axis that counts filters, where one does alone."""
+    axes = {name: [axis for axis, size in enumerate(network.filter_index(name).shape) if size > 1] for name in names}
+    return {name: found[0] for name, found in axes.items() if len(found) == 1}
+
+
 def _trained_tensor(
-    name: str, thin: Optional[ThinParameter], parameter: Parameter, mask: NDArray[np.float32], network: Network
+    piece: ThinParameter, parameter: Parameter, mask: NDArray[np.float32], network: Network
 ) -> TrainedTensor:
     retrain, kernels = encode_mask(mask, network, parameter.name)
-    axis = None if thin is None else thin.axis
+    part = tuple(AxisPart(axis, indices) for axis, indices in piece.part)
     dtype = parameter.dtype.name
-    return TrainedTensor(name, parameter.name, parameter.path, parameter.shape, dtype, retrain, kernels, axis)
+    return TrainedTensor(
+        piece.name, parameter.name, parameter.path, parameter.shape, dtype, retrain, kernels, part or None
+    )
 
 
 def _rho(trained: Mapping[str, NDArray[np.float32]], model: MaskedModel) -> float:

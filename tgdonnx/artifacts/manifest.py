@@ -1,7 +1,8 @@
 """``manifest.json``: what an artifacts directory holds, and how it was made.
 
-Format 1: one JSON object with the fields of `Manifest`. A reader refuses a newer format and ignores keys that it does
-not know.
+Format 2: one JSON object with the fields of `Manifest`. A reader refuses a newer format and ignores keys that it does
+not know. In format 1 a tensor has ``thin_axis`` in the place of ``part``: null, or the axis along which the parameter holds
+what the retrain mask lets train, which then has no other axis longer than 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx_ir as ir
 
 from tgdonnx.errors import ArtifactsError
 
-FORMAT = 1
+FORMAT = 2
 TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL = "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"
 CHECKPOINT, BEST_CHECKPOINT = "checkpoint", "checkpoint.best"
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
@@ -24,8 +25,21 @@ LOG, LOG_TABLE, RUN = "log.jsonl", "log.csv", "run.json"
 
 
 @dataclass(frozen=True)
+class AxisPart:
+    """What a parameter holds along one axis of a tensor.
+
+    Attributes:
+        axis: of the vendor's tensor.
+        indices: those that it holds, ascending; None in format 1, where it holds those at which the retrain mask is 1.
+    """
+
+    axis: int
+    indices: Optional[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class TrainedTensor:
-    """One tensor that trains.
+    """One tensor that trains, or a piece of one; the pieces of a tensor have no element in common.
 
     Attributes:
         name: the parameter in the training model and the checkpoint.
@@ -35,8 +49,8 @@ class TrainedTensor:
         dtype: its ONNX data type, such as ``FLOAT``.
         retrain: the filters that train whole.
         kernels: where single kernels train besides: the whole mask, as `tgdonnx.masks.encode_mask` writes it; else None.
-        thin_axis: the axis of the tensor along which the parameter holds only what the mask lets train; None where it holds
-            the whole tensor.
+        part: the axes of the tensor along which the parameter holds only a part, at most one entry each; None where it
+            holds the whole tensor.
     """
 
     name: str
@@ -46,7 +60,7 @@ class TrainedTensor:
     dtype: str
     retrain: tuple[int, ...]
     kernels: Optional[str]
-    thin_axis: Optional[int]
+    part: Optional[tuple[AxisPart, ...]]
 
 
 @dataclass(frozen=True)
@@ -150,5 +164,13 @@ def _trained(entry: Mapping[str, Any]) -> TrainedTensor:
         entry["dtype"],
         tuple(entry["retrain"]),
         entry["kernels"],
-        entry.get("thin_axis"),
+        _part(entry),
     )
+
+
+def _part(entry: Mapping[str, Any]) -> Optional[tuple[AxisPart, ...]]:
+    if entry.get("thin_axis") is not None:
+        return (AxisPart(int(entry["thin_axis"]), None),)
+    if entry.get("part") is None:
+        return None
+    return tuple(AxisPart(int(along["axis"]), tuple(map(int, along["indices"]))) for along in entry["part"])

@@ -69,7 +69,7 @@ def vendor_outputs(directory: Path) -> Callable[[Sequence[Array]], Array]:
 
 def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
     masked = read_masked(directory / MASKED_MODEL)
-    wanted = [tensor.vendor_name for tensor in manifest.trained]
+    wanted = list(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
     return forward_graph(open_network(masked.base), wanted, manifest.options["output"])
 
 

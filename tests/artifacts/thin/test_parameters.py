@@ -21,6 +21,7 @@ from tests.models import Array
 from tests.trainer import make_artifacts
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
+from tgdonnx.artifacts.manifest import AxisPart
 from tgdonnx.artifacts.thin import split_parameters
 
 SHAPES = {"w": (4, 3, 2, 1), "v": (4, 3, 2, 1), "s": (4,), "t": (1, 4, 1, 1), "u": (2, 4)}
@@ -43,6 +44,11 @@ GRAPHS: dict[str, tuple[str, dict[str, Sequence[int]], int]] = {
     "a factor of other rows": (
         "r = Reshape(s, column)\n y0 = Mul(w, r)\n y = Conv(x, y0)",
         {"w": [1, 3], "s": [0, 1]},
+        1,
+    ),
+    "a factor of fewer rows, the first": (
+        "r = Reshape(s, column)\n y0 = Mul(w, r)\n y = Conv(x, y0)",
+        {"w": [0, 1], "s": [0]},
         1,
     ),
     "what comes of a factor that trains whole": (
@@ -92,17 +98,19 @@ def test_the_network_is_the_same_whatever_the_parameters_become(name: str) -> No
         mask = np.zeros([4 if i == axis else 1 for i in range(len(SHAPES[key]))], np.float32)
         mask.reshape(-1)[list(rows)] = 1
         masks[key] = mask
-    thin = split_parameters(model, masks, tuple(trained))
+    thin = split_parameters(model, masks, tuple(trained), {})
     assert set(thin) == {key for key in trained if not masks[key].all()}
     # As after some training.
     new = {}
-    for key, parameter in thin.items():
+    for key, (parameter,) in thin.items():
         value = model.graph.initializers[parameter.name]
         assert value.const_value is not None
         values = value.const_value.numpy() + 0.5
         value.const_value = ir.tensor(values, name=parameter.name)
         new[key] = tensors[key].copy()
-        np.moveaxis(new[key], parameter.axis, 0)[list(trained[key])] += 0.5
+        ((axis, rows),) = parameter.part
+        assert rows == tuple(trained[key])
+        np.moveaxis(new[key], axis, 0)[list(rows)] += 0.5
     for key in set(trained) - set(thin):
         new[key] = tensors[key] + 0.25
         model.graph.initializers[key].const_value = ir.tensor(new[key], name=key)
@@ -129,7 +137,7 @@ def test_the_checkpoint_holds_exactly_the_rows_that_train(name: str, tmp_path: P
     for tensor in manifest.trained:
         whole, rows = weight(model, tensor.vendor_name), list(trained[tensor.vendor_name])
         assert np.array_equal(found[tensor.name], whole[rows]), tensor.name
-        assert tensor.thin_axis == (None if len(rows) == len(whole) else 0)
+        assert tensor.part == (None if len(rows) == len(whole) else (AxisPart(0, tuple(rows)),))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

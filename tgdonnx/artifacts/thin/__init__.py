@@ -1,7 +1,8 @@
 """Thin artifacts: the same training step, at the cost of what trains.
 
-``parameters``: a tensor becomes the rows that train, which alone are a parameter, and a constant with the others.
-``backward``: in the runtime's backward pass, the gradients of weights become those of the rows, and nodes that another node
+``cuts``: which rows and columns of a tensor a mask lets train. ``pieces``: a tensor in pieces. ``parameters``: the pieces that
+train, which alone are parameters, and what is computed of them before they are put together with the rest.
+``backward``: in the runtime's backward pass, the gradients of weights become those of the pieces, and nodes that another node
 computes faster are replaced. ``convolution``: the gradients of one Conv, each by the cheapest node for its shape.
 """
 

@@ -1,9 +1,9 @@
 """The runtime's backward pass, cut down to the gradients that somebody reads, and with faster nodes.
 
 What the runtime gives back for a joined parameter is the gradient of all its rows, put into the order of the pieces and
-split. In its place comes the gradient of the rows that train: computed as such where a Conv reads the joined tensor, gathered
-from the whole where anything else does. What nobody reads any more is removed, and with it what was kept for it from the
-forward pass.
+split; where columns of the other rows train, those are put into order and split again. In the place of each piece comes the
+gradient of what it holds: computed as such where a Conv reads the joined tensor, gathered from the whole where anything else
+does. What nobody reads any more is removed, and with it what was kept for it from the forward pass.
 
 Relu    dX = dY * [Y > 0]. The runtime's ReluGrad works on one thread: 9.4 ms for 8 x 64 x 64 x 64 numbers, the product with a
         mask 1.4 (onnxruntime-training 1.19.2, two cores). LeakyReluGrad likewise.
@@ -14,6 +14,7 @@ Conv    see `tgdonnx.artifacts.thin.convolution`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -34,23 +35,27 @@ from tgdonnx.artifacts.thin.convolution import (
 from tgdonnx.lowering.known import known_array
 from tgdonnx.lowering.rewriting import AttributeValue, before, constant, replace
 
-_Gathered = dict[tuple[ir.Node, bytes], ir.Value]
-"""For a ConvGrad and rows the gradient of the outputs of these filters, which dW and dB share."""
+_Gathered = dict[tuple[ir.Node, int, bytes], ir.Value]
+"""For a ConvGrad, one of its inputs and channels of that: the channels, which dW and dB share."""
+_Part = Mapping[int, NDArray[np.int64]]
+"""Where a piece of a tensor lies: for each axis of which it has not all, the indices that it has."""
 
 
 @dataclass(frozen=True)
 class _Join:
-    """A tensor put together from the rows that train and the others: ``Gather(Concat(trained, frozen), order)``.
+    """A tensor put together from the rows that train and the others: ``Gather(Concat(trained, others), order)``.
 
     Attributes:
         trained: the rows that train.
         rows: their indices in the tensor.
+        others: the indices of the others, which are constant or joined themselves.
         axis: along which they lie.
         shape: of the tensor.
     """
 
     trained: ir.Value
     rows: NDArray[np.int64]
+    others: NDArray[np.int64]
     axis: int
     shape: tuple[int, ...]
 
@@ -67,7 +72,8 @@ def thin_backward(training: onnx.ModelProto) -> onnx.ModelProto:
     ends = _tie(graph)
     gathered: _Gathered = {}
     for node in _nodes(graph, "GatherGrad"):
-        _thin_rows(node, gathered)
+        if node.inputs[2] is not None:
+            _thin_pieces(node, node.inputs[2], {}, gathered)
     for node in _nodes(graph, "ConvGrad"):
         _replace_conv_grad(node)
     for node in _nodes(graph, "GatherGrad"):
@@ -107,18 +113,29 @@ def _nodes(graph: ir.Graph, op_type: str) -> list[ir.Node]:
     return [node for node in graph if node.op_type == op_type and node.domain == "com.microsoft"]
 
 
-def _thin_rows(scattered: ir.Node, gathered: _Gathered) -> None:
-    """Replaces the gradient that the runtime splits off that of a whole joined tensor, if this GatherGrad is of one."""
-    whole, consumers = scattered.inputs[2], [use.node for use in scattered.outputs[0].uses()]
-    if whole is None or len(consumers) != 1 or consumers[0].op_type != "SplitTraining":
+def _thin_pieces(scattered: ir.Node, whole: ir.Value, within: _Part, gathered: _Gathered) -> None:
+    """Replaces the gradients that the runtime splits off that of a whole joined tensor, if this GatherGrad is of one.
+
+    Args:
+        scattered: the GatherGrad.
+        whole: the gradient of the whole tensor.
+        within: which part of it the GatherGrad reads, where it is that of a piece which is joined itself.
+        gathered: see there.
+    """
+    consumers = [use.node for use in scattered.outputs[0].uses()]
+    if len(consumers) != 1 or consumers[0].op_type != "SplitTraining":
         return
     split = consumers[0]
     shape = scattered.inputs[0].producer() if scattered.inputs[0] is not None else None
     join = _join_of(shape.inputs[0], scattered.inputs[1]) if shape is not None else None
-    if join is None or len(split.outputs) != 2 or split.outputs[1].uses():
+    if join is None or len(split.outputs) != 2 or join.axis in within:
         return
-    thin = _rows_gradient(whole, join, split, gathered)
-    split.outputs[0].replace_all_uses_with(thin)
+    if split.outputs[0].uses():
+        part = {**within, join.axis: join.rows}
+        split.outputs[0].replace_all_uses_with(_piece_gradient(whole, join.trained, part, split, gathered))
+    for use in list(split.outputs[1].uses()):
+        if use.node.op_type == "GatherGrad" and use.node.domain == "com.microsoft":
+            _thin_pieces(use.node, whole, {**within, join.axis: join.others}, gathered)
 
 
 def _join_of(pieces: Optional[ir.Value], order: Optional[ir.Value]) -> Optional[_Join]:
@@ -126,16 +143,24 @@ def _join_of(pieces: Optional[ir.Value], order: Optional[ir.Value]) -> Optional[
     concat = pieces.producer() if pieces is not None else None
     if concat is None or concat.op_type not in ("Concat", "ConcatTraining") or len(concat.inputs) != 2:
         return None
-    trained, others = concat.inputs
-    if trained is None or others is None or order is None:
+    trained, rest = concat.inputs
+    if trained is None or rest is None or order is None:
         return None
-    frozen, places, axis = known_array(others), known_array(order), concat.attributes["axis"].as_int()
-    if frozen is None or places is None or places.ndim != 1:
+    inner = rest.producer()
+    if inner is not None and inner.op_type == "Gather":
+        nested = _join_of(inner.inputs[0], inner.inputs[1])
+        left = nested.shape if nested is not None else None
+    else:
+        frozen = known_array(rest)
+        left = frozen.shape if frozen is not None else None
+    places, axis = known_array(order), concat.attributes["axis"].as_int()
+    if left is None or places is None or places.ndim != 1:
         return None
     if not np.array_equal(np.sort(places), np.arange(len(places))):
         return None
-    rows = np.flatnonzero(places < len(places) - frozen.shape[axis])
-    return _Join(trained, rows, axis, (*frozen.shape[:axis], len(places), *frozen.shape[axis + 1 :]))
+    first = places < len(places) - left[axis]
+    shape = (*left[:axis], len(places), *left[axis + 1 :])
+    return _Join(trained, np.flatnonzero(first), np.flatnonzero(~first), axis, shape)
 
 
 def _shape(value: ir.Value) -> Optional[tuple[int, ...]]:
@@ -148,43 +173,60 @@ def _shape(value: ir.Value) -> Optional[tuple[int, ...]]:
     return dims if dims is not None and len(dims) == len(value.shape or ()) else None
 
 
-def _rows_gradient(whole: ir.Value, join: _Join, where: ir.Node, gathered: _Gathered) -> ir.Value:
-    """Writes the gradient of the rows that train.
+def _piece_gradient(whole: ir.Value, trained: ir.Value, part: _Part, where: ir.Node, gathered: _Gathered) -> ir.Value:
+    """Writes the gradient of a piece that trains.
 
     Args:
-        whole: the gradient of all rows.
-        join: of the rows.
-        where: a node that reads ``whole``.
+        whole: the gradient of the whole tensor.
+        trained: the piece.
+        part: where in the tensor it lies.
+        where: a node behind ``whole``.
         gathered: see there.
     """
     node = whole.producer()
     assert node is not None
     if node.op_type == "Sum" and node.domain in ("", "ai.onnx"):
-        parts = [_rows_gradient(part, join, node, gathered) for part in node.inputs if part is not None]
-        return before(node, "Sum", parts, f"{whole.name}.rows")
+        terms = [_piece_gradient(term, trained, part, node, gathered) for term in node.inputs if term is not None]
+        return before(node, "Sum", terms, f"{whole.name}.piece")
     if node.op_type == "ConvGrad" and node.domain == "com.microsoft":
-        thin = _conv_rows_gradient(node, whole.index(), join, gathered)
+        thin = _conv_piece_gradient(node, whole.index(), trained, part, gathered)
         if thin is not None:
             return thin
-    return gather(where, whole, join.rows, join.axis, f"{whole.name}.rows")
+    for axis, indices in part.items():
+        whole = gather(where, whole, indices, axis, f"{whole.name}.piece")
+    return whole
 
 
-def _conv_rows_gradient(node: ir.Node, output: Optional[int], join: _Join, gathered: _Gathered) -> Optional[ir.Value]:
-    """Writes dW or dB of some filters of a Conv; None where they cost more than those of all."""
+def _conv_piece_gradient(
+    node: ir.Node, output: Optional[int], trained: ir.Value, part: _Part, gathered: _Gathered
+) -> Optional[ir.Value]:
+    """Writes dW or dB of some filters of a Conv, or of some kernels of them; None where they cost more than those of all."""
     weight = node.inputs[2]
-    shape = join.shape if output == 1 else None if weight is None else _shape(weight)
-    if shape is None or join.axis != 0:
+    shape = None if weight is None else _shape(weight)
+    if shape is None or not part.keys() <= {0, 1}:
         return None
-    conv = ConvGradient.of(node, shape)
-    key = (node, join.rows.tobytes())
-    if key not in gathered:
-        gathered[key] = gather(node, conv.dy, join.rows, 1, f"{conv.dy.name}.rows")
-    dy = gathered[key]
+    conv, rows, columns = ConvGradient.of(node, shape), part.get(0), part.get(1)
+    if conv.group > 1 and (rows is None or columns is not None):
+        return None
+    dy, filters = conv.dy, conv.filters
+    if rows is not None:
+        dy, filters = _channels(node, 0, rows, gathered), len(rows)
     if output == 2:
         return bias_gradient(conv, dy)
-    if conv.group == 1:
-        return filter_gradient(conv, join.trained, len(join.rows), dy)
-    return grouped_filter_gradient(conv, join.trained, join.rows, dy)
+    if conv.group > 1:
+        return grouped_filter_gradient(conv, trained, part[0], dy)
+    if columns is None:
+        return filter_gradient(conv, trained, (filters, conv.maps), dy, conv.x)
+    return filter_gradient(conv, trained, (filters, len(columns)), dy, _channels(node, 1, columns, gathered))
+
+
+def _channels(node: ir.Node, place: int, indices: NDArray[np.int64], gathered: _Gathered) -> ir.Value:
+    """Gathers channels of dY (``place`` 0) or X (1) in front of a ConvGrad, once."""
+    value, key = node.inputs[place], (node, place, indices.tobytes())
+    assert value is not None
+    if key not in gathered:
+        gathered[key] = gather(node, value, indices, 1, f"{value.name}.channels")
+    return gathered[key]
 
 
 def _replace_conv_grad(node: ir.Node) -> None:
@@ -205,7 +247,7 @@ def _replace_conv_grad(node: ir.Node) -> None:
 
 
 def _whole_filter_gradient(conv: ConvGradient) -> Optional[ir.Value]:
-    return filter_gradient(conv, conv.weight, conv.filters, conv.dy) if conv.group == 1 else None
+    return filter_gradient(conv, conv.weight, (conv.filters, conv.maps), conv.dy, conv.x) if conv.group == 1 else None
 
 
 def _whole_bias_gradient(conv: ConvGradient) -> ir.Value:

@@ -1,19 +1,22 @@
-"""Parameters that hold only the rows that train.
+"""Parameters that hold only what trains.
 
 A tensor p of which the rows R train along one axis becomes a parameter with those rows and a constant with the others. Where
 a node needs the whole tensor, both are put together in the original order:
 
     p = Gather(Concat(p[R], p[not R]), order)
 
-As late as possible: what is computed row by row from p (the batch norm drawn into a Conv, say) is computed of the rows in R
-alone, and of the others once, here. So a Conv reads its joined filters directly, and `tgdonnx.artifacts.thin.backward` sees at
-the Conv which rows of the gradient anybody wants.
+Where columns C train in the other rows too, p[not R] is put together in the same way, of another parameter, p[not R, C], and a
+constant. Where no row trains whole, p is.
+
+As late as possible: what is computed row by row from p (the batch norm drawn into a Conv, say) is computed of each piece that
+trains, and of what is frozen once, here. So a Conv reads its joined filters directly, and `tgdonnx.artifacts.thin.backward`
+sees at the Conv which part of the gradient anybody wants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -21,6 +24,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
+from tgdonnx.artifacts.thin.cuts import cuts_of, piece
+from tgdonnx.artifacts.thin.pieces import Part, Split, join, split
 from tgdonnx.lowering.known import known_array
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
 from tgdonnx.lowering.rewriting import AttributeValue, before, constant
@@ -37,75 +42,48 @@ _ELEMENTWISE: dict[str, Callable[[Array, Array], Array]] = {
 
 @dataclass(frozen=True)
 class ThinParameter:
-    """The rows of a tensor that train.
+    """A piece of a tensor that trains.
 
     Attributes:
-        name: of the parameter that holds them.
-        axis: along which they lie in the tensor.
+        name: of the parameter that holds it.
+        part: where in the tensor it lies: for each axis of which it has not all, the indices that it has, ascending.
     """
 
     name: str
-    axis: int
-
-
-@dataclass(frozen=True)
-class _Split:
-    """A tensor in two pieces.
-
-    Attributes:
-        trained: the rows that train, or what is computed from them.
-        frozen: the other rows.
-        axis: along which the rows lie.
-        order: for each row of the tensor its place in the trained rows with the frozen ones behind them.
-    """
-
-    trained: ir.Value
-    frozen: Array = field(repr=False)
-    axis: int
-    order: NDArray[np.int64] = field(repr=False)
-
-    @property
-    def from_the_back(self) -> int:
-        """The axis as a negative number, by which broadcasting aligns."""
-        return self.axis - self.frozen.ndim
-
-    def pieces(self, array: Array) -> tuple[Array, Array]:
-        """Splits an array that broadcasts against the tensor; one that is the same for all rows goes into both."""
-        if array.ndim < -self.from_the_back or array.shape[self.from_the_back] == 1:
-            return array, array
-        frozen = len(self.order) - self.frozen.shape[self.axis]
-        rows = np.argsort(self.order)
-        return (
-            np.take(array, rows[:frozen], self.from_the_back),
-            np.take(array, rows[frozen:], self.from_the_back),
-        )
+    part: tuple[tuple[int, tuple[int, ...]], ...]
 
 
 def split_parameters(
-    model: ir.Model, masks: Mapping[str, NDArray[np.float32]], trained: tuple[str, ...]
-) -> dict[str, ThinParameter]:
-    """Splits the parameters of which whole rows train, in place.
+    model: ir.Model,
+    masks: Mapping[str, NDArray[np.float32]],
+    trained: tuple[str, ...],
+    filter_axes: Mapping[str, int],
+) -> dict[str, tuple[ThinParameter, ...]]:
+    """Splits the parameters of which rows or columns train, in place.
 
     Args:
         model: a lowered forward graph.
         masks: for each parameter its retrain mask, of a shape that broadcasts against it.
         trained: the names of all parameters, which are initializers.
+        filter_axes: for the names of parameters the axis that counts filters, where one does.
 
     Returns:
-        For the name of every tensor that was split, the parameter in its place. A tensor that trains whole stays, and so
-        does one whose mask is per kernel.
+        For the name of every tensor that was split, the parameters in its place. A tensor that trains whole stays, and so
+        does one whose mask is no union of rows and columns.
     """
     graph = model.graph
-    splits: dict[ir.Value, _Split] = {}
-    thin: dict[str, ThinParameter] = {}
+    splits: dict[ir.Value, Split] = {}
+    thin: dict[str, tuple[ThinParameter, ...]] = {}
     for name in trained:
-        mask = masks[name]
-        axes = [axis for axis, size in enumerate(mask.shape) if size > 1]
-        if mask.all() or len(axes) != 1:
+        cuts, value = cuts_of(masks[name], filter_axes.get(name)), graph.initializers[name]
+        if not cuts:
             continue
-        (axis,), value = axes, graph.initializers[name]
-        splits[value] = _split_parameter(graph, value, axis, np.flatnonzero(mask))
-        thin[name] = ThinParameter(str(splits[value].trained.name), axis)
+        assert value.const_value is not None
+        splits[value] = split(graph, name, value.const_value.numpy(), cuts)
+        thin[name] = tuple(
+            ThinParameter(held, tuple((axis, tuple(map(int, indices))) for axis, indices in piece(cuts[: i + 1])))
+            for i, held in enumerate(splits[value].names)
+        )
     moving = {graph.initializers[name] for name in trained}
     joined: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
@@ -118,34 +96,15 @@ def split_parameters(
             continue
         for place, value in read:
             if value not in joined:
-                joined[value] = _join(node, value, splits[value])
+                joined[value] = join(node, str(value.name), splits[value])
+                joined[value].shape, joined[value].type = value.shape, value.type
             node.replace_input_with(place, joined[value])
     passes.RemoveUnusedNodesPass()(model)
     return thin
 
 
-def _split_parameter(graph: ir.Graph, value: ir.Value, axis: int, rows: NDArray[np.intp]) -> _Split:
-    assert value.const_value is not None
-    array = value.const_value.numpy()
-    others = np.setdiff1d(np.arange(array.shape[axis]), rows)
-    trained = constant(graph, f"{value.name}.retrained", np.take(array, rows, axis))
-    return _Split(trained, np.take(array, others, axis), axis, np.argsort(np.concatenate([rows, others])))
-
-
-def _join(node: ir.Node, value: ir.Value, split: _Split) -> ir.Value:
-    """Puts a tensor together in front of ``node``."""
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    frozen = constant(graph, f"{value.name}.frozen", split.frozen)
-    order = constant(graph, f"{value.name}.order", split.order)
-    pieces = before(node, "Concat", [split.trained, frozen], f"{value.name}.pieces", {"axis": split.axis})
-    whole = before(node, "Gather", [pieces, order], f"{value.name}.whole", {"axis": split.axis})
-    whole.shape, whole.type = value.shape, value.type
-    return whole
-
-
-def _through(node: ir.Node, splits: Mapping[ir.Value, _Split], moving: set[ir.Value]) -> Optional[_Split]:
-    """Returns what the first output is in two pieces, if the node computes its rows each by itself, else None."""
+def _through(node: ir.Node, splits: Mapping[ir.Value, Split], moving: set[ir.Value]) -> Optional[Split]:
+    """Returns what the first output is in pieces, if the node computes each from those of its inputs, else None."""
     if node.outputs[0].is_graph_output():
         return None
     if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT):
@@ -154,81 +113,104 @@ def _through(node: ir.Node, splits: Mapping[ir.Value, _Split], moving: set[ir.Va
         return None
     if node.op_type in _ELEMENTWISE:
         return _elementwise(node, splits, moving)
-    split = splits.get(node.inputs[0]) if node.inputs[0] is not None else None
-    if split is None:
+    x = splits.get(node.inputs[0]) if node.inputs[0] is not None else None
+    if x is None:
         return None
     if node.op_type == "Reshape":
-        return _reshape(node, split)
+        return _reshape(node, x)
     if node.op_type == "Transpose":
-        return _transpose(node, split)
+        return _transpose(node, x)
     return None
 
 
-def _elementwise(node: ir.Node, splits: Mapping[ir.Value, _Split], moving: set[ir.Value]) -> Optional[_Split]:
-    guide = next(splits[value] for value in node.inputs if value is not None and value in splits)
-    trained: list[ir.Value] = []
-    frozen: list[Array] = []
-    for place, value in enumerate(node.inputs):
+def _elementwise(node: ir.Node, splits: Mapping[ir.Value, Split], moving: set[ir.Value]) -> Optional[Split]:
+    parts: list[Part] = []
+    for value in node.inputs:
         assert value is not None
-        split = splits.get(value)
-        if split is not None:
-            if split.from_the_back != guide.from_the_back or not np.array_equal(split.order, guide.order):
-                return None
-            trained.append(split.trained)
-            frozen.append(split.frozen)
-            continue
-        array = None if value in moving else known_array(value)
-        if array is None:
+        part = splits.get(value, None if value in moving else known_array(value))
+        if part is None:
             return None
-        pieces = guide.pieces(array)
-        frozen.append(pieces[1])
-        trained.append(value if pieces[0] is array else _constant(node, f"operand{place}", pieces[0]))
-    result = _ELEMENTWISE[node.op_type](*frozen)
-    return _Split(_row_by_row(node, trained), result, result.ndim + guide.from_the_back, guide.order)
+        parts.append(part)
+    result = _combined(node, parts)
+    assert not isinstance(result, ir.Value)
+    return result if isinstance(result, Split) else None
 
 
-def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, _Split]) -> Optional[_Split]:
+def _combined(node: ir.Node, parts: Sequence[Part]) -> Optional[Part]:
+    """Returns what an elementwise node computes of tensors in pieces; None where they are cut in different ways."""
+    guide = next((part for part in parts if isinstance(part, Split)), None)
+    if guide is None:
+        arrays = [part for part in parts if isinstance(part, np.ndarray)]
+        if len(arrays) == len(parts):
+            combined: Array = _ELEMENTWISE[node.op_type](*arrays)
+            return combined
+        return _row_by_row(node, [_operand(node, part) for part in parts])
+    halves = [half for half in map(guide.cut_alike, parts) if half is not None]
+    if len(halves) < len(parts):
+        return None
+    trained, others = (_combined(node, half) for half in zip(*halves))
+    if not isinstance(trained, ir.Value) or others is None or isinstance(others, ir.Value):
+        return None
+    return replace(guide, trained=trained, others=others, axis=len(others.shape) + guide.from_the_back)
+
+
+def _operand(node: ir.Node, part: Part) -> ir.Value:
+    assert not isinstance(part, Split)
+    return part if isinstance(part, ir.Value) else _constant(node, "operand", part)
+
+
+def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, Split]) -> Optional[Split]:
     """A rounding to a grid that is the same for all rows; see `tgdonnx.lowering.quantized`."""
-    x, *grid = node.inputs
-    split = splits.get(x) if x is not None else None
+    real, *grid = node.inputs
+    x = splits.get(real) if real is not None else None
     known = [known_array(value) for value in grid if value is not None]
-    if split is None or len(known) != 2 or known[0] is None or known[1] is None:
+    if x is None or len(known) != 2 or known[0] is None or known[1] is None:
         return None
+    scale, offset = known
     least, most = (node.attributes[name].as_int() for name in ("quant_min", "quant_max"))
-    steps = np.rint(split.frozen / known[0]).astype(np.float64) + known[1]
-    frozen = (np.clip(steps, least, most) - known[1]).astype(np.float32) * known[0]
-    inputs = [split.trained, *(value for value in grid if value is not None)]
     limits: dict[str, AttributeValue] = {"quant_min": least, "quant_max": most}
-    name = f"{node.outputs[0].name}.retrained"
-    trained = before(node, FAKE_QUANT, inputs, name, limits, domain=DOMAIN, outputs=2)
-    return _Split(trained, frozen, split.axis, split.order)
+
+    def emitted(value: ir.Value) -> ir.Value:
+        inputs = [value, *(each for each in grid if each is not None)]
+        name = f"{node.outputs[0].name}.retrained"
+        return before(node, FAKE_QUANT, inputs, name, limits, domain=DOMAIN, outputs=2)
+
+    def rounded(array: Array) -> Array:
+        steps = np.rint(array / scale).astype(np.float64) + offset
+        return np.asarray((np.clip(steps, least, most) - offset).astype(np.float32) * scale)
+
+    return x.each(emitted, rounded, lambda axis: axis)
 
 
-def _reshape(node: ir.Node, split: _Split) -> Optional[_Split]:
-    """A Reshape that leaves the first axis, and the rows along it, as they are."""
+def _reshape(node: ir.Node, x: Split) -> Optional[Split]:
+    """A Reshape that leaves the axes that are cut, and all before them, as they are."""
     shape = None if node.inputs[1] is None else known_array(node.inputs[1])
-    if shape is None or split.axis != 0 or not len(shape) or node.attributes.get_int("allowzero", 0) == 1:
+    if shape is None or node.attributes.get_int("allowzero", 0) == 1:
         return None
-    rows, old = len(split.order), split.frozen.shape
-    new = [old[place] if size == 0 and place else int(size) for place, size in enumerate(shape)]
-    new[0] = rows if new[0] == 0 else new[0]
+    old = x.shape
+    new = [old[place] if size == 0 else int(size) for place, size in enumerate(shape)]
     if -1 in new:
         others = int(np.prod([size for size in new if size != -1]))
-        new[new.index(-1)] = rows * int(np.prod(old[1:])) // others
-    if new[0] != rows:
+        new[new.index(-1)] = int(np.prod(old)) // others
+    kept = x.last_axis + 1
+    if tuple(new[:kept]) != old[:kept]:
         return None
-    target = np.array([-1, *new[1:]], np.int64)
-    trained = _row_by_row(node, [split.trained, _constant(node, "shape", target)])
-    return _Split(trained, split.frozen.reshape(target), 0, split.order)
+    target = _constant(node, "shape", np.array([*[0] * kept, *new[kept:]], np.int64))
+    return x.each(
+        lambda value: _row_by_row(node, [value, target]),
+        lambda array: array.reshape(*array.shape[:kept], *new[kept:]),
+        lambda axis: axis,
+    )
 
 
-def _transpose(node: ir.Node, split: _Split) -> _Split:
-    rank = split.frozen.ndim
+def _transpose(node: ir.Node, x: Split) -> Split:
+    rank = len(x.shape)
     perm = (
         [int(axis) for axis in node.attributes["perm"].as_ints()] if "perm" in node.attributes else [*range(rank)][::-1]
     )
-    trained = _row_by_row(node, [split.trained], {"perm": perm})
-    return _Split(trained, split.frozen.transpose(perm), perm.index(split.axis), split.order)
+    return x.each(
+        lambda value: _row_by_row(node, [value], {"perm": perm}), lambda array: array.transpose(perm), perm.index
+    )
 
 
 def _row_by_row(
