@@ -53,7 +53,10 @@ def command(
     for name in report.frozen:
         click.echo(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it", err=True)
     for name in report.unthinned:
-        click.echo(f"{name} trains in the masked form: its mask is per kernel", err=True)
+        click.echo(
+            f"{name} trains in the masked form: its mask is per kernel, and no union of whole filters and whole maps",
+            err=True,
+        )
     if as_json:
         print_json(report)
     else:

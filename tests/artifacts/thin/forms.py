@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,12 @@ from tests.models import Array
 from tests.trainer import Trainer
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
-from tgdonnx.artifacts.manifest import CHECKPOINT
+from tgdonnx.artifacts.manifest import CHECKPOINT, TrainedTensor
 from tgdonnx.finetuning.session import RunState, Session, read_parameters
+from tgdonnx.layers import open_network
+from tgdonnx.masks import SUFFIX, masked_bytes
+from tgdonnx.selection import plan_masks, select
+from tgdonnx.tracing import trace_network
 
 FORMS = ("masked", "thin")
 
@@ -30,6 +36,43 @@ def build_both(
     models.save(model, directory / "model.onnx")
     tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, mode=mode)
     return {form: tgdonnx.build(directory / "masked.onnx", directory / form, form=form, **options) for form in FORMS}
+
+
+def build_with_masks(
+    model: onnx.ModelProto, directory: Path, masks: Mapping[str, Array], **options: Any
+) -> dict[str, tgdonnx.BuildReport]:
+    """Builds both forms with these retrain masks, whatever selections may give; tensors without one are frozen."""
+    network = open_network(models.save(model, directory / "model.onnx"))
+    provenance = trace_network(network)
+    planned = plan_masks(provenance, select(provenance, tgdonnx.AllLayers()), "paper")
+    assert set(masks) <= {plan.parameter.name for plan in planned}
+    given = [
+        replace(plan, values=masks.get(plan.parameter.name, np.zeros_like(plan.values)).astype(np.float32))
+        for plan in planned
+    ]
+    (directory / "masked.onnx").write_bytes(masked_bytes(network, given, {"strategy": "given", "mode": "paper"}))
+    return {form: tgdonnx.build(directory / "masked.onnx", directory / form, form=form, **options) for form in FORMS}
+
+
+def kernel_mask(shape: Sequence[int], axes: tuple[int, int], rows: Sequence[int], columns: Sequence[int]) -> Array:
+    """The mask, of a tensor of this shape, of rows along one axis and columns along another."""
+    mask = np.zeros([size if axis in axes else 1 for axis, size in enumerate(shape)], np.float32)
+    np.moveaxis(mask, axes[0], 0)[list(rows)] = 1
+    np.moveaxis(mask, axes[1], 0)[list(columns)] = 1
+    return mask
+
+
+def masks_of(path: Path) -> dict[str, Array]:
+    """Returns the retrain masks of a masked model."""
+    arrays = arrays_of(path)
+    return {name[: -len(SUFFIX)]: mask for name, mask in arrays.items() if name.endswith(SUFFIX)}
+
+
+def held(tensor: TrainedTensor, whole: Array) -> Array:
+    """Returns what a parameter holds of a tensor."""
+    for along in tensor.part or ():
+        whole = np.take(whole, along.indices, along.axis)
+    return whole
 
 
 def train(directory: Path, batch: list[Array], steps: int, rate: float) -> list[float]:
@@ -118,10 +161,21 @@ def halves(seed: int = 0) -> onnx.ModelProto:
 
 
 def gradients_of(directory: Path, feeds: dict[str, Array], target: Array) -> tuple[float, dict[str, Array]]:
-    """Returns the loss, and what the optimizer is given, by the names of the vendor's tensors."""
+    """Returns the loss, and what the optimizer is given, by the names of the vendor's tensors, each in one piece."""
+    loss, gradients = piece_gradients(directory, feeds, target)
+    names = [tensor.vendor_name for tensor, _ in gradients]
+    assert len(set(names)) == len(names)
+    return loss, {tensor.vendor_name: gradient for tensor, gradient in gradients}
+
+
+def piece_gradients(
+    directory: Path, feeds: dict[str, Array], target: Array
+) -> tuple[float, list[tuple[TrainedTensor, Array]]]:
+    """Returns the loss, and for every parameter what the optimizer is given."""
     loss, gradients = Trainer(directory).gradients(*feeds.values(), target)
-    names = {tensor.name: tensor.vendor_name for tensor in read_manifest(directory).trained}
-    return loss, {names[name]: gradient for name, gradient in gradients.items()}
+    trained = read_manifest(directory).trained
+    assert gradients.keys() == {tensor.name for tensor in trained}
+    return loss, [(tensor, gradients[tensor.name]) for tensor in trained]
 
 
 def computed(directory: Path, feeds: dict[str, Array], target: Array, names: list[str]) -> dict[str, Array]:

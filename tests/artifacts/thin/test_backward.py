@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,20 @@ from onnx import numpy_helper
 import tgdonnx
 from tests import models
 from tests.artifacts.test_gradients import SELECTIONS, batch_for, filters, weight
-from tests.artifacts.thin.forms import build_both, computed, gradients_of, training_graph
+from tests.artifacts.thin.forms import (
+    build_both,
+    build_with_masks,
+    classifier,
+    computed,
+    gradients_of,
+    held,
+    kernel_mask,
+    masks_of,
+    piece_gradients,
+    training_graph,
+    transposed,
+)
+from tests.quantized_models import Kind, quantized
 from tests.trainer import make_artifacts, relative_error, true_gradients
 from tests.training_models import text_model
 
@@ -31,6 +45,110 @@ def test_the_parameters_have_the_true_gradient_of_the_rows_that_train(name: str,
     assert set(gradients) == set(trained)
     for tensor, rows in trained.items():
         assert relative_error(gradients[tensor], expected[tensor][list(rows)]) < 1e-5, tensor
+
+
+@pytest.mark.parametrize(
+    "build", [models.chain, models.dncnn, models.residual, models.dense, models.grouped, models.three_d]
+)
+def test_pieces_of_rows_and_of_columns_have_the_true_gradient(build: models.Builder, tmp_path: Path) -> None:
+    model = build(0)
+    feeds, target = batch_for(model)
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.35), mode="readers", form="thin")
+    loss, gradients = piece_gradients(directory, feeds, target)
+    expected_loss, expected = true_gradients(model, feeds, target)
+    assert abs(loss / expected_loss - 1) < 1e-6
+    assert any(len(tensor.part or ()) == 2 for tensor, _ in gradients)
+    masks = masks_of(tmp_path / "masked.onnx")
+    for tensor, gradient in gradients:
+        true = expected[tensor.vendor_name] * masks[tensor.vendor_name]
+        assert relative_error(gradient, held(tensor, true)) < 1e-5, tensor.name
+
+
+@pytest.mark.parametrize(
+    ("build", "parts"),
+    [(transposed, 1), (classifier, 2), (models.one_d, 0), (models.shared_weights, 0), (models.gated, 1)],
+)
+def test_they_have_the_gradient_of_the_masked_form(build: models.Builder, parts: int, tmp_path: Path) -> None:
+    model = build(0)
+    x = models.random_feeds(model, 7)["x"]
+    y = onnxruntime.InferenceSession(model.SerializeToString()).run(["y"], {"x": x})[0]
+    target = np.random.default_rng(8).normal(size=y.shape).astype(np.float32)
+    output = {"output": "y"} if len(model.graph.output) > 1 else {}
+    build_both(model, tmp_path, tgdonnx.Phi(0.35), mode="readers", **output)
+    _, whole = gradients_of(tmp_path / "masked", {"x": x}, target)
+    _, pieces = piece_gradients(tmp_path / "thin", {"x": x}, target)
+    assert {tensor.vendor_name for tensor, _ in pieces} == set(whole)
+    assert sum(len(tensor.part or ()) == 2 for tensor, _ in pieces) >= parts
+    for tensor, gradient in pieces:
+        true = whole[tensor.vendor_name]
+        assert np.abs(gradient - held(tensor, true)).max() <= 1e-5 * np.abs(true).max(), tensor.name
+
+
+@pytest.mark.parametrize("rows", [[], [2, 5]])
+def test_dw_of_columns_is_computed_of_these_columns_alone(rows: list[int], tmp_path: Path) -> None:
+    model = models.chain(0)
+    feeds, target = batch_for(model)
+    filters_, maps, *kernel = weight(model, "w2").shape
+    columns = [1, 3, 4]
+    build_with_masks(model, tmp_path, {"w2": kernel_mask((filters_, maps, *kernel), (0, 1), rows, columns)})
+    gradients = [node for node in training_graph(tmp_path / "thin").node if node.op_type == "ConvGrad"]
+    nodes = [node for node in gradients if len(node.output) > 1 and node.output[1]]
+    names = [name for node in nodes for name in (node.input[0], node.input[1], node.output[1])]
+    found = computed(tmp_path / "thin", feeds, target, names)
+    # The two inputs have changed places where dY has fewer channels than X.
+    channels = {tuple(sorted(found[name].shape[1] for name in node.input[:2])) for node in nodes}
+    sizes = sorted(found[node.output[1]].size for node in nodes)
+    left = filters_ - len(rows)
+    assert channels == {tuple(sorted((left, len(columns)))), *([tuple(sorted((len(rows), maps)))] if rows else [])}
+    expected = [left * len(columns) * math.prod(kernel), *([len(rows) * maps * math.prod(kernel)] if rows else [])]
+    assert sizes == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind(), Kind(weights=np.uint8), Kind(per_channel=False), Kind(transposed=True)], ids=str
+)
+def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(kind: Kind, tmp_path: Path) -> None:
+    model = quantized(kind)
+    axes = (1, 0) if kind.transposed else (0, 1)
+    shapes = {name: weight(model, name).shape for name in ("a.w", "c.w", "e.w")}
+    masks = {
+        "a.w": kernel_mask(shapes["a.w"], (0, 1), [0, 4], [1]),
+        "c.w": kernel_mask(shapes["c.w"], axes, [3], [0, 5]),
+        "e.w": kernel_mask(shapes["e.w"], (0, 1), [], [2]),
+    }
+    reports = build_with_masks(model, tmp_path, masks)
+    assert not reports["thin"].unthinned
+    x = np.random.default_rng(1).normal(size=(3, 2, 8, 8)).astype(np.float32)
+    exact = onnxruntime.SessionOptions()
+    exact.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (y,) = onnxruntime.InferenceSession(model.SerializeToString(), exact).run(["y"], {"x": x})
+    target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
+    loss, whole = gradients_of(tmp_path / "masked", {"x": x}, target)
+    thin_loss, pieces = piece_gradients(tmp_path / "thin", {"x": x}, target)
+    assert thin_loss == pytest.approx(loss, rel=1e-6)
+    assert len(pieces) == 5
+    rounded = [node for node in training_graph(tmp_path / "thin").node if node.op_type == "FakeQuant"]
+    passes = 2 if kind.weights == np.uint8 else 1  # with a zero point for each filter, it rounds, and then limits
+    assert sum(".retrained" in node.output[0] for node in rounded) == 5 * passes, "each piece by itself"
+    for tensor, gradient in pieces:
+        true = whole[tensor.vendor_name]
+        assert true.any()
+        assert np.abs(gradient - held(tensor, true)).max() <= 1e-5 * np.abs(true).max(), tensor.name
+
+
+@pytest.mark.parametrize("form", ["masked", "thin"])
+def test_l2_is_added_to_rows_and_to_columns(form: str, tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    feeds, target = batch_for(model)
+    options = {"mode": "readers", "l2": 3.5, "form": form}
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.35), **options)
+    _, gradients = piece_gradients(directory, feeds, target)
+    _, expected = true_gradients(model, feeds, target)
+    masks = masks_of(tmp_path / "masked.onnx")
+    for tensor, gradient in gradients:
+        name = tensor.vendor_name
+        true = expected[name] + (3.5 * weight(model, name) if weight(model, name).ndim == 4 else 0)
+        assert relative_error(gradient, held(tensor, true * masks[name])) < 1e-5, tensor.name
 
 
 def test_l2_is_added_to_the_rows_that_train(tmp_path: Path) -> None:

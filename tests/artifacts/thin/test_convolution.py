@@ -9,11 +9,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import tgdonnx
-from tests.artifacts.thin.forms import gradients_of
+from tests.artifacts.thin.forms import build_with_masks, held, kernel_mask, piece_gradients
 from tests.models import Array
 from tests.numpy_net import NumpyNet
-from tests.trainer import make_artifacts, true_gradients
+from tests.trainer import true_gradients
 from tests.training_models import text_model
 
 
@@ -49,6 +48,7 @@ def test_the_gradients_of_input_filters_and_bias_are_the_true_ones(
     group, maps, each = sizes
     filters, image = group * each, geometry["image"]
     rows = sorted(data.draw(st.sets(st.integers(0, filters - 1), min_size=1), label="rows"))
+    columns = sorted(data.draw(st.sets(st.integers(0, maps - 1)), label="columns"))
     attributes = ", ".join(f"{name} = {values}" for name, values in geometry.items() if name != "image")
     dims = ", ".join(map(str, image))
     out = ", ".join("abc"[: len(image)])
@@ -64,9 +64,19 @@ def test_the_gradients_of_input_filters_and_bias_are_the_true_ones(
     x: Array = np.random.default_rng(1).normal(size=(2, 3, *image)).astype(np.float32)
     y = NumpyNet(model).run({"x": x})["y"]
     target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
+    masks = {
+        "w0": kernel_mask((group * maps, 3), (0, 1), [0], [])[(..., *[None] * len(image))],
+        "w": kernel_mask((filters, maps), (0, 1), rows, columns)[(..., *[None] * len(image))],
+        "b": kernel_mask((filters,), (0, 0), rows, []),
+    }
     with tempfile.TemporaryDirectory() as directory:
-        chosen = tgdonnx.Filters({"w0": [0], "w": rows})
-        _, gradients = gradients_of(make_artifacts(model, Path(directory), chosen, form="thin"), {"x": x}, target)
+        report = build_with_masks(model, Path(directory), masks)["thin"]
+        assert not report.unthinned
+        _, gradients = piece_gradients(Path(directory) / "thin", {"x": x}, target)
     _, true = true_gradients(model, {"x": x}, target)
-    for name, trained in {"w0": [0], "w": rows, "b": rows}.items():
-        assert np.abs(gradients[name] - true[name][trained]).max() <= 1e-5 * np.abs(true[name]).max(), name
+    counts = {name: 0 for name in masks}  # noqa: C420  # counted up below
+    for tensor, gradient in gradients:
+        whole = true[tensor.vendor_name]
+        counts[tensor.vendor_name] += gradient.size
+        assert np.abs(gradient - held(tensor, whole)).max() <= 1e-5 * np.abs(whole).max(), tensor.name
+    assert counts == {name: np.broadcast_to(mask, true[name].shape).sum() for name, mask in masks.items()}

@@ -15,14 +15,24 @@ from onnx.reference import ReferenceEvaluator
 import tgdonnx
 from tests import models
 from tests.artifacts.test_gradients import SELECTIONS, filters, weight
-from tests.artifacts.thin.forms import build_both, checkpoint_of, train
+from tests.artifacts.thin.forms import (
+    build_both,
+    build_with_masks,
+    checkpoint_of,
+    classifier,
+    held,
+    kernel_mask,
+    masks_of,
+    train,
+    transposed,
+)
 from tests.artifacts.thin.test_same_results import batch_for
 from tests.models import Array
 from tests.trainer import make_artifacts
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import AxisPart
-from tgdonnx.artifacts.thin import split_parameters
+from tgdonnx.artifacts.thin import ThinParameter, split_parameters
 
 SHAPES = {"w": (4, 3, 2, 1), "v": (4, 3, 2, 1), "s": (4,), "t": (1, 4, 1, 1), "u": (2, 4)}
 INPUTS = {"x": "1, 3, 4, 5", "x4": "1, 4, 3, 3", "x2": "5, 4"}
@@ -72,48 +82,118 @@ GRAPHS: dict[str, tuple[str, dict[str, Sequence[int]], int]] = {
 }
 
 
+# Likewise, with rows and columns of each; of `w` and `v` columns lie along axis 1, of `u` along axis 0.
+UNIONS: dict[str, tuple[str, dict[str, tuple[Sequence[int], Sequence[int]]], int]] = {
+    "rows and columns": ("y = Conv(x, w)", {"w": ([1, 3], [0, 2])}, 0),
+    "columns alone": ("y0 = Mul(w, c)\n y = Conv(x, y0)", {"w": ([], [1])}, 1),
+    "a factor that is constant": ("y0 = Mul(w, c)\n y = Conv(x, y0)", {"w": ([1], [0, 2])}, 2),
+    "one for each column": ("y0 = Div(e, w)\n y = Conv(x, y0)", {"w": ([0, 3], [2])}, 2),
+    "one for each element": ("y0 = Sub(f, w)\n y = Conv(x, y0)", {"w": ([2], [1])}, 2),
+    "a factor whose rows train": (
+        "r = Reshape(s, column)\n y0 = Mul(r, w)\n y = Conv(x, y0)",
+        {"w": ([1, 3], [0]), "s": ([1, 3], [])},
+        3,
+    ),
+    "a factor of other rows": (
+        "r = Reshape(s, column)\n y0 = Mul(w, r)\n y = Conv(x, y0)",
+        {"w": ([1, 3], [0]), "s": ([1, 2], [])},
+        1,
+    ),
+    "a sum of two": (
+        "y0 = Add(w, v)\n y1 = Sub(y0, w)\n y = Conv(x, y1)",
+        {"w": ([1, 3], [1, 2]), "v": ([1, 3], [1, 2])},
+        4,
+    ),
+    "a sum of two of which one has no columns": (
+        "y0 = Add(w, v)\n y = Conv(x, y0)",
+        {"w": ([1, 3], [1, 2]), "v": ([1, 3], [])},
+        2,
+    ),
+    "a sum of other columns": ("y0 = Add(w, v)\n y = Conv(x, y0)", {"w": ([1], [1]), "v": ([1], [2])}, 0),
+    "axes that trade places": (
+        "y0 = Transpose<perm = [3, 0, 2, 1]>(w)\n y1 = Mul(y0, g)\n y2 = Transpose<perm = [1, 3, 2, 0]>(y1)\n"
+        " y = Conv(x, y2)",
+        {"w": ([0, 2], [1])},
+        6,
+    ),
+    "a shape that keeps both": (
+        "y0 = Reshape(w, flat)\n y1 = Reshape(y0, back)\n y = Conv(x, y1)",
+        {"w": ([3], [0, 1])},
+        4,
+    ),
+    "columns that are mixed": (
+        "y0 = Reshape(w, mixed)\n y1 = Reshape(y0, back)\n y = Conv(x, y1)",
+        {"w": ([3], [0, 1])},
+        0,
+    ),
+    "a matrix": ("y0 = Transpose(u)\n y = MatMul(x2, y0)", {"u": ([3], [0])}, 2),
+    "two readers": ("y0 = Conv(x, w)\n y1 = Conv(x, w)\n y = Add(y0, y1)", {"w": ([3], [1])}, 0),
+    "a node that mixes rows": ("y0 = Softmax<axis = 0>(w)\n y = Conv(x, y0)", {"w": ([1], [0])}, 0),
+}
+
+
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_network_is_the_same_whatever_the_parameters_become(name: str) -> None:
     text, trained, row_by_row = GRAPHS[name]
+    masks = {}
+    for key, rows in trained.items():
+        axis = SHAPES[key].index(4)
+        masks[key] = np.zeros([4 if i == axis else 1 for i in range(len(SHAPES[key]))], np.float32)
+        masks[key].reshape(-1)[list(rows)] = 1
+    assert same_network(text, masks) == row_by_row
+
+
+@pytest.mark.parametrize("name", UNIONS)
+def test_it_is_where_rows_and_columns_train(name: str) -> None:
+    text, trained, piece_by_piece = UNIONS[name]
+    masks = {}
+    for key, (rows, columns) in trained.items():
+        axis = SHAPES[key].index(4)
+        other = {"s": axis, "u": 0}.get(key, 1)
+        masks[key] = kernel_mask(SHAPES[key], (axis, other), rows, columns)
+    assert same_network(text, masks) == piece_by_piece
+
+
+def same_network(text: str, masks: dict[str, Array]) -> int:
+    """Asserts that a graph computes the same after some training; returns how many nodes are computed by pieces."""
+    rng = np.random.default_rng(2)
     constants: dict[str, Array] = {
         "c": np.random.default_rng(1).uniform(1, 2, (4, 1, 2, 1)).astype(np.float32),
         "d": np.array([[[1.5], [-2]]], np.float32),
-        "t2": np.random.default_rng(2).uniform(1, 2, (1, 4, 1, 1)).astype(np.float32),
+        "e": rng.uniform(1, 2, (1, 3, 1, 1)).astype(np.float32),
+        "f": rng.uniform(1, 2, (4, 3, 2, 1)).astype(np.float32),
+        "g": rng.uniform(1, 2, (1, 4, 2, 3)).astype(np.float32),
+        "t2": rng.uniform(1, 2, (1, 4, 1, 1)).astype(np.float32),
         "column": np.array([-1, 1, 1, 1]),
         "halves": np.array([8, 3]),
         "back": np.array([4, 3, 2, 1]),
+        "flat": np.array([0, 3, -1]),
+        "mixed": np.array([0, 6]),
         "blanks": np.array([0, -1, 2]),
         "turned": np.array([4, 2]),
     }
     words = set(text.replace("(", " ").replace(")", " ").replace(",", " ").split())
     tensors = {word: array for word, array in constants.items() if word in words}
-    tensors.update({key: np.random.default_rng(3).uniform(1, 2, SHAPES[key]).astype(np.float32) for key in trained})
+    tensors.update({key: np.random.default_rng(3).uniform(1, 2, SHAPES[key]).astype(np.float32) for key in masks})
     (read,) = words & set(INPUTS)
     result = "a, b" if read == "x2" else "a, b, e, f"
     proto = text_model(f"g (float[{INPUTS[read]}] {read}) => (float[{result}] y) {{\n{text}\n}}", **tensors)
     model = ir.from_proto(proto)
-    masks = {}
-    for key, rows in trained.items():
-        axis = int(np.argmax([size == 4 for size in SHAPES[key]]))
-        mask = np.zeros([4 if i == axis else 1 for i in range(len(SHAPES[key]))], np.float32)
-        mask.reshape(-1)[list(rows)] = 1
-        masks[key] = mask
-    thin = split_parameters(model, masks, tuple(trained), {})
-    assert set(thin) == {key for key in trained if not masks[key].all()}
-    # As after some training.
-    new = {}
-    for key, (parameter,) in thin.items():
-        value = model.graph.initializers[parameter.name]
-        assert value.const_value is not None
-        values = value.const_value.numpy() + 0.5
-        value.const_value = ir.tensor(values, name=parameter.name)
-        new[key] = tensors[key].copy()
-        ((axis, rows),) = parameter.part
-        assert rows == tuple(trained[key])
-        np.moveaxis(new[key], axis, 0)[list(rows)] += 0.5
-    for key in set(trained) - set(thin):
-        new[key] = tensors[key] + 0.25
-        model.graph.initializers[key].const_value = ir.tensor(new[key], name=key)
+    thin = split_parameters(model, masks, tuple(masks), {key: SHAPES[key].index(4) for key in masks})
+    assert set(thin) == {key for key in masks if not masks[key].all()}
+    # As after some training: every element that trains has moved once, and no other.
+    new = {key: tensors[key] + np.float32(0.5) * masks[key] for key in masks}
+    for key in masks:
+        for parameter in thin.get(key, (ThinParameter(key, ()),)):
+            value = model.graph.initializers[parameter.name]
+            assert value.const_value is not None
+            values, place = value.const_value.numpy() + np.float32(0.5), tensors[key]
+            for axis, indices in parameter.part:
+                place = np.take(place, indices, axis)
+            assert np.array_equal(values, place + np.float32(0.5))
+            value.const_value = ir.tensor(values, name=parameter.name)
+        held = sum(model.graph.initializers[p.name].const_value.size for p in thin.get(key, ()))
+        assert key not in thin or held == np.broadcast_to(masks[key], SHAPES[key]).sum()
     for tensor in proto.graph.initializer:
         if tensor.name in new:
             tensor.CopyFrom(numpy_helper.from_array(new[tensor.name], tensor.name))
@@ -123,7 +203,7 @@ def test_the_network_is_the_same_whatever_the_parameters_become(name: str) -> No
     x = {proto.graph.input[0].name: np.random.default_rng(5).normal(size=shape).astype(np.float32)}
     (expected,), (found,) = (ReferenceEvaluator(each).run(None, x) for each in (proto, split))
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
-    assert sum(".retrained" in node.output[0] for node in split.graph.node) == row_by_row
+    return sum(".retrained" in node.output[0] for node in split.graph.node)
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
@@ -162,17 +242,33 @@ def test_a_checkpoint_with_the_optimizers_state_is_smaller_as_fewer_filters_trai
     assert sizes["some"] <= (1 + 2 * rho) / 3 * sizes["all"]
 
 
-def test_tensors_with_masks_per_kernel_stay_whole_and_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("build", [models.chain, models.dncnn, models.residual, models.grouped, transposed, classifier])
+def test_the_pieces_hold_every_element_that_a_mask_per_kernel_lets_train_once(
+    build: models.Builder, tmp_path: Path
+) -> None:
+    model = build(0)
+    report = build_both(model, tmp_path, tgdonnx.Phi(0.35), mode="readers")["thin"]
+    masks, found = masks_of(tmp_path / "masked.onnx"), checkpoint_of(tmp_path / "thin")
+    counts = {name: np.zeros(weight(model, name).shape) for name in report.trained}
+    for tensor in read_manifest(tmp_path / "thin").trained:
+        whole = weight(model, tensor.vendor_name)
+        assert np.array_equal(found[tensor.name], held(tensor, whole)), tensor.name
+        counts[tensor.vendor_name].reshape(-1)[held(tensor, np.arange(whole.size).reshape(whole.shape))] += 1
+    per_kernel = {name for name, mask in masks.items() if name in counts and sum(d > 1 for d in mask.shape) > 1}
+    assert len(per_kernel) > 1
+    for name in set(counts) - set(report.unthinned):
+        assert np.array_equal(counts[name], np.broadcast_to(masks[name], counts[name].shape)), name
+    of_groups = {models.grouped: {"w5"}, transposed: {"w3"}}
+    assert set(report.unthinned) <= of_groups.get(build, set()), "groups read other columns"
+
+
+def test_tensors_of_which_no_whole_rows_and_columns_train_stay_whole_and_are_named(tmp_path: Path) -> None:
     model = models.chain(0)
-    reports = build_both(model, tmp_path, tgdonnx.Phi(0.35), mode="readers")
-    masks = {
-        tensor.name[: -len(".retrain_mask")]: numpy_helper.to_array(tensor)
-        for tensor in onnx.load(tmp_path / "masked.onnx").graph.initializer
-        if tensor.name.endswith(".retrain_mask")
-    }
-    per_kernel = {name for name, mask in masks.items() if mask.ndim > 1 and mask.shape[1] > 1 and mask.any()}
-    assert per_kernel
-    assert set(reports["thin"].unthinned) == per_kernel
+    diagonal = np.eye(*weight(model, "w2").shape[:2], dtype=np.float32)[:, :, None, None]
+    rows = kernel_mask(weight(model, "w3").shape, (0, 1), [2], [])
+    reports = build_with_masks(model, tmp_path, {"w2": diagonal, "w3": rows})
+    assert reports["thin"].unthinned == ("w2",)
     assert reports["masked"].unthinned == ()
     found = checkpoint_of(tmp_path / "thin")
-    assert all(np.array_equal(found[name], weight(model, name)) for name in per_kernel)
+    assert np.array_equal(found["w2"], weight(model, "w2"))
+    assert [tensor.part for tensor in read_manifest(tmp_path / "thin").trained] == [None, (AxisPart(0, (2,)),)]

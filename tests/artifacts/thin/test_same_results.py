@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ from tests.artifacts.thin.forms import (
     FORMS,
     arrays_of,
     build_both,
+    build_with_masks,
     checkpoint_of,
     classifier,
     halves,
+    kernel_mask,
     train,
     transposed,
 )
 from tests.independent import tensors_of
 from tests.models import Array
+from tgdonnx.artifacts.manifest import MANIFEST
 from tgdonnx.errors import ArtifactsError
 
 STEPS = 50
@@ -123,6 +127,44 @@ def test_they_are_with_every_optimizer_regulariser_and_limit(options: dict[str, 
     }
 
 
+@pytest.mark.parametrize("l2_sp", [0.0, 0.3])
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
+def test_they_are_where_rows_and_columns_train(options: dict[str, Any], l2_sp: float, tmp_path: Path) -> None:
+    """As where filters are regrown: w3 reads maps that only its own new filters read, and the last layer reads others anew."""
+    model = tamed(models.dncnn(2))
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    shapes = {name: array.shape for name, array in tensors.items()}
+    masks = {
+        "w1": kernel_mask(shapes["w1"], (0, 1), [0, 5], []),
+        "w2": kernel_mask(shapes["w2"], (0, 1), [9], [0, 5]),
+        "bn2_scale": kernel_mask(shapes["bn2_scale"], (0, 0), [9], []),
+        "bn2_offset": kernel_mask(shapes["bn2_offset"], (0, 0), [9], []),
+        "w3": kernel_mask(shapes["w3"], (0, 1), [1, 4, 6], []),
+        "bn3_scale": kernel_mask(shapes["bn3_scale"], (0, 0), [1, 4], []),  # not the rows of w3
+        "w4": kernel_mask(shapes["w4"], (0, 1), [], [1, 4, 6]),
+    }
+    reports = build_with_masks(model, tmp_path, masks, l2_sp=l2_sp, **options)
+    assert not reports["thin"].unthinned
+    assert same_after_training(tmp_path, batch_for(model), options["optimizer"]) == set(masks)
+
+
+@pytest.mark.parametrize(
+    ("network", "axes"),
+    [
+        ("grouped", {"w5": (0, 1)}),
+        ("transposed", {"w2": (1, 0), "w3": (0, 1)}),
+        ("classifier", {"w2": (0, 1), "w3": (1, 0)}),
+    ],
+)
+def test_they_are_in_groups_and_matrices(network: str, axes: dict[str, tuple[int, int]], tmp_path: Path) -> None:
+    model = network_of(network, 1)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    masks = {name: kernel_mask(shapes[name], along, [1, 2], [0, 3]) for name, along in axes.items()}
+    reports = build_with_masks(model, tmp_path, masks)
+    assert not reports["thin"].unthinned
+    assert same_after_training(tmp_path, batch_for(model), "adamw") == set(masks)
+
+
 @pytest.mark.parametrize("name", ["w1", "w2", "w3"])
 @pytest.mark.parametrize("network", ["chain", "transposed", "classifier", "residual"])
 def test_they_are_for_one_filter(network: str, name: str, tmp_path: Path) -> None:
@@ -148,10 +190,11 @@ def test_in_half_precision_they_are_but_for_the_last_bit_of_what_is_written(tmp_
         assert (np.abs(thin[name] - masked[name]) <= spacing).all()
 
 
-def test_the_norm_that_limits_the_step_counts_the_same_gradients(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["paper", "readers"])
+def test_the_norm_that_limits_the_step_counts_the_same_gradients(mode: str, tmp_path: Path) -> None:
     """A step of SGD at rate 1 with the norm cut to 0.01 moves the parameters by 0.01 in all, in either form."""
     model = models.chain(1)
-    build_both(model, tmp_path, tgdonnx.Filters({"w1": [3], "w3": [0, 9]}), optimizer="sgd", clip_norm=0.01)
+    build_both(model, tmp_path, tgdonnx.Filters({"w1": [3], "w3": [0, 9]}), mode=mode, optimizer="sgd", clip_norm=0.01)
     batch = batch_for(model)
     for form in ("masked", "thin"):
         before = checkpoint_of(tmp_path / form)
@@ -161,15 +204,17 @@ def test_the_norm_that_limits_the_step_counts_the_same_gradients(tmp_path: Path)
         assert moved == pytest.approx(0.01, rel=1e-4), form
 
 
-def test_a_run_that_was_cut_off_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("mode", ["paper", "readers"])
+def test_a_run_that_was_cut_off_continues_as_if_it_had_not_been(mode: str, accumulate: int, tmp_path: Path) -> None:
     model = models.dncnn(0)
     data = {"x": models.random_feeds(model, 1)["x"], "target": models.random_feeds(model, 2)["x"]}
     outputs = []
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
-        build_both(model, tmp_path / name, tgdonnx.Phi(0.35), clip_norm=0.5)
+        build_both(model, tmp_path / name, tgdonnx.Phi(0.35), mode=mode, clip_norm=0.5)
         artifacts = tmp_path / name / "thin"
-        run = tgdonnx.TrainOptions(epochs=4, batch=1, learning_rate=1e-3)
+        run = tgdonnx.TrainOptions(epochs=4 * accumulate, batch=1, learning_rate=1e-3, accumulate=accumulate)
         if name == "cut":
             with pytest.raises(InterruptedError):
                 tgdonnx.train(artifacts, data, run, on_progress=_interrupt)
@@ -177,6 +222,24 @@ def test_a_run_that_was_cut_off_continues_as_if_it_had_not_been(tmp_path: Path) 
         tgdonnx.export(artifacts, tmp_path / name / "tuned.onnx")
         outputs.append(arrays_of(tmp_path / name / "tuned.onnx"))
     assert all(np.array_equal(outputs[0][name], outputs[1][name]) for name in outputs[0])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_with_gradients_of_several_batches_they_are_the_same(optimizer: str, tmp_path: Path) -> None:
+    model = tamed(models.dncnn(2))
+    build_both(model, tmp_path, tgdonnx.Phi(0.35), mode="readers", optimizer=optimizer, clip_norm=0.5, l2_sp=0.1)
+    data = {"x": models.random_feeds(model, 1)["x"], "target": models.random_feeds(model, 2)["x"]}
+    data = {name: np.concatenate([array, -array, array[:1] / 2]) for name, array in data.items()}
+    run = tgdonnx.TrainOptions(epochs=10, batch=1, accumulate=2, learning_rate={"adamw": 1e-3, "sgd": 0.05}[optimizer])
+    losses = {form: tgdonnx.train(tmp_path / form, data, run).loss for form in FORMS}
+    assert losses["thin"] == pytest.approx(losses["masked"], rel=1e-5)
+    for form in FORMS:
+        tgdonnx.export(tmp_path / form, tmp_path / f"{form}.tuned.onnx")
+    base, masked, thin = (arrays_of(tmp_path / f"{name}.onnx") for name in ("model", "masked.tuned", "thin.tuned"))
+    changed = {name for name in base if not np.array_equal(base[name], masked[name])}
+    assert {"w1", "w2", "w3", "w4"} <= changed
+    for name in changed:
+        assert distances(thin[name], masked[name]).max() <= 1e-5, name
 
 
 def _interrupt(progress: tgdonnx.Progress) -> None:
@@ -202,3 +265,36 @@ def test_a_checkpoint_with_another_number_of_rows_is_refused(tmp_path: Path) -> 
     with pytest.raises(ArtifactsError, match=r"has 'w1' with shape \[3, 3, 3, 3\], expected"):
         tgdonnx.export(tmp_path / "some" / "thin", tmp_path / "tuned.onnx")
     assert not (tmp_path / "tuned.onnx").exists()
+
+
+def test_a_checkpoint_with_other_columns_is_refused(tmp_path: Path) -> None:
+    model = models.chain(0)
+    shape = (6, 8, 1, 1)
+    for name, columns in (("some", [0, 3]), ("others", [1, 2, 5])):
+        (tmp_path / name).mkdir()
+        build_with_masks(model, tmp_path / name, {"w2": kernel_mask(shape, (0, 1), [4], columns)})
+    checkpoint = (tmp_path / "others" / "thin" / "checkpoint").read_bytes()
+    (tmp_path / "some" / "thin" / "checkpoint").write_bytes(checkpoint)
+    with pytest.raises(ArtifactsError, match=r"has 'w2' with shape \[5, 3, 1, 1\], expected \[6, 8, 1, 1\]"):
+        tgdonnx.export(tmp_path / "some" / "thin", tmp_path / "tuned.onnx")
+    assert not (tmp_path / "tuned.onnx").exists()
+
+
+def test_artifacts_of_format_1_are_read(tmp_path: Path) -> None:
+    """There, a tensor has the axis of the rows alone, as ``thin_axis``."""
+    model = models.dncnn(0)
+    build_both(model, tmp_path, tgdonnx.Filters({"w1": [0, 5], "w2": [3], "w4": [0, 1, 2]}))
+    train(tmp_path / "thin", batch_for(model), 3, 1e-3)
+    tgdonnx.export(tmp_path / "thin", tmp_path / "new.onnx")
+    path = tmp_path / "thin" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["format"] = 1
+    for tensor in manifest["trained"]:
+        part = tensor.pop("part")
+        tensor["thin_axis"] = None if part is None else part[0]["axis"]
+    assert {tensor["thin_axis"] for tensor in manifest["trained"]} == {0, None}
+    path.write_text(json.dumps(manifest))
+    train(tmp_path / "thin", batch_for(model), 0, 1e-3)
+    tgdonnx.export(tmp_path / "thin", tmp_path / "old.onnx")
+    assert (tmp_path / "new.onnx").read_bytes() == (tmp_path / "old.onnx").read_bytes()
+    assert (tmp_path / "new.onnx").read_bytes() != (tmp_path / "model.onnx").read_bytes()
