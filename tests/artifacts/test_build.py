@@ -204,7 +204,7 @@ def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: P
     assert set(report.trained) == set(expected)
     assert report.frozen == ()
     manifest = read_manifest(tmp_path / "artifacts")
-    assert manifest.format == 1
+    assert manifest.format == 2
     assert {t.vendor_name: t.retrain for t in manifest.trained} == expected
     assert all(t.kernels is None and t.dtype == "FLOAT" for t in manifest.trained)
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
@@ -552,8 +552,8 @@ def edited(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_a_newer_format_is_refused_with_the_remedy(artifacts: Path) -> None:
-    edited(artifacts, lambda content: content.update(format=2))
-    with pytest.raises(ArtifactsError, match="format 2; this version reads up to 1: update tgdonnx"):
+    edited(artifacts, lambda content: content.update(format=3))
+    with pytest.raises(ArtifactsError, match="format 3; this version reads up to 2: update tgdonnx"):
         read_manifest(artifacts)
 
 
