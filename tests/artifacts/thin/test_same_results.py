@@ -202,6 +202,7 @@ def test_the_norm_that_limits_the_step_counts_the_same_gradients(mode: str, tmp_
         after = checkpoint_of(tmp_path / form)
         moved = np.sqrt(sum(((after[name].astype(float) - before[name]) ** 2).sum() for name in before))
         assert moved == pytest.approx(0.01, rel=1e-4), form
+        assert all((after[name] != before[name]).any() for name in before), form
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
