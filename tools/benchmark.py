@@ -2,8 +2,9 @@
 
 All run in one process, in turn, on the same weights and the same batch; their losses are compared before anything is timed.
 ``plain`` trains everything with the runtime's own nodes; ``masked`` and ``thin`` are the two forms of `tgdonnx build`;
-``PyTorch`` multiplies gradients by the masks, or turns requires_grad off where whole layers are frozen. Peak memory is that
-of a process of its own for each. Afterwards scoring, tracing, building and exporting are timed as a model grows.
+``PyTorch`` multiplies gradients by the masks, or turns requires_grad off where whole layers are frozen. With ``readers`` the
+kernels that read retrained filters train too. Peak memory is that of a process of its own for each. Afterwards scoring,
+tracing, building and exporting are timed as a model grows.
 
 Needs the extras ``train`` and ``bench``.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -33,10 +35,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from tgdonnx import AllLayers, Filters, LastLayers, Strategy, build, export, mask, score, trace
+from tgdonnx import AllLayers, Filters, LastLayers, Phi, Strategy, build, export, mask, score, trace
 from tgdonnx.artifacts.manifest import CHECKPOINT
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
+from tgdonnx.selection import Mode
 
 Array = NDArray[Any]
 Step = Callable[[], float]
@@ -46,21 +49,23 @@ STEPS_PER_TURN = 3
 # Idle threads of the runtime and of PyTorch spin for some milliseconds after a step; they shall not disturb who is next.
 PAUSE = 0.05
 FORMS = ("plain", "masked", "thin")
+PET = Path(__file__).parents[1] / "samples" / "pet" / "networks" / "v1-net.onnx"
 
 
 @dataclass(frozen=True)
 class Net:
-    """A network to train, and the batch."""
+    """A network to train, and the batch; one with random weights if no file is given."""
 
     name: str
     widths: tuple[int, ...]
     channels: int
     size: int
     batch: int = 8
+    file: Optional[Path] = None
 
     def model(self) -> onnx.ModelProto:
-        """Returns it with random weights."""
-        return dncnn(self.widths, channels=self.channels)
+        """Returns it."""
+        return dncnn(self.widths, channels=self.channels) if self.file is None else onnx.load(self.file)
 
     def images(self) -> Array:
         """Returns a batch of noise, input and target at once."""
@@ -71,7 +76,18 @@ class Net:
 NETS = (
     Net("DnCNN 8 x 64, 8 x 64 x 64", (64,) * 7, 1, 64),
     Net("PET net, 8 x 32 x 32", (64, 64, 128, 128, 128, 256, 256), 3, 32),
+    Net("PET net, trained", (), 3, 32, file=PET),
 )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, and what of it trains."""
+
+    net: Net
+    trains: str
+    strategy: Strategy
+    mode: Mode = "paper"
 
 
 @dataclass(frozen=True)
@@ -86,22 +102,26 @@ class Result:
     state: Mapping[str, float]
 
     def ratio(self, form: str, to: str) -> float:
-        """Returns how long a step takes, relative to another."""
-        return self.milliseconds[form] / self.milliseconds[to]
+        """Returns how long a step takes, relative to another; NaN where that was not timed."""
+        return self.milliseconds[form] / self.milliseconds.get(to, math.nan)
 
 
-def strategies(model: onnx.ModelProto) -> dict[str, Strategy]:
-    """Returns what trains, by its name in the table."""
-    cases: dict[str, Strategy] = {f"rho {rho}": Filters(random_rows(model, rho)) for rho in (1.0, 0.5, 0.3, 0.1)}
-    return {**cases, "last 3 of 8": LastLayers(3)}
+def cases(net: Net) -> list[Case]:
+    """Returns what trains of a network: in one of a file by score, in others at random."""
+    if net.file is not None:
+        modes: tuple[Mode, ...] = ("paper", "readers")
+        return [Case(net, f"phi 0.3, {mode}", Phi(0.3), mode) for mode in modes]
+    rows = {rho: Filters(random_rows(net.model(), rho)) for rho in (1.0, 0.5, 0.3, 0.1)}
+    readers = [Case(net, f"rho {rho}, readers", rows[rho], "readers") for rho in (0.3, 0.1)]
+    return [*(Case(net, f"rho {rho}", rows[rho]) for rho in rows), *readers, Case(net, "last 3 of 8", LastLayers(3))]
 
 
-def make_artifacts(directory: Path, model: onnx.ModelProto, strategy: Strategy) -> float:
+def make_artifacts(directory: Path, model: onnx.ModelProto, case: Case) -> float:
     """Builds all forms; returns rho."""
     onnx.save(model, directory / "model.onnx")
     mask(directory / "model.onnx", directory / "everything.onnx", AllLayers())
     build(directory / "everything.onnx", directory / "plain")
-    report = mask(directory / "model.onnx", directory / "masked.onnx", strategy)
+    report = mask(directory / "model.onnx", directory / "masked.onnx", case.strategy, mode=case.mode)
     build(directory / "masked.onnx", directory / "masked", form="masked")
     build(directory / "masked.onnx", directory / "thin", form="thin")
     return report.rho
@@ -160,17 +180,17 @@ def _peak(directory: Path, images: Array) -> float:
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def measure(net: Net, trains: str, strategy: Strategy, rounds: int, with_torch: bool) -> Result:
-    """Builds one case, compares losses, and times steps in turn."""
-    model, images = net.model(), net.images()
+def measure(case: Case, rounds: int, with_torch: bool) -> Result:
+    """Builds one case, compares losses, and times steps in turn; PyTorch is left out of networks in files."""
+    model, images = case.net.model(), case.net.images()
     with tempfile.TemporaryDirectory() as work:
         directory = Path(work)
-        rho = make_artifacts(directory, model, strategy)
+        rho = make_artifacts(directory, model, case)
         steps: dict[str, Step] = {}
         for form in FORMS:
             session = Session(directory / form)
             steps[form] = lambda session=session: session.step([images, images], RATE)  # type: ignore[misc]
-        if with_torch:
+        if with_torch and case.net.file is None:
             steps["PyTorch"] = torch_step(model, onnx.load(directory / "masked.onnx"), images)
         losses = {name: step() for name, step in steps.items()}
         assert np.allclose(list(losses.values()), losses["plain"], rtol=1e-5), losses
@@ -188,7 +208,7 @@ def measure(net: Net, trains: str, strategy: Strategy, rounds: int, with_torch: 
         gc.collect()
         peak = {form: peak_memory(directory / form, images) for form in FORMS}
     milliseconds = {name: 1e3 * statistics.median(values) for name, values in times.items()}
-    return Result(net.name, trains, rho, milliseconds, peak, state)
+    return Result(case.net.name, case.trains, rho, milliseconds, peak, state)
 
 
 def _state_size(directory: Path, images: Array) -> float:
@@ -232,7 +252,7 @@ def show(results: list[Result], grown: Mapping[int, Mapping[str, float]]) -> Non
         table.add_row(
             result.net,
             result.trains,
-            *(f"{result.milliseconds[name]:.0f}" for name in names),
+            *(f"{result.milliseconds.get(name, math.nan):.0f}" for name in names),
             *(f"{result.ratio('thin', name):.2f}" for name in others),
             " / ".join(f"{result.peak[form]:.0f}" for form in FORMS),
             f"{result.state['thin'] / result.state['plain']:.2f}",
@@ -252,9 +272,8 @@ def show(results: list[Result], grown: Mapping[int, Mapping[str, float]]) -> Non
 def main(quick: bool, rounds: Optional[int], with_torch: bool, output: Optional[Path]) -> None:
     """Times training steps, and the other stages."""
     rounds = rounds or (4 if quick else 15)
-    cases = [(net, name, strategy) for net in NETS for name, strategy in strategies(net.model()).items()]
-    cases = [case for case in cases if not quick or case[1] in ("rho 1.0", "rho 0.1")]
-    results = [measure(*case, rounds, with_torch) for case in track(cases, "Cases", console=Console(stderr=True))]
+    chosen = [case for net in NETS for case in cases(net) if not quick or case.trains in ("rho 1.0", "rho 0.1")]
+    results = [measure(case, rounds, with_torch) for case in track(chosen, "Cases", console=Console(stderr=True))]
     grown = {layers: growth(layers) for layers in ((10, 100) if quick else (10, 100, 500, 1000, 2000))}
     show(results, grown)
     if output is not None:

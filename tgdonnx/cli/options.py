@@ -233,7 +233,7 @@ def build_options(command: Command) -> Command:
             "--form",
             type=click.Choice(FORMS),
             help="masked (default of build): gradients are computed whole and multiplied; thin (default elsewhere): the same "
-            "results, only what trains is computed.",
+            "results, only what trains (filters, and kernels that read them) is computed.",
         ),
         click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),
         click.option(

@@ -29,7 +29,9 @@ from tests.artifacts.thin.forms import (
 )
 from tests.independent import tensors_of
 from tests.models import Array
+from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST
+from tgdonnx.artifacts.vendor import vendor_outputs
 from tgdonnx.errors import ArtifactsError
 
 STEPS = 50
@@ -247,6 +249,17 @@ def test_with_gradients_of_several_batches_they_are_the_same(optimizer: str, tmp
 def _interrupt(progress: tgdonnx.Progress) -> None:
     if progress.step == 5:
         raise InterruptedError
+
+
+def test_the_vendors_outputs_are_found_where_tensors_are_in_two_pieces(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    build_both(model, tmp_path, tgdonnx.Phi(0.35), mode="readers")
+    names = [tensor.vendor_name for tensor in read_manifest(tmp_path / "thin").trained]
+    assert len(set(names)) < len(names)
+    x = models.random_feeds(model, 3)["x"]
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(["y"], {"x": x})
+    found = vendor_outputs(tmp_path / "thin")([x])
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_the_gate_is_refused(tmp_path: Path) -> None:
