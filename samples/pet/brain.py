@@ -46,8 +46,8 @@ def _template() -> tuple[Volume, Volume, Volume]:
 def brain(rng: np.random.Generator, *, slices: int = SLICES) -> Patient:
     """A head from the cerebellum up, with two hot lesions and two cold ones.
 
-    `organs` are `grey` and `white`: voxels of at least 95 % of either, clear of the lesions. The body-mass index, 20 to 28, tells
-    the scanner how much scatter there is.
+    `organs` are `grey` and `white`: voxels of more than 97 and 99 % of either (cortex is thin), clear of the lesions. The
+    body-mass index, 20 to 28, tells the scanner how much scatter there is.
     """
     bmi = float(rng.uniform(20, 28))
     points = _bent_points(rng, slices)
@@ -76,8 +76,8 @@ def brain(rng: np.random.Generator, *, slices: int = SLICES) -> Patient:
     activity += 0.3 * fluid + 0.5 * skull + 0.7 * tissue
     attenuation = WATER * (grey + white + fluid + tissue) + BONE * skull
 
-    organs = {"grey": grey > 0.95, "white": white > 0.95}
-    activity, lesions = _with_lesions(activity, grey + white > 0.95, organs, hot, rng)
+    organs = {"grey": grey > 0.97, "white": white > 0.99}
+    activity, lesions = _with_lesions(activity, grey + white > 0.5, organs, hot, rng)
     return Patient(bmi, activity.astype(np.float32), attenuation.astype(np.float32), organs, lesions)
 
 
@@ -117,9 +117,10 @@ def _with_lesions(
     hot: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], tuple[Lesion, ...]]:
-    """Returns the activity with four spheres within the brain, 30 mm apart and more: two hot, two cold; clears `organs` of them.
+    """Returns the activity with four spheres within the brain, two hot and two cold; clears `organs` of them.
 
-    Hot ones have 1.3 to 2.0 of the uptake of grey matter, cold ones a tenth to a quarter, as much as white matter or less.
+    They are 30 mm apart or more. Hot ones have 1.3 to 2.0 of the uptake of grey matter, cold ones a tenth to a quarter: white
+    matter's or less.
     """
     lesions: list[Lesion] = []
     middle = (np.array(activity.shape) - 1) / 2
@@ -127,9 +128,11 @@ def _with_lesions(
     grid = np.indices(activity.shape) - middle[:, None, None, None]
     for index in range(4):
         diameter = float(rng.uniform(10, 20))
-        apart = np.all([np.linalg.norm(grid - _column(other.centre) / VOXEL, axis=0) > 30 / VOXEL for other in lesions], axis=0)
-        # Its centre is brain, and half of it or more: cortex is thinner than any lesion.
-        places = np.argwhere((inside >= diameter / 4) & apart & (np.abs(grid[0]) < middle[0] - 2))
+        apart = np.all(
+            [np.linalg.norm(grid - _column(other.centre) / VOXEL, axis=0) > 30 / VOXEL for other in lesions], axis=0
+        )
+        # All of it is brain, soft edge included.
+        places = np.argwhere((inside >= (diameter + VOXEL) / 2) & apart & (np.abs(grid[0]) < middle[0] - 2))
         if not len(places):
             continue
         at = (places[rng.integers(len(places))] - middle) * VOXEL
