@@ -248,7 +248,10 @@ def test_tensors_that_share_bytes_of_external_data_stay_frozen_since_one_would_m
 ) -> None:
     model = externalise(models.dncnn(), tmp_path)
     offsets = {
-        tensor.name: entry for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "offset"
+        tensor.name: entry
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "offset"
     }
     offsets["b3"].value = str(int(offsets["bn2_scale"].value) + shift)
     report = mask(save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", AllLayers())

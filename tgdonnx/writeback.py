@@ -84,7 +84,7 @@ def export(
             )
     for name in dict.fromkeys(tensor.vendor_name for tensor in manifest.trained):
         (parameter, *_) = dequantized.get(name, (stored[name],))
-        mask = masked.masks[name]
+        mask = masked.masks[parameter.name]
         pieces = [(tensor.part, trained[tensor.name]) for tensor in manifest.trained if tensor.vendor_name == name]
         new[parameter] = _merge(parameter, mask, _whole(pieces, parameter, mask), checkpoint)
     written = overwrite_values(masked.start, new)
