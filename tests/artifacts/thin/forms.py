@@ -22,7 +22,7 @@ from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import CHECKPOINT, TrainedTensor
 from tgdonnx.finetuning.session import RunState, Session, read_parameters
 from tgdonnx.layers import open_network
-from tgdonnx.masks import SUFFIX, masked_bytes
+from tgdonnx.masked import SUFFIX, masked_bytes
 from tgdonnx.selection import plan_masks, select
 from tgdonnx.tracing import trace_network
 
