@@ -29,7 +29,7 @@ def pages_network() -> Network:
         vendor = np.concatenate([session.run(None, {"x": given[i : i + 8]})[0] for i in range(0, count, 8)])
         return HeldOut(_normalised(spoil(clean, seed=seed)) if spoilt else given, vendor)
 
-    steps, batch = 120, 4
+    steps, batch = 80, 4
 
     training = pair("train", 256, 0, spoilt=True)
     return Network(
