@@ -22,7 +22,8 @@ from tests.models import MODELS, Builder, random_feeds, save
 from tests.selection.reference import by_experiment
 from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError, SelectionError, TgdonnxError
 from tgdonnx.layers import open_network
-from tgdonnx.masks import SUFFIX, MaskedModel, mask, masked_bytes, read_masked
+from tgdonnx.masked import SUFFIX, MaskedModel, masked_bytes, read_masked
+from tgdonnx.masks import mask
 from tgdonnx.provenance import decode_mask, encode_mask
 from tgdonnx.selection import MODES, AllLayers, Filters, Mode, Percentile, Phi, plan_masks, select
 from tgdonnx.tracing import trace_network
@@ -392,8 +393,8 @@ def half(index: tuple[int, ...]) -> Any:
             "'ghost.retrain_mask' belongs to no tensor: there is no 'ghost' in ",
         ),
         (
-            set_metadata("tgdonnx.format", "2"),
-            "has masks of format 2; this version reads format 1: update tgdonnx",
+            set_metadata("tgdonnx.format", "3"),
+            "has masks of format 3; this version reads formats 1 and 2: update tgdonnx",
         ),
         (set_metadata("tgdonnx.base_sha256", "0" * 64), "without its masks is not the file that was masked; mask it again"),
         (lambda model: model.metadata_props.pop(), "has no retrain masks; make them with `tgdonnx mask`"),

@@ -45,7 +45,7 @@ from tgdonnx.errors import (
 )
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
-from tgdonnx.masks import is_masked, read_masked
+from tgdonnx.masked import is_masked, read_masked
 from tgdonnx.modelfile import StrPath, load_model
 from tgdonnx.selection import AllLayers, Percentile, plan_masks, select
 from tgdonnx.tracing import trace_network

@@ -6,20 +6,23 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from tgdonnx import wire
 from tgdonnx.errors import ModelFileError, OutputError
 
 StrPath = Union[str, "os.PathLike[str]"]
+Pieces = Mapping[str, Mapping[int, bytes]]
+"""For files with external data, bytes that lie at offsets."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,16 @@ def write_bytes(path: StrPath, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def copy_external_data(file: ModelFile, output: Path, *, overwrite: bool = False) -> None:
+def copy_external_data(
+    file: ModelFile, output: Path, *, changes: Optional[Pieces] = None, overwrite: bool = False
+) -> None:
     """Puts the external data of a model beside ``output``, unless that is where it lies.
+
+    Args:
+        file: the model.
+        output: the model that the data is for.
+        changes: what is different in the copies.
+        overwrite: whether files may be replaced; those of ``file`` never are.
 
     Raises:
         ModelFileError: a file is missing, or outside of the model's directory.
@@ -163,13 +174,51 @@ def copy_external_data(file: ModelFile, output: Path, *, overwrite: bool = False
     """
     require_external_data(file)
     if output.parent.resolve() == file.path.parent.resolve():
+        if changes:
+            location = next(iter(changes))
+            raise OutputError(
+                f"{file.path.parent / location} holds weights of {file.path}, and other ones would be written there; "
+                f"write {output.name} to another directory"
+            )
         return
     for location in file.external_files:
         target = output.parent / location
+        if changes and target.exists() and target.samefile(file.path.parent / location):
+            raise OutputError(f"{target} is the external data of {file.path} itself; write to another directory")
         if target.exists() and not overwrite:
             raise OutputError(f"{target} exists, and the external data would be written there; pass --overwrite")
     for location in file.external_files:
         target = output.parent / location
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            shutil.copyfile(file.path.parent / location, temporary)
+        copy_changed(file.path.parent / location, target, (changes or {}).get(location, {}))
+
+
+def copy_changed(source: Path, target: Path, changes: Mapping[int, bytes]) -> None:
+    """Copies a file, with other bytes at some offsets.
+
+    Raises:
+        OutputError: the copy cannot be written.
+    """
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+        with temporary.open("r+b") as copy:
+            for offset, content in changes.items():
+                copy.seek(offset)
+                copy.write(content)
+
+
+def tensor_at(model: onnx.ModelProto, path: wire.FieldPath) -> onnx.TensorProto:
+    """Returns the tensor of a parsed model that lies at a place of its file."""
+    message: Any = model
+    for number, index in path:
+        description = message.DESCRIPTOR.fields_by_number[number]
+        value = getattr(message, description.name)
+        message = value[index] if _is_repeated(description) else value
+    assert isinstance(message, onnx.TensorProto)
+    return message
+
+
+def _is_repeated(description: Any) -> bool:
+    # protobuf 7 warns of `label`, older ones lack `is_repeated`.
+    repeated = getattr(description, "is_repeated", None)
+    return description.label == description.LABEL_REPEATED if repeated is None else bool(repeated)

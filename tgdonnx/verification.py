@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import Parameter, open_network
-from tgdonnx.masks import read_masked
+from tgdonnx.masked import read_masked
 from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
 from tgdonnx.provenance import earlier_rounds, read_record, record_key, union
 

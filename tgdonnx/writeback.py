@@ -26,7 +26,7 @@ from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
-from tgdonnx.masks import MaskedModel, metadata_bytes, read_masked
+from tgdonnx.masked import MaskedModel, metadata_bytes, read_masked
 from tgdonnx.modelfile import StrPath, replacing, require_external_data, require_writable, write_bytes
 from tgdonnx.provenance import earlier_rounds, record_key
 from tgdonnx.verification import Changed, compare

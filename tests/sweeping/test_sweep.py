@@ -19,7 +19,7 @@ from tests.selection.reference import by_experiment
 from tests.sweeping.oracle import outputs, relative_change, zeroed
 from tests.training_models import text_model
 from tgdonnx.errors import DataError, MaskedModelError, ModelFileError, SelectionError
-from tgdonnx.masks import read_masked
+from tgdonnx.masked import read_masked
 from tgdonnx.selection import Phi
 from tgdonnx.sweeping import DEFAULT_PHIS, SweepPoint, sweep
 from tgdonnx.sweeping.sweep import recommend

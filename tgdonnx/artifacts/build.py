@@ -27,7 +27,7 @@ from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
-from tgdonnx.masks import MaskedModel, read_masked
+from tgdonnx.masked import MaskedModel, read_masked
 from tgdonnx.modelfile import StrPath, copy_external_data
 from tgdonnx.provenance import encode_mask
 

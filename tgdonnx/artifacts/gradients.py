@@ -29,7 +29,7 @@ from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.paths import depending
 from tgdonnx.lowering.rewriting import PREFIX
-from tgdonnx.masks import SUFFIX
+from tgdonnx.masked import SUFFIX
 
 GradientKind = Literal["mask", "gate"]
 GRADIENTS: tuple[GradientKind, ...] = ("mask", "gate")

@@ -34,7 +34,7 @@ class TrainedTensor:
         shape: its shape in the vendor's file.
         dtype: its ONNX data type, such as ``FLOAT``.
         retrain: the filters that train whole.
-        kernels: where single kernels train besides: the whole mask, as `tgdonnx.masks.encode_mask` writes it; else None.
+        kernels: where single kernels train besides: the whole mask, as `tgdonnx.provenance.encode_mask` writes it; else None.
         thin_axis: the axis of the tensor along which the parameter holds only what the mask lets train; None where it holds
             the whole tensor.
     """

@@ -16,7 +16,7 @@ from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
 from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
-from tgdonnx.masks import read_masked
+from tgdonnx.masked import read_masked
 
 Array = NDArray[Any]
 _PROBABILITY = "tgdonnx::vendor.probability"

@@ -29,7 +29,7 @@ from tgdonnx.comparing.running import guarded_metric, read_run, run_candidate
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.finetuning import MetricName, Progress, TrainOptions
 from tgdonnx.layers import open_network
-from tgdonnx.masks import require_unmasked
+from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import StrPath
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 

@@ -14,7 +14,7 @@ from typing import Optional
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.masks import MaskedModel, read_masked
+from tgdonnx.masked import MaskedModel, read_masked
 from tgdonnx.modelfile import ModelFile, StrPath, copy_external_data, load_model
 from tgdonnx.reporting.history import step_of_checkpoint
 from tgdonnx.verification import VerifyReport, verify

@@ -18,16 +18,14 @@ Integer weights (behind DequantizeLinear) get their zero point, which is how the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import external_data_helper
 
-from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
-from tgdonnx.modelfile import ModelFile, require_external_data
+from tgdonnx.modelfile import ModelFile, require_external_data, tensor_at
 from tgdonnx.selection import RetrainMask
 
 
@@ -64,24 +62,8 @@ def drop_filters(model: onnx.ModelProto, masks: Sequence[RetrainMask]) -> onnx.M
             if parameter.quantization is not None:
                 zero = parameter.quantized(zero)
             values = np.where(mask.values == 1, zero, stored).astype(stored.dtype)
-            tensor = _tensor_at(dropped, parameter.path)
+            tensor = tensor_at(dropped, parameter.path)
             name = tensor.name  # a Constant's tensor may have another name than its value, or none
             tensor.CopyFrom(ir.to_proto(ir.tensor(values, dtype=parameter.dtype)))
             tensor.name = name
     return dropped
-
-
-def _tensor_at(model: onnx.ModelProto, path: wire.FieldPath) -> onnx.TensorProto:
-    message: Any = model
-    for number, index in path:
-        field = message.DESCRIPTOR.fields_by_number[number]
-        value = getattr(message, field.name)
-        message = value[index] if _is_repeated(field) else value
-    assert isinstance(message, onnx.TensorProto)
-    return message
-
-
-def _is_repeated(field: Any) -> bool:
-    # protobuf 7 warns of `label`, older ones lack `is_repeated`.
-    repeated = getattr(field, "is_repeated", None)
-    return field.label == field.LABEL_REPEATED if repeated is None else bool(repeated)

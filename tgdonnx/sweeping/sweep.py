@@ -12,7 +12,7 @@ import onnx
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Network, open_network
-from tgdonnx.masks import require_unmasked
+from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import StrPath
 from tgdonnx.selection import Phi, RetrainMask, plan_masks, require_phi, score_filters, select
 from tgdonnx.sweeping.change import Baseline, OutputChange, baseline, output_changes, worst

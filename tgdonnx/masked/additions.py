@@ -1,0 +1,83 @@
+"""What a masked file has besides the vendor's: tensors known by the ends of their names, and metadata by its keys."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from tgdonnx import wire
+from tgdonnx.errors import MaskedModelError
+from tgdonnx.modelfile import ModelFile
+from tgdonnx.overwriting import little_endian
+
+MASKS, REGROWN = "1", "2"
+"""The formats: masks alone, and masks with values to start from."""
+
+SUFFIX, VENDOR_SUFFIX, SET_SUFFIX = ".retrain_mask", ".vendor_values", ".set_mask"
+FORMAT_KEY, SELECTION_KEY, BASE_KEY = "tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256"
+VENDOR_KEY = "tgdonnx.vendor_values_sha256"
+
+SUFFIXES: Mapping[str, tuple[str, ...]] = {MASKS: (SUFFIX,), REGROWN: (SUFFIX, VENDOR_SUFFIX, SET_SUFFIX)}
+KEYS: Mapping[str, tuple[str, ...]] = {
+    MASKS: (FORMAT_KEY, SELECTION_KEY, BASE_KEY),
+    REGROWN: (FORMAT_KEY, SELECTION_KEY, BASE_KEY, VENDOR_KEY),
+}
+_TENSOR_NAME, _VALUE_INFO_NAME = 8, 1
+
+
+def metadata_bytes(entries: Mapping[str, str]) -> bytes:
+    """Returns serialised metadata, to be added at the end of a model."""
+    model = onnx.ModelProto()
+    for key, value in entries.items():
+        model.metadata_props.add(key=key, value=value)
+    return bytes(model.SerializeToString())
+
+
+def is_masked(file: ModelFile) -> bool:
+    """Whether a file says of itself that it is a masked model."""
+    return any(entry.key in KEYS[REGROWN] for entry in file.proto.metadata_props)
+
+
+def require_unmasked(file: ModelFile) -> None:
+    """Checks that a model is no masked one.
+
+    Raises:
+        MaskedModelError: it is.
+    """
+    if is_masked(file) or any(tensor.name.endswith(SUFFIX) for tensor in file.proto.graph.initializer):
+        raise MaskedModelError(f"{file.path} has retrain masks already; start from the vendor's file")
+
+
+def without_additions(data: bytes, version: str) -> bytes:
+    """Returns a masked file of a format without what the format adds."""
+    return wire.remove_fields(
+        data,
+        graph=lambda field, data: _is_tensor(field, data, SUFFIXES[version]),
+        model=lambda field, data: _is_metadata(field, data, KEYS[version]),
+    )
+
+
+def hash_of_values(values: Mapping[str, NDArray[Any]]) -> str:
+    """Returns the SHA-256 of tensors by name, in hex."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        digest.update(name.encode() + b"\0" + little_endian(values[name]))
+    return digest.hexdigest()
+
+
+def _is_tensor(field: wire.Field, data: wire.Buffer, suffixes: tuple[str, ...]) -> bool:
+    number = {wire.INITIALIZER: _TENSOR_NAME, wire.GRAPH_INPUT: _VALUE_INFO_NAME}.get(field.number)
+    return number is not None and _text(field, data, number).endswith(suffixes)
+
+
+def _is_metadata(field: wire.Field, data: wire.Buffer, keys: tuple[str, ...]) -> bool:
+    return field.number == wire.METADATA_PROPS and _text(field, data, wire.ENTRY_KEY) in keys
+
+
+def _text(message: wire.Field, data: wire.Buffer, number: int) -> str:
+    inner = wire.fields(data, wire.Span(message.value, message.end))
+    return next((bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == number), "")

@@ -1,0 +1,170 @@
+"""Read a masked model, and take the vendor's file out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.errors import MaskedModelError
+from tgdonnx.layers import Network, open_network
+from tgdonnx.masked.additions import (
+    BASE_KEY,
+    FORMAT_KEY,
+    KEYS,
+    MASKS,
+    REGROWN,
+    SELECTION_KEY,
+    SET_SUFFIX,
+    SUFFIX,
+    VENDOR_KEY,
+    VENDOR_SUFFIX,
+    hash_of_values,
+    without_additions,
+)
+from tgdonnx.masked.checks import require_apart, require_changes_within, require_fit, require_masks
+from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.overwriting import overwrite_values
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class MaskedModel:
+    """A masked model, checked.
+
+    Attributes:
+        file: the masked file.
+        base: the vendor's file, taken out of it; its hash is the recorded one. Where values in external data are not the
+            vendor's any more, what lies beside the masked file is not either: see `runnable_vendor`.
+        start: the file that training starts from: the vendor's, but for what was reborn.
+        network: the start, opened for analysis.
+        selection: what was asked for.
+        masks: for the name of each retrainable tensor its retrain mask, float32.
+        set_masks: for names of tensors the mask of elements that keep the value of the start and do not train, float32.
+        vendor_values: for the name of each tensor that does not start from the vendor's values, those, as stored.
+    """
+
+    file: ModelFile
+    base: ModelFile
+    start: ModelFile
+    network: Network = field(repr=False)
+    selection: Mapping[str, Any]
+    masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    set_masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    vendor_values: Mapping[str, Array] = field(repr=False)
+
+
+def read_masked(path: StrPath) -> MaskedModel:
+    """Reads a masked model and takes the vendor's file out of it.
+
+    Raises:
+        ModelFileError: no ONNX model.
+        MaskedModelError: it has no masks, or they do not belong to it.
+    """
+    file = load_model(path)
+    metadata = {entry.key: entry.value for entry in file.proto.metadata_props}
+    if not all(key in metadata for key in KEYS[MASKS]):
+        raise MaskedModelError(f"{file.path} has no retrain masks; make them with `tgdonnx mask`")
+    version = metadata[FORMAT_KEY]
+    if version not in KEYS:
+        raise MaskedModelError(
+            f"{file.path} has masks of format {version}; this version reads formats {MASKS} and {REGROWN}: update tgdonnx"
+        )
+    masks = _read_masks(file, SUFFIX)
+    selection = _read_selection(metadata[SELECTION_KEY], file)
+    data = without_additions(file.data, version)
+    if version == MASKS:
+        _require_hash(data, metadata[BASE_KEY], file)
+        base = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
+        network = open_network(base)
+        require_masks(network, masks, SUFFIX)
+        return MaskedModel(file, base, base, network, selection, masks, {}, {})
+    start = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
+    require_external_data(start)
+    set_masks = _read_masks(file, SET_SUFFIX)
+    vendor = {name: _read_tensor(tensor, file) for name, tensor in _tensors(file, VENDOR_SUFFIX).items()}
+    network = open_network(start)
+    base = _put_back(network, vendor)
+    _require_hash(base.data, metadata[BASE_KEY], file)
+    if metadata.get(VENDOR_KEY) != hash_of_values(vendor):
+        raise MaskedModelError(
+            f"the vendor's values in {file.path} are not those that were put there; mask the vendor's file again"
+        )
+    require_masks(network, masks, SUFFIX)
+    require_masks(network, set_masks, SET_SUFFIX)
+    require_apart(masks, set_masks)
+    values = {name: network.stored_parameters[name].numpy() for name in vendor}
+    require_changes_within(values, vendor, masks, set_masks)
+    return MaskedModel(file, base, start, network, selection, masks, set_masks, vendor)
+
+
+def _put_back(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
+    """Returns the start with the vendor's values in it again, but for those in external data."""
+    require_fit(network, vendor, VENDOR_SUFFIX)
+    for name in vendor:
+        reason = network.why_untrainable(name)
+        if reason is not None:
+            raise MaskedModelError(f"the vendor's values of {name!r} cannot be put back, for it {reason}")
+    parameters = network.stored_parameters
+    data = overwrite_values(network.file, {parameters[name]: values for name, values in vendor.items()}).data
+    return ModelFile(network.file.path, data, onnx.ModelProto.FromString(data))
+
+
+def _require_hash(data: bytes, expected: str, file: ModelFile) -> None:
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise MaskedModelError(f"{file.path} without its masks is not the file that was masked; mask it again")
+
+
+def _tensors(file: ModelFile, suffix: str) -> dict[str, onnx.TensorProto]:
+    """Returns the added tensors of a kind by the names of those that they are for."""
+    found: dict[str, onnx.TensorProto] = {}
+    for tensor in file.proto.graph.initializer:
+        name = tensor.name[: -len(suffix)]
+        if tensor.name.endswith(suffix):
+            if name in found:
+                raise MaskedModelError(f"{file.path} has {tensor.name!r} twice; mask the vendor's file again")
+            found[name] = tensor
+    return found
+
+
+def _read_masks(file: ModelFile, suffix: str) -> dict[str, NDArray[np.float32]]:
+    masks = {}
+    for name, tensor in _tensors(file, suffix).items():
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            names = onnx.TensorProto.DataType
+            kind = names.Name(tensor.data_type) if tensor.data_type in names.values() else tensor.data_type
+            raise MaskedModelError(f"{tensor.name!r} in {file.path} is of type {kind}; expected FLOAT")
+        masks[name] = _read_tensor(tensor, file)
+    return masks
+
+
+def _read_tensor(tensor: onnx.TensorProto, file: ModelFile) -> Array:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise MaskedModelError(f"{tensor.name!r} in {file.path} is external data; expected it in the file")
+    try:
+        array: Array = ir.serde.deserialize_tensor(tensor).numpy()
+        if array.shape != tuple(tensor.dims):
+            raise ValueError(f"it has shape {list(array.shape)}, expected {list(tensor.dims)}")
+    except (ValueError, TypeError) as error:
+        raise MaskedModelError(f"{tensor.name!r} in {file.path} cannot be read: {error}; mask it again") from error
+    return array
+
+
+def _read_selection(text: str, file: ModelFile) -> dict[str, Any]:
+    try:
+        selection = json.loads(text)
+    except ValueError as error:
+        raise MaskedModelError(f"{SELECTION_KEY!r} in {file.path} is no JSON: {error}; mask it again") from error
+    if not isinstance(selection, dict):
+        raise MaskedModelError(
+            f"{SELECTION_KEY!r} in {file.path} is {text[:40]}; expected a JSON object; mask it again"
+        )
+    return selection
