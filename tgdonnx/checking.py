@@ -139,7 +139,7 @@ def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
     if is_masked(file):
         masked = read_masked(path)
         wanted = [name for name, values in masked.masks.items() if values.any()]
-        network = open_network(masked.base)
+        network = open_network(masked.start)
     else:
         try:
             network = open_network(file)

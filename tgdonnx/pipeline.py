@@ -114,7 +114,7 @@ def finetune(
         data_range: of the data, for the losses charbonnier and ssim.
         optimizer: ``adamw`` or ``sgd``.
         l2: regularisation of the weights that train.
-        l2_sp: pull of what trains to the vendor's values.
+        l2_sp: pull of what trains to where it starts.
         clip_norm: largest norm of the gradient.
         gradient: ``mask`` or ``gate``.
         form: ``masked`` or ``thin``; None for ``thin`` where there is that form, which is not of ``gate``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -17,15 +17,16 @@ from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import Parameter, open_network
 from tgdonnx.masked import read_masked
-from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
-from tgdonnx.provenance import earlier_rounds, read_record, record_key, union
+from tgdonnx.modelfile import ModelFile, Pieces, StrPath, load_model, require_external_data
+from tgdonnx.overwriting import Overwritten, overwrite_values
+from tgdonnx.witness import Allowed, allowed_by_masked, allowed_by_records, is_record_since, with_values
 
 _MOST_VIOLATIONS = 20
 
 
 @dataclass(frozen=True)
 class Changed:
-    """The rows of a tensor in which any value differs.
+    """The rows of a tensor in which any value differs from the vendor's.
 
     Attributes:
         name: the tensor, by its name in the vendor's file.
@@ -42,7 +43,7 @@ class VerifyReport:
 
     Attributes:
         ok: whether nothing but retrained filters changed.
-        changed: the tensors with retrained filters that changed.
+        changed: the tensors with retrained filters that changed, or elements that were set once and kept their value.
         violations: everything else that differs, at most 20 of them.
         witness: what says which filters were to be retrained.
     """
@@ -68,17 +69,17 @@ def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -
     before, after = load_model(base), load_model(tuned)
     require_external_data(before)
     if masked is not None:
-        witness = read_masked(masked)
-        if witness.base.sha256 != before.sha256:
-            return VerifyReport(False, (), (f"{masked} is the masked model of another file than {base}",), str(masked))
-        masks, source = witness.masks, str(masked)
+        source = str(masked)
+        allowed = allowed_by_masked(before, read_masked(masked))
+        if allowed is None:
+            return VerifyReport(False, (), (f"{masked} is the masked model of another file than {base}",), source)
     else:
-        recorded = _recorded(before, after)
-        if recorded is None and before.data != after.data:
+        allowed, rounds = allowed_by_records(before, after)
+        if allowed is None and before.data != after.data:
             reason = f"{tuned} has no record of what was retrained from {base}; name the masked model with --masked"
             return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
-        masks, rounds = recorded or ({}, 1)
-        source = "the record in the tuned file" if rounds == 1 else f"the records of {rounds} rounds in the tuned file"
+        allowed = allowed or Allowed({}, {})
+        source = "the record in the tuned file" if rounds <= 1 else f"the records of {rounds} rounds in the tuned file"
     externals = {location: _read_external(after.path, location) for location in before.external_files}
     lengths = [
         f"the external file {location!r} has {len(content[0]):,} bytes, not {size:,}"
@@ -87,7 +88,7 @@ def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -
     ]
     if lengths:
         return VerifyReport(False, (), tuple(lengths), source)
-    comparison = compare(before, after.data, masks, externals)
+    comparison = compare(before, after.data, allowed, externals)
     return VerifyReport(comparison.ok, comparison.changed, comparison.violations, source)
 
 
@@ -104,43 +105,43 @@ class Comparison:
         return not self.violations
 
 
-def compare(
-    base: ModelFile,
-    tuned: bytes,
-    masks: Mapping[str, NDArray[np.float32]],
-    external: Mapping[str, Mapping[int, bytes]],
-) -> Comparison:
+def compare(base: ModelFile, tuned: bytes, allowed: Allowed, external: Pieces) -> Comparison:
     """Compares bytes with the vendor's file.
 
     Args:
         base: the vendor's file.
         tuned: the bytes of the tuned file.
-        masks: for names of tensors the retrain mask; tensors that are not named must not differ.
+        allowed: what may have other values, and what must have certain ones.
         external: for the files with external data, what the tuned ones hold, as pieces at offsets.
     """
-    body = wire.remove_fields(tuned, graph=lambda *_: False, model=_is_record_since(base.proto, tuned))
+    body = wire.remove_fields(tuned, graph=lambda *_: False, model=is_record_since(base.proto, tuned))
     if len(body) != len(base.data):
         differences = _differences(base.proto, onnx.ModelProto.FromString(tuned))
         return Comparison((), (f"the file has {len(body) - len(base.data):+,} bytes besides its record", *differences))
     network = open_network(base)
-    parameters = {name: network.stored_parameters[name] for name in masks}
+    parameters = {name: network.stored_parameters[name] for name in dict.fromkeys((*allowed.masks, *allowed.sets))}
+    given = {parameters[name]: with_values(parameters[name].numpy(), each) for name, each in allowed.sets.items()}
+    expected = overwrite_values(base, given) if given else Overwritten(base.data, {})
     changed: dict[str, set[int]] = {}
     violations: list[str] = []
     places = _places(base, parameters)
     for piece, old, new in _pieces(base, body, external):
-        differing = np.flatnonzero(np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8)) + piece.start
+        wanted = expected.data if piece.file is None else _overlaid(piece, old, expected.external)
+        moved = _differing(piece, old, new)
+        wrong = moved if wanted is old else _differing(piece, wanted, new)
         for parameter, spans, first in places.get(piece.file, ()):
+            owner = np.broadcast_to(network.filter_index(parameter.name), parameter.shape).reshape(-1)
+            given_here = allowed.sets.get(parameter.name)
+            may_change = _where(allowed.masks.get(parameter.name), parameter)
+            is_set = _where(given_here.mask if given_here is not None else None, parameter)
             for span in spans:
-                inside = (differing >= span.start) & (differing < span.end)
-                elements = np.unique((differing[inside] - span.start) // parameter.itemsize) + first
-                differing = differing[~inside]
+                elements, moved = _inside(moved, span, parameter.itemsize, first)
+                rows = owner[elements[may_change[elements] | is_set[elements]]]
+                changed.setdefault(parameter.name, set()).update(int(m) for m in np.unique(rows))
+                elements, wrong = _inside(wrong, span, parameter.itemsize, first)
+                violations += _strays(parameter, owner, elements[~may_change[elements]], is_set)
                 first += len(span) // parameter.itemsize
-                rows, stray = _sort_out(
-                    parameter, network.filter_index(parameter.name), masks[parameter.name], elements
-                )
-                changed.setdefault(parameter.name, set()).update(rows)
-                violations += stray
-        violations += [_name_place(base, piece.file, int(offset)) for offset in differing[:_MOST_VIOLATIONS]]
+        violations += [_name_place(base, piece.file, int(offset)) for offset in wrong[:_MOST_VIOLATIONS]]
     ordered = tuple(Changed(p, tuple(sorted(changed[p]))) for p in parameters if changed.get(p))
     return Comparison(ordered, tuple(dict.fromkeys(violations))[:_MOST_VIOLATIONS])
 
@@ -153,9 +154,7 @@ class _Piece:
     start: int
 
 
-def _pieces(
-    base: ModelFile, body: bytes, external: Mapping[str, Mapping[int, bytes]]
-) -> Iterator[tuple[_Piece, bytes, bytes]]:
+def _pieces(base: ModelFile, body: bytes, external: Pieces) -> Iterator[tuple[_Piece, bytes, bytes]]:
     yield _Piece(None, 0), base.data, body
     for location, contents in external.items():
         with (base.path.parent / location).open("rb") as file:
@@ -163,6 +162,55 @@ def _pieces(
                 file.seek(offset)
                 old = file.read(len(content))
                 yield _Piece(location, offset), old, content
+
+
+def _overlaid(piece: _Piece, old: bytes, changes: Pieces) -> bytes:
+    """Returns a stretch of an external file with other bytes at some offsets of the file; all lie inside or outside."""
+    assert piece.file is not None
+    inside = {
+        offset - piece.start: content
+        for offset, content in changes.get(piece.file, {}).items()
+        if piece.start <= offset < piece.start + len(old)
+    }
+    if not inside:
+        return old
+    new = bytearray(old)
+    for offset, content in inside.items():
+        new[offset : offset + len(content)] = content
+    assert len(new) == len(old)
+    return bytes(new)
+
+
+def _differing(piece: _Piece, old: bytes, new: bytes) -> NDArray[np.int64]:
+    """Returns the offsets in the file at which two versions of a stretch of it differ."""
+    return np.flatnonzero(np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8)) + piece.start
+
+
+def _inside(
+    offsets: NDArray[np.int64], span: wire.Span, itemsize: int, first: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the elements of a tensor to which bytes belong, its ``first`` at the start of the span, and the other bytes."""
+    inside = (offsets >= span.start) & (offsets < span.end)
+    return np.unique((offsets[inside] - span.start) // itemsize) + first, offsets[~inside]
+
+
+def _where(mask: Optional[NDArray[np.float32]], parameter: Parameter) -> NDArray[np.bool_]:
+    """Returns for each element of a tensor, in row-major order, whether a mask is 1 there; without a mask it is not."""
+    return np.broadcast_to(False if mask is None else mask == 1, parameter.shape).reshape(-1)
+
+
+def _strays(
+    parameter: Parameter, owner: NDArray[np.int64], elements: NDArray[np.int64], is_set: NDArray[np.bool_]
+) -> list[str]:
+    """Says of elements that differ but do not train what is wrong, filter by filter."""
+    frozen, given = (np.unique(owner[elements[is_set[elements] == wanted]]) for wanted in (False, True))
+    return [
+        *(f"frozen values of filter {m} of {parameter.name!r} changed" for m in frozen[:_MOST_VIOLATIONS]),
+        *(
+            f"values of filter {m} of {parameter.name!r} that were set once, and do not train, are not what was set"
+            for m in given[:_MOST_VIOLATIONS]
+        ),
+    ]
 
 
 def _places(
@@ -182,69 +230,11 @@ def _places(
     return places
 
 
-def _sort_out(
-    parameter: Parameter, owner: NDArray[np.int64], mask: NDArray[np.float32], elements: NDArray[np.int64]
-) -> tuple[set[int], list[str]]:
-    """Sorts elements that differ into filters that may, and violations."""
-    allowed = np.broadcast_to(mask == 1, parameter.shape).reshape(-1)[elements]
-    rows = np.broadcast_to(owner, parameter.shape).reshape(-1)[elements]
-    frozen = np.unique(rows[~allowed])
-    stray = [f"frozen values of filter {m} of {parameter.name!r} changed" for m in frozen[:_MOST_VIOLATIONS]]
-    return {int(m) for m in rows[allowed]}, stray
-
-
 def _read_external(tuned: Path, location: str) -> dict[int, bytes]:
     path = tuned.parent / location
     if not path.is_file():
         raise ModelFileError(f"{tuned} keeps weights in {location!r}, which is not in {tuned.parent}")
     return {0: path.read_bytes()}
-
-
-def _recorded(base: ModelFile, tuned: ModelFile) -> Optional[tuple[dict[str, NDArray[np.float32]], int]]:
-    """Returns the masks of the records in the tuned file that follow those of this base, all together, and their number.
-
-    None if there are none, or the first is of another base. Of the files in between nothing is left, so that each round
-    started from what the one before wrote is what the records say.
-    """
-    texts = {entry.key: entry.value for entry in tuned.proto.metadata_props}
-    keys = [record_key(number) for number in _later_rounds(base.proto, texts)]
-    if not keys:
-        return None
-    network = open_network(base)
-    masks: dict[str, NDArray[np.float32]] = {}
-    try:
-        for key in keys:
-            sha256, trained = read_record(texts[key], network)
-            if key == keys[0] and sha256 != base.sha256:
-                return None
-            masks = union(masks, trained)
-    except ValueError:
-        return None  # damaged: as good as none
-    return masks, len(keys)
-
-
-def _later_rounds(base: onnx.ModelProto, keys: Collection[str]) -> Iterator[int]:
-    """Yields the numbers of the rounds that a base has been through since, by the metadata keys of the tuned file."""
-    number = 1 + earlier_rounds(base)
-    while record_key(number) in keys:
-        yield number
-        number += 1
-
-
-def _is_record_since(base: onnx.ModelProto, tuned: bytes) -> Callable[[wire.Field, wire.Buffer], bool]:
-    """Returns what tells the records of the rounds that follow those of a base."""
-    texts = [_key(field, tuned) for field in wire.fields(tuned, wire.Span(0, len(tuned)))]
-    records = {record_key(number) for number in _later_rounds(base, [key for key in texts if key is not None])}
-    return lambda field, data: _key(field, data) in records
-
-
-def _key(field: wire.Field, data: wire.Buffer) -> Optional[str]:
-    """Returns the key of a field that is metadata."""
-    if field.number != wire.METADATA_PROPS:
-        return None
-    inner = wire.fields(data, wire.Span(field.value, field.end))
-    keys = [bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == wire.ENTRY_KEY]
-    return keys[-1] if keys else None
 
 
 def _name_place(base: ModelFile, file: Optional[str], offset: int) -> str:

@@ -1,6 +1,7 @@
 """Write trained filters back into the vendor's file: its bytes, with new values where the masks let something train.
 
-The tensors are overwritten where they lie, in the file or in its external data. The only thing added is a record at the
+The tensors are overwritten where they lie, in the file or in its external data. What was reborn or set before training has
+those values, also if it did not train. The only thing added is a record at the
 end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the rounds): JSON with the hash of the file that was
 tuned, the selection, the training options, and for every trained tensor its filters and maps. From that record, or from
 the masked model, `tgdonnx.verification` proves that nothing else changed; a file that does not pass is not written.
@@ -9,7 +10,6 @@ the masked model, `tgdonnx.verification` proves that nothing else changed; a fil
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx import wire
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
 from tgdonnx.masked import MaskedModel, metadata_bytes, read_masked
-from tgdonnx.modelfile import StrPath, replacing, require_external_data, require_writable, write_bytes
-from tgdonnx.provenance import earlier_rounds, record_key
+from tgdonnx.modelfile import Pieces, StrPath, copy_changed, require_external_data, require_writable, write_bytes
+from tgdonnx.overwriting import differing, overwrite_values
+from tgdonnx.provenance import SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.verification import Changed, compare
+from tgdonnx.witness import Allowed
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,16 @@ def export(
         mask = masked.masks[parameter.name]
         values = _whole(tensor.thin_axis, parameter, mask, trained[tensor.name])
         new[parameter] = _merge(parameter, mask, values, checkpoint)
-    data, external = _overwrite(masked, new)
-    key = record_key(1 + earlier_rounds(masked.base.proto))
-    tuned = data + metadata_bytes({key: json.dumps(_provenance(manifest, checkpoint))})
-    comparison = compare(masked.base, tuned, {p.name: masked.masks[p.name] for p in new}, external)
+    written = overwrite_values(masked.start, new)
+    record = {**_provenance(manifest, checkpoint), **_rebirth(masked, manifest)}
+    tuned = written.data + metadata_bytes({record_key(1 + earlier_rounds(masked.base.proto)): json.dumps(record)})
+    # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
+    trains = Allowed({p.name: masked.masks[p.name] for p in new}, {})
+    comparison = compare(masked.start, tuned, trains, written.external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
-    _write(masked, output, tuned, external, overwrite=overwrite)
-    return ExportReport(str(output), checkpoint, comparison.changed)
+    changed = _changed(masked, {p.name: values for p, values in new.items()})
+    _write(masked, output, tuned, written.external, overwrite=overwrite)
+    return ExportReport(str(output), checkpoint, changed)
 
 
 def _whole(
@@ -145,43 +148,32 @@ def _real(parameter: Parameter) -> NDArray[np.floating[Any]]:
     return parameter.numpy() if parameter.quantization is None else parameter.dequantized()
 
 
-def _overwrite(
-    masked: MaskedModel, new: Mapping[Parameter, NDArray[np.generic]]
-) -> tuple[bytes, dict[str, dict[int, bytes]]]:
-    """Returns the vendor's bytes with the new values, and for external files the bytes to write at which offset."""
-    data = bytearray(masked.base.data)
-    spans = wire.locate(data, [parameter.path for parameter in new])
-    external: dict[str, dict[int, bytes]] = {}
-    for parameter, values in new.items():
-        content = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
-        if isinstance(parameter.tensor, ir.ExternalTensor):
-            location = str(parameter.tensor.location)
-            external.setdefault(location, {})[parameter.tensor.offset or 0] = content
-        else:
-            wire.overwrite(data, wire.locate_elements(data, spans[parameter.path], values.dtype.itemsize), 0, content)
-    return bytes(data), external
+def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tuple[Changed, ...]:
+    """Returns the rows that differ from the vendor's file, tensor by tensor."""
+    stored = masked.network.stored_parameters
+    changed = []
+    for name in dict.fromkeys((*new, *masked.vendor_values)):
+        start = stored[name].numpy()
+        moved = differing(new.get(name, start), masked.vendor_values.get(name, start))
+        rows = np.unique(np.broadcast_to(masked.network.filter_index(name), moved.shape)[moved])
+        if len(rows):
+            changed.append(Changed(name, tuple(int(m) for m in rows)))
+    return tuple(changed)
 
 
-def _write(
-    masked: MaskedModel, output: Path, tuned: bytes, external: Mapping[str, Mapping[int, bytes]], *, overwrite: bool
-) -> None:
-    source = masked.base.path.parent
-    require_external_data(masked.base)
-    for location in masked.base.external_files:
+def _write(masked: MaskedModel, output: Path, tuned: bytes, external: Pieces, *, overwrite: bool) -> None:
+    source = masked.start.path.parent
+    require_external_data(masked.start)
+    for location in masked.start.external_files:
         target = output.parent / location
         if target.exists() and not overwrite:
             raise OutputError(
                 f"{target} exists, and the external data of the tuned model goes there; write it to another directory"
             )
-    for location in masked.base.external_files:
+    for location in masked.start.external_files:
         target = output.parent / location
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            shutil.copyfile(source / location, temporary)
-            with temporary.open("r+b") as file:
-                for offset, content in external.get(location, {}).items():
-                    file.seek(offset)
-                    file.write(content)
+        copy_changed(source / location, target, external.get(location, {}))
     write_bytes(output, tuned)
 
 
@@ -194,3 +186,21 @@ def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
         "checkpoint": checkpoint,
         "trained": {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained},
     }
+
+
+def _rebirth(masked: MaskedModel, manifest: Manifest) -> dict[str, Any]:
+    """Returns what the record says of values that are not the vendor's, though they did not train."""
+    trained = {tensor.vendor_name for tensor in manifest.trained}
+    stored, masks = masked.network.stored_parameters, masked.masks
+    reborn = {
+        name: encode_mask(masks[name], masked.network, name)
+        for name in masked.vendor_values
+        if name not in trained and name in masks and masks[name].any()
+    }
+    sets = {name: SetElements(mask, stored[name].numpy()) for name, mask in masked.set_masks.items()}
+    found: dict[str, Any] = {}
+    if reborn:
+        found["reborn"] = {name: {"retrain": rows, "kernels": kernels} for name, (rows, kernels) in reborn.items()}
+    if sets:
+        found["set"] = {name: encode_set(elements) for name, elements in sets.items()}
+    return found

@@ -88,8 +88,8 @@ def build(
             and ssim.
         optimizer: ``adamw`` or ``sgd``.
         l2: ``l2 * W`` is added to the gradient of every weight W of a layer, before the mask.
-        l2_sp: ``l2_sp * (W - W0)`` is added to the gradient of everything that trains, W0 the vendor's values, before the
-            mask: a pull to where training starts (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
+        l2_sp: ``l2_sp * (W - W0)`` is added to the gradient of everything that trains, W0 the values that training starts
+            from (the vendor's, but for what was reborn), before the mask (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
         clip_norm: largest Euclidean norm of all gradients together; None for no limit.
         gradient: ``mask``: the true gradient, masked (TGD, eq. 4). ``gate``: besides, no gradient flows through frozen
             filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.
@@ -111,7 +111,7 @@ def build(
     _require_options(optimizer, gradient, form, data_range, l2, l2_sp, clip_norm)
     model = read_masked(masked)
     wanted = _wanted_parameters(model)
-    network = open_network(model.base)
+    network = open_network(model.start)
     gates = _gates(network, model) if gradient == "gate" else {}
     options = {
         "loss": str(formula),

@@ -16,7 +16,7 @@ from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
 from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
-from tgdonnx.masked import read_masked
+from tgdonnx.masked import read_masked, runnable_vendor
 
 Array = NDArray[Any]
 _PROBABILITY = "tgdonnx::vendor.probability"
@@ -26,8 +26,9 @@ def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
     """Returns a function that gives, for the inputs of a step, the targets that the vendor's model already meets.
 
     They are the output of the graph that trains, with the vendor's values in it; its masked file is in the directory. So models
-    go through that the runtime would not load as they are, and the loss against these targets is least at the start of
-    training. For bce they are probabilities: where the output is logits, the sigmoid of them.
+    go through that the runtime would not load as they are, and the loss against these targets is least where the weights are
+    the vendor's: at the start of training, unless filters were reborn. For bce they are probabilities: where the output is
+    logits, the sigmoid of them.
 
     Args:
         directory: an artifacts directory.
@@ -70,7 +71,7 @@ def vendor_outputs(directory: Path) -> Callable[[Sequence[Array]], Array]:
 def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
     masked = read_masked(directory / MASKED_MODEL)
     wanted = [tensor.vendor_name for tensor in manifest.trained]
-    return forward_graph(open_network(masked.base), wanted, manifest.options["output"])
+    return forward_graph(open_network(runnable_vendor(masked)), wanted, manifest.options["output"])
 
 
 def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:

@@ -178,7 +178,8 @@ def build_options(command: Command) -> Command:
             type=float,
             default=0.0,
             show_default=True,
-            help="Added to the gradient of what trains: L2_SP * (W - W0), W0 the vendor's values.",
+            help="Added to the gradient of what trains: L2_SP * (W - W0), W0 where it starts: the vendor's "
+            "values, but for what was reborn.",
         ),
         click.option("--l2", type=float, default=0.0, show_default=True, help="Added to the gradient of W: L2 * W."),
         click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", show_default=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,27 +92,33 @@ def read_masked(path: StrPath) -> MaskedModel:
     set_masks = _read_masks(file, SET_SUFFIX)
     vendor = {name: _read_tensor(tensor, file) for name, tensor in _tensors(file, VENDOR_SUFFIX).items()}
     network = open_network(start)
+    require_fit(network, vendor, VENDOR_SUFFIX)
+    require_masks(network, masks, SUFFIX)
+    require_masks(network, set_masks, SET_SUFFIX)
+    _require_writable(network, {*vendor, *set_masks})
     base = _put_back(network, vendor)
     _require_hash(base.data, metadata[BASE_KEY], file)
     if metadata.get(VENDOR_KEY) != hash_of_values(vendor):
         raise MaskedModelError(
             f"the vendor's values in {file.path} are not those that were put there; mask the vendor's file again"
         )
-    require_masks(network, masks, SUFFIX)
-    require_masks(network, set_masks, SET_SUFFIX)
     require_apart(masks, set_masks)
     values = {name: network.stored_parameters[name].numpy() for name in vendor}
     require_changes_within(values, vendor, masks, set_masks)
     return MaskedModel(file, base, start, network, selection, masks, set_masks, vendor)
 
 
-def _put_back(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
-    """Returns the start with the vendor's values in it again, but for those in external data."""
-    require_fit(network, vendor, VENDOR_SUFFIX)
-    for name in vendor:
+def _require_writable(network: Network, names: Iterable[str]) -> None:
+    for name in sorted(names):
         reason = network.why_untrainable(name)
         if reason is not None:
-            raise MaskedModelError(f"the vendor's values of {name!r} cannot be put back, for it {reason}")
+            raise MaskedModelError(
+                f"{network.file.path} has other values than the vendor's for {name!r}, but it {reason}"
+            )
+
+
+def _put_back(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
+    """Returns the start with the vendor's values in it again, but for those in external data."""
     parameters = network.stored_parameters
     data = overwrite_values(network.file, {parameters[name]: values for name, values in vendor.items()}).data
     return ModelFile(network.file.path, data, onnx.ModelProto.FromString(data))

@@ -14,8 +14,8 @@ from typing import Optional
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.masked import MaskedModel, read_masked
-from tgdonnx.modelfile import ModelFile, StrPath, copy_external_data, load_model
+from tgdonnx.masked import MaskedModel, read_masked, write_vendor
+from tgdonnx.modelfile import ModelFile, StrPath, load_model
 from tgdonnx.reporting.history import step_of_checkpoint
 from tgdonnx.verification import VerifyReport, verify
 from tgdonnx.writeback import export
@@ -123,8 +123,7 @@ def hash_of(path: Path) -> str:
 
 def _base(masked: MaskedModel, work: Path) -> Path:
     path = work / "vendor.onnx"
-    copy_external_data(masked.base, path)
-    path.write_bytes(masked.base.data)
+    write_vendor(masked, path)
     return path
 
 
