@@ -42,10 +42,10 @@ def require_consistent(file: ModelFile) -> None:
     _require_versions(opsets, file)
     for graph in graphs_of(file.proto.graph):
         for tensor in graph.initializer:
-            _require_data(tensor, file)
+            require_data(tensor, file)
         for sparse in graph.sparse_initializer:
-            _require_data(sparse.values, file)
-            _require_data(sparse.indices, file)
+            require_data(sparse.values, file)
+            require_data(sparse.indices, file)
         _require_nodes(graph.node, opsets, file)
         for node in graph.node:
             _require_form(node, opsets, file)
@@ -102,10 +102,10 @@ def _require_nodes(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int], file
         for attribute in node.attribute:
             tensors = [attribute.t] if attribute.type == onnx.AttributeProto.TENSOR else attribute.tensors
             for tensor in tensors:
-                _require_data(tensor, file, node)
+                require_data(tensor, file, node)
 
 
-def _require_data(tensor: onnx.TensorProto, file: ModelFile, node: Optional[onnx.NodeProto] = None) -> None:
+def require_data(tensor: onnx.TensorProto, file: ModelFile, node: Optional[onnx.NodeProto] = None) -> None:
     """Checks type and dimensions of a tensor, and that it holds as much, before anything is sized by them."""
     what = f"{tensor.name!r} in {file.path}" if node is None else f"the tensor in {label(node)} of {file.path}"
     if any(dim < 0 for dim in tensor.dims):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import MaskedModelError
 from tgdonnx.layers import Network, open_network
+from tgdonnx.layers.consistency import require_data
 from tgdonnx.masked.additions import (
     BASE_KEY,
     FORMAT_KEY,
@@ -88,10 +89,10 @@ def read_masked(path: StrPath) -> MaskedModel:
         require_masks(network, masks, SUFFIX)
         return MaskedModel(file, base, base, network, selection, masks, {}, {})
     start = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
-    require_external_data(start)
     set_masks = _read_masks(file, SET_SUFFIX)
     vendor = {name: _read_tensor(tensor, file) for name, tensor in _tensors(file, VENDOR_SUFFIX).items()}
     network = open_network(start)
+    require_external_data(start)
     require_fit(network, vendor, VENDOR_SUFFIX)
     require_masks(network, masks, SUFFIX)
     require_masks(network, set_masks, SET_SUFFIX)
@@ -133,6 +134,10 @@ def _tensors(file: ModelFile, suffix: str) -> dict[str, onnx.TensorProto]:
     """Returns the added tensors of a kind by the names of those that they are for."""
     found: dict[str, onnx.TensorProto] = {}
     for tensor in file.proto.graph.initializer:
+        if not isinstance(tensor.name, str):  # protobuf gives bytes where a file does not hold text
+            raise MaskedModelError(
+                f"{file.path} holds {tensor.name!r} where a name should be; mask the vendor's file again"
+            )
         name = tensor.name[: -len(suffix)]
         if tensor.name.endswith(suffix):
             if name in found:
@@ -155,12 +160,8 @@ def _read_masks(file: ModelFile, suffix: str) -> dict[str, NDArray[np.float32]]:
 def _read_tensor(tensor: onnx.TensorProto, file: ModelFile) -> Array:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise MaskedModelError(f"{tensor.name!r} in {file.path} is external data; expected it in the file")
-    try:
-        array: Array = ir.serde.deserialize_tensor(tensor).numpy()
-        if array.shape != tuple(tensor.dims):
-            raise ValueError(f"it has shape {list(array.shape)}, expected {list(tensor.dims)}")
-    except (ValueError, TypeError) as error:
-        raise MaskedModelError(f"{tensor.name!r} in {file.path} cannot be read: {error}; mask it again") from error
+    require_data(tensor, file)
+    array: Array = ir.serde.deserialize_tensor(tensor).numpy()
     return array
 
 
