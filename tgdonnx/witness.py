@@ -26,7 +26,7 @@ class Allowed:
 
     Attributes:
         masks: for names of tensors the mask, float32, of elements that may have any value.
-        sets: for names of tensors elements that must have a certain value; they are 0 in ``masks``.
+        sets: for names of tensors elements that must have a certain value, where ``masks`` is not 1.
     """
 
     masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
@@ -74,8 +74,6 @@ def allowed_by_records(base: ModelFile, tuned: ModelFile) -> tuple[Optional[Allo
 
 def _after(allowed: Allowed, record: Record) -> Allowed:
     masks, sets = union(allowed.masks, record.masks), dict(allowed.sets)
-    for name in sets.keys() & record.masks.keys():
-        sets[name] = SetElements(sets[name].mask * (1 - record.masks[name]), sets[name].values)
     for name, new in record.sets.items():
         if name in masks:
             masks[name] = masks[name] * (1 - new.mask)
