@@ -8,7 +8,6 @@ nodes share trains only where all agree, and one that is used for anything else 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Optional
 
@@ -17,17 +16,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.layers import Layer, Network, Parameter
+from tgdonnx.selection.channels import ChannelTensor, channel_tensors
 from tgdonnx.selection.strategies import Selection
 from tgdonnx.tracing.provenance import Provenance
 
 Mode = Literal["paper", "readers"]
 MODES: tuple[Mode, ...] = ("paper", "readers")
-
-# Where nodes keep one number per channel: positions of their inputs, and the axis that counts channels. Running mean and
-# variance are not among them, nor what is subtracted or divided by, which is how they look in arithmetic form.
-_NORMS = {"BatchNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2)}
-_LAST_AXIS_NORMS = {"LayerNormalization": (1, 2), "RMSNormalization": (1,)}
-_ARITHMETIC = {"Add": (0, 1), "Mul": (0, 1), "PRelu": (1,)}
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
     weights = _agree([_weight_claim(layer, selection.filters[layer.index]) for layer in layers], network)
     released = _agree([_weight_claim(layer, selection.meaningless[layer.index]) for layer in layers], network)
     rows = {layer.index: weights[layer.weight.name].rows for layer in layers if layer.weight}
-    channels = _agree([*_biases(layers, rows), *_channel_parameters(provenance, rows)], network)
+    channels = _agree([_channel_claim(tensor, rows) for tensor in channel_tensors(provenance)], network)
     masks = {}
     for layer in layers:
         assert layer.weight is not None
@@ -140,60 +134,8 @@ def _channel_mask(agreed: _Agreement, network: Network) -> RetrainMask:
     )
 
 
-def _biases(layers: list[Layer], rows: dict[int, NDArray[np.bool_]]) -> Iterator[_Claim]:
-    for layer in layers:
-        if layer.bias:
-            yield _Claim(layer.bias, layer.node, 2, rows[layer.index], len(layer.bias.read_shape) - 1)
-
-
-def _channel_parameters(provenance: Provenance, rows: dict[int, NDArray[np.bool_]]) -> Iterator[_Claim]:
-    """Yields the tensors with one number per channel of a map, other than biases of layers."""
-    network = provenance.network
-    for node in network.graph.all_nodes():
-        if node.domain not in ("", "ai.onnx"):
-            continue
-        for position in (*_NORMS.get(node.op_type, ()), *_LAST_AXIS_NORMS.get(node.op_type, ())):
-            if position < len(node.inputs):
-                axis = 1 if node.op_type in _NORMS else -1
-                yield from _channel_claim(provenance, node, position, axis, rows)
-        for position in _ARITHMETIC.get(node.op_type, ()):
-            yield from _arithmetic_claim(provenance, node, position, rows)
-
-
-def _arithmetic_claim(
-    provenance: Provenance, node: ir.Node, position: int, rows: dict[int, NDArray[np.bool_]]
-) -> Iterator[_Claim]:
-    value, output = node.inputs[position], node.outputs[0]
-    sizes = provenance.network.sizes.shapes
-    if value is None or value not in sizes or output not in sizes or node.inputs[1 - position] not in provenance.ids:
-        return
-    shape, rank = sizes[value], len(sizes[output])
-    long = [axis for axis, length in enumerate(shape) if length > 1]
-    if len(long) == 1 and sizes[output][rank - len(shape) + long[0]] == shape[long[0]]:
-        yield from _channel_claim(provenance, node, position, long[0] - len(shape), rows)
-
-
-def _channel_claim(
-    provenance: Provenance, node: ir.Node, position: int, axis: int, rows: dict[int, NDArray[np.bool_]]
-) -> Iterator[_Claim]:
-    """Yields the claim on a parameter that has one long axis, which counts along ``axis`` of the node's output."""
-    parameter = provenance.network.parameter(node.inputs[position])
-    if isinstance(parameter, str):
-        return
-    shape = parameter.read_shape
-    own_axis = int(np.argmax(shape)) if shape else 0
-    if not shape or np.prod(shape) != shape[own_axis]:
-        return
-    origins = provenance.along(node.outputs[0], axis, shape[own_axis])
-    if not any(origin.producers for origin in origins):
-        return  # it belongs to no filter
-    trains = [
-        bool(origin.producers)
-        and origin.opaque is None
-        and all(layer in rows and rows[layer][m] for layer, m in origin.producers)
-        for origin in origins
-    ]
-    yield _Claim(parameter, node, position, np.array(trains, bool), own_axis)
+def _channel_claim(tensor: ChannelTensor, rows: dict[int, NDArray[np.bool_]]) -> _Claim:
+    return _Claim(tensor.parameter, tensor.node, tensor.position, tensor.made_by(rows), tensor.axis)
 
 
 def _agree(claims: list[_Claim], network: Network) -> dict[str, _Agreement]:
@@ -206,7 +148,7 @@ def _agree(claims: list[_Claim], network: Network) -> dict[str, _Agreement]:
 
 def _agreement(group: list[_Claim], network: Network) -> _Agreement:
     first = group[0]
-    foreign = _uses(first.parameter.value) - {(claim.node, claim.position) for claim in group}
+    foreign = uses(first.parameter.value) - {(claim.node, claim.position) for claim in group}
     alike = all(claim.rows.shape == first.rows.shape and claim.axis == first.axis for claim in group)
     if foreign or not alike:
         note = None
@@ -245,9 +187,9 @@ _CARRIERS = frozenset(
 )
 
 
-def _uses(value: ir.Value) -> set[tuple[Optional[ir.Node], int]]:
+def uses(value: ir.Value) -> set[tuple[Optional[ir.Node], int]]:
     """Returns where a tensor is used, through nodes that hand it on; (None, -1) when it is an output of the model."""
-    uses: set[tuple[Optional[ir.Node], int]] = {(None, -1)} if value.is_graph_output() else set()
+    found: set[tuple[Optional[ir.Node], int]] = {(None, -1)} if value.is_graph_output() else set()
     for node, position in value.uses():
-        uses |= _uses(node.outputs[0]) if node.op_type in _CARRIERS and position == 0 else {(node, position)}
-    return uses
+        found |= uses(node.outputs[0]) if node.op_type in _CARRIERS and position == 0 else {(node, position)}
+    return found

@@ -1,0 +1,109 @@
+"""Tensors with one number per channel: which node reads them, and which filters made each channel.
+
+Biases of layers, scale and offset of norms, PRelu slopes, and stored numbers that are added to a map or multiplied with it;
+beside them what batch norms subtract and divide by, which never trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.layers import Parameter
+from tgdonnx.tracing.origins import Origin
+from tgdonnx.tracing.provenance import Provenance
+
+# Where nodes keep one number per channel: positions of their inputs, and the axis that counts channels. Running mean and
+# variance are not among them, nor what is subtracted or divided by, which is how they look in arithmetic form.
+_NORMS = {"BatchNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2)}
+_LAST_AXIS_NORMS = {"LayerNormalization": (1, 2), "RMSNormalization": (1,)}
+_ARITHMETIC = {"Add": (0, 1), "Mul": (0, 1), "PRelu": (1,)}
+
+
+@dataclass(frozen=True)
+class ChannelTensor:
+    """A node's use of a tensor that has one number per channel.
+
+    Attributes:
+        parameter: the tensor.
+        node: who reads it.
+        position: as which input.
+        axis: where the channels are in what the node reads.
+        origins: of each channel of the node's output, what it was made from.
+    """
+
+    parameter: Parameter
+    node: ir.Node = field(repr=False)
+    position: int
+    axis: int
+    origins: tuple[Origin, ...] = field(repr=False)
+
+    def made_by(self, filters: Mapping[int, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """Returns which channels are made by nothing but some filters.
+
+        Args:
+            filters: for indices of layers bool of shape (filters,).
+        """
+        return np.array(
+            [
+                bool(origin.producers)
+                and origin.opaque is None
+                and all(layer in filters and filters[layer][m] for layer, m in origin.producers)
+                for origin in self.origins
+            ],
+            bool,
+        )
+
+
+def channel_tensors(provenance: Provenance) -> Iterator[ChannelTensor]:
+    """Yields the tensors that train with the filters whose maps they belong to: first the biases of layers."""
+    for layer in provenance.layers:
+        if layer.weight and layer.bias:
+            own = tuple(Origin(frozenset({(layer.index, m)})) for m in range(layer.filters))
+            yield ChannelTensor(layer.bias, layer.node, 2, len(layer.bias.read_shape) - 1, own)
+    network = provenance.network
+    for node in network.graph.all_nodes():
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        for position in (*_NORMS.get(node.op_type, ()), *_LAST_AXIS_NORMS.get(node.op_type, ())):
+            if position < len(node.inputs):
+                yield from _of_axis(provenance, node, position, 1 if node.op_type in _NORMS else -1)
+        for position in _ARITHMETIC.get(node.op_type, ()):
+            yield from _arithmetic(provenance, node, position)
+
+
+def running_statistics(provenance: Provenance) -> Iterator[ChannelTensor]:
+    """Yields the running means (position 3) and variances (position 4) of batch norms."""
+    for node in provenance.network.graph.all_nodes():
+        if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
+            for position in (3, 4):
+                yield from _of_axis(provenance, node, position, 1)
+
+
+def _arithmetic(provenance: Provenance, node: ir.Node, position: int) -> Iterator[ChannelTensor]:
+    value, output = node.inputs[position], node.outputs[0]
+    sizes = provenance.network.sizes.shapes
+    if value is None or value not in sizes or output not in sizes or node.inputs[1 - position] not in provenance.ids:
+        return
+    shape, rank = sizes[value], len(sizes[output])
+    long = [axis for axis, length in enumerate(shape) if length > 1]
+    if len(long) == 1 and sizes[output][rank - len(shape) + long[0]] == shape[long[0]]:
+        yield from _of_axis(provenance, node, position, long[0] - len(shape))
+
+
+def _of_axis(provenance: Provenance, node: ir.Node, position: int, axis: int) -> Iterator[ChannelTensor]:
+    """Yields a parameter that has one long axis, if it counts along ``axis`` of the node's output."""
+    parameter = provenance.network.parameter(node.inputs[position])
+    if isinstance(parameter, str):
+        return
+    shape = parameter.read_shape
+    own_axis = int(np.argmax(shape)) if shape else 0
+    if not shape or np.prod(shape) != shape[own_axis]:
+        return
+    origins = provenance.along(node.outputs[0], axis, shape[own_axis])
+    if any(origin.producers for origin in origins):  # or it belongs to no filter
+        yield ChannelTensor(parameter, node, position, own_axis, origins)
