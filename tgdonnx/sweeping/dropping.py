@@ -17,14 +17,17 @@ Integer weights (behind DequantizeLinear) get their zero point, which is how the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx import external_data_helper
 
 from tgdonnx.errors import ModelFileError
+from tgdonnx.layers import Parameter
 from tgdonnx.modelfile import ModelFile, require_external_data, tensor_at
 from tgdonnx.selection import RetrainMask
 
@@ -52,8 +55,7 @@ def drop_filters(model: onnx.ModelProto, masks: Sequence[RetrainMask]) -> onnx.M
         model: the vendor's model, as `whole_model` gives it.
         masks: of mode ``paper``, planned on that model's file.
     """
-    dropped = onnx.ModelProto()
-    dropped.CopyFrom(model)
+    tensors = []
     for mask in masks:
         if mask.values.any():
             parameter = mask.parameter
@@ -61,9 +63,22 @@ def drop_filters(model: onnx.ModelProto, masks: Sequence[RetrainMask]) -> onnx.M
             zero = np.zeros(parameter.shape, np.float32)
             if parameter.quantization is not None:
                 zero = parameter.quantized(zero)
-            values = np.where(mask.values == 1, zero, stored).astype(stored.dtype)
-            tensor = tensor_at(dropped, parameter.path)
-            name = tensor.name  # a Constant's tensor may have another name than its value, or none
-            tensor.CopyFrom(ir.to_proto(ir.tensor(values, dtype=parameter.dtype)))
-            tensor.name = name
-    return dropped
+            tensors.append((parameter, np.where(mask.values == 1, zero, stored).astype(stored.dtype)))
+    return replace_tensors(model, tensors)
+
+
+def replace_tensors(model: onnx.ModelProto, tensors: Iterable[tuple[Parameter, NDArray[Any]]]) -> onnx.ModelProto:
+    """Returns a copy of a model in which stored tensors hold other elements, in their shape and type.
+
+    Args:
+        model: as `whole_model` gives it.
+        tensors: what to replace, and by what.
+    """
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for parameter, values in tensors:
+        tensor = tensor_at(changed, parameter.path)
+        name = tensor.name  # a Constant's tensor may have another name than its value, or none
+        tensor.CopyFrom(ir.to_proto(ir.tensor(values, dtype=parameter.dtype)))
+        tensor.name = name
+    return changed

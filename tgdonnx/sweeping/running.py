@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 import numpy as np
 import onnx
@@ -21,6 +21,13 @@ from tgdonnx.layers import Network, opset_version
 from tgdonnx.lowering.opsets import NEWEST, LowerOpset
 
 Array = NDArray[Any]
+
+
+class Feeds(Protocol):
+    """What a model can be run on."""
+
+    def feeds(self) -> Iterator[dict[str, Array]]:
+        """Yields what the model is fed, the same each time."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class Runner:
     outputs: tuple[str, ...]
     _session: Any = field(repr=False)
 
-    def run(self, samples: Samples, outputs: Sequence[str]) -> Iterator[list[Array]]:
+    def run(self, samples: Feeds, outputs: Sequence[str]) -> Iterator[list[Array]]:
         """Yields for each batch the outputs of these names.
 
         Raises:

@@ -1,0 +1,241 @@
+"""Which dropped filters can be reborn, and which maps are reborn with them.
+
+A filter is reborn if afterwards nobody can tell it from a dropped one, until training begins: everyone who reads a map that
+it has a part in must read exactly 0 from a dropped filter, and be free to ignore a reborn one, by kernels that are zero.
+
+- Every map that it has a part in is read by layers alone, by weights that can be changed: not by the model's output, an
+  operator that cannot be traced, a layer whose weight is not stored, or one that shares its weight.
+- Of such a map all producers are reborn. The map is then the same for every input, whatever it is.
+- Without its producers it is 0 at every reader. That is found by looking: behind a Sigmoid, or an offset that stays, it is not.
+- What has to change for it belongs to no other node.
+
+Each filter that fails makes others fail that share a map with it, so this is repeated until all that are left pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.layers import MATRIX_PRODUCTS, Layer
+from tgdonnx.layers.sizes import inner_graphs
+from tgdonnx.regrowing.probing import activations
+from tgdonnx.selection import RetrainMask, Selection, plan_masks
+from tgdonnx.selection.channels import channel_tensors
+from tgdonnx.selection.plan import uses
+from tgdonnx.sweeping.dropping import drop_filters
+from tgdonnx.sweeping.running import Feeds
+from tgdonnx.tracing.origins import Origin, Producer
+from tgdonnx.tracing.provenance import Provenance
+from tgdonnx.tracing.report import why_not_traced
+
+
+@dataclass(frozen=True)
+class Reborn:
+    """Filters to be reborn.
+
+    Attributes:
+        filters: for each layer bool of shape (filters,).
+        maps: for each layer bool of shape (maps,): True for an input map that is made by nothing but reborn filters.
+        refused: why the other filters that were selected are not.
+        dropped: the vendor's model without the filters that are.
+    """
+
+    filters: tuple[NDArray[np.bool_], ...]
+    maps: tuple[NDArray[np.bool_], ...]
+    refused: Mapping[Producer, str]
+    dropped: onnx.ModelProto = field(repr=False)
+
+    @property
+    def selection(self) -> Selection:
+        """The reborn filters and maps, as they are handed to `plan_masks`."""
+        return Selection({}, self.filters, self.maps)
+
+
+def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.ModelProto, feeds: Feeds) -> Reborn:
+    """Finds the selected filters that can be reborn.
+
+    Args:
+        provenance: the traced network.
+        selection: which of its filters are dropped.
+        model: the same model with its weights in it.
+        feeds: what to run the dropped model on; what it is must not matter.
+
+    Raises:
+        DataError: the model cannot be run on the feeds.
+        ModelFileError: the runtime cannot load the model.
+    """
+    wanted = {(i, int(m)) for i, rows in enumerate(selection.filters) for m in np.flatnonzero(rows)}
+    refused: dict[Producer, str] = {}
+
+    def refuse(producers: Sequence[Producer] | frozenset[Producer], reason: str) -> None:
+        for producer in producers:
+            if producer in wanted:
+                refused.setdefault(producer, reason)
+
+    planned = plan_masks(provenance, selection, "paper")
+    _refuse_unplanned(provenance, planned, refuse)
+    _refuse_unread(provenance, wanted, refuse)
+    _refuse_shared(provenance, planned, refuse)
+    _refuse_readers(provenance, refuse)
+    while True:
+        left = wanted - set(refused)
+        mixed = [_why_mixed(layer, c, origin, left) for layer, c, origin in _read_maps(provenance, left)]
+        for producers, reason in filter(None, mixed):
+            refuse(producers, reason)
+        if any(mixed):
+            continue
+        rows = _rows(provenance, left)
+        maps = tuple(
+            np.array([_is_made_by(origin, left) for origin in inputs], bool) for inputs in provenance.layer_inputs
+        )
+        dropped = drop_filters(model, plan_masks(provenance, Selection({}, rows, maps), "paper"))
+        if not left:
+            return Reborn(rows, maps, refused, dropped)
+        seen = [
+            (provenance.layer_inputs[layer.index][c], f"without it, {layer.name!r} reads {value:.3g} there, not 0")
+            for layer, c, value in _not_zero(provenance, dropped, maps, feeds)
+        ]
+        for origin, reason in seen:
+            refuse(origin.producers, reason)
+        if not seen:
+            return Reborn(rows, maps, refused, dropped)
+
+
+def _rows(provenance: Provenance, left: set[Producer]) -> tuple[NDArray[np.bool_], ...]:
+    return tuple(
+        np.array([(layer.index, m) in left for m in range(layer.filters)], bool) for layer in provenance.layers
+    )
+
+
+def _is_made_by(origin: Origin, left: set[Producer]) -> bool:
+    return why_not_traced(origin) is None and not origin.inputs and origin.producers <= left
+
+
+def _read_maps(provenance: Provenance, left: set[Producer]) -> Iterator[tuple[Layer, int, Origin]]:
+    for layer, inputs in zip(provenance.layers, provenance.layer_inputs):
+        for c, origin in enumerate(inputs):
+            if origin.producers & left:
+                yield layer, c, origin
+
+
+def _why_mixed(layer: Layer, c: int, origin: Origin, left: set[Producer]) -> Optional[tuple[frozenset[Producer], str]]:
+    """Says who cannot be reborn since a map has other sources as well; None if it has none."""
+    if _is_made_by(origin, left):
+        return None
+    if origin.opaque is not None:
+        return origin.producers, origin.opaque
+    what = "other filters, which stay as they are," if origin.producers - left else "an input of the model"
+    return origin.producers, f"{what} have a part in map {c} of {layer.name!r}".replace("model have", "model has")
+
+
+Refuse = Callable[[frozenset[Producer], str], None]
+
+
+def _refuse_unplanned(provenance: Provenance, planned: Sequence[RetrainMask], refuse: Refuse) -> None:
+    """Refuses filters that cannot train at all."""
+    masks = {mask.parameter.name: mask for mask in planned}
+    for layer in provenance.layers:
+        mask = masks.get(layer.weight.name) if layer.weight else None
+        for m in range(layer.filters):
+            if mask is None or not mask.filters[m]:
+                reason = mask.note if mask is not None and mask.note else f"{layer.problem}"
+                refuse(frozenset({(layer.index, m)}), reason)
+
+
+def _refuse_unread(provenance: Provenance, wanted: set[Producer], refuse: Refuse) -> None:
+    """Refuses filters that reach an output without a layer behind them, or nobody."""
+    network = provenance.network
+    for value in network.graph.outputs:
+        for origin in _origins(provenance, value):
+            refuse(origin.producers, f"it reaches the output {value.name!r}")
+    read = frozenset().union(*(origin.producers for inputs in provenance.layer_inputs for origin in inputs))
+    refuse(frozenset(wanted) - read, "no layer reads it")
+
+
+def _refuse_shared(provenance: Provenance, planned: Sequence[RetrainMask], refuse: Refuse) -> None:
+    """Refuses filters for which a tensor would have to change that several nodes read."""
+    masks = {mask.parameter.name: mask for mask in planned}
+    for layer, inputs in zip(provenance.layers, provenance.layer_inputs):
+        if layer.weight is None:
+            continue
+        name = layer.weight.name
+        if len(uses(layer.weight.value)) > 1:
+            reason = f"{name!r} is read by several nodes"
+            refuse(frozenset((layer.index, m) for m in range(layer.filters)), reason)
+            refuse(_producers(inputs), f"it is read by {layer.name!r}, whose weight {reason}")
+        untrainable = provenance.network.why_untrainable(name)
+        if untrainable is not None:
+            refuse(_producers(inputs), f"it is read by {layer.name!r}, whose weight {name!r} {untrainable}")
+    for tensor in channel_tensors(provenance):
+        mask = masks[tensor.parameter.name]
+        if len(uses(tensor.parameter.value)) > 1:
+            own = [origin for origin, trains in zip(tensor.origins, mask.filters) if trains]
+            refuse(_producers(own), f"its {tensor.parameter.name!r} is read by several nodes")
+
+
+def _refuse_readers(provenance: Provenance, refuse: Refuse) -> None:
+    """Refuses filters whose maps are read by somebody who cannot ignore them, or where nobody can look."""
+    graph = provenance.network.graph
+    for ids in provenance.ids.values():
+        for origin in {int(i): provenance.table[int(i)] for i in ids.flat}.values():
+            if origin.opaque is not None:
+                refuse(origin.producers, origin.opaque)
+    for layer, inputs in zip(provenance.layers, provenance.layer_inputs):
+        if layer.problem is not None:
+            read = [origin for value in layer.node.inputs for origin in _origins(provenance, value)]
+            refuse(_producers(read), f"it is read by {layer.name!r}, which cannot be scored: {layer.problem}")
+        if layer.node.graph is not graph or not _is_in_file(provenance, layer.node.inputs[0]):
+            refuse(_producers(inputs), f"it is read by {layer.name!r}, which is inside a branch, a loop or a function")
+    for node in graph.all_nodes():
+        if inner_graphs(node):
+            made = [origin for value in node.outputs for origin in _origins(provenance, value)]
+            refuse(_producers(made), f"it passes through {provenance.network.node_names[node]!r} ({node.op_type})")
+
+
+def _is_in_file(provenance: Provenance, value: Optional[ir.Value]) -> bool:
+    names = {name for node in provenance.network.file.proto.graph.node for name in node.output}
+    return value is None or value.name in names or value.producer() is None
+
+
+def _origins(provenance: Provenance, value: Optional[ir.Value]) -> list[Origin]:
+    ids = provenance.ids.get(value) if value is not None else None
+    return [] if ids is None else [provenance.table[int(i)] for i in np.unique(ids)]
+
+
+def _producers(origins: Sequence[Origin]) -> frozenset[Producer]:
+    return frozenset().union(*(origin.producers for origin in origins))
+
+
+def _not_zero(
+    provenance: Provenance, dropped: onnx.ModelProto, maps: Sequence[NDArray[np.bool_]], feeds: Feeds
+) -> Iterator[tuple[Layer, int, float]]:
+    """Yields the input maps that are not 0 without their producers, and a number that is read there instead."""
+    readers = [layer for layer in provenance.layers if maps[layer.index].any()]
+    shapes = {}
+    for layer in readers:
+        value = layer.node.inputs[0]
+        assert value is not None
+        shapes[str(value.name)] = provenance.network.sizes.shapes.get(value, ())
+    for name, arrays in activations(dropped, shapes, feeds):
+        for layer in readers:
+            value = layer.node.inputs[0]
+            if value is None or value.name != name:
+                continue
+            largest = np.max([_largest(array, layer) for array in arrays], axis=0)
+            for c in np.flatnonzero(maps[layer.index] & (largest != 0)):  # NaN is not 0 either
+                yield layer, int(c), float(largest[c])
+
+
+def _largest(array: NDArray[np.float32], layer: Layer) -> NDArray[np.float64]:
+    """Returns the largest magnitude in each input map of a layer."""
+    axis = -1 if layer.op_type in MATRIX_PRODUCTS else 1
+    by_map = np.moveaxis(array, axis, 0).reshape(layer.maps, -1)
+    largest: NDArray[np.float64] = np.abs(by_map.astype(np.float64)).max(axis=1, initial=0)
+    return largest

@@ -1,0 +1,189 @@
+"""Rebirth of the filters that a selection drops: the start of training, what of it trains, and how far the output moved."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from tgdonnx.errors import DataError, SelectionError
+from tgdonnx.layers import Layer
+from tgdonnx.regrowing.drafting import Drafts, reads
+from tgdonnx.regrowing.fresh import give_values, settable_statistics
+from tgdonnx.regrowing.probing import random_feeds
+from tgdonnx.regrowing.rebirth import Kind, Rebirth
+from tgdonnx.regrowing.reborn import Reborn, choose_reborn
+from tgdonnx.selection import RetrainMask, Selection, plan_masks
+from tgdonnx.sweeping.change import baseline, output_changes, worst
+from tgdonnx.sweeping.dropping import replace_tensors, whole_model
+from tgdonnx.sweeping.running import Feeds, open_runner
+from tgdonnx.tracing.provenance import Provenance
+
+Array = NDArray[Any]
+_STRATEGIES = ("phi", "percentile", "filters")
+_MOST_REASONS = 3
+
+
+@dataclass(frozen=True)
+class Regrown:
+    """A network in which dropped filters are reborn.
+
+    Attributes:
+        masks: the retrain mask of every retrainable tensor.
+        values: for the name of every tensor that is not the vendor's any more all of it, as stored: the start of training.
+        set_masks: for names of tensors of which elements were set that do not train: float32, 1 where that is so, of a
+            shape that broadcasts against the tensor.
+        kind: where fresh values come from.
+        filters: how many filters are reborn.
+        selected: how many were selected.
+        change: how far the output is from the vendor's, of several the one that moved farthest; see `tgdonnx.sweeping.change`.
+        output: the name of that output.
+    """
+
+    masks: tuple[RetrainMask, ...]
+    values: Mapping[str, Array] = field(repr=False)
+    set_masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    kind: Kind
+    filters: int
+    selected: int
+    change: float
+    output: str
+
+
+def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, samples: Optional[Feeds] = None) -> Regrown:
+    """Lets the filters that a selection drops be reborn, without a change of what the network computes without them.
+
+    Args:
+        provenance: the traced network.
+        selection: the filters to drop; by score, or listed.
+        rebirth: how.
+        samples: unlabelled images to calibrate on, and to measure the change on; random input is taken if None.
+
+    Raises:
+        SelectionError: the selection is one of whole layers, an option is out of range, no filter can be reborn, or the
+            change is larger than the tolerance.
+        DataError: the change cannot be measured on the samples, or on random input.
+        ModelFileError: the runtime cannot load the model.
+    """
+    if selection.strategy["strategy"] not in _STRATEGIES:
+        raise SelectionError(
+            "mode regrow lets filters be reborn that the network does not need; a selection of whole layers names none: "
+            "select by phi, by percentile, or list filters"
+        )
+    kind = rebirth.kind_for(calibrated=samples is not None)
+    feeds = samples if samples is not None else random_feeds(provenance.network, rebirth.seed)
+    vendor = whole_model(provenance.network.file)
+    reborn = choose_reborn(provenance, selection, vendor, feeds)
+    selected = sum(int(rows.sum()) for rows in selection.filters)
+    if not any(rows.any() for rows in reborn.filters):
+        reason, _ = Counter(reborn.refused.values()).most_common(1)[0]
+        raise SelectionError(f"none of the {selected} filters that are selected can be reborn: {reason}; select others")
+    drafts = give_values(provenance, reborn, kind, rebirth.seed)
+    masks, set_masks = _masks(provenance, reborn, isolate=rebirth.isolate)
+    values = _checked_values(drafts, masks, set_masks)
+    start = replace_tensors(vendor, [(draft.parameter, values[draft.parameter.name]) for draft in drafts.changed()])
+    output, change = _change(vendor, start, feeds, given=samples is not None)
+    if change > rebirth.tolerance:
+        raise SelectionError(
+            f"without the {sum(int(rows.sum()) for rows in reborn.filters)} filters the output {output!r} changes by "
+            f"{change:.3g}, and {rebirth.tolerance:g} is the tolerance; select fewer filters, or raise the tolerance"
+        )
+    filters = sum(int(rows.sum()) for rows in reborn.filters)
+    return Regrown(masks, values, set_masks, kind, filters, selected, change, output)
+
+
+def _masks(
+    provenance: Provenance, reborn: Reborn, *, isolate: bool
+) -> tuple[tuple[RetrainMask, ...], dict[str, NDArray[np.float32]]]:
+    """Returns what trains, and what is set and does not train."""
+    masks = {mask.parameter.name: mask for mask in plan_masks(provenance, reborn.selection, "readers")}
+    set_masks: dict[str, NDArray[np.float32]] = {}
+    unscored = _unscored(provenance)
+    for layer in provenance.layers:
+        if layer.weight is None:
+            continue
+        name, rows, maps = layer.weight.name, reborn.filters[layer.index], reborn.maps[layer.index]
+        kernels = reads(layer, maps)
+        if isolate and maps.any():
+            trains = rows[:, None] | (kernels & unscored[layer.index][:, None])
+            whole = np.array(
+                [trains[:, c % trains.shape[1]][kernels[:, c % trains.shape[1]]].all() for c in range(len(maps))]
+            )
+            masks[name] = replace(masks[name], maps=maps & whole, values=_stored(layer, trains))
+            if (kernels & ~trains).any():
+                set_masks[name] = _stored(layer, kernels & ~trains)
+        note = _note(reborn, layer)
+        if note is not None:
+            masks[name] = replace(masks[name], note=note)
+    filters = dict(enumerate(reborn.filters))
+    for tensor in settable_statistics(provenance, filters):
+        shape = [-1 if axis == tensor.axis else 1 for axis in range(len(tensor.parameter.read_shape))]
+        set_masks[tensor.parameter.name] = np.ascontiguousarray(
+            tensor.parameter.restore(tensor.made_by(filters).reshape(shape)), np.float32
+        )
+    return tuple(masks.values()), set_masks
+
+
+def _unscored(provenance: Provenance) -> tuple[NDArray[np.bool_], ...]:
+    """Returns for each layer which of its filters no layer reads: bool of shape (filters,)."""
+    read = {producer for inputs in provenance.layer_inputs for origin in inputs for producer in origin.producers}
+    for layer in provenance.layers:
+        if layer.problem is not None:  # it reads all that it is given
+            for value in layer.node.inputs:
+                ids = provenance.ids.get(value) if value is not None else None
+                if ids is not None:
+                    read.update(producer for i in ids.flat for producer in provenance.table[int(i)].producers)
+    return tuple(
+        np.array([(layer.index, m) not in read for m in range(layer.filters)], bool) for layer in provenance.layers
+    )
+
+
+def _stored(layer: Layer, kernels: NDArray[np.bool_]) -> NDArray[np.float32]:
+    assert layer.weight is not None
+    return np.ascontiguousarray(layer.weight.restore(layer.layout.restore(kernels)), np.float32)
+
+
+def _note(reborn: Reborn, layer: Layer) -> Optional[str]:
+    """Says why selected filters of a layer are not reborn."""
+    reasons: dict[str, list[int]] = defaultdict(list)
+    for (index, m), reason in sorted(reborn.refused.items()):
+        if index == layer.index:
+            reasons[reason].append(m)
+    if not reasons:
+        return None
+    told = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    parts = [f"{len(rows)} filters (such as {rows[0]}): {reason}" for reason, rows in told[:_MOST_REASONS]]
+    more = sum(len(rows) for _, rows in told[_MOST_REASONS:])
+    return "not reborn, so frozen: " + "; ".join([*parts, *[f"{more} for other reasons"] * bool(more)])
+
+
+def _checked_values(
+    drafts: Drafts, masks: Sequence[RetrainMask], set_masks: Mapping[str, NDArray[np.float32]]
+) -> dict[str, Array]:
+    """Returns the tensors that change, all within the masks."""
+    trains = {mask.parameter.name: mask.values for mask in masks}
+    values = {}
+    for draft in drafts.changed():
+        name = draft.parameter.name
+        allowed = (trains.get(name, np.zeros((), np.float32)) == 1) | (set_masks.get(name, np.zeros(())) == 1)
+        assert not (draft.changed & ~np.broadcast_to(allowed, draft.changed.shape)).any(), name
+        values[name] = draft.stored()
+    return values
+
+
+def _change(vendor: onnx.ModelProto, start: onnx.ModelProto, feeds: Feeds, *, given: bool) -> tuple[str, float]:
+    """Returns the output that moved farthest, and how far."""
+    runner = open_runner(vendor)
+    try:
+        before = baseline(runner.outputs, runner.run(feeds, runner.outputs))
+    except DataError as error:
+        if given:
+            raise
+        raise DataError(f"on random input, {error}; name images to look at") from error
+    moved = worst(output_changes(before, open_runner(start).run(feeds, before.outputs)))
+    return moved.output, float("inf") if moved.change is None else moved.change
