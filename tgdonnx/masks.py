@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tgdonnx.errors import SelectionError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked, write_masked
 from tgdonnx.modelfile import StrPath, require_writable
 from tgdonnx.provenance import earlier_rounds, trained_before
+from tgdonnx.regrowing import Rebirth, regrow
 from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
 from tgdonnx.tracing import trace_network
 
@@ -58,6 +60,7 @@ def mask(
     strategy: Strategy,
     *,
     mode: Mode = "paper",
+    rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
     protect: bool = False,
     overwrite: bool = False,
 ) -> MaskReport:
@@ -67,7 +70,9 @@ def mask(
         model: the vendor's file.
         output: the masked model to write.
         strategy: which filters to retrain.
-        mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter.
+        mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter;
+            ``regrow``: these start at 0, and the filters with fresh values.
+        rebirth: of mode ``regrow``, how filters are reborn.
         protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
         overwrite: whether ``output`` may exist.
 
@@ -75,19 +80,37 @@ def mask(
         ModelFileError: no usable model.
         MaskedModelError: it is masked already, or uses the name that a mask would have, or a record of an earlier round that
             is to be protected is damaged.
-        SelectionError: the selection is wrong or selects nothing.
+        SelectionError: the selection is wrong or selects nothing; or no filter can be reborn, or the output changes too much.
+        DataError: there is nothing to measure the change on, or it does not fit.
         OutputError: ``output`` cannot be written.
     """
     output = require_writable(output, overwrite=overwrite, keep=model)
+    if mode == "regrow" and protect:
+        raise SelectionError(
+            "what an earlier round trained cannot be protected in mode regrow, which sets what reads reborn filters to 0; "
+            "leave out --protect, or choose another mode"
+        )
     network = open_network(model)
     require_unmasked(network.file)
     provenance = trace_network(network)
     selection = select(provenance, strategy)
+    record: dict[str, Any] = {**selection.strategy, "mode": mode, "round": 1 + earlier_rounds(network.file.proto)}
+    if mode == "regrow":
+        regrown = regrow(provenance, selection, rebirth)
+        record.update(regrown.record)
+        write_masked(
+            network,
+            regrown.masks,
+            record,
+            output,
+            values=regrown.values,
+            set_masks=regrown.set_masks,
+            overwrite=overwrite,
+        )
+        return describe(regrown.masks, record)
     masks = plan_masks(provenance, selection, mode)
     if protect:
         masks = protect_trained(masks, trained_before(network), network)
-    record = {**selection.strategy, "mode": mode, "round": 1 + earlier_rounds(network.file.proto)}
-    if protect:
         record["protect"] = True
     write_masked(network, masks, record, output, overwrite=overwrite)
     return describe(masks, record)

@@ -91,7 +91,11 @@ def heard(layer: Layer, rows: NDArray[np.bool_], maps: NDArray[np.bool_]) -> NDA
 
 def settable_statistics(provenance: Provenance, filters: Rows) -> list[ChannelTensor]:
     """Returns the running means and variances of reborn maps that no other node reads."""
-    return [tensor for tensor in running_statistics(provenance) if tensor.made_by(filters).any() and is_own(tensor)]
+    return [
+        tensor
+        for tensor in running_statistics(provenance)
+        if tensor.made_by(filters).any() and is_settable(provenance, tensor)
+    ]
 
 
 def is_settable(provenance: Provenance, tensor: ChannelTensor) -> bool:

@@ -43,6 +43,7 @@ class Regrown:
         selected: how many were selected.
         change: how far the output is from the vendor's, of several the one that moved farthest; see `tgdonnx.sweeping.change`.
         output: the name of that output.
+        rebirth: what was asked for.
     """
 
     masks: tuple[RetrainMask, ...]
@@ -53,6 +54,18 @@ class Regrown:
     selected: int
     change: float
     output: str
+    rebirth: Rebirth
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is recorded of it, as plain values."""
+        return {
+            "rebirth": self.kind,
+            "isolate": self.rebirth.isolate,
+            "seed": self.rebirth.seed,
+            "reborn": self.filters,
+            "change": self.change,
+        }
 
 
 def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, samples: Optional[Feeds] = None) -> Regrown:
@@ -94,7 +107,7 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, sampl
             f"{change:.3g}, and {rebirth.tolerance:g} is the tolerance; select fewer filters, or raise the tolerance"
         )
     filters = sum(int(rows.sum()) for rows in reborn.filters)
-    return Regrown(masks, values, set_masks, kind, filters, selected, change, output)
+    return Regrown(masks, values, set_masks, kind, filters, selected, change, output, rebirth)
 
 
 def _masks(

@@ -20,8 +20,8 @@ from tgdonnx.selection.channels import ChannelTensor, channel_tensors
 from tgdonnx.selection.strategies import Selection
 from tgdonnx.tracing.provenance import Provenance
 
-Mode = Literal["paper", "readers"]
-MODES: tuple[Mode, ...] = ("paper", "readers")
+Mode = Literal["paper", "readers", "regrow"]
+MODES: tuple[Mode, ...] = ("paper", "readers", "regrow")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
         provenance: the traced network.
         selection: which of its filters to retrain.
         mode: ``paper`` for masks per filter, ``readers`` for masks per kernel, by which the kernels that read a
-            meaningless map train too.
+            meaningless map train too. What they are of ``regrow``, `tgdonnx.regrowing` says.
     """
     layers = [layer for layer in provenance.layers if layer.weight]
     network = provenance.network
@@ -99,7 +99,7 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
         assert layer.weight is not None
         if layer.weight.name not in masks:
             agreed = weights[layer.weight.name]
-            maps = released[layer.weight.name].rows if mode == "readers" else np.zeros(0, bool)
+            maps = released[layer.weight.name].rows if mode != "paper" else np.zeros(0, bool)
             values = _weight_mask(layer, agreed.rows, maps)
             mask = RetrainMask(layer.weight, layer.name, agreed.rows, maps, values, agreed.note)
             masks[layer.weight.name] = mask
