@@ -25,7 +25,7 @@ from tgdonnx.layers import open_network
 from tgdonnx.masked import SUFFIX, MaskedModel, masked_bytes, read_masked
 from tgdonnx.masks import mask
 from tgdonnx.provenance import decode_mask, encode_mask
-from tgdonnx.selection import MODES, AllLayers, Filters, Mode, Percentile, Phi, plan_masks, select
+from tgdonnx.selection import PLAN_MODES, AllLayers, Filters, Percentile, Phi, PlanMode, plan_masks, select
 from tgdonnx.tracing import trace_network
 
 
@@ -36,7 +36,7 @@ def outputs(path: Path, feeds: dict[str, Any]) -> list[bytes]:
     return [array.tobytes() for array in session.run(None, feeds)]
 
 
-def masked(model: onnx.ModelProto, directory: Path, *, mode: Mode = "paper") -> tuple[Path, Path]:
+def masked(model: onnx.ModelProto, directory: Path, *, mode: PlanMode = "paper") -> tuple[Path, Path]:
     """The vendor's file and the masked one."""
     vendor, output = save(model, directory / "model.onnx"), directory / "masked.onnx"
     mask(vendor, output, Phi(0.3), mode=mode)
@@ -47,8 +47,10 @@ def masked(model: onnx.ModelProto, directory: Path, *, mode: Mode = "paper") -> 
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
-def test_a_masked_model_is_valid_and_computes_the_same_to_the_bit(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PLAN_MODES)
+def test_a_masked_model_is_valid_and_computes_the_same_to_the_bit(
+    builder: Builder, mode: PlanMode, tmp_path: Path
+) -> None:
     model = builder(0)
     vendor, output = masked(model, tmp_path, mode=mode)
     onnx.checker.check_model(onnx.load(output), full_check=True)
@@ -57,8 +59,8 @@ def test_a_masked_model_is_valid_and_computes_the_same_to_the_bit(builder: Build
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
-def test_taking_the_masks_away_gives_the_bytes_of_the_vendor(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PLAN_MODES)
+def test_taking_the_masks_away_gives_the_bytes_of_the_vendor(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
     vendor, output = masked(builder(0), tmp_path, mode=mode)
     found = read_masked(output)
     assert found.base.data == vendor.read_bytes()
@@ -67,8 +69,8 @@ def test_taking_the_masks_away_gives_the_bytes_of_the_vendor(builder: Builder, m
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
-def test_the_masks_in_the_file_are_those_of_the_rules(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PLAN_MODES)
+def test_the_masks_in_the_file_are_those_of_the_rules(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
     model = builder(0)
     _, output = masked(model, tmp_path, mode=mode)
     reference = by_experiment(model)
@@ -86,8 +88,8 @@ def test_the_masks_in_the_file_are_those_of_the_rules(builder: Builder, mode: Mo
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
-def test_the_report_says_what_trains_and_how_much_of_all(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PLAN_MODES)
+def test_the_report_says_what_trains_and_how_much_of_all(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
     model = builder(0)
     vendor = save(model, tmp_path / "model.onnx")
     report = mask(vendor, tmp_path / "masked.onnx", Phi(0.3), mode=mode)
@@ -506,8 +508,8 @@ def test_a_mask_in_short_is_read_back_as_it_was(networks_of_all: dict[str, Any],
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
-def test_planned_masks_in_short_are_read_back_as_they_were(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PLAN_MODES)
+def test_planned_masks_in_short_are_read_back_as_they_were(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
     network = open_network(save(builder(0), tmp_path / "model.onnx"))
     provenance = trace_network(network)
     for entry in plan_masks(provenance, select(provenance, Phi(0.4)), mode):

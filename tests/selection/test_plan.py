@@ -19,13 +19,13 @@ from tests.tracing.oracle import label, layers
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import open_network
 from tgdonnx.selection import (
-    MODES,
+    PLAN_MODES,
     AllLayers,
     Filters,
     FirstLayers,
     LastLayers,
-    Mode,
     Phi,
+    PlanMode,
     RetrainMask,
     Strategy,
     plan_masks,
@@ -36,7 +36,7 @@ from tgdonnx.tracing import trace_network
 RNG = np.random.default_rng(5)
 
 
-def plan(path: Path, strategy: Strategy, mode: Mode = "paper") -> dict[str, RetrainMask]:
+def plan(path: Path, strategy: Strategy, mode: PlanMode = "paper") -> dict[str, RetrainMask]:
     provenance = trace_network(open_network(path))
     masks = plan_masks(provenance, select(provenance, strategy), mode)
     by_name = {mask.parameter.name: mask for mask in masks}
@@ -55,8 +55,8 @@ def assert_equal_masks(masks: dict[str, RetrainMask], expected: dict[str, Array]
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
-def test_masks_of_all_tensors_follow_from_the_rules(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PLAN_MODES)
+def test_masks_of_all_tensors_follow_from_the_rules(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
     model = builder(0)
     reference = by_experiment(model)
     path = save(model, tmp_path / "model.onnx")
@@ -70,8 +70,8 @@ def test_masks_of_all_tensors_follow_from_the_rules(builder: Builder, mode: Mode
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
-def test_masks_without_scores_follow_from_the_rules(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", PLAN_MODES)
+def test_masks_without_scores_follow_from_the_rules(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
     model = builder(1)
     reference = by_experiment(model)
     path = save(model, tmp_path / "model.onnx")
@@ -92,8 +92,8 @@ def test_masks_without_scores_follow_from_the_rules(builder: Builder, mode: Mode
 
 
 @settings(deadline=None, max_examples=150)
-@given(model=networks(), phi=st.sampled_from([0.2, 0.5, 0.8, 1.0]), mode=st.sampled_from(MODES))
-def test_masks_of_random_networks_follow_from_the_rules(model: onnx.ModelProto, phi: float, mode: Mode) -> None:
+@given(model=networks(), phi=st.sampled_from([0.2, 0.5, 0.8, 1.0]), mode=st.sampled_from(PLAN_MODES))
+def test_masks_of_random_networks_follow_from_the_rules(model: onnx.ModelProto, phi: float, mode: PlanMode) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = save(model, Path(directory, "model.onnx"))
         network = open_network(path)
@@ -227,9 +227,9 @@ BRANCHES = (
         ("[other] z = Conv(w1, unit)", ", float[4, 5, 3, 3] z", "used by node 'other' (Conv) as well"),
     ],
 )
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PLAN_MODES)
 def test_a_weight_with_another_use_is_frozen_with_its_bias_and_batch_norm_and_says_so(
-    lines: str, output: str, use: str, mode: Mode, tmp_path: Path
+    lines: str, output: str, use: str, mode: PlanMode, tmp_path: Path
 ) -> None:
     masks = plan(save(with_another_use(lines, output), tmp_path / "model.onnx"), AllLayers(), mode)
     for name in ("w1", "b1", "bn_scale", "bn_offset"):

@@ -1,11 +1,11 @@
 """Strategies that fill the retrain masks.
 
-``importance``: what a filter is worth; ``strategies``: which filters to retrain; ``plan``: the retrain mask of every tensor;
-``protection``: what earlier rounds trained.
+``importance``: what a filter is worth; ``strategies``: which filters to retrain; ``channels``: tensors with one number per
+channel; ``plan``: the retrain mask of every tensor; ``protection``: what earlier rounds trained.
 """
 
 from tgdonnx.selection.importance import Importance, filter_importance
-from tgdonnx.selection.plan import MODES, Mode, RetrainMask, plan_masks
+from tgdonnx.selection.plan import MODES, PLAN_MODES, Mode, PlanMode, RetrainMask, plan_masks
 from tgdonnx.selection.protection import protect_trained
 from tgdonnx.selection.strategies import (
     AllLayers,
@@ -24,6 +24,7 @@ from tgdonnx.selection.strategies import (
 
 __all__ = [
     "MODES",
+    "PLAN_MODES",
     "AllLayers",
     "Filters",
     "FirstLayers",
@@ -32,6 +33,7 @@ __all__ = [
     "Mode",
     "Percentile",
     "Phi",
+    "PlanMode",
     "RetrainMask",
     "Scored",
     "Selection",

@@ -20,8 +20,10 @@ from tgdonnx.selection.channels import ChannelTensor, channel_tensors
 from tgdonnx.selection.strategies import Selection
 from tgdonnx.tracing.provenance import Provenance
 
-Mode = Literal["paper", "readers", "regrow"]
-MODES: tuple[Mode, ...] = ("paper", "readers", "regrow")
+PlanMode = Literal["paper", "readers"]
+PLAN_MODES: tuple[PlanMode, ...] = ("paper", "readers")
+Mode = Literal["paper", "readers", "regrow"]  # the last begins with other values too: `tgdonnx.regrowing`
+MODES: tuple[Mode, ...] = (*PLAN_MODES, "regrow")
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,14 @@ class _Agreement:
     note: Optional[str]
 
 
-def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tuple[RetrainMask, ...]:
+def plan_masks(provenance: Provenance, selection: Selection, mode: PlanMode) -> tuple[RetrainMask, ...]:
     """Returns the retrain mask of every retrainable tensor, also of those in which nothing trains.
 
     Args:
         provenance: the traced network.
         selection: which of its filters to retrain.
         mode: ``paper`` for masks per filter, ``readers`` for masks per kernel, by which the kernels that read a
-            meaningless map train too. What they are of ``regrow``, `tgdonnx.regrowing` says.
+            meaningless map train too.
     """
     layers = [layer for layer in provenance.layers if layer.weight]
     network = provenance.network
@@ -99,7 +101,7 @@ def plan_masks(provenance: Provenance, selection: Selection, mode: Mode) -> tupl
         assert layer.weight is not None
         if layer.weight.name not in masks:
             agreed = weights[layer.weight.name]
-            maps = released[layer.weight.name].rows if mode != "paper" else np.zeros(0, bool)
+            maps = released[layer.weight.name].rows if mode == "readers" else np.zeros(0, bool)
             values = _weight_mask(layer, agreed.rows, maps)
             mask = RetrainMask(layer.weight, layer.name, agreed.rows, maps, values, agreed.note)
             masks[layer.weight.name] = mask
