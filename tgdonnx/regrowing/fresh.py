@@ -9,6 +9,8 @@ the same, since nobody reads such a filter either.
 
 ``he``          normal numbers of variance 2 / fan-in (He, Zhang, Ren, Sun, ICCV 2015, eq. 10), where the fan-in counts what
                 the filter really reads; slopes of PRelu 0.25 (ibid.), biases and other summands 0, factors 1.
+``calibrated``  begins as ``he``; then `tgdonnx.regrowing.calibrating` gives each reborn map the mean and the variance of the
+                others.
 ``clone``       a filter of the same layer that stays, drawn at random (of the same group if there is one): its kernels
                 with normal noise of a tenth of their RMS, so that no two learn the same, and all its numbers per channel.
 
@@ -16,7 +18,8 @@ Numbers of a batch norm behind the map are another matter. A dead filter leaves 
 map: of a variance near 0, its square root is of the order of sqrt(epsilon), and what a fresh filter makes would be some
 hundred times too large behind it. So mean and variance are set along with scale and offset, once: to 0 and 1 by ``he``, by
 which the norm hands on what the filter makes, and to those of the cloned filter by ``clone``, whose statistics the clone
-has. Where they cannot be set, since other nodes read them as well, scale and offset are chosen to undo them.
+has. So are the numbers of a norm that is written as Sub and Div. Where they cannot be set, since other nodes read them as
+well, scale and offset are chosen to undo them.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from tgdonnx.layers import Layer
 from tgdonnx.regrowing.drafting import Drafts, Floats, channel_index, kernel_index, reads
 from tgdonnx.regrowing.rebirth import Kind
 from tgdonnx.regrowing.reborn import Reborn
-from tgdonnx.selection.channels import ChannelTensor, channel_tensors, running_statistics
+from tgdonnx.selection.channels import ChannelTensor, channel_tensors, statistics
 from tgdonnx.selection.plan import uses
 from tgdonnx.tracing.origins import Producer
 from tgdonnx.tracing.provenance import Provenance
@@ -58,9 +61,8 @@ def give_values(provenance: Provenance, reborn: Reborn, kind: Kind, seed: int) -
             _give_kernels(drafts, layer, rows, maps, chosen, rng)
             donors.update({(layer.index, m): donor for m, donor in chosen.items()})
     filters = dict(enumerate(reborn.filters))
-    for tensor in (*settable_statistics(provenance, filters), *channel_tensors(provenance)):
-        if tensor.made_by(filters).any() and is_settable(provenance, tensor):
-            _give_channels(drafts, provenance, tensor, filters, donors)
+    for tensor in settable(provenance, filters):
+        _give_channels(drafts, provenance, tensor, filters, donors)
     return drafts
 
 
@@ -89,12 +91,20 @@ def heard(layer: Layer, rows: NDArray[np.bool_], maps: NDArray[np.bool_]) -> NDA
     return useful | (rows & ~useful.any(axis=1))[:, None]
 
 
-def settable_statistics(provenance: Provenance, filters: Rows) -> list[ChannelTensor]:
-    """Returns the running means and variances of reborn maps that no other node reads."""
-    return [
+def settable(provenance: Provenance, filters: Rows) -> list[ChannelTensor]:
+    """Returns all tensors with one number per channel that belong to reborn maps, and to no other node."""
+    trained = [
         tensor
-        for tensor in running_statistics(provenance)
+        for tensor in channel_tensors(provenance)
         if tensor.made_by(filters).any() and is_settable(provenance, tensor)
+    ]
+    return [*trained, *settable_statistics(provenance, filters)]
+
+
+def settable_statistics(provenance: Provenance, filters: Rows) -> list[ChannelTensor]:
+    """Returns the means and variances of norms over reborn maps that no other node reads."""
+    return [
+        tensor for tensor in statistics(provenance) if tensor.made_by(filters).any() and is_settable(provenance, tensor)
     ]
 
 
@@ -163,7 +173,7 @@ def _neutral(provenance: Provenance, tensor: ChannelTensor, channel: int) -> flo
         return _undoing(provenance, tensor, channel)
     if op_type == "PRelu":
         return _SLOPE
-    is_factor = op_type == "Mul" or (op_type.endswith("Normalization") and position in (1, 4))
+    is_factor = op_type in ("Mul", "Div") or (op_type.endswith("Normalization") and position in (1, 4))
     return 1.0 if is_factor else 0.0
 
 

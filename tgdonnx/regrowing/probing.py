@@ -1,11 +1,11 @@
-"""Look into a running model: activations by name, on images or on random input."""
+"""Look into a running model: what can be measured of activations, on images or on random input."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -18,7 +18,8 @@ from tgdonnx.sweeping.running import Feeds, open_runner
 
 Array = NDArray[Any]
 _RUNS = 4
-_MOST_BYTES = 2**28  # of activations that are held at a time
+_MOST_BYTES = 2**26  # of activations that are held at a time
+Measure = TypeVar("Measure")
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,19 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Arr
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-def activations(
-    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], feeds: Feeds
-) -> Iterator[tuple[str, list[Array]]]:
-    """Yields for each named activation what it is for each of the feeds; a few are held in memory at a time.
+def observe(
+    model: onnx.ModelProto,
+    shapes: Mapping[str, tuple[int, ...]],
+    feeds: Feeds,
+    measure: Callable[[str, Array], Measure],
+) -> dict[str, tuple[Measure, ...]]:
+    """Returns for each named activation what is measured of it, run by run.
 
     Args:
         model: with its weights in it.
-        shapes: for names of activations of the main graph about how large they are.
+        shapes: for names of activations of the main graph about how large they are; a few are held in memory at a time.
         feeds: what to run on.
+        measure: takes the name and the activation.
 
     Raises:
         ModelFileError: the runtime cannot load the model.
@@ -82,10 +87,14 @@ def activations(
     given = {value.name for value in exposed.graph.output}
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shapes if name not in given)
     runner = open_runner(exposed)
-    for names in _portions(shapes):
-        runs = list(runner.run(feeds, names))
-        for index, name in enumerate(names):
-            yield name, [run[index] for run in runs]
+    return {
+        name: measured
+        for names in _portions(shapes)
+        for name, measured in zip(
+            names,
+            zip(*([measure(n, a) for n, a in zip(names, run)] for run in runner.run(feeds, names))),
+        )
+    }
 
 
 def _portions(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Sequence[str]]:
@@ -93,7 +102,7 @@ def _portions(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Sequence[str]]:
     portion: list[str] = []
     room = _MOST_BYTES
     for name, shape in shapes.items():
-        size = 4 * _RUNS * math.prod(shape)
+        size = 4 * math.prod(shape)
         if portion and size > room:
             yield portion
             portion, room = [], _MOST_BYTES

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer
 from tgdonnx.layers.sizes import inner_graphs
-from tgdonnx.regrowing.probing import activations
+from tgdonnx.regrowing.probing import observe
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.selection.channels import channel_tensors
 from tgdonnx.selection.plan import uses
@@ -86,7 +86,7 @@ def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.Mode
     _refuse_readers(provenance, refuse)
     while True:
         left = wanted - set(refused)
-        mixed = [_why_mixed(layer, c, origin, left) for layer, c, origin in _read_maps(provenance, left)]
+        mixed = [_why_mixed(layer, origin, left) for layer, origin in _read_maps(provenance, left)]
         for producers, reason in filter(None, mixed):
             refuse(producers, reason)
         if any(mixed):
@@ -118,21 +118,25 @@ def _is_made_by(origin: Origin, left: set[Producer]) -> bool:
     return why_not_traced(origin) is None and not origin.inputs and origin.producers <= left
 
 
-def _read_maps(provenance: Provenance, left: set[Producer]) -> Iterator[tuple[Layer, int, Origin]]:
+def _read_maps(provenance: Provenance, left: set[Producer]) -> Iterator[tuple[Layer, Origin]]:
     for layer, inputs in zip(provenance.layers, provenance.layer_inputs):
-        for c, origin in enumerate(inputs):
+        for origin in inputs:
             if origin.producers & left:
-                yield layer, c, origin
+                yield layer, origin
 
 
-def _why_mixed(layer: Layer, c: int, origin: Origin, left: set[Producer]) -> Optional[tuple[frozenset[Producer], str]]:
+def _why_mixed(layer: Layer, origin: Origin, left: set[Producer]) -> Optional[tuple[frozenset[Producer], str]]:
     """Says who cannot be reborn since a map has other sources as well; None if it has none."""
     if _is_made_by(origin, left):
         return None
     if origin.opaque is not None:
         return origin.producers, origin.opaque
-    what = "other filters, which stay as they are," if origin.producers - left else "an input of the model"
-    return origin.producers, f"{what} have a part in map {c} of {layer.name!r}".replace("model have", "model has")
+    if origin.producers - left:
+        return (
+            origin.producers,
+            f"other filters, which stay as they are, have a part in the map that {layer.name!r} reads",
+        )
+    return origin.producers, f"an input of the model has a part in the map that {layer.name!r} reads"
 
 
 Refuse = Callable[[frozenset[Producer], str], None]
@@ -183,6 +187,7 @@ def _refuse_shared(provenance: Provenance, planned: Sequence[RetrainMask], refus
 def _refuse_readers(provenance: Provenance, refuse: Refuse) -> None:
     """Refuses filters whose maps are read by somebody who cannot ignore them, or where nobody can look."""
     graph = provenance.network.graph
+    in_file = {name for node in provenance.network.file.proto.graph.node for name in node.output}
     for ids in provenance.ids.values():
         for origin in {int(i): provenance.table[int(i)] for i in ids.flat}.values():
             if origin.opaque is not None:
@@ -191,17 +196,13 @@ def _refuse_readers(provenance: Provenance, refuse: Refuse) -> None:
         if layer.problem is not None:
             read = [origin for value in layer.node.inputs for origin in _origins(provenance, value)]
             refuse(_producers(read), f"it is read by {layer.name!r}, which cannot be scored: {layer.problem}")
-        if layer.node.graph is not graph or not _is_in_file(provenance, layer.node.inputs[0]):
+        value = layer.node.inputs[0]
+        if layer.node.graph is not graph or (value is not None and value.producer() and value.name not in in_file):
             refuse(_producers(inputs), f"it is read by {layer.name!r}, which is inside a branch, a loop or a function")
     for node in graph.all_nodes():
         if inner_graphs(node):
             made = [origin for value in node.outputs for origin in _origins(provenance, value)]
             refuse(_producers(made), f"it passes through {provenance.network.node_names[node]!r} ({node.op_type})")
-
-
-def _is_in_file(provenance: Provenance, value: Optional[ir.Value]) -> bool:
-    names = {name for node in provenance.network.file.proto.graph.node for name in node.output}
-    return value is None or value.name in names or value.producer() is None
 
 
 def _origins(provenance: Provenance, value: Optional[ir.Value]) -> list[Origin]:
@@ -218,17 +219,17 @@ def _not_zero(
 ) -> Iterator[tuple[Layer, int, float]]:
     """Yields the input maps that are not 0 without their producers, and a number that is read there instead."""
     readers = [layer for layer in provenance.layers if maps[layer.index].any()]
-    shapes = {}
-    for layer in readers:
-        value = layer.node.inputs[0]
-        assert value is not None
-        shapes[str(value.name)] = provenance.network.sizes.shapes.get(value, ())
-    for name, arrays in activations(dropped, shapes, feeds):
-        for layer in readers:
-            value = layer.node.inputs[0]
-            if value is None or value.name != name:
-                continue
-            largest = np.max([_largest(array, layer) for array in arrays], axis=0)
+    values = {layer.index: str(layer.node.inputs[0].name) for layer in readers if layer.node.inputs[0] is not None}
+    known = provenance.network.sizes.shapes
+    shapes = {str(v.name): known.get(v, ()) for v in (layer.node.inputs[0] for layer in readers) if v is not None}
+    reading = {name: [layer for layer in readers if values[layer.index] == name] for name in shapes}
+
+    def measure(name: str, array: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        return [_largest(array, layer) for layer in reading[name]]
+
+    for name, runs in observe(dropped, shapes, feeds, measure).items():
+        for layer, found in zip(reading[name], zip(*runs)):
+            largest = np.max(found, axis=0)
             for c in np.flatnonzero(maps[layer.index] & (largest != 0)):  # NaN is not 0 either
                 yield layer, int(c), float(largest[c])
 

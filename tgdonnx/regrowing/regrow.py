@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.layers import Layer
+from tgdonnx.regrowing.calibrating import calibrate
 from tgdonnx.regrowing.drafting import Drafts, reads
 from tgdonnx.regrowing.fresh import give_values, settable_statistics
 from tgdonnx.regrowing.probing import random_feeds
@@ -97,6 +98,8 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, sampl
         reason, _ = Counter(reborn.refused.values()).most_common(1)[0]
         raise SelectionError(f"none of the {selected} filters that are selected can be reborn: {reason}; select others")
     drafts = give_values(provenance, reborn, kind, rebirth.seed)
+    if kind == "calibrated":
+        calibrate(provenance, reborn, drafts, vendor, feeds)
     masks, set_masks = _masks(provenance, reborn, isolate=rebirth.isolate)
     values = _checked_values(drafts, masks, set_masks)
     start = replace_tensors(vendor, [(draft.parameter, values[draft.parameter.name]) for draft in drafts.changed()])

@@ -76,12 +76,16 @@ def channel_tensors(provenance: Provenance) -> Iterator[ChannelTensor]:
             yield from _arithmetic(provenance, node, position)
 
 
-def running_statistics(provenance: Provenance) -> Iterator[ChannelTensor]:
-    """Yields the running means (position 3) and variances (position 4) of batch norms."""
+def statistics(provenance: Provenance) -> Iterator[ChannelTensor]:
+    """Yields the running means and variances of batch norms, and what else is subtracted from a map or divides it."""
     for node in provenance.network.graph.all_nodes():
-        if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type == "BatchNormalization":
             for position in (3, 4):
                 yield from _of_axis(provenance, node, position, 1)
+        if node.op_type in ("Sub", "Div"):
+            yield from _arithmetic(provenance, node, 1)
 
 
 def _arithmetic(provenance: Provenance, node: ir.Node, position: int) -> Iterator[ChannelTensor]:
