@@ -24,6 +24,7 @@ from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport,
 from tgdonnx.inspection import InspectReport, inspect
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.pipeline import FinetuneReport, finetune
+from tgdonnx.regrowing import Rebirth
 from tgdonnx.reporting import PageReport, report
 from tgdonnx.scoring import ScoreReport, score
 from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
@@ -51,6 +52,7 @@ __all__ = [
     "Percentile",
     "Phi",
     "Progress",
+    "Rebirth",
     "Scaling",
     "ScoreReport",
     "Strategy",

@@ -21,6 +21,7 @@ from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedE
 from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.regrowing import Rebirth
 from tgdonnx.reporting import PageReport, report, require_page
 from tgdonnx.selection import Mode, Strategy
 from tgdonnx.verification import VerifyReport, verify
@@ -75,6 +76,7 @@ def finetune(
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     mode: Mode = "paper",
+    rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
     loss: str = "mse",
     data_range: float = 1.0,
     optimizer: OptimizerName = "adamw",
@@ -109,7 +111,8 @@ def finetune(
         output: the tuned model to write.
         strategy: which filters to retrain.
         options: how to train.
-        mode: masks per filter (``paper``), or per kernel (``readers``).
+        mode: masks per filter (``paper``), or per kernel (``readers``), or with filters reborn (``regrow``).
+        rebirth: of mode ``regrow``, how filters are reborn; the tolerance is of each round.
         loss: what training minimises: a name, or a weighted sum.
         data_range: of the data, for the losses charbonnier and ssim.
         optimizer: ``adamw`` or ``sgd``.
@@ -167,7 +170,7 @@ def finetune(
         place, directory = work / f"round-{number}", directory_of(number)
         (place / "masked").mkdir(parents=True)
         (place / "tuned").mkdir()
-        masked = mask(base, place / "masked" / "masked.onnx", strategy, mode=mode, protect=protect)
+        masked = mask(base, place / "masked" / "masked.onnx", strategy, mode=mode, rebirth=rebirth, protect=protect)
         if rounds > 1:
             directory.parent.mkdir(exist_ok=True)
         built = build(

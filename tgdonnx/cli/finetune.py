@@ -19,6 +19,8 @@ from tgdonnx.cli.options import (
     output_option,
     overwrite_option,
     protect_option,
+    rebirth,
+    rebirth_options,
     strategy,
     strategy_options,
 )
@@ -30,6 +32,7 @@ from tgdonnx.cli.train import STOPPING
 from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.pipeline import finetune
+from tgdonnx.regrowing import Kind
 from tgdonnx.selection import Mode
 
 
@@ -40,6 +43,7 @@ from tgdonnx.selection import Mode
 @build_options
 @data_options
 @noise2noise_option
+@rebirth_options
 @click.option(
     "--sweep-data",
     type=click.Path(path_type=Path),
@@ -79,6 +83,9 @@ def command(
     model: Path,
     output: Path,
     mode: Mode,
+    kind: Optional[Kind],
+    calibrate: Optional[Path],
+    isolate: bool,
     loss: str,
     data_range: float,
     optimizer: OptimizerName,
@@ -113,7 +120,17 @@ def command(
     looked_at = sweep_data or data
     if choices["phi"] == AUTO and looked_at is None:
         raise click.UsageError("with --noise2noise, --phi auto needs images to look at; name them with --sweep-data")
-    chosen = strategy(**choices, recommend=drop_test(model, looked_at or Path(), output=output_name, reading=reading))
+    reborn = rebirth(
+        mode=mode,
+        kind=kind,
+        calibrate=calibrate,
+        isolate=isolate,
+        tolerance=choices["tolerance"],
+        seed=options.seed,
+        reading=reading,
+    )
+    recommend = drop_test(model, looked_at or Path(), output=output_name, reading=reading)
+    chosen = strategy(mode=mode, **choices, recommend=recommend)
     with training_bar() as show:
         report = finetune(
             model,
@@ -122,6 +139,7 @@ def command(
             chosen,
             options,
             mode=mode,
+            rebirth=reborn,
             loss=loss,
             data_range=data_range,
             optimizer=optimizer,

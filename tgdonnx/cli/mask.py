@@ -15,6 +15,8 @@ from tgdonnx.cli.options import (
     output_option,
     overwrite_option,
     protect_option,
+    rebirth,
+    rebirth_options,
     strategy,
     strategy_options,
 )
@@ -22,6 +24,7 @@ from tgdonnx.cli.output import print_json, stdout
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.masks import mask
+from tgdonnx.regrowing import Kind
 from tgdonnx.reporting.tables import print_masks
 from tgdonnx.selection import Mode
 
@@ -31,6 +34,8 @@ from tgdonnx.selection import Mode
 @output_option("The masked model to write.")
 @strategy_options
 @click.option("--data", type=click.Path(path_type=Path), help="Of --phi auto: unlabelled images, as for `sweep`.")
+@rebirth_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers of --mode regrow.")
 @reading_options
 @protect_option
 @overwrite_option
@@ -39,6 +44,10 @@ def command(
     model: Path,
     output: Path,
     mode: Mode,
+    kind: Optional[Kind],
+    calibrate: Optional[Path],
+    isolate: bool,
+    seed: int,
     protect: bool,
     data: Optional[Path],
     reading: DataOptions,
@@ -46,15 +55,26 @@ def command(
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it."""
+    """Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it.
+
+    In --mode regrow the outputs are those without the filters; how far they are from MODEL's is told.
+    """
     if choice["phi"] == AUTO and data is None:
         raise click.UsageError("--phi auto looks at the output on a few images; name them with --data")
-    if choice["phi"] != AUTO and (data is not None or reading != DataOptions()):
+    if choice["phi"] != AUTO and (data is not None or (calibrate is None and reading != DataOptions())):
         raise click.UsageError("--data and how to read it are for the drop test, which only --phi auto does")
     recommend = drop_test(model, data or Path(), output=None, reading=reading)
-    report = mask(
-        model, output, strategy(**choice, recommend=recommend), mode=mode, protect=protect, overwrite=overwrite
+    reborn = rebirth(
+        mode=mode,
+        kind=kind,
+        calibrate=calibrate,
+        isolate=isolate,
+        tolerance=choice["tolerance"],
+        seed=seed,
+        reading=reading,
     )
+    chosen = strategy(mode=mode, **choice, recommend=recommend)
+    report = mask(model, output, chosen, mode=mode, rebirth=reborn, protect=protect, overwrite=overwrite)
     if as_json:
         print_json(report)
     else:

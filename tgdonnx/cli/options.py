@@ -10,8 +10,10 @@ from typing import Any, Optional, TypeVar, Union
 import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
+from tgdonnx.data import DataOptions
 from tgdonnx.errors import SelectionError
-from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
+from tgdonnx.regrowing import KINDS, Kind, Rebirth
+from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,7 +65,8 @@ def strategy_options(command: Command) -> Command:
             type=click.Choice(MODES),
             default="paper",
             show_default=True,
-            help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps.",
+            help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
+            "regrow: these start at 0, and the filters with fresh values.",
         ),
         click.option("--filters", type=click.Path(path_type=Path), help="JSON file: weight name -> list of filters."),
         click.option("--all", "all_layers", is_flag=True, help="Retrain everything."),
@@ -73,7 +76,8 @@ def strategy_options(command: Command) -> Command:
         click.option(
             "--tolerance",
             type=float,
-            help=f"Of --phi auto: the largest change of the output, as in `sweep`.  [default: {DEFAULT_TOLERANCE}]",
+            help="Of --phi auto and --mode regrow: the largest change of the output, as in `sweep`.  "
+            f"[default: {DEFAULT_TOLERANCE}]",
         ),
         click.option(
             "--phi",
@@ -86,8 +90,64 @@ def strategy_options(command: Command) -> Command:
     return score_options(command)
 
 
+def rebirth_options(command: Command) -> Command:
+    """How filters are reborn in mode regrow."""
+    for option in (
+        click.option(
+            "--isolate",
+            is_flag=True,
+            help="Of --mode regrow: filters that stay never read reborn ones; only layers at the output do.",
+        ),
+        click.option(
+            "--calibrate",
+            type=click.Path(path_type=Path),
+            metavar="DATA",
+            help="Of --mode regrow: a few unlabelled images, to give reborn maps the mean and variance of the others, and to "
+            "measure the change of the output on; else that is done on random input.",
+        ),
+        click.option(
+            "--rebirth",
+            "kind",
+            type=click.Choice(KINDS),
+            help="Of --mode regrow: where fresh values come from.  [default: calibrated with --calibrate, else he]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def rebirth(
+    *,
+    mode: Mode,
+    kind: Optional[Kind],
+    calibrate: Optional[Path],
+    isolate: bool,
+    tolerance: Optional[float],
+    seed: int,
+    reading: DataOptions,
+) -> Rebirth:
+    """Returns how filters are reborn.
+
+    Raises:
+        UsageError: that was said, but the mode is another.
+    """
+    given = {"--rebirth": kind is not None, "--calibrate": calibrate is not None, "--isolate": isolate}
+    for name, is_given in given.items():
+        if is_given and mode != "regrow":
+            raise click.UsageError(f"{name} is for --mode regrow; the mode is {mode}")
+    return Rebirth(
+        kind=kind,
+        calibrate=calibrate,
+        reading=reading,
+        isolate=isolate,
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        seed=seed,
+    )
+
+
 def strategy(
     *,
+    mode: Mode,
     phi: Union[float, str, None],
     tolerance: Optional[float],
     percentile: Optional[float],
@@ -102,6 +162,7 @@ def strategy(
     """Returns the one strategy that was asked for.
 
     Args:
+        mode: of the masks; mode regrow measures how far the output moves, too.
         phi: as the command line has it, like all others but the last.
         tolerance: of the drop test.
         percentile: see `Percentile`.
@@ -131,8 +192,8 @@ def strategy(
         raise click.UsageError(f"expected exactly one of {', '.join(given)}; {what}")
     if phi == AUTO:
         return recommend(DEFAULT_TOLERANCE if tolerance is None else tolerance, alpha, neighbours)
-    if tolerance is not None:
-        raise click.UsageError("--tolerance is of the drop test, which only --phi auto does")
+    if tolerance is not None and mode != "regrow":
+        raise click.UsageError("--tolerance is of the drop test, which only --phi auto and --mode regrow do")
     if isinstance(phi, float):
         return Phi(phi, alpha, neighbours)
     if percentile is not None:

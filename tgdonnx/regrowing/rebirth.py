@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Optional
 
 import numpy as np
 
+from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
@@ -21,18 +22,23 @@ class Rebirth:
     Attributes:
         kind: where fresh values come from; see `tgdonnx.regrowing.fresh`. None for ``calibrated`` where there are images
             to calibrate on, else for ``he``.
+        calibrate: a few unlabelled images, as for `tgdonnx.sweep`: to calibrate on, and to measure the change of the output
+            on. None to measure it on random input.
+        reading: how they are read; what is for ``target`` in it, and augmentation, is ignored.
         isolate: whether useful filters never read reborn maps; only layers whose maps nobody scores do.
         tolerance: the largest change of the output that is accepted; as in `tgdonnx.sweep`.
         seed: of all random numbers.
     """
 
     kind: Optional[Kind] = None
+    calibrate: Optional[DataSource] = None
+    reading: DataOptions = field(default_factory=DataOptions)
     isolate: bool = False
     tolerance: float = DEFAULT_TOLERANCE
     seed: int = 0
 
-    def kind_for(self, *, calibrated: bool) -> Kind:
-        """Returns the kind, once it is known whether there are images to calibrate on.
+    def require_valid(self) -> None:
+        """Checks the options.
 
         Raises:
             SelectionError: an option is out of range, or images are missing.
@@ -43,6 +49,12 @@ class Rebirth:
             raise SelectionError(f"expected a tolerance >= 0, got {self.tolerance:g}")
         if self.seed < 0:
             raise SelectionError(f"expected a seed >= 0, got {self.seed}")
-        if self.kind == "calibrated" and not calibrated:
-            raise SelectionError("rebirth 'calibrated' needs a few unlabelled images to calibrate on; name them")
-        return self.kind or ("calibrated" if calibrated else "he")
+        if self.kind == "calibrated" and self.calibrate is None:
+            raise SelectionError(
+                "rebirth 'calibrated' needs a few unlabelled images to calibrate on; name them with --calibrate"
+            )
+
+    @property
+    def chosen_kind(self) -> Kind:
+        """The kind, where it was left open as well."""
+        return self.kind or ("calibrated" if self.calibrate is not None else "he")

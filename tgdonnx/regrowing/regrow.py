@@ -20,9 +20,10 @@ from tgdonnx.regrowing.probing import random_feeds
 from tgdonnx.regrowing.rebirth import Kind, Rebirth
 from tgdonnx.regrowing.reborn import Reborn, choose_reborn
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
+from tgdonnx.sweeping import DEFAULT_SAMPLES
 from tgdonnx.sweeping.change import baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import replace_tensors, whole_model
-from tgdonnx.sweeping.running import Feeds, open_runner
+from tgdonnx.sweeping.running import Feeds, open_runner, open_samples
 from tgdonnx.tracing.provenance import Provenance
 
 Array = NDArray[Any]
@@ -69,19 +70,18 @@ class Regrown:
         }
 
 
-def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, samples: Optional[Feeds] = None) -> Regrown:
+def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Regrown:
     """Lets the filters that a selection drops be reborn, without a change of what the network computes without them.
 
     Args:
         provenance: the traced network.
         selection: the filters to drop; by score, or listed.
         rebirth: how.
-        samples: unlabelled images to calibrate on, and to measure the change on; random input is taken if None.
 
     Raises:
         SelectionError: the selection is one of whole layers, an option is out of range, no filter can be reborn, or the
             change is larger than the tolerance.
-        DataError: the change cannot be measured on the samples, or on random input.
+        DataError: the images do not fit, or the change cannot be measured on them, or on random input.
         ModelFileError: the runtime cannot load the model.
     """
     if selection.strategy["strategy"] not in _STRATEGIES:
@@ -89,8 +89,8 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, sampl
             "mode regrow lets filters be reborn that the network does not need; a selection of whole layers names none: "
             "select by phi, by percentile, or list filters"
         )
-    kind = rebirth.kind_for(calibrated=samples is not None)
-    feeds = samples if samples is not None else random_feeds(provenance.network, rebirth.seed)
+    rebirth.require_valid()
+    kind, feeds = rebirth.chosen_kind, _feeds(provenance, rebirth)
     vendor = whole_model(provenance.network.file)
     reborn = choose_reborn(provenance, selection, vendor, feeds)
     selected = sum(int(rows.sum()) for rows in selection.filters)
@@ -103,7 +103,7 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, sampl
     masks, set_masks = _masks(provenance, reborn, isolate=rebirth.isolate)
     values = _checked_values(drafts, masks, set_masks)
     start = replace_tensors(vendor, [(draft.parameter, values[draft.parameter.name]) for draft in drafts.changed()])
-    output, change = _change(vendor, start, feeds, given=samples is not None)
+    output, change = _change(vendor, start, feeds, given=rebirth.calibrate is not None)
     if change > rebirth.tolerance:
         raise SelectionError(
             f"without the {sum(int(rows.sum()) for rows in reborn.filters)} filters the output {output!r} changes by "
@@ -111,6 +111,12 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth, sampl
         )
     filters = sum(int(rows.sum()) for rows in reborn.filters)
     return Regrown(masks, values, set_masks, kind, filters, selected, change, output, rebirth)
+
+
+def _feeds(provenance: Provenance, rebirth: Rebirth) -> Feeds:
+    if rebirth.calibrate is None:
+        return random_feeds(provenance.network, rebirth.seed)
+    return open_samples(rebirth.calibrate, provenance.network, most=DEFAULT_SAMPLES, options=rebirth.reading)
 
 
 def _masks(
