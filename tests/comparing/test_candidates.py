@@ -20,6 +20,12 @@ RECOMMENDED = Phi(0.4)
         ("phi-readers:0.25", Phi(0.25), "readers", set()),
         ("percentile:12.5+l2sp", Percentile(12.5), "paper", {"l2sp"}),
         ("percentile-readers:10", Percentile(10.0), "readers", set()),
+        ("regrow", RECOMMENDED, "regrow", set()),
+        ("regrow-isolate+l2sp", RECOMMENDED, "regrow", {"l2sp"}),
+        ("phi-regrow:0.25", Phi(0.25), "regrow", set()),
+        ("phi-regrow-isolate:0.25", Phi(0.25), "regrow", set()),
+        ("percentile-regrow:10", Percentile(10.0), "regrow", set()),
+        ("percentile-regrow-isolate:10", Percentile(10.0), "regrow", set()),
         ("last:3", LastLayers(3), "paper", set()),
         ("first:2+agree+l2sp", FirstLayers(2), "paper", {"agree", "l2sp"}),
         (" all ", AllLayers(), "paper", set()),
@@ -30,6 +36,7 @@ def test_what_a_name_stands_for(name: str, strategy: object, mode: str, regulari
     assert candidate.name == name.strip()
     assert candidate.strategy(RECOMMENDED) == strategy
     assert (candidate.mode, candidate.regularisers) == (mode, frozenset(regularisers))
+    assert candidate.isolate == ("isolate" in name)
     assert ":" not in candidate.folder
 
 
@@ -43,6 +50,9 @@ def test_folders_of_the_default_are_all_different() -> None:
     [
         (["tdg"], "unknown selection 'tdg'; expected tgd, tgd-readers"),
         (["all-readers"], "unknown selection 'all-readers'"),
+        (["tgd-isolate"], "unknown selection 'tgd-isolate'"),
+        (["phi-readers-isolate:0.3"], "unknown selection"),
+        (["regrow:0.3"], "tgd takes no number"),
         (["tgd+l2"], r"unknown regulariser in 'tgd\+l2'; expected a selection with \+l2sp or \+agree"),
         (["tgd+agree+agree"], "unknown regulariser"),
         (["last"], "'last': expected a number behind a colon, such as last:2"),

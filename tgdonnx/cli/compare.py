@@ -11,7 +11,7 @@ import click
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
-from tgdonnx.cli.options import build_options, json_option, model_argument, output_option
+from tgdonnx.cli.options import build_options, json_option, model_argument, output_option, rebirth_options
 from tgdonnx.cli.output import print_json, remark, stdout
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
@@ -20,6 +20,7 @@ from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.finetuning import TrainOptions
+from tgdonnx.regrowing import Kind, Rebirth
 from tgdonnx.reporting.comparison import print_compare
 from tgdonnx.reporting.pareto import plot_compare
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
@@ -41,9 +42,10 @@ PLOT = "pareto.png"
     type=float,
     default=DEFAULT_TOLERANCE,
     show_default=True,
-    help="Of the drop test that finds the phi of tgd, as in `sweep`.",
+    help="Of the drop test that finds the phi of tgd, as in `sweep`; and of the start in mode regrow.",
 )
 @click.option("--sweep-data", type=click.Path(path_type=Path), help="Unlabelled images for it; else those of --data.")
+@rebirth_options
 @build_options
 @data_options
 @run_options
@@ -56,6 +58,8 @@ def command(
     select: Optional[str],
     tolerance: float,
     sweep_data: Optional[Path],
+    kind: Optional[Kind],
+    calibrate: Optional[Path],
     loss: str,
     data_range: float,
     optimizer: OptimizerName,
@@ -107,6 +111,7 @@ def command(
             output_name=output_name,
             tolerance=tolerance,
             sweep_data=sweep_data,
+            rebirth=Rebirth(kind, calibrate),
             data_options=reading,
             stop_on=STOPPING,
             on_progress=show,

@@ -14,6 +14,7 @@ from tgdonnx.cli.data_options import data_options, noise2noise_option, training_
 from tgdonnx.cli.options import (
     AUTO,
     build_options,
+    isolate_option,
     json_option,
     model_argument,
     output_option,
@@ -44,6 +45,7 @@ from tgdonnx.selection import Mode
 @data_options
 @noise2noise_option
 @rebirth_options
+@isolate_option
 @click.option(
     "--sweep-data",
     type=click.Path(path_type=Path),

@@ -10,6 +10,7 @@ import click
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.options import (
     AUTO,
+    isolate_option,
     json_option,
     model_argument,
     output_option,
@@ -35,6 +36,7 @@ from tgdonnx.selection import Mode
 @strategy_options
 @click.option("--data", type=click.Path(path_type=Path), help="Of --phi auto: unlabelled images, as for `sweep`.")
 @rebirth_options
+@isolate_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers of --mode regrow.")
 @reading_options
 @protect_option

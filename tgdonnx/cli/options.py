@@ -90,26 +90,28 @@ def strategy_options(command: Command) -> Command:
     return score_options(command)
 
 
+isolate_option = click.option(
+    "--isolate",
+    is_flag=True,
+    help="Of --mode regrow: filters that stay never read reborn ones; only layers at the output do.",
+)
+
+
 def rebirth_options(command: Command) -> Command:
-    """How filters are reborn in mode regrow."""
+    """Where reborn filters of mode regrow get their values."""
     for option in (
-        click.option(
-            "--isolate",
-            is_flag=True,
-            help="Of --mode regrow: filters that stay never read reborn ones; only layers at the output do.",
-        ),
         click.option(
             "--calibrate",
             type=click.Path(path_type=Path),
             metavar="DATA",
-            help="Of --mode regrow: a few unlabelled images, to give reborn maps the mean and variance of the others, and to "
+            help="Of mode regrow: a few unlabelled images, to give reborn maps the mean and variance of the others, and to "
             "measure the change of the output on; else that is done on random input.",
         ),
         click.option(
             "--rebirth",
             "kind",
             type=click.Choice(KINDS),
-            help="Of --mode regrow: where fresh values come from.  [default: calibrated with --calibrate, else he]",
+            help="Of mode regrow: where fresh values come from.  [default: calibrated with --calibrate, else he]",
         ),
     ):
         command = option(command)

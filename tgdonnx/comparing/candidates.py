@@ -3,8 +3,9 @@
 A name is a selection, of those in `SELECTIONS`, and behind it any of the regularisers ``+l2sp`` and ``+agree``:
 
     tgd, tgd-readers                    phi by the drop test, masks per filter, or per kernel (mode ``readers``)
-    phi:P, phi-readers:P                the same with a phi of the user's
-    percentile:Q, percentile-readers:Q  by the lowest Q % of the scores of all traced maps
+    regrow, regrow-isolate              the same phi, with filters reborn (mode ``regrow``), and isolated
+    phi:P, phi-readers:P ...            the same with a phi of the user's
+    percentile:Q, percentile-readers:Q ...  by the lowest Q % of the scores of all traced maps
     last:N, first:N, all                whole layers
     none                                the vendor's model
 """
@@ -23,10 +24,16 @@ Regulariser = Literal["l2sp", "agree"]
 SELECTIONS = (
     "tgd",
     "tgd-readers",
+    "regrow",
+    "regrow-isolate",
     "phi:P",
     "phi-readers:P",
+    "phi-regrow:P",
+    "phi-regrow-isolate:P",
     "percentile:Q",
     "percentile-readers:Q",
+    "percentile-regrow:Q",
+    "percentile-regrow-isolate:Q",
     "last:N",
     "first:N",
     "all",
@@ -36,13 +43,17 @@ REGULARISERS: tuple[Regulariser, ...] = ("l2sp", "agree")
 DEFAULT_SELECTIONS = ("none", "tgd", "tgd-readers", "percentile:10", "last:3", "first:2", "all")
 NONE = "none"
 
+_ISOLATE = "-isolate"
 _KINDS: dict[str, tuple[Kind, Mode]] = {
     "tgd": ("tgd", "paper"),
     "tgd-readers": ("tgd", "readers"),
+    "regrow": ("tgd", "regrow"),
     "phi": ("phi", "paper"),
     "phi-readers": ("phi", "readers"),
+    "phi-regrow": ("phi", "regrow"),
     "percentile": ("percentile", "paper"),
     "percentile-readers": ("percentile", "readers"),
+    "percentile-regrow": ("percentile", "regrow"),
     "last": ("last", "paper"),
     "first": ("first", "paper"),
     "all": ("all", "paper"),
@@ -59,7 +70,8 @@ class Candidate:
     Attributes:
         name: as the user gave it.
         kind: how filters are selected.
-        mode: masks per filter or per kernel.
+        mode: masks per filter or per kernel, or filters reborn.
+        isolate: whether reborn filters are isolated.
         number: phi, percentile, or number of layers; None where there is none.
         regularisers: what holds it near the vendor's model.
     """
@@ -67,6 +79,7 @@ class Candidate:
     name: str
     kind: Kind
     mode: Mode
+    isolate: bool
     number: Optional[float]
     regularisers: frozenset[Regulariser]
 
@@ -104,7 +117,7 @@ def parse_candidates(names: Sequence[str]) -> tuple[Candidate, ...]:
     candidates = tuple(_parse(name.strip()) for name in names)
     seen: set[tuple[object, ...]] = set()
     for candidate in candidates:
-        key = (candidate.kind, candidate.mode, candidate.number, candidate.regularisers)
+        key = (candidate.kind, candidate.mode, candidate.isolate, candidate.number, candidate.regularisers)
         if key in seen:
             raise SelectionError(f"{candidate.name!r} is given twice; leave one out")
         seen.add(key)
@@ -116,16 +129,17 @@ def parse_candidates(names: Sequence[str]) -> tuple[Candidate, ...]:
 def _parse(name: str) -> Candidate:
     base, *regularisers = name.split("+")
     word, colon, text = base.partition(":")
-    if word not in _KINDS:
+    plain = word[: -len(_ISOLATE)] if word.endswith(_ISOLATE) else word
+    if plain not in _KINDS or (plain != word and _KINDS[plain][1] != "regrow"):
         raise SelectionError(f"unknown selection {name!r}; expected {', '.join(SELECTIONS)}, or one of them {_WITH}")
-    kind, mode = _KINDS[word]
+    kind, mode = _KINDS[plain]
     for regulariser in regularisers:
         if regulariser not in REGULARISERS or regularisers.count(regulariser) > 1:
             raise SelectionError(f"unknown regulariser in {name!r}; expected a selection {_WITH}")
     if kind == "none" and regularisers:
         raise SelectionError(f"{name!r}: nothing trains, so nothing can be regularised; leave {regularisers[0]} out")
     number = _number(name, kind, text) if colon or kind in _NUMBERED else None
-    return Candidate(name, kind, mode, number, frozenset(r for r in REGULARISERS if r in regularisers))
+    return Candidate(name, kind, mode, plain != word, number, frozenset(r for r in REGULARISERS if r in regularisers))
 
 
 _WITH = f"with {' or '.join('+' + regulariser for regulariser in REGULARISERS)}"

@@ -31,6 +31,7 @@ from tgdonnx.finetuning import MetricName, Progress, TrainOptions
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import StrPath
+from tgdonnx.regrowing import Rebirth
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 
@@ -88,6 +89,7 @@ def compare(
     output_name: Optional[str] = None,
     tolerance: float = DEFAULT_TOLERANCE,
     sweep_data: Optional[DataSource] = None,
+    rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -116,8 +118,10 @@ def compare(
         gradient: see there.
         form: see there.
         output_name: see there.
-        tolerance: of the drop test that finds the phi of ``tgd``.
+        tolerance: of the drop test that finds the phi of ``tgd``, and of the start in mode regrow.
         sweep_data: unlabelled images for the drop test; ``data`` if None.
+        rebirth: of selections in mode regrow, how filters are reborn. Whether they are isolated, their names say; tolerance,
+            seed and how images are read are those of the comparison.
         data_options: how the data is read, matched, varied and divided.
         stop_on: signals that stop the run under way; the next call goes on.
         on_progress: called after every training step.
@@ -147,8 +151,10 @@ def compare(
         "output": output_name,
     }
     sources = Sources(data, validation, retain, agree, data_options)
-    places = {"data": data, "validation": validation, "retain": retain}
-    settings = settings_of(file.sha256, options, {**building, "tolerance": tolerance}, data_options, places)
+    rebirth = replace(rebirth, tolerance=tolerance, seed=options.seed, reading=data_options)
+    places = {"data": data, "validation": validation, "retain": retain, "calibrate": rebirth.calibrate}
+    making = {**building, "tolerance": tolerance, "rebirth": rebirth.kind}
+    settings = settings_of(file.sha256, options, making, data_options, places)
     known = read_comparison(directory, settings)
     notes: list[str] = []
     recommended = Recommended.from_record(known["tgd"]) if known is not None and known["tgd"] else None
@@ -165,7 +171,9 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="tgdonnx-") as folder:
         work = Path(folder)
         forgiving = select is None
-        problems = build_all(candidates, model, directory, work, recommended, building, l2_sp, forgiving=forgiving)
+        problems = build_all(
+            candidates, model, directory, work, recommended, rebirth, building, l2_sp, forgiving=forgiving
+        )
         runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
         if not runnable:
             raise next(iter(problems.values()))
@@ -186,7 +194,7 @@ def compare(
         notes += [f"{entry.name}: {entry.problem}"] if entry.problem else []
     asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]
     if NONE in asked:
-        entries.insert(asked.index(NONE), _vendor(entries[0]))
+        entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
     artifacts = directory / runnable[0].folder / ARTIFACTS
     report = _report(model, directory, steps, artifacts, options.retain_limit, entries, notes)
     write_comparison(directory, {**content, "report": asdict(report)})
@@ -196,6 +204,11 @@ def compare(
 def _is(candidate: Candidate, recommended: Recommended) -> bool:
     """Whether a selection by name is what ``tgd`` stands for."""
     return candidate.kind == "percentile" and candidate.strategy(None) == recommended.strategy
+
+
+def _like_vendor(entries: Sequence[Entry]) -> Entry:
+    """Returns an entry that starts with the vendor's weights; those in mode regrow start within the tolerance of them."""
+    return next((entry for entry in entries if entry.selection.get("mode") != "regrow"), entries[0])
 
 
 def _vendor(other: Entry) -> Entry:

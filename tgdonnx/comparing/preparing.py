@@ -18,6 +18,7 @@ from tgdonnx.finetuning import TrainOptions
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
 from tgdonnx.masks import mask
+from tgdonnx.regrowing import Rebirth
 
 ARTIFACTS = "artifacts"
 
@@ -53,6 +54,7 @@ def build_all(
     directory: Path,
     work: Path,
     recommended: Optional[Recommended],
+    rebirth: Rebirth,
     building: Mapping[str, Any],
     l2_sp: float,
     *,
@@ -66,6 +68,7 @@ def build_all(
         directory: where artifacts may be already.
         work: where to build.
         recommended: what ``tgd`` stands for.
+        rebirth: how filters are reborn, but for isolation, which the name of the selection says.
         building: options of `build`, the same for all.
         l2_sp: for selections with ``+l2sp``.
         forgiving: whether a selection that selects nothing is left out rather than refused.
@@ -97,6 +100,7 @@ def build_all(
                 scratch / MASKED_MODEL,
                 candidate.strategy(recommended.strategy if recommended is not None else None),
                 mode=candidate.mode,
+                rebirth=replace(rebirth, isolate=candidate.isolate),
             )
             build(scratch / MASKED_MODEL, target / ARTIFACTS, **options)
         except SelectionError as error:

@@ -23,7 +23,7 @@ from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.sweeping import DEFAULT_SAMPLES
 from tgdonnx.sweeping.change import baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import replace_tensors, whole_model
-from tgdonnx.sweeping.running import Feeds, open_runner, open_samples
+from tgdonnx.sweeping.running import Feeds, Samples, open_runner, open_samples
 from tgdonnx.tracing.provenance import Provenance
 
 Array = NDArray[Any]
@@ -45,6 +45,7 @@ class Regrown:
         selected: how many were selected.
         change: how far the output is from the vendor's, of several the one that moved farthest; see `tgdonnx.sweeping.change`.
         output: the name of that output.
+        samples: how many images that was measured on; None for random input.
         rebirth: what was asked for.
     """
 
@@ -56,6 +57,7 @@ class Regrown:
     selected: int
     change: float
     output: str
+    samples: Optional[int]
     rebirth: Rebirth
 
     @property
@@ -66,6 +68,7 @@ class Regrown:
             "isolate": self.rebirth.isolate,
             "seed": self.rebirth.seed,
             "reborn": self.filters,
+            "samples": self.samples,
             "change": self.change,
         }
 
@@ -110,7 +113,18 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
             f"{change:.3g}, and {rebirth.tolerance:g} is the tolerance; select fewer filters, or raise the tolerance"
         )
     filters = sum(int(rows.sum()) for rows in reborn.filters)
-    return Regrown(masks, values, set_masks, kind, filters, selected, change, output, rebirth)
+    return Regrown(
+        masks,
+        values,
+        set_masks,
+        kind,
+        filters,
+        selected,
+        change,
+        output,
+        len(feeds) if isinstance(feeds, Samples) else None,
+        rebirth,
+    )
 
 
 def _feeds(provenance: Provenance, rebirth: Rebirth) -> Feeds:

@@ -30,6 +30,7 @@ _SELECTIONS = {
 _MODES = {
     "paper": "whole filters train",
     "readers": "whole filters train, and in every other filter the kernels that read a meaningless map",
+    "regrow": "dropped filters are reborn with fresh values, and what reads them starts at 0",
 }
 _UNITS = {"checkpoint_every": " s", "max_time": " s"}
 _ROLES = {"data": "training data", "validation": "validation data", "retain": "data of the vendor's own task"}

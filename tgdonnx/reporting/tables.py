@@ -199,6 +199,15 @@ def print_masks(report: MaskReport, console: Console) -> None:
             name = shorten(entry.name, max(12, console.width - 40))
             table.add_row(name, str(entry.filters), str(len(entry.retrain)), str(len(entry.maps) or ""))
     console.print(table)
+    if report.selection.get("mode") == "regrow":
+        samples = report.selection["samples"]
+        where = "random input" if samples is None else f"{samples} samples"
+        console.print(
+            Text(
+                f"{report.selection['reborn']} filters are reborn ({report.selection['rebirth']}); at the start the output "
+                f"differs from the vendor's by {report.selection['change']:.3g} on {where}"
+            )
+        )
     console.print(Text(f"{report.rho:.2%} of the weights train", style="bold"))
     _print_notes([(entry.name, entry.note) for entry in report.params if entry.note], console)
 
