@@ -52,7 +52,7 @@ def test_folders_of_the_default_are_all_different() -> None:
         (["all-readers"], "unknown selection 'all-readers'"),
         (["tgd-isolate"], "unknown selection 'tgd-isolate'"),
         (["phi-readers-isolate:0.3"], "unknown selection"),
-        (["regrow:0.3"], "tgd takes no number"),
+        (["regrow:0.3"], "regrow takes no number"),
         (["tgd+l2"], r"unknown regulariser in 'tgd\+l2'; expected a selection with \+l2sp or \+agree"),
         (["tgd+agree+agree"], "unknown regulariser"),
         (["last"], "'last': expected a number behind a colon, such as last:2"),

@@ -138,19 +138,19 @@ def _parse(name: str) -> Candidate:
             raise SelectionError(f"unknown regulariser in {name!r}; expected a selection {_WITH}")
     if kind == "none" and regularisers:
         raise SelectionError(f"{name!r}: nothing trains, so nothing can be regularised; leave {regularisers[0]} out")
-    number = _number(name, kind, text) if colon or kind in _NUMBERED else None
+    number = _number(name, word, kind, text) if colon or kind in _NUMBERED else None
     return Candidate(name, kind, mode, plain != word, number, frozenset(r for r in REGULARISERS if r in regularisers))
 
 
 _WITH = f"with {' or '.join('+' + regulariser for regulariser in REGULARISERS)}"
 
 
-def _number(name: str, kind: Kind, text: str) -> float:
+def _number(name: str, word: str, kind: Kind, text: str) -> float:
     if kind not in _NUMBERED:
-        raise SelectionError(f"{name!r}: {kind} takes no number; leave it out")
+        raise SelectionError(f"{name!r}: {word} takes no number; leave it out")
     try:
         number = int(text) if kind in _WHOLE else float(text)
     except ValueError:
-        example = {"phi": "phi:0.3", "percentile": "percentile:10"}.get(kind, f"{kind}:2")
+        example = {"phi": "phi:0.3", "percentile": "percentile:10"}.get(kind, f"{word}:2")
         raise SelectionError(f"{name!r}: expected a number behind a colon, such as {example}") from None
     return float(number)
