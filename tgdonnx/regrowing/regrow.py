@@ -100,19 +100,24 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
     if not any(rows.any() for rows in reborn.filters):
         reason, _ = Counter(reborn.refused.values()).most_common(1)[0]
         raise SelectionError(f"none of the {selected} filters that are selected can be reborn: {reason}; select others")
+    filters = sum(int(rows.sum()) for rows in reborn.filters)
     drafts = give_values(provenance, reborn, kind, rebirth.seed)
     if kind == "calibrated":
         calibrate(provenance, reborn, drafts, vendor, feeds)
     masks, set_masks = _masks(provenance, reborn, isolate=rebirth.isolate)
+    if rebirth.isolate and not _is_heard(provenance, reborn):
+        raise SelectionError(
+            f"of the {filters} filters that would be reborn none is read by a layer at the output, so isolated nobody would "
+            "listen to them; select more filters, or leave isolation out"
+        )
     values = _checked_values(drafts, masks, set_masks)
     start = replace_tensors(vendor, [(draft.parameter, values[draft.parameter.name]) for draft in drafts.changed()])
     output, change = _change(vendor, start, feeds, given=rebirth.calibrate is not None)
     if change > rebirth.tolerance:
         raise SelectionError(
-            f"without the {sum(int(rows.sum()) for rows in reborn.filters)} filters the output {output!r} changes by "
+            f"without the {filters} filters the output {output!r} changes by "
             f"{change:.3g}, and {rebirth.tolerance:g} is the tolerance; select fewer filters, or raise the tolerance"
         )
-    filters = sum(int(rows.sum()) for rows in reborn.filters)
     return Regrown(
         masks,
         values,
@@ -176,6 +181,15 @@ def _unscored(provenance: Provenance) -> tuple[NDArray[np.bool_], ...]:
                     read.update(producer for i in ids.flat for producer in provenance.table[int(i)].producers)
     return tuple(
         np.array([(layer.index, m) not in read for m in range(layer.filters)], bool) for layer in provenance.layers
+    )
+
+
+def _is_heard(provenance: Provenance, reborn: Reborn) -> bool:
+    """Whether a filter that no layer reads reads a reborn map."""
+    return any(
+        (reads(layer, maps) & unscored[:, None]).any()
+        for layer, maps, unscored in zip(provenance.layers, reborn.maps, _unscored(provenance))
+        if maps.any()
     )
 
 
