@@ -93,11 +93,23 @@ def test_statistics_that_two_norms_read_stay_and_are_undone(tmp_path: Path) -> N
     np.testing.assert_allclose(found["an"][:, :2], found["a"][:, :2], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["he", "clone", "calibrated"])
+def test_a_root_that_the_graph_computes_is_made_up_for(kind: str, tmp_path: Path) -> None:
+    topology = TOPOLOGIES["norms with computed roots"]
+    model = topology.build()
+    images = random_feeds(model, 7) if kind == "calibrated" else None
+    case = reborn_in(model, tmp_path, Filters(topology.filters), kind, calibrate=images)
+    size = activations(case.start, ["ao"], random_feeds(model))["ao"].std(axis=(0, 2, 3))
+    assert size[[1, 4]].min() / size[[0, 2, 3, 5]].max() > 0.2
+    assert size[[1, 4]].max() / size[[0, 2, 3, 5]].min() < 20
+
+
 @pytest.mark.parametrize(
     ("name", "maps"),
     [
         ("batch norms", {"an": [1, 4], "bn": [0, 3]}),
         ("norms in arithmetic", {"ao": [0, 5], "b": [2]}),
+        ("norms with computed roots", {"ao": [1, 4]}),
         ("residual", {"a": [0, 5], "tn": [1], "c": [2]}),
         ("grouped", {"a": [1, 3]}),
         ("depthwise", {"an": [1, 4], "bn": [1, 4], "c": [2, 3, 8, 9]}),

@@ -119,9 +119,28 @@ def trunk() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def dead_integers() -> onnx.ModelProto:
+    """Filter 1 of the first layer is as good as 0, and so is its scale."""
+    scale = np.array([0.01, 1e-9, 0.01, 0.01], np.float32)
+    return text_model(
+        """g (float[N,2,H,W] x) => (float[N,3,H,W] y) {
+            w1 = DequantizeLinear<axis = 0>(q, scale)
+            a = Conv(x, w1) ar = LeakyRelu(a)
+            y = Conv(ar, w2)
+        }""",
+        q=np.random.default_rng(1).integers(-99, 99, (4, 2, 1, 1)).astype(np.int8), scale=scale, w2=(3, 4, 1, 1),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("build", "filters", "weight", "reason"),
     [
+        (
+            dead_integers,
+            {"q": [1, 2]},
+            "q",
+            r"\(such as 1\): its integers reach up to 1.27e-07, too little for fresh values",
+        ),
         (sigmoid, {"w1": [1], "w2": [0, 3]}, "w2", r"2 filters \(such as 0\): without it, 'Y' reads 0.5 there, not 0"),
         (
             frozen_offset,
@@ -230,5 +249,7 @@ def test_random_input_on_which_the_output_does_not_vary_asks_for_images(tmp_path
         "g (float[N,2,H,W] x) => (float[N,3,H,W] y) { a = Conv(x, w1) r = Relu(a) b = Conv(r, w2) y = Mul(b, zero) }",
         w1=(4, 2, 1, 1), w2=(3, 4, 1, 1), zero=np.zeros(1, np.float32),
     )  # fmt: skip
-    with pytest.raises(DataError, match=r"on random input, no change can be measured: .*; name images to look at"):
+    with pytest.raises(
+        DataError, match=r"on random input, no change can be measured: .*; name images with --calibrate"
+    ):
         reborn_in(model, tmp_path, Filters({"w1": [1]}))

@@ -53,6 +53,20 @@ def arithmetic_norms() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def computed_norms() -> onnx.ModelProto:
+    """A norm whose root the graph computes, over maps of which two have hardly any variance."""
+    variance = np.array([1, 1e-12, 2, 0.5, 1e-12, 1.5], np.float32).reshape(6, 1, 1)
+    return text_model(
+        """g (float[N,2,H,W] x) => (float[N,3,H,W] y) <float eps = {0.00001}> {
+            a = Conv<pads = [1,1,1,1]>(x, w1)
+            e = Add(var, eps) root = Sqrt(e)
+            ac = Sub(a, mean) ad = Div(ac, root) am = Mul(ad, scale) ao = Add(am, offset) ar = LeakyRelu(ao)
+            y = Conv(ar, w2)
+        }""",
+        w1=(6, 2, 3, 3), mean=(6, 1, 1), var=variance, scale=(6, 1, 1), offset=(6, 1, 1), w2=(3, 6, 1, 1),
+    )  # fmt: skip
+
+
 def residual() -> onnx.ModelProto:
     """Map 1 of the trunk is made by filters of two layers, and has three readers."""
     return text_model(
@@ -163,6 +177,7 @@ def volumes() -> onnx.ModelProto:
 TOPOLOGIES: dict[str, Topology] = {
     "batch norms": Topology(batch_norms, {"w1": [1, 4], "w2": [0, 3]}),
     "norms in arithmetic": Topology(arithmetic_norms, {"w1": [0, 5], "w2": [2]}),
+    "norms with computed roots": Topology(computed_norms, {"w1": [1, 4]}),
     "residual": Topology(residual, {"w0": [1], "w1": [0, 5], "w2": [1], "w3": [2]}),
     "concat": Topology(concat, {"w1": [0, 2], "w2": [1, 4]}),
     "grouped": Topology(grouped, {"w1": [1, 3], "w2": [0, 4, 5, 8]}),

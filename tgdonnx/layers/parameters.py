@@ -194,10 +194,11 @@ class Parameter:
         step = next((step for step in self.steps if isinstance(step, Dequantized)), None)
         return replace(step.quantization, dtype=self.dtype) if step and self.dtype.is_integer() else None
 
-    def dequantized(self) -> Array:
-        """Returns the numbers that the stored integers stand for, float32, arranged as stored."""
+    def dequantized(self, integers: Optional[Array] = None) -> Array:
+        """Returns the numbers that integers arranged as stored stand for, float32; those that are stored if None."""
         before, grid = self._read_by_dequantizer()
-        return before.restore(grid.dequantize(before.rearrange(self.numpy())))
+        stored = self.numpy() if integers is None else integers
+        return before.restore(grid.dequantize(before.rearrange(stored)))
 
     def quantized(self, real: Array) -> Array:
         """Returns the integers to store for finite numbers that are arranged as stored."""

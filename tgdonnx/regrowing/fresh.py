@@ -19,7 +19,8 @@ map: of a variance near 0, its square root is of the order of sqrt(epsilon), and
 hundred times too large behind it. So mean and variance are set along with scale and offset, once: to 0 and 1 by ``he``, by
 which the norm hands on what the filter makes, and to those of the cloned filter by ``clone``, whose statistics the clone
 has. So are the numbers of a norm that is written as Sub and Div. Where they cannot be set, since other nodes read them as
-well, scale and offset are chosen to undo them.
+well, scale and offset are chosen to undo them. Where a norm divides by a root that the graph computes, the kernels are
+multiplied by it, and the filter is no clone: it would be one of another size.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tgdonnx.layers import Layer
 from tgdonnx.regrowing.drafting import Drafts, Floats, channel_index, kernel_index, reads
 from tgdonnx.regrowing.rebirth import Kind
 from tgdonnx.regrowing.reborn import Reborn
-from tgdonnx.selection.channels import ChannelTensor, channel_tensors, statistics
+from tgdonnx.selection.channels import ChannelTensor, channel_tensors, frozen_factors, statistics
 from tgdonnx.selection.plan import uses
 from tgdonnx.tracing.origins import Producer
 from tgdonnx.tracing.provenance import Provenance
@@ -53,12 +54,14 @@ def give_values(provenance: Provenance, reborn: Reborn, kind: Kind, seed: int) -
         seed: of the random numbers; those of a layer do not depend on other layers.
     """
     drafts, donors = Drafts(), dict[Producer, int]()
+    sizes = _sizes_to_undo(provenance)
     for layer in provenance.layers:
         rows, maps = reborn.filters[layer.index], reborn.maps[layer.index]
         if layer.weight is not None and (rows.any() or maps.any()):
             rng = np.random.default_rng([seed, 1, layer.index])
             chosen = draw_donors(layer, rows, rng) if kind == "clone" else {}
-            _give_kernels(drafts, layer, rows, maps, chosen, rng)
+            chosen = {m: donor for m, donor in chosen.items() if (layer.index, m) not in sizes}
+            _give_kernels(drafts, layer, rows, maps, chosen, sizes, rng)
             donors.update({(layer.index, m): donor for m, donor in chosen.items()})
     filters = dict(enumerate(reborn.filters))
     for tensor in settable(provenance, filters):
@@ -120,6 +123,7 @@ def _give_kernels(
     rows: NDArray[np.bool_],
     maps: NDArray[np.bool_],
     donors: Mapping[int, int],
+    sizes: Mapping[Producer, float],
     rng: np.random.Generator,
 ) -> None:
     assert layer.weight is not None
@@ -128,7 +132,7 @@ def _give_kernels(
     vendor = draft.get(index)
     draft.set(index[~listens], np.zeros(index[~listens].shape))
     for m in np.flatnonzero(rows):
-        kernels = _he(layer, index.shape[1:], listens[m], rng)
+        kernels = _he(layer, index.shape[1:], listens[m], rng) * sizes.get((layer.index, int(m)), 1.0)
         if int(m) in donors:
             cloned = vendor[donors[int(m)]] * _along_kernel(listens[m], index.ndim - 1)
             size = np.sqrt(np.mean(np.square(cloned[listens[m]])))
@@ -136,6 +140,17 @@ def _give_kernels(
             if size > 0:  # the filter may read nothing but reborn maps
                 kernels = cloned + NOISE * size * noise
         draft.set(index[m], kernels)
+
+
+def _sizes_to_undo(provenance: Provenance) -> dict[Producer, float]:
+    """Returns for filters, behind which constants multiply that are computed, what makes up for it."""
+    sizes: dict[Producer, float] = {}
+    for origins, factors in frozen_factors(provenance):
+        for origin, factor in zip(origins, factors):
+            if np.isfinite(factor) and factor != 0:
+                for producer in origin.producers:
+                    sizes[producer] = sizes.get(producer, 1.0) / abs(float(factor))
+    return sizes
 
 
 def _he(layer: Layer, shape: tuple[int, ...], listens: NDArray[np.bool_], rng: np.random.Generator) -> Floats:

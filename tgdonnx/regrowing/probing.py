@@ -53,7 +53,9 @@ def random_feeds(network: Network, seed: int) -> RandomFeeds:
         shape, dtype = network.sizes.shapes.get(value), value.dtype or ir.DataType.FLOAT
         if shape is None or dtype == ir.DataType.STRING:
             what = "takes text" if shape is not None else "has no shape"
-            raise DataError(f"the input {value.name!r} {what}, so there is no random input; name images to look at")
+            raise DataError(
+                f"the input {value.name!r} {what}, so there is no random input; name images with --calibrate"
+            )
         inputs.append((str(value.name), shape, dtype.numpy()))
     return RandomFeeds(tuple(inputs), seed)
 

@@ -7,7 +7,7 @@ it has a part in must read exactly 0 from a dropped filter, and be free to ignor
   operator that cannot be traced, a layer whose weight is not stored, or one that shares its weight.
 - Of such a map all producers are reborn. The map is then the same for every input, whatever it is.
 - Without its producers it is 0 at every reader. That is found by looking: behind a Sigmoid, or an offset that stays, it is not.
-- What has to change for it belongs to no other node.
+- What has to change for it belongs to no other node, and stored integers can count what fresh values need.
 
 Each filter that fails makes others fail that share a map with it, so this is repeated until all that are left pass.
 """
@@ -34,6 +34,8 @@ from tgdonnx.sweeping.running import Feeds
 from tgdonnx.tracing.origins import Origin, Producer
 from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.tracing.report import why_not_traced
+
+_LEAST_REACH = 0.1  # of the standard deviation of fresh values; with less, they would be as good as dead
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.Mode
     _refuse_unread(provenance, wanted, refuse)
     _refuse_shared(provenance, planned, refuse)
     _refuse_readers(provenance, refuse)
+    _refuse_narrow(provenance, refuse)
     while True:
         left = wanted - set(refused)
         mixed = [_why_mixed(layer, origin, left) for layer, origin in _read_maps(provenance, left)]
@@ -203,6 +206,20 @@ def _refuse_readers(provenance: Provenance, refuse: Refuse) -> None:
         if inner_graphs(node):
             made = [origin for value in node.outputs for origin in _origins(provenance, value)]
             refuse(_producers(made), f"it passes through {provenance.network.node_names[node]!r} ({node.op_type})")
+
+
+def _refuse_narrow(provenance: Provenance, refuse: Refuse) -> None:
+    """Refuses filters that are stored as integers with a scale so small, as of dead filters, that fresh values do not fit."""
+    for layer in provenance.layers:
+        if layer.weight is None or layer.weight.quantization is None:
+            continue
+        dtype, limits = layer.weight.numpy().dtype, layer.weight.quantization.limits
+        ends = [layer.weight.dequantized(np.full(layer.weight.shape, limit, dtype)) for limit in limits]
+        reach = layer.layout.kernels(layer.weight.rearrange(np.minimum(*np.abs(ends)))).reshape(layer.filters, -1)
+        needed = _LEAST_REACH * np.sqrt(2 / reach.shape[1])  # of He, if it reads all maps
+        for m in np.flatnonzero(reach.min(axis=1) < needed):
+            reason = f"its integers reach up to {reach[m].min():.3g}, too little for fresh values"
+            refuse(frozenset({(layer.index, int(m))}), reason)
 
 
 def _origins(provenance: Provenance, value: Optional[ir.Value]) -> list[Origin]:

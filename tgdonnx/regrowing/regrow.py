@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -21,7 +22,7 @@ from tgdonnx.regrowing.rebirth import Kind, Rebirth
 from tgdonnx.regrowing.reborn import Reborn, choose_reborn
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.sweeping import DEFAULT_SAMPLES
-from tgdonnx.sweeping.change import baseline, output_changes, worst
+from tgdonnx.sweeping.change import Baseline, baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import replace_tensors, whole_model
 from tgdonnx.sweeping.running import Feeds, Samples, open_runner, open_samples
 from tgdonnx.tracing.provenance import Provenance
@@ -95,7 +96,9 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
     rebirth.require_valid()
     kind, feeds = rebirth.chosen_kind, _feeds(provenance, rebirth)
     vendor = whole_model(provenance.network.file)
-    reborn = choose_reborn(provenance, selection, vendor, feeds)
+    with _asking_for_images(rebirth):
+        before = _vendor_outputs(vendor, feeds)
+        reborn = choose_reborn(provenance, selection, vendor, feeds)
     selected = sum(int(rows.sum()) for rows in selection.filters)
     if not any(rows.any() for rows in reborn.filters):
         reason, _ = Counter(reborn.refused.values()).most_common(1)[0]
@@ -112,7 +115,8 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
         )
     values = _checked_values(drafts, masks, set_masks)
     start = replace_tensors(vendor, [(draft.parameter, values[draft.parameter.name]) for draft in drafts.changed()])
-    output, change = _change(vendor, start, feeds, given=rebirth.calibrate is not None)
+    moved = worst(output_changes(before, open_runner(start).run(feeds, before.outputs)))
+    output, change = moved.output, float("inf") if moved.change is None else moved.change
     if change > rebirth.tolerance:
         raise SelectionError(
             f"without the {filters} filters the output {output!r} changes by "
@@ -226,14 +230,17 @@ def _checked_values(
     return values
 
 
-def _change(vendor: onnx.ModelProto, start: onnx.ModelProto, feeds: Feeds, *, given: bool) -> tuple[str, float]:
-    """Returns the output that moved farthest, and how far."""
-    runner = open_runner(vendor)
+@contextmanager
+def _asking_for_images(rebirth: Rebirth) -> Iterator[None]:
+    """Says of what goes wrong on random input that images would do."""
     try:
-        before = baseline(runner.outputs, runner.run(feeds, runner.outputs))
+        yield
     except DataError as error:
-        if given:
+        if rebirth.calibrate is not None:
             raise
-        raise DataError(f"on random input, {error}; name images to look at") from error
-    moved = worst(output_changes(before, open_runner(start).run(feeds, before.outputs)))
-    return moved.output, float("inf") if moved.change is None else moved.change
+        raise DataError(f"on random input, {error}; name images with --calibrate") from error
+
+
+def _vendor_outputs(vendor: onnx.ModelProto, feeds: Feeds) -> Baseline:
+    runner = open_runner(vendor)
+    return baseline(runner.outputs, runner.run(feeds, runner.outputs))

@@ -88,6 +88,31 @@ def statistics(provenance: Provenance) -> Iterator[ChannelTensor]:
             yield from _arithmetic(provenance, node, 1)
 
 
+def frozen_factors(provenance: Provenance) -> Iterator[tuple[tuple[Origin, ...], NDArray[np.float64]]]:
+    """Yields what maps are multiplied with, channel by channel, by constants that are computed and so are not stored.
+
+    The root of a variance is one, where a norm is written as Sub, Div, Mul and Add.
+
+    Yields:
+        For a node the origins of its channels, and their factors, float64.
+    """
+    network = provenance.network
+    for node in network.graph.all_nodes():
+        if node.op_type not in ("Mul", "Div") or node.domain not in ("", "ai.onnx"):
+            continue
+        for position in (0, 1) if node.op_type == "Mul" else (1,):
+            value, other = node.inputs[position], node.inputs[1 - position]
+            content = network.sizes.contents.get(value) if value is not None else None
+            if content is None or other not in provenance.ids or isinstance(network.parameter(value), Parameter):
+                continue
+            rank = len(network.sizes.shapes.get(node.outputs[0], ()))
+            long = [axis for axis, length in enumerate(content.shape) if length > 1]
+            if len(long) == 1 and content.ndim <= rank:
+                origins = provenance.along(node.outputs[0], long[0] - content.ndim, content.size)
+                factors = content.reshape(-1).astype(np.float64)
+                yield origins, (1 / factors if node.op_type == "Div" else factors)
+
+
 def _arithmetic(provenance: Provenance, node: ir.Node, position: int) -> Iterator[ChannelTensor]:
     value, output = node.inputs[position], node.outputs[0]
     sizes = provenance.network.sizes.shapes
