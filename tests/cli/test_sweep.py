@@ -107,7 +107,7 @@ def test_finetune_looks_at_its_own_data_or_at_others(vendor: Path, data: Path, t
         (("--phi", "auto", "--data", "{data}", "--all"), "exactly one of"),
         (("--phi", "some"), "expected a number or auto, got 'some'"),
         (("--phi", "0.3", "--data", "{data}"), "only --phi auto does"),
-        (("--phi", "0.3", "--tolerance", "0.1"), "only --phi auto does"),
+        (("--phi", "0.3", "--tolerance", "0.1"), "only --phi auto and --mode regrow do"),
         (("--last", "1", "--map", "a=b"), "only --phi auto does"),
     ],
 )

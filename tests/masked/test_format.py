@@ -45,7 +45,7 @@ from tgdonnx.masked import (
     write_masked,
     write_vendor,
 )
-from tgdonnx.selection import MODES, Mode, Phi, RetrainMask, plan_masks, select
+from tgdonnx.selection import PLAN_MODES, Mode, Phi, RetrainMask, plan_masks, select
 from tgdonnx.tracing import trace_network
 
 
@@ -227,7 +227,7 @@ def field(number: int, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PLAN_MODES)
 def test_a_model_without_rebirth_is_written_byte_by_byte_as_ever(builder: Builder, mode: Mode, tmp_path: Path) -> None:
     model = builder(0)
     vendor = save(model, tmp_path / "model.onnx")
