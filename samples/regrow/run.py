@@ -33,7 +33,7 @@ from pages_network import pages_network
 from pareto import draw
 from pet_network import pet_network
 from summary import best_look
-from tables import rates_table, table
+from score_tables import rates_table, table
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)

@@ -119,6 +119,34 @@ def trunk() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def branched() -> onnx.ModelProto:
+    """A branch has layers that read maps of the layer before it, and of its own."""
+    return text_model(
+        """g (float[N,2,H,W] x, bool c) => (float[N,3,H,W] y) {
+            a = Conv(x, w1) ar = LeakyRelu(a)
+            b = If(c) <
+                then_branch = g1 () => (float[N,4,H,W] t) { u = Conv(ar, w2) v = LeakyRelu(u) t = Conv(v, w3) },
+                else_branch = g2 () => (float[N,4,H,W] e) { e = Identity(ar) }
+            >
+            y = Conv(b, w4)
+        }""",
+        w1=(4, 2, 1, 1), w2=(5, 4, 1, 1), w3=(4, 5, 1, 1), w4=(3, 4, 1, 1),
+    )  # fmt: skip
+
+
+def unscored_reader() -> onnx.ModelProto:
+    """The maps of a are read by b, and by a product that cannot tell them apart."""
+    return text_model(
+        """g (float[1,2,5,4] x) => (float[1,3,5,4] y, float[1,3] z) {
+            a = Conv(x, w1) ar = LeakyRelu(a)
+            b = Conv(ar, w2) br = LeakyRelu(b)
+            y = Conv(br, w3)
+            k = Trilu(ar) f = Flatten(k) z = Gemm(f, w4)
+        }""",
+        w1=(4, 2, 1, 1), w2=(5, 4, 1, 1), w3=(3, 5, 1, 1), w4=(80, 3),
+    )  # fmt: skip
+
+
 def dead_integers() -> onnx.ModelProto:
     """Filter 1 of the first layer is as good as 0, and so is its scale."""
     scale = np.array([0.01, 1e-9, 0.01, 0.01], np.float32)
@@ -149,6 +177,7 @@ def dead_integers() -> onnx.ModelProto:
             r"1 filters \(such as 1\): without it, 'C' reads .* there, not 0",
         ),
         (padded, {"w1": [1], "w2": [0]}, "w1", "'B' reads 1 there, not 0"),
+        (unscored_reader, {"w1": [1], "w2": [0]}, "w1", r"node 'K' \(Trilu\) cannot be traced"),
         (gated, {"w1": [1], "w2": [0]}, "w2", "an input of the model has a part in the map that 'Y' reads"),
         (
             trunk,
@@ -195,6 +224,8 @@ def test_what_cannot_be_reborn_stays_frozen_with_the_reason(
         (lambda: MODELS["shared_weights"](0), Phi(0.3), "nodes"),
         (lambda: MODELS["shared_through_identity"](0), Phi(0.3), "nodes"),
         (untraceable, Filters({"w1": [0]}), r"node 'K' \(Trilu\) cannot be traced"),
+        (branched, Filters({"w1": [1]}), "inside a branch, a loop or a function|passes through 'B'"),
+        (branched, Filters({"w2": [1]}), "inside a branch, a loop or a function"),
         (trunk, Filters({"w3": [0]}), "it reaches the output 'y'"),
         (trunk, LastLayers(1), "a selection of whole layers names none: select by phi, by percentile, or list filters"),
         (trunk, FirstLayers(1), "whole layers"),
