@@ -32,8 +32,8 @@ from network import Network
 from pages_network import pages_network
 from pareto import draw
 from pet_network import pet_network
-from summary import best_look
 from score_tables import rates_table, table
+from summary import best_look
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
