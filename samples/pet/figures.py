@@ -13,7 +13,19 @@ from evaluation import bootstrap
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the backend is chosen
 
-SHOWN = ("noisy", "v1-net", "v2-net", "FT-net", "TGD-net", "TGD-net, readers", "full", "TGD N2N", "TGD2 N2N")
+SHOWN = (
+    "noisy",
+    "v1-net",
+    "v2-net",
+    "FT-net",
+    "TGD-net",
+    "TGD-net, readers",
+    "TGD-net, regrow",
+    "full",
+    "TGD N2N",
+    "TGD2 N2N",
+    "TGD N2N, regrow",
+)
 """The networks in the pictures; the tables have all."""
 _PEAKS = {"brain": 10.0}  # uptake that is shown black; 5 elsewhere
 
@@ -32,7 +44,7 @@ def draw_patients(rows: dict[str, dict[str, Any]], path: Path) -> None:
 
 def draw_pelvis(images: dict[str, Any], path: Path) -> None:
     """The bladder and the line: above as they are, below what differs from the image without noise."""
-    figure, axes = plt.subplots(2, len(images), figsize=(1.7 * len(images), 3.0), squeeze=False)
+    figure, axes = plt.subplots(2, len(images), figsize=(1.6 * len(images), 2.9), squeeze=False)
     for (above, below), (name, volume) in zip(axes.T, images.items()):
         _show(above, volume[11], 8.0)
         above.set_title(name, fontsize=8)

@@ -45,7 +45,14 @@ class Size:
 
 
 QUICK = Size(
-    3, (30.0, 60.0, 120.0), 150, 100, 3, 4, ("FT-net", "TGD-net", "TGD-net, readers", "full"), ("TGD N2N", "TGD2 N2N")
+    3,
+    (30.0, 60.0, 120.0),
+    150,
+    100,
+    3,
+    4,
+    ("FT-net", "TGD-net", "TGD-net, readers", "TGD-net, regrow", "full"),
+    ("TGD N2N", "TGD2 N2N"),
 )
 
 

@@ -61,14 +61,13 @@ def _networks(made: dict[str, dict[str, Any]]) -> str:
     for name, record in made.items():
         data = f"{len(record['of']['studies'])} low-BMI studies" if "studies" in record["of"] else "the pelvis alone"
         if "diverged" in record:
-            rows.append((name, data, "", "", f"diverged: {record['diverged']}", ""))
+            rows.append((name, data, "", "", "", f"diverged: {record['diverged']}"))
             continue
         first, last = record["loss"]
         steps = f"{record['kept step']} of {record['steps']}"
-        rows.append(
-            (name, data, f"{record['rho']:.1%}", steps, f"{first:.5f} → {last:.5f}", f"{record['seconds']:.0f}")
-        )
-    head = ("network", "data", "weights that train", "step that was kept", "training loss", "seconds")
+        phi = "" if record["phi"] is None else f"{record['phi']:g}"
+        rows.append((name, data, phi, f"{record['rho']:.1%}", steps, f"{first:.5f} → {last:.5f}"))
+    head = ("network", "data", "phi", "weights that train", "step that was kept", "training loss")
     return _table("Networks", head, rows)
 
 
