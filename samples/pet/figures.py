@@ -86,7 +86,10 @@ def draw_new_against_old(measured: dict[str, dict[str, Any]], path: Path) -> Non
             x, y = (bootstrap(np.array(measured[name]["quality"][of]["psnr"])) for of in (cohort, "v1-test"))
             errors = [[[v[0] - v[1]], [v[2] - v[0]]] for v in (x, y)]
             marker = "os^Dv<>PX*hd"[index % 12]
-            axis.errorbar(x[0], y[0], errors[1], errors[0], fmt=marker, label=name, elinewidth=0.6, markersize=6)
+            colour = plt.get_cmap("tab20")(2 * index % 20 + index // 10)
+            axis.errorbar(
+                x[0], y[0], errors[1], errors[0], fmt=marker, label=name, color=colour, elinewidth=0.6, markersize=6
+            )
         axis.set(xlabel=f"PSNR, {TESTED[cohort]} (dB)")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("PSNR, v1 (dB)")

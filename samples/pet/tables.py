@@ -65,7 +65,7 @@ def _networks(made: dict[str, dict[str, Any]]) -> str:
             continue
         first, last = record["loss"]
         steps = f"{record['kept step']} of {record['steps']}"
-        phi = "" if record["phi"] is None else f"{record['phi']:g}"
+        phi = "" if record["phi"] is None else f"{record['phi']:.2g}"
         rows.append((name, data, phi, f"{record['rho']:.1%}", steps, f"{first:.5f} → {last:.5f}"))
     head = ("network", "data", "phi", "weights that train", "step that was kept", "training loss")
     return _table("Networks", head, rows)
