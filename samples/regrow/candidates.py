@@ -49,7 +49,8 @@ CANDIDATES = (
     Candidate("first-2", layers=tgdonnx.FirstLayers(2)),
     Candidate("all", layers=tgdonnx.AllLayers()),
 )
-ALL = CANDIDATES[-1]
+# By these the learning rate is chosen.
+REPRESENTATIVES = tuple(each for each in CANDIDATES if each.name in ("regrow", "last-3", "all"))
 
 ABLATIONS: Mapping[str, tuple[Candidate, ...]] = {
     "pet": (

@@ -25,7 +25,7 @@ sys.path.insert(1, str(Path(__file__).parents[2] / "tools"))
 sys.path.insert(1, str(Path(__file__).parents[1] / "pet"))
 sys.path.insert(1, str(Path(__file__).parents[1] / "quickstart"))
 
-from candidates import ABLATIONS, ALL, CANDIDATES, Candidate  # behind the paths
+from candidates import ABLATIONS, CANDIDATES, REPRESENTATIVES, Candidate  # behind the paths
 from drawings_network import drawings_network
 from following import follow
 from network import Network
@@ -77,16 +77,21 @@ class Study:
 
 
 def choose(study: Study, network: Network) -> tuple[float, float, dict[str, list[dict[str, Any]]]]:
-    """Chooses the learning rate for `all`, then phi for `readers`, by the lowest loss on validation data of the new task.
+    """Chooses the learning rate, then phi for `readers`, by the lowest loss on validation data of the new task.
 
-    Both are then those of every candidate. The seed is none of the study's.
+    Both are then those of every candidate. The rate is the one of the lowest mean over `REPRESENTATIVES`: a large one suits
+    what starts from fresh values, a small one what is tuned whole. The seed is none of the study's.
 
     Returns:
         The rate, phi, and what was tried, for the record.
     """
-    by_rate = {rate: study.run(network, ALL, CHOOSING_SEED, rate, f"all at rate {rate:g}") for rate in network.rates}
-    rate = min(by_rate, key=lambda rate: _validation_loss(by_rate[rate]))
-    tried = {f"all at rate {rate:g}": [outcome] for rate, outcome in by_rate.items()}
+    tried, means = {}, {}
+    for rate in network.rates:
+        labels = {f"{each.name} at rate {rate:g}": replace(each, phi=network.phis[0]) for each in REPRESENTATIVES}
+        outcomes = {label: study.run(network, each, CHOOSING_SEED, rate, label) for label, each in labels.items()}
+        tried |= {label: [outcome] for label, outcome in outcomes.items()}
+        means[rate] = sum(map(_validation_loss, outcomes.values())) / len(outcomes)
+    rate = min(means, key=means.__getitem__)
     phi = network.phis[0]
     if len(network.phis) > 1:
         readers = [Candidate(f"readers at phi {phi:g}", "readers", phi=phi) for phi in network.phis]

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(1, str(Path(__file__).parents[2] / "samples" / "regrow"))
 
-from candidates import ALL, Candidate, random_filters
+from candidates import CANDIDATES, Candidate, random_filters
 from following import Outcome, looks
 from network import agreement, psnr
 from pages import FONTS, pages, spoil
@@ -146,23 +146,25 @@ def test_a_run_that_is_stored_is_not_done_again(
     monkeypatch.setattr(study_run, "follow", follow)
     network = SimpleNamespace(name="net", steps=4)
     study = study_run.Study(tmp_path)
-    first = study.run(network, ALL, 0, 1e-3)
+    first = study.run(network, CANDIDATES[-1], 0, 1e-3)
     # JSON has lists for tuples.
-    assert study_run.Study(tmp_path).run(network, ALL, 0, 1e-3) == {**first, "curve": list(first["curve"])}
-    study.run(network, ALL, 1, 1e-3)
+    assert study_run.Study(tmp_path).run(network, CANDIDATES[-1], 0, 1e-3) == {**first, "curve": list(first["curve"])}
+    study.run(network, CANDIDATES[-1], 1, 1e-3)
     assert done == [("all", 0, 4), ("all", 1, 4)]
     with pytest.raises(click.ClickException, match=r"of 4 steps at 0.001, not 4 at 0.01; delete it"):
-        study.run(network, ALL, 0, 1e-2)
+        study.run(network, CANDIDATES[-1], 0, 1e-2)
 
 
 def test_the_rate_is_the_one_of_the_lowest_validation_loss(
     study_run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = {1e-4: 0.3, 3e-4: 0.1, 1e-3: 0.2}
+    # By one candidate alone it would be another rate.
+    handicap = {("all", 1e-4): -0.25, ("regrow", 1e-3): -0.15}
 
     def follow(network: Any, candidate: Candidate, seed: int, rate: float, steps: int, work: Path) -> Outcome:
         # A higher phi is better here, and the test scores say the opposite of the validation losses.
-        loss = losses[rate] - (candidate.phi or 0.0) / 100
+        loss = losses[rate] - (candidate.phi or 0.0) / 100 + handicap.get((candidate.name, rate), 0.0)
         curve = (look(0, loss=9.0), look(4, loss=loss, new=loss))
         return Outcome("net", candidate.name, seed, rate, 0.5, None, None, curve, 3, True, 0.1, "")
 
@@ -170,4 +172,4 @@ def test_the_rate_is_the_one_of_the_lowest_validation_loss(
     network = SimpleNamespace(name="net", steps=4, rates=tuple(losses), phis=(0.1, 0.5, 0.3))
     rate, phi, tried = study_run.choose(study_run.Study(tmp_path), network)
     assert (rate, phi) == (3e-4, 0.5)
-    assert len(tried) == 6
+    assert len(tried) == 12
