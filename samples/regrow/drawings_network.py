@@ -35,7 +35,7 @@ def drawings_network(cache: Path) -> Network:
         model=cache,
         input_name="image",
         rates=(1e-4, 3e-4, 1e-3),
-        phis=(0.1, 0.3, 0.5),
+        phis=(0.1, 0.3),
         tolerance=ANY_CHANGE,
         steps=steps,
         batch=batch,
