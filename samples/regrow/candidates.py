@@ -22,11 +22,12 @@ class Candidate:
         mode: see `tgdonnx.mask`.
         layers: which whole layers train; None for the filters below phi.
         isolate: whether reborn maps are read by the last layer alone.
-        rebirth: how filters are reborn; the default if None.
+        rebirth: how filters are reborn, in mode ``regrow``.
         calibrated: whether there are a few images of the new task, without targets, to calibrate reborn filters on.
         phi: threshold; the network's if None.
         random: whether as many filters of every layer are drawn at random instead.
         any_change: whether rebirth may change the output by any amount.
+        once: whether one seed will do: of an ablation that nothing is chosen by.
     """
 
     name: str
@@ -38,13 +39,14 @@ class Candidate:
     phi: Optional[float] = None
     random: bool = False
     any_change: bool = False
+    once: bool = False
 
 
 CANDIDATES = (
     Candidate("paper"),
     Candidate("readers", "readers"),
-    Candidate("regrow", "regrow"),
-    Candidate("isolate", "regrow", isolate=True),
+    Candidate("regrow", "regrow", rebirth="he"),
+    Candidate("isolate", "regrow", rebirth="he", isolate=True),
     Candidate("last-3", layers=tgdonnx.LastLayers(3)),
     Candidate("first-2", layers=tgdonnx.FirstLayers(2)),
     Candidate("all", layers=tgdonnx.AllLayers()),
@@ -54,14 +56,14 @@ REPRESENTATIVES = tuple(each for each in CANDIDATES if each.name in ("regrow", "
 
 ABLATIONS: Mapping[str, tuple[Candidate, ...]] = {
     "pet": (
-        Candidate("regrow-random", "regrow", random=True, any_change=True),
+        Candidate("regrow-random", "regrow", rebirth="he", random=True, any_change=True, once=True),
         Candidate("regrow-clone", "regrow", rebirth="clone"),
         Candidate("regrow-calibrated", "regrow", rebirth="calibrated", calibrated=True),
-        Candidate("regrow-phi-0.7", "regrow", phi=0.7, any_change=True),
+        Candidate("regrow-phi-0.7", "regrow", rebirth="he", phi=0.7, any_change=True, once=True),
     ),
     "drawings": (
-        Candidate("regrow-phi-0.1", "regrow", phi=0.1),
-        Candidate("regrow-phi-0.3", "regrow", phi=0.3),
+        Candidate("regrow-phi-0.1", "regrow", rebirth="he", phi=0.1, once=True),
+        Candidate("regrow-phi-0.3", "regrow", rebirth="he", phi=0.3, once=True),
     ),
 }
 

@@ -175,10 +175,10 @@ def main(
         others: dict[str, list[dict[str, Any]]] = {}
         further = ABLATIONS.get(name, ()) if ablations and not quick else ()
         # Seed by seed: what there is after a while is a whole table.
-        for candidates, seeds, into in ((CANDIDATES, SEEDS, runs), (further, SEEDS[:1], others)):
-            for seed in seeds[:1] if quick else seeds:
+        for candidates, into in ((CANDIDATES, runs), (further, others)):
+            for seed in SEEDS[:1] if quick else SEEDS:
                 for candidate in candidates:
-                    if not wanted or candidate.name in wanted:
+                    if (not wanted or candidate.name in wanted) and (seed == SEEDS[0] or not candidate.once):
                         into.setdefault(candidate.name, []).append(study.run(network, candidate, seed, rate))
         networks.append(network)
         found[name] = {"rate": rate, "phi": phi, "runs": runs, "ablations": others, "tried": tried}
