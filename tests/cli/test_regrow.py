@@ -45,7 +45,7 @@ def test_mask_writes_what_the_library_writes_and_tells_the_change(vendor: Path, 
 
 def test_without_images_the_change_is_told_on_random_input(vendor: Path, tmp_path: Path) -> None:
     result = run("mask", vendor, "-o", tmp_path / "masked.onnx", *MODE)
-    assert "filters are reborn (he)" in " ".join(result.stdout.split())
+    assert "filters are reborn (clone)" in " ".join(result.stdout.split())
     assert "on random input" in " ".join(result.stdout.split())
 
 

@@ -111,7 +111,7 @@ def rebirth_options(command: Command) -> Command:
             "--rebirth",
             "kind",
             type=click.Choice(KINDS),
-            help="Of mode regrow: where fresh values come from.  [default: calibrated with --calibrate, else he]",
+            help="Of mode regrow: where fresh values come from.  [default: calibrated with --calibrate, else clone]",
         ),
     ):
         command = option(command)

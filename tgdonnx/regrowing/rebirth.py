@@ -21,7 +21,7 @@ class Rebirth:
 
     Attributes:
         kind: where fresh values come from; see `tgdonnx.regrowing.fresh`. None for ``calibrated`` where there are images
-            to calibrate on, else for ``he``.
+            to calibrate on, else for ``clone``: by measurement, see `samples/regrow`.
         calibrate: a few unlabelled images, as for `tgdonnx.sweep`: to calibrate on, and to measure the change of the output
             on. None to measure it on random input.
         reading: how they are read; what is for ``target`` in it, and augmentation, is ignored.
@@ -57,4 +57,4 @@ class Rebirth:
     @property
     def chosen_kind(self) -> Kind:
         """The kind, where it was left open as well."""
-        return self.kind or ("calibrated" if self.calibrate is not None else "he")
+        return self.kind or ("calibrated" if self.calibrate is not None else "clone")
