@@ -131,7 +131,7 @@ def test_selections_in_mode_regrow_are_compared(tmp_path: Path) -> None:
 def test_in_the_pet_network_hundreds_of_dead_filters_are_reborn(tmp_path: Path) -> None:
     vendor = onnx.load(V1_NET)
     masked = tmp_path / "masked.onnx"
-    report = tgdonnx.mask(V1_NET, masked, tgdonnx.Phi(0.3), mode="regrow", rebirth=Rebirth(tolerance=1e-5))
+    report = tgdonnx.mask(V1_NET, masked, tgdonnx.Phi(0.3), mode="regrow", rebirth=Rebirth("he", tolerance=1e-5))
     assert report.selection["reborn"] == 696
     assert report.selection["change"] < 1e-5
     feeds = {vendor.graph.input[0].name: np.random.default_rng(2).random((1, 3, 24, 20)).astype(np.float32)}
