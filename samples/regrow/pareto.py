@@ -20,6 +20,7 @@ _STYLES = {
     "first-2": ("tab:olive", "<"),
     "all": ("tab:blue", ">"),
 }
+_OTHERS = ("tab:orange", "black", "tab:pink", "tab:brown")
 
 
 def draw(title: str, unit: str, curves: Mapping[str, Sequence[Curve]], path: Path) -> None:
@@ -34,7 +35,7 @@ def draw(title: str, unit: str, curves: Mapping[str, Sequence[Curve]], path: Pat
     figure, axis = plt.subplots(figsize=(7.5, 5.5), constrained_layout=True)
     for number, (name, seeds) in enumerate(curves.items()):
         points = mean_curve(seeds)
-        colour, marker = _STYLES.get(name, (f"C{number}", "P"))
+        colour, marker = _STYLES.get(name, (_OTHERS[number % len(_OTHERS)], "P"))
         new, old = ([point[i] for point in points] for i in (1, 2))
         axis.errorbar(
             [each.mean for each in old],
