@@ -36,7 +36,7 @@ def draw_patients(rows: dict[str, dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(len(rows), len(names), figsize=(1.7 * len(names), 1.4 * len(rows)), squeeze=False)
     for index, (row, (cohort, images)) in enumerate(zip(axes, rows.items())):
         for axis, name in zip(row, names):
-            _show(axis, images[name][10], _PEAKS.get(cohort, 5.0))
+            _show(axis, images[name], _PEAKS.get(cohort, 5.0))
             axis.set_title("" if index else name, fontsize=8)
         row[0].set_ylabel(TESTED[cohort], fontsize=8)
     _save(figure, path)
@@ -45,10 +45,10 @@ def draw_patients(rows: dict[str, dict[str, Any]], path: Path) -> None:
 def draw_pelvis(images: dict[str, Any], path: Path) -> None:
     """The bladder and the line: above as they are, below what differs from the image without noise."""
     figure, axes = plt.subplots(2, len(images), figsize=(1.6 * len(images), 2.9), squeeze=False)
-    for (above, below), (name, volume) in zip(axes.T, images.items()):
-        _show(above, volume[11], 8.0)
+    for (above, below), (name, image) in zip(axes.T, images.items()):
+        _show(above, image, 8.0)
         above.set_title(name, fontsize=8)
-        _show(below, volume[11] - images["no noise"][11], 4.0, "RdBu_r")
+        _show(below, image - images["no noise"], 4.0, "RdBu_r")
     axes[1, 0].set_ylabel("difference", fontsize=8)
     _save(figure, path)
 
@@ -68,8 +68,8 @@ def draw_drop_test(found: dict[str, dict[str, Any]], images: dict[str, Any], pat
     left.set(xlabel="phi", ylabel="change of the output", yscale="log")
     right.set(xlabel="phi", ylabel="parameters dropped, %")
     left.legend()
-    for axis, (name, volume) in zip(below.subplots(1, len(images)), images.items()):
-        _show(axis, volume[10], 5.0)
+    for axis, (name, image) in zip(below.subplots(1, len(images)), images.items()):
+        _show(axis, image, 5.0)
         axis.set_title(name, fontsize=8)
     above.subplots_adjust(left=0.07, right=0.99, top=0.96, bottom=0.2, wspace=0.2)
     below.subplots_adjust(left=0.01, right=0.99, top=0.88, bottom=0.02, wspace=0.05)

@@ -23,7 +23,7 @@ import figures
 import numpy as np
 import tables
 from comparison import Case, Pelvis, ensembles, measure, test_cases, unseen_study
-from drop_test import dropped_images, sweep_vendor
+from drop_test import SHOWN_SLICE, dropped_images, sweep_vendor
 from evaluation import Denoiser
 from networks import ONLINE, TUNED, model_path, tune, tune_online
 from phantom import Volume
@@ -96,13 +96,15 @@ def show(paths: dict[str, Optional[Path]], cases: list[Case], study: Pelvis, out
     for case in cases:
         first.setdefault(case.cohort, case)
     denoisers = {name: Denoiser(path) for name, path in paths.items()}
-    rows: dict[str, dict[str, Volume]] = {
-        cohort: {"no noise": case.reference[1:-1]} | {name: denoise(case.image) for name, denoise in denoisers.items()}
-        for cohort, case in first.items()
-    }
+
+    def by_every_network(image: Volume, reference: Volume) -> dict[str, Volume]:
+        middle = slice(SHOWN_SLICE - 1, SHOWN_SLICE + 2)
+        shown = {name: denoise(image[middle])[0] for name, denoise in denoisers.items()}
+        return {"no noise": reference[SHOWN_SLICE], **shown}
+
+    rows = {cohort: by_every_network(case.image, case.reference) for cohort, case in first.items()}
     figures.draw_patients(rows, output / "patients.png")
-    pelvis = {"no noise": study.reference[1:-1]} | {name: denoise(study.image) for name, denoise in denoisers.items()}
-    figures.draw_pelvis(pelvis, output / "online.png")
+    figures.draw_pelvis(by_every_network(study.image, study.reference), output / "online.png")
 
 
 @click.command()
