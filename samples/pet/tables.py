@@ -46,8 +46,9 @@ def outside(results: Any, before: dict[str, Any]) -> list[str]:
                         f"{name}, {TESTED[cohort]}: {metric} {new:.{digits}f} is not in {low:.{digits}f} to {high:.{digits}f}"
                     )
     for name, made in before["made"].items():
-        if results.made[name].get("rho") != made.get("rho"):
-            strays.append(f"{name}: {results.made[name].get('rho')} of the weights train, not {made.get('rho')}")
+        rho = results.made.get(name, {}).get("rho")
+        if rho != made.get("rho"):
+            strays.append(f"{name}: {rho} of the weights train, not {made.get('rho')}")
     return strays
 
 
