@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from tgdonnx import wire
 from tgdonnx.errors import ModelFileError, OutputError
+from tgdonnx.tensors import walk_tensors
 
 StrPath = Union[str, "os.PathLike[str]"]
 Pieces = Mapping[str, Mapping[int, bytes]]
@@ -47,18 +47,14 @@ class ModelFile:
     def to_ir(self) -> ir.Model:
         """Returns the model for analysis. Tensors are read when they are asked for; value names are the file's."""
         model = ir.from_proto(self.proto)
-        ir.external_data.set_base_dir(model.graph, self.path.parent)
+        for graph in (model.graph, *(function.graph for function in model.functions.values())):
+            ir.external_data.set_base_dir(graph, self.path.parent)
         return model
 
     @cached_property
     def external_files(self) -> tuple[str, ...]:
         """The files that hold its external data, as the model names them: relative to its directory."""
-        model = ir.from_proto(self.proto)
-        tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
-        for graph in model.graphs():
-            for node in graph:
-                tensors += [a.as_tensor() for a in node.attributes.values() if a.type == ir.AttributeType.TENSOR]
-        return tuple(sorted({os.fspath(t.location) for t in tensors if isinstance(t, ir.ExternalTensor)}))
+        return tuple(sorted({tensor.location for tensor in walk_tensors(self.proto) if tensor.is_external}))
 
 
 def load_model(path: StrPath) -> ModelFile:
@@ -96,6 +92,8 @@ def require_external_data(file: ModelFile) -> None:
             must not say which files of ours are read, let alone overwritten.
     """
     for location in file.external_files:
+        if not location:
+            raise ModelFileError(f"{file.path} keeps weights outside of it, but does not say where; export it again")
         if Path(location).is_absolute() or Path(os.path.normpath(location)).parts[:1] == (os.pardir,):
             raise ModelFileError(
                 f"{file.path} keeps weights in {location!r}, outside of its own directory; expected a relative path below it"
@@ -205,20 +203,3 @@ def copy_changed(source: Path, target: Path, changes: Mapping[int, bytes]) -> No
             for offset, content in changes.items():
                 copy.seek(offset)
                 copy.write(content)
-
-
-def tensor_at(model: onnx.ModelProto, path: wire.FieldPath) -> onnx.TensorProto:
-    """Returns the tensor of a parsed model that lies at a place of its file."""
-    message: Any = model
-    for number, index in path:
-        description = message.DESCRIPTOR.fields_by_number[number]
-        value = getattr(message, description.name)
-        message = value[index] if _is_repeated(description) else value
-    assert isinstance(message, onnx.TensorProto)
-    return message
-
-
-def _is_repeated(description: Any) -> bool:
-    # protobuf 7 warns of `label`, older ones lack `is_repeated`.
-    repeated = getattr(description, "is_repeated", None)
-    return description.label == description.LABEL_REPEATED if repeated is None else bool(repeated)

@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Optional, Union
+
+import onnx
 
 from tgdonnx.errors import ModelFileError
 
@@ -98,13 +100,27 @@ def locate(data: Buffer, paths: Iterable[FieldPath]) -> dict[FieldPath, Span]:
     """
     _only_graph(data)
     found: dict[FieldPath, Span] = {}
-    _locate_below(data, Span(0, len(data)), (), set(paths), found)
+    _locate_below(data, Span(0, len(data)), onnx.ModelProto.DESCRIPTOR, (), set(paths), found)
     return found
 
 
+def is_repeated(field: Any) -> bool:
+    """Whether a field, by its descriptor, may occur any number of times in a message."""
+    # protobuf 7 warns of `label`, older ones lack `is_repeated`.
+    repeated = getattr(field, "is_repeated", None)
+    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
+
+
 def _locate_below(
-    data: Buffer, span: Span, prefix: FieldPath, paths: set[FieldPath], found: dict[FieldPath, Span]
+    data: Buffer,
+    span: Span,
+    message: Optional[Any],
+    prefix: FieldPath,
+    paths: set[FieldPath],
+    found: dict[FieldPath, Span],
 ) -> None:
+    """Locates what lies in a message; its descriptor is None if onnx.proto does not know it."""
+    known = {} if message is None else message.fields_by_number
     wanted: dict[tuple[int, int], set[FieldPath]] = defaultdict(set)
     for path in paths:
         wanted[path[0]].add(path[1:])
@@ -122,15 +138,14 @@ def _locate_below(
             found[here] = value
         deeper = {rest for rest in rests if rest}
         if deeper:
-            _locate_below(data, value, here, deeper, found)
+            inner = known[field.number].message_type if field.number in known else None
+            _locate_below(data, value, inner, here, deeper, found)
     if wanted:
         number, index = min(wanted)
         raise ModelFileError(f"expected at least {index + 1} fields {number} in a message, found {seen[number]}")
-    # Model, graph, node, attribute, graph, node, attribute ...: a model has one graph, an attribute one tensor or graph.
-    if len(prefix) % 3 == 0:
-        for number in {path[0][0] for path in paths}:
-            if seen[number] > 1:
-                raise ModelFileError(f"expected one field {number} in a message, found {seen[number]}; {_SAVE_AGAIN}")
+    for number in {path[0][0] for path in paths}:
+        if seen[number] > 1 and number in known and not is_repeated(known[number]):
+            raise ModelFileError(f"expected one field {number} in a message, found {seen[number]}; {_SAVE_AGAIN}")
 
 
 def locate_elements(data: Buffer, tensor: Span, itemsize: int) -> list[Span]:

@@ -14,12 +14,13 @@ import onnx
 from google.protobuf.message import Message
 from onnx import helper
 
+from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers.names import graphs_of, label, require_names
 from tgdonnx.modelfile import ModelFile
+from tgdonnx.tensors import bits_of, describe, walk_tensors
 
 _T = onnx.TensorProto
-_BITS = {_T.INT4: 4, _T.UINT4: 4, _T.FLOAT4E2M1: 4, **{getattr(_T, n): 2 for n in ("INT2", "UINT2") if hasattr(_T, n)}}
 _NO_VERSION = 2**31  # numbers this large are damage, and onnx cannot take them
 _AGAIN = "get the file again, or export it again"
 _FILTERING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -40,12 +41,9 @@ def require_consistent(file: ModelFile) -> None:
     opsets = {("" if e.domain == "ai.onnx" else e.domain): e.version for e in file.proto.opset_import}
     _require_text(file.proto, file)
     _require_versions(opsets, file)
+    for tensor in walk_tensors(file.proto):
+        require_data(tensor.proto, file, tensor.path)
     for graph in graphs_of(file.proto.graph):
-        for tensor in graph.initializer:
-            require_data(tensor, file)
-        for sparse in graph.sparse_initializer:
-            require_data(sparse.values, file)
-            require_data(sparse.indices, file)
         _require_nodes(graph.node, opsets, file)
         for node in graph.node:
             _require_form(node, opsets, file)
@@ -84,7 +82,7 @@ def _require_versions(opsets: dict[str, int], file: ModelFile) -> None:
 
 
 def _require_nodes(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int], file: ModelFile) -> None:
-    """Checks that operators are from sets that the file imports, and functions there, and looks at stored attributes."""
+    """Checks that operators are from sets that the file imports, and functions there."""
     functions = {(function.domain, function.name) for function in file.proto.functions}
     domains = {domain for domain, _ in functions}
     for node in nodes:
@@ -100,33 +98,36 @@ def _require_nodes(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int], file
                 f"define; {_AGAIN}"
             )
         for attribute in node.attribute:
-            tensors = [attribute.t] if attribute.type == onnx.AttributeProto.TENSOR else attribute.tensors
-            for tensor in tensors:
-                require_data(tensor, file, node)
+            is_tensor = attribute.type == onnx.AttributeProto.TENSOR and not attribute.ref_attr_name
+            if is_tensor and not attribute.HasField("t"):
+                raise ModelFileError(f"{label(node)} of {file.path} has no tensor in {attribute.name!r}; {_AGAIN}")
 
 
-def require_data(tensor: onnx.TensorProto, file: ModelFile, node: Optional[onnx.NodeProto] = None) -> None:
-    """Checks type and dimensions of a tensor, and that it holds as much, before anything is sized by them."""
-    what = f"{tensor.name!r} in {file.path}" if node is None else f"the tensor in {label(node)} of {file.path}"
+def require_data(tensor: onnx.TensorProto, file: ModelFile, path: Optional[wire.FieldPath] = None) -> None:
+    """Checks type and dimensions of a tensor, and that it holds as much, before anything is sized by them.
+
+    Args:
+        tensor: the tensor.
+        file: where it is.
+        path: its place there; without it, the tensor goes by its name.
+    """
+    what = f"{tensor.name!r} in {file.path}" if path is None else f"{describe(file.proto, path)} of {file.path}"
     if any(dim < 0 for dim in tensor.dims):
         raise ModelFileError(f"{what} has a negative size: {list(tensor.dims)}; {_AGAIN}")
     if tensor.data_type not in _T.DataType.values() or tensor.data_type == _T.UNDEFINED:
         raise ModelFileError(f"{what} is of the data type {tensor.data_type}, which there is not; {_AGAIN}")
     if tensor.data_location == _T.EXTERNAL:
         return  # compared with the file when it is read
-    elements = math.prod(tensor.dims)
+    elements, bits = math.prod(tensor.dims), bits_of(tensor.data_type)
     if tensor.HasField("raw_data"):
-        bits = _BITS.get(tensor.data_type)
-        if bits is None:
-            bits = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         found, expected, unit = len(tensor.raw_data), -(-elements * bits // 8), "bytes"
     else:
         field = helper.tensor_dtype_to_field(tensor.data_type)
         found, expected, unit = len(getattr(tensor, field)), elements, "numbers"
         if tensor.data_type in (_T.COMPLEX64, _T.COMPLEX128):
             expected *= 2
-        elif tensor.data_type in _BITS:
-            expected = -(-elements * _BITS[tensor.data_type] // 8)
+        elif 0 < bits < 8:
+            expected = -(-elements * bits // 8)
     if found != expected:
         raise ModelFileError(f"{what} has {found:,} {unit}; expected {expected:,} for {list(tensor.dims)}: {_AGAIN}")
 

@@ -23,6 +23,7 @@ from tgdonnx.layers.parameters import Parameter, find_parameter
 from tgdonnx.layers.quantization import INTEGER_REMEDY, TRAINABLE_INTEGERS, is_integer_arithmetic
 from tgdonnx.layers.sizes import Sizes, infer_sizes
 from tgdonnx.modelfile import ModelFile, StrPath, load_model
+from tgdonnx.tensors import describe, walk_tensors
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 MATRIX_PRODUCTS = frozenset({"Gemm", "MatMul"})
@@ -172,12 +173,14 @@ class Network:
 
     @cached_property
     def _overlapping(self) -> dict[str, str]:
-        """For the names of tensors that share bytes of an external file with another tensor the name of that."""
-        tensors = {str(value.name): ir.convenience.get_const_tensor(value) for value in self.places}
+        """For the names of tensors that share bytes of an external file with another tensor what that one is called."""
+        names = {path: str(value.name) for value, path in self.places.items()}
         extents = sorted(
-            (os.path.normpath(tensor.location), tensor.offset or 0, (tensor.offset or 0) + tensor.nbytes, name)
-            for name, tensor in tensors.items()
-            if isinstance(tensor, ir.ExternalTensor)
+            (os.path.normpath(tensor.location), place.offset, place.offset + tensor.nbytes, name)
+            for tensor in walk_tensors(self.file.proto)
+            if tensor.is_external
+            for place in [tensor.external]
+            for name in [names.get(tensor.path, describe(self.file.proto, tensor.path))]
         )
         found: dict[str, str] = {}
         # By place and begin: whoever shares bytes with an earlier tensor does so with the one of these that ends last.

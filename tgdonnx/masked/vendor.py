@@ -8,8 +8,9 @@ import onnx
 import onnx_ir as ir
 
 from tgdonnx.masked.reading import MaskedModel
-from tgdonnx.modelfile import ModelFile, Pieces, copy_external_data, tensor_at, write_bytes
+from tgdonnx.modelfile import ModelFile, Pieces, copy_external_data, write_bytes
 from tgdonnx.overwriting import overwrite_values
+from tgdonnx.tensors import tensor_at
 
 
 def runnable_vendor(masked: MaskedModel) -> ModelFile:

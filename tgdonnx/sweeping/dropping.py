@@ -28,8 +28,9 @@ from onnx import external_data_helper
 
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import Parameter
-from tgdonnx.modelfile import ModelFile, require_external_data, tensor_at
+from tgdonnx.modelfile import ModelFile, require_external_data
 from tgdonnx.selection import RetrainMask
+from tgdonnx.tensors import tensor_at, walk_tensors
 
 
 def whole_model(file: ModelFile) -> onnx.ModelProto:
@@ -42,7 +43,12 @@ def whole_model(file: ModelFile) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(file.proto)
     try:
-        external_data_helper.load_external_data_for_model(model, str(file.path.parent))
+        for tensor in walk_tensors(model):
+            if tensor.is_external:
+                external_data_helper.load_external_data_for_tensor(tensor.proto, str(file.path.parent))
+                # Older versions leave it to the caller to say that the data is in the model now.
+                tensor.proto.data_location = onnx.TensorProto.DEFAULT
+                del tensor.proto.external_data[:]
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelFileError(f"the external data of {file.path} cannot be read: {error}") from error
     return model
