@@ -19,9 +19,9 @@ from tests.independent import all_options, assert_only_changed, expected_masks, 
 from tests.models import Array
 from tests.trainer import Trainer, relative_error
 from tests.training_models import dncnn_without_batch_norm, text_model
-from tgdonnx.artifacts.runtime import load_builder
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.finetuning.session import read_parameters
+from tgdonnx.runtime import load_builder
 
 PHI = 0.35
 NETWORKS = {

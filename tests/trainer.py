@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import tgdonnx
 from tests import models
 from tests.numpy_net import NumpyNet, loss_gradient, loss_of
-from tgdonnx.artifacts.runtime import load_training_api
+from tgdonnx.runtime import load_training_api
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from tests.models import parse, save
-from tgdonnx.artifacts.runtime import load_onnxruntime
+from tgdonnx.runtime import load_onnxruntime
 
 Array = NDArray[np.float32]
 

@@ -21,8 +21,8 @@ from tests.training_models import text_model
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.opsets import NEWEST
 from tgdonnx.lowering.raising import OLDEST
+from tgdonnx.runtime.opsets import NEWEST
 
 IDENTITY = "y = Identity(x)"
 LOSSES = ("mse", "l1", "bce", "ce", "charbonnier")

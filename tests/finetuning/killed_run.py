@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from tests.finetuning.runs import HELD_OUT, data
-from tgdonnx.artifacts.runtime import load_training_api
 from tgdonnx.finetuning import TrainOptions, train
+from tgdonnx.runtime import load_training_api
 
 
 def attempt(directory: Path, options: TrainOptions) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import tgdonnx
 from tests.models import parse, save
-from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.data import DataOptions
+from tgdonnx.runtime import load_onnxruntime
 
 Array = NDArray[np.float32]
 WIDTH, DEPTH = 16, 5

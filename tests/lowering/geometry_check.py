@@ -20,10 +20,10 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tests.lowering.graphs import run
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import LOSS, TARGET
-from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.lowering.emitting import Lowering
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
+from tgdonnx.runtime import load_onnxruntime
 
 Array = NDArray[Any]
 

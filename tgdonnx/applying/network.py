@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.receptive_field import receptive_field
 from tgdonnx.artifacts.manifest import TensorSpec
-from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.data.layouts import SPACE
-from tgdonnx.errors import DataError, ModelFileError
+from tgdonnx.errors import DataError
 from tgdonnx.layers import Network, open_network
-from tgdonnx.modelfile import StrPath, require_external_data
+from tgdonnx.modelfile import StrPath
+from tgdonnx.runtime import open_inference
 
 Array = NDArray[Any]
-# Floating-point models of any precision take float32 images, as they do in training.
-_FLOATS = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(double)": np.float64}
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,8 @@ def open_image_network(model: StrPath, output: Optional[str] = None) -> ImageNet
         RuntimeMissingError: no onnxruntime is installed.
     """
     network = open_network(model)
-    require_external_data(network.file)
-    runtime = load_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime raises its own types, which share no base
-        raise ModelFileError(f"ONNX Runtime cannot run {model}: {_first_line(error)}") from error
-    taken, given = session.get_inputs(), [value.name for value in session.get_outputs()]
+    opened = open_inference(network.file)
+    taken, given = opened.inputs, opened.output_names
     if len(taken) != 1:
         names = ", ".join(value.name for value in taken)
         raise DataError(f"{model} takes {len(taken)} inputs ({names}); expected a model of one image")
@@ -79,25 +70,20 @@ def open_image_network(model: StrPath, output: Optional[str] = None) -> ImageNet
         raise DataError(f"{model} has several outputs ({', '.join(given)}); choose one with --output")
     if output is not None and output not in given:
         raise DataError(f"{model} has no output {output!r}; expected one of {', '.join(given)}")
-    name, kind = taken[0].name, taken[0].type
-    shape = tuple(d if isinstance(d, int) and d > 0 else None for d in taken[0].shape) or None
-    dtype = np.dtype(_FLOATS.get(kind) or kind[7:-1])
-    spec = TensorSpec(name, "float32" if kind in _FLOATS else str(dtype), shape)
+    port = taken[0]
+    if port.dtype is None:
+        raise DataError(
+            f"{model} takes {port.kind} as {port.name!r}, which no image can be; expected a tensor of numbers"
+        )
+    dtype = np.dtype(port.dtype)
+    # Floating-point models of any precision take float32 images, as they do in training.
+    spec = TensorSpec(port.name, "float32" if dtype.kind == "f" else port.dtype, port.shape)
     chosen = output or given[0]
 
     def run(batch: Array) -> Array:
-        try:
-            (found,) = session.run([chosen], {name: batch.astype(dtype, copy=False)})
-        except Exception as error:
-            raise DataError(
-                f"the model does not run on an image of shape {list(batch.shape)}: {_first_line(error)}"
-            ) from error
+        (found,) = opened.run({port.name: batch.astype(dtype, copy=False)}, [chosen])
         result: Array = found.astype(np.float32) if found.dtype.kind == "f" else found
         return result
 
     precision = str(dtype) if str(dtype) != spec.dtype else None
     return ImageNetwork(spec, chosen, precision, run, network)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -2,7 +2,7 @@
 
 ``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``gradients``: nodes on the
 gradients; ``thin``: the same at the cost of what trains; ``optimizers``; ``build``: all of it into a directory; ``manifest``:
-what is in it; ``vendor``: what the vendor's model gives; ``runtime``: the only door to onnxruntime-training.
+what is in it; ``vendor``: what the vendor's model gives.
 """
 
 from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build, cheapest_form

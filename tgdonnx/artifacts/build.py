@@ -23,13 +23,13 @@ from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_grad
 from tgdonnx.artifacts.losses import Loss, add_loss, parse_loss
 from tgdonnx.artifacts.manifest import AxisPart, Manifest, TensorSpec, TrainedTensor
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
-from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.masked import MaskedModel, read_masked
 from tgdonnx.modelfile import StrPath, copy_external_data
 from tgdonnx.provenance import encode_mask
+from tgdonnx.runtime import load_builder, load_onnxruntime
 
 Form = Literal["masked", "thin"]
 FORMS: tuple[Form, ...] = ("masked", "thin")

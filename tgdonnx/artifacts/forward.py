@@ -15,14 +15,11 @@ from tgdonnx.layers import INTEGER_REMEDY, RUNTIME_DOMAINS, Network, Parameter, 
 from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.lowering import gradient_path, lower
 from tgdonnx.lowering.branches import InlineKnownBranches
-from tgdonnx.lowering.opsets import LowerOpset
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT, HoldReal
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
-
-# What the runtime imports (measured with onnxruntime-training 1.19.2).
-MAX_IR_VERSION = 10
+from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
 
 # Operators with a gradient on CPU, after lowering: each trained between two Convs with onnxruntime-training 1.19.2.
 DIFFERENTIABLE = frozenset(

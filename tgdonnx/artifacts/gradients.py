@@ -25,11 +25,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tgdonnx.artifacts.beforehand import put_back, take_out
 from tgdonnx.artifacts.losses import LOSS
-from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.paths import depending
 from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masked import SUFFIX
+from tgdonnx.runtime import load_builder, load_onnxruntime
 
 GradientKind = Literal["mask", "gate"]
 GRADIENTS: tuple[GradientKind, ...] = ("mask", "gate")

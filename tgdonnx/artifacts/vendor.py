@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.losses import before, parse_loss
 from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
-from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import read_masked, runnable_vendor
+from tgdonnx.runtime import open_inference
 
 Array = NDArray[Any]
 _PROBABILITY = "tgdonnx::vendor.probability"
@@ -75,19 +75,11 @@ def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
 
 
 def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:
-    runtime = load_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    session = runtime.InferenceSession(ir.to_proto(model).SerializeToString(), options)
+    opened = open_inference(ir.to_proto(model), what="the vendor's model")
     names = [str(value.name) for value in model.graph.inputs]
 
     def targets(inputs: Sequence[Array]) -> Array:
-        try:
-            (output,) = session.run(None, dict(zip(names, inputs)))
-        except Exception as error:  # the runtime raises its own types, which share no base
-            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in zip(names, inputs))
-            reason = str(error).splitlines()[0].rpartition("Status Message: ")[2]
-            raise DataError(f"the vendor's model does not take data of these sizes: {sizes} ({reason})") from error
+        (output,) = opened.run(dict(zip(names, inputs)))
         if not np.isfinite(output).all():
             raise DataError(
                 "the vendor's model gives values that are not finite for data to agree on; remove such samples"

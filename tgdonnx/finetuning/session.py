@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.optimizers import average_gradients
-from tgdonnx.artifacts.runtime import load_onnxruntime, load_training_api
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.modelfile import replacing
+from tgdonnx.modelfile import load_model, replacing
+from tgdonnx.runtime import load_onnxruntime, load_training_api, open_inference
 
 _STATE = "tgdonnx.run"
 
@@ -126,23 +126,14 @@ class Session:
             DataError: the model does not take inputs of these sizes.
         """
         feeds = {spec.name: array for spec, array in zip(self.manifest.inputs, inputs)}
-        feeds.update((name, parameter.data) for name, parameter in self._state.parameters)
+        given = {name: parameter.data for name, parameter in self._state.parameters}
         target = self.manifest.inputs[-1]  # has to be fed, but is not read
-        feeds[target.name] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
-        runtime = load_onnxruntime()
-        session_options, run_options = runtime.SessionOptions(), runtime.RunOptions()
-        session_options.log_severity_level = run_options.log_severity_level = 4
+        given[target.name] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
+        model = open_inference(load_model(self.directory / EVAL_MODEL))
         # By itself the eval model can be run up to the output, without the loss, which a target that does not fit would break.
-        model = runtime.InferenceSession(str(self.directory / EVAL_MODEL), session_options)
-        run_options.only_execute_path_to_fetches = True
-        try:
-            (output,) = model.run([model.get_outputs()[1].name], feeds, run_options)
-        except Exception as error:  # the runtime raises its own types, which share no base
-            sizes = ", ".join(f"{spec.name} {list(array.shape)}" for spec, array in zip(self.manifest.inputs, inputs))
-            reason = str(error).splitlines()[0].rpartition("Status Message: ")[2]
-            raise DataError(f"the model does not take data of these sizes: {sizes} ({reason})") from error
-        found: NDArray[np.float32] = output
-        return found
+        output: NDArray[np.float32]
+        (output,) = model.run(feeds, [model.output_names[1]], given=given, only_these=True)
+        return output
 
     def require_fit(self, dataset: Dataset) -> None:
         """Checks by one forward pass that samples go through the model, and that the targets fit what comes out.

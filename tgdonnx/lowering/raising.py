@@ -14,8 +14,8 @@ from onnx import helper, version_converter
 from onnx_ir.passes import common as passes
 
 from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS, refusal
-from tgdonnx.lowering.opsets import difference
 from tgdonnx.lowering.rewriting import constant, fresh_name
+from tgdonnx.runtime.opsets import difference
 
 OLDEST = 13  # of the operator sets that the lowerings are written for
 _INFER = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import DataError
 from tgdonnx.layers import Network
-from tgdonnx.sweeping.running import Feeds, open_runner
+from tgdonnx.runtime import open_inference
+from tgdonnx.sweeping.running import Feeds, run_all
 
 Array = NDArray[Any]
 _RUNS = 4
@@ -88,13 +89,13 @@ def observe(
     exposed.CopyFrom(model)
     given = {value.name for value in exposed.graph.output}
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shapes if name not in given)
-    runner = open_runner(exposed)
+    opened = open_inference(exposed)
     return {
         name: measured
         for names in _portions(shapes)
         for name, measured in zip(
             names,
-            zip(*([measure(n, a) for n, a in zip(names, run)] for run in runner.run(feeds, names))),
+            zip(*([measure(n, a) for n, a in zip(names, run)] for run in run_all(opened, feeds, names))),
         )
     }
 

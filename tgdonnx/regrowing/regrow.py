@@ -20,11 +20,12 @@ from tgdonnx.regrowing.fresh import give_values, settable_statistics
 from tgdonnx.regrowing.probing import random_feeds
 from tgdonnx.regrowing.rebirth import Kind, Rebirth
 from tgdonnx.regrowing.reborn import Reborn, choose_reborn
+from tgdonnx.runtime import open_inference
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.sweeping import DEFAULT_SAMPLES
 from tgdonnx.sweeping.change import Baseline, baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import replace_tensors, whole_model
-from tgdonnx.sweeping.running import Feeds, Samples, open_runner, open_samples
+from tgdonnx.sweeping.running import Feeds, Samples, open_samples, run_all
 from tgdonnx.tracing.provenance import Provenance
 
 Array = NDArray[Any]
@@ -115,7 +116,7 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
         )
     values = _checked_values(drafts, masks, set_masks)
     start = replace_tensors(vendor, [(draft.parameter, values[draft.parameter.name]) for draft in drafts.changed()])
-    moved = worst(output_changes(before, open_runner(start).run(feeds, before.outputs)))
+    moved = worst(output_changes(before, run_all(open_inference(start), feeds, before.outputs)))
     output, change = moved.output, float("inf") if moved.change is None else moved.change
     if change > rebirth.tolerance:
         raise SelectionError(
@@ -242,5 +243,5 @@ def _asking_for_images(rebirth: Rebirth) -> Iterator[None]:
 
 
 def _vendor_outputs(vendor: onnx.ModelProto, feeds: Feeds) -> Baseline:
-    runner = open_runner(vendor)
-    return baseline(runner.outputs, runner.run(feeds, runner.outputs))
+    opened = open_inference(vendor)
+    return baseline(opened.output_names, run_all(opened, feeds, opened.output_names))

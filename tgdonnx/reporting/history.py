@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts.manifest import LOG, RUN
-from tgdonnx.artifacts.runtime import load_training_api
+from tgdonnx.runtime import load_training_api
 
 _RUN_STATE = "tgdonnx.run"  # the property of a checkpoint that `tgdonnx.finetuning.session` writes
 _EVALUATIONS = ("epoch", "validation")

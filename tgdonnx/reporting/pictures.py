@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.losses import parse_loss
-from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.data import Dataset
-from tgdonnx.errors import TgdonnxError
+from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
+from tgdonnx.modelfile import load_model
+from tgdonnx.runtime import open_inference
 
 Array = NDArray[Any]
 MOST_SAMPLES = 4
 MOST_SIDE = 256  # pixels; 20 pictures of this size take 1.7 MB at worst, as base 64
 _PERCENTILES = (0.5, 99.5)
-_TYPES = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(double)": np.float64}
+_FLOATS = ("float16", "float32", "float64")
 
 
 class NoPicturesError(TgdonnxError):
@@ -105,24 +106,20 @@ def show_samples(base: Path, tuned: Path, manifest: Manifest, dataset: Dataset) 
 
 def _runner(path: Path, manifest: Manifest) -> Callable[[Sequence[Array]], NDArray[np.float64]]:
     """Returns a model as a function of the arrays of a batch without its target."""
-    runtime = load_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime raises its own types, which share no base
-        raise NoPicturesError(f"ONNX Runtime cannot load the model: {str(error).splitlines()[0]}") from error
-    types = {value.name: _TYPES.get(value.type) for value in session.get_inputs()}
+        model = open_inference(load_model(path))
+    except ModelFileError as error:
+        raise NoPicturesError(f"{error}.") from error
+    types = {port.name: port.dtype for port in model.inputs if port.dtype in _FLOATS}
 
     def run(arrays: Sequence[Array]) -> NDArray[np.float64]:
         feeds = {
             spec.name: array.astype(types.get(spec.name) or array.dtype) for spec, array in zip(manifest.inputs, arrays)
         }
         try:
-            (output,) = session.run([manifest.options["output"]], feeds)
-        except Exception as error:  # as above
-            reason = str(error).splitlines()[0]
-            raise NoPicturesError(f"ONNX Runtime cannot run the model on this data: {reason}") from error
+            (output,) = model.run(feeds, [manifest.options["output"]])
+        except DataError as error:
+            raise NoPicturesError(f"{error}.") from error
         result: NDArray[np.float64] = output.astype(np.float64)
         return result
 

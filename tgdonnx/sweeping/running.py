@@ -1,24 +1,19 @@
-"""Run a model on unlabelled data, with either onnxruntime package."""
+"""Unlabelled data for a model, and the model run on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Protocol
 
 import numpy as np
-import onnx
-import onnx_ir as ir
-from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import TensorSpec
-from tgdonnx.artifacts.forward import MAX_IR_VERSION
-from tgdonnx.artifacts.runtime import load_onnxruntime
 from tgdonnx.data import TARGET, DataOptions, Dataset, DataSource, open_dataset
-from tgdonnx.errors import DataError, ModelFileError, UntrainableError
-from tgdonnx.layers import Network, opset_version
-from tgdonnx.lowering.opsets import NEWEST, LowerOpset
+from tgdonnx.errors import DataError
+from tgdonnx.layers import Network
+from tgdonnx.runtime import InferenceModel
 
 Array = NDArray[Any]
 
@@ -98,66 +93,11 @@ def open_samples(
     return Samples(dataset, inputs, batch, chosen)
 
 
-@dataclass(frozen=True)
-class Runner:
-    """A model that is ready to run.
-
-    Attributes:
-        outputs: the names of its outputs.
-    """
-
-    outputs: tuple[str, ...]
-    _session: Any = field(repr=False)
-
-    def run(self, samples: Feeds, outputs: Sequence[str]) -> Iterator[list[Array]]:
-        """Yields for each batch the outputs of these names.
-
-        Raises:
-            DataError: the model cannot be run on the data.
-        """
-        for feeds in samples.feeds():
-            try:
-                yield self._session.run(list(outputs), feeds)
-            except Exception as error:  # the runtime raises its own types, which share no base
-                sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
-                raise DataError(f"the model cannot be run on {sizes}: {_reason(error)}") from error
-
-
-def open_runner(model: onnx.ModelProto) -> Runner:
-    """Loads a model into the runtime, on the CPU.
+def run_all(model: InferenceModel, samples: Feeds, outputs: Sequence[str]) -> Iterator[list[Array]]:
+    """Yields for each batch the outputs of these names.
 
     Raises:
-        RuntimeMissingError: no onnxruntime is installed.
-        ModelFileError: the runtime cannot load the model.
+        DataError: the model cannot be run on the data.
     """
-    runtime = load_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        content = _for_old_runtimes(model).SerializeToString()
-    except (EncodeError, ValueError) as error:
-        raise ModelFileError(
-            "the model with its weights exceeds 2 GB, which is more than can be run in memory"
-        ) from error
-    try:
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelFileError(f"ONNX Runtime {runtime.__version__} cannot load the model: {_reason(error)}") from error
-    return Runner(tuple(output.name for output in session.get_outputs()), session)
-
-
-def _for_old_runtimes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a model as the last training runtime knows it, if every node of it means the same there."""
-    if opset_version(model) <= NEWEST and model.ir_version <= MAX_IR_VERSION:
-        return model
-    lowered = ir.from_proto(model)
-    try:
-        LowerOpset()(lowered)
-    except UntrainableError:
-        return model  # a newer runtime may know it
-    lowered.ir_version = min(model.ir_version, MAX_IR_VERSION)
-    return ir.to_proto(lowered)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0].rpartition("Status Message: ")[2]
+    for feeds in samples.feeds():
+        yield model.run(feeds, outputs)

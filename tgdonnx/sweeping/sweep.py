@@ -14,10 +14,11 @@ from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import StrPath
+from tgdonnx.runtime import open_inference
 from tgdonnx.selection import Phi, RetrainMask, plan_masks, require_phi, score_filters, select
 from tgdonnx.sweeping.change import Baseline, OutputChange, baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import drop_filters, whole_model
-from tgdonnx.sweeping.running import Samples, open_runner, open_samples
+from tgdonnx.sweeping.running import Samples, open_samples, run_all
 from tgdonnx.tracing import trace_network
 
 DEFAULT_PHIS = (0.01, 0.02, *(round(0.05 * i, 2) for i in range(1, 20)))
@@ -223,15 +224,15 @@ def _drops(masks: Sequence[RetrainMask]) -> bool:
 
 
 def _baseline(vendor: onnx.ModelProto, samples: Samples, output: Optional[str]) -> Baseline:
-    runner = open_runner(vendor)
-    if output is not None and output not in runner.outputs:
-        raise SelectionError(f"the model has no output {output!r}; its outputs are {', '.join(runner.outputs)}")
-    names = runner.outputs if output is None else (output,)
-    return baseline(names, runner.run(samples, names))
+    opened = open_inference(vendor)
+    if output is not None and output not in opened.output_names:
+        raise SelectionError(f"the model has no output {output!r}; its outputs are {', '.join(opened.output_names)}")
+    names = opened.output_names if output is None else (output,)
+    return baseline(names, run_all(opened, samples, names))
 
 
 def _changes(changed: onnx.ModelProto, samples: Samples, before: Baseline) -> tuple[OutputChange, ...]:
-    return output_changes(before, open_runner(changed).run(samples, before.outputs))
+    return output_changes(before, run_all(open_inference(changed), samples, before.outputs))
 
 
 def _unmoved(before: Baseline) -> tuple[OutputChange, ...]:

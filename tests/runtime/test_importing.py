@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
-from tgdonnx.artifacts import runtime
+from tgdonnx.runtime import importing
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,7 @@ PIPELINE = """
 import sys
 import numpy as np
 import tgdonnx
-from tgdonnx.artifacts.runtime import load_builder, load_onnxruntime, load_training_api
+from tgdonnx.runtime import load_builder, load_onnxruntime, load_training_api
 
 x = np.random.default_rng(0).normal(size=(4, 3, 9, 8)).astype(np.float32)
 tgdonnx.finetune(
@@ -53,9 +53,9 @@ def test_the_whole_pipeline_never_imports_torch_although_it_could(tmp_path: Path
 
 
 MESSAGE = """
-from tgdonnx.artifacts import runtime
+from tgdonnx.runtime import importing
 from tgdonnx.errors import RuntimeMissingError, TgdonnxError
-for load in (runtime.load_training_api, runtime.load_builder):
+for load in (importing.load_training_api, importing.load_builder):
     try:
         load()
     except RuntimeMissingError as error:
@@ -83,7 +83,7 @@ def test_plain_onnxruntime_is_told_from_the_training_wheel(remains: dict[str, st
 
 def test_no_onnxruntime_at_all_is_told_with_the_remedy(tmp_path: Path) -> None:
     fake_package(tmp_path, "onnxruntime", {"__init__.py": "raise ModuleNotFoundError('No module named onnxruntime')"})
-    code = "from tgdonnx.artifacts import runtime\ntry: runtime.load_onnxruntime()\nexcept ImportError as e: print(e)"
+    code = "from tgdonnx.runtime import importing\ntry: importing.load_onnxruntime()\nexcept ImportError as e: print(e)"
     done = python(code, path=tmp_path)
     assert "onnxruntime cannot be imported" in done.stdout, done.stderr
     assert "pip install 'tgdonnx[train]'" in done.stdout
@@ -101,10 +101,10 @@ def test_without_onnxruntime_the_training_interface_is_missing_too(monkeypatch: 
 
     monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
     with pytest.raises(ImportError, match="onnxruntime"):
-        runtime.load_training_api()
-    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(runtime.RuntimeMissingError, match=r"pip install 'tgdonnx\[train\]'"):
-        runtime.load_training_api()
+        importing.load_training_api()
+    monkeypatch.setattr(importing.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(importing.RuntimeMissingError, match=r"pip install 'tgdonnx\[train\]'"):
+        importing.load_training_api()
 
 
 def test_importing_tgdonnx_imports_no_runtime(tmp_path: Path) -> None:

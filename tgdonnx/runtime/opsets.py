@@ -6,7 +6,7 @@ inputs, outputs or attributes changed may not, unless the change is not used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Optional
 
 import onnx
@@ -14,7 +14,10 @@ import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
 
-NEWEST = 21  # of the operator sets that onnxruntime-training 1.19.2 knows
+# The newest that onnxruntime-training 1.19.2 knows (measured).
+NEWEST = 21  # of the operator sets
+MAX_IR_VERSION = 10
+_ONNX = ("", "ai.onnx")
 
 
 class LowerOpset(ir.passes.InPlacePass):
@@ -29,17 +32,63 @@ class LowerOpset(ir.passes.InPlacePass):
         version = model.graph.opset_imports.get("", 0)
         if version <= NEWEST:
             return ir.passes.PassResult(model, modified=False)
-        for node in model.graph.all_nodes():
-            if node.domain in ("", "ai.onnx"):
-                reason = difference(node, version, NEWEST)
-                if reason is not None:
-                    name = node.meta.get("name") or node.name or node.outputs[0].name
-                    raise UntrainableError(
-                        f"node {str(name)!r} ({node.op_type}) {reason}; "
-                        f"training knows opset {NEWEST}: export the model with it"
-                    )
+        reason = _first_difference(model.graph.all_nodes(), version)
+        if reason is not None:
+            raise UntrainableError(f"{reason}; training knows opset {NEWEST}: export the model with it")
         model.graph.opset_imports[""] = NEWEST
         return ir.passes.PassResult(model, modified=True)
+
+
+def as_known(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Optional[str]]:
+    """Returns a model as runtimes know it that know no newer versions than `NEWEST` and `MAX_IR_VERSION`.
+
+    The IR version says how a file is to be read, and what is in memory is read already. Newer ones brought data types, which a
+    runtime either knows or refuses, and hints. The operator set is lowered where every node means the same in `NEWEST`.
+
+    Args:
+        model: any model; it stays as it is, and is what is returned if nothing has to change.
+
+    Returns:
+        The model, in which graph and functions are the given one's; and why its operator set is still a newer one, or None.
+    """
+    newer = [entry for entry in _imports(model) if entry.version > NEWEST]
+    if model.ir_version <= MAX_IR_VERSION and not newer:
+        return model, None
+    problem = None
+    if newer:
+        opened = ir.from_proto(model)
+        bodies = [(model.opset_import, opened.graph.all_nodes())]
+        bodies += [
+            (f.opset_import, opened.functions[f.domain, f.name, f.overload].all_nodes()) for f in model.functions
+        ]
+        problems = (_first_difference(nodes, _version(imports)) for imports, nodes in bodies)
+        problem = next(filter(None, problems), None)
+    known = onnx.ModelProto()
+    known.CopyFrom(model)
+    known.ir_version = min(model.ir_version, MAX_IR_VERSION)
+    if problem is None:
+        for entry in _imports(known):
+            entry.version = min(entry.version, NEWEST)
+    return known, problem
+
+
+def _imports(model: onnx.ModelProto) -> list[onnx.OperatorSetIdProto]:
+    holders = [model, *model.functions]
+    return [entry for holder in holders for entry in holder.opset_import if entry.domain in _ONNX]
+
+
+def _version(imports: Iterable[onnx.OperatorSetIdProto]) -> int:
+    return max((entry.version for entry in imports if entry.domain in _ONNX), default=0)
+
+
+def _first_difference(nodes: Iterable[ir.Node], version: int) -> Optional[str]:
+    """Says which node of opset ``version``, if that is newer than `NEWEST`, means something else there, and how."""
+    for node in nodes if version > NEWEST else ():
+        reason = difference(node, version, NEWEST) if node.domain in _ONNX else None
+        if reason is not None:
+            name = node.meta.get("name") or node.name or node.outputs[0].name
+            return f"node {str(name)!r} ({node.op_type}) {reason}"
+    return None
 
 
 def difference(node: ir.Node, written: int, read: int) -> Optional[str]:

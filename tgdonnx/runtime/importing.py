@@ -1,4 +1,4 @@
-"""The door to onnxruntime and onnxruntime-training: the only module that imports them.
+"""The doors to onnxruntime and onnxruntime-training: the only module that imports them.
 
 ``import onnxruntime.training`` imports torch, for ORTModule, which we do not use and which users of tgdonnx need not have;
 where torch is installed, even ``import onnxruntime`` of the training wheel does, through its self-check. The submodules

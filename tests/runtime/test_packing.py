@@ -1,0 +1,127 @@
+"""Large tensors go beside the message; the model stays as it is, and is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+from tgdonnx.errors import ModelFileError
+from tgdonnx.runtime import load_onnxruntime
+from tgdonnx.runtime.packing import part, serialize, tensors_of
+
+RNG = np.random.default_rng(5)
+ARRAYS = {
+    "half": RNG.normal(size=(3, 200, 101)).astype(np.float16),
+    "double": RNG.normal(size=(90, 101)),
+    "whole": RNG.integers(-9, 9, (90, 101)),
+    "small": RNG.normal(size=(7,)).astype(np.float32),
+}
+
+
+def model_of(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
+    nodes = [helper.make_node("Cast", [name], [f"{name}_out"], to=TensorProto.DOUBLE) for name in arrays]
+    outputs = [helper.make_tensor_value_info(f"{name}_out", TensorProto.DOUBLE, None) for name in arrays]
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "g", [], outputs, tensors, doc_string="of the graph")
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("local", 2)]
+    return helper.make_model(graph, ir_version=9, opset_imports=opsets, producer_name="somebody")
+
+
+def run(parted: object) -> list[np.ndarray]:
+    runtime = load_onnxruntime()
+    options = runtime.SessionOptions()
+    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in parted.beside.values()]
+    options.add_external_initializers(list(parted.beside), values)
+    return runtime.InferenceSession(serialize(parted.model), options).run(None, {})
+
+
+def test_a_small_model_is_not_even_copied() -> None:
+    model = model_of(ARRAYS)
+    parted = part(model, None)
+    assert parted.model is model
+    assert not parted.beside
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_large_tensors_go_beside_and_the_runtime_sees_the_same_model(external: bool, tmp_path: Path) -> None:
+    model = model_of(ARRAYS)
+    if external:
+        onnx.save_model(model, tmp_path / "m.onnx", save_as_external_data=True, location="d", size_threshold=0)
+        model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    before = model.SerializeToString()
+    parted = part(model, tmp_path, most=1000)
+    assert sorted(parted.beside) == ["double", "half", "whole"]
+    assert len(serialize(parted.model)) < 1000
+    for name, array in parted.beside.items():
+        assert array.dtype == ARRAYS[name].dtype
+        assert (array == ARRAYS[name]).all()
+    for found, array in zip(run(parted), ARRAYS.values()):
+        assert (found == array).all()
+    assert model.SerializeToString() == before
+    assert (parted.model.producer_name, parted.model.graph.doc_string) == ("somebody", "of the graph")
+    assert [entry.version for entry in parted.model.opset_import] == [18, 2]
+
+
+def test_data_at_an_odd_place_is_aligned_for_the_kernels(tmp_path: Path) -> None:
+    values = RNG.normal(size=(90, 101)).astype(np.float32)
+    (tmp_path / "d").write_bytes(b"odd" + values.tobytes())
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=values.shape, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="d")
+    tensor.external_data.add(key="offset", value="3")
+    model = model_of({"w": values})
+    model.graph.initializer[0].CopyFrom(tensor)
+    parted = part(model, tmp_path)
+    assert parted.beside["w"].ctypes.data % 4 == 0
+    assert (run(parted)[0] == values).all()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"location": "d", "offset": "-8"}, "'w' of shape .* is said to be .* at -8"),
+        ({"location": "d", "length": "17"}, r"needs 36,360 bytes, and is said to be 17 at 0 of 'd'"),
+        ({"location": "d", "offset": "zero"}, "external data of 'w' cannot be read"),
+        ({"location": "d", "offset": "9" * 30}, "external data of 'w' cannot be read"),
+        ({"location": "d", "offset": "36361"}, "external data of 'w' cannot be read"),
+        ({"location": "nowhere"}, "external data of 'w' cannot be read"),
+        ({"offset": "0"}, "does not say which"),
+    ],
+)
+def test_external_data_that_is_described_badly_is_refused(
+    entries: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d").write_bytes(bytes(36361))
+    model = model_of({"w": np.zeros((90, 101), np.float32)})
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=value)
+    with pytest.raises(ModelFileError, match=message):
+        part(model, tmp_path)
+
+
+def test_every_tensor_is_found_wherever_a_file_may_keep_it() -> None:
+    model = parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 18, "local": 1]> g (bool c) => (float[1] y)
+        <float[1] w = {1.0}> {
+            k = Constant <value = float[1] {2.0}> ()
+            y = If (c) <
+                then_branch = t () => (float[1] a) <float[1] inner = {3.0}> { a = Identity(inner) },
+                else_branch = e () => (float[1] b) { b = Constant <value = float[1] {4.0}> () } >
+        }
+        <opset_import: ["": 18], domain: "local"> f () => (r) { r = Constant <value = float[1] {5.0}> () }"""
+    )
+    sparse = model.graph.sparse_initializer.add()
+    sparse.values.CopyFrom(numpy_helper.from_array(np.array([6.0], np.float32), "s"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.array([7]), "i"))
+    many = helper.make_attribute(
+        "many", [numpy_helper.from_array(np.array([8.0])), numpy_helper.from_array(np.array([9.0]))]
+    )
+    model.graph.node[0].attribute.append(many)
+    model.training_info.add().algorithm.initializer.append(numpy_helper.from_array(np.array([10.0])))
+    assert sorted(float(numpy_helper.to_array(t)[0]) for t in tensors_of(model)) == [*range(1, 11)]

@@ -1,0 +1,37 @@
+"""What the runtime says, without its source and status around it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tgdonnx.runtime import reason_of
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("", "RuntimeError"),
+        ("plain", "plain"),
+        ("[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model.\nmore", "This is an invalid model."),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Reshape node. Name:'head/r' "
+            "Status Message: /onnxruntime_src/onnxruntime/core/providers/cpu/tensor/reshape_helper.h:45 "
+            "onnxruntime::ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, onnxruntime::TensorShapeVector&, bool) "
+            "input_shape_size == size was false. The input tensor cannot be reshaped",
+            "Reshape node 'head/r': input_shape_size == size was false. The input tensor cannot be reshaped",
+        ),
+        (
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Add node. Name:'' "
+            "Status Message: sizes differ",
+            "Add node: sizes differ",
+        ),
+    ],
+)
+def test_the_reason_stays_and_the_rest_goes(said: str, reason: str) -> None:
+    assert reason_of(RuntimeError(said)) == reason
+
+
+def test_an_endless_reason_is_cut() -> None:
+    reason = reason_of(RuntimeError("no kernel for " + "node " * 1000))
+    assert len(reason) < 420
+    assert reason.endswith(" ...")

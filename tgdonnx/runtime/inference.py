@@ -1,0 +1,148 @@
+"""A model opened for inference: on the CPU, as the standard says, whatever its IR version, with errors that are sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Optional, Union
+
+import onnx
+from numpy.typing import NDArray
+
+from tgdonnx.errors import DataError, ModelFileError
+from tgdonnx.modelfile import ModelFile, require_external_data
+from tgdonnx.runtime.importing import load_onnxruntime
+from tgdonnx.runtime.opsets import NEWEST, as_known
+from tgdonnx.runtime.packing import part, serialize
+from tgdonnx.runtime.reasons import reason_of
+
+Array = NDArray[Any]
+_NOTHING = 4  # of the runtime's log: only what ends the process
+_DTYPES = {
+    "float16": "float16",
+    "float": "float32",
+    "double": "float64",
+    "bool": "bool",
+    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a model.
+
+    Attributes:
+        name: its name.
+        dtype: the numpy dtype of its elements; None for text, numbers that numpy lacks, and what is no tensor.
+        kind: the type as the runtime writes it, such as ``tensor(float)``.
+        shape: its sizes, None for an open one; None altogether if the rank is open, too.
+    """
+
+    name: str
+    dtype: Optional[str]
+    kind: str
+    shape: Optional[tuple[Optional[int], ...]]
+
+
+@dataclass(frozen=True)
+class InferenceModel:
+    """A model that is ready to run.
+
+    It holds a session, with threads and the weights as the kernels want them: let go of it when done.
+
+    Attributes:
+        inputs: what it has to be fed; inputs with values of their own are left out.
+        outputs: what it gives.
+        what: what messages call it.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    what: str = field(repr=False)
+    _session: Any = field(repr=False)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the outputs."""
+        return tuple(port.name for port in self.outputs)
+
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        outputs: Optional[Sequence[str]] = None,
+        *,
+        given: Mapping[str, Array] = MappingProxyType({}),
+        only_these: bool = False,
+    ) -> list[Array]:
+        """Returns outputs for what is fed.
+
+        Args:
+            feeds: an array for the name of each input.
+            outputs: the names of the outputs that are wanted; all if None.
+            given: what is fed besides, and is no data: messages leave it out.
+            only_these: whether nodes that these outputs do not need stay out, so that they cannot fail.
+
+        Raises:
+            DataError: the model cannot be run on the data.
+        """
+        options = load_onnxruntime().RunOptions()
+        options.log_severity_level = _NOTHING
+        options.only_execute_path_to_fetches = only_these
+        try:
+            found: list[Array] = self._session.run(
+                None if outputs is None else list(outputs), {**feeds, **given}, options
+            )
+        except Exception as error:  # the runtime raises its own types, which share no base
+            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
+            raise DataError(f"{self.what} cannot be run on {sizes}: {reason_of(error)}") from error
+        return found
+
+
+def open_inference(model: Union[ModelFile, onnx.ModelProto], *, what: str = "the model") -> InferenceModel:
+    """Opens a model for inference, on the CPU.
+
+    It is opened from memory: the IR version is clamped and the operator set lowered, where that means the same, in a copy.
+    Nothing is fused that would change results beyond rounding.
+
+    Args:
+        model: a file as it was read, with its external data beside it; or a model without external data. It stays as it is.
+        what: what messages call it.
+
+    Raises:
+        RuntimeMissingError: no onnxruntime is installed.
+        ModelFileError: external data is not usable, or the runtime cannot load the model.
+    """
+    runtime = load_onnxruntime()
+    folder = None
+    if isinstance(model, ModelFile):
+        require_external_data(model)
+        model, folder = model.proto, model.path.parent
+    parted = part(model, folder)
+    known, problem = as_known(parted.model)
+    content = serialize(known)
+    options = runtime.SessionOptions()
+    options.log_severity_level = _NOTHING
+    # The plan by which it lays out activations in memory is wrong for some graphs of onnxruntime-training 1.19.2.
+    options.enable_mem_pattern = False
+    # It would compute with integers where the standard says to compute with what they stand for.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in parted.beside.values()]
+    if values:
+        options.add_external_initializers(list(parted.beside), values)
+    try:
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime raises its own types, which share no base
+        remedy = "" if problem is None else f"; {problem}: export the model with opset {NEWEST}"
+        raise ModelFileError(
+            f"ONNX Runtime {runtime.__version__} cannot load {what}: {reason_of(error)}{remedy}"
+        ) from error
+    inputs = tuple(_port(value) for value in session.get_inputs())
+    return InferenceModel(inputs, tuple(_port(value) for value in session.get_outputs()), what, session)
+
+
+def _port(value: Any) -> Port:
+    kind = str(value.type)
+    element = kind[len("tensor(") : -1] if kind.startswith("tensor(") else ""
+    sizes = tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape)
+    return Port(str(value.name), _DTYPES.get(element), kind, sizes or None)

@@ -1,0 +1,189 @@
+"""A model in two parts: the message that a session is made of, and the tensors that go beside it.
+
+A message of protobuf ends at 2 GiB, and what a model keeps in files of its own is not to be held in memory twice. So such
+tensors are handed to the runtime as arrays: those in files are mapped, not read. That also makes it irrelevant where the
+model lies, for what is opened is what was read and checked, whatever the file holds by now.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+from google.protobuf.message import EncodeError, Message
+from numpy.typing import NDArray
+from onnx import external_data_helper, helper
+
+from tgdonnx.errors import ModelFileError
+
+_T = onnx.TensorProto
+# What numpy holds as the runtime does. Others, such as bfloat16 and integers of 4 bits, are put into the message.
+_PLAIN = frozenset(
+    (
+        *(_T.FLOAT, _T.DOUBLE, _T.FLOAT16, _T.BOOL),
+        *(_T.INT8, _T.INT16, _T.INT32, _T.INT64),
+        *(_T.UINT8, _T.UINT16, _T.UINT32, _T.UINT64),
+    )
+)
+MOST_BYTES = 2**30  # of tensors in the message, half of what it can hold
+_SMALL = 2**16  # bytes; not worth a place of its own
+_ALIGNMENT = 64  # bytes; kernels may read vectors
+_BESIDE = "beside"  # a location that nobody reads
+
+
+@dataclass(frozen=True)
+class Parted:
+    """A model in two parts.
+
+    Attributes:
+        model: the model; tensors that are beside it are marked as external data. For reading only: it may be the given one.
+        beside: by names of initializers of the main graph their values.
+    """
+
+    model: onnx.ModelProto = field(repr=False)
+    beside: dict[str, NDArray[Any]] = field(repr=False)
+
+
+def part(model: onnx.ModelProto, folder: Optional[Path], *, most: int = MOST_BYTES) -> Parted:
+    """Parts a model, which stays as it is.
+
+    Args:
+        model: the model.
+        folder: the directory that its external data is relative to; None if it must not have any.
+        most: how many bytes of initializers may be in the message; if there are more the large ones are put beside it.
+
+    Raises:
+        ModelFileError: external data is not there, is shorter than the tensor, or is not described well.
+    """
+    total = sum(_bytes_of(tensor) for tensor in model.graph.initializer if not _is_external(tensor))
+    beside: dict[str, NDArray[Any]] = {}
+    if total <= most and not any(_is_external(tensor) for tensor in tensors_of(model)):
+        return Parted(model, beside)
+    kept = _copy_but(model, "graph")
+    kept.graph.CopyFrom(_copy_but(model.graph, "initializer"))
+    for tensor in model.graph.initializer:
+        values = _values_beside(tensor, folder, large=total > most)
+        if values is None:
+            kept.graph.initializer.add().CopyFrom(tensor)
+            continue
+        beside[tensor.name] = values
+    for tensor in tensors_of(kept):
+        if _is_external(tensor):
+            _load(tensor, folder)
+    for name, values in beside.items():
+        kept.graph.initializer.append(_placeholder(name, values))
+    return Parted(kept, beside)
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """Returns a model as bytes.
+
+    Raises:
+        ModelFileError: it is more than protobuf can hold.
+    """
+    try:
+        content: bytes = model.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise ModelFileError(
+            "the model has more than 2 GB in Constant nodes, subgraphs or functions, and ONNX Runtime takes no more; store "
+            "large tensors as initializers of the main graph"
+        ) from error
+    return content
+
+
+def tensors_of(message: Message) -> Iterator[onnx.TensorProto]:
+    """Yields every tensor in a message, wherever it is: in functions, subgraphs, attributes and sparse tensors too."""
+    if isinstance(message, _T):
+        yield message
+        return
+    for description, value in message.ListFields():
+        if description.message_type is not None:
+            for each in (value,) if isinstance(value, Message) else value:
+                yield from tensors_of(each)
+
+
+def _copy_but(message: Any, left_out: str) -> Any:
+    """Returns a copy of a message without one of its fields, which may be too large to copy."""
+    copy = type(message)()
+    for description, value in message.ListFields():
+        if description.name == left_out:
+            continue
+        if description.message_type is not None or hasattr(value, "append"):
+            getattr(copy, description.name).MergeFrom(value)
+        else:
+            setattr(copy, description.name, value)
+    return copy
+
+
+def _values_beside(tensor: onnx.TensorProto, folder: Optional[Path], *, large: bool) -> Optional[NDArray[Any]]:
+    """Returns the values of a tensor that is to be put beside the message; None for one that is to be in it."""
+    if tensor.data_type not in _PLAIN or _bytes_of(tensor) < _SMALL:
+        return None
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
+    shape = tuple(tensor.dims)
+    if not _is_external(tensor):
+        if not large or not tensor.HasField("raw_data"):
+            return None
+        return np.frombuffer(tensor.raw_data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    path, offset = _place(tensor, folder)
+    try:
+        mapped = np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+    except (OSError, ValueError, OverflowError) as error:
+        raise _unreadable(tensor, error) from error
+    values: NDArray[Any] = np.asarray(mapped, dtype.newbyteorder("="))
+    return values if offset % _ALIGNMENT == 0 else values.copy()
+
+
+def _placeholder(name: str, values: NDArray[Any]) -> onnx.TensorProto:
+    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+    tensor = _T(name=name, data_type=kind, dims=values.shape, data_location=_T.EXTERNAL)
+    tensor.external_data.add(key="location", value=_BESIDE)
+    return tensor
+
+
+def _place(tensor: onnx.TensorProto, folder: Optional[Path]) -> tuple[Path, int]:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    if folder is None or not entries.get("location"):
+        raise ModelFileError(f"{tensor.name!r} is kept in another file, and the model does not say which; get it again")
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", _bytes_of(tensor)))
+    except ValueError as error:
+        raise _unreadable(tensor, error) from error
+    if offset < 0 or length != _bytes_of(tensor):
+        raise ModelFileError(
+            f"{tensor.name!r} of shape {list(tensor.dims)} needs {_bytes_of(tensor):,} bytes, and is said to be {length:,} at "
+            f"{offset:,} of {entries['location']!r}; get the model again"
+        )
+    return folder / entries["location"], offset
+
+
+def _load(tensor: onnx.TensorProto, folder: Optional[Path]) -> None:
+    """Puts external data into a tensor, in place."""
+    try:
+        if folder is None:
+            raise ValueError("it has no directory")
+        external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+    except (OSError, ValueError, OverflowError, onnx.checker.ValidationError) as error:
+        raise _unreadable(tensor, error) from error
+    tensor.data_location = _T.DEFAULT
+    del tensor.external_data[:]
+
+
+def _unreadable(tensor: onnx.TensorProto, error: Exception) -> ModelFileError:
+    return ModelFileError(f"the external data of {tensor.name!r} cannot be read: {error}; get the model's files again")
+
+
+def _is_external(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_location == _T.EXTERNAL
+
+
+def _bytes_of(tensor: onnx.TensorProto) -> int:
+    """Returns how many bytes the elements have; 0 where they are not of whole bytes."""
+    if tensor.data_type not in _PLAIN:
+        return 0
+    return math.prod(tensor.dims) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
