@@ -57,6 +57,24 @@ def test_without_a_size_small_images_are_taken_whole(denoiser: Path, tmp_path: P
     )
 
 
+def test_a_model_of_a_newer_ir_version_and_opset_than_the_runtime_knows_is_applied(tmp_path: Path) -> None:
+    model, image = models.dncnn(0), noise(1, 3, 33, 21)
+    expected = whole(model, tmp_path / "old.onnx", image)
+    model.ir_version, model.opset_import[0].version = 13, 25
+    apply(save(model, tmp_path / "new.onnx"), image, tmp_path / "out.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_a_model_of_text_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 13]> g (string[N] words) => (float[1, 2, 3, 3] y) {
+            size = Shape (words)  x = ConstantOfShape (four)  y = Conv <pads = [1, 1, 1, 1]> (x, w) }""",
+        {"four": np.array([1, 2, 3, 3]), "w": noise(2, 2, 3, 3)},
+    )
+    with pytest.raises(DataError, match=r"takes tensor\(string\) as 'words', which no image can be"):
+        apply(save(model, tmp_path / "text.onnx"), noise(1, 2, 3, 3), tmp_path / "out.npy")
+
+
 def test_the_result_has_the_axes_of_the_data(denoiser: Path, tmp_path: Path) -> None:
     picture = noise(41, 38, 3)
     apply(denoiser, picture, tmp_path / "out.npy", layout="HWC", tile=(24, 20))

@@ -124,7 +124,7 @@ def test_samples_too_small_for_the_model_are_refused_with_their_sizes(tmp_path: 
     model = text_model("g (float[N, 2, W] x) => (float[N, 3, w] y) { y = Conv(x, w) }", w=(3, 2, 5))
     session = Session(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
     dataset = pair(np.zeros((4, 2, 3), np.float32), np.zeros((4, 3, 1), np.float32))
-    with pytest.raises(DataError, match=r"the model does not take .*x \[1, 2, 3\]") as caught:
+    with pytest.raises(DataError, match=r"the model cannot be run on x \[1, 2, 3\]: ") as caught:
         session.require_fit(dataset)
     assert len(str(caught.value).splitlines()) <= 2
 

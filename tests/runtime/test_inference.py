@@ -92,6 +92,7 @@ def test_quantized_nodes_are_computed_as_the_standard_says() -> None:
     for name, value in {"s": scale, "z": zero, "w": weight, "t": np.float32(0.01)}.items():
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     (y,) = open_inference(model).run({"x": X})
+    model.opset_import[0].version = 19  # the same there, and the reference knows it
     different = y != expected(model)
     assert different.mean() <= 0.02, "but for ties by rounding"
     fused = open_inference(model)._session.get_session_options()
@@ -106,11 +107,13 @@ def test_a_node_that_fails_is_named_with_the_sizes_that_were_fed() -> None:
     with pytest.raises(DataError) as caught:
         opened.run({"x": X[:, :2]})
     assert str(caught.value).startswith("the vendor's model cannot be run on x [2, 2, 5, 4]: ")
-    model.graph.node[0].attribute.append(helper.make_attribute("strides", [1, 1]))
-    del model.graph.input[0].type.tensor_type.shape.dim[1]
-    model.graph.input[0].type.tensor_type.ClearField("shape")
+    model = parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 18]> g (float[N,C,H,W] x) => (float[N,M] y)
+        <int64[2] s = {3, 7}> { y = Reshape(x, s) }"""
+    )
+    model.graph.node[0].name = "head/reshape"
     with pytest.raises(
-        DataError, match=r"^the model cannot be run on x \[2, 2, 5, 4\]: Conv node 'first/conv': ."
+        DataError, match=r"^the model cannot be run on x \[2, 2, 5, 4\]: Reshape node 'head/reshape': ."
     ) as caught:
         open_inference(model).run({"x": X[:, :2]})
     assert "\n" not in str(caught.value)
@@ -122,12 +125,13 @@ def test_only_what_is_wanted_is_run_if_so_asked() -> None:
         """<ir_version: 9, opset_import: ["": 18]> g (float[N,3,H,W] x, float[M] t) => (float[N,3,H,W] y, float[M] z)
         { y = Neg(x)  z = MatMul(t, x) }"""
     )
-    opened = open_inference(model)
     t = {"t": np.zeros(7, np.float32)}
-    (y,) = opened.run({"x": X}, ["y"], given=t, only_these=True)
+    opened = open_inference(model, outputs=["y"])
+    assert opened.output_names == ("y",)
+    (y,) = opened.run({"x": X}, given=t)
     assert (y == -X).all()
     with pytest.raises(DataError, match=r"cannot be run on x \[2, 3, 5, 4\]: MatMul node"):
-        opened.run({"x": X}, given=t)
+        open_inference(model).run({"x": X}, given=t)
 
 
 def test_types_that_numpy_lacks_have_no_dtype() -> None:
@@ -161,7 +165,7 @@ def test_external_data_is_found_wherever_the_model_keeps_it(ir_version: int, tmp
     opened = open_inference(load_model(path))
     (path.parent / "w.data").rename(tmp_path / "moved")  # what is open does not need the name any more
     for found, value in zip(opened.run({"x": X}), wanted):
-        assert np.abs(found - value).max() <= 1e-4 * np.abs(value).max()
+        assert np.abs(found - value).max() <= 3e-4 * np.abs(value).max()
 
 
 def test_external_data_that_is_cut_short_is_refused_by_name(tmp_path: Path) -> None:
@@ -172,9 +176,9 @@ def test_external_data_that_is_cut_short_is_refused_by_name(tmp_path: Path) -> N
     with (tmp_path / "w.data").open("r+b") as file:
         file.truncate(64 * 3 * 30 * 30 * 4 - 1)
     with pytest.raises(
-        ModelFileError, match=r"^the external data of 'w' cannot be read: .*get the model's files again"
+        ModelFileError, match=r"^'w' of shape .* takes 691,200 bytes, .*, which has 691,199; get the files"
     ):
         open_inference(load_model(path))
     (tmp_path / "w.data").unlink()
-    with pytest.raises(ModelFileError, match="w.data"):
+    with pytest.raises(ModelFileError, match=r"w\.data"):
         open_inference(load_model(path))

@@ -25,6 +25,11 @@ from tgdonnx.runtime import reason_of
             "Status Message: sizes differ",
             "Add node: sizes differ",
         ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running MatMul node. Name:'' Status Message: "
+            "matmul_helper.h:180 Compute MatMul dimension mismatch",
+            "MatMul node: Compute MatMul dimension mismatch",
+        ),
     ],
 )
 def test_the_reason_stays_and_the_rest_goes(said: str, reason: str) -> None:

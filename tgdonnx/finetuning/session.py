@@ -129,10 +129,11 @@ class Session:
         given = {name: parameter.data for name, parameter in self._state.parameters}
         target = self.manifest.inputs[-1]  # has to be fed, but is not read
         given[target.name] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
-        model = open_inference(load_model(self.directory / EVAL_MODEL))
-        # By itself the eval model can be run up to the output, without the loss, which a target that does not fit would break.
+        file = load_model(self.directory / EVAL_MODEL)
+        # The loss stays out: a target that does not fit would break it.
+        model = open_inference(file, outputs=[file.proto.graph.output[1].name])
         output: NDArray[np.float32]
-        (output,) = model.run(feeds, [model.output_names[1]], given=given, only_these=True)
+        (output,) = model.run(feeds, given=given)
         return output
 
     def require_fit(self, dataset: Dataset) -> None:

@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Any, Optional, Union
 
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import DataError, ModelFileError
 from tgdonnx.modelfile import ModelFile, require_external_data
@@ -73,7 +75,6 @@ class InferenceModel:
         outputs: Optional[Sequence[str]] = None,
         *,
         given: Mapping[str, Array] = MappingProxyType({}),
-        only_these: bool = False,
     ) -> list[Array]:
         """Returns outputs for what is fed.
 
@@ -81,14 +82,12 @@ class InferenceModel:
             feeds: an array for the name of each input.
             outputs: the names of the outputs that are wanted; all if None.
             given: what is fed besides, and is no data: messages leave it out.
-            only_these: whether nodes that these outputs do not need stay out, so that they cannot fail.
 
         Raises:
             DataError: the model cannot be run on the data.
         """
         options = load_onnxruntime().RunOptions()
         options.log_severity_level = _NOTHING
-        options.only_execute_path_to_fetches = only_these
         try:
             found: list[Array] = self._session.run(
                 None if outputs is None else list(outputs), {**feeds, **given}, options
@@ -99,7 +98,9 @@ class InferenceModel:
         return found
 
 
-def open_inference(model: Union[ModelFile, onnx.ModelProto], *, what: str = "the model") -> InferenceModel:
+def open_inference(
+    model: Union[ModelFile, onnx.ModelProto], *, outputs: Optional[Sequence[str]] = None, what: str = "the model"
+) -> InferenceModel:
     """Opens a model for inference, on the CPU.
 
     It is opened from memory: the IR version is clamped and the operator set lowered, where that means the same, in a copy.
@@ -107,6 +108,7 @@ def open_inference(model: Union[ModelFile, onnx.ModelProto], *, what: str = "the
 
     Args:
         model: a file as it was read, with its external data beside it; or a model without external data. It stays as it is.
+        outputs: the names of the outputs to give; all if None. What they do not need is not run, so it cannot fail.
         what: what messages call it.
 
     Raises:
@@ -119,7 +121,7 @@ def open_inference(model: Union[ModelFile, onnx.ModelProto], *, what: str = "the
         require_external_data(model)
         model, folder = model.proto, model.path.parent
     parted = part(model, folder)
-    known, problem = as_known(parted.model)
+    known, problem = as_known(parted.model if outputs is None else _cut(parted.model, outputs))
     content = serialize(known)
     options = runtime.SessionOptions()
     options.log_severity_level = _NOTHING
@@ -139,6 +141,15 @@ def open_inference(model: Union[ModelFile, onnx.ModelProto], *, what: str = "the
         ) from error
     inputs = tuple(_port(value) for value in session.get_inputs())
     return InferenceModel(inputs, tuple(_port(value) for value in session.get_outputs()), what, session)
+
+
+def _cut(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Returns a model that gives some of the outputs of another and takes the same inputs."""
+    cut = ir.from_proto(model)
+    given = {value.name: value for value in cut.graph.outputs}
+    cut.graph.outputs[:] = [given[name] for name in outputs]
+    passes.RemoveUnusedNodesPass()(cut)
+    return ir.to_proto(cut)
 
 
 def _port(value: Any) -> Port:

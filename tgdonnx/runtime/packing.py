@@ -7,19 +7,18 @@ model lies, for what is opened is what was read and checked, whatever the file h
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import onnx
-from google.protobuf.message import EncodeError, Message
+from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
-from onnx import external_data_helper, helper
+from onnx import helper
 
 from tgdonnx.errors import ModelFileError
+from tgdonnx.tensors import StoredTensor, walk_tensors
 
 _T = onnx.TensorProto
 # What numpy holds as the runtime does. Others, such as bfloat16 and integers of 4 bits, are put into the message.
@@ -60,20 +59,21 @@ def part(model: onnx.ModelProto, folder: Optional[Path], *, most: int = MOST_BYT
     Raises:
         ModelFileError: external data is not there, is shorter than the tensor, or is not described well.
     """
-    total = sum(_bytes_of(tensor) for tensor in model.graph.initializer if not _is_external(tensor))
+    tensors = [StoredTensor((), proto) for proto in model.graph.initializer]
+    total = sum(tensor.nbytes for tensor in tensors if not tensor.is_external)
     beside: dict[str, NDArray[Any]] = {}
-    if total <= most and not any(_is_external(tensor) for tensor in tensors_of(model)):
+    if total <= most and not any(tensor.is_external for tensor in walk_tensors(model)):
         return Parted(model, beside)
     kept = _copy_but(model, "graph")
     kept.graph.CopyFrom(_copy_but(model.graph, "initializer"))
-    for tensor in model.graph.initializer:
+    for tensor in tensors:
         values = _values_beside(tensor, folder, large=total > most)
         if values is None:
-            kept.graph.initializer.add().CopyFrom(tensor)
-            continue
-        beside[tensor.name] = values
-    for tensor in tensors_of(kept):
-        if _is_external(tensor):
+            kept.graph.initializer.add().CopyFrom(tensor.proto)
+        else:
+            beside[tensor.proto.name] = values
+    for tensor in walk_tensors(kept):
+        if tensor.is_external:
             _load(tensor, folder)
     for name, values in beside.items():
         kept.graph.initializer.append(_placeholder(name, values))
@@ -96,17 +96,6 @@ def serialize(model: onnx.ModelProto) -> bytes:
     return content
 
 
-def tensors_of(message: Message) -> Iterator[onnx.TensorProto]:
-    """Yields every tensor in a message, wherever it is: in functions, subgraphs, attributes and sparse tensors too."""
-    if isinstance(message, _T):
-        yield message
-        return
-    for description, value in message.ListFields():
-        if description.message_type is not None:
-            for each in (value,) if isinstance(value, Message) else value:
-                yield from tensors_of(each)
-
-
 def _copy_but(message: Any, left_out: str) -> Any:
     """Returns a copy of a message without one of its fields, which may be too large to copy."""
     copy = type(message)()
@@ -120,20 +109,21 @@ def _copy_but(message: Any, left_out: str) -> Any:
     return copy
 
 
-def _values_beside(tensor: onnx.TensorProto, folder: Optional[Path], *, large: bool) -> Optional[NDArray[Any]]:
+def _values_beside(tensor: StoredTensor, folder: Optional[Path], *, large: bool) -> Optional[NDArray[Any]]:
     """Returns the values of a tensor that is to be put beside the message; None for one that is to be in it."""
-    if tensor.data_type not in _PLAIN or _bytes_of(tensor) < _SMALL:
+    proto = tensor.proto
+    if proto.data_type not in _PLAIN or tensor.nbytes < _SMALL:
         return None
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
-    shape = tuple(tensor.dims)
-    if not _is_external(tensor):
-        if not large or not tensor.HasField("raw_data"):
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type)).newbyteorder("<")
+    shape = tuple(proto.dims)
+    if not tensor.is_external:
+        if not large or not proto.HasField("raw_data"):
             return None
-        return np.frombuffer(tensor.raw_data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+        return np.frombuffer(proto.raw_data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
     path, offset = _place(tensor, folder)
     try:
         mapped = np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
-    except (OSError, ValueError, OverflowError) as error:
+    except OSError as error:
         raise _unreadable(tensor, error) from error
     values: NDArray[Any] = np.asarray(mapped, dtype.newbyteorder("="))
     return values if offset % _ALIGNMENT == 0 else values.copy()
@@ -146,44 +136,41 @@ def _placeholder(name: str, values: NDArray[Any]) -> onnx.TensorProto:
     return tensor
 
 
-def _place(tensor: onnx.TensorProto, folder: Optional[Path]) -> tuple[Path, int]:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    if folder is None or not entries.get("location"):
-        raise ModelFileError(f"{tensor.name!r} is kept in another file, and the model does not say which; get it again")
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", _bytes_of(tensor)))
-    except ValueError as error:
-        raise _unreadable(tensor, error) from error
-    if offset < 0 or length != _bytes_of(tensor):
-        raise ModelFileError(
-            f"{tensor.name!r} of shape {list(tensor.dims)} needs {_bytes_of(tensor):,} bytes, and is said to be {length:,} at "
-            f"{offset:,} of {entries['location']!r}; get the model again"
-        )
-    return folder / entries["location"], offset
-
-
-def _load(tensor: onnx.TensorProto, folder: Optional[Path]) -> None:
+def _load(tensor: StoredTensor, folder: Optional[Path]) -> None:
     """Puts external data into a tensor, in place."""
+    path, offset = _place(tensor, folder)
     try:
-        if folder is None:
-            raise ValueError("it has no directory")
-        external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-    except (OSError, ValueError, OverflowError, onnx.checker.ValidationError) as error:
+        with path.open("rb") as file:
+            file.seek(offset)
+            tensor.proto.raw_data = file.read(tensor.nbytes)
+    except OSError as error:
         raise _unreadable(tensor, error) from error
-    tensor.data_location = _T.DEFAULT
-    del tensor.external_data[:]
+    tensor.proto.data_location = _T.DEFAULT
+    del tensor.proto.external_data[:]
 
 
-def _unreadable(tensor: onnx.TensorProto, error: Exception) -> ModelFileError:
-    return ModelFileError(f"the external data of {tensor.name!r} cannot be read: {error}; get the model's files again")
+def _place(tensor: StoredTensor, folder: Optional[Path]) -> tuple[Path, int]:
+    """Returns where the external data of a tensor begins, after a look at whether all of it is there."""
+    external = tensor.external
+    if folder is None:
+        raise ModelFileError(
+            f"{tensor.proto.name!r} is kept in {external.location!r}, and nobody says in which directory"
+        )
+    path = folder / external.location
+    said = tensor.nbytes if external.length is None else external.length
+    try:
+        there = path.stat().st_size
+    except OSError as error:
+        raise _unreadable(tensor, error) from error
+    if said != tensor.nbytes or external.offset + said > there:
+        raise ModelFileError(
+            f"{tensor.proto.name!r} of shape {list(tensor.proto.dims)} takes {tensor.nbytes:,} bytes, and is said to be "
+            f"{said:,} at {external.offset:,} of {path}, which has {there:,}; get the files of the model again"
+        )
+    return path, external.offset
 
 
-def _is_external(tensor: onnx.TensorProto) -> bool:
-    return tensor.data_location == _T.EXTERNAL
-
-
-def _bytes_of(tensor: onnx.TensorProto) -> int:
-    """Returns how many bytes the elements have; 0 where they are not of whole bytes."""
-    if tensor.data_type not in _PLAIN:
-        return 0
-    return math.prod(tensor.dims) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+def _unreadable(tensor: StoredTensor, error: OSError) -> ModelFileError:
+    return ModelFileError(
+        f"the external data of {tensor.proto.name!r} cannot be read: {error}; get the model's files again"
+    )
