@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL, AxisPart
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
@@ -64,11 +65,55 @@ def export(
         RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
     """
     output, directory = require_writable(output, overwrite=overwrite), Path(directory)
+    read_manifest(directory)
+    with locked(directory, reading=True):
+        if checkpoint is None:
+            checkpoint = BEST_CHECKPOINT if (directory / BEST_CHECKPOINT).is_file() else CHECKPOINT
+        if not (directory / checkpoint).is_file():
+            raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
+        tuned = _tuned(directory, checkpoint)
+        _write(tuned.masked, output, tuned.data, tuned.external, overwrite=overwrite)
+    return ExportReport(str(output), checkpoint, tuned.changed)
+
+
+def rehearse_export(directory: StrPath) -> int:
+    """Makes, before training, what `export` would write of the values that training starts from, proves it, and forgets it.
+
+    Returns:
+        How many bytes the tuned model will take, with its external data.
+
+    Raises:
+        ArtifactsError: the directory is not usable, or what trains in it could not be written back.
+        RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
+    """
+    directory = Path(directory)
+    read_manifest(directory)
+    with locked(directory, reading=True):
+        tuned = _tuned(directory, CHECKPOINT)
+    start = tuned.masked.start
+    return len(tuned.data) + sum((start.path.parent / name).stat().st_size for name in start.external_files)
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """A tuned model that is not written yet, and where it comes from.
+
+    Attributes:
+        masked: the masked model.
+        data: the bytes of the tuned one.
+        external: what differs in the files with its external data.
+        changed: which filters differ from the vendor's file.
+    """
+
+    masked: MaskedModel
+    data: bytes
+    external: Pieces
+    changed: tuple[Changed, ...]
+
+
+def _tuned(directory: Path, checkpoint: str) -> _Tuned:
+    """Puts the values of a checkpoint into the vendor's file, and proves that nothing else differs."""
     manifest = read_manifest(directory)
-    if checkpoint is None:
-        checkpoint = BEST_CHECKPOINT if (directory / BEST_CHECKPOINT).is_file() else CHECKPOINT
-    if not (directory / checkpoint).is_file():
-        raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
     masked = read_masked(directory / MASKED_MODEL)
     if masked.base.sha256 != manifest.base_sha256:
         raise ArtifactsError(
@@ -95,8 +140,7 @@ def export(
     comparison = compare(masked.start, tuned, trains, written.external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
     changed = _changed(masked, {p.name: values for p, values in new.items()})
-    _write(masked, output, tuned, written.external, overwrite=overwrite)
-    return ExportReport(str(output), checkpoint, changed)
+    return _Tuned(masked, tuned, written.external, changed)
 
 
 def _whole(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.trainer import make_artifacts
 from tgdonnx.comparing import CompareReport, Entry
-from tgdonnx.errors import DataError, OutputError, SelectionError, StoppedError, TgdonnxError
+from tgdonnx.errors import ArtifactsError, DataError, OutputError, SelectionError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import Progress
 from tgdonnx.finetuning.session import Session
 
@@ -285,3 +286,19 @@ def test_what_a_killed_build_left_is_replaced(vendor: Path, tmp_path: Path) -> N
     first = compare(vendor, tmp_path / "c", ("all", "phi:0.3"), **plain)
     shutil.rmtree(tmp_path / "c" / "all" / "artifacts")
     assert facts(compare(vendor, tmp_path / "c", ("all", "phi:0.3"), **plain)) == facts(first)
+
+
+def test_a_comparison_under_way_is_left_alone_by_another_process(vendor: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+    plain = {"agree": None, "l2_sp": 0.0}
+
+    def second(_: object) -> None:
+        if not seen:
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                problem = pool.submit(lambda: compare(vendor, tmp_path / "c", ["last:2"], **plain)).exception()
+            assert isinstance(problem, ArtifactsError)
+            seen.append(str(problem))
+
+    report = compare(vendor, tmp_path / "c", ["last:2"], **plain, on_progress=second)
+    assert "is in use by process" in seen[0]
+    assert report.entries[0].steps == report.steps

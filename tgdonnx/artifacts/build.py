@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,8 +18,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import manifest as files
+from tgdonnx.artifacts.checkpoints import seal
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
+from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Loss, add_loss, parse_loss
 from tgdonnx.artifacts.manifest import AxisPart, Manifest, TensorSpec, TrainedTensor
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
@@ -166,6 +168,7 @@ def build(
         onnx.save(stepper, target / files.OPTIMIZER_MODEL)
         tensors = [tensor.SerializeToString() for tensor in initial]
         load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
+        seal(target / files.CHECKPOINT)
         copy_external_data(model.file, target / files.MASKED_MODEL)
         (target / files.MASKED_MODEL).write_bytes(model.file.data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
@@ -301,8 +304,11 @@ def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             raise OutputError(f"{path} holds other files than artifacts, and is not replaced; choose another name")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.mkdir()
-        yield temporary
+        # Nobody may be training in what is replaced. The lock is in there, so it is let go of before the directory moves.
+        with locked(path) if (path / files.MANIFEST).is_file() else nullcontext():
+            temporary.mkdir()
+            (temporary / files.LOCK).touch()
+            yield temporary
         if path.is_dir():
             old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
             path.rename(old)

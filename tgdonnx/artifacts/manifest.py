@@ -22,6 +22,7 @@ TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL = "training_model.onnx", "eval_model
 CHECKPOINT, BEST_CHECKPOINT = "checkpoint", "checkpoint.best"
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
 LOG, LOG_TABLE, RUN = "log.jsonl", "log.csv", "run.json"
+LOCK, LOCK_OWNER = ".lock", ".lock.owner"
 
 
 @dataclass(frozen=True)

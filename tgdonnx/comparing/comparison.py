@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from signal import Signals
 from typing import Any, Optional
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName, cheapest_form
+from tgdonnx.artifacts.locking import locked
 from tgdonnx.comparing.candidates import NONE, Candidate
 from tgdonnx.comparing.choosing import Entry, choose
 from tgdonnx.comparing.plan import (
+    COMPARISON,
     Recommended,
+    new_comparison,
     read_comparison,
     recommend,
     require_equal_budget,
@@ -155,50 +159,55 @@ def compare(
     places = {"data": data, "validation": validation, "retain": retain, "calibrate": rebirth.calibrate}
     making = {**building, "tolerance": tolerance, "rebirth": rebirth.kind}
     settings = settings_of(file.sha256, options, making, data_options, places)
-    known = read_comparison(directory, settings)
-    notes: list[str] = []
-    recommended = Recommended.from_record(known["tgd"]) if known is not None and known["tgd"] else None
-    if recommended is None and any(candidate.kind == "tgd" for candidate in candidates):
-        recommended = recommend(
-            model, sweep_data or data, tolerance=tolerance, output=output_name, reading=data_options
-        )
-    if recommended is not None and recommended.note:
-        notes.append(recommended.note)
-        on_remark(recommended.note)
-        if select is None:  # it would be there twice
-            candidates = tuple(c for c in candidates if c.kind == "tgd" or not _is(c, recommended))
-    content = {"settings": settings, "tgd": recommended and recommended.to_record()}
-    with tempfile.TemporaryDirectory(prefix="tgdonnx-") as folder:
-        work = Path(folder)
-        forgiving = select is None
-        problems = build_all(
-            candidates, model, directory, work, recommended, rebirth, building, l2_sp, forgiving=forgiving
-        )
-        runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
-        if not runnable:
-            raise next(iter(problems.values()))
-        per_epoch = steps_of_epoch(runnable, directory, work, sources, options)
-        settle(work, directory, content)
-    steps = options.last_step(per_epoch)
-    assert steps is not None
-    every = options.validate_every or per_epoch
-    # Mixed with images an epoch is longer; what is equal is the number of steps.
-    equal = replace(options, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
-    notes += [f"{name}: {error}" for name, error in problems.items()]
-    entries: list[Entry] = []
-    for candidate in runnable:
-        on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
-        built = building_for(candidate, building, l2_sp)
-        entry = run_candidate(candidate, model, directory, sources, equal, built, stop_on, on_progress, on_remark)
-        entries.append(entry)
-        notes += [f"{entry.name}: {entry.problem}"] if entry.problem else []
-    asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]
-    if NONE in asked:
-        entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
-    artifacts = directory / runnable[0].folder / ARTIFACTS
-    report = _report(model, directory, steps, artifacts, options.retain_limit, entries, notes)
-    write_comparison(directory, {**content, "report": asdict(report)})
-    return report
+    with ExitStack() as held:
+        if (directory / COMPARISON).is_file():
+            held.enter_context(locked(directory))
+        known = read_comparison(directory, settings)
+        notes: list[str] = []
+        recommended = Recommended.from_record(known["tgd"]) if known is not None and known["tgd"] else None
+        if recommended is None and any(candidate.kind == "tgd" for candidate in candidates):
+            recommended = recommend(
+                model, sweep_data or data, tolerance=tolerance, output=output_name, reading=data_options
+            )
+        if recommended is not None and recommended.note:
+            notes.append(recommended.note)
+            on_remark(recommended.note)
+            if select is None:  # it would be there twice
+                candidates = tuple(c for c in candidates if c.kind == "tgd" or not _is(c, recommended))
+        content = {"settings": settings, "tgd": recommended and recommended.to_record()}
+        with tempfile.TemporaryDirectory(prefix="tgdonnx-") as folder:
+            work = Path(folder)
+            forgiving = select is None
+            problems = build_all(
+                candidates, model, directory, work, recommended, rebirth, building, l2_sp, forgiving=forgiving
+            )
+            runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
+            if not runnable:
+                raise next(iter(problems.values()))
+            per_epoch = steps_of_epoch(runnable, directory, work, sources, options)
+            if known is None:
+                held.enter_context(new_comparison(directory))
+            settle(work, directory, content)
+        steps = options.last_step(per_epoch)
+        assert steps is not None
+        every = options.validate_every or per_epoch
+        # Mixed with images an epoch is longer; what is equal is the number of steps.
+        equal = replace(options, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
+        notes += [f"{name}: {error}" for name, error in problems.items()]
+        entries: list[Entry] = []
+        for candidate in runnable:
+            on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
+            built = building_for(candidate, building, l2_sp)
+            entry = run_candidate(candidate, model, directory, sources, equal, built, stop_on, on_progress, on_remark)
+            entries.append(entry)
+            notes += [f"{entry.name}: {entry.problem}"] if entry.problem else []
+        asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]
+        if NONE in asked:
+            entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
+        artifacts = directory / runnable[0].folder / ARTIFACTS
+        report = _report(model, directory, steps, artifacts, options.retain_limit, entries, notes)
+        write_comparison(directory, {**content, "report": asdict(report)})
+        return report
 
 
 def _is(candidate: Candidate, recommended: Recommended) -> bool:

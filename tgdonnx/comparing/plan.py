@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Optional
 
+from tgdonnx.artifacts.locking import locked
+from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_candidates
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DataError, OutputError, SelectionError
@@ -128,7 +132,7 @@ def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[di
         return None
     path = directory / COMPARISON
     if not path.is_file():
-        if directory.is_dir() and not any(directory.iterdir()):
+        if directory.is_dir() and not any(map(_is_foreign, directory.iterdir())):
             return None
         raise OutputError(f"{directory} holds other files than a comparison; choose another name")
     try:
@@ -145,6 +149,29 @@ def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[di
                 "compared at equal budget, so give the same options, or choose another directory"
             )
     return content
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is nothing that a comparison leaves which was killed as it began."""
+    return path.name not in (LOCK, LOCK_OWNER) and not fnmatch(path.name, f".{COMPARISON}.*.tmp")
+
+
+@contextmanager
+def new_comparison(directory: Path) -> Iterator[None]:
+    """Makes the directory of a comparison, and holds its lock while the block runs.
+
+    Raises:
+        ArtifactsError: another process is at work there.
+        OutputError: another process has begun there since we looked, or it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
+    with locked(directory):
+        if (directory / COMPARISON).is_file():
+            raise OutputError(f"another comparison has begun in {directory} meanwhile; choose another directory")
+        yield
 
 
 def write_comparison(directory: Path, content: Mapping[str, Any]) -> None:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional, Union
 
+from tgdonnx.artifacts import read_manifest
+from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DivergedError
 from tgdonnx.finetuning.noise2noise import Noise2Noise
@@ -42,7 +44,9 @@ def dry_run(
         DataError: data or an option does not fit.
         DivergedError: the loss is not finite.
     """
-    session = Session(Path(directory))
+    read_manifest(Path(directory))
+    with locked(Path(directory), reading=True):
+        session = Session(Path(directory))
     reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
     training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
     for remark in remarks_of(training, validating, retention):

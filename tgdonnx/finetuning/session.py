@@ -6,6 +6,7 @@ place and renamed: it is there whole or not at all, and its parts belong togethe
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ import onnx
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
+from tgdonnx.artifacts.checkpoints import load_checkpoint, seal
 from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.data import Dataset
-from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.errors import ArtifactsError, DataError, OutputError
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import load_model, replacing
 from tgdonnx.runtime import load_onnxruntime, load_training_api, open_inference
@@ -50,8 +52,8 @@ class Session:
         self.manifest: Manifest = read_manifest(directory)
         api = load_training_api()
         self._api = api
+        self._state = load_checkpoint(directory, checkpoint)
         try:
-            self._state = api.CheckpointState.load_checkpoint(str(directory / checkpoint))
             options = load_onnxruntime().SessionOptions()
             # The plan by which the runtime lays out activations in memory is wrong for some training graphs, and then so
             # are gradients, or the process dies.
@@ -170,7 +172,15 @@ class Session:
         """
         self._state.properties[_STATE] = run_state.to_json()
         with replacing(self.directory / name) as temporary:
-            self._api.CheckpointState.save_checkpoint(self._state, str(temporary), include_optimizer_state=True)
+            try:
+                self._api.CheckpointState.save_checkpoint(self._state, str(temporary), include_optimizer_state=True)
+            except RuntimeError as error:  # all that the runtime says of a full disk, or of a directory that is gone
+                written = temporary.stat().st_size if temporary.exists() else 0
+                raise OutputError(
+                    f"{self.directory / name} cannot be written: ONNX Runtime gave up after {written:,} bytes "
+                    f"({shutil.disk_usage(self.directory).free:,} bytes are free)"
+                ) from error
+            seal(temporary)
 
 
 def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.float32]]:
@@ -180,11 +190,5 @@ def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.fl
         ArtifactsError: the checkpoint cannot be read.
         RuntimeMissingError: onnxruntime-training is not installed.
     """
-    api = load_training_api()
-    try:
-        state = api.CheckpointState.load_checkpoint(str(directory / checkpoint))
-        return {name: np.array(parameter.data) for name, parameter in state.parameters}
-    except RuntimeError as error:
-        raise ArtifactsError(
-            f"{directory / checkpoint} is no readable checkpoint: {str(error).splitlines()[0]}"
-        ) from error
+    state = load_checkpoint(directory, checkpoint)
+    return {name: np.array(parameter.data) for name, parameter in state.parameters}

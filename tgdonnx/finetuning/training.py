@@ -9,7 +9,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Optional, Union
 
-from tgdonnx.artifacts import vendor_targets
+from tgdonnx.artifacts import read_manifest, vendor_targets
+from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, LOG_TABLE, RUN, Manifest
 from tgdonnx.data import DataOptions, Dataset, DataSource, open_like, open_training
 from tgdonnx.errors import ArtifactsError, DataError
@@ -77,25 +78,27 @@ def train(
         RuntimeMissingError: onnxruntime-training, or what writes for TensorBoard, is not installed.
     """
     directory = Path(directory)
-    session = Session(directory)
-    reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
-    if isinstance(data, Noise2Noise) and options.patience is None:
-        options = replace(options, patience=PATIENCE)
-    training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
-    settings = settings_of(options, training, retention.guarded if retention else None)
-    state = _start(session, settings, resume=resume)
-    board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
-    sources = {"data": data, "validation": validation, "retain": retain, "agree": agree}
-    step = state.step if resume and state.recorded >= 0 else None
-    write_record(directory, session.manifest, options, sources, training, validating, retention, step)
-    _clean(directory)
-    for remark in remarks_of(training, validating, retention):
-        on_remark(remark)
-    log = Log(directory, state)
-    with closing(board) if board is not None else nullcontext():
-        run = Run(session, training, options, validating, retention, log, board, on_progress)
-        state, stop = follow(run, state, stop_on)
-    return _report(state, stop, log, validating)
+    read_manifest(directory)  # no lock is put into what is no artifacts directory
+    with locked(directory):
+        session = Session(directory)
+        reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
+        if isinstance(data, Noise2Noise) and options.patience is None:
+            options = replace(options, patience=PATIENCE)
+        training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
+        settings = settings_of(options, training, retention.guarded if retention else None)
+        state = _start(session, settings, resume=resume)
+        board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
+        sources = {"data": data, "validation": validation, "retain": retain, "agree": agree}
+        step = state.step if resume and state.recorded >= 0 else None
+        write_record(directory, session.manifest, options, sources, training, validating, retention, step)
+        _clean(directory)
+        for remark in remarks_of(training, validating, retention):
+            on_remark(remark)
+        log = Log(directory, state)
+        with closing(board) if board is not None else nullcontext():
+            run = Run(session, training, options, validating, retention, log, board, on_progress)
+            state, stop = follow(run, state, stop_on)
+        return _report(state, stop, log, validating)
 
 
 def open_data(

@@ -16,8 +16,8 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from tgdonnx.artifacts.checkpoints import load_checkpoint
 from tgdonnx.artifacts.manifest import LOG, RUN
-from tgdonnx.runtime import load_training_api
 
 _RUN_STATE = "tgdonnx.run"  # the property of a checkpoint that `tgdonnx.finetuning.session` writes
 _EVALUATIONS = ("epoch", "validation")
@@ -115,9 +115,8 @@ def step_of_checkpoint(directory: Path, checkpoint: str) -> Optional[int]:
     Raises:
         RuntimeMissingError: onnxruntime-training, which reads checkpoints, is not installed.
     """
-    api = load_training_api()
+    properties = load_checkpoint(directory, checkpoint).properties
     try:
-        properties = api.CheckpointState.load_checkpoint(str(directory / checkpoint)).properties
         return _count(json.loads(properties[_RUN_STATE])["step"]) if _RUN_STATE in properties else None
     except (RuntimeError, ValueError, KeyError, TypeError):
         return None

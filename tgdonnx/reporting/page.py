@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
+from tgdonnx.artifacts import read_manifest
+from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, Dataset, DataSource, open_source
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.modelfile import StrPath, require_writable, write_bytes
@@ -131,7 +133,7 @@ def report(
         RuntimeMissingError: jinja2, matplotlib or onnxruntime-training is not installed.
     """
     output, directory = require_page(output, overwrite=overwrite), Path(directory)
-    history, run = read_history(directory), read_run(directory)
+    read_manifest(directory)
     reading = replace(
         data_options,
         renamed={**data_options.renamed, **(renamed or {})},
@@ -142,7 +144,9 @@ def report(
     )
     work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
     try:
-        proof = prove(directory, work, model=model, tuned=tuned)
+        with locked(directory, reading=True):
+            history, run = read_history(directory), read_run(directory)
+            proof = prove(directory, work, model=model, tuned=tuned)
         samples, no_samples = _samples(proof, data, reading, run)
     finally:
         shutil.rmtree(work, ignore_errors=True)

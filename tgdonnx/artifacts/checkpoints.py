@@ -1,0 +1,108 @@
+"""The checksum of a checkpoint: the last bytes of its file, so that both are there or neither is.
+
+A checkpoint is a flatbuffer, which may be followed by anything; ours are followed by ``tgdonnx sha-256:`` and the SHA-256 (32
+bytes) of all that stands before. Whoever loads the file as the runtime's stock interface does need not know. A file that ends
+otherwise was written by such a stock program, and is taken as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
+from tgdonnx.runtime import load_training_api
+from tgdonnx.errors import ArtifactsError
+
+_MARK = b"tgdonnx sha-256:"
+_SEAL = len(_MARK) + hashlib.sha256().digest_size
+_BLOCK = 2**20
+
+
+def seal(path: Path) -> None:
+    """Appends the checksum to a checkpoint that was just written."""
+    with path.open("r+b") as file:
+        digest = _digest(_blocks(file, path.stat().st_size))
+        file.write(_MARK + digest)
+
+
+def load_checkpoint(directory: Path, name: str) -> Any:
+    """Returns the runtime's ``CheckpointState`` of a checkpoint whose checksum is right.
+
+    Args:
+        directory: the artifacts directory.
+        name: the file in it.
+
+    Raises:
+        ArtifactsError: it cannot be read, or is not as it was written.
+        RuntimeMissingError: onnxruntime-training is not installed.
+    """
+    api = load_training_api()
+    path = directory / name
+    _require_sound(directory, name)
+    try:
+        return api.CheckpointState.load_checkpoint(str(path))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactsError(f"{path} is no readable checkpoint: {reason}; {_remedy(directory, name)}") from error
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a checkpoint is there and is as it was written, as far as its file says."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - _SEAL))
+            end = file.read()
+            mark, written = end[: len(_MARK)], end[len(_MARK) :]
+            if size < _SEAL:
+                return size > 0
+            file.seek(0)
+            found = _digest(_blocks(file, size - _SEAL))
+    except OSError:
+        return False
+    # With the right digest behind it, a mark that is not ours is a damaged one.
+    return hmac.compare_digest(found, written) == (mark == _MARK)
+
+
+def _require_sound(directory: Path, name: str) -> None:
+    path = directory / name
+    if not path.is_file():
+        raise ArtifactsError(f"{path} is no file; {_remedy(directory, name)}")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ArtifactsError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not is_sound(path):
+        raise ArtifactsError(
+            f"{path} is damaged: its content is not what was written (its SHA-256 is another); {_remedy(directory, name)}"
+        )
+
+
+def _remedy(directory: Path, name: str) -> str:
+    other = BEST_CHECKPOINT if name == CHECKPOINT else CHECKPOINT
+    if name in (CHECKPOINT, BEST_CHECKPOINT) and (directory / other).is_file() and is_sound(directory / other):
+        return (
+            f"export {other} (--checkpoint {other}), copy it over {name} to go on from there, or build and train again"
+        )
+    return "copy the directory again if it is a copy, or build and train again"
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size:
+        block = file.read(min(size, _BLOCK))
+        if not block:
+            return
+        size -= len(block)
+        yield block
+
+
+def _digest(blocks: Iterator[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.digest()
