@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
-from tgdonnx.runtime import load_training_api
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.runtime import load_training_api
 
 _MARK = b"tgdonnx sha-256:"
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
