@@ -8,13 +8,14 @@ what the retrain mask lets train, which then has no other axis longer than 1.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Optional
 
 import onnx_ir as ir
 
+from tgdonnx.artifacts.losses import TARGET
 from tgdonnx.errors import ArtifactsError
 
 FORMAT = 2
@@ -86,6 +87,32 @@ class TensorSpec:
         return cls(str(value.name), str(dtype.numpy()), shape)
 
 
+def shared_inputs(inputs: Sequence[TensorSpec]) -> frozenset[int]:
+    """Returns the places of those inputs that have no axis of samples, such as a noise level: a batch has one value of them.
+
+    These are inputs without axes, and inputs whose first axis is of another size than the batch: fixed, where another input
+    leaves the batch open, or of another length than the batch that the input with the most axes fixes.
+
+    Args:
+        inputs: what a step is fed, with or without the target, which has samples like the output.
+    """
+    places = [place for place, spec in enumerate(inputs) if spec.name != TARGET]
+    shapes = {place: inputs[place].shape for place in places}
+    first = {place: shape[0] if shape else None for place, shape in shapes.items() if shape is None or shape}
+    if not first:
+        return frozenset(places)
+    lead = max(first, key=lambda place: (len(shapes[place] or ()), first[place] != 1))
+    batch = None if None in first.values() else first[lead]
+    return frozenset(place for place in places if place not in first or first[place] != batch)
+
+
+def fixed_batch(inputs: Sequence[TensorSpec]) -> Optional[int]:
+    """Returns the batch size that inputs fix; None if any goes."""
+    shared = shared_inputs(inputs)
+    sampled = (spec.shape for place, spec in enumerate(inputs) if place not in shared)
+    return next((shape[0] for shape in sampled if shape and shape[0] is not None), None)
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What an artifacts directory holds.
@@ -113,7 +140,7 @@ class Manifest:
     @property
     def fixed_batch(self) -> Optional[int]:
         """The batch size that the model fixes; None if any goes."""
-        return next((spec.shape[0] for spec in self.inputs if spec.shape and spec.shape[0] is not None), None)
+        return fixed_batch(self.inputs)
 
     def to_json(self) -> str:
         """Returns the text of the file."""

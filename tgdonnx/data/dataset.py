@@ -17,16 +17,17 @@ from typing import Any, Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
+from tgdonnx.artifacts.manifest import TensorSpec, fixed_batch, shared_inputs
 from tgdonnx.data.augmentation import Turn, draw_turn, require_turnable
 from tgdonnx.data.content import examine
-from tgdonnx.data.layouts import SPACE
+from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.levels import common_level, converted, one_by_one, shaped
 from tgdonnx.data.matching import match, scales_of
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import Grid, grid_of, require_patch_fits
 from tgdonnx.data.reading import Reader, Recipe, Stream
 from tgdonnx.data.record import describe_arrays, describe_files, identity
-from tgdonnx.data.remarks import conversions, unseen
+from tgdonnx.data.remarks import conversions, describe_level, unseen
 from tgdonnx.data.scaling import Linear, Scaling, measure, to_json
 from tgdonnx.data.sources import Source
 from tgdonnx.data.stored import Array
@@ -91,9 +92,11 @@ class Dataset:
         self._target_range = None if settled else examine(self._members, inputs)
         self._target_limits: Optional[tuple[float, float, str]] = None
         self.scaling = scaling if settled or scaling is not None else self._measure()
+        self._levels, self._single = self._find_levels()
         self.remarks = (
             *source.remarks,
             *conversions(self._members, self.inputs, options, self.scaling),
+            *(describe_level(self.inputs[place], level) for place, level in self._levels.items()),
             *(() if settled or self._target_range is not None else (unseen(self.where, self._members),)),
         )
         self._reader: Optional[Reader] = None
@@ -173,6 +176,25 @@ class Dataset:
         if self.target_range is not None:
             self._check_target(*self.target_range)
 
+    @property
+    def fixed_batch(self) -> Optional[int]:
+        """The batch size that the model and the data fix; None if any goes."""
+        return 1 if self._single else fixed_batch(self.inputs)
+
+    @property
+    def shared(self) -> frozenset[int]:
+        """The places of inputs of which a batch has one value, without an axis of samples."""
+        return frozenset(self._levels) | {place for place, spec in enumerate(self.inputs) if spec.name in self._single}
+
+    def require_batch(self, size: int) -> None:
+        """Checks that samples can share batches of a size.
+
+        Raises:
+            DataError: an input has no axis of samples, but differs between samples.
+        """
+        if size > 1 and self._single:
+            raise one_by_one(self._single[0])
+
     def describe(self) -> Mapping[str, Any]:
         """Returns what a run's record says of the data, as plain values."""
         options = self.options
@@ -209,6 +231,7 @@ class Dataset:
         order = None
         if epoch is not None and self.options.patch is None:
             order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        self.require_batch(size)
         total = self._total(epoch)
         for first in range(stream.start * size, total, size):
             places = np.arange(first, min(total, first + size))
@@ -216,7 +239,7 @@ class Dataset:
                 # Sorted access is kind to files on disk; the order within a batch does not matter to a mean.
                 places = np.sort(order[places])
             samples = [self._read(self._pick(int(place), epoch, seed)) for place in places]
-            batch = [np.stack(arrays) for arrays in zip(*samples)]
+            batch = [self._join(place, arrays) for place, arrays in enumerate(zip(*samples))]
             if self._target_limits is not None and batch[-1].size:
                 self._check_target(float(batch[-1].min()), float(batch[-1].max()))
             yield batch
@@ -253,15 +276,42 @@ class Dataset:
         member = self._members[pick.member]
         arrays = []
         for index, (spec, view) in enumerate(zip(self.inputs, member.views)):
+            if index in self._levels:
+                arrays.append(self._levels[index])
+                continue
             window = self._grids[pick.member].window(pick.corner, index) if pick.corner is not None else None
-            values = view.read(pick.sample, spec.name, window)
-            linear = self._linear(spec.name)
-            if linear is not None:
-                values = linear.apply(values) if spec.dtype == "float32" else values.astype(spec.dtype)
-                if spec.dtype == "float32" and not np.isfinite(values).all():
-                    raise DataError(f"{view.stored.place}: {spec.name!r} is too large for float32 once scaled")
+            values = self._scaled(spec, view, view.read(pick.sample, spec.name, window))
+            if spec.name in self._single:
+                values = shaped(converted(values, spec, view.stored.place), spec)
             arrays.append(pick.turn.apply(values, view.axes))
         return arrays
+
+    def _scaled(self, spec: TensorSpec, view: View, values: Array) -> Array:
+        linear = self._linear(spec.name)
+        if linear is not None:
+            values = linear.apply(values) if spec.dtype == "float32" else values.astype(spec.dtype)
+            if spec.dtype == "float32" and not np.isfinite(values).all():
+                raise DataError(f"{view.stored.place}: {spec.name!r} is too large for float32 once scaled")
+        return values
+
+    def _find_levels(self) -> tuple[dict[int, Array], tuple[str, ...]]:
+        """Returns, of inputs without an axis of samples, the values that are the same in all batches, and those that differ."""
+        levels, single = {}, []
+        shared = shared_inputs(self.inputs)
+        for place, spec in enumerate(self.inputs):
+            views = [member.views[place] for member in self._members]
+            if place not in shared and all(view.counts_samples for view in views):
+                continue
+            common = common_level(views, spec.name)
+            if common is None:
+                single.append(spec.name)
+            else:
+                value = self._scaled(spec, views[0], common)
+                levels[place] = shaped(converted(value, spec, views[0].stored.place), spec)
+        return levels, tuple(single)
+
+    def _join(self, place: int, arrays: Sequence[Array]) -> Array:
+        return arrays[0] if place in self.shared else np.stack(arrays)
 
     def _linear(self, name: str) -> Optional[Linear]:
         return self.scaling.arrays.get(name) if self.scaling is not None else None

@@ -12,7 +12,7 @@ is NCHW, with as many axes of space as its rank leaves (targets of class indices
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
@@ -46,12 +46,17 @@ def check_layout(layout: str) -> None:
 
 
 def model_layout(spec: TensorSpec, stored: Optional[str]) -> Optional[str]:
-    """Returns the layout of an input by its rank; None where it has no axes of space."""
+    """Returns the layout of an input by its rank; None where it has no axes of space.
+
+    An input whose axes of space are all of size 1, such as a noise level per sample, is no image.
+    """
     labels = spec.name == TARGET and np.dtype(spec.dtype).kind in "iu"
     if spec.shape is None:
         space = "".join(letter for letter in stored or "" if letter in SPACE)
         return f"NC{space}" if space and not labels else None
     rank = len(spec.shape) - (1 if labels else 2)
+    if spec.name != TARGET and rank > 0 and all(size == 1 for size in spec.shape[-rank:]):
+        return None
     return f"N{'' if labels else 'C'}{SPACE[-rank:]}" if 1 <= rank <= 3 else None
 
 
@@ -62,7 +67,8 @@ class View:
     Attributes:
         stored: the array.
         source: its layout.
-        layout: the input's; what stands for axes that are not named is in lower case.
+        layout: the input's; what stands for axes that are not named is in lower case. Without N the array is one value for all
+            samples; then ``count`` is 0 and ``shape`` that of the array.
         stack: how many neighbouring slices are the channels of a sample; 0 where slices are no channels.
         count: samples.
         shape: of one sample, without N.
@@ -79,6 +85,11 @@ class View:
     def axes(self) -> str:
         """The layout of a sample."""
         return self.layout.replace("N", "")
+
+    @property
+    def counts_samples(self) -> bool:
+        """Whether the array has a value per sample."""
+        return "N" in self.layout
 
     @property
     def space(self) -> dict[str, int]:
@@ -119,7 +130,7 @@ class View:
             values, axes = values.take(0, axis=axes.index("N")), axes.replace("N", "")
         if "C" in self.axes and "C" not in axes:
             values, axes = values[np.newaxis], "C" + axes
-        ordered: Array = values.transpose([axes.index(letter) for letter in self.axes])
+        ordered: Array = np.asarray(values).transpose([axes.index(letter) for letter in self.axes])
         return ordered
 
 
@@ -160,9 +171,14 @@ def _as_it_is(stored: Stored, spec: TensorSpec, where: str) -> View:
     rank = len(stored.shape)
     if not rank:
         raise DataError(f"{where} has no axis that counts samples")
-    known = model_layout(TensorSpec(spec.name, spec.dtype, (None,) * rank), None)
-    layout = known or "N" + "abcdefghijklmnopqrstuvwxyzABEFGIJKLMOPQRSTUVXYZ"[: rank - 1]
+    shape = spec.shape if spec.shape is not None and len(spec.shape) == rank else (None,) * rank
+    layout = model_layout(replace(spec, shape=shape), None) or f"N{plain_axes(rank - 1)}"
     return View(stored, layout, layout, 0, stored.shape[0], stored.shape[1:])
+
+
+def plain_axes(count: int) -> str:
+    """Returns letters for axes that have no names."""
+    return "abcdefghijklmnopqrstuvwxyzABEFGIJKLMOPQRSTUVXYZ"[:count]
 
 
 def _convert(stored: Stored, spec: TensorSpec, source: str, target: str) -> View | str:

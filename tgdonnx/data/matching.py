@@ -8,8 +8,9 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
-from tgdonnx.data.layouts import SPACE, View, fits, layouts_that_fit, model_layout, view
+from tgdonnx.artifacts.manifest import TensorSpec, shared_inputs
+from tgdonnx.data.layouts import SPACE, TARGET, View, fits, layouts_that_fit, model_layout, view
+from tgdonnx.data.levels import level_view
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale
 from tgdonnx.data.sources import Source
@@ -23,7 +24,7 @@ class Member:
 
     Attributes:
         name: of the case.
-        views: one per input, in order, of the same number of samples.
+        views: one per input, in order, of the same number of samples, but for what is one value for all.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Member:
     @property
     def count(self) -> int:
         """Samples."""
-        return self.views[0].count
+        return next((view.count for view in self.views if view.counts_samples), 1)
 
 
 def match(
@@ -68,10 +69,13 @@ def match(
 def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, Scale]:
     """Returns how each input is scaled that is."""
     found: dict[str, Scale] = {}
-    for spec in inputs:
+    shared = shared_inputs(inputs)
+    for place, spec in enumerate(inputs):
         layout = model_layout(spec, options.layouts.get(spec.name, options.layout))
         if spec.name in options.scales:
             found[spec.name] = options.scales[spec.name]
+        elif place in shared:
+            continue
         elif options.scale is not None and spec.dtype == "float32" and (spec.shape is None or layout is not None):
             found[spec.name] = options.scale
     return found
@@ -102,10 +106,8 @@ def _match_case(
                 f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}"
             )
     scales = scales_of(inputs, options)
-    for spec in inputs:
-        _check_dtype(spec, arrays[spec.name], scales.get(spec.name))
-    views = tuple(_view(spec, arrays[spec.name], options) for spec in inputs)
-    lengths = {spec.name: made.count for spec, made in zip(inputs, views)}
+    views = _views([(spec, arrays[spec.name]) for spec in inputs], options, scales)
+    lengths = {spec.name: made.count for spec, made in zip(inputs, views) if made.counts_samples}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the arrays of {where} differ in the number of samples: {lengths}")
     orientations = {made.stored.orientation for made in views} - {None}
@@ -153,6 +155,44 @@ def _scale_hint(spec: TensorSpec, stored: Stored) -> str:
     if spec.dtype == "float32" and stored.dtype in (np.uint8, np.uint16):
         return f"--scale {np.iinfo(stored.dtype).max} divides by it, --scale 1 takes the numbers as they are"
     return f"--scale {spec.name}=1 takes the numbers as they are"
+
+
+def _views(
+    pairs: Sequence[tuple[TensorSpec, Stored]], options: DataOptions, scales: Mapping[str, Scale]
+) -> tuple[View, ...]:
+    """Returns every array as samples of its input, or as one value for all."""
+    shared = shared_inputs([spec for spec, _ in pairs])
+    made: dict[int, View] = {}
+    for place, (spec, stored) in enumerate(pairs):
+        if place not in shared and (stored.shape or not _takes_one(spec)):
+            _check_dtype(spec, stored, scales.get(spec.name))
+            made[place] = _view(spec, stored, options)
+    count = max((view.count for view in made.values()), default=1)
+    for place, (spec, stored) in enumerate(pairs):
+        if place in made and not (made[place].count == 1 < count and _takes_one(spec)):
+            continue
+        level = level_view(stored, spec, count)
+        if level is None:
+            raise DataError(
+                f"{_mismatch(spec, stored)}; the model takes one value of it for a whole batch: give that, or one for "
+                f"each of the {count} samples"
+            )
+        _require_number(spec, stored, scales.get(spec.name))
+        made[place] = level
+    return tuple(made[place] for place in range(len(pairs)))
+
+
+def _takes_one(spec: TensorSpec) -> bool:
+    """Whether an input, no image, has one sample at a time, so that one value of it may be meant for all of them."""
+    is_image = model_layout(spec, None) is not None
+    return spec.name != TARGET and spec.shape is not None and spec.shape[:1] == (1,) and not is_image
+
+
+def _require_number(spec: TensorSpec, stored: Stored, scale: Optional[Scale]) -> None:
+    """Checks the dtype of single values. They are few, and usually plain Python numbers: what can hold them will do."""
+    kinds = "biuf" if np.dtype(spec.dtype).kind == "f" else "biu"
+    if stored.dtype.kind not in kinds:
+        _check_dtype(spec, stored, scale)
 
 
 def _view(spec: TensorSpec, stored: Stored, options: DataOptions) -> View:

@@ -11,6 +11,7 @@ from tgdonnx.data.layouts import View
 from tgdonnx.data.matching import Member
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scaling, describe_linear
+from tgdonnx.data.stored import Array
 
 
 def conversions(
@@ -23,6 +24,12 @@ def conversions(
         for remark in _of_input(spec, [member.views[index] for member in members], options, scaling)
     )
     return tuple(said)
+
+
+def describe_level(spec: TensorSpec, level: Array) -> str:
+    """Returns what is said of an input that has one value for all samples."""
+    said = f"{level.item():g}" if level.size == 1 else f"one value {list(level.shape)}"
+    return f"{spec.name}: {said} in every batch"
 
 
 def unseen(where: str, members: Sequence[Member]) -> str:

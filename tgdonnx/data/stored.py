@@ -100,7 +100,7 @@ def read_finite(stored: Stored, region: Region, name: str) -> Array:
     Raises:
         DataError: it cannot be read, or a value is not finite.
     """
-    values = stored.read(region)
+    values = np.asarray(stored.read(region))  # of an array without axes numpy gives a scalar
     if values.dtype.kind in "fc":
         finite = np.isfinite(values)
         if not finite.all():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Optional, Protocol
@@ -62,6 +62,7 @@ def with_agreement(
     *,
     share: float,
     fixed_batch: Optional[int] = None,
+    shared: Collection[int] = (),
 ) -> Samples:
     """Mixes images without targets into training data.
 
@@ -72,6 +73,7 @@ def with_agreement(
         share: the part of every batch that has no targets of its own, above 0 and below 1.
         fixed_batch: the batch size that the model fixes; then ``vendor`` is given whole batches, and an incomplete one at the
             end of an epoch is left out.
+        shared: the places of inputs without an axis of samples, of which a batch has one value.
 
     Raises:
         DataError: the share is out of range, there is no image, or the images are scaled otherwise than the samples.
@@ -84,7 +86,7 @@ def with_agreement(
         raise DataError(
             "the images to agree on are scaled otherwise than the training data; scale both by the same fixed numbers, or none"
         )
-    return _Mixture(training, unlabelled, vendor, Fraction(str(share)), fixed_batch)
+    return _Mixture(training, unlabelled, vendor, Fraction(str(share)), fixed_batch, frozenset(shared))
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class _Mixture:
     vendor: Callable[[Sequence[Array]], Array]
     share: Fraction
     fixed_batch: Optional[int]
+    shared: frozenset[int]
 
     @property
     def scaling(self) -> Any:
@@ -158,17 +161,31 @@ class _Mixture:
     ) -> list[Array]:
         rows = [next(images) if wanted else next(samples) for wanted in is_image]
         count = len(rows[0]) if is_image[0] else len(rows[0]) - 1
-        inputs = [_joined([row[index] for row in rows], is_image) for index in range(count)]
+        inputs = [
+            (_common if index in self.shared else _joined)([row[index] for row in rows], is_image)
+            for index in range(count)
+        ]
         chosen = np.flatnonzero(is_image)
         if not len(chosen):
             return [*inputs, np.concatenate([row[-1] for row in rows])]
         if self.fixed_batch is not None:
             outputs = self.vendor(inputs)[chosen]
         else:
-            outputs = self.vendor([array[chosen] for array in inputs])
+            parts = [array if index in self.shared else array[chosen] for index, array in enumerate(inputs)]
+            outputs = self.vendor(parts)
         given = iter(outputs[:, None])
         targets = [next(given) if wanted else row[-1] for wanted, row in zip(is_image, rows)]
         return [*inputs, _joined(targets, is_image)]
+
+
+def _common(arrays: Sequence[Array], _is_image: Sequence[bool]) -> Array:
+    """Returns the value that all samples of a batch have; raises DataError if they differ."""
+    if not all(np.array_equal(array, arrays[0]) for array in arrays):
+        raise DataError(
+            f"a batch has one value of every input without an axis of samples, and training data and images to agree on have "
+            f"different ones, such as {arrays[0].tolist()}; give both the same, or pass --batch 1"
+        )
+    return arrays[0]
 
 
 def _joined(arrays: Sequence[Array], is_image: Sequence[bool]) -> Array:

@@ -63,7 +63,7 @@ class Evaluator:
         for batch in self.dataset.batches(self.batch):
             check()
             loss, output = session.evaluate(batch)
-            total, samples = total + loss * len(batch[0]), samples + len(batch[0])
+            total, samples = total + loss * len(batch[-1]), samples + len(batch[-1])
             if self.metrics:
                 found, wanted = self.classify(output), self.classify.target(batch[-1])
                 for name in self.metrics:

@@ -156,7 +156,7 @@ def _step(run: Run, state: RunState, reading: _Reading, kept: int, check: Callab
         asked = time.monotonic()
         batch = next(batches)
         wait += time.monotonic() - asked
-        images += len(batch[0])
+        images += len(batch[-1])
         losses.append(session.backward(batch))
         if not math.isfinite(losses[-1]):
             session.discard()

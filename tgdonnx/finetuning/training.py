@@ -131,6 +131,7 @@ def open_data(
     if options.agree_share is not None and agree is None:
         raise DataError("a share of images to agree on needs those images; pass agree, or leave the share out")
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
+    labelled.require_batch(options.batch)
     _require_batch(session.manifest, options.batch, held_out, "validation")
     if not options.steps_per_epoch(len(labelled), session.manifest.fixed_batch):
         raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(labelled)} samples")
@@ -162,7 +163,9 @@ def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: T
     images = open_like(labelled, agree, inputs, purpose="training", ignored=(target.name,))
     share = DEFAULT_AGREE_SHARE if options.agree_share is None else options.agree_share
     fixed = session.manifest.fixed_batch
-    return with_agreement(labelled, images, vendor_targets(session.directory), share=share, fixed_batch=fixed)
+    vendor, shared = vendor_targets(session.directory), labelled.shared | images.shared
+    images.require_batch(options.batch)
+    return with_agreement(labelled, images, vendor, share=share, fixed_batch=fixed, shared=shared)
 
 
 def _start(session: Session, settings: Mapping[str, object], *, resume: bool) -> RunState:
@@ -190,6 +193,8 @@ def _clean(directory: Path) -> None:
 
 def _require_batch(manifest: Manifest, batch: int, dataset: Optional[Dataset], role: str) -> None:
     fixed = manifest.fixed_batch
+    if dataset is not None:
+        dataset.require_batch(batch)
     if fixed is not None and batch != fixed:
         raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {batch}")
     if fixed is not None and dataset is not None and len(dataset) % fixed:

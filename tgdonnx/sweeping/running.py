@@ -83,7 +83,7 @@ def open_samples(
     dataset = open_dataset(
         source, inputs, replace(options.for_evaluation(names), renamed=mapped), ignored=sorted(targets)
     )
-    batch = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] is not None), 1)
+    batch = dataset.fixed_batch or 1
     if len(dataset) % batch:
         raise DataError(
             f"the model takes {batch} samples at a time, and the data has {len(dataset)}; give a multiple of {batch}"
