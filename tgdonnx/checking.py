@@ -16,8 +16,6 @@ Codes:
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -47,6 +45,7 @@ from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
 from tgdonnx.masked import is_masked, read_masked
 from tgdonnx.modelfile import StrPath, load_model
+from tgdonnx.runtime.availability import training_remedy, why_not_available
 from tgdonnx.selection import AllLayers, Percentile, plan_masks, select
 from tgdonnx.tracing import trace_network
 
@@ -117,17 +116,11 @@ def _environment() -> Iterable[Finding]:
             continue
     training = [name for name in _TRAINING if name in versions]
     if not training:
-        remedy = "pip install 'tgdonnx[train]'"
-        if sys.version_info >= (3, 13):
-            remedy = f"there is no wheel for Python {sys.version_info[0]}.{sys.version_info[1]}; use 3.9 to 3.12"
-        elif sys.platform == "linux" and platform.machine() != "x86_64":
-            remedy = (
-                f"there is no wheel for Linux on {platform.machine()}; train on x86-64 and bring the tuned model back"
-            )
-        yield Finding("TGD101", "error", "", "", "onnxruntime-training is not installed", remedy)
+        yield Finding("TGD101", "error", "", "", "onnxruntime-training is not installed", training_remedy())
     if len(versions) > 1:
         message = f"{' and '.join(versions)} install the same files: one of them is broken"
-        yield Finding("TGD102", "error", "", "", message, "make a new environment with 'tgdonnx[train]' alone")
+        alone = "make a new environment with 'tgdonnx[train]' alone"
+        yield Finding("TGD102", "error", "", "", message, why_not_available() or alone)
     for name in training:
         if versions[name] != _MEASURED:
             message = f"{name} is of version {versions[name]}; {_MEASURED} is the one that was measured"

@@ -202,14 +202,39 @@ def test_ce_takes_the_logits_of_a_model_that_ends_in_softmax_over_classes(
     assert np.abs(gradient - loss_gradient("ce", x.astype(np.float64), target)).max() < 1e-6 / target.size
 
 
+def test_ce_takes_what_a_softmax_over_places_gives_for_logits() -> None:
+    x = np.random.default_rng(2).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    target = np.random.default_rng(3).integers(0, 4, (3, 5, 6))
+    value, _ = loss_and_gradient("ce", x, target, "y = Softmax<axis = 2>(x)")
+    assert abs(value - loss_of("ce", softmax(x, 2), target)) < 1e-6
+
+
 @pytest.mark.parametrize(
-    ("ending", "opset", "axes"),
-    [("y = Softmax(x)", 17, -1), ("y = Softmax<axis = 2>(x)", 17, 2)],
+    ("ending", "logits"),
+    [
+        ("y = Softmax(x)", lambda x: x),
+        ("s = Softmax<axis = 3>(x)\n y = Identity(s)", lambda x: x),
+        ("t = Transpose<perm = [0, 2, 3, 1]>(x)\n y = Softmax(t)", lambda x: x.transpose(0, 2, 3, 1)),
+        ("y = Transpose<perm = [0, 2, 3, 1]>(x)", lambda x: x.transpose(0, 2, 3, 1)),
+        ("t = Transpose<perm = [0, 2, 3, 1]>(x)\n y = Add(t, b)", lambda x: x.transpose(0, 2, 3, 1) + BIAS),
+        ("t = MatMul(x, w)\n y = Add(t, b)", lambda x: x @ WEIGHTS + BIAS),
+    ],
 )
-def test_ce_takes_what_another_softmax_gives_for_logits(ending: str, opset: int, axes: Any) -> None:
-    x, target = sample("ce", (3, 4, 5))
-    value, _ = loss_and_gradient("ce", x, target, ending, opset)
-    assert abs(value - loss_of("ce", softmax(x, axes), target)) < 1e-6
+def test_ce_takes_the_last_axis_for_classes_where_the_model_says_that_it_is(ending: str, logits: Any) -> None:
+    x = np.random.default_rng(2).normal(size=(3, 6, 6, 6)).astype(np.float32)
+    target = np.random.default_rng(3).integers(0, 6, (3, 6, 6))
+    given = {"w": WEIGHTS.astype(np.float32), "b": BIAS.astype(np.float32)}
+    text = f"g (float[3, 6, 6, 6] x) => (float[3, 6, 6, 6] y) {{ {ending} }}"
+    model = ir.from_proto(text_model(text, **{name: array for name, array in given.items() if f", {name})" in ending}))
+    model.graph.outputs[:] = [add_loss(model, model.graph.outputs[0], parse_loss("ce"))]
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    (value,) = session.run(None, {"x": x, "target": target})
+    expected = loss_of("ce", np.moveaxis(logits(x.astype(np.float64)), -1, 1), target)
+    assert abs(value - expected) < 1e-6
+
+
+WEIGHTS = np.random.default_rng(5).normal(size=(6, 6))
+BIAS = np.random.default_rng(6).normal(size=6)
 
 
 @pytest.mark.parametrize("loss", ["mse", "l1", "charbonnier"])

@@ -136,7 +136,7 @@ def test_a_layout_and_a_scale_may_be_of_one_input(artifacts: Path, tmp_path: Pat
         (("--scale", 1, "--scale", 2), "expected one --scale for all inputs; got 1, 2"),
         (("--scale", "x="), "expected --scale INPUT=..., each once; got 'x='"),
         (("--layout", "NHWQ"), "got 'NHWQ'"),
-        (("--layout", "NHWC"), "which as NHWC gives samples of [8, 3, 9]; it would fit as --layout NCHW"),
+        (("--layout", "NHWC"), "which as NHWC gives samples of [8, 3, 9]; it would fit as --layout x=NCHW"),
         (("--layout", "y=NHWC"), "--layout names 'y', which the model does not take"),
         (("--map", "x"), "expected --map ARRAY=INPUT, each once; got 'x'"),
         (("--validation-split", 0.5), "is a single file, and a split goes by files; give --validation"),

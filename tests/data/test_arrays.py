@@ -377,7 +377,10 @@ def test_targets_out_of_a_losss_range_are_told_whether_or_not_all_data_was_looke
         dataset.require_target(0, 1, "bce")
         list(dataset.batches(2))
 
-    with pytest.raises(DataError, match=r"the loss bce needs targets in 0 to 1, found 0 to 1\.5"):
+    with pytest.raises(
+        DataError,
+        match=r"in 0 to 1, found (0 to )?1\.5 \(the data[:,] (target\[4, 0\] is 1\.5|sample 4)\)",
+    ):
         train()
     halved = DataOptions(scales={"target": 2})
     scaled = open_dataset({"x": target, "target": target}, (spec("x", 1), spec("target", 1)), halved)

@@ -127,10 +127,18 @@ def test_lines_have_a_width_alone() -> None:
 @pytest.mark.parametrize(
     ("array", "shape", "message"),
     [
-        (values(6, 4, 5, 3), (3, None, None), r"found float32 \[6, 4, 5, 3\]; it would fit as --layout NHWC, if that"),
-        (values(4, 5, 3), (3, None, None), r"found float32 \[4, 5, 3\]; it would fit as --layout HWC or DHW or HWD"),
-        (values(4, 5), (1, None, None), r"found float32 \[4, 5\]; it would fit as --layout HW, if that"),
-        (values(2, 4, 5, 6, 3), (3, None, None, None), "it would fit as --layout NDHWC, if that"),
+        (
+            values(6, 4, 5, 3),
+            (3, None, None),
+            r"found float32 \[6, 4, 5, 3\]; it would fit as --layout x=NHWC, if that",
+        ),
+        (
+            values(4, 5, 3),
+            (3, None, None),
+            r"found float32 \[4, 5, 3\]; it would fit as --layout x=HWC or --layout x=DHW or --layout x=HWD",
+        ),
+        (values(4, 5), (1, None, None), r"found float32 \[4, 5\]; it would fit as --layout x=HW, if that"),
+        (values(2, 4, 5, 6, 3), (3, None, None, None), "it would fit as --layout x=NDHWC, if that"),
         (values(6, 3, 70, 80), (3, 64, 64), r"found float32 \[6, 3, 70, 80\]; --patch 64x64 trains on patches"),
     ],
 )

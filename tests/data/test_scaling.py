@@ -181,9 +181,8 @@ def test_a_scale_that_cannot_be_is_told(x: Array, options: dict[str, Any], messa
 
 def test_integers_that_would_change_are_refused() -> None:
     specs = (spec("x", 1, None, None), spec("target", dtype="int64"))
-    for target, how in ((np.zeros(4), 1), (np.zeros(4, np.uint8), 255)):
-        with pytest.raises(DataError, match="where no value can change"):
-            opened({"x": BYTES.astype(np.float32), "target": target}, specs, scales={"target": how})
+    with pytest.raises(DataError, match="where no value can change"):
+        opened({"x": BYTES.astype(np.float32), "target": np.zeros(4, np.uint8)}, specs, scales={"target": 255})
 
 
 def test_a_number_too_large_for_float32_is_told() -> None:

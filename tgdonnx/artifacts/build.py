@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -22,7 +22,7 @@ from tgdonnx.artifacts.checkpoints import seal
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.artifacts.losses import Loss, add_loss, parse_loss
+from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
 from tgdonnx.artifacts.manifest import AxisPart, Manifest, TensorSpec, TrainedTensor
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
@@ -48,7 +48,7 @@ class BuildReport:
 
     Attributes:
         directory: the artifacts directory.
-        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output.
+        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output; class_axis, with the loss ce.
         trained: the names of the tensors that train.
         frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
         unthinned: in form ``thin``, the names of tensors that train in the masked form, since their masks are per kernel, and
@@ -130,6 +130,8 @@ def build(
     }
     weights = {layer.weight.name for layer in network.layers if layer.weight}
     forward = forward_graph(network, list(wanted), output)
+    if "ce" in formula.names:
+        options["class_axis"] = class_axis(forward.output)
     masks = {name: model.masks[name] for name in forward.trained}
     reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
     thin: dict[str, tuple[ThinParameter, ...]] = {}
@@ -246,6 +248,9 @@ def _forward_protos(
     output = forward.output
     result = add_loss(forward.model, output, loss, data_range=data_range)
     specs = tuple(TensorSpec.of(value) for value in graph.inputs)
+    if "ce" in loss.names and output.shape is not None:
+        classes = output.shape[class_axis(output)] if len(output.shape) > 1 else None
+        specs = (*specs[:-1], replace(specs[-1], classes=classes if isinstance(classes, int) else None))
     initial = []
     for name in parameters:
         value = graph.initializers[name].const_value

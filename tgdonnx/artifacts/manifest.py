@@ -73,11 +73,13 @@ class TensorSpec:
         name: the input.
         dtype: its numpy dtype.
         shape: its dimensions; None where any size goes; None altogether when the rank is open.
+        classes: of a target of class indices, how many there are; None where that is not known, and of all others.
     """
 
     name: str
     dtype: str
     shape: Optional[tuple[Optional[int], ...]]
+    classes: Optional[int] = None
 
     @classmethod
     def of(cls, value: ir.Value) -> TensorSpec:
@@ -120,7 +122,7 @@ class Manifest:
     Attributes:
         format: version of this format.
         versions: of tgdonnx, onnx and onnxruntime, when it was built.
-        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output.
+        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output; class_axis, with the loss ce.
         base_sha256: of the vendor's file.
         selection: as in the masked model.
         rho: the fraction of the elements of the retrainable tensors that train.
@@ -141,6 +143,11 @@ class Manifest:
     def fixed_batch(self) -> Optional[int]:
         """The batch size that the model fixes; None if any goes."""
         return fixed_batch(self.inputs)
+
+    @property
+    def class_axis(self) -> int:
+        """The axis of the output that counts classes, where the loss is ce."""
+        return int(self.options.get("class_axis", 1))
 
     def to_json(self) -> str:
         """Returns the text of the file."""
@@ -179,7 +186,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _input(entry: Mapping[str, Any]) -> TensorSpec:
     shape = entry["shape"]
-    return TensorSpec(entry["name"], entry["dtype"], None if shape is None else tuple(shape))
+    return TensorSpec(entry["name"], entry["dtype"], None if shape is None else tuple(shape), entry.get("classes"))
 
 
 def _trained(entry: Mapping[str, Any]) -> TrainedTensor:

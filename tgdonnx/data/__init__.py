@@ -1,9 +1,9 @@
 """Training data: arrays by name, matched to what a training step is fed, read as they are needed.
 
 ``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats; ``layouts``: axes;
-``matching``: names, dtypes, shapes; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by
-file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``: made ahead, by another
-process; ``record``, ``remarks``: what a run keeps and says of its data.
+``matching``: names, dtypes, shapes; ``labels``: class indices; ``patches``, ``augmentation``, ``scaling``: what is done to
+samples; ``splitting``: by file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``:
+made ahead, by another process; ``record``, ``remarks``: what a run keeps and says of its data.
 
 Nothing is cast, padded, clipped or left out without being asked for or said.
 """

@@ -6,17 +6,19 @@ Data that takes more than `EXAMINED_BYTES` is not read for that; then every batc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Optional
 
 import numpy as np
 
 from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.matching import Member
+from tgdonnx.data.scaling import Linear
 from tgdonnx.data.stored import read_finite, regions
 
 EXAMINED_BYTES = 2**30
 
 
-def examine(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> tuple[float, float] | None:
+def examine(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> Optional[tuple[float, float]]:
     """Reads all values once.
 
     Returns:
@@ -35,6 +37,31 @@ def examine(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> tuple[fl
                 if spec is inputs[-1] and values.size:
                     low, high = min(low, float(values.min())), max(high, float(values.max()))
     return low, high
+
+
+def first_outside(
+    members: Sequence[Member], name: str, linear: Optional[Linear], low: float, high: float
+) -> Optional[str]:
+    """Returns where the first value of the last input lies that is out of a range, and what it is; None if there is none.
+
+    Args:
+        members: the data.
+        name: of the input.
+        linear: how it is scaled; None if it is not.
+        low: the least value.
+        high: the largest.
+    """
+    for member in members:
+        stored = member.views[-1].stored
+        for region in regions(stored.shape, stored.dtype.itemsize):
+            values = read_finite(stored, region, name)
+            values = values if linear is None else linear.apply(values)
+            outside = (values < low) | (values > high)
+            if outside.any():
+                at = np.argwhere(outside)[0]
+                index = [int(i) + part.start for i, part in zip(at, region)]
+                return f"{stored.place}: {name}{index} is {values[tuple(at)]:g}"
+    return None
 
 
 def nbytes(members: Iterable[Member]) -> int:

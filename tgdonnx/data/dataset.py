@@ -19,7 +19,7 @@ import numpy as np
 
 from tgdonnx.artifacts.manifest import TensorSpec, fixed_batch, shared_inputs
 from tgdonnx.data.augmentation import Turn, draw_turn, require_turnable
-from tgdonnx.data.content import examine
+from tgdonnx.data.content import examine, first_outside
 from tgdonnx.data.layouts import SPACE, View
 from tgdonnx.data.levels import common_level, converted, one_by_one, shaped
 from tgdonnx.data.matching import match, scales_of
@@ -173,8 +173,12 @@ class Dataset:
         """
         self._target_limits = (low, high, loss)
         self._reader = None  # it does not know
-        if self.target_range is not None:
-            self._check_target(*self.target_range)
+        if self.target_range is not None and not self._in_limits(*self.target_range):
+            spec = self.inputs[-1]
+            linear = self._linear(spec.name) if spec.dtype == "float32" else None
+            found = first_outside(self._members, spec.name, linear, low, high)
+            assert found is not None
+            raise DataError(self._outside(*self.target_range, found))
 
     @property
     def fixed_batch(self) -> Optional[int]:
@@ -238,11 +242,11 @@ class Dataset:
             if order is not None:
                 # Sorted access is kind to files on disk; the order within a batch does not matter to a mean.
                 places = np.sort(order[places])
-            samples = [self._read(self._pick(int(place), epoch, seed)) for place in places]
-            batch = [self._join(place, arrays) for place, arrays in enumerate(zip(*samples))]
-            if self._target_limits is not None and batch[-1].size:
-                self._check_target(float(batch[-1].min()), float(batch[-1].max()))
-            yield batch
+            picks = [self._pick(int(place), epoch, seed) for place in places]
+            samples = [self._read(pick) for pick in picks]
+            if self._target_limits is not None:
+                self._require_in_limits(picks, [sample[-1] for sample in samples])
+            yield [self._join(place, arrays) for place, arrays in enumerate(zip(*samples))]
 
     def _total(self, epoch: Optional[int]) -> int:
         return len(self) if epoch is not None or self.options.patch is None else int(self._tile_ends[-1])
@@ -316,11 +320,33 @@ class Dataset:
     def _linear(self, name: str) -> Optional[Linear]:
         return self.scaling.arrays.get(name) if self.scaling is not None else None
 
-    def _check_target(self, low: float, high: float) -> None:
+    def _in_limits(self, low: float, high: float) -> bool:
+        assert self._target_limits is not None
+        return self._target_limits[0] <= low and high <= self._target_limits[1]
+
+    def _require_in_limits(self, picks: Sequence[_Pick], targets: Sequence[Array]) -> None:
+        """Checks the targets of the samples of a batch."""
+        for pick, target in zip(picks, targets):
+            if target.size and not self._in_limits(float(target.min()), float(target.max())):
+                place = self._members[pick.member].views[-1].stored.place
+                found = f"{place}, sample {pick.sample}"
+                raise DataError(self._outside(float(target.min()), float(target.max()), found))
+
+    def _outside(self, low: float, high: float, found: str) -> str:
+        """Says that targets are out of range, and what would help."""
         assert self._target_limits is not None
         least, most, loss = self._target_limits
-        if low < least or high > most:
-            raise DataError(f"the loss {loss} needs targets in {least:g} to {most:g}, found {low:g} to {high:g}")
+        name = self.inputs[-1].name
+        between = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        said = f"the loss {loss} needs targets in {least:g} to {most:g}, found {between} ({found})"
+        if loss == "ce":
+            remedy = (
+                "subtract 1 if they count from 1" if (low, high) == (1, most + 1) else "correct them, or leave them out"
+            )
+            return f"{said}: class indices of a model of {most + 1:g} classes; {remedy}"
+        if self._target_range is not None and self._target_range[0] >= 0:
+            return f"{said}; --scale {name}={self._target_range[1]!r} divides by the largest"
+        return f"{said}; scale them to that, or train on values with --loss mse or l1"
 
     def _make_grids(self) -> tuple[Grid, ...]:
         patch = self.options.patch

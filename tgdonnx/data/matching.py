@@ -9,6 +9,7 @@ from typing import Optional
 import numpy as np
 
 from tgdonnx.artifacts.manifest import TensorSpec, shared_inputs
+from tgdonnx.data.labels import as_labels, takes_labels
 from tgdonnx.data.layouts import SPACE, TARGET, View, fits, layouts_that_fit, model_layout, view
 from tgdonnx.data.levels import level_view
 from tgdonnx.data.options import DataOptions
@@ -165,8 +166,9 @@ def _views(
     made: dict[int, View] = {}
     for place, (spec, stored) in enumerate(pairs):
         if place not in shared and (stored.shape or not _takes_one(spec)):
-            _check_dtype(spec, stored, scales.get(spec.name))
-            made[place] = _view(spec, stored, options)
+            labels, said = as_labels(stored, spec, _said(spec, options))
+            _check_dtype(spec, labels, scales.get(spec.name))
+            made[place] = _view(spec, labels, said, options)
     count = max((view.count for view in made.values()), default=1)
     for place, (spec, stored) in enumerate(pairs):
         if place in made and not (made[place].count == 1 < count and _takes_one(spec)):
@@ -195,10 +197,15 @@ def _require_number(spec: TensorSpec, stored: Stored, scale: Optional[Scale]) ->
         _check_dtype(spec, stored, scale)
 
 
-def _view(spec: TensorSpec, stored: Stored, options: DataOptions) -> View:
+def _said(spec: TensorSpec, options: DataOptions) -> Optional[str]:
+    """Returns the layout that the user says of an input's array."""
     said = options.layouts.get(spec.name)
     if said is None and (spec.shape is None or model_layout(spec, None) is not None):
-        said = options.layout
+        return options.layout
+    return said
+
+
+def _view(spec: TensorSpec, stored: Stored, said: Optional[str], options: DataOptions) -> View:
     made = view(stored, spec, said, f"{stored.place}: {spec.name!r}")
     if not fits(made, spec if options.patch is None else _open_space(spec, made)):
         raise DataError(_mismatch(spec, stored, made) + _shape_hint(spec, stored, made))
@@ -222,7 +229,11 @@ def _mismatch(spec: TensorSpec, stored: Stored, made: Optional[View] = None) -> 
 def _shape_hint(spec: TensorSpec, stored: Stored, made: View) -> str:
     others = [layout for layout in layouts_that_fit(stored, spec) if layout != made.source]
     if others:
-        return f"; it would fit as --layout {' or '.join(others)}, if that is what it is"
+        said = " or ".join(f"--layout {spec.name}={layout}" for layout in others)
+        return f"; it would fit as {said}, if that is what it is"
+    if takes_labels(spec):
+        one_hot = f", or one-hot with {spec.classes} classes" if spec.classes is not None else ""
+        return f"; the loss ce takes class indices{one_hot}: build with --loss mse or l1 to train on values"
     if spec.shape is not None and made.layout[0] == "N" and len(spec.shape) == len(made.layout):
         want = dict(zip(made.layout, spec.shape))
         space = {letter: size for letter, size in want.items() if letter in SPACE}

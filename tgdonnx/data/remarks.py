@@ -55,7 +55,7 @@ def _of_input(
         dtypes = " and ".join(sorted({str(view.stored.dtype) for view in views}))
         if spec.dtype == "float32":
             yield f"{spec.name}: {describe_linear(linear, dtypes)}"
-        else:
+        elif dtypes != spec.dtype:
             yield f"{spec.name}: {dtypes} to {spec.dtype}, every value as it is"
     if options.augmentation and not first.space:
         yield f"{spec.name} has no axes of space and is not turned with the images"

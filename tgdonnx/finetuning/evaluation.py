@@ -1,8 +1,8 @@
 """Loss and metrics of a data set, batch by batch; nothing is trained and nothing is kept.
 
-What a metric compares depends on the loss. Cross-entropy: the class of the largest output along axis 1 with the target's.
-Binary cross-entropy: whether the output is above 0.5, or above 0 where it is the logit of a probability, with whether the
-target is above 0.5. Other losses: the numbers themselves.
+What a metric compares depends on the loss. Cross-entropy: the class of the largest output, along the axis of classes, with the
+target's. Binary cross-entropy: whether the output is above 0.5, or above 0 where it is the logit of a probability, with whether
+the target is above 0.5. Other losses: the numbers themselves.
 """
 
 from __future__ import annotations
@@ -130,15 +130,17 @@ class Classifier:
     Attributes:
         task: what outputs are.
         threshold: above which an output of a mask means True.
+        class_axis: the axis of outputs that counts classes.
     """
 
     task: Task
     threshold: float
+    class_axis: int = 1
 
     def __call__(self, output: Array) -> Array:
         """Turns an output of the model into what its target is, or means."""
         if self.task == "classes":
-            classes: Array = np.argmax(output, axis=1)
+            classes: Array = np.argmax(output, axis=self.class_axis)
             return classes
         return output > self.threshold if self.task == "mask" else output
 
@@ -150,7 +152,8 @@ class Classifier:
 def classifier(session: Session) -> Classifier:
     """Returns how to read the outputs of a model."""
     task = task_of(session.manifest)
-    return Classifier(task, 0.5 if task == "mask" and _ends_in_sigmoid(session) else 0.0)
+    threshold = 0.5 if task == "mask" and _ends_in_sigmoid(session) else 0.0
+    return Classifier(task, threshold, session.manifest.class_axis)
 
 
 def _ends_in_sigmoid(session: Session) -> bool:

@@ -150,13 +150,13 @@ class Session:
         problem = loss.output_problem(output)
         if problem is not None:
             raise DataError(problem)
-        expected = loss.target_shape(output)
+        expected = loss.target_shape(output, self.manifest.class_axis)
         if batch[-1].shape != expected:
             raise DataError(
                 f"the target does not fit the output: for inputs of {', '.join(str(list(a.shape)) for a in batch[:-1])} "
                 f"expected {list(expected)}, found {list(batch[-1].shape)}"
             )
-        limit = loss.target_limit(output)
+        limit = loss.target_limit(output, self.manifest.class_axis)
         if limit is not None:
             dataset.require_target(0, limit, str(loss))
 

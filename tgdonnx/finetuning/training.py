@@ -131,10 +131,9 @@ def open_data(
     if options.agree_share is not None and agree is None:
         raise DataError("a share of images to agree on needs those images; pass agree, or leave the share out")
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
-    labelled.require_batch(options.batch)
-    _require_batch(session.manifest, options.batch, held_out, "validation")
-    if not options.steps_per_epoch(len(labelled), session.manifest.fixed_batch):
-        raise DataError(f"the model fixes the batch size at {options.batch}; found only {len(labelled)} samples")
+    _require_batch(session.manifest, options, labelled)
+    if held_out is not None:
+        _require_whole_batches(session.manifest, options.batch, held_out, "validation")
     for dataset in (labelled, held_out):
         if dataset is not None:
             session.require_fit(dataset)
@@ -146,7 +145,7 @@ def open_data(
         retention = open_retention(
             session, labelled, retain, batch=batch, metrics=options.metrics, data_range=data_range
         )
-        _require_batch(session.manifest, batch, retention.dataset, "retention")
+        _require_whole_batches(session.manifest, batch, retention.dataset, "retention")
     return training, validating, retention
 
 
@@ -191,15 +190,40 @@ def _clean(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _require_batch(manifest: Manifest, batch: int, dataset: Optional[Dataset], role: str) -> None:
-    fixed = manifest.fixed_batch
-    if dataset is not None:
-        dataset.require_batch(batch)
-    if fixed is not None and batch != fixed:
-        raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {batch}")
-    if fixed is not None and dataset is not None and len(dataset) % fixed:
+def _require_batch(manifest: Manifest, options: TrainOptions, dataset: Dataset) -> None:
+    """Checks the batch size against the one that the model fixes, if it does.
+
+    Raises:
+        DataError: it is another, or there are fewer samples than that; or the data only goes one by one.
+    """
+    fixed, samples = manifest.fixed_batch, len(dataset)
+    if fixed is None:
+        dataset.require_batch(options.batch)
+        return
+    if samples < fixed:
         raise DataError(
-            f"the model fixes the batch size at {fixed}; expected a multiple of it as {role} samples, found {len(dataset)}"
+            f"the model fixes the batch size at {fixed}; found only {samples} samples: add {fixed - samples}, or ask for the "
+            "model exported with an open batch size"
+        )
+    if options.batch == fixed:
+        dataset.require_batch(options.batch)
+        return
+    # As many samples per update of the weights as were asked for, or a few more.
+    accumulate = max(1, -(-options.batch * options.accumulate // fixed))
+    remedy = f"--batch {fixed}"
+    if accumulate != 1 or options.accumulate != 1:
+        remedy += f" --accumulate {accumulate}"
+    raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {options.batch}: use {remedy}")
+
+
+def _require_whole_batches(manifest: Manifest, batch: int, dataset: Dataset, role: str) -> None:
+    dataset.require_batch(batch)
+    fixed, found = manifest.fixed_batch, len(dataset)
+    if fixed is not None and found % fixed:
+        less = f"leave out {found % fixed}, or " if found > fixed else ""
+        raise DataError(
+            f"the model fixes the batch size at {fixed}; expected a multiple of it as {role} samples, found {found}: "
+            f"{less}add {fixed - found % fixed}"
         )
 
 

@@ -2,7 +2,8 @@
 
 ``importing``: the doors to onnxruntime and onnxruntime-training, which keep torch out; ``inference``: a model opened for
 inference, whatever its IR version; ``opsets``: what the runtimes know, and models of newer sets as they know them;
-``reasons``: what the runtime says, as sentences; ``training``: what of onnxruntime-training writes files.
+``reasons``: what the runtime says, as sentences; ``availability``: where the runtimes can be had;
+``training``: what of onnxruntime-training writes files.
 """
 
 from tgdonnx.runtime.importing import load_builder, load_onnxruntime, load_training_api

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.runtime.availability import inference_remedy, training_remedy
 
 _PACKAGE = "onnxruntime.training"
 
@@ -52,7 +53,7 @@ def load_onnxruntime() -> Any:
     try:
         runtime = importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise RuntimeMissingError(f"onnxruntime cannot be imported ({error}); pip install 'tgdonnx[train]'") from error
+        raise RuntimeMissingError(f"onnxruntime cannot be imported ({error}); {inference_remedy()}") from error
     runtime.set_default_logger_severity(3)
     return runtime
 
@@ -89,7 +90,4 @@ def _require_training() -> None:
             _stand_in(runtime.__path__)
         if _PACKAGE in sys.modules:
             return
-    raise RuntimeMissingError(
-        "onnxruntime-training is not installed; pip install 'tgdonnx[train]' (Python 3.9 to 3.12), in an "
-        "environment without plain onnxruntime: both install the package `onnxruntime`"
-    )
+    raise RuntimeMissingError(f"onnxruntime-training is not installed; {training_remedy()}")

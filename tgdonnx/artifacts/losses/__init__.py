@@ -5,17 +5,18 @@ Each takes the model's output y and a new graph input ``target``, t, and gives t
     mse          mean((y - t)^2)
     l1           mean(|y - t|)
     bce          mean(log(1 + exp(x)) - x t), x the logits: binary cross-entropy, in a form that does not overflow
-    ce           softmax cross-entropy over axis 1 of the logits; t holds class indices, int64, without that axis
+    ce           softmax cross-entropy over the axis of classes of the logits; t holds class indices, int64, without that axis
     charbonnier  mean(sqrt((y - t)^2 + eps^2)), eps = 0.001 times the range of the data
     ssim         1 - mean SSIM; see `tgdonnx.artifacts.losses.ssim`
 
-or their sum with weights, as in ``0.8*l1+0.2*ssim``. Where the model ends in Sigmoid (bce) or in Softmax over axis 1 (ce), the
-logits are what goes into it. Otherwise the output itself is taken for logits.
+or their sum with weights, as in ``0.8*l1+0.2*ssim``. Where the model ends in Sigmoid (bce) or in Softmax over the axis of
+classes (ce), the logits are what goes into it. Otherwise the output itself is taken for logits. The axis of classes is 1, or
+the last where the model says so; see `tgdonnx.artifacts.losses.pointwise.class_axis`.
 """
 
 from tgdonnx.artifacts.losses.adding import TARGET, add_loss
 from tgdonnx.artifacts.losses.formula import LOSSES, Loss, LossName, Term, parse_loss
 from tgdonnx.artifacts.losses.pen import LOSS
-from tgdonnx.artifacts.losses.pointwise import before
+from tgdonnx.artifacts.losses.pointwise import before, class_axis
 
-__all__ = ["LOSS", "LOSSES", "TARGET", "Loss", "LossName", "Term", "add_loss", "before", "parse_loss"]
+__all__ = ["LOSS", "LOSSES", "TARGET", "Loss", "LossName", "Term", "add_loss", "before", "class_axis", "parse_loss"]

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from tgdonnx.artifacts.losses.formula import Loss, LossName
 from tgdonnx.artifacts.losses.pen import LOSS, Pen
-from tgdonnx.artifacts.losses.pointwise import bce, before, ce, charbonnier, l1, mse
+from tgdonnx.artifacts.losses.pointwise import bce, before, ce, charbonnier, class_axis, l1, mse
 from tgdonnx.artifacts.losses.ssim import ssim
 from tgdonnx.errors import UntrainableError
 
@@ -36,7 +36,8 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
     if "ce" in loss.names:
         target.type = ir.TensorType(ir.DataType.INT64)
         if output.shape is not None:
-            target.shape = ir.Shape([dim for axis, dim in enumerate(output.shape) if axis != 1])
+            classes = class_axis(output)
+            target.shape = ir.Shape([dim for axis, dim in enumerate(output.shape) if axis != classes])
     graph.inputs.append(target)
     pen = Pen(graph)
     result = _sum(pen, loss, output, target, data_range)

@@ -57,14 +57,14 @@ class Loss:
         """Which losses occur."""
         return frozenset(term.name for term in self.terms)
 
-    def target_shape(self, output: tuple[int, ...]) -> tuple[int, ...]:
+    def target_shape(self, output: tuple[int, ...], class_axis: int = 1) -> tuple[int, ...]:
         """Returns the shape of the targets for an output of this shape."""
-        return output[:1] + output[2:] if "ce" in self.names else output
+        return output[:class_axis] + output[class_axis + 1 :] if "ce" in self.names else output
 
-    def target_limit(self, output: tuple[int, ...]) -> Optional[int]:
+    def target_limit(self, output: tuple[int, ...], class_axis: int = 1) -> Optional[int]:
         """Returns the largest value of a target, where the least is 0; None where any value goes."""
         if "ce" in self.names:
-            return output[1] - 1 if len(output) > 1 else 0
+            return output[class_axis] - 1 if len(output) > 1 else 0
         return 1 if "bce" in self.names else None
 
     def output_problem(self, output: Optional[Sequence[object]]) -> Optional[str]:
