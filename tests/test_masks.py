@@ -270,8 +270,9 @@ def test_external_data_is_beside_the_masked_model(where: str, tmp_path: Path) ->
     data = (tmp_path / "vendor" / "weights.bin").read_bytes()
     output = tmp_path / where / "masked.onnx"
     mask(vendor, output, Phi(0.3), mode="readers")
-    assert (tmp_path / where / "weights.bin").read_bytes() == data
+    assert (tmp_path / where / "masked.onnx.data").read_bytes() == data
     assert (tmp_path / "vendor" / "weights.bin").read_bytes() == data
+    assert (tmp_path / "elsewhere" / "weights.bin").exists() is False
     onnx.checker.check_model(str(output), full_check=True)
     feeds = random_feeds(models.dncnn())
     assert outputs(output, feeds) == outputs(vendor, feeds)

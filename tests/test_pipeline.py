@@ -140,15 +140,17 @@ def test_weights_in_external_data(where: str, tmp_path: Path, scratch: Path) -> 
     before = {path.name: path.read_bytes() for path in (tmp_path / "vendor").iterdir()}
     data = data_for(models.dncnn(0))
     output = tmp_path / ("vendor" if where == "beside" else where) / "tuned.onnx"
-    if where == "beside":
-        with pytest.raises(OutputError, match=r"w\.bin exists"):
-            tgdonnx.finetune(tmp_path / "vendor" / "model.onnx", data, output, tgdonnx.Phi(PHI), options_for())
-        assert listing(tmp_path / "vendor") == ["model.onnx", "w.bin"]
-    else:
-        report = tgdonnx.finetune(tmp_path / "vendor" / "model.onnx", data, output, tgdonnx.Phi(PHI), options_for())
+    for overwrite in (False, True):
+        report = tgdonnx.finetune(
+            tmp_path / "vendor" / "model.onnx", data, output, tgdonnx.Phi(PHI), options_for(), overwrite=overwrite
+        )
         assert report.verify.ok
-        assert listing(tmp_path / "elsewhere") == ["tuned.onnx", "w.bin"]
-    assert {path.name: path.read_bytes() for path in (tmp_path / "vendor").iterdir()} == before
+        own = {path.name: path.read_bytes() for path in output.parent.iterdir() if path.name not in before}
+        assert own.keys() == {"tuned.onnx", "tuned.onnx.data"}
+        assert {name: (tmp_path / "vendor" / name).read_bytes() for name in before} == before
+    whole = onnx.load(output).SerializeToString()
+    (tmp_path / "vendor" / "w.bin").unlink()
+    assert onnx.load(output).SerializeToString() == whole
     assert listing(scratch) == []
 
 
@@ -234,9 +236,9 @@ def test_two_rounds_mask_again_what_the_first_wrote_and_the_report_keeps_both(
     assert listing(tmp_path / "kept") == ["round-1", "round-2"]
     (first,) = report.earlier
     assert (first.mask.selection["round"], report.mask.selection["round"]) == (1, 2)
-    tgdonnx.export(tmp_path / "kept" / "round-1", tmp_path / "again" / "first.onnx")
+    tgdonnx.export(tmp_path / "kept" / "round-1", tmp_path / "again" / "tuned.onnx")
     manifest = json.loads((tmp_path / "kept" / "round-2" / "manifest.json").read_text())
-    assert manifest["base_sha256"] == hashlib.sha256((tmp_path / "again" / "first.onnx").read_bytes()).hexdigest()
+    assert manifest["base_sha256"] == hashlib.sha256((tmp_path / "again" / "tuned.onnx").read_bytes()).hexdigest()
     assert first.verify.ok
     assert report.verify.ok
     assert report.verify.witness == "the records of 2 rounds in the tuned file"

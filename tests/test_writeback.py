@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Optional
@@ -170,10 +171,17 @@ def test_external_data_is_written_beside_the_tuned_file_and_the_vendors_is_left_
     tgdonnx.train(tmp_path / "artifacts", data_for(model), options_for())
     tgdonnx.export(tmp_path / "artifacts", tuned / "model.onnx")
     assert {path.name: path.read_bytes() for path in vendor.iterdir()} == before
-    assert sorted(path.name for path in tuned.iterdir()) == ["model.onnx", "w.bin"]
-    assert (tuned / "model.onnx").read_bytes()[: len(before["model.onnx"])] == before["model.onnx"]
+    assert sorted(path.name for path in tuned.iterdir()) == ["model.onnx", "model.onnx.data"]
+    # Of the model file nothing differs but the name of the other one.
+    back = onnx.load(tuned / "model.onnx", load_external_data=False)
+    del back.metadata_props[:]
+    for tensor in back.graph.initializer:
+        (location,) = [entry for entry in tensor.external_data if entry.key == "location"]
+        assert location.value == "model.onnx.data"
+        location.value = "w.bin"
+    assert back.SerializeToString() == before["model.onnx"]
     # The same comparison of bytes, in the file that has them.
-    new, changed = (tuned / "w.bin").read_bytes(), {}
+    new, changed = (tuned / "model.onnx.data").read_bytes(), {}
     assert len(new) == len(before["w.bin"])
     differs = np.frombuffer(new, np.uint8) != np.frombuffer(before["w.bin"], np.uint8)
     for name, start in places(model, before["w.bin"]).items():
@@ -194,17 +202,51 @@ def test_external_data_is_written_beside_the_tuned_file_and_the_vendors_is_left_
     assert {entry.name for entry in report.changed} == expected.keys()
 
 
-def test_external_data_that_would_be_overwritten_is_refused(tmp_path: Path) -> None:
-    model = models.dncnn(0)
-    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
-    before = (tmp_path / "w.bin").read_bytes()
-    tgdonnx.mask(tmp_path / "model.onnx", tmp_path / "masked.onnx", tgdonnx.Phi(PHI))
-    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
-    tgdonnx.train(tmp_path / "artifacts", data_for(models.dncnn(0)), options_for())
-    with pytest.raises(OutputError, match=r"w\.bin exists"):
-        tgdonnx.export(tmp_path / "artifacts", tmp_path / "tuned.onnx")
-    assert (tmp_path / "w.bin").read_bytes() == before
-    assert not (tmp_path / "tuned.onnx").exists()
+def trained_artifacts(vendor: Path, work: Path, phi: float = PHI) -> Path:
+    """A run of one epoch on a model, in ``work``."""
+    work.mkdir()
+    tgdonnx.mask(vendor, work / "masked.onnx", tgdonnx.Phi(phi))
+    tgdonnx.build(work / "masked.onnx", work / "artifacts")
+    tgdonnx.train(work / "artifacts", data_for(models.dncnn(0)), options_for())
+    return work / "artifacts"
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("location", ["w.bin", "tuned.onnx.data", "tuned.onnx"])
+def test_beside_the_vendors_model_nothing_of_his_is_written_whatever_it_is_called(
+    location: str, tmp_path: Path
+) -> None:
+    vendor = tmp_path / "vendor"
+    vendor.mkdir()
+    onnx.save(models.dncnn(0), vendor / "m.onnx", save_as_external_data=True, location=location, size_threshold=0)
+    before = contents(vendor)
+    artifacts = trained_artifacts(vendor / "m.onnx", tmp_path / "work")
+    for overwrite in (False, True):
+        if location == "w.bin":
+            tgdonnx.export(artifacts, vendor / "tuned.onnx", overwrite=overwrite)
+            assert tgdonnx.verify(vendor / "m.onnx", vendor / "tuned.onnx").ok
+            assert contents(vendor).keys() == {*before, "tuned.onnx", "tuned.onnx.data"}
+        else:
+            with pytest.raises(OutputError, match=f"{re.escape(location)} exists|m.onnx keeps weights"):
+                tgdonnx.export(artifacts, vendor / "tuned.onnx", overwrite=overwrite)
+            assert contents(vendor).keys() == before.keys()
+        assert {name: contents(vendor)[name] for name in before} == before
+
+
+def test_two_tuned_models_in_one_directory_have_data_of_their_own(tmp_path: Path) -> None:
+    onnx.save(models.dncnn(0), tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    artifacts = trained_artifacts(tmp_path / "m.onnx", tmp_path / "work")
+    (tmp_path / "both").mkdir()
+    tgdonnx.export(artifacts, tmp_path / "both" / "one.onnx")
+    first = contents(tmp_path / "both")
+    other = trained_artifacts(tmp_path / "m.onnx", tmp_path / "other", phi=0.6)
+    tgdonnx.export(other, tmp_path / "both" / "two.onnx", overwrite=True)
+    both = contents(tmp_path / "both")
+    assert {name: both[name] for name in first} == first
+    assert both["two.onnx.data"] != both["one.onnx.data"]
 
 
 def field(number: int, body: bytes) -> bytes:

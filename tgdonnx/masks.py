@@ -12,6 +12,7 @@ from tgdonnx.errors import SelectionError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked, write_masked
 from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.modelwriting import require_data_writable
 from tgdonnx.provenance import earlier_rounds, trained_before
 from tgdonnx.regrowing import Rebirth, regrow
 from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
@@ -92,6 +93,7 @@ def mask(
         )
     network = open_network(model)
     require_unmasked(network.file)
+    require_data_writable(output, network.file, overwrite=overwrite)
     provenance = trace_network(network)
     selection = select(provenance, strategy)
     record: dict[str, Any] = {**selection.strategy, "mode": mode, "round": 1 + earlier_rounds(network.file.proto)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from tgdonnx.errors import ModelFileError, OutputError
-from tgdonnx.tensors import walk_tensors
+from tgdonnx.externaldata import Outside, relocated, require_inside, resolve_external, tensors_outside
+from tgdonnx.relocation import entries_in, with_entries
 
 StrPath = Union[str, "os.PathLike[str]"]
 Pieces = Mapping[str, Mapping[int, bytes]]
@@ -45,16 +45,55 @@ class ModelFile:
         return hashlib.sha256(self.data).hexdigest()
 
     def to_ir(self) -> ir.Model:
-        """Returns the model for analysis. Tensors are read when they are asked for; value names are the file's."""
-        model = ir.from_proto(self.proto)
+        """Returns the model for analysis. Tensors are read when they are asked for; value names are the file's.
+
+        Raises:
+            ModelFileError: what is there of its external data is not what it should be; it may be missing.
+        """
+        proto, directory = self.proto, self.path.parent
+        real = {location: path for location, path in self.external_paths() if path is not None}
+        if any(Path(os.path.realpath(directory)) not in path.parents for path in real.values()):
+            # A model of a cache of links: `directories_of` allows it, onnx_ir only if it is told the true names.
+            directory = Path(os.path.realpath(self.path)).parent
+            proto = relocated(proto, {location: os.path.relpath(path, directory) for location, path in real.items()})
+        model = ir.from_proto(proto)
         for graph in (model.graph, *(function.graph for function in model.functions.values())):
-            ir.external_data.set_base_dir(graph, self.path.parent)
+            ir.external_data.set_base_dir(graph, directory)
         return model
+
+    @cached_property
+    def outside(self) -> tuple[Outside, ...]:
+        """The tensors whose data lies in other files.
+
+        Raises:
+            ModelFileError: the model says something of them that cannot be.
+        """
+        return tensors_outside(self.proto, self.path)
 
     @cached_property
     def external_files(self) -> tuple[str, ...]:
         """The files that hold its external data, as the model names them: relative to its directory."""
-        return tuple(sorted({tensor.location for tensor in walk_tensors(self.proto) if tensor.is_external}))
+        return tuple(sorted({tensor.location for tensor in self.outside}))
+
+    def with_external_data(self, name: Optional[str], data: Optional[bytes] = None) -> bytes:
+        """Returns the file as it is with external data of its own.
+
+        Args:
+            name: of the file for it; None for a model that has none, which stays as it is.
+            data: the model file, if it has other values now; external tensors are where they were.
+        """
+        content = self.data if data is None else data
+        return content if name is None else with_entries(content, entries_in(name, self.outside))
+
+    def external_paths(self) -> Iterator[tuple[str, Optional[Path]]]:
+        """Yields for each external file where it really lies, if it is there, and checks that it is what it should be."""
+        furthest = {tensor.location: tensor for tensor in sorted(self.outside, key=lambda tensor: tensor.end)}
+        for location in self.external_files:
+            path = None
+            if os.path.lexists(self.path.parent / location):
+                path = resolve_external(self.path, location)
+                require_inside(furthest[location], path.stat().st_size)
+            yield location, path
 
 
 def load_model(path: StrPath) -> ModelFile:
@@ -84,24 +123,16 @@ def load_model(path: StrPath) -> ModelFile:
     return ModelFile(path, data, proto)
 
 
-def require_external_data(file: ModelFile) -> None:
-    """Checks that the files with the model's external data are there, and nowhere but beside the model.
+def require_external_data(file: ModelFile) -> dict[str, Path]:
+    """Checks that the external data of a model is there, all of it, and nowhere but in its directory.
+
+    Returns:
+        For each file, as the model names it, where it really lies.
 
     Raises:
-        ModelFileError: one is missing, or lies outside of the model's directory: such a path, which a stranger chose,
-            must not say which files of ours are read, let alone overwritten.
+        ModelFileError: it is not.
     """
-    for location in file.external_files:
-        if not location:
-            raise ModelFileError(f"{file.path} keeps weights outside of it, but does not say where; export it again")
-        if Path(location).is_absolute() or Path(os.path.normpath(location)).parts[:1] == (os.pardir,):
-            raise ModelFileError(
-                f"{file.path} keeps weights in {location!r}, outside of its own directory; expected a relative path below it"
-            )
-        if not (file.path.parent / location).is_file():
-            raise ModelFileError(
-                f"{file.path} keeps weights in {location!r}, which is not in {file.path.parent}; put it beside the model"
-            )
+    return {location: path or resolve_external(file.path, location) for location, path in file.external_paths()}
 
 
 def require_writable(path: StrPath, *, overwrite: bool = False, keep: Optional[StrPath] = None) -> Path:
@@ -153,53 +184,3 @@ def write_bytes(path: StrPath, data: bytes) -> None:
     """Writes a whole file atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
-
-
-def copy_external_data(
-    file: ModelFile, output: Path, *, changes: Optional[Pieces] = None, overwrite: bool = False
-) -> None:
-    """Puts the external data of a model beside ``output``, unless that is where it lies.
-
-    Args:
-        file: the model.
-        output: the model that the data is for.
-        changes: what is different in the copies.
-        overwrite: whether files may be replaced; those of ``file`` never are.
-
-    Raises:
-        ModelFileError: a file is missing, or outside of the model's directory.
-        OutputError: one is in the way; then none is written.
-    """
-    require_external_data(file)
-    if output.parent.resolve() == file.path.parent.resolve():
-        if changes:
-            location = next(iter(changes))
-            raise OutputError(
-                f"{file.path.parent / location} holds weights of {file.path}, and other ones would be written there; "
-                f"write {output.name} to another directory"
-            )
-        return
-    for location in file.external_files:
-        target = output.parent / location
-        if changes and target.exists() and target.samefile(file.path.parent / location):
-            raise OutputError(f"{target} is the external data of {file.path} itself; write to another directory")
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target} exists, and the external data would be written there; pass --overwrite")
-    for location in file.external_files:
-        target = output.parent / location
-        target.parent.mkdir(parents=True, exist_ok=True)
-        copy_changed(file.path.parent / location, target, (changes or {}).get(location, {}))
-
-
-def copy_changed(source: Path, target: Path, changes: Mapping[int, bytes]) -> None:
-    """Copies a file, with other bytes at some offsets.
-
-    Raises:
-        OutputError: the copy cannot be written.
-    """
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
-        with temporary.open("r+b") as copy:
-            for offset, content in changes.items():
-                copy.seek(offset)
-                copy.write(content)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx import wire
@@ -40,12 +39,13 @@ def overwrite_values(file: ModelFile, new: Mapping[Parameter, Array]) -> Overwri
     """
     data = bytearray(file.data)
     spans = wire.locate(data, [parameter.path for parameter in new])
+    outside = {tensor.path: tensor for tensor in file.outside}
     external: dict[str, dict[int, bytes]] = {}
     for parameter, values in new.items():
         content = little_endian(values)
-        if isinstance(parameter.tensor, ir.ExternalTensor):
-            location = str(parameter.tensor.location)
-            external.setdefault(location, {})[parameter.tensor.offset or 0] = content
+        place = outside.get(parameter.path)
+        if place is not None:
+            external.setdefault(place.location, {})[place.offset] = content
         else:
             wire.overwrite(data, wire.locate_elements(data, spans[parameter.path], parameter.itemsize), 0, content)
     return Overwritten(bytes(data), external)

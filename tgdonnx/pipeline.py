@@ -20,7 +20,8 @@ from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
 from tgdonnx.masks import MaskReport, mask
-from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.modelfile import StrPath, load_model, require_writable
+from tgdonnx.modelwriting import require_data_writable
 from tgdonnx.regrowing import Rebirth
 from tgdonnx.reporting import PageReport, report, require_page
 from tgdonnx.selection import Mode, Strategy
@@ -146,6 +147,7 @@ def finetune(
         TgdonnxError: as the stages do.
     """
     output = require_writable(output, overwrite=overwrite, keep=model)
+    require_data_writable(output, load_model(model), overwrite=overwrite)
     if page is not None:
         page = require_page(page, overwrite=overwrite)
     if rounds < 1:
@@ -208,8 +210,8 @@ def finetune(
                     f"{directory} holds the run: go on with `tgdonnx train {directory} --resume` and the same options"
                 )
             raise StoppedError(f"{trained.stop.reason}; {kept}", trained.stop.signal)
-        exported = export(directory, place / "tuned" / "tuned.onnx")
-        verified = verify(base, place / "tuned" / "tuned.onnx", masked=place / "masked" / "masked.onnx")
+        exported = export(directory, place / "tuned" / output.name)
+        verified = verify(base, place / "tuned" / output.name, masked=place / "masked" / "masked.onnx")
         return Round(masked, built, trained, exported, verified)
 
     done: list[Round] = []

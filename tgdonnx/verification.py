@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx import wire
-from tgdonnx.errors import ModelFileError
+from tgdonnx.alignment import align
+from tgdonnx.externaldata import chunks
 from tgdonnx.layers import Parameter, open_network
 from tgdonnx.masked import read_masked
 from tgdonnx.modelfile import ModelFile, Pieces, StrPath, load_model, require_external_data
 from tgdonnx.overwriting import Overwritten, overwrite_values
-from tgdonnx.witness import Allowed, allowed_by_masked, allowed_by_records, is_record_since, with_values
+from tgdonnx.witness import Allowed, allowed_by_masked, allowed_by_records, is_record_since, named_data, with_values
 
 _MOST_VIOLATIONS = 20
 
@@ -63,7 +61,7 @@ def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -
         masked: the masked model that says which filters may differ; without it, the record in the tuned file does.
 
     Raises:
-        ModelFileError: a file is no model, or external data is missing.
+        ModelFileError: a file is no model, or external data is missing, or both models read the same external data.
         MaskedModelError: ``masked`` is no masked model.
     """
     before, after = load_model(base), load_model(tuned)
@@ -80,16 +78,11 @@ def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -
             return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
         allowed = allowed or Allowed({}, {})
         source = "the record in the tuned file" if rounds <= 1 else f"the records of {rounds} rounds in the tuned file"
-    externals = {location: _read_external(after.path, location) for location in before.external_files}
-    lengths = [
-        f"the external file {location!r} has {len(content[0]):,} bytes, not {size:,}"
-        for location, content in externals.items()
-        if len(content[0]) != (size := (before.path.parent / location).stat().st_size)
-    ]
-    if lengths:
-        return VerifyReport(False, (), tuple(lengths), source)
-    comparison = compare(before, after.data, allowed, externals)
-    return VerifyReport(comparison.ok, comparison.changed, comparison.violations, source)
+    body = wire.remove_fields(after.data, graph=lambda *_: False, model=is_record_since(before.proto, after.data))
+    aligned = align(before, body, after.path, named_data(before, after))
+    comparison = compare(before, aligned.body, allowed, aligned.pieces())
+    violations = (*aligned.violations, *comparison.violations)
+    return VerifyReport(not violations, comparison.changed, violations[:_MOST_VIOLATIONS], source)
 
 
 @dataclass(frozen=True)
@@ -105,18 +98,17 @@ class Comparison:
         return not self.violations
 
 
-def compare(base: ModelFile, tuned: bytes, allowed: Allowed, external: Pieces) -> Comparison:
+def compare(base: ModelFile, body: bytes, allowed: Allowed, external: Iterable[tuple[str, int, bytes]]) -> Comparison:
     """Compares bytes with the vendor's file.
 
     Args:
         base: the vendor's file.
-        tuned: the bytes of the tuned file.
+        body: the bytes of the tuned file, without its records, and with the vendor's places of external data.
         allowed: what may have other values, and what must have certain ones.
-        external: for the files with external data, what the tuned ones hold, as pieces at offsets.
+        external: what the tuned model has for the vendor's external data: his file, an offset, and bytes.
     """
-    body = wire.remove_fields(tuned, graph=lambda *_: False, model=is_record_since(base.proto, tuned))
     if len(body) != len(base.data):
-        differences = _differences(base.proto, onnx.ModelProto.FromString(tuned))
+        differences = _differences(base.proto, onnx.ModelProto.FromString(body))
         return Comparison((), (f"the file has {len(body) - len(base.data):+,} bytes besides its record", *differences))
     network = open_network(base)
     parameters = {name: network.stored_parameters[name] for name in dict.fromkeys((*allowed.masks, *allowed.sets))}
@@ -129,6 +121,8 @@ def compare(base: ModelFile, tuned: bytes, allowed: Allowed, external: Pieces) -
         wanted = expected.data if piece.file is None else _overlaid(piece, old, expected.external)
         moved = _differing(piece, old, new)
         wrong = moved if wanted is old else _differing(piece, wanted, new)
+        if not len(moved) and not len(wrong):
+            continue
         for parameter, spans, first in places.get(piece.file, ()):
             owner = np.broadcast_to(network.filter_index(parameter.name), parameter.shape).reshape(-1)
             given_here = allowed.sets.get(parameter.name)
@@ -154,31 +148,24 @@ class _Piece:
     start: int
 
 
-def _pieces(base: ModelFile, body: bytes, external: Pieces) -> Iterator[tuple[_Piece, bytes, bytes]]:
+def _pieces(
+    base: ModelFile, body: bytes, external: Iterable[tuple[str, int, bytes]]
+) -> Iterator[tuple[_Piece, bytes, bytes]]:
     yield _Piece(None, 0), base.data, body
-    for location, contents in external.items():
-        with (base.path.parent / location).open("rb") as file:
-            for offset, content in contents.items():
-                file.seek(offset)
-                old = file.read(len(content))
-                yield _Piece(location, offset), old, content
+    files = require_external_data(base)
+    for location, offset, content in external:
+        yield _Piece(location, offset), b"".join(chunks(files[location], offset, len(content))), content
 
 
 def _overlaid(piece: _Piece, old: bytes, changes: Pieces) -> bytes:
-    """Returns a stretch of an external file with other bytes at some offsets of the file; all lie inside or outside."""
+    """Returns a stretch of an external file with other bytes at some offsets of the file."""
     assert piece.file is not None
-    inside = {
-        offset - piece.start: content
-        for offset, content in changes.get(piece.file, {}).items()
-        if piece.start <= offset < piece.start + len(old)
-    }
-    if not inside:
-        return old
-    new = bytearray(old)
-    for offset, content in inside.items():
-        new[offset : offset + len(content)] = content
-    assert len(new) == len(old)
-    return bytes(new)
+    new, end = bytearray(old), piece.start + len(old)
+    for offset, content in changes.get(piece.file, {}).items():
+        first, last = max(offset, piece.start), min(offset + len(content), end)
+        if first < last:
+            new[first - piece.start : last - piece.start] = content[first - offset : last - offset]
+    return bytes(new) if new != old else old
 
 
 def _differing(piece: _Piece, old: bytes, new: bytes) -> NDArray[np.int64]:
@@ -218,23 +205,16 @@ def _places(
 ) -> dict[Optional[str], list[tuple[Parameter, list[wire.Span], int]]]:
     """Returns for each file the tensors in it, with the spans of their elements."""
     spans = wire.locate(base.data, [p.path for p in parameters.values()])
+    outside = {tensor.path: tensor for tensor in base.outside}
     places: dict[Optional[str], list[tuple[Parameter, list[wire.Span], int]]] = {}
     for p in parameters.values():
-        if isinstance(p.tensor, ir.ExternalTensor):
-            start = p.tensor.offset or 0
-            place = [wire.Span(start, start + math.prod(p.shape) * p.itemsize)]
-            places.setdefault(str(p.tensor.location), []).append((p, place, 0))
+        external = outside.get(p.path)
+        if external is not None:
+            places.setdefault(external.location, []).append((p, [wire.Span(external.offset, external.end)], 0))
         else:
             place = wire.locate_elements(base.data, spans[p.path], p.itemsize)
             places.setdefault(None, []).append((p, place, 0))
     return places
-
-
-def _read_external(tuned: Path, location: str) -> dict[int, bytes]:
-    path = tuned.parent / location
-    if not path.is_file():
-        raise ModelFileError(f"{tuned} keeps weights in {location!r}, which is not in {tuned.parent}")
-    return {0: path.read_bytes()}
 
 
 def _name_place(base: ModelFile, file: Optional[str], offset: int) -> str:

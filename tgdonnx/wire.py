@@ -16,7 +16,7 @@ A *field path* names one field by steps of (field number, how manieth occurrence
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
@@ -35,6 +35,7 @@ NODE, INITIALIZER, GRAPH_INPUT = 1, 5, 11
 ATTRIBUTE, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = 5, 5, 6
 # TensorProto; data that is stored as numbers of a fixed width, and as bytes
 TENSOR_FLOAT_DATA, TENSOR_DOUBLE_DATA, TENSOR_RAW_DATA = 4, 10, 9
+TENSOR_EXTERNAL_DATA = 13
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _SAVE_AGAIN = "save it again with onnx.save"
@@ -185,6 +186,52 @@ def overwrite(data: bytearray, spans: Sequence[Span], offset: int, new: bytes) -
             return
         offset -= len(span)
     assert not new, "the new bytes do not fit into the tensor"
+
+
+def substitute(data: Buffer, new: Mapping[FieldPath, bytes]) -> bytes:
+    """Returns the file with other values in some places; the lengths of what is around them follow, every other byte stays.
+
+    Args:
+        data: the file.
+        new: by path, the value that shall stand there.
+
+    Raises:
+        ModelFileError: a path leads nowhere, or a length on the way is written with more bytes than it needs, so that putting
+            the old value back could not give the same bytes back.
+    """
+    _only_graph(data)
+    return _substituted(data, Span(0, len(data)), new)
+
+
+def _substituted(data: Buffer, span: Span, new: Mapping[FieldPath, bytes]) -> bytes:
+    wanted: dict[tuple[int, int], dict[FieldPath, bytes]] = defaultdict(dict)
+    for path, value in new.items():
+        wanted[path[0]][path[1:]] = value
+    seen: dict[int, int] = defaultdict(int)
+    out, done = bytearray(), span.start
+    for field in fields(data, span) if wanted else ():
+        if field.wire_type != _LENGTH_DELIMITED:
+            continue
+        step = (field.number, seen[field.number])
+        seen[field.number] += 1
+        inside = wanted.pop(step, None)
+        if inside is None:
+            continue
+        length = field.end - field.value
+        if field.value - field.start != len(_varint(field.number << 3 | _LENGTH_DELIMITED)) + len(_varint(length)):
+            raise ModelFileError(
+                f"the length at byte {field.start} is written with more bytes than it needs; {_SAVE_AGAIN}"
+            )
+        value = inside[()] if () in inside else _substituted(data, Span(field.value, field.end), inside)
+        out += data[done : field.start]
+        out += length_delimited(field.number, value)
+        done = field.end
+        if not wanted:
+            break
+    if wanted:
+        number, index = min(wanted)
+        raise ModelFileError(f"expected at least {index + 1} fields {number} in a message, found {seen[number]}")
+    return bytes(out + data[done : span.end])
 
 
 def append_fields(data: Buffer, *, graph: bytes = b"", model: bytes = b"") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -93,6 +94,18 @@ def is_record_since(base: onnx.ModelProto, tuned: bytes) -> Callable[[wire.Field
     texts = [_key(field, tuned) for field in wire.fields(tuned, wire.Span(0, len(tuned)))]
     records = {record_key(number) for number in _later_rounds(base, [key for key in texts if key is not None])}
     return lambda field, data: _key(field, data) in records
+
+
+def named_data(base: ModelFile, tuned: ModelFile) -> Optional[str]:
+    """Returns the file for external data that the last record since a base names; None if there is none."""
+    texts = {entry.key: entry.value for entry in tuned.proto.metadata_props}
+    for number in reversed(list(_later_rounds(base.proto, texts))):
+        try:
+            name = json.loads(texts[record_key(number)]).get("external_data")
+        except (ValueError, AttributeError, RecursionError):
+            return None
+        return name if isinstance(name, str) else None
+    return None
 
 
 def _later_rounds(base: onnx.ModelProto, keys: Collection[str]) -> Iterator[int]:

@@ -1,16 +1,18 @@
 """Write trained filters back into the vendor's file: its bytes, with new values where the masks let something train.
 
-The tensors are overwritten where they lie, in the file or in its external data. What was reborn or set before training has
-those values, also if it did not train. The only thing added is a record at the
-end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the rounds): JSON with the hash of the file that was
-tuned, the selection, the training options, and for every trained tensor its filters and maps. From that record, or from
-the masked model, `tgdonnx.verification` proves that nothing else changed; a file that does not pass is not written.
+The tensors are overwritten where they lie in the file. What was reborn or set before training has those values, also if it did
+not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the rounds):
+JSON with the hash of the file that was tuned, the selection, the training options, and for every trained tensor its filters and
+maps. From that record, or from the masked model, `tgdonnx.verification` proves that nothing else changed; a file that does not
+pass is not written.
+
+A model with external data gets a file of its own for it, see `tgdonnx.relocation`; the record says its name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,13 +24,15 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL, AxisPart
-from tgdonnx.errors import ArtifactsError, OutputError
+from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
 from tgdonnx.masked import MaskedModel, metadata_bytes, read_masked
-from tgdonnx.modelfile import Pieces, StrPath, copy_changed, require_external_data, require_writable, write_bytes
+from tgdonnx.modelfile import Pieces, StrPath, require_writable
+from tgdonnx.modelwriting import require_data_writable, write_model
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.provenance import SetElements, earlier_rounds, encode_mask, encode_set, record_key
+from tgdonnx.relocation import layout_of
 from tgdonnx.verification import Changed, compare
 from tgdonnx.witness import Allowed
 
@@ -71,8 +75,10 @@ def export(
             checkpoint = BEST_CHECKPOINT if (directory / BEST_CHECKPOINT).is_file() else CHECKPOINT
         if not (directory / checkpoint).is_file():
             raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
+        start = read_masked(directory / MASKED_MODEL).start
+        require_data_writable(output, start, overwrite=overwrite)
         tuned = _tuned(directory, checkpoint)
-        _write(tuned.masked, output, tuned.data, tuned.external, overwrite=overwrite)
+        write_model(tuned.masked.start, output, tuned.to, changes=tuned.external)
     return ExportReport(str(output), checkpoint, tuned.changed)
 
 
@@ -90,8 +96,8 @@ def rehearse_export(directory: StrPath) -> int:
     read_manifest(directory)
     with locked(directory, reading=True):
         tuned = _tuned(directory, CHECKPOINT)
-    start = tuned.masked.start
-    return len(tuned.data) + sum((start.path.parent / name).stat().st_size for name in start.external_files)
+    outside = tuned.masked.start.outside
+    return len(tuned.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
 
 
 @dataclass(frozen=True)
@@ -100,13 +106,13 @@ class _Tuned:
 
     Attributes:
         masked: the masked model.
-        data: the bytes of the tuned one.
-        external: what differs in the files with its external data.
+        to: gives the bytes of the tuned one for the name of the file for its external data, None if it has none.
+        external: what differs in the external data, at places in that of the masked model.
         changed: which filters differ from the vendor's file.
     """
 
     masked: MaskedModel
-    data: bytes
+    to: Callable[[Optional[str]], bytes]
     external: Pieces
     changed: tuple[Changed, ...]
 
@@ -134,11 +140,18 @@ def _tuned(directory: Path, checkpoint: str) -> _Tuned:
         new[parameter] = _merge(parameter, mask, _whole(pieces, parameter, mask), checkpoint)
     written = overwrite_values(masked.start, new)
     record = {**_provenance(manifest, checkpoint), **_rebirth(masked, manifest)}
-    tuned = written.data + metadata_bytes({record_key(1 + earlier_rounds(masked.base.proto)): json.dumps(record)})
+    number = 1 + earlier_rounds(masked.base.proto)
     # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
     trains = Allowed({p.name: masked.masks[p.name] for p in new}, {})
-    comparison = compare(masked.start, tuned, trains, written.external)
+    external = [(file, place, each) for file, at in written.external.items() for place, each in at.items()]
+    comparison = compare(masked.start, written.data, trains, external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
+
+    def tuned(name: Optional[str]) -> bytes:
+        named = {} if name is None else {"external_data": name}
+        body = masked.start.with_external_data(name, written.data)
+        return body + metadata_bytes({record_key(number): json.dumps({**record, **named})})
+
     changed = _changed(masked, {p.name: values for p, values in new.items()})
     return _Tuned(masked, tuned, written.external, changed)
 
@@ -209,22 +222,6 @@ def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tup
         if len(rows):
             changed.append(Changed(name, tuple(int(m) for m in rows)))
     return tuple(changed)
-
-
-def _write(masked: MaskedModel, output: Path, tuned: bytes, external: Pieces, *, overwrite: bool) -> None:
-    source = masked.start.path.parent
-    require_external_data(masked.start)
-    for location in masked.start.external_files:
-        target = output.parent / location
-        if target.exists() and not overwrite:
-            raise OutputError(
-                f"{target} exists, and the external data of the tuned model goes there; write it to another directory"
-            )
-    for location in masked.start.external_files:
-        target = output.parent / location
-        target.parent.mkdir(parents=True, exist_ok=True)
-        copy_changed(source / location, target, external.get(location, {}))
-    write_bytes(output, tuned)
 
 
 def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:

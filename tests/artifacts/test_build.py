@@ -537,7 +537,7 @@ def test_a_failure_while_writing_leaves_the_old_artifacts_whole(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(importlib.import_module("tgdonnx.artifacts.build"), "copy_external_data", full)
+    monkeypatch.setattr(importlib.import_module("tgdonnx.artifacts.build"), "write_model", full)
     with pytest.raises(OutputError, match="No space left on device"):
         tgdonnx.build(path, tmp_path / "artifacts", l2=1.0, overwrite=True)
     assert {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES} == before
@@ -635,7 +635,7 @@ def test_weights_in_external_data_are_found_and_kept_with_the_masked_model(tmp_p
     onnx.save(model, tmp_path / "vendor" / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     tgdonnx.mask(tmp_path / "vendor" / "model.onnx", tmp_path / "vendor" / "masked.onnx", tgdonnx.Phi(0.3))
     tgdonnx.build(tmp_path / "vendor" / "masked.onnx", tmp_path / "artifacts")
-    assert (tmp_path / "artifacts" / "w.bin").read_bytes() == (tmp_path / "vendor" / "w.bin").read_bytes()
+    assert (tmp_path / "artifacts" / "masked.onnx.data").read_bytes() == (tmp_path / "vendor" / "w.bin").read_bytes()
     shutil.rmtree(tmp_path / "vendor")
     inside = models.dncnn(0)
     x, target = batch_for(inside)

@@ -33,7 +33,7 @@ from tests.masked.regrown import (
 )
 from tests.models import MODELS, Array, Builder, chain, dncnn, random_feeds, save
 from tests.test_masks import externalise
-from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError
+from tgdonnx.errors import MaskedModelError, ModelFileError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked import (
     SUFFIX,
@@ -287,8 +287,8 @@ def test_copied_external_data_holds_the_start_and_the_vendors_is_in_the_masked_f
     feeds = random_feeds(dncnn())
     assert outputs(output, feeds) == outputs(started(dncnn(), hand.values), feeds)
     (external / "back").mkdir()
-    write_vendor(found, external / "back" / "model.onnx")
-    assert {p.name: p.read_bytes() for p in (external / "back").iterdir()} == {p.name: b for p, b in before.items()}
+    assert write_vendor(found, external / "back").read_bytes() == before[vendor]
+    assert (external / "back" / "weights.bin").read_bytes() == before[vendor.parent / "weights.bin"]
     vendors = runnable_vendor(found)
     assert vendors.path == output
     values = {name: p.numpy() for name, p in open_network(vendors).stored_parameters.items()}
@@ -302,13 +302,11 @@ def test_the_vendors_external_data_is_never_overwritten(overwrite: bool, externa
     network = open_network(vendor)
     masks, values, set_masks = invent(network, np.random.default_rng(0))
     (external / "link").symlink_to(external / "vendor")
-    for output in (external / "vendor" / "masked.onnx", external / "link" / "masked.onnx"):
-        with pytest.raises(
-            OutputError, match=r"weights\.bin holds weights of .*; write masked\.onnx to another directory"
-        ):
-            write_masked(network, masks, RECORD, output, values=values, set_masks=set_masks, overwrite=overwrite)
-        assert not output.exists()
-    assert (external / "vendor" / "weights.bin").read_bytes() == before
+    for output in (external / "vendor" / "masked.onnx", external / "link" / "other.onnx"):
+        write_masked(network, masks, RECORD, output, values=values, set_masks=set_masks, overwrite=overwrite)
+        assert (external / "vendor" / "weights.bin").read_bytes() == before
+        start = stored_tensors(output)
+        assert {name: start[name].tobytes() for name in values} == {n: v.tobytes() for n, v in values.items()}
 
 
 def test_of_tensors_that_lie_in_the_same_bytes_none_is_reborn(external: Path) -> None:
@@ -352,13 +350,13 @@ def test_external_values_of_the_vendor_that_were_touched_are_noticed(external: P
 def test_an_external_file_without_the_start_is_noticed_where_no_mask_is_1(external: Path) -> None:
     vendor, output = external / "vendor" / "model.onnx", external / "masked" / "masked.onnx"
     regrow_by_hand(dncnn(), external, vendor=vendor, output=output)
-    data = bytearray((external / "masked" / "weights.bin").read_bytes())
+    data = bytearray((external / "masked" / "masked.onnx.data").read_bytes())
     data[:] = bytes(byte ^ 1 for byte in data)
-    (external / "masked" / "weights.bin").write_bytes(data)
+    (external / "masked" / "masked.onnx.data").write_bytes(data)
     with pytest.raises(MaskedModelError, match=r"values of .* are not the vendor's, though no mask lets them change"):
         read_masked(output)
-    (external / "masked" / "weights.bin").unlink()
-    with pytest.raises(ModelFileError, match=r"keeps weights in 'weights\.bin', which is not in"):
+    (external / "masked" / "masked.onnx.data").unlink()
+    with pytest.raises(ModelFileError, match=r"keeps weights in 'masked\.onnx\.data', which is not in"):
         read_masked(output)
 
 

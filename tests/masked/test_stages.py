@@ -479,12 +479,12 @@ def test_with_external_data_it_is_the_same(form: str, external: ByHand, tmp_path
 def test_in_external_data_what_was_set_may_not_change(external: ByHand, tmp_path: Path) -> None:
     tuned = tmp_path / "tuned" / "model.onnx"
     tune(dncnn(), external.masked, tuned)
-    data = (tuned.parent / "weights.bin").read_bytes()
+    data = (tuned.parent / "model.onnx.data").read_bytes()
     entries = {e.key: e.value for e in tensors_of(onnx.load(tuned, load_external_data=False))["bn2_mean"].external_data}
     for row, told in ((8, "that were set once"), (3, "frozen values of filter 3 of 'bn2_mean' changed")):
         changed = bytearray(data)
         changed[int(entries["offset"]) + 4 * row] ^= 1
-        (tuned.parent / "weights.bin").write_bytes(changed)
+        (tuned.parent / "model.onnx.data").write_bytes(changed)
         for masked in (None, external.masked):
             report = tgdonnx.verify(external.vendor, tuned, masked=masked)
             assert len(report.violations) == 1

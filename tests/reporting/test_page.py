@@ -415,13 +415,13 @@ def test_external_data_is_copied_hashed_and_verified(tmp_path: Path) -> None:
     tgdonnx.finetune(vendor / "model.onnx", pairs(), tuned / "t.onnx", tgdonnx.Phi(0.3), options, artifacts=kept)
     page = made(tmp_path, model=vendor / "model.onnx", tuned=tuned / "t.onnx", data=pairs())
     rows = [row[1] for row in section(page, "files").rows() if row[0] == "its external data"]
-    assert rows == [f"weights.bin{sha256(vendor / 'weights.bin')}", f"weights.bin{sha256(tuned / 'weights.bin')}"]
+    assert rows == [f"weights.bin{sha256(vendor / 'weights.bin')}", f"t.onnx.data{sha256(tuned / 't.onnx.data')}"]
     assert rows[0] != rows[1]
     assert "is, byte by byte, what checkpoint gives" in section(page, "files").text
     assert page.one("div", id="verdict").text.startswith("Verified")
-    values = bytearray((tuned / "weights.bin").read_bytes())
+    values = bytearray((tuned / "t.onnx.data").read_bytes())
     values[-1] ^= 1
-    (tuned / "weights.bin").write_bytes(values)
+    (tuned / "t.onnx.data").write_bytes(values)
     page = made(tmp_path, tuned=tuned / "t.onnx")
     assert "is not what checkpoint gives now" in section(page, "files").text
     assert page.one("div", id="verdict").text.startswith("Not verified")

@@ -29,7 +29,8 @@ from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backwar
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.masked import MaskedModel, read_masked
-from tgdonnx.modelfile import StrPath, copy_external_data
+from tgdonnx.modelfile import StrPath
+from tgdonnx.modelwriting import write_model
 from tgdonnx.provenance import encode_mask
 from tgdonnx.runtime import load_builder, load_onnxruntime
 
@@ -171,8 +172,7 @@ def build(
         tensors = [tensor.SerializeToString() for tensor in initial]
         load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
         seal(target / files.CHECKPOINT)
-        copy_external_data(model.file, target / files.MASKED_MODEL)
-        (target / files.MASKED_MODEL).write_bytes(model.file.data)
+        write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
     frozen = tuple(name for name in wanted if name not in forward.trained)
     unthinned = tuple(name for name in masks if form == "thin" and name not in thin and not masks[name].all())

@@ -20,6 +20,8 @@ MASKS, REGROWN = "1", "2"
 SUFFIX, VENDOR_SUFFIX, SET_SUFFIX = ".retrain_mask", ".vendor_values", ".set_mask"
 FORMAT_KEY, SELECTION_KEY, BASE_KEY = "tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256"
 VENDOR_KEY = "tgdonnx.vendor_values_sha256"
+EXTERNAL_KEY = "tgdonnx.vendor_external_data"
+"""Only there where the model has external data."""
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = {MASKS: (SUFFIX,), REGROWN: (SUFFIX, VENDOR_SUFFIX, SET_SUFFIX)}
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +59,7 @@ def without_additions(data: bytes, version: str) -> bytes:
     return wire.remove_fields(
         data,
         graph=lambda field, data: _is_tensor(field, data, SUFFIXES[version]),
-        model=lambda field, data: _is_metadata(field, data, KEYS[version]),
+        model=lambda field, data: _is_metadata(field, data, (*KEYS[version], EXTERNAL_KEY)),
     )
 
 

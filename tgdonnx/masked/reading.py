@@ -6,18 +6,20 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx import wire
 from tgdonnx.errors import MaskedModelError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.layers.consistency import require_data
 from tgdonnx.masked.additions import (
     BASE_KEY,
+    EXTERNAL_KEY,
     FORMAT_KEY,
     KEYS,
     MASKS,
@@ -33,6 +35,7 @@ from tgdonnx.masked.additions import (
 from tgdonnx.masked.checks import require_apart, require_changes_within, require_fit, require_masks
 from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
 from tgdonnx.overwriting import overwrite_values
+from tgdonnx.relocation import Entries, with_entries
 
 Array = NDArray[Any]
 
@@ -43,9 +46,10 @@ class MaskedModel:
 
     Attributes:
         file: the masked file.
-        base: the vendor's file, taken out of it; its hash is the recorded one. Where values in external data are not the
-            vendor's any more, what lies beside the masked file is not either: see `runnable_vendor`.
-        start: the file that training starts from: the vendor's, but for what was reborn.
+        base: the vendor's file, taken out of it; its hash is the recorded one. It names external data as the vendor does, which
+            is not beside the masked file: see `runnable_vendor`.
+        start: the file that training starts from: the vendor's, but for what was reborn, and for the names of external data,
+            which are those of the masked file.
         network: the start, opened for analysis.
         selection: what was asked for.
         masks: for the name of each retrainable tensor its retrain mask, float32.
@@ -82,13 +86,14 @@ def read_masked(path: StrPath) -> MaskedModel:
     masks = _read_masks(file, SUFFIX)
     selection = _read_selection(metadata[SELECTION_KEY], file)
     data = without_additions(file.data, version)
-    if version == MASKS:
-        _require_hash(data, metadata[BASE_KEY], file)
-        base = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
-        network = open_network(base)
-        require_masks(network, masks, SUFFIX)
-        return MaskedModel(file, base, base, network, selection, masks, {}, {})
     start = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
+    theirs = _read_entries(metadata.get(EXTERNAL_KEY), start)
+    if version == MASKS:
+        base = _with_names(start, theirs)
+        _require_hash(base.data, metadata[BASE_KEY], file)
+        network = open_network(start)
+        require_masks(network, masks, SUFFIX)
+        return MaskedModel(file, base, start, network, selection, masks, {}, {})
     set_masks = _read_masks(file, SET_SUFFIX)
     vendor = {name: _read_tensor(tensor, file) for name, tensor in _tensors(file, VENDOR_SUFFIX).items()}
     network = open_network(start)
@@ -97,7 +102,7 @@ def read_masked(path: StrPath) -> MaskedModel:
     require_masks(network, masks, SUFFIX)
     require_masks(network, set_masks, SET_SUFFIX)
     _require_writable(network, {*vendor, *set_masks})
-    base = _put_back(network, vendor)
+    base = _with_names(put_back(network, vendor), theirs)
     _require_hash(base.data, metadata[BASE_KEY], file)
     if metadata.get(VENDOR_KEY) != hash_of_values(vendor):
         raise MaskedModelError(
@@ -118,11 +123,38 @@ def _require_writable(network: Network, names: Iterable[str]) -> None:
             )
 
 
-def _put_back(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
+def put_back(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
     """Returns the start with the vendor's values in it again, but for those in external data."""
     parameters = network.stored_parameters
     data = overwrite_values(network.file, {parameters[name]: values for name, values in vendor.items()}).data
     return ModelFile(network.file.path, data, onnx.ModelProto.FromString(data))
+
+
+def _read_entries(text: Optional[str], file: ModelFile) -> Mapping[wire.FieldPath, Entries]:
+    """Returns what the vendor's file says of its external tensors; nothing if the masked file says the same.
+
+    Raises:
+        MaskedModelError: the record of it is damaged.
+    """
+    if text is None:
+        return {}
+    try:
+        found = [[(str(key), str(value)) for key, value in entries] for entries in json.loads(text)]
+        if len(found) != len(file.outside):
+            raise ValueError(f"it has {len(found)} entries for {len(file.outside)} external tensors")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MaskedModelError(
+            f"{EXTERNAL_KEY!r} in {file.path} is damaged ({error}); mask the vendor's file again"
+        ) from error
+    return {tensor.path: entries for tensor, entries in zip(file.outside, found)}
+
+
+def _with_names(file: ModelFile, entries: Mapping[wire.FieldPath, Entries]) -> ModelFile:
+    """Returns a file that says of its external tensors what it is told."""
+    if not entries:
+        return file
+    data = with_entries(file.data, entries)
+    return ModelFile(file.path, data, onnx.ModelProto.FromString(data))
 
 
 def _require_hash(data: bytes, expected: str, file: ModelFile) -> None:

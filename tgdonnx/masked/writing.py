@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from tgdonnx import wire
 from tgdonnx.errors import MaskedModelError
 from tgdonnx.layers import Network
 from tgdonnx.masked.additions import (
+    EXTERNAL_KEY,
     KEYS,
     MASKS,
     REGROWN,
@@ -29,12 +31,15 @@ from tgdonnx.masked.additions import (
     metadata_bytes,
 )
 from tgdonnx.masked.checks import require_apart, require_changes_within, require_fit, require_masks
-from tgdonnx.modelfile import copy_external_data, write_bytes
+from tgdonnx.modelfile import ModelFile
+from tgdonnx.modelwriting import require_data_writable, write_model
 from tgdonnx.overwriting import Overwritten, differing, overwrite_values
+from tgdonnx.relocation import entries_in, entries_of, require_reversible, with_entries
 from tgdonnx.selection import RetrainMask
 
 Array = NDArray[Any]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_ANY = "masked.onnx.data"
 
 
 def write_masked(
@@ -47,7 +52,7 @@ def write_masked(
     set_masks: Mapping[str, NDArray[np.float32]] = _NOTHING,
     overwrite: bool = False,
 ) -> None:
-    """Writes a masked model, with its external data beside it.
+    """Writes a masked model, with external data of its own beside it if the vendor's has some.
 
     Args:
         network: the vendor's model.
@@ -57,16 +62,16 @@ def write_masked(
         values: for the names of tensors that do not start from the vendor's values, what they start from: whole, of the
             stored type and shape. They may differ from the vendor's where a mask is 1.
         set_masks: for names of tensors, which of their elements keep the value of ``values``: float32, 0 or 1, broadcasting.
-        overwrite: whether external data may be overwritten; the vendor's never is.
+        overwrite: whether external data of an earlier ``output`` may be overwritten.
 
     Raises:
         MaskedModelError: the model uses a name that a mask would have; or values and masks do not go together.
         ModelFileError: external data is missing.
         OutputError: it cannot be written there.
     """
-    data, written = _masked(network, masks, selection, values, set_masks)
-    copy_external_data(network.file, output, changes=written.external, overwrite=overwrite)
-    write_bytes(output, data)
+    additions, start = _masked(network, masks, selection, values, set_masks)
+    require_data_writable(output, network.file, overwrite=overwrite)
+    write_model(network.file, output, lambda name: additions.to(network.file, start.data, name), changes=start.external)
 
 
 def masked_bytes(
@@ -81,7 +86,32 @@ def masked_bytes(
     Raises:
         MaskedModelError: as `write_masked`.
     """
-    return _masked(network, masks, selection, values, set_masks)[0]
+    additions, start = _masked(network, masks, selection, values, set_masks)
+    return additions.to(network.file, start.data, _ANY if network.file.outside else None)
+
+
+@dataclass(frozen=True)
+class _Additions:
+    """What a masked file has besides the vendor's: serialised fields of its graph, and its metadata."""
+
+    graph: bytes
+    metadata: Mapping[str, str]
+
+    def to(self, vendor: ModelFile, start: bytes, location: Optional[str]) -> bytes:
+        """Returns a masked file.
+
+        Args:
+            vendor: the vendor's file.
+            start: its bytes, with the values to start from.
+            location: the file for its external data; None if it has none.
+        """
+        if location is None:
+            return wire.append_fields(start, graph=self.graph, model=metadata_bytes(self.metadata))
+        require_reversible(vendor.data, vendor.proto, vendor.outside, vendor.path)
+        moved = with_entries(start, entries_in(location, vendor.outside))
+        theirs = list(entries_of(vendor.proto, vendor.outside).values())
+        metadata = {**self.metadata, EXTERNAL_KEY: json.dumps(theirs)}
+        return wire.append_fields(moved, graph=self.graph, model=metadata_bytes(metadata))
 
 
 def _masked(
@@ -90,8 +120,8 @@ def _masked(
     selection: Mapping[str, Any],
     values: Mapping[str, Array],
     set_masks: Mapping[str, NDArray[np.float32]],
-) -> tuple[bytes, Overwritten]:
-    """Returns the bytes of the masked file, and the vendor's file with the values in it."""
+) -> tuple[_Additions, Overwritten]:
+    """Returns what is added to the vendor's file, and that file with the values in it."""
     version = REGROWN if values or set_masks else MASKS
     retrain = {m.parameter.name: m.values for m in masks}
     vendor = _vendor_values(network, values)
@@ -113,8 +143,7 @@ def _masked(
     if version == REGROWN:
         entries.append(hash_of_values(vendor))
     start = overwrite_values(network.file, {network.stored_parameters[name]: values[name] for name in vendor})
-    metadata = metadata_bytes(dict(zip(KEYS[version], entries)))
-    return wire.append_fields(start.data, graph=graph.SerializeToString(), model=metadata), start
+    return _Additions(graph.SerializeToString(), dict(zip(KEYS[version], entries))), start
 
 
 def _vendor_values(network: Network, values: Mapping[str, Array]) -> dict[str, Array]:

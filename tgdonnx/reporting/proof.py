@@ -15,7 +15,7 @@ from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.masked import MaskedModel, read_masked, write_vendor
-from tgdonnx.modelfile import ModelFile, StrPath, load_model
+from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
 from tgdonnx.reporting.history import step_of_checkpoint
 from tgdonnx.verification import VerifyReport, verify
 from tgdonnx.writeback import export
@@ -87,10 +87,12 @@ def prove(directory: Path, work: Path, *, model: Optional[StrPath] = None, tuned
     manifest = read_manifest(directory)
     masked = read_masked(directory / MASKED_MODEL)
     base = _base(masked, work) if model is None else _require_base(model, manifest)
+    before = load_model(base)
+    after = None if tuned is None else load_model(tuned)
     (work / "export").mkdir()
-    exported = export(directory, work / "export" / "tuned.onnx")
-    before, fresh = load_model(base), load_model(exported.output)
-    after = fresh if tuned is None else load_model(tuned)
+    exported = export(directory, work / "export" / _name_of(after))
+    fresh = load_model(exported.output)
+    after = after or fresh
     files = [
         FileFacts("vendor's model", "" if model is None else Path(model).name, len(before.data), before.sha256),
         *_externals(before, "its external data"),
@@ -122,9 +124,8 @@ def hash_of(path: Path) -> str:
 
 
 def _base(masked: MaskedModel, work: Path) -> Path:
-    path = work / "vendor.onnx"
-    write_vendor(masked, path)
-    return path
+    (work / "vendor").mkdir()
+    return write_vendor(masked, work / "vendor")
 
 
 def _require_base(model: StrPath, manifest: Manifest) -> Path:
@@ -137,14 +138,20 @@ def _require_base(model: StrPath, manifest: Manifest) -> Path:
     return file.path
 
 
+def _name_of(tuned: Optional[ModelFile]) -> str:
+    """Returns the name under which a model was exported, of which that of its external data is made."""
+    if tuned is None:
+        return "tuned.onnx"
+    names = [
+        name[: -len(".data")] for name in tuned.external_files if name.endswith(".data") and Path(name).name == name
+    ]
+    return names[0] if names and names[0] else tuned.path.name
+
+
 def _externals(file: ModelFile, role: str) -> list[FileFacts]:
     found = []
-    for location in file.external_files:
-        path = file.path.parent / location
-        there = path.is_file()
-        found.append(
-            FileFacts(role, location, path.stat().st_size if there else None, hash_of(path) if there else None)
-        )
+    for location, path in require_external_data(file).items():
+        found.append(FileFacts(role, location, path.stat().st_size, hash_of(path)))
     return found
 
 
