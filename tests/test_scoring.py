@@ -164,5 +164,7 @@ def test_external_weights_that_are_cut_short_are_refused(kept: float, tmp_path: 
     path = save(externalise(models.chain(), tmp_path), tmp_path / "model.onnx")
     data = (tmp_path / "weights.bin").read_bytes()
     (tmp_path / "weights.bin").write_bytes(data[: int(kept * len(data))])
-    with pytest.raises(ModelFileError, match=r"w[14]"):
+    with pytest.raises(
+        ModelFileError, match=r"ends at byte .* of 'weights\.bin', which has .* bytes; get the file again"
+    ):
         score(path)

@@ -207,7 +207,7 @@ def test_external_data_without_a_location_or_with_two_is_refused(tmp_path: Path)
         _ = StoredTensor((), proto).external
     model = models.chain()
     model.graph.initializer.append(proto)
-    with pytest.raises(ModelFileError, match="does not say where"):
+    with pytest.raises(ModelFileError, match="has no location"):
         require_external_data(load_model(models.save(model, tmp_path / "model.onnx")))
 
 

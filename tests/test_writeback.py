@@ -202,10 +202,10 @@ def test_external_data_is_written_beside_the_tuned_file_and_the_vendors_is_left_
     assert {entry.name for entry in report.changed} == expected.keys()
 
 
-def trained_artifacts(vendor: Path, work: Path, phi: float = PHI) -> Path:
+def trained_artifacts(vendor: Path, work: Path, strategy: Optional[tgdonnx.Strategy] = None) -> Path:
     """A run of one epoch on a model, in ``work``."""
     work.mkdir()
-    tgdonnx.mask(vendor, work / "masked.onnx", tgdonnx.Phi(phi))
+    tgdonnx.mask(vendor, work / "masked.onnx", strategy or tgdonnx.Phi(PHI))
     tgdonnx.build(work / "masked.onnx", work / "artifacts")
     tgdonnx.train(work / "artifacts", data_for(models.dncnn(0)), options_for())
     return work / "artifacts"
@@ -242,7 +242,7 @@ def test_two_tuned_models_in_one_directory_have_data_of_their_own(tmp_path: Path
     (tmp_path / "both").mkdir()
     tgdonnx.export(artifacts, tmp_path / "both" / "one.onnx")
     first = contents(tmp_path / "both")
-    other = trained_artifacts(tmp_path / "m.onnx", tmp_path / "other", phi=0.6)
+    other = trained_artifacts(tmp_path / "m.onnx", tmp_path / "other", tgdonnx.AllLayers())
     tgdonnx.export(other, tmp_path / "both" / "two.onnx", overwrite=True)
     both = contents(tmp_path / "both")
     assert {name: both[name] for name in first} == first

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL, AxisPart
-from tgdonnx.errors import ArtifactsError
+from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
 from tgdonnx.masked import MaskedModel, metadata_bytes, read_masked
 from tgdonnx.modelfile import Pieces, StrPath, require_writable
-from tgdonnx.modelwriting import require_data_writable, write_model
+from tgdonnx.modelwriting import model_that_reads, require_data_writable, write_model
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.provenance import SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.relocation import layout_of
@@ -75,9 +75,12 @@ def export(
             checkpoint = BEST_CHECKPOINT if (directory / BEST_CHECKPOINT).is_file() else CHECKPOINT
         if not (directory / checkpoint).is_file():
             raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
-        start = read_masked(directory / MASKED_MODEL).start
-        require_data_writable(output, start, overwrite=overwrite)
-        tuned = _tuned(directory, checkpoint)
+        masked = read_masked(directory / MASKED_MODEL)
+        other = model_that_reads(output) if output.exists() else None
+        if other is not None:
+            raise OutputError(f"{output} exists, and {other} keeps weights there; choose another name")
+        require_data_writable(output, masked.start, overwrite=overwrite)
+        tuned = _tuned(directory, checkpoint, masked)
         write_model(tuned.masked.start, output, tuned.to, changes=tuned.external)
     return ExportReport(str(output), checkpoint, tuned.changed)
 
@@ -95,7 +98,7 @@ def rehearse_export(directory: StrPath) -> int:
     directory = Path(directory)
     read_manifest(directory)
     with locked(directory, reading=True):
-        tuned = _tuned(directory, CHECKPOINT)
+        tuned = _tuned(directory, CHECKPOINT, read_masked(directory / MASKED_MODEL))
     outside = tuned.masked.start.outside
     return len(tuned.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
 
@@ -117,10 +120,9 @@ class _Tuned:
     changed: tuple[Changed, ...]
 
 
-def _tuned(directory: Path, checkpoint: str) -> _Tuned:
+def _tuned(directory: Path, checkpoint: str, masked: MaskedModel) -> _Tuned:
     """Puts the values of a checkpoint into the vendor's file, and proves that nothing else differs."""
     manifest = read_manifest(directory)
-    masked = read_masked(directory / MASKED_MODEL)
     if masked.base.sha256 != manifest.base_sha256:
         raise ArtifactsError(
             f"{directory} holds the masked model of another file than it was built from; build it again"

@@ -281,6 +281,8 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         if model.functions:
             passes.InlinePass()(model)
         passes.TopologicalSortPass()(model)
+    except ModelFileError:  # of external data, with the remedy
+        raise
     except Exception as error:  # whatever onnx_ir meets in a damaged graph, the user's file is the cause
         cause = error.__cause__ or error
         raise ModelFileError(f"{file.path} holds an inconsistent graph: {cause}; export the model again") from error
