@@ -12,9 +12,9 @@
 Taking these away gives the vendor's file back, byte for byte.
 
 A vendor's model with external data is masked with a copy of that data in a file of its own, ``masked.onnx.data``, see
-`tgdonnx.relocation`. Then there is one more entry of metadata, ``tgdonnx.vendor_external_data``: JSON, for every external tensor in
-the order of `tgdonnx.tensors.walk_tensors` the keys and values of ``external_data`` as the vendor has them. Besides the above, these
-have to be put back to get the vendor's file.
+`tgdonnx.relocation`. Then there is one more entry of metadata, ``tgdonnx.vendor_external_data``: JSON, for each external tensor
+in the order of `tgdonnx.tensors.walk_tensors` the keys and values of ``external_data`` as the vendor has them. To get the
+vendor's file, these have to be put back as well.
 
 **Format 2** (mode ``regrow``) is for models that do not start training from the vendor's values. The tensors hold the values
 that training starts from, where they lie in the vendor's file or, in a copy, in its external data; so the masked model runs
