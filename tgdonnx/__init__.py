@@ -14,24 +14,30 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     report                    a run as one HTML page
 """
 
-from tgdonnx.applying import ApplyReport, apply
-from tgdonnx.artifacts import BuildReport, build
-from tgdonnx.checking import CheckReport, check
-from tgdonnx.comparing import CompareReport, compare
-from tgdonnx.data import DataOptions, Scaling
-from tgdonnx.errors import TgdonnxError
-from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
-from tgdonnx.inspection import InspectReport, inspect
-from tgdonnx.masks import MaskReport, mask
-from tgdonnx.pipeline import FinetuneReport, finetune
-from tgdonnx.regrowing import Rebirth
-from tgdonnx.reporting import PageReport, report
-from tgdonnx.scoring import ScoreReport, score
-from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
-from tgdonnx.sweeping import SweepReport, sweep
-from tgdonnx.tracing import TraceReport, trace
-from tgdonnx.verification import VerifyReport, verify
-from tgdonnx.writeback import ExportReport, export
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tgdonnx.applying import ApplyReport, apply
+    from tgdonnx.artifacts.build import BuildReport, build
+    from tgdonnx.checking import CheckReport, check
+    from tgdonnx.comparing import CompareReport, compare
+    from tgdonnx.data import DataOptions, Scaling
+    from tgdonnx.errors import TgdonnxError
+    from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
+    from tgdonnx.inspection import InspectReport, inspect
+    from tgdonnx.masks import MaskReport, mask
+    from tgdonnx.pipeline import FinetuneReport, finetune
+    from tgdonnx.regrowing import Rebirth
+    from tgdonnx.reporting import PageReport, report
+    from tgdonnx.scoring import ScoreReport, score
+    from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
+    from tgdonnx.sweeping.sweep import SweepReport, sweep
+    from tgdonnx.tracing import TraceReport, trace
+    from tgdonnx.verification import VerifyReport, verify
+    from tgdonnx.writeback import ExportReport, export
 
 __all__ = [
     "AllLayers",
@@ -77,3 +83,45 @@ __all__ = [
     "train",
     "verify",
 ]
+
+_PLACES = {
+    "tgdonnx.applying": ("ApplyReport", "apply"),
+    "tgdonnx.artifacts": ("BuildReport", "build"),
+    "tgdonnx.checking": ("CheckReport", "check"),
+    "tgdonnx.comparing": ("CompareReport", "compare"),
+    "tgdonnx.data": ("DataOptions", "Scaling"),
+    "tgdonnx.errors": ("TgdonnxError",),
+    "tgdonnx.finetuning": ("Noise2Noise", "Progress", "TrainOptions", "TrainReport", "train"),
+    "tgdonnx.inspection": ("InspectReport", "inspect"),
+    "tgdonnx.masks": ("MaskReport", "mask"),
+    "tgdonnx.pipeline": ("FinetuneReport", "finetune"),
+    "tgdonnx.regrowing": ("Rebirth",),
+    "tgdonnx.reporting": ("PageReport", "report"),
+    "tgdonnx.scoring": ("ScoreReport", "score"),
+    "tgdonnx.selection": ("AllLayers", "Filters", "FirstLayers", "LastLayers", "Percentile", "Phi", "Strategy"),
+    "tgdonnx.sweeping": ("SweepReport", "sweep"),
+    "tgdonnx.tracing": ("TraceReport", "trace"),
+    "tgdonnx.verification": ("VerifyReport", "verify"),
+    "tgdonnx.writeback": ("ExportReport", "export"),
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # Nothing is imported before it is asked for: that takes a second, in which the command line wants to be there already, to
+    # answer Ctrl-C with an exit status instead of a traceback from the middle of an import.
+    if name in _MODULES:
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+    else:
+        try:
+            value = importlib.import_module(f"tgdonnx.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"tgdonnx.{name}":
+                raise
+            raise AttributeError(f"module 'tgdonnx' has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

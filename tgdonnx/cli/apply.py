@@ -9,7 +9,7 @@ import click
 
 from tgdonnx.applying import apply
 from tgdonnx.cli.options import json_option, model_argument, output_option, overwrite_option
-from tgdonnx.cli.output import print_json, stderr
+from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.data import Scale
 
 
@@ -79,11 +79,11 @@ def command(
     if as_json:
         print_json(report)
     else:
-        for remark in report.remarks:
-            stderr().print(remark)
+        for text in report.remarks:
+            remark(text)
         tiles = (
             ""
             if report.tiles == 1
             else f", {report.tiles} tiles each, overlapping by {'x'.join(map(str, report.overlap))}"
         )
-        click.echo(f"{report.output}: {'x'.join(map(str, report.shape))} {report.dtype}{tiles}")
+        say(f"{report.output}: {'x'.join(map(str, report.shape))} {report.dtype}{tiles}")

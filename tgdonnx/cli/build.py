@@ -9,7 +9,7 @@ import click
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.output import print_json, remark, say
 
 
 @click.command("build")
@@ -49,17 +49,16 @@ def command(
         overwrite=overwrite,
     )
     if gradient == "gate":
-        click.echo("gate is no descent direction of the loss and was unstable in trials; mask is the default", err=True)
+        remark("gate is no descent direction of the loss and was unstable in trials; mask is the default")
     for name in report.frozen:
-        click.echo(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it", err=True)
+        remark(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it")
     for name in report.unthinned:
-        click.echo(
-            f"{name} trains in the masked form: its mask is per kernel, and no union of whole filters and whole maps",
-            err=True,
+        remark(
+            f"{name} trains in the masked form: its mask is per kernel, and no union of whole filters and whole maps"
         )
     if as_json:
         print_json(report)
     else:
         fed = ", ".join(f"{spec.name} {spec.dtype}" for spec in report.inputs)
-        click.echo(f"{report.directory}: {len(report.trained)} tensors train, {report.rho:.2%} of the weights")
-        click.echo(f"a step is fed {fed}")
+        say(f"{report.directory}: {len(report.trained)} tensors train, {report.rho:.2%} of the weights")
+        say(f"a step is fed {fed}")

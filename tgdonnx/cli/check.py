@@ -10,7 +10,7 @@ import click
 
 from tgdonnx.checking import check
 from tgdonnx.cli.options import json_option, model_argument
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.output import print_json, say, styled
 
 
 @click.command("check")
@@ -28,14 +28,9 @@ def command(context: click.Context, model: Path, output: Optional[str], as_json:
             if finding.severity != "info":
                 where = f" node {finding.node!r}:" if finding.node else ""
                 remedy = f"; {finding.remedy}" if finding.remedy else ""
-                click.echo(f"{finding.code} {finding.severity}:{where} {finding.message}{remedy}")
+                say(f"{finding.code} {finding.severity}:{where} {finding.message}{remedy}")
         told = Counter((f.op_type, f.message) for f in report.findings if f.severity == "info")
         for (op_type, message), count in sorted(told.items()):
-            click.echo(f"{count:5} {op_type}: {message}")
-        answer = (
-            click.style("trainable", "green", bold=True)
-            if report.trainable
-            else click.style("blocked", "red", bold=True)
-        )
-        click.echo(answer)
+            say(f"{count:5} {op_type}: {message}")
+        say(styled("trainable", "bold green") if report.trainable else styled("blocked", "bold red"))
     context.exit(0 if report.trainable else 1)

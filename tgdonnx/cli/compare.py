@@ -12,7 +12,7 @@ from tgdonnx.artifacts import Form, GradientKind, OptimizerName
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
 from tgdonnx.cli.options import build_options, json_option, model_argument, output_option, rebirth_options
-from tgdonnx.cli.output import print_json, remark, stdout
+from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.train import STOPPING
@@ -125,4 +125,5 @@ def command(
     if as_json:
         print_json(report)
     else:
-        print_compare(report, stdout())
+        with printing() as console:
+            print_compare(report, console)

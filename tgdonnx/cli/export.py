@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.options import json_option, output_option, overwrite_option
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.output import print_json, say
 from tgdonnx.writeback import export
 
 
@@ -25,6 +25,4 @@ def command(directory: Path, output: Path, checkpoint: Optional[str], overwrite:
         print_json(report)
     else:
         filters = sum(len(entry.filters) for entry in report.changed)
-        click.echo(
-            f"{report.output}: {filters} rows of {len(report.changed)} tensors changed, from {report.checkpoint}"
-        )
+        say(f"{report.output}: {filters} rows of {len(report.changed)} tensors changed, from {report.checkpoint}")

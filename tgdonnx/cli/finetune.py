@@ -25,7 +25,7 @@ from tgdonnx.cli.options import (
     strategy,
     strategy_options,
 )
-from tgdonnx.cli.output import print_json, remark
+from tgdonnx.cli.output import print_json, remark, say, styled
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
@@ -172,20 +172,20 @@ def command(
     else:
         for number, earlier in enumerate(report.earlier, 1):
             losses = earlier.train.loss
-            click.echo(f"round {number}: {earlier.train.steps} steps, loss {losses[0]:.6g} to {losses[-1]:.6g}")
+            say(f"round {number}: {earlier.train.steps} steps, loss {losses[0]:.6g} to {losses[-1]:.6g}")
         if report.note is not None:
-            click.echo(report.note, err=True)
+            remark(report.note)
         rows = sum(len(entry.filters) for entry in report.verify.changed)
-        click.echo(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
+        say(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
         if report.train.stop.rule != "length":
-            click.echo(f"stopped early: {report.train.stop.reason}")
+            say(f"stopped early: {report.train.stop.reason}")
         first, best = report.train.epochs[0].validation, report.train.best
         if first is not None and best.loss is not None:
             what = "held-out loss" if pair is not None else "validation loss"
-            click.echo(f"kept: epoch {best.epoch}, {what} {best.loss:.6g} (at the start {first:.6g})")
-        click.echo(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
+            say(f"kept: epoch {best.epoch}, {what} {best.loss:.6g} (at the start {first:.6g})")
+        say(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
         if report.apply is not None:
-            click.echo(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
+            say(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
         if report.page is not None:
-            click.echo(f"{report.page.output}: {report.page.size:,} bytes")
-        click.echo(f"{click.style('ok', 'green', bold=True)}  nothing else differs")
+            say(f"{report.page.output}: {report.page.size:,} bytes")
+        say(styled("ok", "bold green"), "  nothing else differs")

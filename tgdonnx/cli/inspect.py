@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tgdonnx.cli.options import json_option, model_argument, score_options
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json, printing
 from tgdonnx.inspection import inspect
 from tgdonnx.reporting.tables import print_inspection
 
@@ -23,4 +23,5 @@ def command(model: Path, phi: float, alpha: float, neighbours: int, as_json: boo
     if as_json:
         print_json(report)
     else:
-        print_inspection(report, stdout())
+        with printing() as console:
+            print_inspection(report, console)

@@ -21,7 +21,7 @@ from tgdonnx.cli.options import (
     strategy,
     strategy_options,
 )
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json, printing
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.masks import mask
@@ -80,4 +80,5 @@ def command(
     if as_json:
         print_json(report)
     else:
-        print_masks(report, stdout())
+        with printing() as console:
+            print_masks(report, console)

@@ -9,7 +9,7 @@ import click
 
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.options import json_option, output_option, overwrite_option
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.output import print_json, remark, say, styled
 from tgdonnx.data import DataOptions
 from tgdonnx.reporting import report
 
@@ -43,7 +43,7 @@ def command(
         print_json(made)
     else:
         for reason in made.left_out:
-            click.echo(reason, err=True)
-        verdict = "verified" if made.verified else click.style("NOT verified", "red", bold=True)
-        click.echo(f"{made.output}: {made.size:,} bytes; the tuned model is {verdict}")
+            remark(reason)
+        verdict = "verified" if made.verified else styled("NOT verified", "bold red")
+        say(f"{made.output}: {made.size:,} bytes; the tuned model is ", verdict)
     context.exit(0 if made.verified else 1)

@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json, printing
 from tgdonnx.reporting.scorefiles import save_scores
 from tgdonnx.reporting.tables import print_scores
 from tgdonnx.scoring import score
@@ -28,4 +28,5 @@ def command(model: Path, output: Optional[Path], alpha: float, neighbours: int, 
     if as_json:
         print_json(report)
     else:
-        print_scores(report, stdout())
+        with printing() as console:
+            print_scores(report, console)

@@ -12,7 +12,7 @@ from rich import progress as rich_progress
 
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
-from tgdonnx.cli.output import print_json, stderr, stdout
+from tgdonnx.cli.output import print_json, printing, remark, stderr
 from tgdonnx.data import DataOptions
 from tgdonnx.reporting.plots import plot_sweep, require_plot
 from tgdonnx.reporting.tables import print_sweep
@@ -95,7 +95,8 @@ def command(
     if as_json:
         print_json(report)
     else:
-        print_sweep(report, stdout())
+        with printing() as console:
+            print_sweep(report, console)
     context.exit(0 if report.recommended is not None else 1)
 
 
@@ -125,11 +126,10 @@ def drop_test(
             )
         strategy = report.strategy()
         point = next(point for point in report.points if point.phi == strategy.phi)
-        click.echo(
+        remark(
             f"phi {strategy.phi:g} by the drop test on {report.samples} of {report.available} samples: without "
             f"{point.filters} of {report.filters} filters the output changes by {point.change:.3g} "
-            f"(tolerance {tolerance:g})",
-            err=True,
+            f"(tolerance {tolerance:g})"
         )
         return strategy
 

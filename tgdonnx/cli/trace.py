@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.options import json_option, model_argument
-from tgdonnx.cli.output import print_json, stdout
+from tgdonnx.cli.output import print_json, printing
 from tgdonnx.reporting.tables import print_trace
 from tgdonnx.tracing import trace
 
@@ -26,4 +26,5 @@ def command(model: Path, layer: Optional[str], map_index: Optional[int], as_json
     if as_json:
         print_json(report)
     else:
-        print_trace(report.layers, stdout())
+        with printing() as console:
+            print_trace(report.layers, console)

@@ -11,7 +11,7 @@ import click
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options, noise2noise_option, training_source
 from tgdonnx.cli.options import json_option
-from tgdonnx.cli.output import print_json, remark
+from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.data import DataOptions
@@ -79,9 +79,7 @@ def command(
         )
     print_json(report) if as_json else _print_run(report)
     if report.stop.signal is not None:
-        click.echo(
-            f"{report.stop.reason}; {directory} holds the run: go on with the same command and --resume", err=True
-        )
+        remark(f"{report.stop.reason}; {directory} holds the run: go on with the same command and --resume")
         raise click.exceptions.Exit(128 + report.stop.signal)
 
 
@@ -89,12 +87,12 @@ def _print_run(report: TrainReport) -> None:
     best, last = report.best, report.epochs[-1]
     if report.loss:
         wait = "" if last.wait is None else f"; {last.wait:.1%} of the time of the steps was waiting for data"
-        click.echo(f"{report.steps} steps in {report.seconds:.1f} s; loss {report.loss[-1]:.6g}{wait}")
+        say(f"{report.steps} steps in {report.seconds:.1f} s; loss {report.loss[-1]:.6g}{wait}")
     if report.stop.rule not in ("length", "signal"):
-        click.echo(f"stopped early: {report.stop.reason}")
+        say(f"stopped early: {report.stop.reason}")
     first = report.epochs[0]
     if first.validation is not None and best.loss is not None:
-        click.echo(f"best: epoch {best.epoch}, validation loss {best.loss:.6g} (at the start {first.validation:.6g})")
+        say(f"best: epoch {best.epoch}, validation loss {best.loss:.6g} (at the start {first.validation:.6g})")
     for role, whose in (("metrics", "validation"), ("retain", "the vendor's own task")):
         for name, before in getattr(first, role).items():
             told = {epoch.step: getattr(epoch, role)[name] for epoch in report.epochs if name in getattr(epoch, role)}
@@ -102,7 +100,7 @@ def _print_run(report: TrainReport) -> None:
             of = f" (data range {report.data_range:g})" if ranged else ""
             kept = f", {_number(told[best.step])} at the best" if best.step in told else ""
             after = f"{_number(before)} at the start, {_number(told[max(told)])} at the end"
-            click.echo(f"{name} of {whose}{of}: {after}{kept}")
+            say(f"{name} of {whose}{of}: {after}{kept}")
 
 
 def _number(value: Optional[float]) -> str:
@@ -111,9 +109,9 @@ def _number(value: Optional[float]) -> str:
 
 def _print_cost(cost: DryRunReport) -> None:
     memory = "unknown" if cost.peak_memory is None else f"{cost.peak_memory / 2**20:.0f} MiB"
-    click.echo(f"loss {cost.loss:.6g}; a step takes {cost.step_seconds:.3g} s ({cost.wait:.1%} waiting for data)")
-    click.echo(f"an epoch has {cost.steps_per_epoch} steps and takes about {cost.epoch_seconds:.3g} s with validation")
+    say(f"loss {cost.loss:.6g}; a step takes {cost.step_seconds:.3g} s ({cost.wait:.1%} waiting for data)")
+    say(f"an epoch has {cost.steps_per_epoch} steps and takes about {cost.epoch_seconds:.3g} s with validation")
     if cost.steps is not None:
         total = cost.epoch_seconds * cost.steps / cost.steps_per_epoch
-        click.echo(f"the run has {cost.steps} steps and takes about {total:.3g} s")
-    click.echo(f"peak memory {memory}; nothing was written")
+        say(f"the run has {cost.steps} steps and takes about {total:.3g} s")
+    say(f"peak memory {memory}; nothing was written")

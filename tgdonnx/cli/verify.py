@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.options import json_option
-from tgdonnx.cli.output import print_json
+from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.verification import verify
 
@@ -26,9 +26,9 @@ def command(context: click.Context, base: Path, tuned: Path, masked: Optional[Pa
         print_json(report)
     else:
         for entry in report.changed:
-            click.echo(f"changed  {entry.name}: filters {ranges(entry.filters)}")
+            say(f"changed  {entry.name}: filters {ranges(entry.filters)}")
         for violation in report.violations:
-            click.echo(f"{click.style('differs', 'red', bold=True)}  {violation}")
+            say(styled("differs", "bold red"), f"  {violation}")
         if report.ok:
-            click.echo(f"{click.style('ok', 'green', bold=True)}  nothing else differs, by {report.witness}")
+            say(styled("ok", "bold green"), f"  nothing else differs, by {report.witness}")
     context.exit(0 if report.ok else 1)

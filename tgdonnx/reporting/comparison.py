@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tgdonnx.comparing import CompareReport, Entry
+from tgdonnx.reporting.legible import cell
 from tgdonnx.reporting.tables import quantity
 
 _WIDE = 100  # columns; a narrower console is not told which fraction trains
@@ -38,8 +39,8 @@ def print_compare(report: CompareReport, console: Console) -> None:
         metric += f" Old: {report.old} of {whose}, at the same places."
     console.print(Text(metric))
     for note in report.notes:
-        console.print(Text(note))
-    console.print(Text(f"recommended on this data: {report.recommended} ({report.reason})", style="bold"))
+        console.print(cell(note))
+    console.print(cell(f"recommended on this data: {report.recommended} ({report.reason})", "bold"))
     if report.command:
         console.print(Text(f"write its model: {report.command}"), soft_wrap=True)
 
@@ -49,7 +50,7 @@ def _row(entry: Entry, report: CompareReport, *, wide: bool) -> list[Text]:
     cells = [entry.name, *[f"{entry.rho:.1%}"] * wide, quantity(entry.changed), str(entry.steps)]
     cells += [f"{entry.seconds:.3g} s", str(best.step), _number(best.new), _number(last.new)]
     cells += [_number(best.old), _number(last.old)] if report.old is not None else []
-    return [Text(cell) for cell in cells]
+    return [cell(text) for text in cells]
 
 
 def _number(value: Optional[float]) -> str:

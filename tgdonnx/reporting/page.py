@@ -25,6 +25,7 @@ from tgdonnx.reporting.figures import require_matplotlib
 from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
 from tgdonnx.reporting.history import Evaluation, History, read_history, read_run
+from tgdonnx.reporting.legible import message
 from tgdonnx.reporting.pictures import NoPicturesError, Sample, show_samples
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
@@ -284,12 +285,18 @@ def _environment() -> Any:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tgdonnx.reporting"),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(number=_number, short=_short, aligned=_aligned, size=_size)
     return environment
+
+
+def _shown(value: Any) -> Any:
+    # Whatever a template prints passes here before it is escaped. What is marked as safe there was drawn by us, of numbers.
+    return message(value) if type(value) is str else value
 
 
 def _number(value: Optional[float]) -> str:

@@ -9,6 +9,7 @@ from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.metrics import SMALLER_IS_BETTER
 from tgdonnx.modelfile import StrPath, replacing
+from tgdonnx.reporting.legible import name
 from tgdonnx.reporting.plots import new_figure, require_plot
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def plot_compare(report: CompareReport, path: StrPath, *, overwrite: bool = Fals
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     within = " within the limit" if report.retain_limit is not None else ""
-    title = f"Selections for {Path(report.model).name}, {report.steps} steps each\nlarge: best{within}; outlined: last"
-    figure.suptitle(title, fontsize=10)
+    title = f"Selections for {name(Path(report.model).name)}, {report.steps} steps each\nlarge: best{within}; outlined: last"
+    figure.suptitle(title, fontsize=10, parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)
 

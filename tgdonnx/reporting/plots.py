@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tgdonnx.errors import OutputError, RuntimeMissingError
 from tgdonnx.modelfile import StrPath, replacing, require_writable
+from tgdonnx.reporting.legible import name
 from tgdonnx.sweeping import SweepReport
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def plot_sweep(report: SweepReport, path: StrPath, *, overwrite: bool = False) -
         axes.spines[["top", "right"]].set_visible(False)
         if report.recommended is not None:
             axes.axvline(report.recommended, color=_GREEN, linewidth=1.2)
-    figure.suptitle(f"Drop test of {Path(report.model).name}, {report.samples} samples", fontsize=11)
+    title = f"Drop test of {name(Path(report.model).name)}, {report.samples} samples"
+    figure.suptitle(title, fontsize=11, parse_math=False)
     _save(figure, path)
 
 

@@ -16,6 +16,7 @@ from rich.tree import Tree
 
 from tgdonnx.inspection import InspectReport, LayerSummary
 from tgdonnx.masks import MaskReport
+from tgdonnx.reporting.legible import cell, legible
 from tgdonnx.scoring import ScoreReport
 from tgdonnx.sweeping import SweepPoint, SweepReport
 from tgdonnx.tracing import LayerTrace, MapTrace, Producer
@@ -35,6 +36,7 @@ def histogram(values: NDArray[np.float64]) -> str:
 
 def shorten(name: str, width: int) -> str:
     """Returns a name that fits ``width``: of a long one its end, which tells layers apart."""
+    name = legible(name)
     return name if len(name) <= width else "…" + name[1 - width :]
 
 
@@ -60,11 +62,12 @@ def ranges(numbers: Iterable[int]) -> str:
 
 def print_inspection(report: InspectReport, console: Console) -> None:
     """Prints one row per layer, and below it what is frozen and why."""
-    console.print(Text(report.model, style="bold"), soft_wrap=True)
+    console.print(cell(report.model, "bold"), soft_wrap=True)
     console.print(
         Text(f"opset {report.opset}, IR {report.ir_version}, {report.nodes:,} nodes, {len(report.layers)} layers")
     )
-    console.print(Text(f"in   {', '.join(report.inputs)}\nout  {', '.join(report.outputs)}"))
+    for direction, values in (("in   ", report.inputs), ("out  ", report.outputs)):
+        console.print(cell(direction + ", ".join(values)))
     wide = console.width >= _WIDE
     fixed = sum(macs for layer in report.layers if (macs := layer.macs) is not None)
     known = all(layer.macs is not None for layer in report.layers)
@@ -113,7 +116,7 @@ def _inspection_row(layer: LayerSummary, *, wide: bool, known: bool, name_width:
     cells += [histogram(layer.kse) if scored else ""]
     cells += [f"{layer.below_phi}/{layer.kse.size}"]
     cells += [f"{layer.retrain}/{layer.filters}" if layer.shape else "?"]
-    texts = [Text(cell) for cell in cells]
+    texts = [cell(text) for text in cells]
     if layer.retrain:
         texts[-1].stylize("bold green")
     texts[-3].stylize("cyan")
@@ -131,9 +134,10 @@ def print_scores(report: ScoreReport, console: Console) -> None:
         name = shorten(layer.node, max(8, console.width - 50))
         if layer.kse.size:
             low, middle, high = np.quantile(layer.kse, (0, 0.5, 1))
-            table.add_row(name, str(layer.maps), f"{low:.3f}", f"{middle:.3f}", f"{high:.3f}", histogram(layer.kse))
+            numbers = [str(layer.maps), f"{low:.3f}", f"{middle:.3f}", f"{high:.3f}", histogram(layer.kse)]
+            table.add_row(*map(cell, (name, *numbers)))
         else:
-            table.add_row(name, "?", "?", "?", "?", "")
+            table.add_row(*map(cell, (name, "?", "?", "?", "?", "")))
     console.print(table)
     _print_notes([(layer.node, note) for layer in report.layers for note in layer.notes], console)
 
@@ -141,22 +145,22 @@ def print_scores(report: ScoreReport, console: Console) -> None:
 def print_trace(layers: Sequence[LayerTrace], console: Console) -> None:
     """Prints for each layer its input maps, those with like producers on one line."""
     for layer in layers:
-        console.print(Text(layer.node, style="bold"), soft_wrap=True)
+        console.print(cell(layer.node, "bold"), soft_wrap=True)
         if not layer.maps:
             console.print(Text("  its weight cannot be read, so its input maps cannot be told apart"))
         for maps, text in _grouped(layer.maps):
             label = "map" if len(maps) == 1 else "maps"
-            console.print(Padding(Text(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)))
+            console.print(Padding(cell(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)))
         for entry in layer.maps:
             if entry.path:
-                tree = Tree(Text(f"{layer.node}, map {entry.map}"))
+                tree = Tree(cell(f"{layer.node}, map {entry.map}"))
                 _grow(tree, entry.path)
                 console.print(tree)
 
 
 def _grow(tree: Tree, steps: Sequence[Step]) -> None:
     for step in steps:
-        text = Text(f"{step.node} {step.op_type}".rstrip())
+        text = cell(f"{step.node} {step.op_type}".rstrip())
         if step.filters:
             text.append(f" filters {ranges(step.filters)}", style="bold green")
         _grow(tree.add(text), step.sources)
@@ -197,7 +201,8 @@ def print_masks(report: MaskReport, console: Console) -> None:
     for entry in report.params:
         if entry.retrain or entry.maps:
             name = shorten(entry.name, max(12, console.width - 40))
-            table.add_row(name, str(entry.filters), str(len(entry.retrain)), str(len(entry.maps) or ""))
+            numbers = (str(entry.filters), str(len(entry.retrain)), str(len(entry.maps) or ""))
+            table.add_row(*map(cell, (name, *numbers)))
     console.print(table)
     if report.selection.get("mode") == "regrow":
         samples = report.selection["samples"]
@@ -231,9 +236,9 @@ def print_sweep(report: SweepReport, console: Console) -> None:
     )
     left_out = report.notes if report.recommended is not None else report.notes[:-1]
     for note in left_out:
-        console.print(Text(note))
+        console.print(cell(note))
     if report.recommended is None:
-        console.print(Text(report.notes[-1], style="bold"))
+        console.print(cell(report.notes[-1], "bold"))
     else:
         within = f"up to it the output changes by at most {report.tolerance:g}, the tolerance"
         console.print(Text(f"recommended: phi {report.recommended:g} ({within})", style="bold"))
@@ -245,7 +250,7 @@ def _sweep_row(point: SweepPoint, report: SweepReport, *, agreement: bool) -> li
     cells += ["beyond measure" if point.change is None else f"{point.change:.3g}"]
     cells += ["" if point.agreement is None else f"{point.agreement:.1%}"] if agreement else []
     cells += ["recommended" if point.phi == report.recommended else ""]
-    return [Text(cell) for cell in cells]
+    return [cell(text) for text in cells]
 
 
 def _print_notes(notes: Sequence[tuple[str, str]], console: Console) -> None:
@@ -273,6 +278,6 @@ def _print_list(title: str, lines: Sequence[str], console: Console) -> None:
         console.print()
         console.print(Text(title, style="bold"))
         for line in lines[:shown]:
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+            console.print(Padding(cell(line), (0, 0, 0, 2)))
         if len(lines) > shown:
             console.print(Text(f"  and {len(lines) - shown} more; --json lists all", style="dim"))
