@@ -6,9 +6,15 @@ what came, where, and the remedy; the command line prints them and exits with 2.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class TgdonnxError(Exception):
     """Base of everything that tgdonnx raises on purpose."""
+
+    def add(self, text: str) -> None:
+        """Puts more behind the message: what an outer layer knows of where things are, and how to go on."""
+        self.args = (f"{self}; {text}",)
 
 
 class ModelFileError(TgdonnxError, ValueError):
@@ -69,6 +75,20 @@ class StoppedError(TgdonnxError, RuntimeError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+class KeptError(TgdonnxError, RuntimeError):
+    """Something that nobody foresaw failed after training; what was trained is kept.
+
+    Attributes:
+        directory: the artifacts.
+        command: what goes on from there.
+    """
+
+    def __init__(self, message: str, directory: Path, command: str) -> None:
+        super().__init__(message)
+        self.directory = directory
+        self.command = command
 
 
 class DivergedError(TgdonnxError, ArithmeticError):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import Signals
 from typing import Any, Optional, Union
@@ -15,18 +14,31 @@ from numpy.typing import NDArray
 
 from tgdonnx.applying import ApplyReport, apply, require_applicable
 from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build, cheapest_form
+from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
-from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
+from tgdonnx.finetuning import (
+    Need,
+    Noise2Noise,
+    Progress,
+    TrainOptions,
+    TrainReport,
+    needs_of_run,
+    require_space,
+    train,
+)
+from tgdonnx.finetuning.session import Session
+from tgdonnx.keeping import kept, open_place
 from tgdonnx.masks import MaskReport, mask
 from tgdonnx.modelfile import StrPath, load_model, require_writable
 from tgdonnx.modelwriting import require_data_writable
 from tgdonnx.regrowing import Rebirth
-from tgdonnx.reporting import PageReport, report, require_page
+from tgdonnx.reporting import PageReport, rehearse_report, report, require_page
+from tgdonnx.scratch import scratch_directory
 from tgdonnx.selection import Mode, Strategy
 from tgdonnx.verification import VerifyReport, verify
-from tgdonnx.writeback import ExportReport, export
+from tgdonnx.writeback import ExportReport, export, rehearse_export
 
 Array = NDArray[Any]
 
@@ -130,8 +142,9 @@ def finetune(
         data_options: how the data is read, matched, varied and divided.
         renamed: for names of arrays the input that they are for.
         page: a report to write, an HTML page, with samples of the validation data, or else of the data.
-        artifacts: a directory to keep the artifacts in; they are deleted if it is None. Those of several rounds are in
-            ``round-1`` and so on.
+        artifacts: a directory to keep the artifacts in. If it is None they are in ``STEM.run`` beside ``output``, and
+            deleted at the end; a failure or signal after the first checkpoint leaves them there, and says so. Those of several
+            rounds are in ``round-1`` and so on.
         rounds: how often to score, mask and train; each round starts from what the one before wrote.
         protect: whether what an earlier round trained stays as it is.
         apply_to: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
@@ -144,7 +157,8 @@ def finetune(
 
     Raises:
         StoppedError: a signal stopped training.
-        TgdonnxError: as the stages do.
+        KeptError: what nobody foresaw, after training.
+        TgdonnxError: as the stages do; after training, with the command that goes on.
     """
     output = require_writable(output, overwrite=overwrite, keep=model)
     require_data_writable(output, load_model(model), overwrite=overwrite)
@@ -162,21 +176,27 @@ def finetune(
         )
     elif applied is not None:
         raise DataError(f"there is nothing to apply the tuned model to, so {applied} cannot be written; name the data")
-    work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
+    place = open_place(output, artifacts, rounds=rounds, overwrite=overwrite)
+    shown = validation if validation is not None else None if isinstance(data, Noise2Noise) else data
+    again = ("--overwrite",) if overwrite else ()
 
-    def directory_of(number: int) -> Path:
-        kept = Path(artifacts) if artifacts is not None else work / f"round-{number}" / "artifacts"
-        return kept / f"round-{number}" if artifacts is not None and rounds > 1 else kept
+    def rehearse(directory: Path, base: Path) -> None:
+        """Does what follows training with the values that it starts from, so that nothing of it fails afterwards."""
+        size = rehearse_export(directory)
+        if page is not None and shown is not None:
+            rehearse_report(directory, base, shown, data_options, renamed)
+        require_space([Need(output.parent, size, "tuned model"), *needs_of_run(Session(directory), options.steps)])
 
-    def one_round(number: int, base: Path) -> Round:
-        place, directory = work / f"round-{number}", directory_of(number)
-        (place / "masked").mkdir(parents=True)
-        (place / "tuned").mkdir()
-        masked = mask(base, place / "masked" / "masked.onnx", strategy, mode=mode, rebirth=rebirth, protect=protect)
+    def one_round(number: int, base: Path, work: Path, held: ExitStack) -> Round:
+        scratch, directory = work / f"round-{number}", place.of_round(number)
+        (scratch / "masked").mkdir(parents=True)
+        (scratch / "tuned").mkdir()
+        masked_model = scratch / "masked" / "masked.onnx"
+        masked = mask(base, masked_model, strategy, mode=mode, rebirth=rebirth, protect=protect)
         if rounds > 1:
             directory.parent.mkdir(exist_ok=True)
         built = build(
-            place / "masked" / "masked.onnx",
+            masked_model,
             directory,
             loss=loss,
             data_range=data_range,
@@ -187,8 +207,14 @@ def finetune(
             gradient=gradient,
             form=form or cheapest_form(gradient),
             output=output_name,
-            overwrite=overwrite,
+            overwrite=overwrite and place.given,
         )
+        # Held from here to the end, so that no other process builds or trains between our stages.
+        held.enter_context(locked(directory))
+        place.go_on_with(
+            "train", directory, "--resume", and_then=" and the same data and options, then `tgdonnx export` it"
+        )
+        rehearse(directory, base)
         trained = train(
             directory,
             data,
@@ -198,54 +224,53 @@ def finetune(
             agree=agree,
             data_options=data_options,
             renamed=renamed,
-            tensorboard=Path(tensorboard) / place.name if tensorboard is not None and rounds > 1 else tensorboard,
+            tensorboard=Path(tensorboard) / scratch.name if tensorboard is not None and rounds > 1 else tensorboard,
             stop_on=stop_on,
             on_progress=on_progress,
             on_remark=on_remark,
         )
         if trained.stop.signal is not None:
-            kept = "nothing is kept; next time, keep the run with --artifacts DIR"
-            if artifacts is not None:
-                kept = (
-                    f"{directory} holds the run: go on with `tgdonnx train {directory} --resume` and the same options"
-                )
-            raise StoppedError(f"{trained.stop.reason}; {kept}", trained.stop.signal)
-        exported = export(directory, place / "tuned" / output.name)
-        verified = verify(base, place / "tuned" / output.name, masked=place / "masked" / "masked.onnx")
+            raise StoppedError(trained.stop.reason, trained.stop.signal)
+        place.go_on_with("export", directory, "-o", output, *again)
+        exported = export(directory, scratch / "tuned" / output.name)
+        verified = verify(base, scratch / "tuned" / output.name, masked=masked_model)
         return Round(masked, built, trained, exported, verified)
 
     done: list[Round] = []
     note = None
-    try:
+    with kept(place, signals=bool(stop_on)), scratch_directory() as work, ExitStack() as held:
         base = Path(model)
         for number in range(1, rounds + 1):
             try:
-                done.append(one_round(number, base))
+                done.append(one_round(number, base, work, held))
             except NothingLeftError as error:
                 if not done:
                     raise
                 note = f"there was no round {number}: {error}"
                 break
-            base = Path(done[-1].export.output)
+            base = work / f"round-{number}" / "tuned" / output.name
+        directory = place.of_round(len(done))
         # Each round proved itself; now the last one is written where it shall be.
-        exported = export(directory_of(len(done)), output, overwrite=overwrite)
+        exported = export(directory, output, overwrite=overwrite)
         proof = verify(model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None)
         application = None
         if apply_to is not None and applied is not None:
+            # An array in memory has no command; the model is there.
+            place.go_on_with("apply", output, "--data", _named(apply_to), "-o", applied, *again)
             application = apply(
                 output,
                 apply_to,
                 applied,
                 layout=layout,
-                artifacts=directory_of(len(done)) if scaled else None,
+                artifacts=directory if scaled else None,
                 output_name=output_name,
                 overwrite=overwrite,
             )
         written = None
         if page is not None:
-            shown = validation if validation is not None else None if isinstance(data, Noise2Noise) else data
+            place.go_on_with("report", directory, "-o", page, *again)
             written = report(
-                directory_of(len(done)),
+                directory,
                 page,
                 model=model if len(done) == 1 else None,
                 tuned=output if len(done) == 1 else None,
@@ -254,12 +279,18 @@ def finetune(
                 renamed=renamed,
                 overwrite=overwrite,
             )
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    # What is deleted is not named.
+    done = [replace(each, export=replace(each.export, output=None)) for each in done]
+    if not place.given:
+        done = [replace(each, build=replace(each.build, directory=None)) for each in done]
     *earlier, last = done
     return FinetuneReport(
         last.mask, last.build, last.train, exported, proof, tuple(earlier), note, application, written
     )
+
+
+def _named(data: Union[StrPath, Array]) -> str:
+    return os.fspath(data) if isinstance(data, (str, os.PathLike)) else "DATA"
 
 
 def _beside(output: Path, data: Union[StrPath, Array]) -> Path:

@@ -42,12 +42,12 @@ class ExportReport:
     """What was written.
 
     Attributes:
-        output: the tuned file.
+        output: the tuned file; None where it was deleted since, as that of an earlier round.
         checkpoint: the checkpoint in the artifacts directory that its values are from.
         changed: which filters of which tensors differ from the vendor's file.
     """
 
-    output: str
+    output: Optional[str]
     checkpoint: str
     changed: tuple[Changed, ...]
 

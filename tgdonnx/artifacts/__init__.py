@@ -5,7 +5,7 @@ gradients; ``thin``: the same at the cost of what trains; ``optimizers``; ``buil
 what is in it; ``vendor``: what the vendor's model gives.
 """
 
-from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build, cheapest_form
+from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build, cheapest_form, require_new_directory
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
@@ -30,6 +30,7 @@ __all__ = [
     "cheapest_form",
     "parse_loss",
     "read_manifest",
+    "require_new_directory",
     "vendor_outputs",
     "vendor_targets",
 ]

@@ -48,7 +48,7 @@ class BuildReport:
     """What was built.
 
     Attributes:
-        directory: the artifacts directory.
+        directory: the artifacts directory; None where it was deleted since.
         options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output; class_axis, with the loss ce.
         trained: the names of the tensors that train.
         frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
@@ -58,7 +58,7 @@ class BuildReport:
         inputs: what a training step is fed, in order.
     """
 
-    directory: str
+    directory: Optional[str]
     options: Mapping[str, Any]
     trained: tuple[str, ...]
     frozen: tuple[str, ...]
@@ -297,9 +297,12 @@ def _versions() -> dict[str, str]:
     }
 
 
-@contextmanager
-def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Gives a temporary directory beside ``path`` that takes its place when the block ends without an error."""
+def require_new_directory(path: Path, *, overwrite: bool) -> None:
+    """Checks that artifacts may be put into a directory.
+
+    Raises:
+        OutputError: it holds something that may not be replaced.
+    """
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file; the artifacts need a directory")
     if path.is_dir() and any(path.iterdir()):
@@ -307,6 +310,12 @@ def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
         if not (path / files.MANIFEST).is_file():
             raise OutputError(f"{path} holds other files than artifacts, and is not replaced; choose another name")
+
+
+@contextmanager
+def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Gives a temporary directory beside ``path`` that takes its place when the block ends without an error."""
+    require_new_directory(path, overwrite=overwrite)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         # Nobody may be training in what is replaced. The lock is in there, so it is let go of before the directory moves.

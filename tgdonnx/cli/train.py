@@ -16,6 +16,7 @@ from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import DryRunReport, TrainOptions, TrainReport, dry_run, train
+from tgdonnx.writeback import rehearse_export
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -62,6 +63,7 @@ def command(
         )
         print_json(cost) if as_json else _print_cost(cost)
         return
+    rehearse_export(directory)  # what could not be written back is refused before the first step
     with training_bar() as show:
         report = train(
             directory,

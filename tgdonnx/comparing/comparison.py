@@ -5,7 +5,6 @@ What is there already is not done again: a run that is over is only read, and on
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -28,14 +27,24 @@ from tgdonnx.comparing.plan import (
     wanted_candidates,
     write_comparison,
 )
-from tgdonnx.comparing.preparing import ARTIFACTS, Sources, build_all, building_for, settle, steps_of_epoch
+from tgdonnx.comparing.preparing import (
+    ARTIFACTS,
+    Sources,
+    build_all,
+    building_for,
+    require_runnable,
+    settle,
+    steps_of_epoch,
+)
 from tgdonnx.comparing.running import guarded_metric, read_run, run_candidate
 from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.errors import StoppedError, TgdonnxError
 from tgdonnx.finetuning import MetricName, Progress, TrainOptions
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import StrPath
 from tgdonnx.regrowing import Rebirth
+from tgdonnx.scratch import scratch_directory
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 
@@ -175,8 +184,7 @@ def compare(
             if select is None:  # it would be there twice
                 candidates = tuple(c for c in candidates if c.kind == "tgd" or not _is(c, recommended))
         content = {"settings": settings, "tgd": recommended and recommended.to_record()}
-        with tempfile.TemporaryDirectory(prefix="tgdonnx-") as folder:
-            work = Path(folder)
+        with scratch_directory() as work:
             forgiving = select is None
             problems = build_all(
                 candidates, model, directory, work, recommended, rebirth, building, l2_sp, forgiving=forgiving
@@ -185,11 +193,13 @@ def compare(
             if not runnable:
                 raise next(iter(problems.values()))
             per_epoch = steps_of_epoch(runnable, directory, work, sources, options)
+            steps = options.last_step(per_epoch)
+            assert steps is not None
+            size = len(file.data) + sum((model.parent / name).stat().st_size for name in file.external_files)
+            require_runnable(runnable, directory, work, steps, size)
             if known is None:
                 held.enter_context(new_comparison(directory))
             settle(work, directory, content)
-        steps = options.last_step(per_epoch)
-        assert steps is not None
         every = options.validate_every or per_epoch
         # Mixed with images an epoch is longer; what is equal is the number of steps.
         equal = replace(options, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
@@ -198,7 +208,15 @@ def compare(
         for candidate in runnable:
             on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
             built = building_for(candidate, building, l2_sp)
-            entry = run_candidate(candidate, model, directory, sources, equal, built, stop_on, on_progress, on_remark)
+            try:
+                entry = run_candidate(
+                    candidate, model, directory, sources, equal, built, stop_on, on_progress, on_remark
+                )
+            except StoppedError:
+                raise
+            except TgdonnxError as error:
+                error.add(f"{directory} keeps what was done: the same command goes on")
+                raise
             entries.append(entry)
             notes += [f"{entry.name}: {entry.problem}"] if entry.problem else []
         asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]

@@ -14,11 +14,12 @@ from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.plan import Recommended, write_comparison
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
-from tgdonnx.finetuning import TrainOptions
+from tgdonnx.finetuning import Need, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
 from tgdonnx.masks import mask
 from tgdonnx.regrowing import Rebirth
+from tgdonnx.writeback import rehearse_export
 
 ARTIFACTS = "artifacts"
 
@@ -103,6 +104,7 @@ def build_all(
                 rebirth=replace(rebirth, isolate=candidate.isolate),
             )
             build(scratch / MASKED_MODEL, target / ARTIFACTS, **options)
+            rehearse_export(target / ARTIFACTS)
         except SelectionError as error:
             if not forgiving:
                 raise SelectionError(f"{candidate.name}: {error}") from error
@@ -129,6 +131,30 @@ def steps_of_epoch(
         open_data(session, *opened, sources.agree, options, sources.reading)
     training, _, _ = open_data(session, *opened, None, replace(options, agree_share=None), sources.reading)
     return options.steps_per_epoch(len(training), session.manifest.fixed_batch)
+
+
+def require_runnable(runnable: Sequence[Candidate], directory: Path, work: Path, steps: int, tuned_bytes: int) -> None:
+    """Opens every selection in the runtime, and adds up what all will write, before hours are spent on the first.
+
+    Args:
+        runnable: the selections.
+        directory: where all will be.
+        work: where artifacts are that are not there yet.
+        steps: of every run.
+        tuned_bytes: what a tuned model takes.
+
+    Raises:
+        ArtifactsError: the runtime cannot load one.
+        OutputError: the disk has no room for all of them.
+    """
+    place = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
+    needs: list[Need] = []
+    for candidate in runnable:
+        session = Session(_artifacts_of(candidate, directory, work))
+        if session.run_state is None:
+            needs += (replace(need, path=place) for need in needs_of_run(session, steps))
+            needs.append(Need(place, tuned_bytes, f"tuned model of {candidate.name}"))
+    require_space(needs)
 
 
 def _artifacts_of(candidate: Candidate, directory: Path, work: Path) -> Path:

@@ -9,6 +9,7 @@
     metrics         PSNR, SSIM, RMSE, accuracy, Dice  reports       what a run tells
     retention       the vendor's own task             interruption  signals that stop a run
     rehearsal       what a run will cost              stopping      the other reasons to stop
+    space           room on the disk for it
     agreement       images without targets, mixed into the data
 """
 
@@ -19,6 +20,8 @@ from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.rehearsal import dry_run
 from tgdonnx.finetuning.reports import Best, DryRunReport, Epoch, Progress, Stop, TrainReport
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
+from tgdonnx.finetuning.session import steps_kept
+from tgdonnx.finetuning.space import Need, needs_of_run, require_space
 from tgdonnx.finetuning.training import train
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "DryRunReport",
     "Epoch",
     "MetricName",
+    "Need",
     "Noise2Noise",
     "Progress",
     "ScheduleName",
@@ -36,6 +40,9 @@ __all__ = [
     "TrainOptions",
     "TrainReport",
     "dry_run",
+    "needs_of_run",
+    "require_space",
+    "steps_kept",
     "train",
     "with_agreement",
 ]

@@ -17,7 +17,7 @@ from typing import Any, Optional
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
-from tgdonnx.errors import DataError, DivergedError
+from tgdonnx.errors import DataError, DivergedError, OutputError
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.interruption import Interrupted, interruptible
@@ -100,6 +100,10 @@ def follow(run: Run, state: RunState, signals: Collection[Signals]) -> tuple[Run
                     _require_finite(run, state, saved.step)
                     _save(run, state)
                     saved, saved_at = state, time.monotonic()
+        except OutputError as error:
+            if saved.step:
+                error.add(f"the checkpoint of step {saved.step} is kept; make room, and go on with --resume")
+            raise
         except Interrupted as interrupted:
             number = interrupted.signal
             stop = Stop("signal", f"stopped by {number.name} after step {state.step}", int(number))
@@ -273,7 +277,5 @@ def _save(run: Run, state: RunState) -> None:
 
 
 def _diverged(what: str, kept: int) -> str:
-    return (
-        f"training diverged: {what}; the checkpoint of step {kept} is kept. "
-        "Try a smaller learning rate, or clip the gradient (build --clip-norm)"
-    )
+    there = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint of any step before"
+    return f"training diverged: {what}; {there}. Try a smaller learning rate, or clip the gradient (build --clip-norm)"

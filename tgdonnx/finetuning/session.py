@@ -7,7 +7,6 @@ place and renamed: it is there whole or not at all, and its parts belong togethe
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -18,13 +17,14 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.checkpoints import load_checkpoint, seal
-from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
+from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, EVAL_MODEL, LOG, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError, OutputError
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import load_model, replacing
 from tgdonnx.runtime import load_onnxruntime, load_training_api, open_inference
+from tgdonnx.scratch import scratch_directory
 
 _STATE = "tgdonnx.run"
 
@@ -74,6 +74,11 @@ class Session:
             return None
         return RunState.from_json(self._state.properties[_STATE])
 
+    @property
+    def parameter_bytes(self) -> int:
+        """What the parameters take."""
+        return sum(int(parameter.data.nbytes) for _, parameter in self._state.parameters)
+
     def step(self, batch: list[NDArray[Any]], learning_rate: float) -> float:
         """Trains on one batch and returns the loss before the update, which is left out if that is not finite."""
         loss = self.backward(batch)
@@ -109,8 +114,8 @@ class Session:
         if batches not in self._optimizers:
             model = onnx.load(self.directory / OPTIMIZER_MODEL)
             average_gradients(model, len(self.manifest.trained), batches)
-            with tempfile.TemporaryDirectory(prefix="tgdonnx-") as folder:
-                path = Path(folder, OPTIMIZER_MODEL)
+            with scratch_directory() as folder:
+                path = folder / OPTIMIZER_MODEL
                 onnx.save(model, path)
                 self._optimizers[batches] = self._api.Optimizer(str(path), self._module)
         return self._optimizers[batches]
@@ -181,6 +186,24 @@ class Session:
                     f"({shutil.disk_usage(self.directory).free:,} bytes are free)"
                 ) from error
             seal(temporary)
+
+
+def steps_kept(directory: Path) -> int:
+    """Returns how many steps the checkpoints of a directory hold, the larger number of the two; 0 if none was trained.
+
+    Of one that cannot be read the log has to say.
+    """
+    steps = 0
+    for name in (CHECKPOINT, BEST_CHECKPOINT):
+        if (directory / name).is_file():
+            try:
+                properties = load_checkpoint(directory, name).properties
+                steps = max(steps, RunState.from_json(properties[_STATE]).step if _STATE in properties else 0)
+            except ArtifactsError:
+                log = directory / LOG
+                text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
+                steps = max(steps, text.count('"event": "step"'))
+    return steps
 
 
 def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.float32]]:

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from tgdonnx.errors import OutputError, RuntimeMissingError
 from tgdonnx.finetuning.reports import Epoch
+
+
+def require_board(directory: Path) -> None:
+    """Checks that event files can be written, without writing any.
+
+    Raises:
+        RuntimeMissingError: tensorboardX is not installed.
+        OutputError: the directory cannot be written.
+    """
+    _library()
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{there} is a file; event files need a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"the directory {there} is not writable; change its permissions or choose another")
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("tensorboardX")
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"--tensorboard needs tensorboardX ({error}); pip install 'tgdonnx[tensorboard]'"
+        ) from error
 
 
 class Board:
@@ -20,12 +46,7 @@ class Board:
             RuntimeMissingError: tensorboardX is not installed.
             OutputError: the directory cannot be written.
         """
-        try:
-            library = importlib.import_module("tensorboardX")
-        except ImportError as error:
-            raise RuntimeMissingError(
-                f"--tensorboard needs tensorboardX ({error}); pip install 'tgdonnx[tensorboard]'"
-            ) from error
+        library = _library()
         try:
             # Without a suffix, of files that are started in the same second the later replaces the earlier.
             suffix = f".{secrets.token_hex(4)}"

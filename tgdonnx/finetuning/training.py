@@ -24,8 +24,9 @@ from tgdonnx.finetuning.record import read_record, write_record
 from tgdonnx.finetuning.reports import Best, Epoch, Progress, Stop, TrainReport
 from tgdonnx.finetuning.retention import Retention, open_retention
 from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.space import needs_of_run, require_space
 from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
-from tgdonnx.finetuning.tensorboard import Board
+from tgdonnx.finetuning.tensorboard import Board, require_board
 from tgdonnx.modelfile import StrPath
 
 
@@ -87,7 +88,10 @@ def train(
         training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
         settings = settings_of(options, training, retention.guarded if retention else None)
         state = _start(session, settings, resume=resume)
-        board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
+        if tensorboard is not None:
+            require_board(Path(tensorboard))
+        left = options.last_step(options.steps_per_epoch(len(training), session.manifest.fixed_batch))
+        require_space(needs_of_run(session, None if left is None else max(0, left - state.step)))
         sources = {"data": data, "validation": validation, "retain": retain, "agree": agree}
         step = state.step if resume and state.recorded >= 0 else None
         write_record(directory, session.manifest, options, sources, training, validating, retention, step)
@@ -95,6 +99,7 @@ def train(
         for remark in remarks_of(training, validating, retention):
             on_remark(remark)
         log = Log(directory, state)
+        board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
         with closing(board) if board is not None else nullcontext():
             run = Run(session, training, options, validating, retention, log, board, on_progress)
             state, stop = follow(run, state, stop_on)

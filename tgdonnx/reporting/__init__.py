@@ -5,6 +5,6 @@
 after); ``templates/``: its HTML and CSS.
 """
 
-from tgdonnx.reporting.page import PageReport, report, require_page
+from tgdonnx.reporting.page import PageReport, rehearse_report, report, require_page
 
-__all__ = ["PageReport", "report", "require_page"]
+__all__ = ["PageReport", "rehearse_report", "report", "require_page"]

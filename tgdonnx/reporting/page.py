@@ -6,17 +6,15 @@ Whatever comes from files or options is escaped by the template; figures hold nu
 from __future__ import annotations
 
 import importlib
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
-from tgdonnx.artifacts import read_manifest
+from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.data import DataOptions, Dataset, DataSource, open_source
+from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_source
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.modelfile import StrPath, require_writable, write_bytes
 from tgdonnx.reporting import facts
@@ -30,6 +28,7 @@ from tgdonnx.reporting.pictures import NoPicturesError, Sample, show_samples
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.scoring import score_layers
+from tgdonnx.scratch import scratch_directory
 from tgdonnx.tracing import trace_network
 
 MOST_ROWS = 40
@@ -135,22 +134,13 @@ def report(
     """
     output, directory = require_page(output, overwrite=overwrite), Path(directory)
     read_manifest(directory)
-    reading = replace(
-        data_options,
-        renamed={**data_options.renamed, **(renamed or {})},
-        patch=None,
-        patches_per_epoch=None,
-        augmentation=(),
-        validation_split=None,
-    )
-    work = Path(tempfile.mkdtemp(prefix="tgdonnx-"))
-    try:
+    reading = _reading(data_options, renamed)
+    with scratch_directory() as work:
         with locked(directory, reading=True):
             history, run = read_history(directory), read_run(directory)
             proof = prove(directory, work, model=model, tuned=tuned)
-        samples, no_samples = _samples(proof, data, reading, run)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        scaling = facts.recorded_scaling(run)
+        samples, no_samples = _samples(proof.base, proof.tuned, proof.manifest, data, reading, scaling)
     content = _content(proof, history, run, samples, no_samples)
     name = proof.files[0].name or directory.resolve().name
     page = _environment().get_template("report.html.j2").render(name=name, **content)
@@ -159,15 +149,55 @@ def report(
     return PageReport(str(output), len(encoded), proof.verify.ok, tuple(content["left_out"].values()))
 
 
+def rehearse_report(
+    directory: StrPath,
+    model: StrPath,
+    data: DataSource,
+    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    renamed: Optional[Mapping[str, str]] = None,
+) -> None:
+    """Checks, before training, that a report can show samples of some data, by showing the vendor's outputs for them.
+
+    Args:
+        directory: the artifacts directory.
+        model: the vendor's file.
+        data: as of `report`.
+        data_options: as of `report`.
+        renamed: as of `report`.
+
+    Raises:
+        ArtifactsError: the directory is not usable.
+        DataError: the data does not fit.
+    """
+    manifest, model = read_manifest(Path(directory)), Path(model)
+    _samples(model, model, manifest, data, _reading(data_options, renamed), None)
+
+
+def _reading(data_options: DataOptions, renamed: Optional[Mapping[str, str]]) -> DataOptions:
+    """Returns how samples are read: whole, not turned, not divided."""
+    return replace(
+        data_options,
+        renamed={**data_options.renamed, **(renamed or {})},
+        patch=None,
+        patches_per_epoch=None,
+        augmentation=(),
+        validation_split=None,
+    )
+
+
 def _samples(
-    proof: Proof, data: Optional[DataSource], reading: DataOptions, run: Mapping[str, Any]
+    base: Path,
+    tuned: Path,
+    manifest: Manifest,
+    data: Optional[DataSource],
+    reading: DataOptions,
+    scaling: Optional[Scaling],
 ) -> tuple[tuple[Sample, ...], str]:
     if data is None:
         return (), "No samples were handed in (option --data)."
-    scaling = facts.recorded_scaling(run)
-    dataset = Dataset(open_source(data), proof.manifest.inputs, reading, scaling=scaling)
+    dataset = Dataset(open_source(data), manifest.inputs, reading, scaling=scaling)
     try:
-        return show_samples(proof.base, proof.tuned, proof.manifest, dataset), ""
+        return show_samples(base, tuned, manifest, dataset), ""
     except NoPicturesError as reason:
         return (), str(reason)
 

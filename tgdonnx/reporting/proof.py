@@ -90,8 +90,9 @@ def prove(directory: Path, work: Path, *, model: Optional[StrPath] = None, tuned
     before = load_model(base)
     after = None if tuned is None else load_model(tuned)
     (work / "export").mkdir()
-    exported = export(directory, work / "export" / _name_of(after))
-    fresh = load_model(exported.output)
+    name = _name_of(after)
+    exported = export(directory, work / "export" / name)
+    fresh = load_model(work / "export" / name)
     after = after or fresh
     files = [
         FileFacts("vendor's model", "" if model is None else Path(model).name, len(before.data), before.sha256),

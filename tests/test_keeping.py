@@ -1,0 +1,324 @@
+"""What was trained is never thrown away: whatever fails afterwards leaves it, with the command that goes on."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.cli.commands import run, save_pairs
+from tests.finetuning.runs import log_of
+from tests.test_pipeline import listing
+from tests.test_writeback import PHI, data_for, options_for
+from tgdonnx.errors import DataError, DivergedError, KeptError, OutputError, StoppedError, TgdonnxError
+from tgdonnx.finetuning import space
+from tgdonnx.finetuning.session import Session
+
+ROOT = Path(__file__).parents[1]
+pipeline = importlib.import_module("tgdonnx.pipeline")
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Path:
+    return models.save(models.dncnn(0), tmp_path / "model.onnx")
+
+
+def finetune(vendor: Path, **more: Any) -> tgdonnx.FinetuneReport:
+    given = {"strategy": tgdonnx.Phi(PHI), "options": options_for(), "data": data_for(models.dncnn(0)), **more}
+    return tgdonnx.finetune(vendor, output=vendor.parent / "tuned.onnx", **given)
+
+
+def command_in(message: str) -> list[str]:
+    found = re.search(r"go on with `tgdonnx (.*?)`", message)
+    assert found is not None, message
+    return shlex.split(found[1])
+
+
+@pytest.fixture
+def expected(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("expected")
+    finetune(models.save(models.dncnn(0), folder / "model.onnx"))
+    return (folder / "tuned.onnx").read_bytes()
+
+
+def full(*_: object, **__: object) -> None:
+    raise OutputError("tuned.onnx cannot be written: No space left on device")
+
+
+def bug(*_: object, **__: object) -> None:
+    raise IndexError("list index out of range\nand more")
+
+
+@pytest.mark.parametrize(
+    ("stage", "fail", "error"),
+    [
+        ("export", full, OutputError),
+        ("export", bug, KeptError),
+        ("verify", full, OutputError),
+        ("verify", bug, KeptError),
+    ],
+)
+@pytest.mark.parametrize("artifacts", [False, True])
+def test_a_failure_after_training_leaves_the_training_and_the_command_that_writes_the_same_model(
+    artifacts: bool, stage: str, fail: Any, error: type[Exception], vendor: Path, expected: bytes, scratch: Path
+) -> None:
+    kept = vendor.parent / ("kept" if artifacts else "tuned.run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, stage, fail)
+        with pytest.raises(error) as raised:
+            finetune(vendor, artifacts=kept if artifacts else None)
+    assert f"{kept} keeps what was trained: go on with `tgdonnx export {kept} -o " in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert listing(vendor.parent) == sorted(["model.onnx", kept.name])
+    assert listing(scratch) == []
+    assert run(*command_in(str(raised.value))).exit_code == 0
+    assert (vendor.parent / "tuned.onnx").read_bytes() == expected
+
+
+def test_a_failure_of_apply_or_report_leaves_the_model_too(vendor: Path, expected: bytes) -> None:
+    image = vendor.parent / "full.npy"
+    np.save(image, data_for(models.dncnn(0))["x"][:1])
+    page = vendor.parent / "page.html"
+    for stage, more, result in (
+        ("apply", {"apply_to": image}, vendor.parent / "tuned.applied.npy"),
+        ("report", {"page": page}, page),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pipeline, stage, full)
+            with pytest.raises(OutputError) as raised:
+                finetune(vendor, overwrite=True, **more)
+        assert (vendor.parent / "tuned.onnx").read_bytes() == expected
+        command = command_in(str(raised.value))
+        assert command[0] == stage
+        assert not result.exists()
+        assert run(*command).exit_code == 0
+        assert result.exists()
+
+
+def test_a_full_disk_in_the_middle_of_training_keeps_the_last_checkpoint(
+    vendor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, save = [], Session.save
+
+    def fills(self: Session, name: str, state: Any) -> None:
+        if state.step >= 4:
+            raise OutputError(f"{self.directory / name} cannot be written: No space left on device")
+        saved.append(state.step)
+        save(self, name, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "save", fills)
+        with pytest.raises(OutputError) as raised:
+            finetune(vendor)
+    kept = vendor.parent / "tuned.run"
+    assert f"No space left on device; the checkpoint of step {max(saved)} is kept; make room" in str(raised.value)
+    assert command_in(str(raised.value)) == ["train", str(kept), "--resume"]
+    assert tgdonnx.train(kept, data_for(models.dncnn(0)), options_for(), resume=True).steps == 4
+
+
+def test_a_run_that_diverged_after_a_checkpoint_is_kept_and_one_that_did_before_is_not(vendor: Path) -> None:
+    with pytest.raises(DivergedError, match="there is no checkpoint of any step before"):
+        finetune(vendor, options=tgdonnx.TrainOptions(30, 3, 1e25))
+    assert listing(vendor.parent) == ["model.onnx"]
+    late = tgdonnx.TrainOptions(steps=40, batch=3, learning_rate=1e25, warmup=10**6, checkpoint_every=0)
+    with pytest.raises(DivergedError, match=r"tuned\.run keeps what was trained: go on with `tgdonnx train"):
+        finetune(vendor, options=late)
+    assert listing(vendor.parent) == ["model.onnx", "tuned.run"]
+
+
+def test_what_an_earlier_call_left_is_not_replaced_unless_asked_for(vendor: Path, expected: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "export", full)
+        with pytest.raises(OutputError):
+            finetune(vendor)
+    kept = vendor.parent / "tuned.run"
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    with pytest.raises(OutputError, match=rf"tuned\.run holds 4 steps of an earlier call .*`tgdonnx export {kept} -o "):
+        finetune(vendor)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    finetune(vendor, overwrite=True)
+    assert listing(vendor.parent) == ["model.onnx", "tuned.onnx"]
+    assert (vendor.parent / "tuned.onnx").read_bytes() == expected
+
+
+def test_what_a_call_left_that_was_killed_before_a_checkpoint_is_replaced(vendor: Path) -> None:
+    tgdonnx.mask(vendor, vendor.parent / "masked.onnx", tgdonnx.Phi(PHI))
+    tgdonnx.build(vendor.parent / "masked.onnx", vendor.parent / "tuned.run")
+    (vendor.parent / "masked.onnx").unlink()
+    finetune(vendor)
+    assert listing(vendor.parent) == ["model.onnx", "tuned.onnx"]
+
+
+def test_a_directory_of_somebody_else_s_where_the_run_would_go_is_left_alone(vendor: Path) -> None:
+    (vendor.parent / "tuned.run").mkdir()
+    (vendor.parent / "tuned.run" / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match=r"tuned\.run is no run of ours"):
+        finetune(vendor, overwrite=True)
+    assert (vendor.parent / "tuned.run" / "thesis.txt").read_text() == "precious"
+
+
+def test_reports_name_nothing_that_was_deleted(vendor: Path) -> None:
+    report = finetune(vendor, strategy=tgdonnx.Percentile(40), rounds=2)
+    assert (report.build.directory, report.earlier[0].build.directory, report.earlier[0].export.output) == (None,) * 3
+    assert report.export.output == str(vendor.parent / "tuned.onnx")
+    kept = finetune(vendor, strategy=tgdonnx.Percentile(40), rounds=2, artifacts=vendor.parent / "kept", overwrite=True)
+    assert kept.build.directory is not None
+    assert Path(kept.build.directory).is_dir()
+
+
+BEFORE: dict[str, tuple[dict[str, Any], type[TgdonnxError], str]] = {
+    "a report on data that does not fit": (
+        {"page": "page.html", "validation": {"x": np.zeros((2, 3, 7, 8), np.float32)}},
+        DataError,
+        "no array 'target'",
+    ),
+    "a place for artifacts that is taken": ({"artifacts": "taken", "rounds": 2}, OutputError, "round-2 holds other"),
+    "a parent that is not there": ({"artifacts": "nowhere/kept"}, OutputError, "nowhere does not exist"),
+    "event files where a file is": ({"tensorboard": "model.onnx/board"}, OutputError, "event files need a directory"),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_what_can_be_known_before_training_is_found_before_training(
+    case: str, vendor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, error, message = BEFORE[case]
+    monkeypatch.chdir(vendor.parent)
+    (vendor.parent / "taken" / "round-2").mkdir(parents=True)
+    (vendor.parent / "taken" / "round-2" / "mine.txt").write_text("mine")
+    told: list[object] = []
+    with pytest.raises(error, match=message):
+        finetune(vendor, overwrite=True, on_progress=told.append, **changed)
+    assert told == []
+    assert listing(vendor.parent) == ["model.onnx", "taken"]
+
+
+def test_a_model_that_could_not_be_written_back_is_refused_before_training(
+    vendor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("tgdonnx.writeback"), "overwrite_values", full)
+    told: list[object] = []
+    with pytest.raises(OutputError, match="No space left"):
+        finetune(vendor, on_progress=told.append)
+    assert told == []
+    assert listing(vendor.parent) == ["model.onnx"]
+
+
+def test_a_disk_without_room_is_refused_before_training_with_the_numbers(
+    vendor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage(1000))
+    told: list[object] = []
+    message = (
+        r"has 1,000 bytes free, and [\d,]+ will be written \(tuned model [\d,]+, checkpoints [\d,]+, log 150,000,000\)"
+    )
+    with pytest.raises(OutputError, match=message):
+        finetune(vendor, options=tgdonnx.TrainOptions(steps=1_000_000, batch=3), on_progress=told.append)
+    assert told == []
+    assert listing(vendor.parent) == ["model.onnx"]
+
+
+def test_ctrl_c_twice_keeps_the_last_checkpoint(vendor: Path) -> None:
+    def twice(state: tgdonnx.Progress) -> None:
+        if state.step == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(StoppedError, match=r"stopped by SIGINT; .*tuned\.run keeps what was trained") as raised:
+        finetune(vendor, stop_on=[signal.SIGINT], on_progress=twice)
+    assert raised.value.signal == signal.SIGINT
+    kept = vendor.parent / "tuned.run"
+    assert tgdonnx.train(kept, data_for(models.dncnn(0)), options_for(), resume=True).steps == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_command_that_is_stopped_leaves_its_run_beside_the_output(number: signal.Signals, vendor: Path) -> None:
+    data = save_pairs(vendor.parent / "data.npz", (10, 3, 12, 13), (10, 3, 12, 13))
+    words = ["finetune", vendor, "--data", data, "-o", vendor.parent / "tuned.onnx", "--last", 1, "--batch", 2]
+    command = [sys.executable, "-m", "tgdonnx", *map(str, words), "--steps", "100000", "--checkpoint-every", "0"]
+    kept = vendor.parent / "tuned.run"
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        log, give_up = kept / "log.jsonl", time.monotonic() + 60
+        while time.monotonic() < give_up and not (log.exists() and log.read_text().count('"step"') > 5):
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert f"go on with `tgdonnx train {kept} --resume`" in " ".join(err.split())
+    steps = sum(line["event"] == "step" for line in log_of(kept)) if number != signal.SIGKILL else 5
+    again = run("train", kept, "--data", data, "--batch", 2, "--steps", steps + 50, "--resume")
+    assert again.exit_code == 0, again.stderr
+    result = run("export", kept, "-o", vendor.parent / "tuned.onnx")
+    assert result.exit_code == 0
+    assert run("verify", vendor, vendor.parent / "tuned.onnx").exit_code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of files are POSIX")
+def test_the_runtime_s_error_on_a_full_disk_is_a_sentence_and_the_old_checkpoint_stays(vendor: Path) -> None:
+    tgdonnx.mask(vendor, vendor.parent / "masked.onnx", tgdonnx.Phi(PHI))
+    directory = vendor.parent / "artifacts"
+    tgdonnx.build(vendor.parent / "masked.onnx", directory)
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from tgdonnx.errors import OutputError
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.state import RunState
+directory = Path(sys.argv[1])
+session, before = Session(directory), (directory / "checkpoint").read_bytes()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 100, resource.RLIM_INFINITY))
+try:
+    session.save("checkpoint", RunState(0, 0, {}))
+except OutputError as error:
+    print(error)
+assert (directory / "checkpoint").read_bytes() == before
+assert not list(directory.glob(".checkpoint*"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(directory)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"checkpoint cannot be written: ONNX Runtime gave up after [\d,]+ bytes", done.stdout)
+
+
+def test_the_proof_of_a_model_with_external_data_is_rehearsed_too(tmp_path: Path) -> None:
+    (tmp_path / "vendor").mkdir()
+    base = tmp_path / "vendor" / "model.onnx"
+    onnx.save(models.dncnn(0), base, save_as_external_data=True, location="w.bin", size_threshold=0)
+    (tmp_path / "tuned").mkdir()
+    report = tgdonnx.finetune(
+        base, data_for(models.dncnn(0)), tmp_path / "tuned" / "tuned.onnx", tgdonnx.Phi(PHI), options_for()
+    )
+    assert report.verify.ok
+    assert not (tmp_path / "tuned" / "tuned.run").exists()

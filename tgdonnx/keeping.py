@@ -1,0 +1,152 @@
+"""What `finetune` trains is kept until its result is there: where artifacts lie, and what is said when a later stage fails.
+
+Without a directory of the user's, artifacts are in ``STEM.run`` beside the output from the start, so that nothing has to be
+moved when something fails, or when the process is killed; it is deleted at the end. Training that an earlier call left there
+is not replaced unless asked to.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.artifacts import require_new_directory
+from tgdonnx.artifacts.locking import is_locked
+from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER, MANIFEST
+from tgdonnx.errors import KeptError, OutputError, StoppedError, TgdonnxError
+from tgdonnx.finetuning import steps_kept
+from tgdonnx.modelfile import StrPath
+
+
+@dataclass
+class Place:
+    """Where the artifacts of a call are, and how to go on from there.
+
+    Attributes:
+        root: the directory; of several rounds that of ``round-1`` and so on.
+        rounds: how many there will be.
+        given: whether the user named it, so that it stays.
+        command: what goes on, should something fail now; empty before there is anything to go on with.
+        and_then: what is said behind it.
+    """
+
+    root: Path
+    rounds: int
+    given: bool
+    command: str = field(default="", init=False)
+    and_then: str = field(default="", init=False)
+
+    def of_round(self, number: int) -> Path:
+        """Returns the artifacts directory of a round, counted from 1."""
+        return self.root / f"round-{number}" if self.rounds > 1 else self.root
+
+    def go_on_with(self, *words: StrPath, and_then: str = "") -> None:
+        """Notes the command that goes on, should something fail from now on, and what else there is to say."""
+        self.command, self.and_then = shlex.join(["tgdonnx", *map(str, words)]), and_then
+
+    @property
+    def steps(self) -> int:
+        """The largest number of steps that any checkpoint in it holds."""
+        found = [self.root, *sorted(self.root.glob("round-*"))]
+        return max((steps_kept(path) for path in found if (path / MANIFEST).is_file()), default=0)
+
+    def remove(self) -> None:
+        """Deletes it; under its name it is there whole or not at all."""
+        if self.root.is_dir():
+            old = self.root.with_name(f".{self.root.name}.{secrets.token_hex(4)}.old")
+            self.root.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def open_place(output: Path, artifacts: Optional[StrPath], *, rounds: int, overwrite: bool) -> Place:
+    """Finds where artifacts may go, before anything is written.
+
+    Args:
+        output: the tuned model that will be written.
+        artifacts: what the user named, if anything.
+        rounds: how many there will be.
+        overwrite: whether what is there may be replaced.
+
+    Raises:
+        ArtifactsError: another process is at work there.
+        OutputError: something is there that may not be replaced.
+    """
+    given = artifacts is not None
+    place = Place(Path(artifacts) if artifacts is not None else output.with_name(f"{output.stem}.run"), rounds, given)
+    if given:
+        for number in range(1, rounds + 1):
+            require_new_directory(place.of_round(number), overwrite=overwrite)
+        if not place.root.parent.is_dir():
+            raise OutputError(f"the directory {place.root.parent} does not exist; create it or choose another")
+        if place.root.exists() and not place.root.is_dir():
+            raise OutputError(f"{place.root} is a file; the artifacts need a directory")
+    elif place.root.exists():
+        _clear(place, output, overwrite=overwrite)
+    return place
+
+
+def _clear(place: Place, output: Path, *, overwrite: bool) -> None:
+    """Looks at what an earlier call left, and deletes it if there is no training in it."""
+    known = {LOCK, LOCK_OWNER}
+    strange = not place.root.is_dir() or (
+        not (place.root / MANIFEST).is_file()
+        and any(not path.name.startswith("round-") and path.name not in known for path in place.root.iterdir())
+    )
+    if strange:
+        raise OutputError(f"{place.root} is no run of ours, and a run goes there; move it, or name --artifacts DIR")
+    within = [path for path in (place.root, *place.root.glob("round-*")) if (path / MANIFEST).is_file()]
+    for path in within:
+        if is_locked(path):
+            raise OutputError(f"{path} is in use by another process; wait until it ends, or choose another output")
+    steps = place.steps
+    if steps and not overwrite:
+        latest = within[-1]
+        raise OutputError(
+            f"{latest} holds {steps} steps of an earlier call that did not get to its end: "
+            f"`{shlex.join(['tgdonnx', 'export', str(latest), '-o', str(output)])}` writes the model, "
+            f"`{shlex.join(['tgdonnx', 'train', str(latest), '--resume'])}` with the same options trains on; or pass "
+            "--overwrite to start anew"
+        )
+    place.remove()
+
+
+@contextmanager
+def kept(place: Place, *, signals: bool) -> Iterator[None]:
+    """Runs the block; should it fail, says where what was trained is, and deletes what holds no training.
+
+    Args:
+        place: where the artifacts are.
+        signals: whether Ctrl-C is an answer of ours, rather than the caller's to catch.
+
+    Raises:
+        StoppedError: Ctrl-C, if ``signals``.
+        KeptError: what is no error of ours, once there is training.
+        TgdonnxError: as the block does, with what goes on.
+    """
+    try:
+        yield
+    except BaseException as error:
+        steps = place.steps if place.command else 0
+        if not steps:
+            if place.command and not place.given:
+                place.remove()
+            raise
+        more = f"{place.root} keeps what was trained: go on with `{place.command}`{place.and_then}"
+        if isinstance(error, TgdonnxError):
+            error.add(more)
+            raise
+        if isinstance(error, KeyboardInterrupt) and signals:
+            raise StoppedError(f"stopped by SIGINT; {more}", int(signal.SIGINT)) from error
+        if isinstance(error, Exception):
+            reason = str(error).partition("\n")[0]
+            raise KeptError(f"{type(error).__name__}: {reason}; {more}", place.root, place.command) from error
+        raise
+    if not place.given:
+        place.remove()
