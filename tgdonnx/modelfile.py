@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.externaldata import Outside, relocated, require_inside, resolve_external, tensors_outside
+from tgdonnx.paths import why_unusable
 from tgdonnx.relocation import entries_in, with_entries
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -147,6 +148,8 @@ def require_writable(path: StrPath, *, overwrite: bool = False, keep: Optional[S
         OutputError: it exists and may not be overwritten, or its directory is missing or not writable.
     """
     path = Path(path)
+    if reason := why_unusable(path):
+        raise OutputError(f"{str(path)!r} can be no file: {reason}; choose another name")
     if keep is not None and path.exists() and Path(keep).exists() and path.samefile(keep):
         raise OutputError(f"{path} is the vendor's model, which is never overwritten; choose another name")
     if path.exists() and not overwrite:

@@ -10,6 +10,7 @@ import click
 from tgdonnx.applying import apply
 from tgdonnx.cli.options import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
+from tgdonnx.cli.paths import PATH
 from tgdonnx.data import Scale
 
 
@@ -35,7 +36,7 @@ def scale_of(_context: click.Context, _parameter: click.Parameter, text: Optiona
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help=".npy, NIfTI, a picture, or a directory of DICOM slices.",
 )
 @click.option("--layout", help="What the axes of the data are: NCHW, HW, HWC, DHW ...; as for train.")
@@ -45,9 +46,7 @@ def scale_of(_context: click.Context, _parameter: click.Parameter, text: Optiona
     metavar="HOW",
     help="Scale intensities, as for train, by this data; undone afterwards.",
 )
-@click.option(
-    "--artifacts", type=click.Path(path_type=Path), help="Scale intensities as the run in this directory did."
-)
+@click.option("--artifacts", type=PATH, help="Scale intensities as the run in this directory did.")
 @click.option("--tile", callback=tile_size, metavar="SIZE", help="Size of tiles, such as 256x256.")
 @click.option("--output", "output_name", metavar="NAME", help="Output to take, when the model has several.")
 @overwrite_option

@@ -10,10 +10,11 @@ import click
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
+from tgdonnx.cli.paths import PATH
 
 
 @click.command("build")
-@click.argument("masked", type=click.Path(path_type=Path))
+@click.argument("masked", type=PATH)
 @output_option("The artifacts directory to make.")
 @build_options
 @overwrite_option

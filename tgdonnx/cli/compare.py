@@ -13,6 +13,7 @@ from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
 from tgdonnx.cli.options import build_options, json_option, model_argument, output_option, rebirth_options
 from tgdonnx.cli.output import print_json, printing, remark
+from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.train import STOPPING
@@ -44,7 +45,7 @@ PLOT = "pareto.png"
     show_default=True,
     help="Of the drop test that finds the phi of tgd, as in `sweep`; and of the start in mode regrow.",
 )
-@click.option("--sweep-data", type=click.Path(path_type=Path), help="Unlabelled images for it; else those of --data.")
+@click.option("--sweep-data", type=PATH, help="Unlabelled images for it; else those of --data.")
 @rebirth_options
 @build_options
 @data_options

@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 import click
 
+from tgdonnx.cli.paths import PATH
 from tgdonnx.errors import DataError, RuntimeMissingError, TgdonnxError
 
 
@@ -96,7 +97,7 @@ config_option = click.option(
     "--config",
     is_eager=True,
     expose_value=False,
-    type=click.Path(path_type=Path),
+    type=PATH,
     callback=_apply,
     help="YAML or TOML file with options of this command, without dashes; the command line wins.",
 )

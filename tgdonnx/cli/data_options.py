@@ -10,6 +10,7 @@ from typing import Any, Optional, Union
 import click
 
 from tgdonnx.cli.options import Command
+from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
 from tgdonnx.finetuning import Noise2Noise
 
@@ -50,12 +51,12 @@ def data_options(command: Command) -> Command:
         click.option("--validation-split", type=float, help="Hold out this fraction of the files for validation."),
         click.option(
             "--validation",
-            type=click.Path(path_type=Path),
+            type=PATH,
             help="Data that is not trained on; the epoch that does best on it is kept.",
         ),
         click.option(
             "--data",
-            type=click.Path(path_type=Path),
+            type=PATH,
             help="An .npz or HDF5 file, or a directory: .npy files, or pictures, NIfTI or DICOM in one directory per array. "
             "An array per model input, and `target`.",
         ),
@@ -79,7 +80,7 @@ noise2noise_option = click.option(
     "--noise2noise",
     "pair",
     nargs=2,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="A B",
     help="Train without targets, from A to B and back: two images of one study with independent noise. A part is held out.",
 )

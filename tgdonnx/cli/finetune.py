@@ -26,6 +26,7 @@ from tgdonnx.cli.options import (
     strategy_options,
 )
 from tgdonnx.cli.output import print_json, remark, say, styled
+from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
@@ -48,7 +49,7 @@ from tgdonnx.selection import Mode
 @isolate_option
 @click.option(
     "--sweep-data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Of --phi auto: unlabelled images to look at; those of --data if left out.",
 )
 @run_options
@@ -56,13 +57,13 @@ from tgdonnx.selection import Mode
 @click.option(
     "--apply",
     "apply_to",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FULL",
     help="Apply the tuned model to this image or volume.",
 )
 @click.option(
     "--applied",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="OUT",
     help="Where to write the result; beside the tuned model.",
 )
@@ -74,10 +75,8 @@ from tgdonnx.selection import Mode
     help="Score, mask and train so often, each time from the last result.",
 )
 @protect_option
-@click.option(
-    "--report", "page", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a report, one page."
-)
-@click.option("--artifacts", type=click.Path(path_type=Path), help="Keep the artifacts in this directory.")
+@click.option("--report", "page", type=PATH, metavar="FILE.html", help="Write a report, one page.")
+@click.option("--artifacts", type=PATH, help="Keep the artifacts in this directory.")
 @overwrite_option
 @config_option
 @json_option

@@ -22,6 +22,7 @@ from tgdonnx.cli.options import (
     strategy_options,
 )
 from tgdonnx.cli.output import print_json, printing
+from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.masks import mask
@@ -34,7 +35,7 @@ from tgdonnx.selection import Mode
 @model_argument
 @output_option("The masked model to write.")
 @strategy_options
-@click.option("--data", type=click.Path(path_type=Path), help="Of --phi auto: unlabelled images, as for `sweep`.")
+@click.option("--data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
 @rebirth_options
 @isolate_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers of --mode regrow.")

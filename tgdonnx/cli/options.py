@@ -10,6 +10,7 @@ from typing import Any, Optional, TypeVar, Union
 import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
+from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import SelectionError
 from tgdonnx.regrowing import KINDS, Kind, Rebirth
@@ -35,12 +36,12 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what 
 protect_option = click.option(
     "--protect", is_flag=True, help="Never retrain what an earlier round trained, by the records in the model."
 )
-model_argument = click.argument("model", type=click.Path(path_type=Path))
+model_argument = click.argument("model", type=PATH)
 
 
 def output_option(what: str) -> Callable[[Command], Command]:
     """The option -o, which every command that writes needs."""
-    return click.option("-o", "output", required=True, type=click.Path(path_type=Path), help=what)
+    return click.option("-o", "output", required=True, type=PATH, help=what)
 
 
 def score_options(command: Command) -> Command:
@@ -68,7 +69,7 @@ def strategy_options(command: Command) -> Command:
             help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
             "regrow: these start at 0, and the filters with fresh values.",
         ),
-        click.option("--filters", type=click.Path(path_type=Path), help="JSON file: weight name -> list of filters."),
+        click.option("--filters", type=PATH, help="JSON file: weight name -> list of filters."),
         click.option("--all", "all_layers", is_flag=True, help="Retrain everything."),
         click.option("--first", type=int, help="Retrain the first N layers."),
         click.option("--last", type=int, help="Retrain the last N layers."),
@@ -102,7 +103,7 @@ def rebirth_options(command: Command) -> Command:
     for option in (
         click.option(
             "--calibrate",
-            type=click.Path(path_type=Path),
+            type=PATH,
             metavar="DATA",
             help="Of mode regrow: a few unlabelled images, to give reborn maps the mean and variance of the others, and to "
             "measure the change of the output on; else that is done on random input.",

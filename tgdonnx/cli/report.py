@@ -10,16 +10,17 @@ import click
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.options import json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say, styled
+from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
 from tgdonnx.reporting import report
 
 
 @click.command("report")
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @output_option("The page to write, an HTML file.")
-@click.option("--model", type=click.Path(path_type=Path), help="The vendor's file, to name it and verify against it.")
-@click.option("--tuned", type=click.Path(path_type=Path), help="The tuned model to verify, instead of a fresh export.")
-@click.option("--data", type=click.Path(path_type=Path), help="Show outputs before and after on its first 4 samples.")
+@click.option("--model", type=PATH, help="The vendor's file, to name it and verify against it.")
+@click.option("--tuned", type=PATH, help="The tuned model to verify, instead of a fresh export.")
+@click.option("--data", type=PATH, help="Show outputs before and after on its first 4 samples.")
 @reading_options
 @overwrite_option
 @json_option

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import click
 
 from tgdonnx.cli.options import Command
+from tgdonnx.cli.paths import PATH
 from tgdonnx.finetuning import DEFAULT_AGREE_SHARE, METRICS, SCHEDULES, TrainOptions
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -39,7 +39,7 @@ def run_options(command: Command) -> Command:
         ),
         click.option(
             "--agree",
-            type=click.Path(path_type=Path),
+            type=PATH,
             metavar="DATA",
             help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
         ),
@@ -100,10 +100,10 @@ def run_options(command: Command) -> Command:
 def watch_options(command: Command) -> Command:
     """What a run looks at besides its loss."""
     for option in (
-        click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Write event files there."),
+        click.option("--tensorboard", type=PATH, metavar="DIR", help="Write event files there."),
         click.option(
             "--retain",
-            type=click.Path(path_type=Path),
+            type=PATH,
             help="Data of the vendor's own task; without `target`, agreement with the vendor's outputs is measured.",
         ),
     ):

@@ -12,6 +12,7 @@ from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options, noise2noise_option, training_source
 from tgdonnx.cli.options import json_option
 from tgdonnx.cli.output import print_json, remark, say
+from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.data import DataOptions
@@ -22,7 +23,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command("train")
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @data_options
 @noise2noise_option
 @run_options

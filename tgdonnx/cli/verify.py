@@ -9,14 +9,15 @@ import click
 
 from tgdonnx.cli.options import json_option
 from tgdonnx.cli.output import print_json, say, styled
+from tgdonnx.cli.paths import PATH
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.verification import verify
 
 
 @click.command("verify")
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("tuned", type=click.Path(path_type=Path))
-@click.option("--masked", type=click.Path(path_type=Path), help="The masked model, as witness of what may differ.")
+@click.argument("base", type=PATH)
+@click.argument("tuned", type=PATH)
+@click.option("--masked", type=PATH, help="The masked model, as witness of what may differ.")
 @json_option
 @click.pass_context
 def command(context: click.Context, base: Path, tuned: Path, masked: Optional[Path], as_json: bool) -> None:

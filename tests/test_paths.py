@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.cli.commands import run
+from tgdonnx.errors import OutputError
+from tgdonnx.paths import why_unusable
+
+UNUSABLE = ("a\x00b", "n" * 300, "d/" * 2_500 + "x", "\ud800", "loop/x")
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    models.save(models.dncnn(0), Path("vendor.onnx"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", UNUSABLE)
+def test_a_path_that_no_file_can_have_is_told_by_its_reason(path: str, inside: Path) -> None:
+    assert why_unusable(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["vendor.onnx", "nowhere", "vendor.onnx/x", "no/where", ".", "b\udcff", "[/bold]\x1b\n"]
+)
+def test_a_path_that_a_file_can_have_is_usable_whether_or_not_there_is_one(path: str, inside: Path) -> None:
+    assert why_unusable(path) == ""
+
+
+@pytest.mark.parametrize("path", [*UNUSABLE, ""])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "PATH"),
+        ("verify", "vendor.onnx", "PATH"),
+        ("mask", "vendor.onnx", "--all", "-o", "PATH"),
+        ("mask", "vendor.onnx", "-o", "masked.onnx", "--filters", "PATH"),
+        ("finetune", "vendor.onnx", "--all", "-o", "tuned.onnx", "--data", "PATH"),
+        ("finetune", "vendor.onnx", "--all", "-o", "tuned.onnx", "--noise2noise", "vendor.onnx", "PATH"),
+        ("sweep", "vendor.onnx", "--data", "x.npz", "--plot", "PATH"),
+        ("train", "PATH", "--data", "x.npz"),
+        ("train", "artifacts", "--data", "x.npz", "--config", "PATH"),
+        ("report", "PATH", "-o", "x.html"),
+    ],
+)
+def test_every_command_refuses_it_in_a_sentence(arguments: tuple[str, ...], path: str, inside: Path) -> None:
+    before = sorted(inside.iterdir())
+    result = run(*(path if word == "PATH" else word for word in arguments))
+    assert result.exit_code == 2
+    assert "can be no file" in result.stderr if path else "expected a path" in result.stderr
+    assert len(result.stderr) < 1_000
+    assert sorted(inside.iterdir()) == before
+
+
+@pytest.mark.parametrize("path", UNUSABLE)
+def test_functions_refuse_to_write_there(path: str, inside: Path) -> None:
+    with pytest.raises(OutputError, match="can be no file"):
+        tgdonnx.mask("vendor.onnx", path, tgdonnx.AllLayers())
