@@ -239,12 +239,13 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
         except UntrainableError as error:
             return [_blocked("TGD004", None, error)]
     for lowering in PATH_LOWERINGS:
-        for node in gradient_path(model.graph, trained):
+        path = gradient_path(model.graph, trained)
+        for node in path:
             if node.op_type not in lowering.op_types or node.domain not in ("", "ai.onnx"):
                 continue
             name = str(node.meta.get("name", node.outputs[0].name))
             try:
-                if lowering([node])(model).modified and node in told:
+                if lowering([node], path)(model).modified and node in told:
                     what = f"lowered by {lowering.__name__}"
                     findings[name] = Finding("TGD010", "info", name, node.op_type, what, "")
             except UntrainableError as error:

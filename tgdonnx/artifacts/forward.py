@@ -25,8 +25,17 @@ from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
 DIFFERENTIABLE = frozenset(
     (
         *("Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Cos", "Div", "Erf", "Exp", "Expand", "Flatten"),
-        *("Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "Identity", "LeakyRelu"),
-        *("Log", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Reciprocal"),
+        *(
+            "Gather",
+            "GatherElements",
+            "GatherND",
+            "Gelu",
+            "Gemm",
+            "GlobalAveragePool",
+            "Identity",
+            "LayerNormalization",
+        ),
+        *("LeakyRelu", "Log", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Reciprocal"),
         *(
             "ReduceLogSumExp",
             "ReduceMean",

@@ -50,6 +50,7 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     whole = onnx.ModelProto()
     whole.CopyFrom(forward)
     beforehand = take_out(whole, parameters)
+    _give_statistics(whole)
     # The names that inference gives to unknown sizes are taken for sizes that differ; without them all is unknown.
     del whole.graph.value_info[:]
     options = load_onnxruntime().SessionOptions()
@@ -69,6 +70,15 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     del model.graph.output[:]
     model.graph.output.extend(ordered)
     return model
+
+
+def _give_statistics(model: onnx.ModelProto) -> None:
+    """Lets every LayerNormalization give mean and deviation, which its gradient reads."""
+    for node in model.graph.node:
+        if node.op_type == "LayerNormalization" and node.domain in ("", "ai.onnx"):
+            given = list(node.output[1:]) + [""] * (3 - len(node.output))
+            words = ("mean", "deviation")
+            node.output[1:] = [name or f"{PREFIX}{node.output[0]}.{word}" for name, word in zip(given, words)]
 
 
 def _joined_twice(model: onnx.ModelProto, parameters: Collection[str]) -> set[str]:

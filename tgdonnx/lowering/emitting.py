@@ -108,15 +108,22 @@ class Lowering(ir.passes.InPlacePass, abc.ABC):
 
     Args:
         nodes: those that may be replaced, say because a gradient passes them; all if None.
+        path: all nodes that a gradient passes, if ``nodes`` are not all of them.
     """
 
     op_types: ClassVar[frozenset[str]]
     data_input: ClassVar[int] = 0
     """The input whose type is looked at."""
 
-    def __init__(self, nodes: Optional[Collection[ir.Node]] = None) -> None:
+    def __init__(self, nodes: Optional[Collection[ir.Node]] = None, path: Optional[Collection[ir.Node]] = None) -> None:
         super().__init__()
         self._nodes = nodes
+        self._path = frozenset(path if path is not None else nodes or ())
+
+    def passes_gradient(self, value: ir.Value) -> bool:
+        """Whether a node that a gradient passes makes a value."""
+        maker = value.producer()
+        return maker is not None and maker in self._path
 
     @abc.abstractmethod
     def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:

@@ -48,7 +48,7 @@ _CARRYING = {
     **dict.fromkeys(
         ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare"), (0,)
     ),
-    **dict.fromkeys(("Clip", "Dropout", "Pow", "ReduceLogSumExp", "Trilu"), (0,)),
+    **dict.fromkeys(("Clip", "Dropout", "ReduceLogSumExp", "Trilu"), (0,)),
     **dict.fromkeys(("ScatterElements", "ScatterND"), (0, 2)),
     "Where": (1, 2),
 }

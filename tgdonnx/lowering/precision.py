@@ -47,6 +47,10 @@ class ComputeInFloat32(ir.passes.InPlacePass):
         value.dtype = ir.DataType.FLOAT
         return True
 
+    def _is_turned(self, node: ir.Node) -> bool:
+        """Whether a node computes in a type that is turned; of a float32 node with statistics in another type it stays."""
+        return bool(node.outputs) and node.outputs[0].dtype in self._turned
+
     def _turn_attributes(self, node: ir.Node) -> bool:
         modified = False
         for name, attribute in list(node.attributes.items()):
@@ -55,7 +59,7 @@ class ComputeInFloat32(ir.passes.InPlacePass):
                 modified = True
             elif (
                 attribute.type == ir.AttributeType.INT
-                and (node.op_type, name) in _TYPES
+                and ((node.op_type, name) in _TYPES or (name == "stash_type" and self._is_turned(node)))
                 and attribute.as_int() in self._turned
             ):
                 node.attributes[name] = ir.AttrInt64(name, ir.DataType.FLOAT.value)

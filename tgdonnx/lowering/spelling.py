@@ -2,16 +2,19 @@
 
 Transpose   with its attribute perm: without it the gradient builder looks it up in vain
 Pow         with an exponent of the type of x; and x + 0 in place of an x that the exponent broadcasts, whose gradient
-            would be too large
+            would be too large. Through an exponent it lets no gradient pass: where filters make it, and the base is constant
+            and positive, exp(exponent log(base)) stands for it
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Optional, final
 
+import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
+from tgdonnx.lowering.known import known_array
 
 
 @final
@@ -22,7 +25,9 @@ class LowerSpelling(Lowering):
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
         """Writes the node again."""
-        return _transpose(emit, node) if node.op_type == "Transpose" else _pow(emit, node)
+        if node.op_type == "Transpose":
+            return _transpose(emit, node)
+        return _exponential(emit, node) if self.passes_gradient(required_input(node, 1)) else _pow(emit, node)
 
 
 def _transpose(emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
@@ -30,6 +35,17 @@ def _transpose(emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
         return None
     x = first_input(node)
     return emit("Transpose", x, perm=list(range(emit.rank(x)))[::-1])
+
+
+def _exponential(emit: Emitter, node: ir.Node) -> ir.Value:
+    base = known_array(first_input(node))
+    if base is None or not (base > 0).all():
+        raise emit.refusal(
+            "raises what is not constant and positive to a power that filters compute, through which no gradient passes",
+            "retrain filters behind it only, for example with --last",
+        )
+    logarithm = np.log(base.astype(np.float64)).astype(np.float32)
+    return emit("Exp", emit("Mul", required_input(node, 1), emit.constant(logarithm)))
 
 
 def _pow(emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
