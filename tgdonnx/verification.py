@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -13,11 +13,23 @@ from numpy.typing import NDArray
 from tgdonnx import wire
 from tgdonnx.alignment import align
 from tgdonnx.externaldata import chunks
-from tgdonnx.layers import Parameter, open_network
+from tgdonnx.layers import Network, Parameter, open_network
 from tgdonnx.masked import read_masked
 from tgdonnx.modelfile import ModelFile, Pieces, StrPath, load_model, require_external_data
 from tgdonnx.overwriting import Overwritten, overwrite_values
-from tgdonnx.witness import Allowed, allowed_by_masked, allowed_by_records, is_record_since, named_data, with_values
+from tgdonnx.provenance import trained_before, union
+from tgdonnx.recomputing import FORMS, Form, RoundProof, Verdict, judge
+from tgdonnx.tracing import trace_network
+from tgdonnx.witness import (
+    Allowed,
+    Witness,
+    is_record_since,
+    masked_witness,
+    named_data,
+    recorded_witness,
+    records_are_plain,
+    with_values,
+)
 
 _MOST_VIOLATIONS = 20
 
@@ -37,52 +49,108 @@ class Changed:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What differs.
+    """What differs, and what proves that nothing else does.
 
     Attributes:
         ok: whether nothing but retrained filters changed.
         changed: the tensors with retrained filters that changed, or elements that were set once and kept their value.
-        violations: everything else that differs, at most 20 of them.
+        violations: everything else that differs, and what the witness says that cannot be; at most 20 of them.
         witness: what says which filters were to be retrained.
+        proof: the form of the proof, of several rounds the weakest: ``identical`` (the files are the same), ``recomputed`` (the
+            masks were computed again from the vendor's file), ``listed`` (they are those of a list that was given
+            independently) or ``recorded`` (in part, they are the witness's own word); None if there is none.
+        rounds: what is proved of each round.
     """
 
     ok: bool
     changed: tuple[Changed, ...]
     violations: tuple[str, ...]
     witness: str
+    proof: Optional[Form] = None
+    rounds: tuple[RoundProof, ...] = ()
 
 
-def verify(base: StrPath, tuned: StrPath, *, masked: Optional[StrPath] = None) -> VerifyReport:
-    """Compares a tuned file with the vendor's, byte by byte.
+def verify(
+    base: StrPath,
+    tuned: StrPath,
+    masked: Optional[StrPath] = None,
+    filters: Optional[Mapping[str, Sequence[int]]] = None,
+) -> VerifyReport:
+    """Compares a tuned file with the vendor's, byte by byte, and what may differ with what follows from the vendor's file.
 
     Args:
         base: the vendor's file.
         tuned: the file that should be a tuned version of it.
         masked: the masked model that says which filters may differ; without it, the record in the tuned file does.
+        filters: for names of weights the filters that were to be retrained, known from elsewhere: what may differ must be that.
 
     Raises:
         ModelFileError: a file is no model, or external data is missing, or both models read the same external data.
         MaskedModelError: ``masked`` is no masked model.
+        SelectionError: ``filters`` names what is not there.
     """
     before, after = load_model(base), load_model(tuned)
     require_external_data(before)
-    if masked is not None:
-        source = str(masked)
-        allowed = allowed_by_masked(before, read_masked(masked))
-        if allowed is None:
-            return VerifyReport(False, (), (f"{masked} is the masked model of another file than {base}",), source)
-    else:
-        allowed, rounds = allowed_by_records(before, after)
-        if allowed is None and before.data != after.data:
-            reason = f"{tuned} has no record of what was retrained from {base}; name the masked model with --masked"
-            return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
-        allowed = allowed or Allowed({}, {})
-        source = "the record in the tuned file" if rounds <= 1 else f"the records of {rounds} rounds in the tuned file"
-    body = wire.remove_fields(after.data, graph=lambda *_: False, model=is_record_since(before.proto, after.data))
+    network = open_network(before)
+    recorded = recorded_witness(network, after)
+    witness = recorded if masked is None else masked_witness(network, read_masked(masked))
+    wrong = tuple(dict.fromkeys((*witness.violations, *recorded.violations)))
+    if wrong:
+        return VerifyReport(False, (), wrong, witness.name or "none")
+    if not witness.name and before.data != after.data:
+        reason = f"{tuned} has no record of what was retrained from {base}; name the masked model with --masked"
+        return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
+    comparison = compare_files(before, after, witness.allowed)
+    violations = comparison.violations
+    if not violations and not records_are_plain(before.proto, after):
+        violations = (f"the records in {tuned} are not at its end, one after the other, as export writes them",)
+    verdicts = _judged(network, witness, recorded, filters) if not violations else []
+    unproved = [violation for verdict in verdicts for violation in verdict.violations]
+    violations = (*violations, *dict.fromkeys(unproved))[:_MOST_VIOLATIONS]
+    if violations:
+        return VerifyReport(False, comparison.changed, violations, witness.name or "none")
+    if not comparison.changed and before.data == after.data:
+        return VerifyReport(True, (), (), witness.name or "the files themselves", "identical")
+    rounds = tuple(verdict.proof for verdict in verdicts[: len(witness.claims)])
+    weakest = max((proof.form for proof in rounds), key=FORMS.index, default=None)
+    return VerifyReport(True, comparison.changed, (), witness.name or "none", weakest, rounds)
+
+
+def _judged(
+    network: Network, witness: Witness, recorded: Witness, filters: Optional[Mapping[str, Sequence[int]]]
+) -> list[Verdict]:
+    """Holds what is claimed against the base: first what the witness claims, then what the records do besides."""
+    if not witness.claims and not recorded.claims:
+        return []
+    provenance = trace_network(network)
+    verdicts = []
+    for source in (witness,) if witness is recorded else (witness, recorded):
+        trained: Mapping[str, NDArray[np.float32]] = {}
+        for claim in source.claims:
+            if claim.selection.protect and claim.is_first:
+                trained = trained_before(network)
+            verdicts.append(judge(claim, provenance, trained, filters))
+            trained = union(trained, claim.masks)
+            trained = union(trained, {name: elements.mask for name, elements in claim.sets.items()})
+    return verdicts
+
+
+def compare_files(before: ModelFile, after: ModelFile, allowed: Allowed) -> Comparison:
+    """Compares a tuned file with the vendor's, and their external data.
+
+    Args:
+        before: the vendor's file.
+        after: the tuned file.
+        allowed: what may have other values, and what must have certain ones.
+
+    Raises:
+        ModelFileError: external data of the tuned file is missing, or is that of the vendor's itself.
+    """
+    body = wire.remove_fields(after.data, graph=lambda *_: False, model=is_record_since(before.proto))
     aligned = align(before, body, after.path, named_data(before, after))
     comparison = compare(before, aligned.body, allowed, aligned.pieces())
     violations = (*aligned.violations, *comparison.violations)
-    return VerifyReport(not violations, comparison.changed, violations[:_MOST_VIOLATIONS], source)
+    return Comparison(comparison.changed, violations[:_MOST_VIOLATIONS])
 
 
 @dataclass(frozen=True)

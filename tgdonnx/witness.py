@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -12,11 +12,13 @@ import onnx
 from numpy.typing import NDArray
 
 from tgdonnx import wire
-from tgdonnx.layers import open_network
-from tgdonnx.masked import MaskedModel
+from tgdonnx.layers import Network
+from tgdonnx.masked import MaskedModel, metadata_bytes
 from tgdonnx.modelfile import ModelFile
 from tgdonnx.overwriting import differing
-from tgdonnx.provenance import Record, SetElements, earlier_rounds, read_record, record_key, union
+from tgdonnx.provenance import Record, SetElements, earlier_rounds, read_record, record_key, round_of, union
+from tgdonnx.recomputing import Claim
+from tgdonnx.selection.recorded import read_selection
 
 Array = NDArray[Any]
 
@@ -34,43 +36,116 @@ class Allowed:
     sets: Mapping[str, SetElements] = field(repr=False)
 
 
-def allowed_by_masked(base: ModelFile, masked: MaskedModel) -> Optional[Allowed]:
-    """Returns what a masked model allows; None if it is that of another base."""
-    if masked.base.sha256 != base.sha256:
-        return None
-    if masked.vendor_values:  # some may be of external data, which is not in the hash
-        theirs = open_network(base).stored_parameters
-        if any(differing(values, theirs[name].numpy()).any() for name, values in masked.vendor_values.items()):
-            return None
+NOTHING = Allowed({}, {})
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What somebody says may differ.
+
+    Attributes:
+        name: who; empty if there is nobody.
+        allowed: what may differ, over all rounds.
+        claims: what is said of each round.
+        violations: what is wrong with the witness itself.
+    """
+
+    name: str
+    allowed: Allowed
+    claims: tuple[Claim, ...]
+    violations: tuple[str, ...]
+
+
+def masked_witness(network: Network, masked: MaskedModel) -> Witness:
+    """Returns what a masked model of a base says.
+
+    Args:
+        network: the base.
+        masked: the masked model.
+    """
+    base, name = network.file, str(masked.file.path)
+
+    def refused(reason: str) -> Witness:
+        return Witness(name, NOTHING, (), (reason,))
+
+    is_other = masked.base.sha256 != base.sha256
+    if not is_other and masked.vendor_values:  # some may be of external data, which is not in the hash
+        theirs = network.stored_parameters
+        is_other = any(differing(values, theirs[name].numpy()).any() for name, values in masked.vendor_values.items())
+    if is_other:
+        return refused(f"{name} is the masked model of another file than {base.path}")
+    number = 1 + earlier_rounds(base.proto)
+    try:
+        selection = read_selection(masked.selection)
+    except ValueError as error:
+        return refused(f"the selection in {name} is not one that `tgdonnx mask` writes: {error}")
+    if selection.round != number:
+        return refused(
+            f"{name} is of round {selection.round}, expected {number}, since {base.path} has the records before"
+        )
+    allowed = allowed_by_masked(masked)
+    return Witness(name, allowed, (Claim(number, True, selection, allowed.masks, allowed.sets, True),), ())
+
+
+def allowed_by_masked(masked: MaskedModel) -> Allowed:
+    """Returns what a masked model allows."""
     stored = masked.network.stored_parameters
     sets = {name: SetElements(mask, stored[name].numpy()) for name, mask in masked.set_masks.items()}
     return Allowed(masked.masks, sets)
 
 
-def allowed_by_records(base: ModelFile, tuned: ModelFile) -> tuple[Optional[Allowed], int]:
-    """Returns what the records in a tuned file that follow those of a base allow, all together, and their number.
+def recorded_witness(network: Network, tuned: ModelFile) -> Witness:
+    """Returns what the records in a tuned file that follow those of a base say, all together.
 
     What a round trains may have any value, also if an earlier one set it; what a round sets must have that value, until a
-    later one trains it.
+    later one trains it. Of the files in between nothing is left, so that each round started from what the one before wrote is
+    what the records say.
 
-    None if there are none, or the first is of another base. Of the files in between nothing is left, so that each round
-    started from what the one before wrote is what the records say.
+    Args:
+        network: the base.
+        tuned: the tuned file. It may have no record; then the name of the witness is empty, and nothing may differ.
     """
-    texts = {entry.key: entry.value for entry in tuned.proto.metadata_props}
-    keys = [record_key(number) for number in _later_rounds(base.proto, texts)]
-    if not keys:
-        return None, 0
-    network = open_network(base)
-    try:
-        records = [read_record(texts[key], network) for key in keys]
-    except ValueError:
-        return None, 0  # damaged: as good as none
-    if records[0].base_sha256 != base.sha256:
-        return None, 0
-    allowed = Allowed({}, {})
-    for record in records:
+    base = network.file
+    texts: dict[int, str] = {}
+    for number, text in _later_records(base.proto, tuned.proto):
+        if number in texts:
+            return Witness(
+                "", NOTHING, (), (f"{tuned.path} has {record_key(number)!r} twice; expected one record a round",)
+            )
+        texts[number] = text
+    if not texts:
+        return Witness("", NOTHING, (), ())
+    first = 1 + earlier_rounds(base.proto)
+    for number in range(first, first + len(texts)):
+        if number not in texts:
+            return Witness("", NOTHING, (), (f"{tuned.path} has records of later rounds, but none of round {number}",))
+    allowed, claims = NOTHING, []
+    for number in sorted(texts):
+        try:
+            record = read_record(texts[number], network)
+            if record.selection.round != number:
+                raise ValueError(f"it says that it is of round {record.selection.round}")
+        except ValueError as error:
+            reason = f"{record_key(number)!r} in {tuned.path} is no record that tgdonnx wrote: {error}"
+            return Witness("", NOTHING, (), (reason,))
+        if number == first and record.base_sha256 != base.sha256:
+            reason = f"{record_key(number)!r} in {tuned.path} is of another file than {base.path}"
+            return Witness("", NOTHING, (), (reason,))
         allowed = _after(allowed, record)
-    return allowed, len(records)
+        claims.append(Claim(number, number == first, record.selection, record.masks, record.sets, False))
+    name = "the record in the tuned file"
+    if len(claims) > 1:
+        name = f"the records of {len(claims)} rounds in the tuned file"
+    return Witness(name, allowed, tuple(claims), ())
+
+
+def records_are_plain(base: onnx.ModelProto, tuned: ModelFile) -> bool:
+    """Whether the records that follow those of a base end a tuned file, one after the other, as export writes them.
+
+    Elsewhere, or spelled in another way, they could hide what no reader of metadata sees.
+    """
+    texts = {record_key(number): text for number, text in sorted(_later_records(base, tuned.proto))}
+    return tuned.data.endswith(metadata_bytes(texts))
 
 
 def _after(allowed: Allowed, record: Record) -> Allowed:
@@ -89,37 +164,35 @@ def with_values(values: Array, elements: SetElements) -> Array:
     return np.where(elements.mask == 1, elements.values, values)
 
 
-def is_record_since(base: onnx.ModelProto, tuned: bytes) -> Callable[[wire.Field, wire.Buffer], bool]:
+def is_record_since(base: onnx.ModelProto) -> Callable[[wire.Field, wire.Buffer], bool]:
     """Returns what tells the records of the rounds that follow those of a base."""
-    texts = [_key(field, tuned) for field in wire.fields(tuned, wire.Span(0, len(tuned)))]
-    records = {record_key(number) for number in _later_rounds(base, [key for key in texts if key is not None])}
-    return lambda field, data: _key(field, data) in records
+    last = earlier_rounds(base)
+    return lambda field, data: (round_of(_key(field, data)) or 0) > last
 
 
 def named_data(base: ModelFile, tuned: ModelFile) -> Optional[str]:
     """Returns the file for external data that the last record since a base names; None if there is none."""
-    texts = {entry.key: entry.value for entry in tuned.proto.metadata_props}
-    for number in reversed(list(_later_rounds(base.proto, texts))):
-        try:
-            name = json.loads(texts[record_key(number)]).get("external_data")
-        except (ValueError, AttributeError, RecursionError):
-            return None
-        return name if isinstance(name, str) else None
-    return None
-
-
-def _later_rounds(base: onnx.ModelProto, keys: Collection[str]) -> Iterator[int]:
-    """Yields the numbers of the rounds that a base has been through since, by the metadata keys of the tuned file."""
-    number = 1 + earlier_rounds(base)
-    while record_key(number) in keys:
-        yield number
-        number += 1
-
-
-def _key(field: wire.Field, data: wire.Buffer) -> Optional[str]:
-    """Returns the key of a field that is metadata."""
-    if field.number != wire.METADATA_PROPS:
+    texts = dict(_later_records(base.proto, tuned.proto))
+    try:
+        name = json.loads(texts[max(texts)]).get("external_data") if texts else None
+    except (ValueError, AttributeError, RecursionError):
         return None
+    return name if isinstance(name, str) else None
+
+
+def _later_records(base: onnx.ModelProto, tuned: onnx.ModelProto) -> Iterator[tuple[int, str]]:
+    """Yields number and text of the records of the rounds that a base has been through since."""
+    last = earlier_rounds(base)
+    for entry in tuned.metadata_props:
+        number = round_of(entry.key)
+        if number is not None and number > last:
+            yield number, str(entry.value)
+
+
+def _key(field: wire.Field, data: wire.Buffer) -> str:
+    """Returns the key of a field that is metadata; of another nothing."""
+    if field.number != wire.METADATA_PROPS:
+        return ""
     inner = wire.fields(data, wire.Span(field.value, field.end))
     keys = [bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == wire.ENTRY_KEY]
-    return keys[-1] if keys else None
+    return keys[-1] if keys else ""

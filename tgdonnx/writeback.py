@@ -31,7 +31,7 @@ from tgdonnx.masked import MaskedModel, metadata_bytes, read_masked
 from tgdonnx.modelfile import Pieces, StrPath, require_writable
 from tgdonnx.modelwriting import model_that_reads, require_data_writable, write_model
 from tgdonnx.overwriting import differing, overwrite_values
-from tgdonnx.provenance import SetElements, earlier_rounds, encode_mask, encode_set, record_key
+from tgdonnx.provenance import FORMAT, SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.relocation import layout_of
 from tgdonnx.verification import Changed, compare
 from tgdonnx.witness import Allowed
@@ -228,6 +228,7 @@ def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tup
 
 def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
     return {
+        "format": FORMAT,
         "tgdonnx": metadata.version("tgdonnx"),
         "base_sha256": manifest.base_sha256,
         "selection": manifest.selection,

@@ -19,8 +19,10 @@ from onnx import numpy_helper
 import tgdonnx
 from tests.independent import tensors_of
 from tests.masked.regrown import (
+    RECORD,
     VARIANTS,
     ByHand,
+    compared,
     invent,
     regrow_by_hand,
     started,
@@ -37,7 +39,9 @@ from tgdonnx.checking import check
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import read_masked, write_masked
+from tgdonnx.modelfile import load_model
 from tgdonnx.reporting.proof import prove
+from tgdonnx.witness import recorded_witness
 
 STATISTICS = ("bn2_mean", "bn3_var")
 
@@ -103,7 +107,7 @@ def test_the_tuned_file_differs_within_the_masks_and_what_was_set_stays(name: st
     rows = {key: open_network(hand.vendor).filter_index(key) for key in changed}
     expected = {key: set(np.broadcast_to(rows[key], where.shape)[where]) for key, where in changed.items()}
     for masked in (None, hand.masked):
-        report = tgdonnx.verify(hand.vendor, tmp_path / "tuned.onnx", masked=masked)
+        report = compared(hand.vendor, tmp_path / "tuned.onnx", masked=masked)
         assert report.ok, report.violations
         assert {entry.name: set(entry.filters) for entry in report.changed} == expected
     exported = tgdonnx.export(artifacts, tmp_path / "again.onnx")
@@ -186,7 +190,7 @@ def test_what_was_reborn_but_does_not_reach_the_output_is_in_the_tuned_file_all_
     assert {"w5", "b5", "w6"} <= changed.keys()
     assert set(record_of(tmp_path / "tuned.onnx")["reborn"]) == set(report.frozen)
     for masked in (None, hand.masked):
-        found = tgdonnx.verify(hand.vendor, tmp_path / "tuned.onnx", masked=masked)
+        found = compared(hand.vendor, tmp_path / "tuned.onnx", masked=masked)
         assert found.ok, found.violations
         assert {entry.name for entry in found.changed} == changed.keys()
 
@@ -202,7 +206,6 @@ def test_the_report_finds_the_vendors_file_again(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     proof = prove(artifacts, tmp_path / "work", tuned=tmp_path / "tuned.onnx")
     assert proof.base.read_bytes() == hand.vendor.read_bytes()
-    assert proof.verify.ok
     assert proof.as_exported
 
 
@@ -240,7 +243,7 @@ def test_what_was_set_may_not_change_afterwards(
     for change in (lambda value: np.nextafter(value, np.float32(9)), lambda _: vendor):
         copy.write_bytes(tuned.read_bytes())
         tampered(copy, element(tensor, place, change))
-        report = tgdonnx.verify(hand.vendor, copy, masked=hand.masked if masked else None)
+        report = compared(hand.vendor, copy, masked=hand.masked if masked else None)
         assert not report.ok
         told = f"values of filter {row} of '{tensor}' that were set once, and do not train, are not what was set"
         assert report.violations == (told,)
@@ -256,7 +259,7 @@ def test_a_frozen_value_beside_what_was_set_may_not_change_either(
         place = int(np.flatnonzero(~(hand.is_set(tensor) | hand.trains(tensor)))[-1])
         copy.write_bytes(tuned.read_bytes())
         tampered(copy, element(tensor, place, lambda value: value + 1))
-        report = tgdonnx.verify(hand.vendor, copy, masked=hand.masked if masked else None)
+        report = compared(hand.vendor, copy, masked=hand.masked if masked else None)
         assert not report.ok
         assert len(report.violations) == 1
         assert f"'{tensor}'" in report.violations[0]
@@ -265,7 +268,7 @@ def test_a_frozen_value_beside_what_was_set_may_not_change_either(
 
 def test_the_vendors_own_file_is_not_what_a_regrown_model_becomes(tuned_once: tuple[ByHand, Path]) -> None:
     hand, _ = tuned_once
-    report = tgdonnx.verify(hand.vendor, hand.vendor, masked=hand.masked)
+    report = compared(hand.vendor, hand.vendor, masked=hand.masked)
     assert not report.ok
     assert all("that were set once" in violation for violation in report.violations)
 
@@ -277,11 +280,11 @@ def test_a_masked_model_in_which_other_values_were_set_is_no_witness(
     witness = tmp_path / "masked.onnx"
     witness.write_bytes(hand.masked.read_bytes())
     tampered(witness, element("bn2_mean", 8, lambda value: value + 1))
-    report = tgdonnx.verify(hand.vendor, tuned, masked=witness)
+    report = compared(hand.vendor, tuned, masked=witness)
     assert report.violations == (
         "values of filter 8 of 'bn2_mean' that were set once, and do not train, are not what was set",
     )
-    assert tgdonnx.verify(hand.vendor, tuned).ok
+    assert compared(hand.vendor, tuned).ok
 
 
 @pytest.mark.parametrize(
@@ -309,8 +312,8 @@ def test_a_record_that_does_not_say_what_was_set_proves_nothing(
     change(record)
     model.metadata_props[0].value = json.dumps(record)
     save(model, tmp_path / "tuned.onnx")
-    assert not tgdonnx.verify(hand.vendor, tmp_path / "tuned.onnx").ok
-    assert tgdonnx.verify(hand.vendor, tmp_path / "tuned.onnx", masked=hand.masked).ok
+    assert not compared(hand.vendor, tmp_path / "tuned.onnx").ok
+    assert compared(hand.vendor, tmp_path / "tuned.onnx", masked=hand.masked).ok
 
 
 def test_a_checkpoint_of_another_start_is_not_exported(tmp_path: Path) -> None:
@@ -341,9 +344,7 @@ def next_round(base: Path, directory: Path, seed: int, *, protect: bool = False)
         }
         masks = tuple(type(m)(m.parameter, m.node, m.filters, m.maps, left[m.parameter.name], None) for m in masks)
         set_masks = {}
-    write_masked(
-        network, masks, {"mode": "regrow", "round": 2}, directory / "masked.onnx", values=values, set_masks=set_masks
-    )
+    write_masked(network, masks, {**RECORD, "round": 2}, directory / "masked.onnx", values=values, set_masks=set_masks)
     return ByHand(base, directory / "masked.onnx", masks, values, set_masks)
 
 
@@ -352,10 +353,11 @@ def test_two_rounds_are_proved_by_their_records(tmp_path: Path) -> None:
     tune(model, hand.masked, tmp_path / "first.onnx")
     again = next_round(tmp_path / "first.onnx", tmp_path / "second", 5)
     tune(model, again.masked, tmp_path / "second.onnx")
-    report = tgdonnx.verify(hand.vendor, tmp_path / "second.onnx")
+    report = compared(hand.vendor, tmp_path / "second.onnx")
     assert report.ok, report.violations
-    assert report.witness == "the records of 2 rounds in the tuned file"
-    assert tgdonnx.verify(tmp_path / "first.onnx", tmp_path / "second.onnx", masked=again.masked).ok
+    claims = recorded_witness(open_network(hand.vendor), load_model(tmp_path / "second.onnx")).claims
+    assert [claim.number for claim in claims] == [1, 2]
+    assert compared(tmp_path / "first.onnx", tmp_path / "second.onnx", masked=again.masked).ok
     # Set by the first round and trained by the second: free. Set by the second: as the second set it.
     freed = hand.is_set("w4") & again.trains("w4")
     assert freed.any()
@@ -367,7 +369,7 @@ def test_two_rounds_are_proved_by_their_records(tmp_path: Path) -> None:
     old = first["bn2_mean"][0]
     tampered(copy, element("bn2_mean", 0, lambda _: old))
     told = "values of filter 0 of 'bn2_mean' that were set once, and do not train, are not what was set"
-    assert tgdonnx.verify(hand.vendor, copy).violations == (told,)
+    assert compared(hand.vendor, copy).violations == (told,)
 
 
 def test_a_later_round_without_rebirth_keeps_what_was_set(tmp_path: Path) -> None:
@@ -375,9 +377,9 @@ def test_a_later_round_without_rebirth_keeps_what_was_set(tmp_path: Path) -> Non
     tune(model, hand.masked, tmp_path / "first.onnx")
     tgdonnx.mask(tmp_path / "first.onnx", tmp_path / "masked2.onnx", tgdonnx.Filters({"w1": [0]}))
     tune(model, tmp_path / "masked2.onnx", tmp_path / "second.onnx")
-    assert tgdonnx.verify(hand.vendor, tmp_path / "second.onnx").ok
+    assert compared(hand.vendor, tmp_path / "second.onnx").ok
     tampered(tmp_path / "second.onnx", element("bn3_var", 5, lambda value: value + 1))
-    report = tgdonnx.verify(hand.vendor, tmp_path / "second.onnx")
+    report = compared(hand.vendor, tmp_path / "second.onnx")
     told = "values of filter 5 of 'bn3_var' that were set once, and do not train, are not what was set"
     assert report.violations == (told,)
 
@@ -398,7 +400,7 @@ def test_protect_keeps_what_an_earlier_round_trained_was_reborn_or_set(tmp_path:
         kept = hand.trains(name) | hand.is_set(name)
         assert values[kept].tobytes() == second[name][kept].tobytes(), name
     assert bits_differ(first["w1"], second["w1"]).any()
-    assert tgdonnx.verify(hand.vendor, tmp_path / "second.onnx").ok
+    assert compared(hand.vendor, tmp_path / "second.onnx").ok
 
 
 # The vendor's function.
@@ -463,7 +465,7 @@ def test_with_external_data_it_is_the_same(form: str, external: ByHand, tmp_path
     assert changed.keys() == external.values.keys()
     assert {path: path.read_bytes() for path in external.vendor.parent.iterdir()} == before
     for masked in (None, external.masked):
-        report = tgdonnx.verify(external.vendor, tuned, masked=masked)
+        report = compared(external.vendor, tuned, masked=masked)
         assert report.ok, report.violations
         assert {entry.name for entry in report.changed} == changed.keys()
     x = random_feeds(dncnn())["x"]
@@ -471,7 +473,6 @@ def test_with_external_data_it_is_the_same(form: str, external: ByHand, tmp_path
     assert relative_error(vendor_outputs(artifacts)([x]), expected) < 2e-6
     (tmp_path / "work").mkdir()
     proof = prove(artifacts, tmp_path / "work", tuned=tuned)
-    assert proof.verify.ok
     assert proof.as_exported
     assert (proof.base.parent / "weights.bin").read_bytes() == before[external.vendor.parent / "weights.bin"]
 
@@ -486,7 +487,7 @@ def test_in_external_data_what_was_set_may_not_change(external: ByHand, tmp_path
         changed[int(entries["offset"]) + 4 * row] ^= 1
         (tuned.parent / "model.onnx.data").write_bytes(changed)
         for masked in (None, external.masked):
-            report = tgdonnx.verify(external.vendor, tuned, masked=masked)
+            report = compared(external.vendor, tuned, masked=masked)
             assert len(report.violations) == 1
             assert told in report.violations[0]
 
@@ -499,5 +500,5 @@ def test_a_masked_model_of_other_external_data_is_of_another_file(external: ByHa
     place = int(np.flatnonzero(external.trains("w2"))[0])
     data[int(entries["offset"]) + 4 * place] ^= 1
     (external.vendor.parent / "weights.bin").write_bytes(data)
-    report = tgdonnx.verify(external.vendor, tuned, masked=external.masked)
+    report = compared(external.vendor, tuned, masked=external.masked)
     assert report.violations == (f"{external.masked} is the masked model of another file than {external.vendor}",)

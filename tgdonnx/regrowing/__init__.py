@@ -4,7 +4,8 @@
 a running model; ``regrow``: the start of training, and what of it trains.
 """
 
-from tgdonnx.regrowing.rebirth import KINDS, Kind, Rebirth
+from tgdonnx.regrowing.rebirth import Rebirth
 from tgdonnx.regrowing.regrow import Regrown, regrow
+from tgdonnx.selection import KINDS, Kind
 
 __all__ = ["KINDS", "Kind", "Rebirth", "Regrown", "regrow"]

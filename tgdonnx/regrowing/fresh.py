@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from tgdonnx.layers import Layer
 from tgdonnx.regrowing.drafting import Drafts, Floats, channel_index, kernel_index, reads
-from tgdonnx.regrowing.rebirth import Kind
 from tgdonnx.regrowing.reborn import Reborn
+from tgdonnx.selection import Kind
 from tgdonnx.selection.channels import ChannelTensor, channel_tensors, frozen_factors, statistics
 from tgdonnx.selection.plan import uses
 from tgdonnx.tracing.origins import Producer
@@ -177,11 +177,11 @@ def _give_channels(
     for i in np.flatnonzero(made_by):
         first = min(tensor.origins[i].producers)
         donor = owners.get((first[0], donors[first])) if first in donors else None
-        number = vendor[donor] if donor is not None else _neutral(provenance, tensor, int(i))
+        number = vendor[donor] if donor is not None else neutral_number(provenance, tensor, int(i))
         draft.set(index[i : i + 1], np.array([number]))
 
 
-def _neutral(provenance: Provenance, tensor: ChannelTensor, channel: int) -> float:
+def neutral_number(provenance: Provenance, tensor: ChannelTensor, channel: int) -> float:
     """Returns the number by which a node hands on what it reads, or He's slope."""
     op_type, position = tensor.node.op_type, tensor.position
     if op_type == "BatchNormalization" and position in (1, 2):

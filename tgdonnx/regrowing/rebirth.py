@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Optional
+from typing import Optional
 
 import numpy as np
 
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
+from tgdonnx.selection import KINDS, Kind
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
-
-Kind = Literal["clone", "he", "calibrated"]
-KINDS: tuple[Kind, ...] = ("clone", "he", "calibrated")
 
 
 @dataclass(frozen=True)

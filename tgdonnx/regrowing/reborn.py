@@ -15,7 +15,7 @@ Each filter that fails makes others fail that share a map with it, so this is re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
@@ -46,13 +46,11 @@ class Reborn:
         filters: for each layer bool of shape (filters,).
         maps: for each layer bool of shape (maps,): True for an input map that is made by nothing but reborn filters.
         refused: why the other filters that were selected are not.
-        dropped: the vendor's model without the filters that are.
     """
 
     filters: tuple[NDArray[np.bool_], ...]
     maps: tuple[NDArray[np.bool_], ...]
     refused: Mapping[Producer, str]
-    dropped: onnx.ModelProto = field(repr=False)
 
     @property
     def selection(self) -> Selection:
@@ -73,8 +71,37 @@ def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.Mode
         DataError: the model cannot be run on the feeds.
         ModelFileError: the runtime cannot load the model.
     """
-    wanted = {(i, int(m)) for i, rows in enumerate(selection.filters) for m in np.flatnonzero(rows)}
     refused: dict[Producer, str] = {}
+    while True:
+        rows, maps = could_be_reborn(provenance, selection, refused)
+        dropped = drop_filters(model, plan_masks(provenance, Selection({}, rows, maps), "paper"))
+        if not any(row.any() for row in rows):
+            return Reborn(rows, maps, refused)
+        seen = [
+            (provenance.layer_inputs[layer.index][c], f"without it, {layer.name!r} reads {value:.3g} there, not 0")
+            for layer, c, value in _not_zero(provenance, dropped, maps, feeds)
+        ]
+        for origin, reason in seen:
+            for producer in origin.producers:
+                refused.setdefault(producer, reason)
+        if not seen:
+            return Reborn(rows, maps, refused)
+
+
+def could_be_reborn(
+    provenance: Provenance, selection: Selection, refused: dict[Producer, str]
+) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.bool_], ...]]:
+    """Finds the selected filters that can be reborn as far as the graph and the stored tensors tell, without running it.
+
+    Args:
+        provenance: the traced network.
+        selection: which of its filters are dropped.
+        refused: why filters cannot be reborn; what is found is added.
+
+    Returns:
+        For each layer the filters that are left, and the input maps that are made by nothing but these.
+    """
+    wanted = {(i, int(m)) for i, rows in enumerate(selection.filters) for m in np.flatnonzero(rows)}
 
     def refuse(producers: Sequence[Producer] | frozenset[Producer], reason: str) -> None:
         for producer in producers:
@@ -92,23 +119,9 @@ def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.Mode
         mixed = [_why_mixed(layer, origin, left) for layer, origin in _read_maps(provenance, left)]
         for producers, reason in filter(None, mixed):
             refuse(producers, reason)
-        if any(mixed):
-            continue
-        rows = _rows(provenance, left)
-        maps = tuple(
-            np.array([_is_made_by(origin, left) for origin in inputs], bool) for inputs in provenance.layer_inputs
-        )
-        dropped = drop_filters(model, plan_masks(provenance, Selection({}, rows, maps), "paper"))
-        if not left:
-            return Reborn(rows, maps, refused, dropped)
-        seen = [
-            (provenance.layer_inputs[layer.index][c], f"without it, {layer.name!r} reads {value:.3g} there, not 0")
-            for layer, c, value in _not_zero(provenance, dropped, maps, feeds)
-        ]
-        for origin, reason in seen:
-            refuse(origin.producers, reason)
-        if not seen:
-            return Reborn(rows, maps, refused, dropped)
+        if not any(mixed):
+            maps = [np.array([_is_made_by(o, left) for o in inputs], bool) for inputs in provenance.layer_inputs]
+            return _rows(provenance, left), tuple(maps)
 
 
 def _rows(provenance: Provenance, left: set[Producer]) -> tuple[NDArray[np.bool_], ...]:

@@ -18,10 +18,10 @@ from tgdonnx.regrowing.calibrating import calibrate
 from tgdonnx.regrowing.drafting import Drafts, reads
 from tgdonnx.regrowing.fresh import give_values, settable_statistics
 from tgdonnx.regrowing.probing import random_feeds
-from tgdonnx.regrowing.rebirth import Kind, Rebirth
+from tgdonnx.regrowing.rebirth import Rebirth
 from tgdonnx.regrowing.reborn import Reborn, choose_reborn
 from tgdonnx.runtime import open_inference
-from tgdonnx.selection import RetrainMask, Selection, plan_masks
+from tgdonnx.selection import Kind, RetrainMask, Selection, plan_masks
 from tgdonnx.sweeping import DEFAULT_SAMPLES
 from tgdonnx.sweeping.change import Baseline, baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import replace_tensors, whole_model
@@ -44,6 +44,7 @@ class Regrown:
             shape that broadcasts against the tensor.
         kind: where fresh values come from.
         filters: how many filters are reborn.
+        rows: which: for names of weights, their rows.
         selected: how many were selected.
         change: how far the output is from the vendor's, of several the one that moved farthest; see `tgdonnx.sweeping.change`.
         output: the name of that output.
@@ -56,6 +57,7 @@ class Regrown:
     set_masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
     kind: Kind
     filters: int
+    rows: Mapping[str, Sequence[int]] = field(repr=False)
     selected: int
     change: float
     output: str
@@ -70,6 +72,7 @@ class Regrown:
             "isolate": self.rebirth.isolate,
             "seed": self.rebirth.seed,
             "reborn": self.filters,
+            "rows": {name: list(rows) for name, rows in self.rows.items()},
             "samples": self.samples,
             "change": self.change,
         }
@@ -108,7 +111,7 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
     drafts = give_values(provenance, reborn, kind, rebirth.seed)
     if kind == "calibrated":
         calibrate(provenance, reborn, drafts, vendor, feeds)
-    masks, set_masks = _masks(provenance, reborn, isolate=rebirth.isolate)
+    masks, set_masks = regrown_masks(provenance, reborn, isolate=rebirth.isolate)
     if rebirth.isolate and not _is_heard(provenance, reborn):
         raise SelectionError(
             f"of the {filters} filters that would be reborn none is read by a layer at the output, so isolated nobody would "
@@ -129,6 +132,11 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
         set_masks,
         kind,
         filters,
+        {
+            layer.weight.name: [int(m) for m in np.flatnonzero(rows)]
+            for layer, rows in zip(provenance.layers, reborn.filters)
+            if layer.weight is not None and rows.any()
+        },
         selected,
         change,
         output,
@@ -143,10 +151,10 @@ def _feeds(provenance: Provenance, rebirth: Rebirth) -> Feeds:
     return open_samples(rebirth.calibrate, provenance.network, most=DEFAULT_SAMPLES, options=rebirth.reading)
 
 
-def _masks(
+def regrown_masks(
     provenance: Provenance, reborn: Reborn, *, isolate: bool
 ) -> tuple[tuple[RetrainMask, ...], dict[str, NDArray[np.float32]]]:
-    """Returns what trains, and what is set and does not train."""
+    """Returns what trains, and what is set and does not train, once filters are reborn."""
     masks = {mask.parameter.name: mask for mask in plan_masks(provenance, reborn.selection, "readers")}
     set_masks: dict[str, NDArray[np.float32]] = {}
     unscored = _unscored(provenance)
