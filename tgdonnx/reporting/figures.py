@@ -5,14 +5,13 @@ Figures hold no text that comes from files: legends and captions are the page's 
 
 from __future__ import annotations
 
-import importlib
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.reporting.drawing import load_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,10 +40,7 @@ def require_matplotlib() -> None:
     Raises:
         RuntimeMissingError: matplotlib is not installed.
     """
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise RuntimeMissingError(f"a report needs matplotlib ({error}); pip install 'tgdonnx[report]'") from error
+    load_matplotlib()
 
 
 @contextmanager
@@ -54,10 +50,10 @@ def one_plot(name: str) -> Iterator[tuple[Axes, list[str]]]:
     Args:
         name: of the figure, unique in its page: what is defined in it is named after it.
     """
-    matplotlib = importlib.import_module("matplotlib")
+    matplotlib = load_matplotlib()
     drawn: list[str] = []
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure: Figure = importlib.import_module("matplotlib.figure").Figure(figsize=_SIZE, layout="constrained")
+        figure: Figure = matplotlib.figure.Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
         figure.patch.set_visible(False)
         axes.patch.set_visible(False)

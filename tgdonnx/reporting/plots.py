@@ -6,12 +6,12 @@ so that they survive a black-and-white printer.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tgdonnx.errors import OutputError, RuntimeMissingError
+from tgdonnx.errors import OutputError
 from tgdonnx.modelfile import StrPath, replacing, require_writable
+from tgdonnx.reporting.drawing import load_matplotlib
 from tgdonnx.reporting.legible import name
 from tgdonnx.sweeping import SweepReport
 
@@ -34,7 +34,7 @@ def require_plot(path: StrPath, *, overwrite: bool = False) -> Path:
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise OutputError(f"expected a file name that ends in {', '.join(SUFFIXES)}; got {path.name!r}")
-    _figure_class()
+    load_matplotlib()
     return require_writable(path, overwrite=overwrite)
 
 
@@ -67,7 +67,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
     Raises:
         RuntimeMissingError: matplotlib is not installed.
     """
-    figure: Figure = _figure_class()(figsize=size, layout="constrained")
+    figure: Figure = load_matplotlib().figure.Figure(figsize=size, layout="constrained")
     return figure
 
 
@@ -107,11 +107,3 @@ def _draw_dropped(axes: Axes, report: SweepReport) -> None:
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)
-
-
-def _figure_class() -> Any:
-    # Figure itself, without pyplot: no window system is asked for, and nothing global is changed.
-    try:
-        return importlib.import_module("matplotlib.figure").Figure
-    except ImportError as error:
-        raise RuntimeMissingError(f"plots need matplotlib ({error}); pip install 'tgdonnx[report]'") from error
