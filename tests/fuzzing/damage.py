@@ -73,10 +73,16 @@ NUMBERS = (0, 1, -1, 2, 3, 7, 999, 2**31, 2**40, -(2**40), 2**63 - 1, -(2**63))
 OURS = ("tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256", "tgdonnx.provenance", "tgdonnx.tuned")
 
 
-def damage(rng: random.Random, path: Path) -> None:
-    """Damages the file or directory at a path."""
+def damage(rng: random.Random, path: Path, copies: Path) -> None:
+    """Damages the file or directory at a path, which lies, links resolved, below the directory of copies.
+
+    Raises:
+        ValueError: it lies elsewhere, where the damage would be real.
+    """
+    if copies.resolve() not in path.resolve().parents:
+        raise ValueError(f"{path} is none of the copies in {copies}")
     if path.is_dir():
-        _damage_directory(rng, path)
+        _damage_directory(rng, path, copies)
         return
     if rng.random() < 0.75:
         try:
@@ -98,7 +104,7 @@ def _damage_content(rng: random.Random, path: Path) -> None:
         _damage_bytes(rng, path)
 
 
-def _damage_directory(rng: random.Random, path: Path) -> None:
+def _damage_directory(rng: random.Random, path: Path, copies: Path) -> None:
     files = sorted(entry for entry in path.rglob("*") if entry.is_file())
     if not files:
         return
@@ -112,7 +118,7 @@ def _damage_directory(rng: random.Random, path: Path) -> None:
     elif kind == 2:
         (path / rng.choice(("[bold].npy", "\x1b[31m.png", os.fsdecode(b"\xff\xfe.npy"), "loop"))).write_bytes(b"junk")
     else:
-        damage(rng, chosen)
+        damage(rng, chosen, copies)
 
 
 def _damage_bytes(rng: random.Random, path: Path) -> None:

@@ -255,9 +255,10 @@ def _spoilt(command: str, parts: list[Part], rng: random.Random, directory: Path
     files = [at for at, part in enumerate(parts) if part.role]
     kind = rng.random()
     if kind < 0.35 and files:
-        part = parts[rng.choice(files)]
-        if (directory / str(part.value)).is_file() or (directory / str(part.value)).is_dir():
-            damage(rng, directory / str(part.value))
+        # Only copies of honest files: whatever else a part may name by now lies outside, where damage would be real.
+        value = str(parts[rng.choice(files)].value)
+        if any(value in pool for pool in _POOLS.values()):
+            damage(rng, directory / value, directory)
         return parts
     if kind < 0.5 and files:
         at = rng.choice(files)
@@ -278,7 +279,7 @@ def _spoilt(command: str, parts: list[Part], rng: random.Random, directory: Path
     if kind < 0.70 and command in ("train", "finetune", "compare"):
         config = rng.choice(world.CONFIGS)
         if rng.random() < 0.7:
-            damage(rng, directory / config)
+            damage(rng, directory / config, directory)
         return [*parts, Part("--config", config, "config")]
     options = _options(command)
     # A comparison of 2 ** 63 steps is no fault, only long; other commands are ended by --max-time.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import shutil
 from pathlib import Path
 from typing import Optional
 
 import pytest
 
+from tests.fuzzing.damage import damage
 from tests.fuzzing.grammar import Case, make_case
 from tests.fuzzing.judging import Outcome, faults, snapshot
+from tests.fuzzing.world import make_world
 
 
 def kinds(
@@ -85,12 +90,33 @@ def test_what_a_command_must_not_do_to_files(world: Path) -> None:
     assert kinds(world, *train, status=2, change=write("artifacts/log.jsonl")) == set()
 
 
-def test_a_case_follows_from_its_seed_and_number(tmp_path: Path) -> None:
+def test_a_case_follows_from_its_seed_and_number(stock: Path, tmp_path: Path) -> None:
     def arguments(seed: int, name: str) -> list[tuple[str, ...]]:
-        rooms = [tmp_path / name / str(number) for number in range(30)]
+        rooms = [tmp_path / name / str(number) for number in range(20)]
         for room in rooms:
-            room.mkdir(parents=True)
+            shutil.copytree(stock, room)
         return [make_case(seed, number, room).arguments for number, room in enumerate(rooms)]
 
     assert arguments(1, "a") == arguments(1, "b")
     assert arguments(1, "c") != arguments(2, "d")
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_world(tmp_path_factory.mktemp("stock") / "world")
+
+
+def test_nothing_but_a_copy_is_ever_damaged(tmp_path: Path) -> None:
+    outside, copies = tmp_path / "precious.json", tmp_path / "copies"
+    copies.mkdir()
+    outside.write_text("{}")
+    (copies / "link.json").symlink_to(outside)
+    (copies / "directory").mkdir()
+    (copies / "directory" / "link.json").symlink_to(outside)
+    for path in (outside, copies / "link.json", copies / ".." / "precious.json", tmp_path, copies, Path("/")):
+        with pytest.raises(ValueError, match="none of the copies"):
+            damage(random.Random(0), path, copies)
+    for seed in range(30):
+        with contextlib.suppress(ValueError):
+            damage(random.Random(seed), copies / "directory", copies)
+    assert outside.read_text() == "{}"
