@@ -20,13 +20,15 @@ from onnx import TensorProto, helper, numpy_helper
 from tests import models
 from tests.models import MODELS, Builder, random_feeds, save
 from tests.selection.reference import by_experiment
+from tgdonnx.checking import check
 from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError, SelectionError, TgdonnxError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import SUFFIX, MaskedModel, masked_bytes, read_masked
 from tgdonnx.masks import mask
 from tgdonnx.provenance import decode_mask, encode_mask
+from tgdonnx.scoring import score
 from tgdonnx.selection import PLAN_MODES, AllLayers, Filters, Percentile, Phi, PlanMode, plan_masks, select
-from tgdonnx.tracing import trace_network
+from tgdonnx.tracing import trace, trace_network
 
 
 def outputs(path: Path, feeds: dict[str, Any]) -> list[bytes]:
@@ -309,15 +311,76 @@ def test_a_masked_model_is_not_masked_again(tmp_path: Path) -> None:
     assert not (tmp_path / "again.onnx").exists()
 
 
-@pytest.mark.parametrize("trace_of_masks", ["a mask", "metadata"])
-def test_a_file_with_half_of_a_mask_is_not_masked(trace_of_masks: str, tmp_path: Path) -> None:
-    model = models.chain()
-    if trace_of_masks == "a mask":
-        model.graph.initializer.append(numpy_helper.from_array(np.ones((8, 1, 1, 1), np.float32), "w1" + SUFFIX))
+@pytest.mark.parametrize("suffix", [".retrain_mask", ".vendor_values", ".set_mask"])
+@pytest.mark.parametrize("what", ["tensor", "sparse tensor", "tensor without a base"])
+def test_a_vendors_tensor_that_is_called_like_ours_is_refused_by_its_name(
+    what: str, suffix: str, tmp_path: Path
+) -> None:
+    model, name = models.chain(), ("nothing" if what == "tensor without a base" else "w1") + suffix
+    tensor = numpy_helper.from_array(np.ones((8,), np.float32), name)
+    if what == "sparse tensor":
+        indices = numpy_helper.from_array(np.arange(8), "indices")
+        model.graph.sparse_initializer.append(helper.make_sparse_tensor(tensor, indices, [8]))
     else:
-        model.metadata_props.add(key="tgdonnx.format", value="1")
-    with pytest.raises(MaskedModelError, match="has retrain masks already"):
-        mask(save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", AllLayers())
+        model.graph.initializer.append(tensor)
+    path = save(model, tmp_path / "model.onnx")
+    for command in (lambda: mask(path, tmp_path / "masked.onnx", AllLayers()), lambda: check(path)):
+        with pytest.raises(
+            MaskedModelError, match=re.escape(f"a tensor {name!r}, which is how masked models are marked")
+        ):
+            command()
+    assert not (tmp_path / "masked.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["tgdonnx.format"],
+        ["tgdonnx.selection"],
+        ["tgdonnx.base_sha256", "tgdonnx.format"],
+        ["tgdonnx.vendor_values_sha256"],
+        ["tgdonnx.vendor_external_data"],
+    ],
+)
+@pytest.mark.parametrize("value", ["", "1", "{", "\x1b[31m"])
+def test_a_vendors_metadata_that_is_called_like_ours_is_refused_by_its_name(
+    keys: list[str], value: str, tmp_path: Path
+) -> None:
+    model = models.chain()
+    for key in keys:
+        model.metadata_props.add(key=key, value=value)
+    path = save(model, tmp_path / "model.onnx")
+    for command in (lambda: mask(path, tmp_path / "masked.onnx", AllLayers()), lambda: check(path)):
+        with pytest.raises(MaskedModelError, match=f"metadata '{keys[0]}', which is how masked models are marked"):
+            command()
+    assert not (tmp_path / "masked.onnx").exists()
+    assert len(score(path).layers) == len(trace(path).layers) == 4  # for reading it does not matter
+
+
+@pytest.mark.parametrize("key", ["tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256"])
+def test_a_masked_model_that_says_a_thing_twice_is_refused(key: str, tmp_path: Path) -> None:
+    _, output = masked(models.chain(), tmp_path)
+    model = onnx.load(output)
+    model.metadata_props.add(key=key, value=next(e.value for e in model.metadata_props if e.key == key))
+    with pytest.raises(MaskedModelError, match=f"the metadata '{key}' twice"):
+        read_masked(save(model, output))
+
+
+def test_a_selection_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    _, output = masked(models.chain(), tmp_path)
+    model = onnx.load(output)
+    next(e for e in model.metadata_props if e.key == "tgdonnx.selection").value = "[" * 200_000
+    with pytest.raises(MaskedModelError, match=r"'tgdonnx\.selection' in .* is no JSON"):
+        read_masked(save(model, output))
+
+
+def test_metadata_of_another_prefix_is_the_vendors_own(tmp_path: Path) -> None:
+    model = models.chain()
+    for key in ("tgdonnx", "tgdonnx.x", "TGDONNX.FORMAT", "tgdonnx.format ", ""):
+        model.metadata_props.add(key=key, value="x")
+    path = save(model, tmp_path / "model.onnx")
+    mask(path, tmp_path / "masked.onnx", AllLayers())
+    assert read_masked(tmp_path / "masked.onnx").base.data == path.read_bytes()
 
 
 def test_a_name_that_a_mask_would_take_is_refused(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from tgdonnx.errors import (
 )
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
-from tgdonnx.masked import is_masked, read_masked
+from tgdonnx.masked import is_masked, read_masked, require_unmasked
 from tgdonnx.modelfile import StrPath, load_model
 from tgdonnx.runtime.availability import training_remedy, why_not_available
 from tgdonnx.selection import AllLayers, Percentile, plan_masks, select
@@ -134,6 +134,7 @@ def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
         wanted = [name for name, values in masked.masks.items() if values.any()]
         network = open_network(masked.start)
     else:
+        require_unmasked(file)
         try:
             network = open_network(file)
         except IntegerArithmeticError as error:

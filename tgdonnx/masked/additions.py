@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -40,18 +40,35 @@ def metadata_bytes(entries: Mapping[str, str]) -> bytes:
 
 
 def is_masked(file: ModelFile) -> bool:
-    """Whether a file says of itself that it is a masked model."""
-    return any(entry.key in KEYS[REGROWN] for entry in file.proto.metadata_props)
+    """Whether a file says of itself that it is a masked model: all that such a file has to say, for a part proves nothing."""
+    return {entry.key for entry in file.proto.metadata_props} >= set(KEYS[MASKS])
 
 
 def require_unmasked(file: ModelFile) -> None:
-    """Checks that a model is no masked one.
+    """Checks that a model is no masked one, and has nothing that would make one of it that cannot be told from ours.
 
     Raises:
-        MaskedModelError: it is.
+        MaskedModelError: it is or has.
     """
-    if is_masked(file) or any(tensor.name.endswith(SUFFIX) for tensor in file.proto.graph.initializer):
+    if is_masked(file):
         raise MaskedModelError(f"{file.path} has retrain masks already; start from the vendor's file")
+    for what, name in _marks(file):
+        raise MaskedModelError(
+            f"{file.path} has {what} {name!r}, which is how masked models are marked, though it is none; start from the "
+            "vendor's file, or rename it there if that is the vendor's file"
+        )
+
+
+def _marks(file: ModelFile) -> Iterator[tuple[str, str]]:
+    """Yields what in a file goes by a name that masked models keep for themselves."""
+    for entry in file.proto.metadata_props:
+        if entry.key in (*KEYS[REGROWN], EXTERNAL_KEY):
+            yield "metadata", entry.key
+    stored = [tensor.name for tensor in file.proto.graph.initializer]
+    stored += [tensor.values.name for tensor in file.proto.graph.sparse_initializer]
+    for name in map(str, stored):  # a damaged file can have bytes there
+        if name.endswith(SUFFIXES[REGROWN]):
+            yield "a tensor", name
 
 
 def without_additions(data: bytes, version: str) -> bytes:

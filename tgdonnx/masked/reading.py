@@ -76,6 +76,10 @@ def read_masked(path: StrPath) -> MaskedModel:
     """
     file = load_model(path)
     metadata = {entry.key: entry.value for entry in file.proto.metadata_props}
+    keys = [entry.key for entry in file.proto.metadata_props if entry.key in (*KEYS[REGROWN], EXTERNAL_KEY)]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise MaskedModelError(f"{file.path} has the metadata {twice!r} twice; mask the vendor's file again")
     if not all(key in metadata for key in KEYS[MASKS]):
         raise MaskedModelError(f"{file.path} has no retrain masks; make them with `tgdonnx mask`")
     version = metadata[FORMAT_KEY]
@@ -200,7 +204,7 @@ def _read_tensor(tensor: onnx.TensorProto, file: ModelFile) -> Array:
 def _read_selection(text: str, file: ModelFile) -> dict[str, Any]:
     try:
         selection = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MaskedModelError(f"{SELECTION_KEY!r} in {file.path} is no JSON: {error}; mask it again") from error
     if not isinstance(selection, dict):
         raise MaskedModelError(
