@@ -181,12 +181,13 @@ def _expected(
 ) -> _Expected:
     """Returns what the masks must be, by the strongest form of proof that there is."""
     selection, told = claim.selection, describe_selection(claim.selection)
+    word = "the masked model's own word" if claim.is_whole else "the record's own word"
     strategy = strategy_of(selection) if filters is None else Filters(filters)
     by_score = isinstance(strategy, (Phi, Percentile))
     if by_score and not claim.is_first:
         sentence = (
             f"{told}, was scored on the result of the round before, which is not at hand: which filters it selected is "
-            "the record's own word; verify each round against the file that it started from"
+            f"{word}; verify each round against the file that it started from"
         )
         if selection.mode == "regrow":
             return _Expected(_regrown(claim, provenance, None), "recorded", sentence)
@@ -205,11 +206,11 @@ def _expected(
         form, sentence = "listed", f"the masks are those of the list that was given, mode {selection.mode}"
     elif isinstance(strategy, Filters):
         form = "recorded"
-        sentence = "which filters were listed is the record's own word; name the list with --filters FILE"
+        sentence = f"the masks are those of a list of filters, which is {word}; name the list with --filters FILE"
     if by_score:
         _require_threshold(claim, chosen)
     if selection.mode == "regrow":
-        sentence += f"; which of the filters that may be reborn are ({selection.reborn}) is the record's own word"
+        sentence += f"; which filters of these are reborn ({selection.reborn}) is {word}"
         if selection.rebirth == "calibrated":
             sentence += ", and so are the means and variances that calibration set"
         return _Expected(_regrown(claim, provenance, chosen), form, sentence)

@@ -106,7 +106,7 @@ def verify(
         violations = (f"the records in {tuned} are not at its end, one after the other, as export writes them",)
     verdicts = _judged(network, witness, recorded, filters) if not violations else []
     unproved = [violation for verdict in verdicts for violation in verdict.violations]
-    violations = (*violations, *dict.fromkeys(unproved))[:_MOST_VIOLATIONS]
+    violations = (*violations, *dict.fromkeys((*unproved, *_contradictions(witness, recorded))))[:_MOST_VIOLATIONS]
     if violations:
         return VerifyReport(False, comparison.changed, violations, witness.name or "none")
     if not comparison.changed and before.data == after.data:
@@ -114,6 +114,16 @@ def verify(
     rounds = tuple(verdict.proof for verdict in verdicts[: len(witness.claims)])
     weakest = max((proof.form for proof in rounds), key=FORMS.index, default=None)
     return VerifyReport(True, comparison.changed, (), witness.name or "none", weakest, rounds)
+
+
+def _contradictions(witness: Witness, recorded: Witness) -> tuple[str, ...]:
+    """Says where a masked model and the record of the same round are of different selections."""
+    said = {claim.number: claim.selection for claim in recorded.claims}
+    return tuple(
+        f"round {claim.number}: {recorded.name} is of another selection than {witness.name}"
+        for claim in witness.claims
+        if claim.selection != said.get(claim.number, claim.selection)
+    )
 
 
 def _judged(

@@ -100,6 +100,26 @@ def test_verify_answers_no_with_status_1(vendor: Path, data: Path, tmp_path: Pat
     assert "differs" in result.stdout
 
 
+def test_verify_says_by_what_it_is_proved_and_takes_a_list_from_elsewhere(
+    vendor: Path, data: Path, tmp_path: Path
+) -> None:
+    weight = next(t.name for t in onnx.load(vendor).graph.initializer if len(t.dims) == 4)
+    listed, other, tuned = tmp_path / "filters.json", tmp_path / "other.json", tmp_path / "tuned.onnx"
+    listed.write_text(json.dumps({weight: [1]}))
+    other.write_text(json.dumps({weight: [0]}))
+    run_json("finetune", vendor, "--data", data, "-o", tuned, "--filters", listed, "--epochs", 1)
+    report = run_json("verify", vendor, tuned)
+    assert (report["ok"], report["proof"]) == (True, "recorded")
+    assert [each["form"] for each in report["rounds"]] == ["recorded"]
+    shown = run("verify", vendor, tuned).stdout
+    assert f"changed  {weight}: 1 filters, 1\n" in shown
+    assert "the record's own word; name the list with --filters FILE" in shown
+    assert run_json("verify", vendor, tuned, "--filters", listed)["proof"] == "listed"
+    assert run_json("verify", vendor, tuned, "--filters", other, status=1)["ok"] is False
+    assert run_json("verify", vendor, vendor)["proof"] == "identical"
+    assert "the files are the same" in run("verify", vendor, vendor).stdout
+
+
 def test_filters_come_from_a_json_file(vendor: Path, tmp_path: Path) -> None:
     weight = next(t.name for t in onnx.load(vendor).graph.initializer if len(t.dims) == 4)
     listed = tmp_path / "filters.json"

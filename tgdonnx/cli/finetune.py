@@ -35,6 +35,7 @@ from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.pipeline import finetune
 from tgdonnx.regrowing import Kind
+from tgdonnx.reporting.verdict import headline
 from tgdonnx.selection import Mode
 
 
@@ -187,4 +188,4 @@ def command(
             say(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
         if report.page is not None:
             say(f"{report.page.output}: {report.page.size:,} bytes")
-        say(styled("ok", "bold green"), "  nothing else differs")
+        say(styled("ok", "bold green"), f"  {headline(report.verify)}")

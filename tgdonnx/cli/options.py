@@ -205,14 +205,19 @@ def strategy(
         return LastLayers(last)
     if first is not None:
         return FirstLayers(first)
-    return AllLayers() if all_layers else Filters(_read_filters(filters))
+    return AllLayers() if all_layers else Filters(read_filters(filters))
 
 
-def _read_filters(path: Optional[Path]) -> dict[str, list[int]]:
+def read_filters(path: Optional[Path]) -> dict[str, list[int]]:
+    """Reads a list of filters: a JSON object with the rows to retrain by the names of weights.
+
+    Raises:
+        SelectionError: the file is none.
+    """
     assert path is not None
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SelectionError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(rows, list) for rows in content.values()):
         raise SelectionError(f'{path}: expected an object such as {{"conv1.weight": [0, 5]}}')

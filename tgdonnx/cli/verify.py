@@ -7,10 +7,10 @@ from typing import Optional
 
 import click
 
-from tgdonnx.cli.options import json_option
+from tgdonnx.cli.options import json_option, read_filters
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.paths import PATH
-from tgdonnx.reporting.tables import ranges
+from tgdonnx.reporting.verdict import changes, headline, sentences
 from tgdonnx.verification import verify
 
 
@@ -18,18 +18,36 @@ from tgdonnx.verification import verify
 @click.argument("base", type=PATH)
 @click.argument("tuned", type=PATH)
 @click.option("--masked", type=PATH, help="The masked model, as witness of what may differ.")
+@click.option(
+    "--filters", type=PATH, help="JSON file, weight name -> list of filters: what was to be retrained, from elsewhere."
+)
+@click.option("--verbose", "whole", is_flag=True, help="Name every filter that changed.")
 @json_option
 @click.pass_context
-def command(context: click.Context, base: Path, tuned: Path, masked: Optional[Path], as_json: bool) -> None:
-    """Prove that TUNED is BASE with other values in retrained filters only; exit 1 if it is not."""
-    report = verify(base, tuned, masked=masked)
+def command(
+    context: click.Context,
+    base: Path,
+    tuned: Path,
+    masked: Optional[Path],
+    filters: Optional[Path],
+    whole: bool,
+    as_json: bool,
+) -> None:
+    """Prove that TUNED is BASE with other values in retrained filters only; exit 1 if it is not.
+
+    Which filters may differ is computed again from BASE by the selection in the record. Of a list of filters, and of rounds
+    after the first, that cannot be done; then it is said that the record's word is taken.
+    """
+    report = verify(base, tuned, masked, None if filters is None else read_filters(filters))
     if as_json:
         print_json(report)
     else:
-        for entry in report.changed:
-            say(f"changed  {entry.name}: filters {ranges(entry.filters)}")
+        for line in changes(report, whole=whole):
+            say(f"changed  {line}")
         for violation in report.violations:
             say(styled("differs", "bold red"), f"  {violation}")
         if report.ok:
-            say(styled("ok", "bold green"), f"  nothing else differs, by {report.witness}")
+            say(styled("ok", "bold green"), f"  {headline(report)}")
+            for sentence in sentences(report) if report.rounds else ():
+                say(f"    {sentence}")
     context.exit(0 if report.ok else 1)

@@ -27,6 +27,7 @@ from tgdonnx.reporting.legible import message
 from tgdonnx.reporting.pictures import NoPicturesError, Sample, show_samples
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
+from tgdonnx.reporting.verdict import sentences
 from tgdonnx.scoring import score_layers
 from tgdonnx.scratch import scratch_directory
 from tgdonnx.tracing import trace_network
@@ -222,6 +223,7 @@ def _content(
     return {
         "proof": proof,
         "changed": [(entry.name, len(entry.filters), ranges(entry.filters)) for entry in proof.verify.changed],
+        "proved": sentences(proof.verify),
         "files": (*proof.files, *facts.data_files(run)),
         "selection": facts.selection_rows(proof.manifest),
         "options": (*facts.option_rows(proof.manifest, run), *facts.time_rows(run)),
