@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -244,3 +245,23 @@ def test_json_is_exact_and_holds_no_character_that_a_terminal_obeys(hostile: Pat
     text = run("trace", hostile, "--json").stdout
     assert all(character == "\n" or character.isprintable() for character in text)
     assert json.loads(text)["layers"][0]["node"] == f"conv1{HOSTILE}"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(OSError(28, "No space left on device"), 2, "No space left"), (BrokenPipeError(), 141, "")],
+)
+def test_what_fails_when_the_last_of_the_output_is_written_has_its_status_too(
+    error: OSError, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(io.StringIO):
+        def flush(self) -> None:
+            raise error
+
+    monkeypatch.setattr(sys, "stdout", Failing())
+    group = Outermost("group", params=[click.Option(["--verbose"], is_flag=True)])
+    group.add_command(click.Command("nothing"))
+    with pytest.raises(SystemExit) as ended:
+        group.main(["nothing"])
+    assert ended.value.code == status
+    assert said in capsys.readouterr().err

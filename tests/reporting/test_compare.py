@@ -83,3 +83,9 @@ def test_the_table_has_all_numbers_and_fits(width: int) -> None:
     assert "recommended on this data: phi:0.3+agree (lowest of all)" in whole
     assert "a note" in whole
     assert f"write its model: {REPORT.command}" in whole
+
+
+def test_a_hostile_file_name_is_text_in_the_plot(tmp_path: Path) -> None:
+    name = r"$x^2$ $\frac{" + "\x1b\u202e.onnx"
+    found = words(replace(REPORT, model=name), tmp_path / "pareto.svg")
+    assert r"Selections for $x^2$ $\frac{\x1b\u202e.onnx, 10 steps each" in found

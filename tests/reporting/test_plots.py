@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -69,3 +71,14 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(RuntimeMissingError, match=r"pip install 'tgdonnx\[report\]'"):
         plot_sweep(REPORT, tmp_path / "curve.png")
+
+
+def test_a_hostile_file_name_is_text_in_the_plot(tmp_path: Path) -> None:
+    name = r"$x^2$ $\frac{ --><script>alert(1)</script>" + "\x1b[31m\u202e.onnx"
+    path = tmp_path / "curve.svg"
+    found = words(replace(REPORT, model=f"somewhere/{name.replace('/', '')}"), path)
+    shown = name.replace("/", "").replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").replace("--", "- -")
+    assert any(f"Drop test of {shown}, 3 samples" in html.unescape(text) for text in found), found
+    assert not [element for element in ElementTree.parse(path).iter() if "script" in element.tag]
+    for suffix in ("png", "pdf"):
+        plot_sweep(replace(REPORT, model=name.replace("/", "")), tmp_path / f"curve.{suffix}")
