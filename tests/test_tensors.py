@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
+import tgdonnx
 from tests import models
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
@@ -231,3 +232,32 @@ def test_a_weight_that_shares_bytes_with_a_sparse_initializer_cannot_train(tmp_p
     reason = network.why_untrainable(weight.name)
     assert reason is not None
     assert "as \"the values of the sparse initializer 'other'\"" in reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sparse values", "sparse indices", "in a function", "default of a function", "training", "second of several"],
+)
+def test_one_changed_byte_of_external_data_is_found_by_verify_wherever_its_tensor_stands(
+    name: str, tmp_path: Path
+) -> None:
+    model, odd = models.chain(), tensors_everywhere()
+    content = put_outside(odd, name, "odd.bin")
+    model.graph.sparse_initializer.extend(odd.graph.sparse_initializer)
+    model.functions.extend(odd.functions)
+    model.training_info.extend(odd.training_info)
+    if name == "second of several":
+        model.functions[0].node[0].attribute.append(odd.graph.node[2].attribute[0])
+    for side in ("vendor", "copy"):
+        (tmp_path / side).mkdir()
+        models.save(model, tmp_path / side / "model.onnx")
+        (tmp_path / side / "odd.bin").write_bytes(content)
+    files = [tmp_path / side / "model.onnx" for side in ("vendor", "copy")]
+    assert tgdonnx.verify(*files).proof == "identical"
+    for place in (0, len(content) - 1):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        (tmp_path / "copy" / "odd.bin").write_bytes(changed)
+        report = tgdonnx.verify(*files)
+        assert not report.ok
+        assert any("odd.bin" in violation for violation in report.violations), report.violations

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
 from tgdonnx.overwriting import differing
 from tgdonnx.provenance import SetElements
+from tgdonnx.regrowing.reborn import could_be_reborn
 from tgdonnx.regrowing.rule import Rule, rule_of, why_not_reborn
 from tgdonnx.selection import Filters, Percentile, Phi, PlanMode, Selection, plan_masks, score_filters, select
 from tgdonnx.selection.channels import statistics
@@ -210,10 +211,16 @@ def _expected(
     if by_score:
         _require_threshold(claim, chosen)
     if selection.mode == "regrow":
-        sentence += f"; which filters of these are reborn ({selection.reborn}) is {word}"
-        if selection.rebirth == "calibrated":
-            sentence += ", and so are the means and variances that calibration set"
-        return _Expected(_regrown(claim, provenance, chosen), form, sentence)
+        rule = _regrown(claim, provenance, chosen)
+        could, _ = could_be_reborn(provenance, chosen, {})
+        open_ones = sum(int(rows.sum()) for rows in could)
+        if selection.reborn != open_ones:
+            form = "recorded"
+            sentence += f"; which {selection.reborn} of the {open_ones} filters that could be reborn are, is {word}"
+        if rule.set_masks.keys() - rule.exact.keys() - rule.among.keys():
+            form = "recorded"
+            sentence += f"; the means and variances that calibration set are {word}"
+        return _Expected(rule, form, sentence)
     rule = _planned(claim, provenance, chosen, trained)
     if by_score and any(_differ(claim.masks[n], rule.masks.get(n), n, provenance).any() for n in claim.masks):
         claimed = _inferred(claim, provenance, {})

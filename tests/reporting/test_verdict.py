@@ -34,7 +34,7 @@ def test_the_ok_line_says_what_is_proved_and_by_what() -> None:
     report = VerifyReport(True, MANY, (), "the records of 2 rounds", "recorded", ROUNDS)
     assert headline(report) == (
         "nothing differs but 24,000 rows of 40 tensors, by the records of 2 rounds; "
-        "in part, the masks are the witness's own word"
+        "in part, the witness's own word is taken"
     )
     assert sentences(report) == ("round 1: computed", "round 2: said")
     same = VerifyReport(True, (), (), "the files themselves", "identical")

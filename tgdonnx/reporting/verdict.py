@@ -20,7 +20,7 @@ def headline(report: VerifyReport) -> str:
     words = {
         "recomputed": "the masks were computed again from the vendor's file",
         "listed": "the masks are those of the list that was given",
-        "recorded": "in part, the masks are the witness's own word",
+        "recorded": "in part, the witness's own word is taken",
     }
     return (
         f"nothing differs but {filters:,} rows of {len(report.changed):,} tensors, by {report.witness}; "
