@@ -197,7 +197,10 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
 def _wrong_shapes(network: Network) -> list[Finding]:
     """Warns of shapes that the file declares, but that cannot be; what is inferred from the inputs is used."""
     graph = network.file.proto.graph
-    declared = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
+    made = {str(value.name) for node in network.graph for value in node.outputs}
+    declared = {
+        value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output) if value.name in made
+    }
     findings = []
     for node in network.graph:
         for value in node.outputs:

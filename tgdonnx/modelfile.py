@@ -16,9 +16,11 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.externaldata import Outside, relocated, require_inside, resolve_external, tensors_outside
 from tgdonnx.paths import why_unusable
+from tgdonnx.regular import TooLargeError, read_regular
 from tgdonnx.relocation import entries_in, with_entries
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -105,7 +107,11 @@ def load_model(path: StrPath) -> ModelFile:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_regular(path, bounds.MODEL_BYTES)
+    except TooLargeError as error:
+        raise ModelFileError(
+            f"{path} cannot be read: {error.strerror}, as protobuf has no longer messages; save it with external data"
+        ) from error
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
     proto = onnx.ModelProto()

@@ -12,6 +12,7 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import UntrainableError
 from tgdonnx.layers import INTEGER_REMEDY, RUNTIME_DOMAINS, Network, Parameter, is_integer_arithmetic
+from tgdonnx.layers.inference import InferShapes
 from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.lowering import gradient_path, lower
 from tgdonnx.lowering.branches import InlineKnownBranches
@@ -104,7 +105,7 @@ def adapt(network: Network) -> None:
         UntrainableError: a node cannot be brought there.
     """
     model, opsets = network.model, network.graph.opset_imports
-    infer = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
+    infer = InferShapes()
     SpellTransposedPads()(model)
     infer(model)
     for node, name in network.node_names.items():

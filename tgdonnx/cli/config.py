@@ -10,8 +10,10 @@ from typing import Any, Optional
 
 import click
 
+from tgdonnx import bounds
 from tgdonnx.cli.paths import PATH
 from tgdonnx.errors import DataError, RuntimeMissingError, TgdonnxError
+from tgdonnx.regular import read_regular
 
 
 def _apply(ctx: click.Context, _: click.Parameter, path: Optional[Path]) -> None:
@@ -54,7 +56,7 @@ def _value(path: Path, name: str, parameter: click.Option, value: Any) -> Any:
 
 def _read(path: Path) -> dict[Any, Any]:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, bounds.CONFIG_BYTES)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     readers = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml}

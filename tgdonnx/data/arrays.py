@@ -16,6 +16,7 @@ import numpy as np
 
 from tgdonnx.data.stored import Array, Case, Region, Stored, WholeFiles
 from tgdonnx.errors import DataError
+from tgdonnx.regular import open_regular
 
 # What numpy raises for files that are damaged or no arrays.
 _DAMAGE = (ValueError, EOFError, OSError, SyntaxError, zipfile.BadZipFile, zlib.error, NotImplementedError)
@@ -143,7 +144,7 @@ def opened(path: Path) -> IO[bytes]:
         DataError: it cannot be opened.
     """
     try:
-        return path.open("rb")
+        return open_regular(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 

@@ -26,6 +26,7 @@ from tgdonnx.data.hdf5 import open_hdf5
 from tgdonnx.data.stored import Array, Case, Stored, WholeFiles
 from tgdonnx.errors import DataError
 from tgdonnx.modelfile import StrPath
+from tgdonnx.regular import require_regular
 
 _HDF5 = (".h5", ".hdf5")
 _KINDS = {".npz": "npz", ".npy": "npy", **dict.fromkeys(_HDF5, "HDF5"), **dict.fromkeys(nifti.SUFFIXES, "NIfTI")}
@@ -69,6 +70,8 @@ def open_source(source: DataSource) -> Source:
     if path.is_dir():
         return _open_directory(path)
     suffix = _suffix(path)
+    if path.exists():
+        _require_regular(path)
     if suffix == ".npz":
         return Source(str(path), (open_npz(path),), path)
     if suffix in _HDF5:
@@ -178,10 +181,19 @@ def _open_array(directory: Path, kept: WholeFiles, ignored: list[Path]) -> dict[
 
 
 def _open_single(path: Path, kept: WholeFiles) -> Stored:
+    _require_regular(path)
     suffix = _suffix(path)
     if suffix == ".npy":
         return open_npy(path)
     return nifti.open_nifti(path, kept) if suffix in nifti.SUFFIXES else images.open_image(path, kept)
+
+
+def _require_regular(path: Path) -> None:
+    # Libraries open files by their names, and would wait for whoever writes into a pipe.
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _unique(files: list[Path]) -> list[Path]:

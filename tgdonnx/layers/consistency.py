@@ -17,6 +17,7 @@ from onnx import helper
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers.names import graphs_of, label, require_names
+from tgdonnx.layers.workload import require_bounded
 from tgdonnx.modelfile import ModelFile
 from tgdonnx.tensors import bits_of, describe, walk_tensors
 
@@ -39,6 +40,7 @@ def require_consistent(file: ModelFile) -> None:
             many inputs or an attribute of a type that its operator does not know.
     """
     opsets = {("" if e.domain == "ai.onnx" else e.domain): e.version for e in file.proto.opset_import}
+    require_bounded(file)
     _require_text(file.proto, file)
     _require_versions(opsets, file)
     for tensor in walk_tensors(file.proto):

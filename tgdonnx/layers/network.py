@@ -15,9 +15,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
-from tgdonnx import wire
+from tgdonnx import bounds, wire
 from tgdonnx.errors import IntegerArithmeticError, ModelFileError
 from tgdonnx.layers.consistency import require_consistent
+from tgdonnx.layers.extents import require_extents
 from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, MatrixLayout
 from tgdonnx.layers.parameters import Parameter, find_parameter
 from tgdonnx.layers.quantization import INTEGER_REMEDY, TRAINABLE_INTEGERS, is_integer_arithmetic
@@ -231,6 +232,9 @@ class Network:
         if len(shape) < 3 or group < 1 or shape[0] % group or 0 in shape:
             problem = f"its weight {weight.name!r} has shape {list(shape)}, which does not fit group = {group}"
             return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
+        if max(shape[0], shape[1] * group) > bounds.MAPS:
+            problem = f"its weight {weight.name!r} has shape {list(shape)}; expected at most {bounds.MAPS:,} filters and maps"
+            return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
         layout: Layout = ConvLayout(len(shape), group)
         filters, maps = shape[0], shape[1] * group
         if node.op_type == "ConvTranspose":
@@ -243,6 +247,8 @@ class Network:
         """A product of two activations is no layer, nor is one whose stored matrix comes first."""
         weight = self.parameter(node.inputs[1])
         if isinstance(weight, str) or len(weight.read_shape) != 2 or 0 in weight.read_shape:
+            return None
+        if max(weight.read_shape) > bounds.MAPS:
             return None
         if not isinstance(self.parameter(node.inputs[0]), str):
             return None  # constants on both sides
@@ -278,8 +284,7 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
     try:
         model = file.to_ir()
         places = dict(_places(model.graph, file.proto.graph, ((wire.GRAPH, 0),)))
-        if model.functions:
-            passes.InlinePass()(model)
+        _inline_functions(model)
         passes.TopologicalSortPass()(model)
     except ModelFileError:  # of external data, with the remedy
         raise
@@ -290,6 +295,7 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         for value in node.outputs:
             value.shape = None
     network = Network(file, model, places)
+    require_extents(network.graph, network.sizes, lambda node: network.node_names.get(node, str(node.name)), file.path)
     if not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
         problem = f"{file.path} has no layer to adapt: expected at least one Conv node"
         integer = Counter(node.op_type for node in model.graph.all_nodes() if is_integer_arithmetic(node))
@@ -300,6 +306,23 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
             )
         raise ModelFileError(problem)
     return network
+
+
+def _inline_functions(model: ir.Model) -> None:
+    """Inlines functions, those that call no other first.
+
+    A call at a time from the top, the same names would be copied for every path that leads to a function, and the pass tries
+    all names that are taken for every copy.
+    """
+    while model.functions:
+        called = {
+            key: any(node.op_identifier() in model.functions for node in function.all_nodes())
+            for key, function in model.functions.items()
+        }
+        leaves = {key for key, calls in called.items() if not calls}
+        passes.InlinePass(lambda function, leaves=leaves: function.identifier() in leaves)(model)  # type: ignore[misc]
+        for key in leaves & model.functions.keys():  # that nobody calls
+            del model.functions[key]
 
 
 def opset_version(proto: onnx.ModelProto) -> int:

@@ -9,8 +9,7 @@ definite arguments, whatever they looked like in the file.
 from __future__ import annotations
 
 import contextlib
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -20,6 +19,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
+from tgdonnx import bounds
+from tgdonnx.layers.evaluation import elements, evaluate
 from tgdonnx.layers.transposed import explicit_pads, write_pads
 
 Shape = tuple[int, ...]
@@ -27,7 +28,6 @@ Shape = tuple[int, ...]
 # Tried in turn for sizes that are left open, until every node gets a shape; the first of each pair is for the batch, the
 # second for everything else. Small ones are quick; large ones let deep stacks of strided layers keep at least one pixel.
 _STAND_INS = ((1, 64), (1, 224), (2, 640), (1, 48), (1, 1024), (1, 16384))
-_MOST_ELEMENTS = 4096  # of a tensor that can be the argument of a shape operation
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ class _Walk:
 
     def graph(self, graph: ir.Graph) -> None:
         for value in graph.initializers.values():
-            self._constant(value, value.const_value)
+            if value.uses() or value.is_graph_output():
+                self._constant(value, value.const_value)
         for node in graph:
             for subgraph in inner_graphs(node):
                 self.graph(subgraph)
@@ -113,7 +114,7 @@ class _Walk:
             return
         shape = tuple(d for d in tensor.shape if isinstance(d, int))
         self.set(value, shape, tensor.dtype)
-        if np.prod(shape, dtype=np.int64) <= _MOST_ELEMENTS and tensor.dtype != ir.DataType.STRING:
+        if elements(shape) <= bounds.SHAPE_ELEMENTS and tensor.dtype != ir.DataType.STRING:
             with contextlib.suppress(OSError, ValueError):  # external data that is not there: a weight, not a shape
                 self.contents[value] = np.array(tensor.numpy())  # a copy: the file must not stay open
 
@@ -192,20 +193,12 @@ class _Walk:
         return copy
 
     def _evaluate(self, node: ir.Node) -> None:
-        """Computes a node whose inputs are known with ONNX's reference implementation."""
-        for value in node.outputs:
-            if np.prod(self.shapes.get(value, ()), dtype=np.int64) > _MOST_ELEMENTS:
-                return
-        evaluate = _evaluator(node, self._imports)
-        if evaluate is None:
-            return
+        """Computes a node whose inputs are known, if what it makes is small."""
         feeds = {str(v.name): self.contents[v] for v in node.inputs if v is not None}
-        try:
-            results = evaluate(feeds)
-        except Exception:  # not implemented there, or not for these types
-            return
-        for value, result in zip(node.outputs, results):
-            if isinstance(result, np.ndarray) and result.size <= _MOST_ELEMENTS:
+        shapes = [self.shapes.get(value) for value in node.outputs]
+        results = evaluate(node, feeds, self._opsets, bounds.SHAPE_ELEMENTS, shapes)
+        for value, result in zip((v for v in node.outputs if v.name), results or ()):
+            if result.size <= bounds.SHAPE_ELEMENTS:
                 self.contents[value] = result
                 self.set(value, result.shape, ir.DataType.from_numpy(result.dtype))
 
@@ -213,32 +206,6 @@ class _Walk:
 def _has_size(dim: onnx.TensorShapeProto.Dimension) -> bool:
     # Inference lets strided layers shrink an image below nothing.
     return bool(dim.HasField("dim_value")) and dim.dim_value >= 0
-
-
-def _evaluator(
-    node: ir.Node, imports: Iterable[onnx.OperatorSetIdProto]
-) -> Optional[Callable[[dict[str, NDArray[Any]]], list[Any]]]:
-    from onnx.reference import ReferenceEvaluator  # slow to import, and most models need it little
-
-    names = dict.fromkeys(str(v.name) for v in node.inputs if v is not None)
-    inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in names]
-    outputs = [
-        helper.make_tensor_value_info(str(v.name), onnx.TensorProto.UNDEFINED, None) for v in node.outputs if v.name
-    ]
-    graph = helper.make_graph([ir.to_proto(node)], "node", inputs, outputs)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=list(imports)))
-    except Exception:  # no implementation
-        return None
-
-    def run(feeds: dict[str, NDArray[Any]]) -> list[Any]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return list(evaluator.run(None, feeds))
-
-    return run
 
 
 def inner_graphs(node: ir.Node) -> list[ir.Graph]:

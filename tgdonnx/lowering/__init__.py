@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
+from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.activations import LowerActivations
 from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.lowering.batch_norm import LowerBatchNormalization
@@ -93,7 +93,7 @@ def _lower_norms_that_hide_ranks(model: ir.Model, trained: Collection[str]) -> N
     # Inference loses the rank of what these norms give; they themselves need none.
     for norm in (LowerInstanceNormalization, LowerMeanVarianceNormalization):
         if norm(gradient_path(model.graph, trained))(model).modified:
-            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+            InferShapes()(model)
 
 
 # What has to be done first, and wherever it stands in the graph.

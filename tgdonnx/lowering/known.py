@@ -1,7 +1,8 @@
 """Tensors whose values are known before the model runs, though nodes compute them.
 
 Exporters write the pads of a Pad, say, as a Concat of Casts of constants. Those nodes are run here, by the reference
-implementation of ONNX. The shape of a tensor of known size counts as known.
+implementation of ONNX, one by one, as far as what they make is no larger than what they read, or than
+`bounds.KNOWN_ELEMENTS`. The shape of a tensor of known size counts as known.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
+
+from tgdonnx import bounds
+from tgdonnx.layers.evaluation import evaluate
 
 _MAX_NODES = 200
 
 
 def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
-    """Returns the value of a tensor, or None when it depends on an input of the model."""
+    """Returns the value of a tensor, or None when it depends on an input of the model, or is too large to be computed."""
     tensor = ir.convenience.get_const_tensor(value)
     if tensor is not None:
         return np.asarray(tensor.numpy())
@@ -27,24 +30,18 @@ def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
         return None
     if str(value.name) in leaves:
         return leaves[str(value.name)]
-    # Imported late: it takes longer than all of tgdonnx.
-    from onnx.reference import ReferenceEvaluator
-
     graph = next(iter(nodes)).graph
     assert graph is not None
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            [ir.to_proto(node) for node in nodes],
-            "known",
-            [],
-            [onnx.helper.make_empty_tensor_value_info(str(value.name))],
-            [onnx.numpy_helper.from_array(array, name) for name, array in leaves.items()],
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", graph.opset_imports.get("", 1))],
-    )
-    results = ReferenceEvaluator(model).run(None, {})
-    assert isinstance(results, list)
-    return np.asarray(results[0])
+    opsets = {"": graph.opset_imports.get("", 1)}
+    # The leaves are stored: their sizes are those of the file. What is computed from them is bounded.
+    for node in nodes:
+        inputs = {str(each.name): leaves[str(each.name)] for each in node.inputs if each is not None}
+        most = max([bounds.KNOWN_ELEMENTS, *(array.size for array in inputs.values())])
+        results = evaluate(node, inputs, opsets, most)
+        if results is None:
+            return None
+        leaves.update(zip((str(each.name) for each in node.outputs if each.name), results))
+    return leaves[str(value.name)]
 
 
 def _collect(

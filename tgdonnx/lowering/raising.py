@@ -11,14 +11,13 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 from onnx import helper, version_converter
-from onnx_ir.passes import common as passes
 
+from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS, refusal
 from tgdonnx.lowering.rewriting import constant, fresh_name
 from tgdonnx.runtime.opsets import difference
 
 OLDEST = 13  # of the operator sets that the lowerings are written for
-_INFER = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
 _SPELLED_AS_IN = {"Pad": 2}  # once its rule has been there
 _MOST_ELEMENTS = 4096  # of a constant that the converter may look at: axes, pads, scales
 
@@ -48,7 +47,7 @@ class RaiseOpset(ir.passes.InPlacePass):
             graph.opset_imports[""] = OLDEST
         for node in of_ranks:
             if any(value is not None and value.shape is None for value in node.inputs):
-                _INFER(model)  # before opset 7 inference knows few operators; those before this node are new by now
+                InferShapes()(model)  # before opset 7 inference knows few operators; those before this node are new by now
             RULES_OF_RANKS[node.op_type](node)
         return ir.passes.PassResult(model, modified=True)
 

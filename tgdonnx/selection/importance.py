@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.scoring import LayerScores
-from tgdonnx.tracing.origins import Origin
+from tgdonnx.tracing.origins import TOO_MANY, Origin
 from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.tracing.report import why_not_traced
 
@@ -57,6 +57,8 @@ def filter_importance(provenance: Provenance, scores: Sequence[LayerScores]) -> 
         for origin in {int(i): provenance.table[int(i)] for i in ids.flat}.values():
             if origin.opaque is not None:
                 useful(origin, origin.opaque)
+    for i in provenance.table.given_up:
+        useful(provenance.table[i], TOO_MANY)
     for value in provenance.network.graph.outputs:
         for origin in _origins(provenance, value):
             useful(origin, f"it reaches the output {value.name!r}")

@@ -7,7 +7,7 @@ from typing import Optional
 import numpy as np
 
 from tgdonnx.tracing.origins import OriginIds
-from tgdonnx.tracing.rule import Rule, Site, UntraceableError, full_length, of_rank
+from tgdonnx.tracing.rule import Rule, Site, UntraceableError, full_length, of_rank, require_length
 
 
 def _slice(site: Site) -> OriginIds:
@@ -52,6 +52,7 @@ def _gather(site: Site) -> OriginIds:
         return ids.reshape((*ids.shape[:axis], *(1,) * rank, *ids.shape[axis + 1 :]))
     indices = site.content(1, "indices")
     assert indices is not None
+    require_length(ids.size // ids.shape[axis] * indices.size)
     return np.take(ids, indices.astype(np.int64), axis=axis)
 
 
@@ -70,6 +71,7 @@ def _pad(site: Site) -> OriginIds:
         ids = ids[(slice(None),) * axis + (slice(max(0, -widths[0]), ids.shape[axis] - max(0, -widths[1])),)]
         added = [(max(0, w) for w in widths) if a == axis else (0, 0) for a in range(ids.ndim)]
         pairs = [tuple(pair) for pair in added]
+        require_length(ids.size // max(1, ids.shape[axis]) * (ids.shape[axis] + sum(max(0, w) for w in widths)))
         if mode == "constant":
             ids = np.pad(ids, pairs, constant_values=int(site.table.constant))
         else:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tgdonnx import bounds
 
 OriginIds = NDArray[np.int64]
 Producer = tuple[int, int]  # (index of the layer, filter)
@@ -48,13 +50,26 @@ class Origin:
         )
 
 
+TOO_MANY = (
+    f"more filters have a part in it than are told apart: {bounds.PRODUCERS:,} of all maps together, and "
+    f"{bounds.FEW_PRODUCERS} of one"
+)
+
+
 class OriginTable:
     """Gives every distinct origin a small number, so that arrays of them are arrays of integers.
 
     Unions are remembered: along a residual trunk the same origins meet again and again.
+
+    Attributes:
+        constant: the id of what nothing has made.
+        given_up: ids of origins whose filters are not in the list of everything that they have a part in, since that would be
+            too long; what is made of them is opaque.
     """
 
     def __init__(self) -> None:
+        self.given_up: set[int] = set()
+        self._held = 0
         self._origins: list[Origin] = []
         self._ids: dict[Origin, int] = {}
         self._unions: dict[frozenset[int], int] = {}
@@ -66,6 +81,7 @@ class OriginTable:
     def add(self, origin: Origin) -> int:
         """Returns the id of ``origin``, a new one if it was not known."""
         if origin not in self._ids:
+            self._held += len(origin.producers)
             self._ids[origin] = len(self._origins)
             self._origins.append(origin)
         return self._ids[origin]
@@ -101,5 +117,13 @@ class OriginTable:
         if len(ids) == 1:
             return next(iter(ids))
         if ids not in self._unions:
-            self._unions[ids] = self.add(Origin.union([self._origins[i] for i in sorted(ids)]))
+            self._unions[ids] = self.add(self._united([self._origins[i] for i in sorted(ids)], ids))
         return self._unions[ids]
+
+    def _united(self, origins: Sequence[Origin], ids: frozenset[int]) -> Origin:
+        count = sum(len(origin.producers) for origin in origins)
+        if count <= bounds.FEW_PRODUCERS or self._held + count <= bounds.PRODUCERS:
+            return Origin.union(origins)
+        self.given_up |= ids
+        rest = Origin.union([replace(origin, producers=frozenset()) for origin in origins])
+        return replace(rest, opaque=rest.opaque or TOO_MANY)

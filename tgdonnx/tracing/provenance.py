@@ -14,6 +14,7 @@ from typing import Optional
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx import bounds
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, MatrixLayout, Network
 from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.tracing.origins import Origin, OriginIds, OriginTable
@@ -72,6 +73,7 @@ class _Walk:
         self.network = network
         self.table = OriginTable()
         self.ids: dict[ir.Value, OriginIds] = {}
+        self._places = 0
         self._layers = {layer.node: layer for layer in network.layers}
 
     def graph(self, graph: ir.Graph) -> None:
@@ -115,7 +117,15 @@ class _Walk:
         except UntraceableError as error:
             opaque = self._opaque(node, f"node {self._name(node)!r} ({_operator(node)}) cannot be traced: {error}")
             outputs = [opaque] * len(node.outputs)
+        size = sum(ids.size for ids in outputs)
+        if size > bounds.ORIGINS_PER_VALUE or self._places + size > bounds.ORIGINS:
+            reason = (
+                f"node {self._name(node)!r} ({_operator(node)}) cannot be traced: its {size:,} places would have to be told "
+                f"apart; at most {bounds.ORIGINS_PER_VALUE:,} are, and {bounds.ORIGINS:,} of all nodes together"
+            )
+            outputs = [self._opaque(node, reason)] * len(node.outputs)
         for output, ids in zip(node.outputs, outputs):
+            self._places += ids.size
             self.ids[output] = ids
 
     def _outputs(self, node: ir.Node, subgraphs: list[ir.Graph]) -> list[OriginIds]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tgdonnx.layers.sizes import Shape
 from tgdonnx.tracing.origins import OriginIds
-from tgdonnx.tracing.rule import Rule, Site, UntraceableError, compressed, full_length, of_rank
+from tgdonnx.tracing.rule import Rule, Site, UntraceableError, compressed, full_length, of_rank, require_length
 
 
 def reshape(ids: OriginIds, before: Shape, after: Shape) -> OriginIds:
@@ -28,6 +30,7 @@ def reshape(ids: OriginIds, before: Shape, after: Shape) -> OriginIds:
         start, end = last, new_last
     assert start == len(before)
     assert end == len(after)
+    require_length(math.prod(n for piece in pieces for n in piece))
     written_out = np.broadcast_to(ids, [n for piece in pieces for n in piece])
     return compressed(written_out.reshape(shape))
 
@@ -72,7 +75,9 @@ def _tile(site: Site) -> OriginIds:
     repeats = site.content(1, "repeats")
     if repeats is None or len(repeats) != ids.ndim:
         raise UntraceableError("its repeats do not fit its input")
-    return np.tile(ids, [int(r) if n > 1 else 1 for r, n in zip(repeats, ids.shape)])
+    copies = [max(0, int(r)) if n > 1 else 1 for r, n in zip(repeats, ids.shape)]
+    require_length(ids.size * math.prod(copies))
+    return np.tile(ids, copies)
 
 
 def _depth_to_space(site: Site) -> OriginIds:
@@ -122,6 +127,9 @@ def _concat(site: Site) -> OriginIds:
         ids.shape == arrays[0].shape for ids in arrays
     ):
         return arrays[0]  # the same along the axis in all of them
+    require_length(
+        sum(math.prod(ids.shape) // ids.shape[axis] * site.shape(index)[axis] for index, ids in enumerate(arrays))
+    )
     parts = [full_length(ids, site.shape(index), axis) for index, ids in enumerate(arrays)]
     others = np.broadcast_shapes(*((*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in parts))
     return np.concatenate(

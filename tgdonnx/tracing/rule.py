@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx import bounds
 from tgdonnx.layers.sizes import Shape, Sizes
 from tgdonnx.tracing.origins import OriginIds, OriginTable
 
@@ -118,6 +119,24 @@ def compressed(ids: OriginIds) -> OriginIds:
     return ids
 
 
+def require_length(count: int) -> None:
+    """Checks that so many places may be told apart in one activation, before there is an array of them.
+
+    Raises:
+        UntraceableError: they are too many.
+    """
+    if count > bounds.ORIGINS_PER_VALUE:
+        raise UntraceableError(
+            f"it has {count:,} places that would have to be told apart; at most {bounds.ORIGINS_PER_VALUE:,} are"
+        )
+
+
 def full_length(ids: OriginIds, shape: Shape, axis: int) -> OriginIds:
-    """Writes the array out along one axis."""
+    """Writes the array out along one axis.
+
+    Raises:
+        UntraceableError: it would be too long.
+    """
+    if ids.shape[axis] == 1:
+        require_length(ids.size * shape[axis])
     return np.repeat(ids, shape[axis], axis=axis) if ids.shape[axis] == 1 else ids
