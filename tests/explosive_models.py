@@ -157,9 +157,10 @@ def as_argument(op_type: str, inputs: dict[str, np.ndarray], **attributes: objec
 
 
 def grown(op_type: str, inputs: dict[str, np.ndarray], opset: int = 17, **attributes: object) -> onnx.ModelProto:
-    """An activation that ``op_type`` makes enormous; a mean over it makes it small again."""
+    """An activation that ``op_type`` makes enormous; a mean over it makes it small again. Of inputs ``_...`` none is given."""
+    names = ["h", *("" if name.startswith("_") else name for name in inputs)]
     nodes = [
-        helper.make_node(op_type, ["h", *("" if name.startswith("_") else name for name in inputs)], ["big"], "explosion", **attributes),
+        helper.make_node(op_type, names, ["big"], "explosion", **attributes),
         helper.make_node("GlobalAveragePool", ["big"], ["y"], "mean"),
     ]
     return conv_model(nodes, {name: array for name, array in inputs.items() if not name.startswith("_")}, opset=opset)
@@ -187,8 +188,7 @@ def fibonacci(levels: int) -> onnx.ModelProto:
 
 def wide_input() -> onnx.ModelProto:
     """An input of 2^40 channels."""
-    model = conv_model([helper.make_node("Relu", ["h"], ["y"])], {}, shape=["N", HUGE, 6, 5])
-    return model
+    return conv_model([helper.make_node("Relu", ["h"], ["y"])], {}, shape=["N", HUGE, 6, 5])
 
 
 def wide_group() -> onnx.ModelProto:
@@ -273,7 +273,8 @@ def long_names(length: int = 100_000) -> onnx.ModelProto:
     return model
 
 
-_FLOAT3 = np.zeros((1, 1, 4), np.float32)
+_NOTHING = np.zeros(0, np.float32)
+_SCALES = np.array([1, 1, 2**20, 2**20], np.float32)
 
 EXPLOSIVE: dict[str, Callable[[], onnx.ModelProto]] = {
     "calls-twice-12": lambda: calls_twice(12),
@@ -291,7 +292,12 @@ EXPLOSIVE: dict[str, Callable[[], onnx.ModelProto]] = {
     "one-hot": lambda: computed("OneHot", {"a": _int64(1), "b": np.array(HUGE), "c": np.zeros(2, np.float32)}),
     "eye-like": lambda: computed("EyeLike", {"a": np.zeros((4, 4), np.float32)}),
     "resize": lambda: computed(
-        "Resize", {"a": np.zeros((1, 1, 4, 4), np.float32), "r": np.zeros(0, np.float32), "s": np.array([1, 1, 2**20, 2**20], np.float32)}
+        "Resize",
+        {
+            "a": np.zeros((1, 1, 4, 4), np.float32),
+            "r": np.zeros(0, np.float32),
+            "s": _SCALES,
+        },
     ),
     "random": lambda: computed("RandomNormal", {}, shape=[HUGE]),
     "random-like-tile": lambda: computed("Bernoulli", {"a": np.zeros(4, np.float32)}),
@@ -301,7 +307,7 @@ EXPLOSIVE: dict[str, Callable[[], onnx.ModelProto]] = {
     "tile-as-pads": lambda: as_argument("Tile", {"a": np.zeros(4, np.float32), "b": _int64(HUGE)}),
     "pad-as-pads": lambda: as_argument("Pad", {"a": np.zeros(4, np.float32), "b": _int64(0, HUGE)}),
     "one-hot-as-pads": lambda: as_argument(
-        "OneHot", {"a": np.array(1), "b": np.array(HUGE), "c": np.zeros(2, np.float32)}
+        "OneHot", {"a": _int64(1), "b": np.array(HUGE), "c": np.zeros(2, np.float32)}
     ),
     "grown-pad": lambda: grown("Pad", {"a": _int64(0, 0, 0, 0, 0, 0, HUGE, 0)}),
     "grown-pad-reflect": lambda: grown("Pad", {"a": _int64(0, 0, 0, 0, 0, 0, HUGE, 0)}, mode="reflect"),
@@ -309,12 +315,10 @@ EXPLOSIVE: dict[str, Callable[[], onnx.ModelProto]] = {
     "grown-tile": lambda: grown("Tile", {"a": _int64(1, 1, HUGE, 1)}),
     "grown-tile-channels": lambda: grown("Tile", {"a": _int64(1, HUGE, 1, 1)}),
     "grown-expand-batch": lambda: grown("Expand", {"a": _int64(HUGE, 3, 6, 5)}),
-    "grown-resize": lambda: grown("Resize", {"_r": _FLOAT3, "s": np.array([1, 1, 2**20, 2**20], np.float32)}),
-    "grown-resize-sizes": lambda: grown("Resize", {"_r": _FLOAT3, "_s": _FLOAT3, "z": _int64(1, 3, HUGE, 5)}),
-    "grown-resize-channels": lambda: grown("Resize", {"_r": _FLOAT3, "s": np.array([1, 2**30, 1, 1], np.float32)}),
-    "grown-resize-cubic": lambda: grown(
-        "Resize", {"_r": _FLOAT3, "s": np.array([1, 1, 2**20, 2**20], np.float32)}, mode="cubic"
-    ),
+    "grown-resize": lambda: grown("Resize", {"_r": _NOTHING, "s": _SCALES}),
+    "grown-resize-sizes": lambda: grown("Resize", {"_r": _NOTHING, "_s": _NOTHING, "z": _int64(1, 3, HUGE, 5)}),
+    "grown-resize-channels": lambda: grown("Resize", {"_r": _NOTHING, "s": np.array([1, 2**30, 1, 1], np.float32)}),
+    "grown-resize-cubic": lambda: grown("Resize", {"_r": _NOTHING, "s": _SCALES}, mode="cubic"),
     "doubled-channels": lambda: doubled(40),
     "doubled-rows": lambda: doubled(40, axis=2),
     "fibonacci": lambda: fibonacci(80),

@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from tgdonnx import bounds
+from tgdonnx import bounds, wire
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.externaldata import Outside, relocated, require_inside, resolve_external, tensors_outside
 from tgdonnx.paths import why_unusable
@@ -118,6 +118,10 @@ def load_model(path: StrPath) -> ModelFile:
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
+        if wire.graphs_nest_deeper(data, bounds.GRAPH_DEPTH):
+            raise ModelFileError(
+                f"{path} has graphs inside nodes more than {bounds.GRAPH_DEPTH} graphs deep; export the model again"
+            ) from error
         raise ModelFileError(
             f"{path} is no ONNX model, or it is truncated ({len(data):,} bytes do not parse); get the file again"
         ) from error

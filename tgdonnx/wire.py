@@ -15,6 +15,7 @@ A *field path* names one field by steps of (field number, how manieth occurrence
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,27 @@ def fields(data: Buffer, span: Span) -> Iterator[Field]:
             raise ModelFileError(f"the protobuf field at byte {start} runs past the end of its message")
         yield Field(number, wire_type, start, value, end)
         position = end
+
+
+def graphs_nest_deeper(data: Buffer, most: int) -> bool:
+    """Whether graphs lie inside nodes of graphs more than ``most`` deep; what is no message is not looked into.
+
+    Parsers end there with no other word than that the file is damaged.
+    """
+    spans = [Span(0, len(data))]
+    for numbers in ((GRAPH,), *((NODE, ATTRIBUTE, ATTRIBUTE_GRAPH),) * (most + 1)):
+        for number in numbers:
+            spans = [inner for span in spans for inner in _messages(data, span, number)]
+    return bool(spans)
+
+
+def _messages(data: Buffer, span: Span, number: int) -> list[Span]:
+    found: list[Span] = []
+    with contextlib.suppress(ModelFileError):
+        for field in fields(data, span):
+            if (field.number, field.wire_type) == (number, _LENGTH_DELIMITED):
+                found.append(Span(field.value, field.end))
+    return found
 
 
 def locate(data: Buffer, paths: Iterable[FieldPath]) -> dict[FieldPath, Span]:

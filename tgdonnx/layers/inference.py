@@ -35,7 +35,7 @@ def _declared(model: ir.Model) -> onnx.ModelProto:
     given = set(inputs)
     for value in stored.values():
         if value.const_value is not None:
-            value.shape = value.shape or ir.Shape(value.const_value.shape)
+            value.shape = value.shape or ir.Shape(tuple(value.const_value.shape))  # type: ignore[arg-type]  # all numbers
             value.dtype = value.dtype or value.const_value.dtype
     large = [v for v in stored.values() if v.const_value is None or v.const_value.nbytes > _ARGUMENT_BYTES]
     try:

@@ -233,7 +233,9 @@ class Network:
             problem = f"its weight {weight.name!r} has shape {list(shape)}, which does not fit group = {group}"
             return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
         if max(shape[0], shape[1] * group) > bounds.MAPS:
-            problem = f"its weight {weight.name!r} has shape {list(shape)}; expected at most {bounds.MAPS:,} filters and maps"
+            problem = (
+                f"its weight {weight.name!r} has shape {list(shape)}; expected at most {bounds.MAPS:,} filters and maps"
+            )
             return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
         layout: Layout = ConvLayout(len(shape), group)
         filters, maps = shape[0], shape[1] * group

@@ -48,7 +48,9 @@ def require_bounded(file: ModelFile) -> None:
     )
     most = min(bounds.NODES, max(bounds.INLINED_NODES, written))
     if whole.nodes > most or written > most:
-        count = f"{written:,} nodes" if written > most else f"{_number(whole.nodes)} nodes once its functions are inlined"
+        count = (
+            f"{written:,} nodes" if written > most else f"{_number(whole.nodes)} nodes once its functions are inlined"
+        )
         raise ModelFileError(f"{file.path} has {count}; expected at most {most:,}: {_AGAIN}")
     for graph in graphs_of(file.proto.graph):
         for what, entries in (("stored tensors", graph.initializer), ("declared values", graph.value_info)):
@@ -68,9 +70,7 @@ def require_bounded(file: ModelFile) -> None:
             f"expected at most {bounds.LOOP_NODES:,}: export the model again, with loops that end"
         )
     clashes = sum(
-        total.calls[called] ** 2 * counts[called].nodes
-        for total in (whole, *counts.values())
-        for called in total.calls
+        total.calls[called] ** 2 * counts[called].nodes for total in (whole, *counts.values()) for called in total.calls
     )
     if clashes > bounds.INLINED_CLASHES:
         raise ModelFileError(
@@ -109,7 +109,7 @@ def _walk(nodes: Iterable[onnx.NodeProto], file: ModelFile) -> Iterator[tuple[on
         inner = [each for graph in subgraphs(node) for each in graph.node]
         if inner and depth >= bounds.GRAPH_DEPTH:
             raise ModelFileError(
-                f"{label(node)} of {file.path} has graphs inside more than {bounds.GRAPH_DEPTH} graphs deep; {_AGAIN}"
+                f"{label(node)} of {file.path} has graphs inside nodes more than {bounds.GRAPH_DEPTH} graphs deep; {_AGAIN}"
             )
         pending += [(each, depth + 1) for each in reversed(inner)]
 

@@ -47,7 +47,9 @@ class RaiseOpset(ir.passes.InPlacePass):
             graph.opset_imports[""] = OLDEST
         for node in of_ranks:
             if any(value is not None and value.shape is None for value in node.inputs):
-                InferShapes()(model)  # before opset 7 inference knows few operators; those before this node are new by now
+                InferShapes()(
+                    model
+                )  # before opset 7 inference knows few operators; those before this node are new by now
             RULES_OF_RANKS[node.op_type](node)
         return ir.passes.PassResult(model, modified=True)
 
