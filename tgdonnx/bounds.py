@@ -9,6 +9,13 @@ from __future__ import annotations
 MODEL_BYTES = 2**31 - 1
 """Of a model file: protobuf has no longer messages. Weights beyond that are external data."""
 
+MESSAGE_BYTES = 2**30
+"""Of tensors in a graph that goes through protobuf whole, half of what a message holds: copies of some join them. Of larger
+models frozen tensors lie beside it."""
+
+ASIDE_BYTES = 2**16
+"""Of a tensor that is worth a place beside a message."""
+
 CONFIG_BYTES = 2**24
 """Of a file with options: the longest that a person wrote has a few kilobytes."""
 

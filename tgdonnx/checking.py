@@ -32,9 +32,11 @@ from tgdonnx.artifacts.forward import (
     require_trainable,
     why_no_gradient,
 )
+from tgdonnx.artifacts.frozen import set_aside
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.errors import (
+    ArtifactsError,
     IntegerArithmeticError,
     RuntimeMissingError,
     SelectionError,
@@ -182,12 +184,13 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
     except UntrainableError as error:
         return [*findings, _blocked("TGD005", None, error)]
     loss = add_loss(network.model, graph.outputs[0], parse_loss("mse"))
+    graph.outputs[:] = [loss]
     for name in trained:
         graph.inputs.append(graph.initializers.pop(name))
-    graph.outputs[:] = [loss]
     try:
+        set_aside(network.model)
         gradient_model(ir.to_proto(network.model), trained)
-    except UntrainableError as error:
+    except (ArtifactsError, UntrainableError) as error:
         findings.append(_blocked("TGD006", None, error))
     except RuntimeMissingError:
         pass  # TGD101 says so

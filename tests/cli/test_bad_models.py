@@ -141,7 +141,7 @@ BAD: dict[str, tuple[Damage, str]] = {
         missing_function,
         r"node 'a1' \(Relu\) .*vendor.ops.Relu, which .*not define; get",
     ),
-    "a function that calls itself": (function_of_itself, r"vendor.ops::Relu.*; export"),
+    "a function that calls itself": (function_of_itself, r"vendor.ops.Relu.*; export"),
     "operator set 0": (version(0), r"version 0 of the operator set 'ai.onnx'; expected 1 or more: get"),
     "an operator set of the future": (version(999), r"opset 999; the installed onnx knows up to \d+: update"),
     "a name that two nodes make": (made_twice, r"'t1' twice, for node 'conv1' \(Conv\) and for node 't1' .*: export"),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.checkpoints import seal
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
+from tgdonnx.artifacts.frozen import FROZEN_DATA, Aside, in_memory, refer, set_aside, write_frozen
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
@@ -140,10 +141,12 @@ def build(
         thin = split_parameters(forward.model, masks, forward.trained, _filter_axes(model.network, forward.trained))
     pieces = {name: thin.get(name, (ThinParameter(name, ()),)) for name in forward.trained}
     parameters = {piece.name: name for name in forward.trained for piece in pieces[name]}
-    specs, forward_proto, eval_proto, initial = _forward_protos(forward, list(parameters), formula, data_range)
+    specs, forward_proto, eval_proto, initial, aside = _forward_protos(forward, list(parameters), formula, data_range)
     training = gradient_model(forward_proto, list(parameters))
     if form == "thin":
-        training = thin_backward(training)
+        training, thinned = thin_backward(training, aside)
+    else:
+        thinned = aside
     gate_gradients(training, {forward.layer_outputs[name]: gate for name, gate in gates.items() if name in reached})
     everything = np.ones((), np.float32)
     kept = {parameter: everything if name in thin else masks[name] for parameter, name in parameters.items()}
@@ -165,6 +168,10 @@ def build(
         files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
     )
     with _new_directory(Path(directory), overwrite=overwrite) as target:
+        if aside or thinned:
+            places = write_frozen(target / FROZEN_DATA, aside, thinned)
+            refer(training, thinned, places)
+            refer(eval_proto, aside, places)
         onnx.save(training, target / files.TRAINING_MODEL)
         onnx.save(eval_proto, target / files.EVAL_MODEL)
         stepper = optimizer_model(optimizer, len(parameters), clip_norm=clip_norm, ir_version=forward_proto.ir_version)
@@ -239,10 +246,11 @@ def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32
 
 def _forward_protos(
     forward: ForwardGraph, parameters: Sequence[str], loss: Loss, data_range: float
-) -> tuple[tuple[TensorSpec, ...], onnx.ModelProto, onnx.ModelProto, list[onnx.TensorProto]]:
-    """Adds the loss; returns what a step is fed, the graph to differentiate, the eval model and the parameters' values.
+) -> tuple[tuple[TensorSpec, ...], onnx.ModelProto, onnx.ModelProto, list[onnx.TensorProto], Aside]:
+    """Adds the loss; returns what a step is fed, the graph to differentiate, the eval model, parameters' values, what is aside.
 
-    In both models the parameters are graph inputs, behind those of the user, as the runtime wants them.
+    In both models the parameters are graph inputs, behind those of the user, as the runtime wants them; behind them is what
+    is aside of a large model.
     """
     graph = forward.model.graph
     output = forward.output
@@ -255,15 +263,16 @@ def _forward_protos(
     for name in parameters:
         value = graph.initializers[name].const_value
         assert value is not None
-        tensor = ir.to_proto(value)
+        tensor = ir.to_proto(in_memory(value))
         initial.append(tensor)
         tensor.name = name
         graph.inputs.append(graph.initializers.pop(name))
+    aside = set_aside(forward.model)
     graph.outputs[:] = [result, output]
     eval_proto, forward_proto = ir.to_proto(forward.model), onnx.ModelProto()
     forward_proto.CopyFrom(eval_proto)
     del forward_proto.graph.output[1:]
-    return specs, forward_proto, eval_proto, initial
+    return specs, forward_proto, eval_proto, initial, aside
 
 
 def _filter_axes(network: Network, names: Sequence[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from tgdonnx.artifacts.frozen import load_small
 from tgdonnx.errors import UntrainableError
 from tgdonnx.layers import INTEGER_REMEDY, RUNTIME_DOMAINS, Network, Parameter, is_integer_arithmetic
 from tgdonnx.layers.inference import InferShapes
@@ -129,7 +130,7 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
     model, graph = network.model, network.graph
     integers = require_trainable(network, wanted)
     _keep_output(graph, output)
-    ir.external_data.load_to_model(model)
+    load_small(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.RemoveInitializersFromInputsPass()(model)
     passes.RemoveUnusedNodesPass()(model)

@@ -75,6 +75,7 @@ def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
 
 
 def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:
+    ir.external_data.load_to_model(model)
     opened = open_inference(ir.to_proto(model), what="the vendor's model")
     names = [str(value.name) for value in model.graph.inputs]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.checkpoints import load_checkpoint, seal
+from tgdonnx.artifacts.frozen import require_frozen
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, EVAL_MODEL, LOG, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.data import Dataset
@@ -50,6 +51,7 @@ class Session:
         """
         self.directory = directory
         self.manifest: Manifest = read_manifest(directory)
+        require_frozen([directory / TRAINING_MODEL, directory / EVAL_MODEL])
         api = load_training_api()
         self._api = api
         self._state = load_checkpoint(directory, checkpoint)

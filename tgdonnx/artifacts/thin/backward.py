@@ -24,6 +24,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
+from tgdonnx.artifacts.frozen import Aside, put_back, set_aside
 from tgdonnx.artifacts.thin.convolution import (
     ConvGradient,
     bias_gradient,
@@ -60,13 +61,18 @@ class _Join:
     shape: tuple[int, ...]
 
 
-def thin_backward(training: onnx.ModelProto) -> onnx.ModelProto:
+def thin_backward(training: onnx.ModelProto, aside: Aside) -> tuple[onnx.ModelProto, Aside]:
     """Returns a gradient model that computes the same gradients of the same parameters faster.
 
     Args:
         training: as `tgdonnx.artifacts.gradients.gradient_model` gives it.
+        aside: the frozen tensors of a large model that inputs of the graph stand for.
+
+    Returns:
+        The model, and what is aside now: constants are added, and others not needed any more.
     """
     model = ir.from_proto(training)
+    put_back(model, aside)
     graph = model.graph
     declared = [(value.name, value.shape, value.type) for value in graph.outputs]
     ends = _tie(graph)
@@ -85,7 +91,8 @@ def thin_backward(training: onnx.ModelProto) -> onnx.ModelProto:
     _untie(graph, ends)
     for value, (name, shape, type_) in zip(graph.outputs, declared):
         value.name, value.shape, value.type = name, shape, type_
-    return ir.to_proto(model)
+    left = set_aside(model) if aside else {}
+    return ir.to_proto(model), left
 
 
 def _tie(graph: ir.Graph) -> list[ir.Node]:

@@ -1,0 +1,131 @@
+"""Frozen tensors of large models, beside the message; the bound is lowered so that a small model is a large one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.data.datasets import pair
+from tgdonnx import bounds
+from tgdonnx.artifacts import Form
+from tgdonnx.artifacts.frozen import FROZEN_DATA
+from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, TRAINING_MODEL
+from tgdonnx.artifacts.vendor import vendor_outputs
+from tgdonnx.checking import check
+from tgdonnx.errors import ArtifactsError
+from tgdonnx.finetuning.session import Session, read_parameters
+from tgdonnx.finetuning.state import RunState
+from tgdonnx.writeback import export
+
+
+def lower_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MESSAGE_BYTES", 6500)
+    monkeypatch.setattr(bounds, "ASIDE_BYTES", 100)
+
+
+def masked(directory: Path, *, external: bool) -> Path:
+    directory.mkdir()
+    model = models.dncnn(3)
+    vendor = directory / "vendor.onnx"
+    if external:
+        onnx.save_model(model, vendor, save_as_external_data=True, location="vendor.bin", size_threshold=64)
+    else:
+        models.save(model, vendor)
+    tgdonnx.mask(vendor, directory / "masked.onnx", tgdonnx.LastLayers(1))
+    return directory / "masked.onnx"
+
+
+def batches() -> list[list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    x, target = (rng.normal(size=(6, 3, 6, 5)).astype(np.float32) for _ in range(2))
+    return [*pair(x, target).batches(2)]
+
+
+def trained(directory: Path) -> tuple[list[float], dict[str, np.ndarray]]:
+    session = Session(directory)
+    losses = [session.step(batch, 1e-3) for batch in batches()]
+    losses.append(session.evaluate(batches()[0])[0])
+    session.save(CHECKPOINT, RunState(1, 3, {"batch": 2, "seed": 0}, 0.25, 1, 2))
+    return losses, read_parameters(directory, CHECKPOINT)
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("form", ["masked", "thin"])
+def test_a_large_model_trains_as_a_small_one_and_what_is_frozen_lies_beside_the_messages(
+    form: Form, external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = masked(tmp_path / "a", external=external)
+    tgdonnx.build(source, tmp_path / "small", form=form)
+    assert not (tmp_path / "small" / FROZEN_DATA).exists()
+    lower_bounds(monkeypatch)
+    tgdonnx.build(source, tmp_path / "large", form=form)
+    for name in (TRAINING_MODEL, EVAL_MODEL):
+        stored = onnx.load(tmp_path / "large" / name, load_external_data=False).graph.initializer
+        outside = [tensor for tensor in stored if tensor.data_location == onnx.TensorProto.EXTERNAL]
+        assert outside
+        assert {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"} == {
+            FROZEN_DATA
+        }
+        assert all(len(tensor.raw_data) <= bounds.ASIDE_BYTES for tensor in stored)
+        assert (tmp_path / "large" / name).stat().st_size < (tmp_path / "small" / name).stat().st_size / 2
+    (losses, values), (expected_losses, expected) = (trained(tmp_path / name) for name in ("large", "small"))
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    assert values.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(values[name], array, rtol=1e-4, atol=1e-6)
+    exported = export(tmp_path / "large", tmp_path / "tuned.onnx")
+    assert tgdonnx.verify(tmp_path / "a" / "vendor.onnx", exported.output, masked=source).ok
+
+
+def test_check_of_a_large_model_says_what_it_says_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = masked(tmp_path / "a", external=True)
+    expected = check(source)
+    lower_bounds(monkeypatch)
+    assert check(source) == expected
+    assert expected.trainable
+
+
+def test_the_vendors_outputs_of_a_large_model_are_those_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = masked(tmp_path / "a", external=True)
+    tgdonnx.build(source, tmp_path / "small")
+    expected = vendor_outputs(tmp_path / "small")(batches()[0][:1])
+    lower_bounds(monkeypatch)
+    tgdonnx.build(source, tmp_path / "large")
+    assert np.array_equal(vendor_outputs(tmp_path / "large")(batches()[0][:1]), expected)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_frozen_data_that_is_not_whole_is_refused_before_the_runtime_reads_it(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower_bounds(monkeypatch)
+    tgdonnx.build(masked(tmp_path / "a", external=False), tmp_path / "large")
+    frozen = tmp_path / "large" / FROZEN_DATA
+    if damage == "missing":
+        frozen.unlink()
+    else:
+        frozen.write_bytes(frozen.read_bytes()[:-4])
+    with pytest.raises(ArtifactsError, match=FROZEN_DATA):
+        Session(tmp_path / "large")
+
+
+def test_what_trains_and_is_too_large_itself_is_refused_with_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tgdonnx.mask(
+        models.save(models.dncnn(3), tmp_path / "vendor.onnx"), tmp_path / "masked.onnx", tgdonnx.AllLayers()
+    )
+    assert source.rho == 1
+    lower_bounds(monkeypatch)
+    with pytest.raises(ArtifactsError, match="what trains takes 0.0 GiB; expected at most"):
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "large", form="masked")
+    assert not (tmp_path / "large").exists()
