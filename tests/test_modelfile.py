@@ -71,7 +71,10 @@ def test_what_is_no_model_is_refused_by_name(content: bytes, message: str, tmp_p
 
 
 def test_a_file_that_is_not_there_or_is_a_directory_is_refused_by_name(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "model.onnx", "No such file or directory"), (tmp_path, "it is a directory; expected a file")):
+    for path, reason in (
+        (tmp_path / "model.onnx", "No such file or directory"),
+        (tmp_path, "it is a directory; expected a file"),
+    ):
         with pytest.raises(ModelFileError, match=f"^{re.escape(str(path))} cannot be read: {reason}$"):
             load_model(path)
 

@@ -126,6 +126,6 @@ def test_what_trains_and_is_too_large_itself_is_refused_with_the_bound(
     )
     assert source.rho == 1
     lower_bounds(monkeypatch)
-    with pytest.raises(ArtifactsError, match="what trains takes 0.0 GiB; expected at most"):
+    with pytest.raises(ArtifactsError, match=r"what trains takes 0\.0 GiB; expected at most"):
         tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "large", form="masked")
     assert not (tmp_path / "large").exists()
