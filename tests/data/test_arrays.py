@@ -107,7 +107,7 @@ BAD: dict[str, tuple[dict[str, Optional[Array]], str]] = {
     ),
     "bytes for numbers": ({"x": np.zeros((6, 3, 4, 5), np.uint8)}, "found uint8"),
     "the other byte order": ({"x": np.zeros((6, 3, 4, 5), ">f4")}, "found >f4"),
-    "text": ({"size": np.array(["a"] * 6)}, "'size' to be int64"),
+    "text": ({"size": np.array(["a"] * 6)}, "'size' to be int64|size.npy holds <U1 values, not numbers"),
     "a rank too low": ({"x": np.zeros((3, 4, 5), np.float32)}, r"\[\?, 3, \?, 5\], found float32 \[3, 4, 5\]"),
     "a rank too high": ({"x": np.zeros((6, 3, 4, 5, 1), np.float32)}, r"found float32 \[6, 3, 4, 5, 1\]"),
     "channels last": ({"x": np.zeros((6, 4, 5, 3), np.float32)}, r"found float32 \[6, 4, 5, 3\]"),

@@ -6,20 +6,24 @@ go, so neither memory nor address space grows with the file. An archive is compr
 
 from __future__ import annotations
 
+import math
+import warnings
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from tgdonnx.data.stored import Array, Case, Region, Stored, WholeFiles
+from tgdonnx.data.stored import Array, Case, Region, Stored, WholeFiles, machine_memory
 from tgdonnx.errors import DataError
 from tgdonnx.regular import open_regular
 
-# What numpy raises for files that are damaged or no arrays.
-_DAMAGE = (ValueError, EOFError, OSError, SyntaxError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
+_NUMBERS = "biufc"
+# Packed tighter than this, and large, an array is more likely a trap than data; it has to be read whole either way.
+_MOST_PACKED, _LARGE = 200, 2**30
 
 
 def memory_case(arrays: Mapping[str, Array]) -> Case:
@@ -42,14 +46,9 @@ def open_npy(path: Path) -> Stored:
         if file.read(2) == b"PK":
             raise DataError(f"{path} is an archive of arrays; name it .npz, or save a single array")
         file.seek(0)
-        try:
-            shape, fortran, dtype = _header(file)
-        except _DAMAGE as error:
-            raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+        shape, fortran, dtype = _header(file, str(path))
         offset = file.tell()
-    if dtype.hasobject:
-        raise DataError(f"{path} cannot be read: it holds Python objects, not numbers")
-    expected = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    expected = offset + _nbytes(shape, dtype)
     size = path.stat().st_size
     if size < expected:
         raise DataError(f"{path} cannot be read: it is cut off, {size} of {expected} bytes are there")
@@ -60,7 +59,7 @@ def open_npy(path: Path) -> Stored:
         part = region[::-1] if fortran else region
         if not part:
             return np.array(np.memmap(path, dtype, "r", offset, ())[()])
-        row = dtype.itemsize * int(np.prod(stored_shape[1:], dtype=np.int64))
+        row = _nbytes(stored_shape[1:], dtype)
         rows = part[0].stop - part[0].start
         if not rows * row:
             return np.empty(tuple(s.stop - s.start for s in region), dtype)
@@ -85,56 +84,123 @@ def open_npz(path: Path, kept: WholeFiles | None = None) -> Case:
     Raises:
         DataError: it cannot be read.
     """
-    if kept is None:
-        return Case(path.name, {n: in_memory(_member(path, n), str(path), (path,)) for n in _members(path)})
-    return Case(path.name, {name: _in_archive(path, name, header, kept) for name, header in _members(path).items()})
+    with _archive(path) as archive:
+        members = _members(path, archive)
+        if kept is None:
+            memory = machine_memory()
+            total = sum(_nbytes(shape, dtype) for shape, _, dtype in members.values())
+            if memory is not None and total > memory:
+                raise DataError(
+                    f"{path} holds {total / 2**30:.1f} GiB, more than the memory of this machine, and an archive is read "
+                    "whole; save its arrays as .npy files in a directory, or as HDF5"
+                )
+            arrays = {name: _member(path, archive, name, header) for name, header in members.items()}
+            return Case(path.name, {n: in_memory(array, str(path), (path,)) for n, array in arrays.items()})
+    return Case(path.name, {name: _in_archive(path, name, header, kept) for name, header in members.items()})
 
 
-def _in_archive(path: Path, name: str, header: tuple[tuple[int, ...], np.dtype[Any]], kept: WholeFiles) -> Stored:
-    def read(region: Region) -> Array:
-        return kept.get((path, name), lambda: _member(path, name))[region]
+def _in_archive(path: Path, name: str, header: Header, kept: WholeFiles) -> Stored:
+    def load() -> Array:
+        with _archive(path) as archive:
+            return _member(path, archive, name, header)
 
-    return Stored(str(path), *header, read, files=(path,))
+    shape, _, dtype = header
+    return Stored(str(path), shape, dtype, lambda region: kept.get((path, name), load)[region], files=(path,))
 
 
-def _members(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Returns shape and dtype of every array of an archive."""
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     with opened(path) as file:
         if file.read(6) == b"\x93NUMPY":
             raise DataError(f"{path} holds a single array; expected an .npz file with one per name")
         file.seek(0)
         try:
-            found = {}
-            with zipfile.ZipFile(file) as archive:
-                for member in archive.namelist():
-                    with archive.open(member) as content:
-                        shape, _, dtype = _header(content)
-                    if dtype.hasobject:
-                        raise ValueError(f"{member} holds Python objects, not numbers")
-                    found[member[:-4] if member.endswith(".npy") else member] = shape, dtype
-            return found
-        except _DAMAGE as error:
-            raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+            archive = zipfile.ZipFile(file)
+        except Exception as error:  # it raises whatever it stumbles over
+            raise DataError(
+                f"{path} cannot be read: {_reason(error)}; copy it again, or save it with numpy.savez"
+            ) from error
+        with archive:
+            yield archive
 
 
-def _member(path: Path, name: str) -> Array:
-    with opened(path) as file:
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
+    """Returns the header of every array of an archive."""
+    found: dict[str, Header] = {}
+    for info in archive.infolist():
+        place = f"{path}: {info.filename}"
+        name = info.filename[:-4] if info.filename.endswith(".npy") else info.filename
+        if name in found:
+            raise DataError(f"{path} holds two arrays named {name!r}; leave one out")
+        if info.flag_bits & 1:
+            raise DataError(f"{place} is encrypted; save it without a password, with numpy.savez")
         try:
-            with np.load(file, allow_pickle=False) as archive:
-                array: Array = archive[name]
-                return array
-        except _DAMAGE as error:
-            raise DataError(f"{path} cannot be read: {name}: {_reason(error)}") from error
+            content = archive.open(info)
+        except Exception as error:  # it raises whatever it stumbles over
+            raise DataError(f"{place} cannot be read: {_reason(error)}") from error
+        with content:
+            found[name] = shape, _, dtype = _header(content, place)
+        size = _nbytes(shape, dtype)
+        if info.file_size < size:
+            raise DataError(f"{place} is cut off: {info.file_size} bytes are there, its array has {size}")
+        if size > max(_LARGE, _MOST_PACKED * info.compress_size):
+            raise DataError(
+                f"{place} holds {size / 2**30:.1f} GiB packed into {info.compress_size / 2**20:.1f} MiB, and is read whole; "
+                "if that is right, save it as .npy or HDF5, which are read piece by piece"
+            )
+    return found
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Reads the header of a ``.npy`` file: shape, whether it is in Fortran order, dtype."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"format {version[0]}.{version[1]} of .npy is not known; save it with numpy.save")
+def _member(path: Path, archive: zipfile.ZipFile, name: str, header: Header) -> Array:
+    """Reads an array of an archive whose header was looked at before."""
+    file = f"{name}.npy"
+    try:
+        with archive.open(file if file in archive.NameToInfo else name) as content:
+            array: Array = np.lib.format.read_array(content, allow_pickle=False)
+    except Exception as error:  # numpy and zipfile raise whatever they stumble over, MemoryError included
+        raise DataError(f"{path} cannot be read: {name}: {_reason(error)}") from error
+    if (array.shape, array.dtype) != (header[0], header[2]):
+        raise DataError(f"{path} cannot be read: {name} has changed since it was opened")
+    return array
+
+
+def _header(file: IO[bytes], place: str) -> Header:
+    """Reads the header of a ``.npy`` file: shape, whether it is in Fortran order, dtype.
+
+    Raises:
+        DataError: it is none, or not one of an array of numbers that could be.
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in readers:
+            raise ValueError(f"format {version[0]}.{version[1]} of .npy is not known; save it with numpy.save")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote, and of dtypes that will go
+            shape, fortran, dtype = readers[version](file)
+    except (
+        Exception
+    ) as error:  # numpy parses Python there, which raises whatever it stumbles over, MemoryError included
+        raise DataError(f"{place} cannot be read: {_reason(error)}") from error
+    if dtype.hasobject:
+        raise DataError(f"{place} holds Python objects, not numbers, which are not loaded; save an array of numbers")
+    if dtype.kind not in _NUMBERS:
+        raise DataError(f"{place} holds {dtype} values, not numbers; save one array of numbers per name")
+    if any(isinstance(size, bool) or size < 0 for size in shape) or len(shape) > _MOST_AXES:
+        raise DataError(f"{place} cannot be read: {_shortened(str(list(shape)))} is no shape of an array")
+    if _nbytes(shape, dtype) > np.iinfo(np.int64).max or any(size > np.iinfo(np.int64).max for size in shape):
+        raise DataError(
+            f"{place} cannot be read: no machine holds an array of the shape {_shortened(str(list(shape)))}"
+        )
+    return tuple(shape), bool(fortran), dtype
+
+
+_MOST_AXES = 32  # of arrays in numpy 1
+
+
+def _nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Returns what an array takes; numpy's product would wrap around."""
+    return int(dtype.itemsize) * math.prod(shape)
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -150,4 +216,10 @@ def opened(path: Path) -> IO[bytes]:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"it does not fit into memory{f' ({error})' if str(error) else ''}"
+    return _shortened(str(error).partition("\n")[0]) or type(error).__name__
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 160 else f"{text[:120]}...{text[-20:]}"

@@ -17,8 +17,10 @@ import numpy as np
 
 from tgdonnx.data.stored import Array, Region, Stored, WholeFiles, load_extra
 from tgdonnx.errors import DataError
+from tgdonnx.regular import open_regular
 
 SUFFIXES = (".dcm", ".ima")
+_SKEWED = 0.01  # how far the normal of a plane may be from length 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def is_dicom(path: Path) -> bool:
     if path.suffix and not path.suffix[1:].isdigit():
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
@@ -94,6 +96,17 @@ def open_series(directory: Path, files: Sequence[Path], kept: WholeFiles) -> Sto
 
 def _open_slice(pydicom: Any, path: Path) -> _Slice:
     data = _read(pydicom, path, headers_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # values are parsed when they are asked for
+            return _slice(path, data)
+    except DataError:
+        raise
+    except Exception as error:  # pydicom raises whatever it stumbles over
+        raise DataError(f"{path} has a damaged header: {_reason(error)}") from error
+
+
+def _slice(path: Path, data: Any) -> _Slice:
     missing = [
         name for name in ("Rows", "Columns", "ImageOrientationPatient", "ImagePositionPatient") if name not in data
     ]
@@ -103,30 +116,47 @@ def _open_slice(pydicom: Any, path: Path) -> _Slice:
         raise DataError(f"{path} holds several frames or colours; expected one grey slice per file")
     if "ModalityLUTSequence" in data:
         raise DataError(f"{path} maps its values by a table, which is not supported; save the volume as NIfTI")
-    try:
-        plane = tuple(round(float(value), 4) for value in data.ImageOrientationPatient)
-        position = np.asarray([float(value) for value in data.ImagePositionPatient])
-        normal = np.cross(plane[:3], plane[3:])
-        slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-        along = float(position @ normal)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path} has a damaged header: {error}") from error
+    plane = _numbers(path, "ImageOrientationPatient", data.ImageOrientationPatient, 6)
+    position = _numbers(path, "ImagePositionPatient", data.ImagePositionPatient, 3)
+    (slope,) = _numbers(path, "RescaleSlope", [data.get("RescaleSlope", 1)], 1)
+    (intercept,) = _numbers(path, "RescaleIntercept", [data.get("RescaleIntercept", 0)], 1)
+    normal = np.cross(plane[:3], plane[3:])
+    if abs(float(np.linalg.norm(normal)) - 1) > _SKEWED:
+        raise DataError(
+            f"{path} has the ImageOrientationPatient {list(plane)}, which are no two directions at right angles; "
+            "save the volume as NIfTI"
+        )
+    along = float(np.asarray(position) @ normal)
     shape = (int(data.Rows), int(data.Columns))
-    return _Slice(path, str(data.get("SeriesInstanceUID", "")), shape, plane, along, slope, intercept)
+    rounded = tuple(round(value, 4) for value in plane)
+    return _Slice(path, str(data.get("SeriesInstanceUID", "")), shape, rounded, along, slope, intercept)
+
+
+def _numbers(path: Path, name: str, values: Any, count: int) -> tuple[float, ...]:
+    found = tuple(float(value) for value in (values if values is not None else ()))
+    if len(found) != count or not np.isfinite(found).all():
+        what = f"{count} finite numbers" if count > 1 else "a finite number"
+        raise DataError(f"{path}: expected {name} to be {what}, found {list(found)}; repair or remove this slice")
+    return found
 
 
 def _read_slice(pydicom: Any, found: _Slice) -> Array:
     data = _read(pydicom, found.path, headers_only=False)
     try:
-        stored: Array = data.pixel_array
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stored: Array = data.pixel_array
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise whatever they stumble over
-        reason = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(
-            f"{found.path} cannot be decoded: {reason}; if it is compressed, decompress it (dcmdjpeg, gdcmconv --raw)"
+            f"{found.path} cannot be decoded: {_reason(error)}; if it is compressed, decompress it (dcmdjpeg, gdcmconv --raw)"
         ) from error
     if stored.shape != found.shape:
         raise DataError(f"{found.path} cannot be read: expected {list(found.shape)}, found {list(stored.shape)}")
-    return (stored * found.slope + found.intercept).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity is looked for afterwards
+        values: Array = (stored * found.slope + found.intercept).astype(np.float32)
+    return values
 
 
 def _read(pydicom: Any, path: Path, *, headers_only: bool) -> Any:
@@ -135,5 +165,8 @@ def _read(pydicom: Any, path: Path, *, headers_only: bool) -> Any:
             warnings.simplefilter("ignore")  # remarks of pydicom on values that bend the standard
             return pydicom.dcmread(path, stop_before_pixels=headers_only)
     except Exception as error:  # pydicom raises whatever it stumbles over
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(f"{path} cannot be read as DICOM: {reason}") from error
+        raise DataError(f"{path} cannot be read as DICOM: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -42,28 +42,30 @@ def open_image(path: Path, kept: WholeFiles) -> Stored:
         RuntimeMissingError: Pillow is not installed.
     """
     pillow = load_extra("PIL.Image", "Pillow", "images", str(path))
-    with opened(path) as file:
+    with opened(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks of Pillow on metadata
+        warnings.simplefilter("error", pillow.DecompressionBombWarning)
         start = file.read(26)
         file.seek(0)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pillow.DecompressionBombWarning)
-                image = pillow.open(file)
+            with pillow.open(file) as image:
+                _require_plain(image, path, start)
+                dtype, channels = _MODES[image.mode]
+                size = (image.height, image.width)
+        except DataError:
+            raise
         except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
             raise DataError(f"{path} is larger than Pillow opens ({error}); save it as .npy or HDF5") from error
         except Exception as error:  # Pillow's readers raise whatever they stumble over
             raise DataError(f"{path} cannot be read: {_reason(error, path)}") from error
-        with image:
-            _require_plain(image, path, start)
-            dtype, channels = _MODES[image.mode]
-            size = (image.height, image.width)
     shape = size if channels == 1 else (*size, channels)
     layout = "HW" if channels == 1 else "HWC"
 
     def load() -> Array:
         with opened(path) as file:
             try:
-                with pillow.open(file) as picture:
+                with warnings.catch_warnings(), pillow.open(file) as picture:
+                    warnings.simplefilter("ignore")
                     values = np.array(picture)
                     orientation = picture.getexif().get(_ORIENTATION, 1)  # PNG may have it behind the pixels
             except Exception as error:

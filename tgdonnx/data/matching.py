@@ -111,6 +111,11 @@ def _match_case(
     lengths = {spec.name: made.count for spec, made in zip(inputs, views) if made.counts_samples}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the arrays of {where} differ in the number of samples: {lengths}")
+    for spec, made in zip(inputs, views):
+        if 0 in made.shape:
+            raise DataError(
+                f"{made.stored.place}: {spec.name!r} has samples of the shape {_shape(made.shape)}, with nothing in them"
+            )
     orientations = {made.stored.orientation for made in views} - {None}
     if len(orientations) > 1:
         said = "; ".join(f"{spec.name} {made.stored.orientation}" for spec, made in zip(inputs, views))
@@ -260,4 +265,6 @@ def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
 
 
 def _names(arrays: Mapping[str, Stored]) -> str:
-    return ", ".join(sorted(arrays)) or "none"
+    names = sorted(arrays)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return (", ".join(names[:10]) or "none") + more

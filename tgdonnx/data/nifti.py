@@ -6,7 +6,11 @@ to another orientation. Where the header scales the stored numbers, the scaled o
 
 from __future__ import annotations
 
+import logging
+import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +32,17 @@ def open_nifti(path: Path, kept: WholeFiles) -> Stored:
     """
     nibabel = load_extra("nibabel", "nibabel", "nifti", str(path))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")  # remarks of nibabel on unusual headers
             image: Any = nibabel.load(path)
             # Of scale and offset the header of a loaded image keeps none.
             proxy = image.dataobj
             slope, intercept, offset = float(proxy.slope), float(proxy.inter), int(proxy.offset)
             stored_dtype = np.dtype(proxy.dtype)
-            axes = nibabel.aff2axcodes(image.affine)
+            affine = np.asarray(image.affine)
+            if not np.isfinite(affine).all():
+                raise ValueError("its affine is not finite; set sform or qform, or convert it again")
+            axes = nibabel.aff2axcodes(affine)
     except Exception as error:  # nibabel raises whatever it stumbles over
         raise DataError(f"{path} cannot be read: {_reason(error)}") from error
     if stored_dtype.kind not in "biuf":
@@ -44,25 +51,31 @@ def open_nifti(path: Path, kept: WholeFiles) -> Stored:
     shape = tuple(int(size) for size in image.shape)[::-1]
     scaled = (slope, intercept) != (1, 0)
     dtype = np.dtype(np.float32) if scaled else stored_dtype.newbyteorder("=")
-    length = stored_dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    length = int(stored_dtype.itemsize) * math.prod(shape)
     if not compressed and path.stat().st_size < offset + length:
         raise DataError(
             f"{path} cannot be read: it is cut off, {path.stat().st_size} of {offset + length} bytes are there"
         )
-    if compressed and length > LARGEST_COMPRESSED:
+    if compressed and offset + length > LARGEST_COMPRESSED:
         raise DataError(
-            f"{path} holds {length / 2**30:.1f} GiB compressed, which cannot be read piece by piece; gunzip it to .nii"
+            f"{path} holds {(offset + length) / 2**30:.1f} GiB compressed, which cannot be read piece by piece; "
+            "gunzip it to .nii"
         )
 
     def load(region: Region) -> Array:
         try:
-            values: Array = np.asarray(image.dataobj[region[::-1]])
+            with np.errstate(all="ignore"):  # what is not finite is looked for afterwards
+                values: Array = np.asarray(image.dataobj[region[::-1]])
+                turned: Array = values.T.astype(dtype, copy=False)
+        except MemoryError:
+            raise
         except Exception as error:
             raise DataError(f"{path} cannot be read: {_reason(error)}") from error
-        turned: Array = values.T.astype(dtype, copy=False)
         return turned
 
-    remarks = [f"NIfTI: axes are taken as z, y, x ({''.join(str(axis) for axis in axes[::-1])})"]
+    known = None not in axes  # an affine that maps everything to one place says nothing
+    orientation = "".join(str(axis) for axis in axes) if known else None
+    remarks = [f"NIfTI: axes are taken as z, y, x ({orientation[::-1] if orientation else 'orientation unknown'})"]
     if scaled:
         remarks.append(f"NIfTI: stored {stored_dtype} values x {slope:g} + {intercept:g}, in float32")
 
@@ -72,8 +85,19 @@ def open_nifti(path: Path, kept: WholeFiles) -> Stored:
         return load(region)
 
     layout = {2: "HW", 3: "DHW"}.get(len(shape), UNKNOWN)
-    orientation = "".join(str(axis) for axis in axes)
     return Stored(str(path), shape, dtype, read, layout, orientation, (path,), tuple(remarks))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps nibabel's log, which has a handler of its own, from standing before what we say."""
+    logger = logging.getLogger("nibabel.global")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,8 @@ the remarks.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
@@ -24,7 +25,7 @@ from tgdonnx.data import dicom, images, nifti
 from tgdonnx.data.arrays import in_memory, memory_case, open_npy, open_npz
 from tgdonnx.data.hdf5 import open_hdf5
 from tgdonnx.data.stored import Array, Case, Stored, WholeFiles
-from tgdonnx.errors import DataError
+from tgdonnx.errors import DataError, TgdonnxError
 from tgdonnx.modelfile import StrPath
 from tgdonnx.regular import require_regular
 
@@ -67,18 +68,38 @@ def open_source(source: DataSource) -> Source:
     if isinstance(source, Mapping):
         return Source("the data", (memory_case(source),))
     path = Path(source)
-    if path.is_dir():
-        return _open_directory(path)
-    suffix = _suffix(path)
-    if path.exists():
-        _require_regular(path)
-    if suffix == ".npz":
-        return Source(str(path), (open_npz(path),), path)
-    if suffix in _HDF5:
-        return Source(str(path), (open_hdf5(path),), path)
-    if not path.exists():
-        raise DataError(f"{path} does not exist; {_FORMS}")
-    raise DataError(f"{path}: {_FORMS}")
+    with _told(path):
+        if path.is_dir():
+            return _open_directory(path)
+        suffix = _suffix(path)
+        if path.exists():
+            _require_regular(path)
+        if suffix == ".npz":
+            return Source(str(path), (open_npz(path),), path)
+        if suffix in _HDF5:
+            return Source(str(path), (open_hdf5(path),), path)
+        if not path.exists():
+            raise DataError(f"{path} does not exist{_leads_nowhere(path)}; {_FORMS}")
+        raise DataError(f"{path}: {_FORMS}")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turns what the system says of paths (no permission, too long, no text at all) into errors of data."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, TgdonnxError):
+            raise
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        if isinstance(error, TgdonnxError) or "\0" not in str(path):
+            raise
+        raise DataError(f"{str(path)!r} is no path: {error}") from error
+
+
+def _leads_nowhere(path: Path) -> str:
+    return ": it is a link that leads nowhere" if path.is_symlink() else ""
 
 
 def open_array(source: Union[StrPath, Array]) -> Stored:
@@ -91,26 +112,32 @@ def open_array(source: Union[StrPath, Array]) -> Stored:
     if isinstance(source, np.ndarray):
         return in_memory(source, "the data")
     path = Path(source)
-    if path.is_dir():
-        series = [entry for entry in _listing(path) if entry.is_file() and dicom.is_dicom(entry)]
-        if series:
-            return dicom.open_series(path, series, WholeFiles())
-    elif path.exists() and _suffix(path) in (".npy", *nifti.SUFFIXES, *images.SUFFIXES):
-        return _open_single(path, WholeFiles())
+    with _told(path):
+        if path.is_dir():
+            series = [entry for entry in _listing(path) if entry.is_file() and dicom.is_dicom(entry)]
+            if series:
+                return dicom.open_series(path, series, WholeFiles())
+        elif path.exists() and _suffix(path) in (".npy", *nifti.SUFFIXES, *images.SUFFIXES):
+            return _open_single(path, WholeFiles())
     state = "" if path.exists() else " does not exist"
     raise DataError(f"{path}{state}: expected a .npy or NIfTI file, a picture, or a directory with a DICOM series")
 
 
 def _open_directory(path: Path) -> Source:
     entries = _listing(path)
-    files = [entry for entry in entries if _suffix(entry) in _KINDS and entry.is_file()]
+    named = [entry for entry in entries if _suffix(entry) in _KINDS]
+    files = [entry for entry in named if entry.is_file()]
+    for entry in named:
+        if not entry.exists():
+            raise DataError(f"{entry} is a link that leads nowhere; remove it, or put the file there")
     kinds = sorted({_KINDS[_suffix(file)] for file in files})
     if len(kinds) > 1:
         raise DataError(f"{path} holds files of several kinds ({', '.join(kinds)}); expected one kind")
     if not files:
         directories = [entry for entry in entries if entry.is_dir()]
         return _open_directories(path, directories, [entry for entry in entries if not entry.is_dir()])
-    remarks = _ignored(path, [entry for entry in entries if entry not in files])
+    taken = set(files)
+    remarks = _ignored(path, [entry for entry in entries if entry not in taken])
     kept = WholeFiles()
     if kinds == ["npz"]:
         cases = tuple(open_npz(file, kept) for file in files)
@@ -161,9 +188,9 @@ def _open_array(directory: Path, kept: WholeFiles, ignored: list[Path]) -> dict[
     """Opens what a directory holds of one array, by stem."""
     entries = _listing(directory)
     files, series = [], {}
-    slices = [entry for entry in entries if entry.is_file() and dicom.is_dicom(entry)]
+    slices = {entry: None for entry in entries if entry.is_file() and dicom.is_dicom(entry)}
     if slices:
-        series[directory.name] = dicom.open_series(directory, slices, kept)
+        series[directory.name] = dicom.open_series(directory, list(slices), kept)
     for entry in entries:
         if entry.is_dir():
             inside = [file for file in _listing(entry) if file.is_file() and dicom.is_dicom(file)]

@@ -6,7 +6,10 @@ file, or one set of files of the same name, holds: one array per name. Cases are
 
 from __future__ import annotations
 
+import functools
 import importlib
+import math
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
@@ -53,7 +56,7 @@ class Stored:
     @property
     def nbytes(self) -> int:
         """What it takes in memory."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        return int(self.dtype.itemsize) * math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def regions(shape: tuple[int, ...], itemsize: int) -> Iterator[Region]:
     rest = shape
 
     def split(done: Region, rest: tuple[int, ...]) -> Iterator[Region]:
-        row = itemsize * int(np.prod(rest[1:], dtype=np.int64))
+        row = itemsize * math.prod(rest[1:])
         if not rest or row * rest[0] <= BLOCK_BYTES:
             yield (*done, *whole(rest))
         elif row > BLOCK_BYTES:
@@ -100,7 +103,13 @@ def read_finite(stored: Stored, region: Region, name: str) -> Array:
     Raises:
         DataError: it cannot be read, or a value is not finite.
     """
-    values = np.asarray(stored.read(region))  # of an array without axes numpy gives a scalar
+    size, memory = int(stored.dtype.itemsize) * math.prod(part.stop - part.start for part in region), machine_memory()
+    if memory is not None and size > memory:
+        raise _too_large(stored, name, size)
+    try:
+        values = np.asarray(stored.read(region))  # of an array without axes numpy gives a scalar
+    except MemoryError as error:
+        raise _too_large(stored, name, size) from error
     if values.dtype.kind in "fc":
         finite = np.isfinite(values)
         if not finite.all():
@@ -108,6 +117,22 @@ def read_finite(stored: Stored, region: Region, name: str) -> Array:
             index = [int(i) + part.start for i, part in zip(at, region)]
             raise DataError(f"{stored.place}: {name}{index} is {values[tuple(at)]}; remove or repair this sample")
     return values
+
+
+def _too_large(stored: Stored, name: str, size: int) -> DataError:
+    return DataError(
+        f"{stored.place}: {name} would take {size / 2**30:.1f} GiB at once, more than there is memory; read it in patches "
+        "(--patch), or make its samples smaller"
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def machine_memory() -> Optional[int]:
+    """Returns the bytes of memory of this machine, where the system says it."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows; systems that do not know the names
+        return None
 
 
 class WholeFiles:
