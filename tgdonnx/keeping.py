@@ -65,6 +65,11 @@ class Place:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def run_of(output: Path) -> Path:
+    """Returns where artifacts go for a tuned model, without a directory of the user's."""
+    return output.with_name(f"{output.stem}.run")
+
+
 def open_place(output: Path, artifacts: Optional[StrPath], *, rounds: int, overwrite: bool) -> Place:
     """Finds where artifacts may go, before anything is written.
 
@@ -79,7 +84,7 @@ def open_place(output: Path, artifacts: Optional[StrPath], *, rounds: int, overw
         OutputError: something is there that may not be replaced.
     """
     given = artifacts is not None
-    place = Place(Path(artifacts) if artifacts is not None else output.with_name(f"{output.stem}.run"), rounds, given)
+    place = Place(Path(artifacts) if artifacts is not None else run_of(output), rounds, given)
     if given:
         for number in range(1, rounds + 1):
             require_new_directory(place.of_round(number), overwrite=overwrite)

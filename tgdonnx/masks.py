@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked, write_masked
-from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.modelfile import StrPath
 from tgdonnx.modelwriting import require_data_writable
+from tgdonnx.outputs import Kind, Output, require_outputs
 from tgdonnx.provenance import earlier_rounds, trained_before
 from tgdonnx.regrowing import Rebirth, regrow
 from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
@@ -85,7 +87,8 @@ def mask(
         DataError: there is nothing to measure the change on, or it does not fit.
         OutputError: ``output`` cannot be written.
     """
-    output = require_writable(output, overwrite=overwrite, keep=model)
+    output = Path(output)
+    require_outputs([Output(output, Kind.MODEL)], [model, rebirth.calibrate], overwrite=overwrite)
     if mode == "regrow" and protect:
         raise SelectionError(
             "what an earlier round trained cannot be protected in mode regrow, which sets what reads reborn filters to 0; "

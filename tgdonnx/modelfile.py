@@ -146,23 +146,24 @@ def require_external_data(file: ModelFile) -> dict[str, Path]:
     return {location: path or resolve_external(file.path, location) for location, path in file.external_paths()}
 
 
-def require_writable(path: StrPath, *, overwrite: bool = False, keep: Optional[StrPath] = None) -> Path:
-    """Checks that ``path`` may be written, before any work is done.
+def require_writable(path: StrPath, *, overwrite: bool = False) -> Path:
+    """Checks that a file may be written, before any work is done; `tgdonnx.outputs` says what it must not be.
 
     Args:
         path: the file to write.
         overwrite: whether it may exist.
-        keep: a file that it must not be: the vendor's.
 
     Raises:
-        OutputError: it exists and may not be overwritten, or its directory is missing or not writable.
+        OutputError: it exists and may not be overwritten, is no file, or its directory is missing or not writable.
     """
     path = Path(path)
     if reason := why_unusable(path):
         raise OutputError(f"{str(path)!r} can be no file: {reason}; choose another name")
-    if keep is not None and path.exists() and Path(keep).exists() and path.samefile(keep):
-        raise OutputError(f"{path} is the vendor's model, which is never overwritten; choose another name")
-    if path.exists() and not overwrite:
+    if path.is_dir():
+        raise OutputError(f"{path} is a directory; expected the name of a file")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is no regular file, and is not replaced; choose another name")
+    if os.path.lexists(path) and not overwrite:
         raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
     if not path.parent.is_dir():
         raise OutputError(f"the directory {path.parent} does not exist; create it or choose another")

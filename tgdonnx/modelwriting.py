@@ -26,7 +26,7 @@ _NOTHING: Pieces = MappingProxyType({})
 
 def data_of(output: Path) -> Path:
     """Returns the file for the external data of a model that we write."""
-    return output.with_name(f"{output.name}.data")
+    return output.parent / f"{output.name}.data"
 
 
 def require_data_writable(output: Path, source: ModelFile, *, overwrite: bool = False) -> None:

@@ -25,14 +25,16 @@ from tgdonnx.finetuning import (
     TrainOptions,
     TrainReport,
     needs_of_run,
+    paths_of,
     require_space,
     train,
 )
 from tgdonnx.finetuning.session import Session
-from tgdonnx.keeping import kept, open_place
+from tgdonnx.keeping import kept, open_place, run_of
 from tgdonnx.masks import MaskReport, mask
-from tgdonnx.modelfile import StrPath, load_model, require_writable
+from tgdonnx.modelfile import StrPath, load_model
 from tgdonnx.modelwriting import require_data_writable
+from tgdonnx.outputs import Kind, Output, optional, require_outputs
 from tgdonnx.regrowing import Rebirth
 from tgdonnx.reporting import PageReport, rehearse_report, report, require_page
 from tgdonnx.scratch import scratch_directory
@@ -160,7 +162,20 @@ def finetune(
         KeptError: what nobody foresaw, after training.
         TgdonnxError: as the stages do; after training, with the command that goes on.
     """
-    output = require_writable(output, overwrite=overwrite, keep=model)
+    output = Path(output)
+    applied = _beside(output, apply_to) if applied is None and apply_to is not None else applied
+    run = Path(artifacts) if artifacts is not None else run_of(output)
+    require_outputs(
+        [
+            Output(output, Kind.MODEL),
+            *optional(page),
+            *(optional(applied) if apply_to is not None else ()),
+            Output(run, Kind.ARTIFACTS),
+            *optional(tensorboard, Kind.ADDED_TO),
+        ],
+        [model, *paths_of(data), validation, retain, agree, rebirth.calibrate, apply_to],
+        overwrite=overwrite,
+    )
     require_data_writable(output, load_model(model), overwrite=overwrite)
     if page is not None:
         page = require_page(page, overwrite=overwrite)
@@ -170,7 +185,7 @@ def finetune(
     layout = layouts[0] if layouts else data_options.layout
     scaled = bool(data_options.scale is not None or data_options.scales)
     if apply_to is not None:
-        applied = applied if applied is not None else _beside(output, apply_to)
+        assert applied is not None
         require_applicable(
             model, apply_to, applied, layout=layout, scaled=scaled, output_name=output_name, overwrite=overwrite
         )

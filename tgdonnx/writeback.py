@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL, AxisPart
-from tgdonnx.errors import ArtifactsError, OutputError
+from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
 from tgdonnx.masked import MaskedModel, metadata_bytes, read_masked
-from tgdonnx.modelfile import Pieces, StrPath, require_writable
-from tgdonnx.modelwriting import model_that_reads, require_data_writable, write_model
+from tgdonnx.modelfile import Pieces, StrPath
+from tgdonnx.modelwriting import require_data_writable, write_model
+from tgdonnx.outputs import Kind, Output, require_outputs
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.provenance import FORMAT, SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.relocation import layout_of
@@ -68,7 +69,8 @@ def export(
         OutputError: ``output`` cannot be written.
         RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
     """
-    output, directory = require_writable(output, overwrite=overwrite), Path(directory)
+    output, directory = Path(output), Path(directory)
+    require_outputs([Output(output, Kind.MODEL)], [directory], overwrite=overwrite)
     read_manifest(directory)
     with locked(directory, reading=True):
         if checkpoint is None:
@@ -76,9 +78,6 @@ def export(
         if not (directory / checkpoint).is_file():
             raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
         masked = read_masked(directory / MASKED_MODEL)
-        other = model_that_reads(output) if output.exists() else None
-        if other is not None:
-            raise OutputError(f"{output} exists, and {other} keeps weights there; choose another name")
         require_data_writable(output, masked.start, overwrite=overwrite)
         tuned = _tuned(directory, checkpoint, masked)
         write_model(tuned.masked.start, output, tuned.to, changes=tuned.external)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,8 @@ from tgdonnx.data.scaling import Linear, Scale, Scaling, check_scale, describe_l
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.data.stored import Array, Case, Stored
 from tgdonnx.errors import DataError
-from tgdonnx.modelfile import StrPath, require_writable
+from tgdonnx.modelfile import StrPath
+from tgdonnx.outputs import Output, require_outputs
 
 # Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.
 _TILE = {1: 65536, 2: 512, 3: 96}
@@ -147,10 +147,8 @@ def _prepare(
     *,
     overwrite: bool,
 ) -> _Job:
-    require_writable(output, overwrite=overwrite)
+    require_outputs([Output(output)], [model, data, artifacts], overwrite=overwrite)
     suffix_of(output)
-    if isinstance(data, (str, os.PathLike)) and output.exists() and output.samefile(data):
-        raise DataError(f"{output} is the data itself, which is never overwritten; choose another name")
     network = open_image_network(model, output_name)
     stored = open_array(data)
     require_header(output, stored)

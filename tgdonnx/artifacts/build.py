@@ -31,7 +31,8 @@ from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.masked import MaskedModel, read_masked
 from tgdonnx.modelfile import StrPath
-from tgdonnx.modelwriting import write_model
+from tgdonnx.modelwriting import data_of, write_model
+from tgdonnx.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.provenance import encode_mask
 from tgdonnx.runtime import load_builder, load_onnxruntime
 
@@ -113,6 +114,8 @@ def build(
         ArtifactsError: an option is out of range.
         OutputError: the directory cannot be written.
     """
+    rewritten = [Path(directory) / files.MASKED_MODEL, data_of(Path(directory) / files.MASKED_MODEL)]
+    require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
     formula = parse_loss(loss)
     _require_options(optimizer, gradient, form, data_range, l2, l2_sp, clip_norm)
     model = read_masked(masked)
@@ -336,6 +339,9 @@ def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
             path.rename(old)
             temporary.rename(path)
+            for other in old.iterdir():
+                if not is_of_artifacts(other.name):  # a report, say
+                    other.rename(path / other.name)
             shutil.rmtree(old)
         else:
             temporary.rename(path)

@@ -24,6 +24,7 @@ from tgdonnx.cli import (
     train,
     verify,
 )
+from tgdonnx.cli.guarding import guard
 from tgdonnx.cli.outermost import Outermost
 
 # The character \b keeps the line from being wrapped; in a docstring, which has to be a raw one here, it would be two.
@@ -61,4 +62,4 @@ for command in (
     apply,
     report,
 ):
-    main.add_command(command.command)
+    main.add_command(guard(command.command))

@@ -11,11 +11,12 @@ from tgdonnx.artifacts import Form, GradientKind, OptimizerName, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
+from tgdonnx.outputs import Kind
 
 
 @click.command("build")
 @click.argument("masked", type=PATH)
-@output_option("The artifacts directory to make.")
+@output_option("The artifacts directory to make.", Kind.ARTIFACTS)
 @build_options
 @overwrite_option
 @json_option

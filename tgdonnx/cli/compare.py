@@ -21,6 +21,7 @@ from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.finetuning import TrainOptions
+from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import Kind, Rebirth
 from tgdonnx.reporting.comparison import print_compare
 from tgdonnx.reporting.pareto import plot_compare
@@ -31,7 +32,10 @@ PLOT = "pareto.png"
 
 @click.command("compare")
 @model_argument
-@output_option("The directory for artifacts, tuned models and the plot; of an earlier call it is gone on with.")
+@output_option(
+    "The directory for artifacts, tuned models and the plot; of an earlier call it is gone on with.",
+    OutputKind.ADDED_TO,
+)
 @click.option(
     "--select",
     metavar="S,...",

@@ -15,10 +15,14 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.errors import DataError, RuntimeMissingError, TgdonnxError
 from tgdonnx.regular import read_regular
 
+CONFIG = "tgdonnx.config"
+"""Under this key of a context's ``meta`` is the file of --config, which no command gets to see."""
+
 
 def _apply(ctx: click.Context, _: click.Parameter, path: Optional[Path]) -> None:
     if path is None:
         return
+    ctx.meta[CONFIG] = path
     known = {
         option.lstrip("-"): parameter
         for parameter in ctx.command.params

@@ -10,12 +10,13 @@ import click
 from tgdonnx.cli.options import json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, say
 from tgdonnx.cli.paths import PATH
+from tgdonnx.outputs import Kind
 from tgdonnx.writeback import export
 
 
 @click.command("export")
 @click.argument("directory", type=PATH)
-@output_option("The tuned model to write.")
+@output_option("The tuned model to write.", Kind.MODEL)
 @click.option("--checkpoint", metavar="FILE", help="In DIRECTORY; checkpoint.best if there is one, else checkpoint.")
 @overwrite_option
 @json_option

@@ -26,13 +26,14 @@ from tgdonnx.cli.options import (
     strategy_options,
 )
 from tgdonnx.cli.output import print_json, remark, say, styled
-from tgdonnx.cli.paths import PATH
+from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import TrainOptions
+from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.pipeline import finetune
 from tgdonnx.regrowing import Kind
 from tgdonnx.reporting.verdict import headline
@@ -41,7 +42,7 @@ from tgdonnx.selection import Mode
 
 @click.command("finetune")
 @model_argument
-@output_option("The tuned model to write.")
+@output_option("The tuned model to write.", OutputKind.MODEL)
 @strategy_options
 @build_options
 @data_options
@@ -64,7 +65,7 @@ from tgdonnx.selection import Mode
 )
 @click.option(
     "--applied",
-    type=PATH,
+    type=OutputPath(),
     metavar="OUT",
     help="Where to write the result; beside the tuned model.",
 )
@@ -76,8 +77,8 @@ from tgdonnx.selection import Mode
     help="Score, mask and train so often, each time from the last result.",
 )
 @protect_option
-@click.option("--report", "page", type=PATH, metavar="FILE.html", help="Write a report, one page.")
-@click.option("--artifacts", type=PATH, help="Keep the artifacts in this directory.")
+@click.option("--report", "page", type=OutputPath(), metavar="FILE.html", help="Write a report, one page.")
+@click.option("--artifacts", type=OutputPath(OutputKind.ARTIFACTS), help="Keep the artifacts in this directory.")
 @overwrite_option
 @config_option
 @json_option

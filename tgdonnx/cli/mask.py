@@ -26,6 +26,7 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.masks import mask
+from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import Kind
 from tgdonnx.reporting.tables import print_masks
 from tgdonnx.selection import Mode
@@ -33,7 +34,7 @@ from tgdonnx.selection import Mode
 
 @click.command("mask")
 @model_argument
-@output_option("The masked model to write.")
+@output_option("The masked model to write.", OutputKind.MODEL)
 @strategy_options
 @click.option("--data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
 @rebirth_options

@@ -10,9 +10,10 @@ from typing import Any, Optional, TypeVar, Union
 import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
-from tgdonnx.cli.paths import PATH
+from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import SelectionError
+from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import KINDS, Kind, Rebirth
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
@@ -39,9 +40,9 @@ protect_option = click.option(
 model_argument = click.argument("model", type=PATH)
 
 
-def output_option(what: str) -> Callable[[Command], Command]:
+def output_option(what: str, kind: OutputKind = OutputKind.FILE) -> Callable[[Command], Command]:
     """The option -o, which every command that writes needs."""
-    return click.option("-o", "output", required=True, type=PATH, help=what)
+    return click.option("-o", "output", required=True, type=OutputPath(kind), help=what)
 
 
 def score_options(command: Command) -> Command:

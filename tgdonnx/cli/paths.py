@@ -1,4 +1,4 @@
-"""The type of options and arguments that are paths."""
+"""The types of options and arguments that are paths: what a command reads, and what it writes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any, Optional
 
 import click
 
+from tgdonnx.outputs import Kind
 from tgdonnx.paths import why_unusable
 
 
-class _PathType(click.Path):
+class PathType(click.Path):
     """A path that a file can have; whether there is one is asked where it is opened."""
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
@@ -23,4 +24,13 @@ class _PathType(click.Path):
         return super().convert(value, param, ctx)
 
 
-PATH = _PathType(path_type=Path)
+class OutputPath(PathType):
+    """A path that a command writes; every other path is one that it reads."""
+
+    def __init__(self, kind: Kind = Kind.FILE) -> None:
+        """Says what is written."""
+        super().__init__(path_type=Path)
+        self.kind = kind
+
+
+PATH = PathType(path_type=Path)

@@ -7,8 +7,9 @@ import re
 import click
 
 from tgdonnx.cli.options import Command
-from tgdonnx.cli.paths import PATH
+from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.finetuning import DEFAULT_AGREE_SHARE, METRICS, SCHEDULES, TrainOptions
+from tgdonnx.outputs import Kind
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -100,7 +101,7 @@ def run_options(command: Command) -> Command:
 def watch_options(command: Command) -> Command:
     """What a run looks at besides its loss."""
     for option in (
-        click.option("--tensorboard", type=PATH, metavar="DIR", help="Write event files there."),
+        click.option("--tensorboard", type=OutputPath(Kind.ADDED_TO), metavar="DIR", help="Write event files there."),
         click.option(
             "--retain",
             type=PATH,

@@ -9,7 +9,7 @@ import click
 
 from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.output import print_json, printing
-from tgdonnx.cli.paths import PATH
+from tgdonnx.cli.paths import OutputPath
 from tgdonnx.reporting.scorefiles import save_scores
 from tgdonnx.reporting.tables import print_scores
 from tgdonnx.scoring import score
@@ -17,7 +17,7 @@ from tgdonnx.scoring import score
 
 @click.command("score")
 @model_argument
-@click.option("-o", "output", type=PATH, help="Write all scores: .json, .csv or .npz.")
+@click.option("-o", "output", type=OutputPath(), help="Write all scores: .json, .csv or .npz.")
 @score_options
 @overwrite_option
 @json_option

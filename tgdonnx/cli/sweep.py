@@ -13,7 +13,7 @@ from rich import progress as rich_progress
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.output import print_json, printing, remark, stderr
-from tgdonnx.cli.paths import PATH
+from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.data import DataOptions
 from tgdonnx.reporting.plots import plot_sweep, require_plot
 from tgdonnx.reporting.tables import print_sweep
@@ -51,7 +51,7 @@ from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, s
     help="The largest change that is accepted: RMS of the change by the standard deviation of the vendor's output.",
 )
 @click.option("--output", metavar="NAME", help="The output to look at; of several, the one that moves farthest.")
-@click.option("--plot", type=PATH, help="Draw the curve: .png, .svg or .pdf.")
+@click.option("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
 @score_options
 @overwrite_option
 @json_option

@@ -43,6 +43,7 @@ from tgdonnx.finetuning import MetricName, Progress, TrainOptions
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import StrPath
+from tgdonnx.outputs import Kind, Output, require_outputs
 from tgdonnx.regrowing import Rebirth
 from tgdonnx.scratch import scratch_directory
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
@@ -148,6 +149,8 @@ def compare(
         TgdonnxError: as the stages do.
     """
     model, directory = Path(model), Path(directory)
+    read = [model, data, validation, retain, agree, sweep_data, rebirth.calibrate]
+    require_outputs([Output(directory, Kind.ADDED_TO)], read)
     candidates = wanted_candidates(select, agree=agree, l2_sp=l2_sp)
     validated = validation is not None or data_options.validation_split is not None
     require_equal_budget(options, validated=validated, retained=retain is not None)

@@ -15,7 +15,7 @@
 
 from tgdonnx.finetuning.agreement import with_agreement
 from tgdonnx.finetuning.metrics import METRICS, MetricName
-from tgdonnx.finetuning.noise2noise import Noise2Noise
+from tgdonnx.finetuning.noise2noise import Noise2Noise, paths_of
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.rehearsal import dry_run
 from tgdonnx.finetuning.reports import Best, DryRunReport, Epoch, Progress, Stop, TrainReport
@@ -41,6 +41,7 @@ __all__ = [
     "TrainReport",
     "dry_run",
     "needs_of_run",
+    "paths_of",
     "require_space",
     "steps_kept",
     "train",

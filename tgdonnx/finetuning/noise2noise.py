@@ -30,6 +30,11 @@ _RUN = 32  # pixels in a row of which a correlation is taken
 _SUSPICIOUS = 0.5
 
 
+def paths_of(data: object) -> tuple[object, ...]:
+    """Returns what training data was given as: one thing, or the two of `Noise2Noise`."""
+    return (data.a, data.b) if isinstance(data, Noise2Noise) else (data,)
+
+
 @dataclass(frozen=True)
 class Noise2Noise:
     """Two noisy images of the same study, with independent noise.

@@ -18,7 +18,7 @@ from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, follow
-from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair
+from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair, paths_of
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.record import read_record, write_record
 from tgdonnx.finetuning.reports import Best, Epoch, Progress, Stop, TrainReport
@@ -28,6 +28,7 @@ from tgdonnx.finetuning.space import needs_of_run, require_space
 from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
 from tgdonnx.finetuning.tensorboard import Board, require_board
 from tgdonnx.modelfile import StrPath
+from tgdonnx.outputs import Kind, optional, require_outputs
 
 
 def train(
@@ -79,6 +80,8 @@ def train(
         RuntimeMissingError: onnxruntime-training, or what writes for TensorBoard, is not installed.
     """
     directory = Path(directory)
+    read = [directory, *paths_of(data), validation, retain, agree]
+    require_outputs(optional(tensorboard, Kind.ADDED_TO), read)
     read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory):
         session = Session(directory)

@@ -17,6 +17,7 @@ from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_source
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.modelfile import StrPath, require_writable, write_bytes
+from tgdonnx.outputs import Output, require_outputs
 from tgdonnx.reporting import facts
 from tgdonnx.reporting.curves import Curve, evaluation_curve, loss_curve, rate_curve
 from tgdonnx.reporting.figures import require_matplotlib
@@ -133,7 +134,9 @@ def report(
         OutputError: the page cannot be written.
         RuntimeMissingError: jinja2, matplotlib or onnxruntime-training is not installed.
     """
-    output, directory = require_page(output, overwrite=overwrite), Path(directory)
+    output, directory = Path(output), Path(directory)
+    require_outputs([Output(output)], [directory, model, tuned, data], overwrite=overwrite)
+    require_page(output, overwrite=overwrite)
     read_manifest(directory)
     reading = _reading(data_options, renamed)
     with scratch_directory() as work:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tgdonnx.errors import OutputError
 from tgdonnx.modelfile import StrPath, replacing, require_writable
+from tgdonnx.outputs import Output, require_outputs
 from tgdonnx.reporting.drawing import load_matplotlib
 from tgdonnx.reporting.legible import name
 from tgdonnx.sweeping import SweepReport
@@ -45,6 +46,7 @@ def plot_sweep(report: SweepReport, path: StrPath, *, overwrite: bool = False) -
         OutputError: the suffix is unknown, or the file cannot be written.
         RuntimeMissingError: matplotlib is not installed.
     """
+    require_outputs([Output(Path(path))], [report.model], overwrite=overwrite)
     path = require_plot(path, overwrite=overwrite)
     figure = new_figure((7.0, 5.6))
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2)})

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tgdonnx.errors import OutputError
-from tgdonnx.modelfile import StrPath, require_writable, write_bytes
+from tgdonnx.modelfile import StrPath, write_bytes
+from tgdonnx.outputs import Output, require_outputs
 from tgdonnx.scoring import ScoreReport
 
 _ARRAYS = ("sparsity", "entropy", "kse")
@@ -27,7 +28,7 @@ def save_scores(report: ScoreReport, path: StrPath, *, overwrite: bool = False) 
     writers = {".json": _json, ".csv": _csv, ".npz": _npz}
     if path.suffix not in writers:
         raise OutputError(f"expected a file name that ends in {', '.join(writers)}; got {path.name!r}")
-    require_writable(path, overwrite=overwrite)
+    require_outputs([Output(path)], [report.model], overwrite=overwrite)
     write_bytes(path, writers[path.suffix](report))
 
 

@@ -1,0 +1,51 @@
+"""What a command writes is held against what it reads, before it starts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tgdonnx.artifacts.manifest import MASKED_MODEL
+from tgdonnx.cli.config import CONFIG
+from tgdonnx.cli.paths import OutputPath
+from tgdonnx.modelwriting import data_of
+from tgdonnx.outputs import Kind, Output, require_outputs
+
+
+def guard(command: click.Command) -> click.Command:
+    """Makes a command check, before it starts, that nothing that it will write is something that it reads."""
+    callback = command.callback
+    assert callback is not None
+
+    @functools.wraps(callback)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        context = click.get_current_context()
+        outputs = [Output(path, kind) for path, kind in _written(context)]
+        # A masked model in the directory that it is built into again is there afterwards as well.
+        places = [each.path / MASKED_MODEL for each in outputs if each.kind is Kind.ARTIFACTS]
+        rewritten = [path for place in places for path in (place, data_of(place))]
+        require_outputs(outputs, _read(context), overwrite=bool(context.params.get("overwrite")), rewritten=rewritten)
+        return callback(*args, **kwargs)
+
+    command.callback = guarded
+    return command
+
+
+def _written(context: click.Context) -> Iterator[tuple[Path, Kind]]:
+    for parameter in context.command.params:
+        path = context.params.get(str(parameter.name))
+        if isinstance(parameter.type, OutputPath) and path is not None:
+            yield path, parameter.type.kind
+
+
+def _read(context: click.Context) -> Iterator[Path]:
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if isinstance(parameter.type, click.Path) and not isinstance(parameter.type, OutputPath) and value is not None:
+            yield from value if isinstance(value, tuple) else (value,)
+    if CONFIG in context.meta:
+        yield context.meta[CONFIG]
