@@ -103,7 +103,8 @@ def _require_kind(wanted: Output, *, overwrite: bool) -> None:
         if model is not None:
             raise OutputError(f"{path} exists, and {model} keeps weights there; {_ELSE}")
     elif os.path.lexists(path) and not path.is_dir():
-        raise OutputError(f"{path} is a file; expected a directory, or a name that is free")
+        what = "the artifacts need" if wanted.kind is Kind.ARTIFACTS else "expected"
+        raise OutputError(f"{path} is a file; {what} a directory")
 
 
 def _read(paths: Iterable[Path]) -> Iterator[Path]:

@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp
     refuse("is nan", DataError, tmp_path, denoiser, images, out)
     out.write_bytes(b"")
     refuse("exists", OutputError, tmp_path, denoiser, images, out)
-    refuse("the data itself", DataError, tmp_path, denoiser, out, out, overwrite=True)
+    refuse("is one of the inputs", OutputError, tmp_path, denoiser, out, out, overwrite=True)
 
 
 def test_the_result_of_a_volume_without_a_place_in_space_is_no_nifti(denoiser: Path, tmp_path: Path) -> None:
