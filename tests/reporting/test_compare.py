@@ -86,6 +86,6 @@ def test_the_table_has_all_numbers_and_fits(width: int) -> None:
 
 
 def test_a_hostile_file_name_is_text_in_the_plot(tmp_path: Path) -> None:
-    name = r"$x^2$ $\frac{" + "\x1b\u202e.onnx"
+    name = r"$x^2$ $\frac{$" + "\x1b\u202e.onnx"
     found = words(replace(REPORT, model=name), tmp_path / "pareto.svg")
-    assert r"Selections for $x^2$ $\frac{\x1b\u202e.onnx, 10 steps each" in found
+    assert r"Selections for $x^2$ $\frac{$\x1b\u202e.onnx, 10 steps each" in found

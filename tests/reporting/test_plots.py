@@ -74,7 +74,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_hostile_file_name_is_text_in_the_plot(tmp_path: Path) -> None:
-    name = r"$x^2$ $\frac{ --><script>alert(1)</script>" + "\x1b[31m\u202e.onnx"
+    name = r"$x^2$ $\frac{$ --><script>alert(1)</script>" + "\x1b[31m\u202e.onnx"
     path = tmp_path / "curve.svg"
     found = words(replace(REPORT, model=f"somewhere/{name.replace('/', '')}"), path)
     shown = name.replace("/", "").replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").replace("--", "- -")
