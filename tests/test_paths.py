@@ -58,6 +58,16 @@ def test_every_command_refuses_it_in_a_sentence(arguments: tuple[str, ...], path
     assert sorted(inside.iterdir()) == before
 
 
+@pytest.mark.parametrize("arguments", [("inspect", "-"), ("mask", "vendor.onnx", "--all", "-o", "-")])
+def test_a_dash_is_neither_stdin_nor_stdout_nor_silently_a_file(arguments: tuple[str, ...], inside: Path) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "name a file, or ./- if it is called so" in result.stderr
+    assert not Path("-").exists()
+    assert run("mask", "vendor.onnx", "--all", "-o", "./-").exit_code == 0
+    assert Path("-").is_file()
+
+
 @pytest.mark.parametrize("path", UNUSABLE)
 def test_functions_refuse_to_write_there(path: str, inside: Path) -> None:
     with pytest.raises(OutputError, match="can be no file"):

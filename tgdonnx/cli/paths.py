@@ -19,6 +19,8 @@ class PathType(click.Path):
         """Returns the path."""
         if os.fspath(value) == "":
             self.fail("expected a path, got an empty one", param, ctx)
+        if os.fspath(value) == "-":
+            self.fail("standard input and output are no files here; name a file, or ./- if it is called so", param, ctx)
         if reason := why_unusable(value):
             self.fail(f"{os.fspath(value)!r} can be no file: {reason}", param, ctx)
         return super().convert(value, param, ctx)
