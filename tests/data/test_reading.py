@@ -200,3 +200,26 @@ def test_the_process_ends_with_the_one_that_started_it(way: str, tmp_path: Path)
             return  # it has ended; whoever adopted it has not looked yet
         time.sleep(0.02)
     raise AssertionError("it is still there")
+
+
+_PICKLE = """
+import importlib.util, os, signal, sys, sysconfig
+with open({marker!r}, "w") as file:
+    file.write(str([signal.getsignal(number) == signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)]))
+spec = importlib.util.spec_from_file_location("pickle", os.path.join(sysconfig.get_path("stdlib"), "pickle.py"))
+sys.modules["pickle"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["pickle"])
+"""
+
+
+def test_ctrl_c_does_not_reach_the_process_while_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first module that it imports tells how signals are dealt with then.
+    marker, stub = tmp_path / "marker", tmp_path / "stub"
+    stub.mkdir()
+    (stub / "pickle.py").write_text(_PICKLE.format(marker=str(marker)))
+    monkeypatch.setenv("PYTHONPATH", str(stub))
+    (tmp_path / "data").mkdir()
+    dataset = opened(files(tmp_path / "data"), IMAGES)
+    expected = list(opened(tmp_path / "data", IMAGES).make(Stream(2, 1, 3, 0)))
+    assert same(by_process(dataset, 2, epoch=1), iter(expected))
+    assert marker.read_text() == "[True, True]"

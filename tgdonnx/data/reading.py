@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -40,9 +39,18 @@ if sys.platform == "linux":
 
 PIPE_BYTES = 2**20
 
-_PROGRAM = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from tgdonnx.data.reading import serve; serve()"
-)
+# Signals may reach this process too, already while it imports, but it is the loop that ends the run; and what libraries warn of
+# the process that started this one has seen, or hidden.
+_PROGRAM = """
+import signal, sys, warnings
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+warnings.simplefilter("ignore")
+import pickle
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from tgdonnx.data.reading import serve
+serve()
+"""
 
 
 @dataclass(frozen=True)
@@ -140,11 +148,6 @@ def serve() -> None:
     """The process: takes a recipe, then streams, from standard input, until that ends."""
     from tgdonnx.data.opening import open_recipe  # opening imports this module
 
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # they may reach this process too, but it is the loop that ends the run
-        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the batches
     try:
