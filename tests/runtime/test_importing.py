@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
-from tgdonnx.runtime import availability, importing
+from tgdonnx.runtime import availability, training
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,9 +53,9 @@ def test_the_whole_pipeline_never_imports_torch_although_it_could(tmp_path: Path
 
 
 MESSAGE = """
-from tgdonnx.runtime import importing
+from tgdonnx.runtime import training
 from tgdonnx.errors import RuntimeMissingError, TgdonnxError
-for load in (importing.load_training_api, importing.load_builder):
+for load in (training.load_training_api, training.load_builder):
     try:
         load()
     except RuntimeMissingError as error:
@@ -100,10 +100,10 @@ def test_without_onnxruntime_the_training_interface_is_missing_too(monkeypatch: 
 
     monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
     with pytest.raises(ImportError, match="onnxruntime"):
-        importing.load_training_api()
-    monkeypatch.setattr(importing.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(importing.RuntimeMissingError, match=r"pip install 'tgdonnx\[train\]'"):
-        importing.load_training_api()
+        training.load_training_api()
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(training.RuntimeMissingError, match=r"pip install 'tgdonnx\[train\]'"):
+        training.load_training_api()
 
 
 def test_importing_tgdonnx_imports_no_runtime(tmp_path: Path) -> None:

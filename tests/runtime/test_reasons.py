@@ -21,6 +21,17 @@ from tgdonnx.runtime import reason_of
             "Reshape node 'head/r': input_shape_size == size was false. The input tensor cannot be reshaped",
         ),
         (
+            "Load model from a.onnx failed:/onnxruntime_src/onnxruntime/core/graph/model.cc:165 onnxruntime::Model::Model("
+            "onnx::ModelProto&&, const onnxruntime::ModelOptions&) ModelProto does not have a graph.",
+            "Load model from a.onnx failed:ModelProto does not have a graph.",
+        ),
+        (
+            "/onnxruntime_src/orttraining/orttraining_pybind_state.cc:945 onnxruntime::python::add(pybind11::module&)::"
+            "<lambda(const std::string&)> [ONNXRuntimeError] : 1 : FAIL : checkpoint.cc:867 ToCheckpointState "
+            "Checkpoint verification failed.",
+            "ToCheckpointState Checkpoint verification failed.",
+        ),
+        (
             "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Add node. Name:'' "
             "Status Message: sizes differ",
             "Add node: sizes differ",

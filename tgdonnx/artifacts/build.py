@@ -34,7 +34,7 @@ from tgdonnx.modelfile import StrPath
 from tgdonnx.modelwriting import data_of, write_model
 from tgdonnx.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.provenance import encode_mask
-from tgdonnx.runtime import load_builder, load_onnxruntime
+from tgdonnx.runtime import load_builder, load_onnxruntime, writing
 
 Form = Literal["masked", "thin"]
 FORMS: tuple[Form, ...] = ("masked", "thin")
@@ -180,7 +180,8 @@ def build(
         stepper = optimizer_model(optimizer, len(parameters), clip_norm=clip_norm, ir_version=forward_proto.ir_version)
         onnx.save(stepper, target / files.OPTIMIZER_MODEL)
         tensors = [tensor.SerializeToString() for tensor in initial]
-        load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
+        with writing(target / files.CHECKPOINT):
+            load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
         seal(target / files.CHECKPOINT)
         write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")

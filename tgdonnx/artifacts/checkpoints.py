@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.runtime import load_training_api
+from tgdonnx.runtime import load_training_api, reason_of
 
 _MARK = b"tgdonnx sha-256:"
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
@@ -46,8 +46,9 @@ def load_checkpoint(directory: Path, name: str) -> Any:
     try:
         return api.CheckpointState.load_checkpoint(str(path))
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ArtifactsError(f"{path} is no readable checkpoint: {reason}; {_remedy(directory, name)}") from error
+        raise ArtifactsError(
+            f"{path} is no readable checkpoint: {reason_of(error)}; {_remedy(directory, name)}"
+        ) from error
 
 
 def is_sound(path: Path) -> bool:

@@ -29,7 +29,7 @@ from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.paths import depending
 from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masked import SUFFIX
-from tgdonnx.runtime import load_builder, load_onnxruntime
+from tgdonnx.runtime import load_builder, require_sound, session_options
 
 GradientKind = Literal["mask", "gate"]
 GRADIENTS: tuple[GradientKind, ...] = ("mask", "gate")
@@ -44,17 +44,18 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
         parameters: the parameters, in the order of the graph inputs.
 
     Raises:
+        ModelFileError: the graph would crash the runtime.
         UntrainableError: the runtime cannot differentiate the graph.
     """
     builder_module = load_builder()
+    require_sound(forward, "the graph that trains")
     whole = onnx.ModelProto()
     whole.CopyFrom(forward)
     beforehand = take_out(whole, parameters)
     _give_statistics(whole)
     # The names that inference gives to unknown sizes are taken for sizes that differ; without them all is unknown.
     del whole.graph.value_info[:]
-    options = load_onnxruntime().SessionOptions()
-    options.log_severity_level = 3
+    options = session_options()
     try:
         optimized = builder_module.get_optimized_model(whole.SerializeToString(), set(parameters), options)
         wanted = set(parameters) | _joined_twice(onnx.ModelProto.FromString(optimized), parameters)

@@ -6,7 +6,6 @@ place and renamed: it is there whole or not at all, and its parts belong togethe
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -21,10 +20,10 @@ from tgdonnx.artifacts.frozen import require_frozen
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, EVAL_MODEL, LOG, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.data import Dataset
-from tgdonnx.errors import ArtifactsError, DataError, OutputError
+from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import load_model, replacing
-from tgdonnx.runtime import load_onnxruntime, load_training_api, open_inference
+from tgdonnx.runtime import load_training_api, open_inference, reason_of, session_options, writing
 from tgdonnx.scratch import scratch_directory
 
 _STATE = "tgdonnx.run"
@@ -56,17 +55,12 @@ class Session:
         self._api = api
         self._state = load_checkpoint(directory, checkpoint)
         try:
-            options = load_onnxruntime().SessionOptions()
-            # The plan by which the runtime lays out activations in memory is wrong for some training graphs, and then so
-            # are gradients, or the process dies.
-            options.enable_mem_pattern = False
-            self._module = api.Module(
-                str(directory / TRAINING_MODEL), self._state, str(directory / EVAL_MODEL), "cpu", options
-            )
+            models = [str(directory / name) for name in (TRAINING_MODEL, EVAL_MODEL)]
+            self._module = api.Module(models[0], self._state, models[1], "cpu", session_options())
             self._optimizers = {1: api.Optimizer(str(directory / OPTIMIZER_MODEL), self._module)}
         except RuntimeError as error:
             raise ArtifactsError(
-                f"ONNX Runtime cannot load {directory}: {str(error).splitlines()[0]}; build the artifacts again"
+                f"ONNX Runtime cannot load {directory}: {reason_of(error)}; build the artifacts again"
             ) from error
 
     @property
@@ -179,14 +173,8 @@ class Session:
         """
         self._state.properties[_STATE] = run_state.to_json()
         with replacing(self.directory / name) as temporary:
-            try:
+            with writing(temporary, self.directory / name):
                 self._api.CheckpointState.save_checkpoint(self._state, str(temporary), include_optimizer_state=True)
-            except RuntimeError as error:  # all that the runtime says of a full disk, or of a directory that is gone
-                written = temporary.stat().st_size if temporary.exists() else 0
-                raise OutputError(
-                    f"{self.directory / name} cannot be written: ONNX Runtime gave up after {written:,} bytes "
-                    f"({shutil.disk_usage(self.directory).free:,} bytes are free)"
-                ) from error
             seal(temporary)
 
 

@@ -1,15 +1,19 @@
 """Running models: the one place that imports ONNX Runtime and opens sessions.
 
-``importing``: the doors to onnxruntime and onnxruntime-training, which keep torch out; ``inference``: a model opened for
-inference, whatever its IR version; ``opsets``: what the runtimes know, and models of newer sets as they know them;
-``reasons``: what the runtime says, as sentences; ``availability``: where the runtimes can be had;
-``training``: what of onnxruntime-training writes files.
+``importing`` and ``training``: the doors to onnxruntime and onnxruntime-training, which keep torch out; ``availability``: where
+they can be had; ``inference``: a model opened for inference, whatever its IR version; ``options``: of every session;
+``packing``: large tensors beside the message; ``opsets``: what the runtimes know, and models of newer sets as they know them;
+``soundness``: what would crash the runtime, with ``windows``, ``bodies`` and ``arguments`` of operators at ``sites`` of a
+``sketch`` of the model; ``reasons``: what the runtime says, as sentences.
 """
 
-from tgdonnx.runtime.importing import load_builder, load_onnxruntime, load_training_api
+from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.inference import InferenceModel, Port, open_inference
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, NEWEST, LowerOpset
+from tgdonnx.runtime.options import session_options
 from tgdonnx.runtime.reasons import reason_of
+from tgdonnx.runtime.soundness import require_sound
+from tgdonnx.runtime.training import load_builder, load_training_api, writing
 
 __all__ = [
     "MAX_IR_VERSION",
@@ -22,4 +26,7 @@ __all__ = [
     "load_training_api",
     "open_inference",
     "reason_of",
+    "require_sound",
+    "session_options",
+    "writing",
 ]

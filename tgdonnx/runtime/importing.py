@@ -1,4 +1,4 @@
-"""The doors to onnxruntime and onnxruntime-training: the only module that imports them.
+"""The door to onnxruntime, of either package, for running models.
 
 ``import onnxruntime.training`` imports torch, for ORTModule, which we do not use and which users of tgdonnx need not have;
 where torch is installed, even ``import onnxruntime`` of the training wheel does, through its self-check. The submodules
@@ -18,29 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from tgdonnx.errors import RuntimeMissingError
-from tgdonnx.runtime.availability import inference_remedy, training_remedy
+from tgdonnx.runtime.availability import inference_remedy
 
-_PACKAGE = "onnxruntime.training"
-
-
-def load_training_api() -> Any:
-    """Returns the module ``onnxruntime.training.api`` (Module, Optimizer, CheckpointState).
-
-    Raises:
-        RuntimeMissingError: onnxruntime-training is not installed.
-    """
-    _require_training()
-    return importlib.import_module(f"{_PACKAGE}.api")
-
-
-def load_builder() -> Any:
-    """Returns the compiled module with the gradient graph builder and the writer of checkpoints.
-
-    Raises:
-        RuntimeMissingError: onnxruntime-training is not installed.
-    """
-    _require_training()
-    return importlib.import_module("onnxruntime.capi._pybind_state")
+TRAINING = "onnxruntime.training"
 
 
 def load_onnxruntime() -> Any:
@@ -60,10 +40,10 @@ def load_onnxruntime() -> Any:
 
 def _keep_torch_out() -> None:
     spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or "onnxruntime" in sys.modules or _PACKAGE in sys.modules:
+    if spec is None or "onnxruntime" in sys.modules or TRAINING in sys.modules:
         return
-    if _stand_in(spec.submodule_search_locations or ()):
-        blocked = f"{_PACKAGE}.ortmodule"
+    if stand_in(spec.submodule_search_locations or ()):
+        blocked = f"{TRAINING}.ortmodule"
         sys.modules[blocked] = None  # type: ignore[assignment]  # importing it fails as if it were not there
         try:
             importlib.import_module("onnxruntime")
@@ -71,23 +51,13 @@ def _keep_torch_out() -> None:
             del sys.modules[blocked]
 
 
-def _stand_in(locations: Iterable[str]) -> bool:
+def stand_in(locations: Iterable[str]) -> bool:
     """Puts a bare module in the place of the training package, if there is one under these locations."""
     places = [str(Path(location, "training")) for location in locations]
     places = [place for place in places if Path(place, "api").is_dir()]  # plain onnxruntime has remains of the package
     if places:
-        package = types.ModuleType(_PACKAGE)
+        package = types.ModuleType(TRAINING)
         package.__path__ = places
-        package.__spec__ = importlib.machinery.ModuleSpec(_PACKAGE, None, is_package=True)
-        sys.modules[_PACKAGE] = package
+        package.__spec__ = importlib.machinery.ModuleSpec(TRAINING, None, is_package=True)
+        sys.modules[TRAINING] = package
     return bool(places)
-
-
-def _require_training() -> None:
-    if importlib.util.find_spec("onnxruntime") is not None:
-        runtime = load_onnxruntime()
-        if _PACKAGE not in sys.modules:  # somebody imported onnxruntime before us
-            _stand_in(runtime.__path__)
-        if _PACKAGE in sys.modules:
-            return
-    raise RuntimeMissingError(f"onnxruntime-training is not installed; {training_remedy()}")

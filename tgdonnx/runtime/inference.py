@@ -16,11 +16,12 @@ from tgdonnx.errors import DataError, ModelFileError
 from tgdonnx.modelfile import ModelFile, require_external_data
 from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.opsets import NEWEST, as_known
+from tgdonnx.runtime.options import NOTHING, session_options
 from tgdonnx.runtime.packing import part, serialize
 from tgdonnx.runtime.reasons import reason_of
+from tgdonnx.runtime.soundness import require_sound
 
 Array = NDArray[Any]
-_NOTHING = 4  # of the runtime's log: only what ends the process
 _DTYPES = {
     "float16": "float16",
     "float": "float32",
@@ -87,7 +88,7 @@ class InferenceModel:
             DataError: the model cannot be run on the data.
         """
         options = load_onnxruntime().RunOptions()
-        options.log_severity_level = _NOTHING
+        options.log_severity_level = NOTHING
         try:
             found: list[Array] = self._session.run(
                 None if outputs is None else list(outputs), {**feeds, **given}, options
@@ -113,22 +114,18 @@ def open_inference(
 
     Raises:
         RuntimeMissingError: no onnxruntime is installed.
-        ModelFileError: external data is not usable, or the runtime cannot load the model.
+        ModelFileError: external data is not usable, the model would crash the runtime, or the runtime cannot load it.
     """
     runtime = load_onnxruntime()
     folder = None
     if isinstance(model, ModelFile):
         require_external_data(model)
         model, folder = model.proto, model.path.parent
+    require_sound(model, what)
     parted = part(model, folder)
     known, problem = as_known(parted.model if outputs is None else _cut(parted.model, outputs))
     content = serialize(known)
-    options = runtime.SessionOptions()
-    options.log_severity_level = _NOTHING
-    # The plan by which it lays out activations in memory is wrong for some graphs of onnxruntime-training 1.19.2.
-    options.enable_mem_pattern = False
-    # It would compute with integers where the standard says to compute with what they stand for.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options = session_options()
     values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in parted.beside.values()]
     if values:
         options.add_external_initializers(list(parted.beside), values)

@@ -64,8 +64,8 @@ def part(model: onnx.ModelProto, folder: Optional[Path], *, most: int = MOST_BYT
     beside: dict[str, NDArray[Any]] = {}
     if total <= most and not any(tensor.is_external for tensor in walk_tensors(model)):
         return Parted(model, beside)
-    kept = _copy_but(model, "graph")
-    kept.graph.CopyFrom(_copy_but(model.graph, "initializer"))
+    kept = copy_but(model, "graph")
+    kept.graph.CopyFrom(copy_but(model.graph, "initializer"))
     for tensor in tensors:
         values = _values_beside(tensor, folder, large=total > most)
         if values is None:
@@ -96,7 +96,7 @@ def serialize(model: onnx.ModelProto) -> bytes:
     return content
 
 
-def _copy_but(message: Any, left_out: str) -> Any:
+def copy_but(message: Any, left_out: str) -> Any:
     """Returns a copy of a message without one of its fields, which may be too large to copy."""
     copy = type(message)()
     for description, value in message.ListFields():

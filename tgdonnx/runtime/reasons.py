@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 
-_STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_STATUS = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _RUNNING = re.compile(
     r"^Non-zero status code returned while running (?P<op>\S+) node\. Name:'(?P<name>.*?)' Status Message: "
 )
-_SOURCE = re.compile(r"^\S+\.(?:cc|h):\d+ (?:\S+ )?\S*\w::\S+\(.*?\)(?: const)? |^\S+\.(?:cc|h):\d+ ")
+_SOURCE = re.compile(r"(?:/\S+/)?\w+\.(?:cc|h):\d+ (?:(?:\S+ )?\S*\w::\S+\(.*?\)(?: const)? )?")
 _MOST = 400  # characters: some of its reasons list a whole graph
 
 

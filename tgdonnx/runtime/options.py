@@ -1,0 +1,26 @@
+"""The options of every session that is opened, for inference or for training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tgdonnx.runtime.importing import load_onnxruntime
+
+NOTHING = 4
+"""The level of the runtime's log at which it tells only what ends the process."""
+
+
+def session_options() -> Any:
+    """Returns options under which results are right and the terminal stays quiet.
+
+    Raises:
+        RuntimeMissingError: no onnxruntime is installed.
+    """
+    options = load_onnxruntime().SessionOptions()
+    options.log_severity_level = NOTHING
+    # The plan by which onnxruntime-training 1.19.2 lays out activations in memory is wrong for some graphs: results are then
+    # wrong, or the process dies.
+    options.enable_mem_pattern = False
+    # It would compute with integers where the standard says to compute with the real numbers that they stand for.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
