@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from tgdonnx import bounds, wire
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.externaldata import Outside, relocated, require_inside, resolve_external, tensors_outside
-from tgdonnx.paths import why_unusable
+from tgdonnx.paths import why_unwritable
 from tgdonnx.regular import TooLargeError, read_regular
 from tgdonnx.relocation import entries_in, with_entries
 
@@ -157,7 +157,7 @@ def require_writable(path: StrPath, *, overwrite: bool = False) -> Path:
         OutputError: it exists and may not be overwritten, is no file, or its directory is missing or not writable.
     """
     path = Path(path)
-    if reason := why_unusable(path):
+    if reason := why_unwritable(path):
         raise OutputError(f"{str(path)!r} can be no file: {reason}; choose another name")
     if path.is_dir():
         raise OutputError(f"{path} is a directory; expected the name of a file")

@@ -26,7 +26,7 @@ from typing import Any, Optional
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.modelfile import StrPath, load_model, require_writable
 from tgdonnx.modelwriting import data_of, model_that_reads
-from tgdonnx.paths import why_unusable
+from tgdonnx.paths import why_unusable, why_unwritable
 
 _MANIFEST, _RUN, _COMPARISON = "manifest.json", "run.json", "comparison.json"
 _OF_ARTIFACTS = re.compile(
@@ -75,7 +75,7 @@ def require_outputs(
         OutputError: an output exists and may not be overwritten, is an input, or cannot be written.
     """
     for each in outputs:
-        if reason := why_unusable(each.path):
+        if reason := why_unwritable(each.path):
             raise OutputError(f"{str(each.path)!r} can be no file: {reason}; {_ELSE}")
     named = [Path(each) for each in inputs if isinstance(each, (str, os.PathLike))]
     given = [path for path in named if not why_unusable(path)]  # whoever opens the others says so

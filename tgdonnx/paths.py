@@ -6,6 +6,17 @@ import os
 from pathlib import Path
 from typing import Union
 
+_ADDED = ".data.01234567.tmp"  # the longest end that names of files get while they are written, besides a dot in front
+
+
+def why_unwritable(path: Union[str, os.PathLike[str]]) -> str:
+    """Returns why nothing can be written at a path, for its name; empty if something can.
+
+    Files are written beside their target under a longer name, and have external data beside them.
+    """
+    path = Path(path)
+    return why_unusable(path) or (why_unusable(path.with_name(f".{path.name}{_ADDED}")) if path.name else "")
+
 
 def why_unusable(path: Union[str, os.PathLike[str]]) -> str:
     """Returns why there can be no file at a path; empty if there can, whether or not there is one.
