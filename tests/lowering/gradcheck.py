@@ -32,7 +32,7 @@ STATIC, DYNAMIC = "static", "dynamic"
 # fmt: off
 DIFFERENTIATED = frozenset([
     "Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Gather", "Gelu", "Identity",
-    "LayerNormalization", "Log", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "ReduceLogSumExp", "ReduceMean",
+    "LayerNormalization", "Log", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Reciprocal", "ReduceLogSumExp", "ReduceMean",
     "ReduceSum", "Reshape", "Sigmoid", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
     "Where",
 ])

@@ -24,7 +24,8 @@ from tgdonnx.artifacts.frozen import FROZEN_DATA, Aside, in_memory, refer, set_a
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
-from tgdonnx.artifacts.manifest import AxisPart, Manifest, TensorSpec, TrainedTensor
+from tgdonnx.artifacts.manifest import AxisPart, Manifest, TensorSpec, TrainedTensor, input_specs
+from tgdonnx.artifacts.names import give_way
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
@@ -142,15 +143,25 @@ def build(
     thin: dict[str, tuple[ThinParameter, ...]] = {}
     if form == "thin":
         thin = split_parameters(forward.model, masks, forward.trained, _filter_axes(model.network, forward.trained))
-    pieces = {name: thin.get(name, (ThinParameter(name, ()),)) for name in forward.trained}
+    renamed = give_way(forward.model)
+    pieces = {
+        name: tuple(
+            replace(piece, name=renamed.get(piece.name, piece.name))
+            for piece in thin.get(name, (ThinParameter(name, ()),))
+        )
+        for name in forward.trained
+    }
     parameters = {piece.name: name for name in forward.trained for piece in pieces[name]}
-    specs, forward_proto, eval_proto, initial, aside = _forward_protos(forward, list(parameters), formula, data_range)
+    specs, forward_proto, eval_proto, initial, aside = _forward_protos(
+        forward, list(parameters), formula, data_range, renamed
+    )
     training = gradient_model(forward_proto, list(parameters))
     if form == "thin":
         training, thinned = thin_backward(training, aside)
     else:
         thinned = aside
-    gate_gradients(training, {forward.layer_outputs[name]: gate for name, gate in gates.items() if name in reached})
+    gated = {name: renamed.get(output, output) for name, output in forward.layer_outputs.items()}
+    gate_gradients(training, {gated[name]: gate for name, gate in gates.items() if name in reached})
     everything = np.ones((), np.float32)
     kept = {parameter: everything if name in thin else masks[name] for parameter, name in parameters.items()}
     accumulate_gradients(
@@ -249,7 +260,7 @@ def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32
 
 
 def _forward_protos(
-    forward: ForwardGraph, parameters: Sequence[str], loss: Loss, data_range: float
+    forward: ForwardGraph, parameters: Sequence[str], loss: Loss, data_range: float, renamed: Mapping[str, str]
 ) -> tuple[tuple[TensorSpec, ...], onnx.ModelProto, onnx.ModelProto, list[onnx.TensorProto], Aside]:
     """Adds the loss; returns what a step is fed, the graph to differentiate, the eval model, parameters' values, what is aside.
 
@@ -259,7 +270,12 @@ def _forward_protos(
     graph = forward.model.graph
     output = forward.output
     result = add_loss(forward.model, output, loss, data_range=data_range)
-    specs = tuple(TensorSpec.of(value) for value in graph.inputs)
+    own = {new: old for old, new in renamed.items()}
+    *inputs, target = graph.inputs
+    specs = (
+        *input_specs(inputs, [own.get(str(value.name), str(value.name)) for value in inputs]),
+        TensorSpec.of(target),
+    )
     if "ce" in loss.names and output.shape is not None:
         classes = output.shape[class_axis(output)] if len(output.shape) > 1 else None
         specs = (*specs[:-1], replace(specs[-1], classes=classes if isinstance(classes, int) else None))

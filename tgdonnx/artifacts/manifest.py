@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
 import onnx_ir as ir
 
 from tgdonnx.artifacts.losses import TARGET
+from tgdonnx.artifacts.names import array_names
 from tgdonnx.errors import ArtifactsError
 
 FORMAT = 2
@@ -70,16 +71,18 @@ class TensorSpec:
     """What an input of the training model looks like.
 
     Attributes:
-        name: the input.
+        name: the array for it; see `tgdonnx.artifacts.names`.
         dtype: its numpy dtype.
         shape: its dimensions; None where any size goes; None altogether when the rank is open.
         classes: of a target of class indices, how many there are; None where that is not known, and of all others.
+        vendor_name: the vendor's input, where that has another name than the array.
     """
 
     name: str
     dtype: str
     shape: Optional[tuple[Optional[int], ...]]
     classes: Optional[int] = None
+    vendor_name: Optional[str] = None
 
     @classmethod
     def of(cls, value: ir.Value) -> TensorSpec:
@@ -87,6 +90,20 @@ class TensorSpec:
         dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
         shape = None if value.shape is None else tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
         return cls(str(value.name), str(dtype.numpy()), shape)
+
+
+def input_specs(inputs: Sequence[ir.Value], names: Optional[Sequence[str]] = None) -> tuple[TensorSpec, ...]:
+    """Returns what the inputs of a model look like.
+
+    Args:
+        inputs: of the graph.
+        names: those in the vendor's file, if the graph has others.
+    """
+    own = [str(value.name) for value in inputs] if names is None else list(names)
+    return tuple(
+        replace(TensorSpec.of(value), name=array, vendor_name=None if array == name else name)
+        for value, name, array in zip(inputs, own, array_names(own))
+    )
 
 
 def shared_inputs(inputs: Sequence[TensorSpec]) -> frozenset[int]:
@@ -186,7 +203,13 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _input(entry: Mapping[str, Any]) -> TensorSpec:
     shape = entry["shape"]
-    return TensorSpec(entry["name"], entry["dtype"], None if shape is None else tuple(shape), entry.get("classes"))
+    return TensorSpec(
+        entry["name"],
+        entry["dtype"],
+        None if shape is None else tuple(shape),
+        entry.get("classes"),
+        entry.get("vendor_name"),
+    )
 
 
 def _trained(entry: Mapping[str, Any]) -> TrainedTensor:

@@ -61,6 +61,9 @@ def command(
     if as_json:
         print_json(report)
     else:
-        fed = ", ".join(f"{spec.name} {spec.dtype}" for spec in report.inputs)
+        fed = ", ".join(
+            f"{spec.name} {spec.dtype}" + (f" (the model's input {spec.vendor_name!r})" if spec.vendor_name else "")
+            for spec in report.inputs
+        )
         say(f"{report.directory}: {len(report.trained)} tensors train, {report.rho:.2%} of the weights")
         say(f"a step is fed {fed}")

@@ -67,6 +67,18 @@ def match(
     return members
 
 
+def renamed_for(renamed: Mapping[str, str], inputs: Sequence[TensorSpec]) -> Mapping[str, str]:
+    """Returns what arrays are mapped to, in the names of arrays.
+
+    Where the model itself has an input ``target``, an array that is mapped to ``target`` is for that input, and the array
+    ``target`` is what the output is compared with; unless another array is mapped to that input by its name as an array.
+    """
+    other = next((spec.name for spec in inputs if spec.vendor_name == TARGET), None)
+    if other is None or other in renamed.values():
+        return renamed
+    return {array: other if name == TARGET else name for array, name in renamed.items()}
+
+
 def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, Scale]:
     """Returns how each input is scaled that is."""
     found: dict[str, Scale] = {}
@@ -94,12 +106,13 @@ def _match_case(
         where = (
             next(iter({stored.place for stored in case.arrays.values()}), where) if _in_one_file(case) else case.name
         )
-    arrays = _rename(case.arrays, options.renamed, where)
+    arrays = _rename(case.arrays, renamed_for(options.renamed, inputs), where)
     expected = [spec.name for spec in inputs]
     for name in expected:
         if name not in arrays:
             raise MissingArrayError(
-                f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}", name
+                f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}{_hint(inputs)}",
+                name,
             )
     for name in arrays:
         if name not in expected and name not in ignored:
@@ -123,6 +136,16 @@ def _match_case(
             f"the volumes of {where} lie differently in space ({said}); bring them to one orientation first"
         )
     return Member(case.name, views)
+
+
+def _hint(inputs: Sequence[TensorSpec]) -> str:
+    spec = next((spec for spec in inputs if spec.vendor_name is not None), None)
+    if spec is None:
+        return ""
+    return (
+        f"; {spec.name!r} is for the model's input {spec.vendor_name!r} (--map ARRAY={spec.vendor_name}), and the array "
+        f"{TARGET!r} for what the output is compared with"
+    )
 
 
 def _in_one_file(case: Case) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal, Optional
 
 from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.dataset import Dataset
+from tgdonnx.data.matching import renamed_for
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.reading import Recipe
 from tgdonnx.data.sources import DataSource, Source, open_source
@@ -38,7 +39,7 @@ def open_dataset(
     """
     if options.validation_split is not None:
         raise DataError("this data is not divided; leave out the validation split")
-    return Dataset(open_source(source), inputs, options, ignored=ignored)
+    return Dataset(open_source(source), inputs, _settled(options, inputs), ignored=ignored)
 
 
 def open_training(
@@ -66,6 +67,7 @@ def open_training(
     """
     if validation is not None and options.validation_split is not None:
         raise DataError("got both validation data and a validation split; expected one of them")
+    options = _settled(options, inputs)
     training, held_out = open_source(source), None
     if options.validation_split is not None:
         training, held_out = split(training, options.validation_split, seed)
@@ -99,6 +101,11 @@ def open_like(
     """
     inputs = dataset.inputs if inputs is None else inputs
     return _open_like(dataset, open_source(source), inputs, purpose, ignored)
+
+
+def _settled(options: DataOptions, inputs: Sequence[TensorSpec]) -> DataOptions:
+    """Returns options whose names are those of arrays, before some of the inputs are left out."""
+    return replace(options, renamed=renamed_for(options.renamed, inputs))
 
 
 def _open_like(

@@ -128,11 +128,13 @@ class Session:
         Raises:
             DataError: the model does not take inputs of these sizes.
         """
-        feeds = {spec.name: array for spec, array in zip(self.manifest.inputs, inputs)}
+        file = load_model(self.directory / EVAL_MODEL)
+        # In the order of the manifest, and not always under its names.
+        names = [value.name for value in file.proto.graph.input[: len(self.manifest.inputs)]]
+        feeds = dict(zip(names, inputs))
         given = {name: parameter.data for name, parameter in self._state.parameters}
         target = self.manifest.inputs[-1]  # has to be fed, but is not read
-        given[target.name] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
-        file = load_model(self.directory / EVAL_MODEL)
+        given[names[-1]] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
         # The loss stays out: a target that does not fit would break it.
         model = open_inference(file, outputs=[file.proto.graph.output[1].name])
         output: NDArray[np.float32]

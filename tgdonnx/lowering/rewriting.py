@@ -26,11 +26,25 @@ def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value
 
 
 def fresh_name(graph: ir.Graph, name: str) -> str:
-    """Returns ``PREFIX + name``, with a number if it is taken: what one pass wrote, the next may replace."""
+    """Returns ``PREFIX + name``, with a number if it is taken: what one pass wrote, the next may replace.
+
+    A vendor's file has such names where it was made of one of our graphs.
+    """
     name = name[len(PREFIX) :] if name.startswith(PREFIX) else name
-    taken = graph.meta.setdefault(PREFIX, {})
-    taken[name] = taken.get(name, 0) + 1
-    return f"{PREFIX}{name}" if taken[name] == 1 else f"{PREFIX}{name}#{taken[name]}"
+    if PREFIX not in graph.meta:
+        graph.meta[PREFIX] = ({}, _names_like_ours(graph))
+    count, found = graph.meta[PREFIX]
+    while True:
+        count[name] = count.get(name, 0) + 1
+        fresh = f"{PREFIX}{name}" if count[name] == 1 else f"{PREFIX}{name}#{count[name]}"
+        if fresh not in found:
+            return fresh
+
+
+def _names_like_ours(graph: ir.Graph) -> frozenset[str]:
+    """Returns the names in a graph and its subgraphs that begin like ours."""
+    values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph.all_nodes() for v in node.outputs)]
+    return frozenset(value.name for value in values if value.name is not None and value.name.startswith(PREFIX))
 
 
 def before(

@@ -113,9 +113,8 @@ def _runner(path: Path, manifest: Manifest) -> Callable[[Sequence[Array]], NDArr
     types = {port.name: port.dtype for port in model.inputs if port.dtype in _FLOATS}
 
     def run(arrays: Sequence[Array]) -> NDArray[np.float64]:
-        feeds = {
-            spec.name: array.astype(types.get(spec.name) or array.dtype) for spec, array in zip(manifest.inputs, arrays)
-        }
+        given = [(spec.vendor_name or spec.name, array) for spec, array in zip(manifest.inputs, arrays)]
+        feeds = {name: array.astype(types.get(name) or array.dtype) for name, array in given}
         try:
             (output,) = model.run(feeds, [manifest.options["output"]])
         except DataError as error:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import TensorSpec
+from tgdonnx.artifacts.manifest import input_specs
 from tgdonnx.data import TARGET, DataOptions, Dataset, DataSource, open_dataset
+from tgdonnx.data.matching import renamed_for
 from tgdonnx.errors import DataError
 from tgdonnx.layers import Network
 from tgdonnx.runtime import InferenceModel
@@ -48,7 +50,7 @@ class Samples:
         """Yields what the model is fed, in the order of the data."""
         for index in self.chosen:
             arrays = self.dataset.batch(self.batch, int(index))
-            yield {spec.name: array for spec, array in zip(self.inputs, arrays)}
+            yield {spec.vendor_name or spec.name: array for spec, array in zip(self.inputs, arrays)}
 
 
 def open_samples(
@@ -75,10 +77,11 @@ def open_samples(
     if most < 1:
         raise DataError(f"expected at least one sample to run on, got {most}")
     graph = network.graph
-    inputs = tuple(TensorSpec.of(value) for value in graph.inputs if value.name not in graph.initializers)
+    inputs = input_specs([value for value in graph.inputs if value.name not in graph.initializers])
     names = [spec.name for spec in inputs]
     mapped = {**options.renamed, **(renamed or {})}
-    targets = {TARGET, *(array for array, name in mapped.items() if name == TARGET)} if TARGET not in names else set()
+    mapped = dict(renamed_for(mapped, inputs))
+    targets = {TARGET, *(array for array, name in mapped.items() if name == TARGET)}
     mapped = {array: name for array, name in mapped.items() if array not in targets}
     dataset = open_dataset(
         source, inputs, replace(options.for_evaluation(names), renamed=mapped), ignored=sorted(targets)

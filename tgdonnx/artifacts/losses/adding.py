@@ -17,20 +17,15 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
     """Adds a loss to the graph and returns it; the graph gets the input `TARGET`.
 
     Args:
-        model: the model, changed in place.
+        model: the model, changed in place; no value of it is called `LOSS` or `TARGET`.
         output: what the loss compares; float32.
         loss: which.
         data_range: difference between the largest and the least value that the data may have; for charbonnier and ssim.
 
     Raises:
-        UntrainableError: a name that is needed is taken, or the output is nothing that the loss can compare.
+        UntrainableError: the output is nothing that the loss can compare.
     """
     graph = model.graph
-    taken = {value.name for value in graph.inputs} | set(graph.initializers)
-    taken |= {value.name for node in graph for value in node.outputs}
-    for word in (LOSS, TARGET):
-        if word in taken:
-            raise UntrainableError(f"a value of the model is called {word!r}, a name that training needs; rename it")
     _require_comparable(output, loss)
     target = ir.Value(name=TARGET, shape=output.shape, type=ir.TensorType(ir.DataType.FLOAT))
     if "ce" in loss.names:

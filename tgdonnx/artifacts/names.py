@@ -1,0 +1,98 @@
+"""Names: those of the vendor's graph give way to the ones that training needs, and arrays are named after inputs.
+
+The training graph has values called ``loss``, ``target`` and ``lazy_reset_grad``, and the gradient of a value ``t`` is
+``t_grad``, with our nodes on it and the runtime's accumulator behind it. Where the vendor has such a name, the value is called
+otherwise in the graphs that we make; manifest and vendor's file keep it. Nodes get names of their own where they have none,
+or the same as another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+
+from tgdonnx.artifacts.losses import LOSS, TARGET
+from tgdonnx.lowering.rewriting import PREFIX
+
+TARGET_INPUT = "target_input"
+_OURS = "lazy_reset_grad"
+
+# In any case of letters: the runtime calls what it adds ``Name_Grad/...``. What our passes write begins with the prefix; of
+# those names only some end like the ones that are still to come.
+_NEEDED = re.compile(
+    rf"({LOSS}|{TARGET}|.*_grad.*|.*\.retrain_mask|{PREFIX}({LOSS}|l2).*|{PREFIX}.*\.(gate|start|mean|deviation))",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def give_way(model: ir.Model) -> dict[str, str]:
+    """Renames the values and nodes of a graph, subgraphs included, whose names training needs, in place.
+
+    Args:
+        model: a lowered forward graph without a loss.
+
+    Returns:
+        For the names of renamed values the new ones.
+    """
+    _name_nodes(model)
+    values = list(_values(model))
+    taken = {str(value.name) for value in values}
+    renamed: dict[str, str] = {}
+    for value in values:
+        old = str(value.name)
+        if _NEEDED.fullmatch(old) is None:
+            continue
+        new = renamed.get(old)
+        if new is None:
+            number = len(renamed)
+            while (new := f"{PREFIX}vendor.{number}") in taken:
+                number += 1
+            taken.add(new)
+            renamed[old] = new
+        _rename(value, new)
+    return renamed
+
+
+def array_names(inputs: Sequence[str]) -> tuple[str, ...]:
+    """Returns what the arrays for inputs are called: like them, but ``target`` is what the output is compared with.
+
+    >>> array_names(["x", "target"])
+    ('x', 'target_input')
+    """
+    other = TARGET_INPUT
+    while other in inputs:
+        other += "_"
+    return tuple(other if name == TARGET else name for name in inputs)
+
+
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in model.graphs():
+        yield from graph.inputs
+        yield from (value for value in graph.initializers.values() if value not in graph.inputs)
+        yield from (value for node in graph for value in node.outputs if value.name)
+
+
+def _rename(value: ir.Value, name: str) -> None:
+    graph = value.graph if value.is_initializer() else None
+    if graph is not None:
+        del graph.initializers[str(value.name)]
+    value.name = name
+    if graph is not None:
+        assert value.const_value is not None
+        value.const_value.name = name
+        graph.register_initializer(value)
+
+
+def _name_nodes(model: ir.Model) -> None:
+    taken: set[str] = set()
+    nodes = list(model.graph.all_nodes())
+    own = {node.name for node in nodes if node.name}
+    for place, node in enumerate(nodes):
+        if not node.name or node.name in taken:
+            name = f"{PREFIX}node.{place}"
+            while name in own or name in taken:
+                name += "_"
+            node.name = name
+        taken.add(node.name)
