@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import tgdonnx
 from tests import models
+from tests.float64 import Loss
 from tests.models import MODELS, Builder
 from tests.training_models import text_model
-from tgdonnx.errors import TgdonnxError, UntrainableError
+from tgdonnx.errors import ArtifactsError, OutputError, TgdonnxError, UntrainableError
+from tgdonnx.finetuning import TrainOptions
+from tgdonnx.finetuning.session import Session, read_parameters
 
 
 def between(lines: str, **tensors: object) -> object:
@@ -28,13 +34,14 @@ def between(lines: str, **tensors: object) -> object:
 def test_a_model_that_is_trainable_builds_and_one_that_is_not_does_not(builder: Builder, tmp_path: Path) -> None:
     path = models.save(builder(0), tmp_path / "model.onnx")
     trainable = tgdonnx.check(path).trainable
+    output = str(builder(0).graph.output[0].name)
     try:
         tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.Percentile(60))
     except TgdonnxError:
         tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
     assert tgdonnx.check(tmp_path / "masked.onnx").trainable == trainable
     try:
-        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", output=output)
     except UntrainableError:
         assert not trainable
     else:
@@ -61,11 +68,26 @@ def test_a_lowered_node_says_by_what_and_others_that_they_train_as_they_are(tmp_
     assert told["HardSwish"] == ("TGD010", "lowered by LowerPiecewise")
 
 
-def test_several_outputs_without_a_choice_are_an_error_with_the_names(tmp_path: Path) -> None:
-    path = models.save(models.gated(0), tmp_path / "model.onnx")
-    (finding,) = (f for f in tgdonnx.check(path).findings if f.severity == "error")
-    assert (finding.code, finding.message) == ("TGD002", "the model has 2 outputs")
-    assert finding.remedy == "choose one with --output: y, side"
+def test_several_outputs_without_a_choice_are_a_question_and_the_answer_is_of_the_first_that_trains(
+    tmp_path: Path,
+) -> None:
+    model = text_model(
+        """g (float[N, 2, 8] x) => (float[N, 4, 8] hard, float[N, 3, 8] y, int64[N, 1, 8] place)
+        { a = Conv(x, w1)\n hard = Hardmax<axis = 1>(a)\n y = Conv(a, w2)\n place = ArgMax<axis = 1>(y) }""",
+        w1=(4, 2, 1),
+        w2=(3, 4, 1),
+    )
+    path = models.save(model, tmp_path / "model.onnx")
+    report = tgdonnx.check(path)
+    assert report.trainable
+    first = report.findings[0]
+    assert (first.code, first.severity) == ("TGD002", "warning")
+    assert first.message == "the model has 3 outputs; found out for 'y', the first that can be trained on"
+    assert first.remedy == "choose one with --output: hard, y, place"
+    assert "TGD002" not in {finding.code for finding in tgdonnx.check(path, output="y").findings}
+    assert [f.code for f in tgdonnx.check(path, output="hard").findings if f.severity == "error"] == ["TGD005"]
+    (wrong,) = (f for f in tgdonnx.check(path, output="place").findings if f.severity == "error")
+    assert (wrong.code, wrong.message) == ("TGD002", "the output 'place' is INT64")
 
 
 def test_a_model_whose_weights_are_all_computed_is_told_so(tmp_path: Path) -> None:
@@ -92,12 +114,98 @@ def test_an_old_operator_that_cannot_be_converted_is_an_error_with_its_name(tmp_
 
 def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise UntrainableError("ONNX Runtime cannot build the gradient; report it")
+        raise UntrainableError("ONNX Runtime cannot build the gradient", remedy="report it")
 
-    monkeypatch.setattr("tgdonnx.checking.gradient_model", refuse)
-    report = tgdonnx.check(models.save(models.chain(0), tmp_path / "model.onnx"))
-    assert not report.trainable
-    assert [(f.code, f.remedy) for f in report.findings if f.severity == "error"] == [("TGD006", "report it")]
+    def fail(*_: object) -> None:
+        raise ArtifactsError("ONNX Runtime cannot load the artifacts", remedy="report that")
+
+    path = models.save(models.chain(0), tmp_path / "model.onnx")
+    for place, name, code, act, remedy in (
+        (Session, "__init__", "TGD008", fail, "report that"),
+        (sys.modules["tgdonnx.artifacts.build"], "gradient_model", "TGD006", refuse, "report it"),
+    ):
+        monkeypatch.setattr(place, name, act)
+        report = tgdonnx.check(path)
+        assert not report.trainable
+        assert [(f.code, f.remedy) for f in report.findings if f.severity == "error"] == [(code, remedy)]
+
+
+def test_what_is_tried_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = (
+        models.save(models.chain(0), tmp_path / "there" / "model.onnx")
+        if (tmp_path / "there").mkdir() is None
+        else None
+    )
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert tgdonnx.check(path).trainable
+    assert [each.name for each in (tmp_path / "there").iterdir()] == ["model.onnx"]
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_what_is_not_tried_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = models.save(models.chain(0), tmp_path / "model.onnx")
+    monkeypatch.setattr("tgdonnx.trial.MOST_BYTES", 100)
+    report = tgdonnx.check(path)
+    assert report.trainable
+    (said,) = (f for f in report.findings if f.code == "TGD105")
+    assert said.severity == "warning"
+    assert "opening the session were not tried: the model has" in said.message
+
+
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_a_recurrent_branch_that_no_gradient_passes_trains_beside_filters(
+    op_type: str, direction: str, tmp_path: Path
+) -> None:
+    gates, ways = {"LSTM": 4, "GRU": 3, "RNN": 1}[op_type], 2 if direction == "bidirectional" else 1
+    model = text_model(
+        f"""g (float[N, 3, 8] x) => (float[N, 3, 8] y) {{
+            a = Conv(x, w1)
+            t = Transpose<perm = [2, 0, 1]>(x)
+            h = {op_type}<hidden_size = 4, direction = "{direction}">(t, wx, wh)
+            s = ReduceSum<keepdims = 0>(h, axis)
+            u = Transpose<perm = [1, 2, 0]>(s)
+            m = Mul(a, u)
+            y = Conv(m, w2)
+        }}""",
+        w1=(4, 3, 1),
+        w2=(3, 4, 1),
+        wx=(ways, gates * 4, 3),
+        wh=(ways, gates * 4, 4),
+        axis=np.array([1]),
+    )
+    path, masked = models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx"
+    tgdonnx.mask(path, masked, tgdonnx.AllLayers())
+    assert tgdonnx.check(masked).trainable
+    tgdonnx.build(masked, tmp_path / "artifacts", optimizer="sgd", output="y")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 3, 8)).astype(np.float32)
+    loss = Loss(model, {"x": x})
+    target = loss.aim(rng)
+    report = tgdonnx.train(
+        tmp_path / "artifacts", {"x": x, "target": target}, TrainOptions(steps=1, batch=4, learning_rate=0.5)
+    )
+    before = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert report.loss[0] == pytest.approx(loss(before), rel=1e-4)
+    after = read_parameters(tmp_path / "artifacts", "checkpoint")
+    for name in ("w1", "w2"):
+        moved = (before[name].astype(np.float64) - after[name]) / 0.5
+        direction_ = rng.normal(size=moved.shape)
+        assert (moved * direction_).sum() == pytest.approx(loss.slope(before, name, direction_), rel=2e-3, abs=1e-4)
+
+
+def test_errors_say_problem_remedy_and_node_and_read_as_one_sentence() -> None:
+    error = UntrainableError("node 'a' (Op) is odd", remedy="leave it out", node="a", op_type="Op")
+    assert (str(error), error.problem, error.remedy, error.node) == (
+        "node 'a' (Op) is odd; leave it out",
+        "node 'a' (Op) is odd",
+        "leave it out",
+        "a",
+    )
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.remedy) == (str(error), error.remedy)
+    assert str(OutputError("full", remedy="make room")) == "full; make room"
 
 
 def test_a_product_with_a_matrix_under_an_old_operator_set_trains(tmp_path: Path) -> None:

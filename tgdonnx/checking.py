@@ -1,7 +1,9 @@
 """Can this model be trained here? Answered operator by operator, before anyone waits.
 
-The answer is found by doing what `tgdonnx.build` does, without writing anything: cut, lower, differentiate. For a masked model
-it is the answer to that selection; for another, to the largest that scores can make (every filter with a finite importance).
+The answer is found by doing what `tgdonnx.build` and `tgdonnx.train` do first: cut, lower, and if nothing stands in the way,
+build artifacts in a temporary place and open their session. For a masked model it is the answer to that selection; for
+another, to the largest that scores can make (every filter with a finite importance). Of several outputs, where none is chosen,
+it is the answer to the first that can be trained on.
 
 Codes:
 
@@ -11,12 +13,14 @@ Codes:
     TGD004  a node cannot be lowered                      TGD102  two runtimes are installed in each other's place
     TGD005  a node has no gradient                        TGD103  the runtime is another version than was measured
     TGD006  the runtime cannot build the gradient         TGD104  a shape that the file declares is wrong
-    TGD007  the model computes with integers
+    TGD007  the model computes with integers              TGD105  what training does first was not tried
+    TGD008  the runtime cannot open the session
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal, Optional
@@ -35,9 +39,11 @@ from tgdonnx.artifacts.forward import (
 from tgdonnx.artifacts.frozen import set_aside
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
+from tgdonnx.artifacts.names import give_way
 from tgdonnx.errors import (
     ArtifactsError,
     IntegerArithmeticError,
+    OutputError,
     RuntimeMissingError,
     SelectionError,
     TgdonnxError,
@@ -46,10 +52,11 @@ from tgdonnx.errors import (
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
 from tgdonnx.masked import is_masked, read_masked, require_unmasked
-from tgdonnx.modelfile import StrPath, load_model
+from tgdonnx.modelfile import ModelFile, StrPath, load_model
 from tgdonnx.runtime.availability import training_remedy, why_not_available
-from tgdonnx.selection import AllLayers, Percentile, plan_masks, select
+from tgdonnx.selection import AllLayers, Percentile, Strategy, plan_masks, select
 from tgdonnx.tracing import trace_network
+from tgdonnx.trial import try_training, why_not_tried
 
 Severity = Literal["error", "warning", "info"]
 
@@ -131,22 +138,72 @@ def _environment() -> Iterable[Finding]:
 
 def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
     file = load_model(path)
+    strategy: Strategy = AllLayers()
     if is_masked(file):
         masked = read_masked(path)
         wanted = [name for name, values in masked.masks.items() if values.any()]
-        network = open_network(masked.start)
+        source = masked.start
     else:
         require_unmasked(file)
+        source = file
         try:
-            network = open_network(file)
+            wanted, strategy = _selectable(open_network(file))
         except IntegerArithmeticError as error:
-            return [_blocked("TGD007", None, error)]
-        try:
-            wanted = _selectable(open_network(file))
+            return [_blocked("TGD007", error)]
         except SelectionError as error:
-            return [_blocked("TGD003", None, error)]
+            return [_blocked("TGD003", error)]
+    network = open_network(source)
     frozen = list(_untrainable_tensors(network, "warning" if wanted else "error"))
-    return frozen if frozen and not wanted else [*frozen, *_training(network, wanted, output)]
+    if frozen and not wanted:
+        return frozen
+    outputs = [str(value.name) for value in network.graph.outputs]
+    if output is not None or len(outputs) == 1:
+        found, chosen = _training(network, wanted, output), output
+    else:
+        found, chosen = _of_several_outputs(source, outputs, wanted)
+    return [*frozen, *found, *([] if _any_error(found) else _trial(file, strategy, chosen))]
+
+
+def _any_error(findings: Iterable[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
+
+
+def _of_several_outputs(
+    source: ModelFile, outputs: Sequence[str], wanted: list[str]
+) -> tuple[list[Finding], Optional[str]]:
+    """Returns what is found of the first output that can be trained on, else of the first, and its name."""
+    first: Optional[list[Finding]] = None
+    for name in outputs:
+        found = _training(open_network(source), wanted, name)
+        if not _any_error(found):
+            message = f"the model has {len(outputs)} outputs; found out for {name!r}, the first that can be trained on"
+            remedy = f"choose one with --output: {', '.join(outputs)}"
+            return [Finding("TGD002", "warning", "", "", message, remedy), *found], name
+        first = found if first is None else first
+    assert first is not None
+    return first, None
+
+
+def _trial(file: ModelFile, strategy: Strategy, output: Optional[str]) -> list[Finding]:
+    """Does what training does first, as far as this machine can."""
+    reason = why_not_tried(file)
+    if reason is None:
+        try:
+            try_training(file, strategy, output)
+        except UntrainableError as error:
+            return [_blocked("TGD006", error)]
+        except ArtifactsError as error:
+            return [_blocked("TGD008", error)]
+        except RuntimeMissingError:
+            reason = "onnxruntime-training is not installed here"
+        except OutputError as error:
+            reason = str(error)
+        else:
+            return []
+    message = f"building the gradient and opening the session were not tried: {reason}"
+    return [
+        Finding("TGD105", "warning", "", "", message, "`tgdonnx build` and `train --dry-run` try it where it can be")
+    ]
 
 
 def _untrainable_tensors(network: Network, severity: Severity) -> Iterable[Finding]:
@@ -155,8 +212,8 @@ def _untrainable_tensors(network: Network, severity: Severity) -> Iterable[Findi
         for parameter in (layer.weight, layer.bias):
             reason = network.why_untrainable(parameter.name) if parameter is not None else None
             if parameter is not None and reason is not None:
-                message, _, remedy = f"{parameter.name!r} stays frozen: it {reason}".partition("; ")
-                yield Finding("TGD003", severity, layer.name, layer.op_type, message, remedy)
+                message = f"{parameter.name!r} stays frozen: it {reason.problem}"
+                yield Finding("TGD003", severity, layer.name, layer.op_type, message, reason.remedy)
 
 
 def _training(network: Network, wanted: list[str], output: Optional[str]) -> list[Finding]:
@@ -171,30 +228,33 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
         try:
             stage()
         except UntrainableError as error:
-            return [*findings, _blocked(code, None, error)]
+            return [*findings, _blocked(code, error)]
         if code == "TGD001":
             findings = _wrong_shapes(network)
     graph = network.graph
     trained = [name for name in wanted if name in graph.initializers]
     findings += _lower(network.model, trained)
-    if any(finding.severity == "error" for finding in findings):
+    if _any_error(findings):
         return findings
     try:
         finish(network.model, trained)
-    except UntrainableError as error:
-        return [*findings, _blocked("TGD005", None, error)]
-    loss = add_loss(network.model, graph.outputs[0], parse_loss("mse"))
-    graph.outputs[:] = [loss]
-    for name in trained:
-        graph.inputs.append(graph.initializers.pop(name))
-    try:
-        set_aside(network.model)
-        gradient_model(ir.to_proto(network.model), trained)
+        if why_not_tried(network.file) is not None:
+            _differentiate(network.model, trained)
     except (ArtifactsError, UntrainableError) as error:
-        findings.append(_blocked("TGD006", None, error))
-    except RuntimeMissingError:
-        pass  # TGD101 says so
+        findings.append(_blocked("TGD005" if error.node else "TGD006", error))
     return findings
+
+
+def _differentiate(model: ir.Model, trained: Collection[str]) -> None:
+    """Builds the gradient of a model that is too large for more, in memory."""
+    renamed, graph = give_way(model), model.graph
+    parameters = [renamed.get(name, name) for name in trained]
+    graph.outputs[:] = [add_loss(model, graph.outputs[0], parse_loss("mse"))]
+    for name in parameters:
+        graph.inputs.append(graph.initializers.pop(name))
+    set_aside(model)
+    with contextlib.suppress(RuntimeMissingError):  # TGD101 says so
+        gradient_model(ir.to_proto(model), parameters)
 
 
 def _wrong_shapes(network: Network) -> list[Finding]:
@@ -225,14 +285,17 @@ def _shape(sizes: Sequence[Optional[int]]) -> str:
     return f"[{', '.join('?' if size is None else str(size) for size in sizes)}]"
 
 
-def _selectable(network: Network) -> list[str]:
-    """Returns the tensors in which some selection by score lets something train; if none does, all."""
+def _selectable(network: Network) -> tuple[list[str], Strategy]:
+    """Returns the tensors in which some selection by score lets something train; if none does, all; and the selection."""
     provenance = trace_network(network)
+    strategy: Strategy = Percentile(100)
     try:
-        selection = select(provenance, Percentile(100))
+        selection = select(provenance, strategy)
     except SelectionError:
-        selection = select(provenance, AllLayers())
-    return [mask.parameter.name for mask in plan_masks(provenance, selection, "paper") if mask.values.any()]
+        strategy = AllLayers()
+        selection = select(provenance, strategy)
+    masks = plan_masks(provenance, selection, "paper")
+    return [mask.parameter.name for mask in masks if mask.values.any()], strategy
 
 
 def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
@@ -244,7 +307,7 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
         try:
             prepare(model, trained)
         except UntrainableError as error:
-            return [_blocked("TGD004", None, error)]
+            return [_blocked("TGD004", error)]
     for lowering in PATH_LOWERINGS:
         path = gradient_path(model.graph, trained)
         for node in path:
@@ -256,7 +319,7 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
                     what = f"lowered by {lowering.__name__}"
                     findings[name] = Finding("TGD010", "info", name, node.op_type, what, "")
             except UntrainableError as error:
-                findings[name] = _blocked("TGD004", node, error)
+                findings[name] = _blocked("TGD004", error)
     for node in gradient_path(model.graph, trained):
         name = str(node.meta.get("name", node.outputs[0].name))
         if is_differentiable(node):
@@ -274,7 +337,5 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
     return list(findings.values())
 
 
-def _blocked(code: str, node: Optional[ir.Node], error: TgdonnxError) -> Finding:
-    message, _, remedy = str(error).partition("; ")
-    name = str(node.meta.get("name", node.outputs[0].name)) if node is not None else ""
-    return Finding(code, "error", name, node.op_type if node is not None else "", message, remedy)
+def _blocked(code: str, error: TgdonnxError) -> Finding:
+    return Finding(code, "error", error.node, error.op_type, error.problem, error.remedy)

@@ -10,7 +10,18 @@ from pathlib import Path
 
 
 class TgdonnxError(Exception):
-    """Base of everything that tgdonnx raises on purpose."""
+    """Base of everything that tgdonnx raises on purpose.
+
+    Attributes:
+        problem: what is wrong.
+        remedy: what would help; empty where ``problem`` says it, or nothing would.
+        node: the node that it is about; empty if it is about none.
+        op_type: its operator.
+    """
+
+    def __init__(self, problem: str = "", *, remedy: str = "", node: str = "", op_type: str = "") -> None:
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+        self.problem, self.remedy, self.node, self.op_type = problem, remedy, node, op_type
 
     def add(self, text: str) -> None:
         """Puts more behind the message: what an outer layer knows of where things are, and how to go on."""

@@ -168,7 +168,7 @@ def _why_never(name: str, norms: set[str], provenance: Provenance) -> str:
         return "is no tensor of the vendor's file, or the name of several"
     reason = network.why_untrainable(name)
     if reason is not None:
-        return reason
+        return str(reason)
     if name in norms:
         return "is a mean or variance of a norm, which never trains"
     value = network.stored_parameters[name].value

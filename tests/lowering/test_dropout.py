@@ -94,5 +94,5 @@ def test_refuses_a_mask_that_is_used() -> None:
         }""",
         w=(3, 2, 2),
     )
-    with pytest.raises(UntrainableError, match=r"mask of node 'drop' \(Dropout\) is used"):
+    with pytest.raises(UntrainableError, match=r"node 'drop' \(Dropout\) gives a mask that is used"):
         lowered(model)

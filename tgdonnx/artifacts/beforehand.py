@@ -1,4 +1,4 @@
-"""What is computed before anything that trains, by nodes with graphs inside: kept from the runtime's gradient builder.
+"""What is computed before anything that trains, by nodes with graphs inside, or recurrent: kept from the gradient builder.
 
 onnxruntime-training 1.19.2 ends the process (an assertion in C++) where it follows a node back into the values that its
 branches or body read from the graph around them. So these nodes, and all that they are computed from, are taken out, their
@@ -13,6 +13,11 @@ from dataclasses import dataclass, field
 import onnx
 
 from tgdonnx.errors import UntrainableError
+
+# The builder makes of them forms of its own for training, which it lacks for some attributes: an LSTM of both directions
+# could be built, but not loaded.
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+_WHO = "a recurrent node, or one with branches or a body,"
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,17 @@ def take_out(model: onnx.ModelProto, parameters: Collection[str]) -> Beforehand:
     needed: set[str] = set()
     for index in reversed(range(len(graph.node))):
         node = graph.node[index]
-        inside = any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute)
+        inside = node.op_type in _RECURRENT or any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute)
         if inside or any(name in needed for name in node.output):
             chosen.add(index)
             needed |= _read(node)
             if not needed.isdisjoint(parameters):
+                name = node.name or node.output[0]
                 raise UntrainableError(
-                    f"node {node.name or node.output[0]!r} ({node.op_type}) is computed from filters that would retrain, "
-                    "and a node with branches or a body reads it; choose filters behind that, for example with --last"
+                    f"node {name!r} ({node.op_type}) is computed from filters that would retrain, and {_WHO} reads it",
+                    remedy="choose filters behind that, for example with --last",
+                    node=name,
+                    op_type=node.op_type,
                 )
     nodes = tuple(graph.node[index] for index in sorted(chosen))
     rest = [node for index, node in enumerate(graph.node) if index not in chosen]
@@ -62,7 +70,9 @@ def take_out(model: onnx.ModelProto, parameters: Collection[str]) -> Beforehand:
     initializers = tuple(tensor for tensor in graph.initializer if tensor.name in needed)
     for name in results:
         if not types.get(name, onnx.TypeProto()).tensor_type.elem_type:
-            raise UntrainableError(f"the type of {name!r} is not known; declare the shapes of the inputs of the model")
+            raise UntrainableError(
+                f"the type of {name!r} is not known", remedy="declare the shapes of the inputs of the model"
+            )
         graph.input.append(onnx.ValueInfoProto(name=name, type=types[name]))
     taken = Beforehand(tuple(map(_copy, nodes)), initializers, results, inputs)
     if nodes:

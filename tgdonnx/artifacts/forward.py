@@ -20,6 +20,7 @@ from tgdonnx.lowering.branches import InlineKnownBranches
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT, HoldReal
 from tgdonnx.lowering.raising import RaiseOpset
+from tgdonnx.lowering.rewriting import refusal
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
 
@@ -142,10 +143,12 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
         inside = next((name for name in wanted if name in _made_inside_nodes(graph)), None)
         if inside is not None:
             raise UntrainableError(
-                f"{inside!r} would retrain, but lies inside a branch of If or the body of a loop, and gradients do not get in; "
-                "ask for the model exported without If and Loop"
+                f"{inside!r} would retrain, but lies inside a branch of If or the body of a loop, and gradients do not get in",
+                remedy="ask for the model exported without If and Loop",
             )
-        raise UntrainableError(f"the output {graph.outputs[0].name!r} depends on no retrained filter; choose another")
+        raise UntrainableError(
+            f"the output {graph.outputs[0].name!r} depends on no retrained filter", remedy="choose another"
+        )
     _adapt_precision(model, trained, integers)
     return trained
 
@@ -175,11 +178,10 @@ def _require_known(model: ir.Model) -> None:
         if known and node.domain in ("", "ai.onnx"):
             known = onnx.defs.has(node.op_type, opset)
         if not known:
-            name = node.meta.get("name") or node.name or node.outputs[0].name
-            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            raise UntrainableError(
-                f"node {str(name)!r} ({operator}) is of an operator that ONNX Runtime does not know in opset {opset}; "
-                "export the model without it, or choose an --output that does not need it"
+            raise refusal(
+                node,
+                f"is of an operator that ONNX does not know in opset {opset}",
+                "export the model without it, or choose an --output that does not need it",
             )
 
 
@@ -198,20 +200,23 @@ def require_trainable(network: Network, wanted: Collection[str]) -> dict[str, Pa
     for name in wanted:
         reason = network.why_untrainable(name)
         if reason is not None:
-            raise UntrainableError(f"{name!r} would retrain, but it {reason}")
+            raise UntrainableError(f"{name!r} would retrain, but it {reason.problem}", remedy=reason.remedy)
     return {name: network.dequantized[name][0] for name in wanted if name in network.dequantized}
 
 
 def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
     names = [str(value.name) for value in graph.outputs]
     if name is None and len(names) > 1:
-        raise UntrainableError(f"the model has {len(names)} outputs; choose one with --output: {', '.join(names)}")
+        raise UntrainableError(
+            f"the model has {len(names)} outputs", remedy=f"choose one with --output: {', '.join(names)}"
+        )
     if name is not None and name not in names:
-        raise UntrainableError(f"the model has no output {name!r}; expected one of {', '.join(names)}")
+        raise UntrainableError(f"the model has no output {name!r}", remedy=f"expected one of {', '.join(names)}")
     chosen = graph.outputs[names.index(name) if name is not None else 0]
     if chosen.dtype is not None and not chosen.dtype.is_floating_point():
         raise UntrainableError(
-            f"the output {chosen.name!r} is {chosen.dtype.name}; training handles floating-point outputs"
+            f"the output {chosen.name!r} is {chosen.dtype.name}",
+            remedy="training handles floating-point outputs; choose another with --output",
         )
     graph.outputs[:] = [chosen]
 
@@ -253,9 +258,5 @@ def why_no_gradient(node: ir.Node) -> tuple[str, str]:
 def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
     for node in gradient_path(graph, trained):
         if not is_differentiable(node):
-            name = node.meta.get("name") or node.name or node.outputs[0].name
-            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             reason, remedy = why_no_gradient(node)
-            raise UntrainableError(
-                f"node {name!r} ({operator}) lies between a retrained filter and the output, and {reason}; {remedy}"
-            )
+            raise refusal(node, f"lies between a retrained filter and the output, and {reason}", remedy)

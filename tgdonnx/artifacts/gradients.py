@@ -63,7 +63,10 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
         builder.build()
     except (RuntimeError, IndexError) as error:  # of an attribute that it misses it says no more than that
         reason = str(error).splitlines()[0].rpartition("] : ")[2] or str(error)
-        raise UntrainableError(f"ONNX Runtime cannot build the gradient of this model: {reason}") from error
+        raise UntrainableError(
+            f"ONNX Runtime cannot build the gradient of this model ({reason})",
+            remedy="retrain filters nearer to the output only, for example with --last; and please report the model",
+        ) from error
     model: onnx.ModelProto = onnx.ModelProto.FromString(builder.get_model())
     put_back(model, beforehand)
     outputs = {value.name: value for value in model.graph.output}

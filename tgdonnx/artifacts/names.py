@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 import onnx_ir as ir
 
@@ -40,18 +41,14 @@ def give_way(model: ir.Model) -> dict[str, str]:
     values = list(_values(model))
     taken = {str(value.name) for value in values}
     renamed: dict[str, str] = {}
+    free = (name for number in count() if (name := f"{PREFIX}vendor.{number}") not in taken)
     for value in values:
         old = str(value.name)
         if _NEEDED.fullmatch(old) is None:
             continue
-        new = renamed.get(old)
-        if new is None:
-            number = len(renamed)
-            while (new := f"{PREFIX}vendor.{number}") in taken:
-                number += 1
-            taken.add(new)
-            renamed[old] = new
-        _rename(value, new)
+        if old not in renamed:
+            renamed[old] = next(free)
+        _rename(value, renamed[old])
     return renamed
 
 

@@ -32,6 +32,22 @@ _ONNX = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """Why the numbers in a stored tensor cannot train.
+
+    Attributes:
+        problem: to be read after the tensor's name.
+        remedy: what would help.
+    """
+
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True)
 class Layer:
     """A node with filters: Conv, ConvTranspose, or a Gemm or MatMul with a stored matrix.
 
@@ -149,26 +165,26 @@ class Network:
                     found[parameter.name] = (*found.get(parameter.name, ()), parameter)
         return found
 
-    def why_untrainable(self, name: str) -> Optional[str]:
+    def why_untrainable(self, name: str) -> Optional[Obstacle]:
         """Says why the numbers in a stored tensor cannot train; None if they can. To be read after its name."""
         parameter = self.stored_parameters[name]
         readers = self.dequantized.get(name, ())
         if not parameter.dtype.is_floating_point() and (parameter.dtype not in TRAINABLE_INTEGERS or not readers):
-            return (
-                f"is {parameter.dtype.name}; training handles floating-point weights, and integers of 8, 16 or 32 bits behind "
-                "DequantizeLinear"
+            return Obstacle(
+                f"is {parameter.dtype.name}",
+                "training handles floating-point weights, and integers of 8, 16 or 32 bits behind DequantizeLinear",
             )
         if not all(reader.same_numbers(readers[0]) for reader in readers):
-            return "is dequantised in several ways; store it once for each"
+            return Obstacle("is dequantised in several ways", "store it once for each")
         if not isinstance(parameter.tensor, ir.ExternalTensor):
             spans = wire.locate_elements(self.file.data, self._spans[parameter.path], parameter.itemsize)
             if sum(map(len, spans)) != int(np.prod(parameter.shape)) * parameter.itemsize:
-                return "is stored as numbers of varying length; save the model again, with raw data"
+                return Obstacle("is stored as numbers of varying length", "save the model again, with raw data")
         elif name in self._overlapping:
             place, other = parameter.tensor.location, self._overlapping[name]
-            return (
-                f"lies in the same bytes of {os.fspath(place)!r} as {other!r}; save the model again with onnx.save, which "
-                "stores each on its own"
+            return Obstacle(
+                f"lies in the same bytes of {os.fspath(place)!r} as {other!r}",
+                "save the model again with onnx.save, which stores each on its own",
             )
         return None
 
@@ -304,7 +320,8 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         if integer:
             found = " and ".join(f"{count} {op_type}" for op_type, count in integer.items())
             raise IntegerArithmeticError(
-                f"{problem}, found {found}, which compute with whole numbers and cannot be trained; {INTEGER_REMEDY}"
+                f"{problem}, found {found}, which compute with whole numbers and cannot be trained",
+                remedy=INTEGER_REMEDY,
             )
         raise ModelFileError(problem)
     return network

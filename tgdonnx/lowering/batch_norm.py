@@ -23,8 +23,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.rewriting import PREFIX, before, constant, replace
+from tgdonnx.lowering.rewriting import PREFIX, before, constant, refusal, replace
 
 
 class LowerBatchNormalization(ir.passes.InPlacePass):
@@ -46,37 +45,29 @@ class LowerBatchNormalization(ir.passes.InPlacePass):
 
 
 def _lower(node: ir.Node) -> None:
-    name = node.name or str(node.outputs[0].name)
     training = node.attributes.get("training_mode")
     if (training is not None and training.as_int() != 0) or any(output.name for output in node.outputs[1:]):
-        raise UntrainableError(
-            f"node {name!r} (BatchNormalization) is in training form, so its output depends on the batch; "
-            "export the model for inference"
-        )
+        raise refusal(node, "is in training form, so its output depends on the batch", "export the model for inference")
     x, scale, offset, mean, var = node.inputs[:5]
     assert x is not None
     assert scale is not None
     assert offset is not None
     statistics = [ir.convenience.get_const_tensor(v) if v is not None else None for v in (mean, var)]
     if statistics[0] is None or statistics[1] is None:
-        raise UntrainableError(
-            f"node {name!r} (BatchNormalization) computes its mean or variance; they must be constants"
-        )
+        raise refusal(node, "computes its mean or variance", "export the model with constants there")
     graph, y = node.graph, str(node.outputs[0].name)
     assert graph is not None
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     moments = [np.asarray(tensor.numpy(), np.float32) for tensor in statistics if tensor is not None]
     if not (moments[1] + np.float32(epsilon) > 0).all():
-        raise UntrainableError(
-            f"node {name!r} (BatchNormalization) has a variance that is negative or no number; get the model again"
-        )
+        raise refusal(node, "has a variance that is negative or no number", "get the model again")
     inverse = (1 / np.sqrt(moments[1] + np.float32(epsilon))).astype(np.float32)
     conv = _foldable_conv(x)
     if conv is not None:
         _fold(conv, node, inverse, moments[0])
         return
     if x.shape is None:
-        raise UntrainableError(f"the rank of the input of node {name!r} (BatchNormalization) is not known")
+        raise refusal(node, "has an input of unknown rank", "declare the shapes of the inputs of the model")
     # Parameters are reshaped, never what is computed from them: see the note on Reshape above.
     channels = (-1, *(1,) * (len(x.shape) - 2))
     shape = constant(graph, f"{y}.channel_shape", np.array(channels, np.int64))

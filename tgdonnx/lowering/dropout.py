@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.rewriting import before, replace
+from tgdonnx.lowering.rewriting import before, refusal, replace
 
 
 class LowerDropout(ir.passes.InPlacePass):
@@ -15,17 +14,12 @@ class LowerDropout(ir.passes.InPlacePass):
         """Runs the pass."""
         nodes = [node for node in model.graph if node.op_type == "Dropout" and node.domain in ("", "ai.onnx")]
         for node in nodes:
-            name = node.name or str(node.outputs[0].name)
             if len(node.inputs) > 2 and node.inputs[2] is not None:
                 mode = ir.convenience.get_const_tensor(node.inputs[2])
                 if mode is None or mode.numpy().any():
-                    raise UntrainableError(
-                        f"node {name!r} (Dropout) is in training form, so its output is random; export for inference"
-                    )
+                    raise refusal(node, "is in training form, so its output is random", "export for inference")
             if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
-                raise UntrainableError(
-                    f"the mask of node {name!r} (Dropout) is used; only its first output is supported"
-                )
+                raise refusal(node, "gives a mask that is used", "export the model for inference, without it")
             assert node.inputs[0] is not None
             replace(node, before(node, "Identity", [node.inputs[0]], f"{node.outputs[0].name}.identity"))
         return ir.passes.PassResult(model, modified=bool(nodes))

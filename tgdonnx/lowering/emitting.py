@@ -20,7 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.rewriting import AttributeValue, before, constant, replace
+from tgdonnx.lowering.rewriting import AttributeValue, before, constant, refusal, replace
 
 Axes = Union[Sequence[int], ir.Value, None]
 """The axes of a reduction; None or none for all."""
@@ -95,8 +95,7 @@ class Emitter:
 
     def refusal(self, reason: str, remedy: str) -> UntrainableError:
         """Returns the error that says why the node cannot be lowered, and what would help."""
-        name = self.node.meta.get("name") or self.node.name or self.node.outputs[0].name
-        return UntrainableError(f"node {str(name)!r} ({self.node.op_type}) {reason}; {remedy}")
+        return refusal(self.node, reason, remedy)
 
     def _next_name(self, word: str) -> str:
         self._count += 1

@@ -23,18 +23,11 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.rewriting import before, constant, fresh_name, replace
+from tgdonnx.lowering.rewriting import before, constant, fresh_name, refusal, replace
 
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear"}
 _SELU = {"alpha": 1.6732, "gamma": 1.0507}  # the defaults of opset 1
-
-
-def refusal(node: ir.Node, reason: str, remedy: str) -> UntrainableError:
-    """Returns the error that says why a node cannot be converted, and what would help."""
-    name = node.meta.get("name") or node.name or node.outputs[0].name
-    return UntrainableError(f"node {str(name)!r} ({node.op_type}) {reason}; {remedy}")
 
 
 def _align(node: ir.Node) -> None:

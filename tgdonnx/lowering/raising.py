@@ -13,8 +13,8 @@ import onnx_ir as ir
 from onnx import helper, version_converter
 
 from tgdonnx.layers.inference import InferShapes
-from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS, refusal
-from tgdonnx.lowering.rewriting import constant, fresh_name
+from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS
+from tgdonnx.lowering.rewriting import constant, fresh_name, refusal
 from tgdonnx.runtime.opsets import difference
 
 OLDEST = 13  # of the operator sets that the lowerings are written for

@@ -12,6 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.errors import UntrainableError
+
 PREFIX = "tgdonnx::"
 AttributeValue = Union[int, float, str, Sequence[int], Sequence[float]]
 
@@ -65,6 +67,13 @@ def before(
         value.name = fresh_name(graph, f"{name}.{index}" if index else name)
     graph.insert_before(node, new)
     return new.outputs[0]
+
+
+def refusal(node: ir.Node, reason: str, remedy: str) -> UntrainableError:
+    """Returns the error that says why a node stands in the way of training, and what would help."""
+    name = str(node.meta.get("name") or node.name or node.outputs[0].name)
+    operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    return UntrainableError(f"node {name!r} ({operator}) {reason}", remedy=remedy, node=name, op_type=node.op_type)
 
 
 def replace(node: ir.Node, output: ir.Value) -> None:

@@ -34,7 +34,7 @@ class LowerOpset(ir.passes.InPlacePass):
             return ir.passes.PassResult(model, modified=False)
         reason = _first_difference(model.graph.all_nodes(), version)
         if reason is not None:
-            raise UntrainableError(f"{reason}; training knows opset {NEWEST}: export the model with it")
+            raise UntrainableError(reason, remedy=f"training knows opset {NEWEST}: export the model with it")
         model.graph.opset_imports[""] = NEWEST
         return ir.passes.PassResult(model, modified=True)
 

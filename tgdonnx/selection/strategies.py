@@ -103,8 +103,8 @@ def select(provenance: Provenance, strategy: Strategy) -> Selection:
     layers = provenance.layers
     if all(layer.weight is None for layer in layers):
         raise SelectionError(
-            f"none of the {len(layers)} layers can retrain (of {layers[0].name!r}, {layers[0].problem}); "
-            "ask for the model with its weights stored as floating-point numbers"
+            f"none of the {len(layers)} layers can retrain (of {layers[0].name!r}, {layers[0].problem})",
+            remedy="ask for the model with its weights stored as floating-point numbers",
         )
     if isinstance(strategy, (Phi, Percentile)):
         return _by_score(provenance, strategy)

@@ -1,0 +1,51 @@
+"""What `tgdonnx train` will do first, done once in a temporary place: the artifacts are built, and their session is opened.
+
+Only the runtime itself knows all that it cannot do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.artifacts import build, cheapest_form
+from tgdonnx.finetuning.session import Session
+from tgdonnx.masked import is_masked
+from tgdonnx.masks import mask
+from tgdonnx.modelfile import ModelFile
+from tgdonnx.scratch import scratch_directory
+from tgdonnx.selection import Strategy
+
+MOST_BYTES = 2**29
+"""Of a model that is tried: what is written is a few times as much."""
+
+
+def why_not_tried(file: ModelFile) -> Optional[str]:
+    """Says why a model is not tried; None if it is."""
+    size = len(file.data) + sum(tensor.length for tensor in file.outside)
+    if size > MOST_BYTES:
+        return f"the model has {size / 2**30:.1f} GiB, of which a copy would be written"
+    return None
+
+
+def try_training(file: ModelFile, strategy: Strategy, output: Optional[str]) -> None:
+    """Builds artifacts and opens their session, in a temporary directory.
+
+    Args:
+        file: a masked model, or one that is masked for this.
+        strategy: what to select in a model without masks.
+        output: the output to train on.
+
+    Raises:
+        UntrainableError: the gradient cannot be built.
+        ArtifactsError: the session cannot be opened.
+        RuntimeMissingError: onnxruntime-training is not installed.
+        OutputError: there is no place for temporary files.
+    """
+    with scratch_directory() as directory:
+        masked = Path(file.path)
+        if not is_masked(file):
+            masked = directory / "masked.onnx"
+            mask(file.path, masked, strategy)
+        build(masked, directory / "artifacts", form=cheapest_form("mask"), output=output)
+        Session(directory / "artifacts")
