@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from tests import models
 from tests.applying.networks import network, whole
 from tests.cli.commands import run, run_json
 from tests.models import parse, save
-from tgdonnx import apply
+from tests.trainer import make_artifacts
+from tgdonnx import LastLayers, TrainOptions, apply, train
+from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, OutputError
 
 Array = NDArray[np.float32]
@@ -129,16 +130,13 @@ def test_intensities_are_scaled_and_brought_back(denoiser: Path, tmp_path: Path)
     apply(denoiser, counts, tmp_path / "out.npy", scale=1000.0)
     expected = whole(models.dncnn(0), tmp_path / "again.onnx", (counts / 1000).astype(np.float32)) * 1000.0
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5, atol=1e-2)
-    run_record = {
-        "data": {
-            "scaling": {n: {"how": "minmax", "offset": 100.0, "divisor": 500.0, "every": 1} for n in ("x", "target")}
-        }
-    }
-    (tmp_path / "run.json").write_text(json.dumps(run_record))
-    apply(denoiser, counts, tmp_path / "recorded.npy", artifacts=tmp_path)
-    expected = (
-        whole(models.dncnn(0), tmp_path / "again.onnx", ((counts - 100.0) / 500).astype(np.float32)) * 500.0 + 100
-    )
+    artifacts = make_artifacts(models.dncnn(0), tmp_path, LastLayers(1))
+    trained = np.random.default_rng(1).integers(100, 600, (4, 3, 9, 8)).astype(np.uint16)
+    options = TrainOptions(epochs=1, batch=4)
+    train(artifacts, {"x": trained, "target": trained}, options, data_options=DataOptions(scale="minmax"))
+    apply(denoiser, counts, tmp_path / "recorded.npy", artifacts=artifacts)
+    low, span = float(trained.min()), float(trained.max() - trained.min())
+    expected = whole(models.dncnn(0), tmp_path / "again.onnx", ((counts - low) / span).astype(np.float32)) * span + low
     np.testing.assert_allclose(np.load(tmp_path / "recorded.npy"), expected, rtol=1e-5, atol=1e-2)
 
 
@@ -189,7 +187,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp
     refuse("expected a .npy or NIfTI file", DataError, tmp_path, denoiser, tmp_path / "none.npy", out)
     refuse("one of them", DataError, tmp_path, denoiser, images, out, scale=2.0, artifacts=tmp_path)
     refuse(
-        "does not say how the data of the run was scaled",
+        "has no run.json, so how the data of the run was scaled is not known; say it with --scale",
         DataError,
         tmp_path,
         denoiser,

@@ -188,7 +188,7 @@ def test_a_log_that_cannot_be_written_is_told(artifacts: Path, monkeypatch: pyte
     opened = Path.open
 
     def fails(self: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
-        if (self.name, mode) == ("log.jsonl", "a"):
+        if (self.name, mode) == ("log.jsonl", "ab"):
             raise OSError(28, "No space left on device")
         return opened(self, mode, *more, **named)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 
 import tgdonnx
 from tests import models
+from tgdonnx.finetuning.logs import Entry
+from tgdonnx.finetuning.record import RunRecord, read_record
+from tgdonnx.typedfiles import encode
 
 PHI = 0.3
 
@@ -41,12 +45,27 @@ def step(number: int, loss: float, **more: Any) -> dict[str, Any]:
 
 
 def epoch(number: int, step: int, loss: float | None, validation: float | None, **more: Any) -> dict[str, Any]:
-    return {"event": "epoch", "epoch": number, "step": step, "loss": loss, "validation": validation, **more}
+    entry = {"event": "epoch", "epoch": number, "step": step, "loss": loss, "validation": validation, "seconds": 1.0}
+    return {**entry, "metrics": {}, "retain": {}, "images_per_second": None, "wait": None, **more}
 
 
 def write_log(directory: Path, entries: Sequence[Any]) -> None:
-    lines = (entry if isinstance(entry, str) else json.dumps(entry) for entry in entries)
-    (directory / "log.jsonl").write_text("".join(line + "\n" for line in lines), "utf-8")
+    """Writes lines as a run does: every one is one of its entries, but for text, which is written as it is."""
+    lines = [entry.encode() if isinstance(entry, str) else as_written(entry) for entry in entries]
+    (directory / "log.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def as_written(entry: dict[str, Any]) -> bytes:
+    text = encode(entry)
+    assert json.loads(encode(msgspec.json.decode(text, type=Entry))) == json.loads(text), "a run writes no such line"
+    return text.rstrip()
+
+
+def edit_record(directory: Path, change: Callable[[RunRecord], RunRecord]) -> None:
+    """Changes the record of a run, which stays one that a run may write."""
+    record = read_record(directory)
+    assert record is not None
+    (directory / "run.json").write_bytes(encode(change(record), indent=1))
 
 
 def full_log(steps: int = 4) -> list[dict[str, Any]]:

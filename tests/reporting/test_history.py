@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.reporting.runs import epoch, full_log, step, write_log
-from tgdonnx.reporting.history import read_history, read_run
+from tgdonnx.reporting.history import read_history
 
 
 def test_every_number_of_the_log_is_there(tmp_path: Path) -> None:
@@ -30,23 +29,6 @@ def test_every_number_of_the_log_is_there(tmp_path: Path) -> None:
     assert history.stop == "all 7 steps are done"
     assert history.unreadable == 0
     assert (history.metric_names(), history.retain_names()) == (("psnr", "ssim"), ("psnr",))
-
-
-def test_what_is_missing_is_left_open(tmp_path: Path) -> None:
-    write_log(
-        tmp_path,
-        [
-            {"kind": "step", "step": 1, "loss": 2.0},
-            epoch(0, 0, None, None),
-            epoch(1, 1, 2.0, None, metrics={"psnr": None}),
-        ],
-    )
-    history = read_history(tmp_path)
-    assert history.losses.tolist() == [2.0]
-    assert np.isnan(history.learning_rates).all()
-    assert np.isnan(history.seconds).all()
-    assert history.evaluations[1].metrics == {}
-    assert history.stop is None
 
 
 @pytest.mark.parametrize(
@@ -79,10 +61,3 @@ def test_without_a_log_nothing_was_done(tmp_path: Path) -> None:
     history = read_history(tmp_path)
     assert history.steps.size == history.losses.size == 0
     assert history.evaluations == ()
-
-
-@pytest.mark.parametrize("content", [None, "", "[]", "{", "7", "[" * 100_000, "\0"])
-def test_a_record_that_is_none_is_empty(content: str | None, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / "run.json").write_text(content)
-    assert read_run(tmp_path) == {}

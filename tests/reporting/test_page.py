@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 import tgdonnx
 from tests import models
 from tests.reporting.parsing import Element, parse_page
-from tests.reporting.runs import epoch, full_log, pairs, step, trained, write_log
+from tests.reporting.runs import edit_record, epoch, full_log, pairs, step, trained, write_log
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, ModelFileError, OutputError
+from tgdonnx.finetuning.record import FileRecord, Resumption, RunRecord
 from tgdonnx.reporting.filters import strip
 from tgdonnx.scoring import LayerScores, ScoreReport
 
@@ -102,30 +104,34 @@ def test_without_their_files_the_hashes_are_the_same(folder: Path) -> None:
 
 
 def test_data_files_are_those_of_the_record(folder: Path) -> None:
-    files = [
-        {"path": f"/data/case{i}.npy", "bytes": 1000 + i, "sha256": f"{i:064x}", "modified": 1.0} for i in range(25)
-    ]
-    record = {
-        "data": {
-            "files": files,
-            "samples": 7000,
-            "cases": 25,
-            "patch": [64, 48],
-            "per_epoch": 500,
-            "remarks": ["x: v / 255"],
-        },
-        "validation": {"source": "/data/held_out.npz", "samples": 3},
-        "retain": None,
-    }
-    (folder / "artifacts" / "run.json").write_text(json.dumps(record))
+    files = tuple(FileRecord(f"/data/case{i}.npy", 1000 + i, 1.0, f"{i:064x}") for i in range(25))
+
+    def change(record: RunRecord) -> RunRecord:
+        data = replace(record.data, files=files, samples=7000, cases=25, remarks=("x: v / 255",))
+        assert record.validation is not None
+        return replace(record, data=data, validation=replace(record.validation, source="/data/held_out.npz"))
+
+    edit_record(folder / "artifacts", change)
     page = made(folder)
     rows = [row for row in section(page, "files").rows() if row[0] == "training data"]
     assert rows[:20] == [["training data", f"case{i}.npy{i:064x}", f"{1000 + i:,} bytes"] for i in range(20)]
     assert rows[20:] == [["training data", "and 5 more, in run.json", "—"]]
     assert ["validation data", "held_out.npz", "—"] in section(page, "files").rows()
     asked = section(page, "asked").rows()
-    assert ["training data", "7,000 samples; 25 cases; patches of 64, 48, 500 per epoch"] in asked
+    assert ["training data", "7,000 samples; 25 cases"] in asked
     assert ["", "x: v / 255"] in asked
+
+
+def test_patches_augmentation_and_images_to_agree_on_of_a_real_run_are_shown(tmp_path: Path) -> None:
+    reading = DataOptions(patch=(8, 6), patches_per_epoch=9, augmentation=("flips",))
+    agree = {"x": pairs(samples=4, seed=3)["x"]}
+    trained(tmp_path, data_options=reading, agree=agree, page=tmp_path / "page.html")
+    asked = section(parse_page(tmp_path / "page.html"), "asked").rows()
+    found = {row[0]: row[1] for row in asked}
+    assert found["training data"] == "6 samples; 1 cases; patches of 8, 6, 9 per epoch; varied by flips"
+    assert found["images to agree with the vendor on"].startswith("4 samples; 1 cases; patches of 8, 6, ")
+    assert found["validation data"].startswith("6 samples; 1 cases; patches of 8, 6, ")
+    assert "varied" not in found["validation data"]
 
 
 def test_numbers_are_those_of_the_log(folder: Path) -> None:
@@ -289,27 +295,23 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     base = models.save(model, folder / f"{name}.onnx")
     options = tgdonnx.TrainOptions(epochs=1, batch=6)
     tgdonnx.finetune(base, pairs(), folder / "t.onnx", tgdonnx.Phi(0.3), options, artifacts=folder / "artifacts")
-    record = {
-        "options": {HOSTILE: HOSTILE, "batch": [HOSTILE, {"a": HOSTILE}]},
-        "versions": {HOSTILE: HOSTILE},
-        "data": {
-            "files": [{"path": HOSTILE, "bytes": HOSTILE, "sha256": HOSTILE}],
-            "remarks": [HOSTILE],
-            "samples": HOSTILE,
-        },
-        "validation": {"source": HOSTILE},
-        "started": HOSTILE,
-        "resumed": [{"time": HOSTILE, "step": HOSTILE}, HOSTILE],
-        "retention": {"labelled": HOSTILE},
-    }
-    (folder / "artifacts" / "run.json").write_text(json.dumps(record))
-    lone = "\ud800"
+    files = (FileRecord(HOSTILE, 1, 1.0, None),)
+
+    def change(record: RunRecord) -> RunRecord:
+        data = replace(record.data, files=files, remarks=(HOSTILE,), where=HOSTILE, source=HOSTILE)
+        resumed = (Resumption(HOSTILE, 1),)
+        versions = {HOSTILE: HOSTILE}
+        return replace(
+            record, data=data, validation=data, retain=data, versions=versions, started=HOSTILE, resumed=resumed
+        )
+
+    edit_record(folder / "artifacts", change)
     write_log(
         folder / "artifacts",
         [
             step(1, 1.0),
-            *(epoch(n, n, 1.0, 1.0 + n, metrics={HOSTILE: n}, retain={HOSTILE + lone: n}) for n in (0, 1)),
-            {"event": "stop", "reason": HOSTILE},
+            *(epoch(n, n, 1.0, 1.0 + n, metrics={HOSTILE: float(n)}, retain={HOSTILE: float(n)}) for n in (0, 1)),
+            {"event": "stop", "step": 1, "rule": "length", "reason": HOSTILE},
         ],
     )
     page = made(folder, model=base)
@@ -324,12 +326,15 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert not [element for element in page.all() if any(key.startswith("on") for key in element.attributes)]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [{"data": 7, "options": [1], "versions": "x", "resumed": 3, "retention": []}, {"data": {"files": {"a": 1}}}],
-)
-def test_a_record_of_another_shape_does_no_harm(content: dict[str, Any], folder: Path) -> None:
-    (folder / "artifacts" / "run.json").write_text(json.dumps(content))
+def test_a_damaged_record_is_refused_with_the_remedy_and_a_missing_one_is_left_out(folder: Path) -> None:
+    path = folder / "artifacts" / "run.json"
+    path.write_text(path.read_text().replace('"batch": 3', '"batch": "three"'))
+    with pytest.raises(
+        ArtifactsError,
+        match=r"run\.json is damaged \(.*`\$\.options\.batch`\); delete it, and what it says is left out",
+    ):
+        made(folder)
+    path.unlink()
     assert len(made(folder).all("section")) == len(SECTIONS)
 
 

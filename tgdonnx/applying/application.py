@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +17,11 @@ from tgdonnx.artifacts.manifest import RUN, TensorSpec
 from tgdonnx.data.layouts import SPACE, TARGET, View, model_layout
 from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
-from tgdonnx.data.scaling import Linear, Scale, Scaling, check_scale, describe_linear, measure
+from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, measure
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.data.stored import Array, Case, Stored
 from tgdonnx.errors import DataError
+from tgdonnx.finetuning.record import read_record
 from tgdonnx.modelfile import StrPath
 from tgdonnx.outputs import Output, require_outputs
 
@@ -189,19 +189,18 @@ def recorded_scaling(directory: Path, name: str) -> Optional[Scaling]:
     """Returns the scaling of the data that a run trained on; None if it was not scaled.
 
     Raises:
+        ArtifactsError: the record of the run is damaged.
         DataError: the directory holds no run that says so.
     """
-    path = directory / RUN
-    try:
-        entries = json.loads(path.read_text("utf-8"))["data"]["scaling"]
-        found = {key: Linear(e["offset"], e["divisor"], e["how"], e["every"]) for key, e in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    record, path = read_record(directory), directory / RUN
+    if record is None:
         raise DataError(
-            f"{path} does not say how the data of the run was scaled ({error!r}); say it with --scale"
-        ) from error
+            f"{directory} has no {RUN}, so how the data of the run was scaled is not known; say it with --scale"
+        )
+    found = record.data.scaling
     if found and not {name, TARGET} <= set(found):
         raise DataError(f"{path} says how {', '.join(found)} was scaled; expected {name} and {TARGET}")
-    return Scaling(found) if found else None
+    return Scaling(dict(found)) if found else None
 
 
 def _plan(

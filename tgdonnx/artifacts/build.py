@@ -24,7 +24,14 @@ from tgdonnx.artifacts.frozen import FROZEN_DATA, Aside, in_memory, refer, set_a
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
-from tgdonnx.artifacts.manifest import AxisPart, Manifest, TensorSpec, TrainedTensor, input_specs
+from tgdonnx.artifacts.manifest import (
+    AxisPart,
+    BuildOptions,
+    Manifest,
+    TensorSpec,
+    TrainedTensor,
+    input_specs,
+)
 from tgdonnx.artifacts.names import give_way
 from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
@@ -123,7 +130,7 @@ def build(
     wanted = _wanted_parameters(model)
     network = open_network(model.start)
     gates = _gates(network, model) if gradient == "gate" else {}
-    options = {
+    options: BuildOptions = {
         "loss": str(formula),
         "data_range": data_range,
         "optimizer": optimizer,

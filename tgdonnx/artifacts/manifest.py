@@ -7,17 +7,19 @@ what the retrain mask lets train, which then has no other axis longer than 1.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Annotated, Any, Optional, TypedDict
 
+import msgspec
+import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.artifacts.losses import TARGET
 from tgdonnx.artifacts.names import array_names
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.typedfiles import Above0, AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
 
 FORMAT = 2
 TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL = "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"
@@ -36,8 +38,8 @@ class AxisPart:
         indices: those that it holds, ascending; None in format 1, where it holds those at which the retrain mask is 1.
     """
 
-    axis: int
-    indices: Optional[tuple[int, ...]]
+    axis: Count
+    indices: Optional[tuple[Count, ...]]
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,10 @@ class TrainedTensor:
 
     name: str
     vendor_name: str
-    vendor_place: tuple[tuple[int, int], ...]
-    shape: tuple[int, ...]
+    vendor_place: tuple[tuple[Count, Count], ...]
+    shape: tuple[Count, ...]
     dtype: str
-    retrain: tuple[int, ...]
+    retrain: tuple[Count, ...]
     kernels: Optional[str]
     part: Optional[tuple[AxisPart, ...]]
 
@@ -80,7 +82,7 @@ class TensorSpec:
 
     name: str
     dtype: str
-    shape: Optional[tuple[Optional[int], ...]]
+    shape: Optional[tuple[Optional[Positive], ...]]
     classes: Optional[int] = None
     vendor_name: Optional[str] = None
 
@@ -132,6 +134,34 @@ def fixed_batch(inputs: Sequence[TensorSpec]) -> Optional[int]:
     return next((shape[0] for shape in sampled if shape and shape[0] is not None), None)
 
 
+class _BuildOptions(TypedDict):
+    loss: str
+    data_range: Above0
+    optimizer: str
+    l2: AtLeast0
+    l2_sp: AtLeast0
+    clip_norm: Optional[Above0]
+    gradient: str
+    form: str
+    output: str
+
+
+class BuildOptions(_BuildOptions, total=False):
+    """The options of `build`, see there; ``class_axis``, with the loss ce, is the axis of the output that counts classes."""
+
+    class_axis: int
+
+
+class _KnownSelection(TypedDict, total=False):
+    """The keys of a selection that we read again; it may have more."""
+
+    strategy: str
+    mode: str
+    phi: Optional[Fraction]
+    alpha: AtLeast0
+    k: Positive
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What an artifacts directory holds.
@@ -147,14 +177,14 @@ class Manifest:
         trained: the tensors that train.
     """
 
-    format: int
+    format: Positive
     versions: Mapping[str, str]
-    options: Mapping[str, Any]
-    base_sha256: str
+    options: BuildOptions
+    base_sha256: Sha256
     selection: Mapping[str, Any]
-    rho: float
-    inputs: tuple[TensorSpec, ...]
-    trained: tuple[TrainedTensor, ...]
+    rho: Fraction
+    inputs: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=2)]
+    trained: Annotated[tuple[TrainedTensor, ...], msgspec.Meta(min_length=1)]
 
     @property
     def fixed_batch(self) -> Optional[int]:
@@ -168,67 +198,61 @@ class Manifest:
 
     def to_json(self) -> str:
         """Returns the text of the file."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        return encode(self, indent=1).decode()
 
 
 def read_manifest(directory: Path) -> Manifest:
     """Reads the manifest of an artifacts directory and checks that its files are there.
 
     Raises:
-        ArtifactsError: it is no artifacts directory, incomplete, or of a newer format.
+        ArtifactsError: it is no artifacts directory, incomplete, damaged, or of a newer format.
     """
     path = directory / MANIFEST
     if not path.is_file():
         raise ArtifactsError(
             f"{directory} is no artifacts directory: it has no {MANIFEST}; make one with `tgdonnx build`"
         )
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        version = int(content["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactsError(f"{path} is damaged ({error}); build the artifacts again") from error
-    if version > FORMAT:
-        raise ArtifactsError(f"{path} has format {version}; this version reads up to {FORMAT}: update tgdonnx")
+    data = read_bytes(path, remedy=_REMEDY)
+    manifest = decode(data, Manifest, str(path), remedy=_REMEDY, newest=FORMAT, upgrade=_from_older, check=_check)
     for name in (TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL, CHECKPOINT, MASKED_MODEL):
         if not (directory / name).is_file():
             raise ArtifactsError(f"{directory} is incomplete: {name} is missing; build the artifacts again")
-    try:
-        known = {field.name: content[field.name] for field in fields(Manifest)}
-        known["inputs"] = tuple(_input(entry) for entry in known["inputs"])
-        known["trained"] = tuple(_trained(entry) for entry in known["trained"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactsError(f"{path} is damaged ({error!r}); build the artifacts again") from error
-    return Manifest(**known)
+    return manifest
 
 
-def _input(entry: Mapping[str, Any]) -> TensorSpec:
-    shape = entry["shape"]
-    return TensorSpec(
-        entry["name"],
-        entry["dtype"],
-        None if shape is None else tuple(shape),
-        entry.get("classes"),
-        entry.get("vendor_name"),
-    )
+_REMEDY = "build the artifacts again"
 
 
-def _trained(entry: Mapping[str, Any]) -> TrainedTensor:
-    place = tuple((int(number), int(index)) for number, index in entry["vendor_place"])
-    return TrainedTensor(
-        entry["name"],
-        entry["vendor_name"],
-        place,
-        tuple(entry["shape"]),
-        entry["dtype"],
-        tuple(entry["retrain"]),
-        entry["kernels"],
-        _part(entry),
-    )
+def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
+    for tensor in content["trained"]:
+        axis = tensor.pop("thin_axis", None)
+        tensor["part"] = None if axis is None else [{"axis": axis, "indices": None}]
+    content["options"] = {"data_range": 1.0, "l2_sp": 0.0, **content["options"]}
+    return content
 
 
-def _part(entry: Mapping[str, Any]) -> Optional[tuple[AxisPart, ...]]:
-    if entry.get("thin_axis") is not None:
-        return (AxisPart(int(entry["thin_axis"]), None),)
-    if entry.get("part") is None:
-        return None
-    return tuple(AxisPart(int(along["axis"]), tuple(map(int, along["indices"]))) for along in entry["part"])
+def _check(manifest: Manifest) -> None:
+    """Checks what types do not say."""
+    for spec in manifest.inputs:
+        try:
+            np.dtype(spec.dtype)
+        except TypeError as error:
+            raise ValueError(
+                f"the input {spec.name!r} has the dtype {spec.dtype!r}, which numpy does not know"
+            ) from error
+    if manifest.options["loss"] == "" or manifest.options["optimizer"] not in ("adamw", "sgd"):
+        raise ValueError(f"expected a loss, and an optimizer of adamw, sgd; got {manifest.options['optimizer']!r}")
+    msgspec.convert(manifest.selection, _KnownSelection)
+    names = [tensor.name for tensor in manifest.trained]
+    if len(set(names)) < len(names):
+        raise ValueError("two trained tensors have one name")
+    for tensor in manifest.trained:
+        if tensor.dtype not in ir.DataType.__members__:
+            raise ValueError(f"the tensor {tensor.name!r} has the type {tensor.dtype!r}, which ONNX does not know")
+        for along in tensor.part or ():
+            if along.axis >= len(tensor.shape):
+                raise ValueError(f"the tensor {tensor.name!r} has {len(tensor.shape)} axes, and no axis {along.axis}")
+            if along.indices is not None and any(index >= tensor.shape[along.axis] for index in along.indices):
+                raise ValueError(
+                    f"axis {along.axis} of the tensor {tensor.name!r} has {tensor.shape[along.axis]} places"
+                )

@@ -7,7 +7,8 @@ old task; ``comparison``: all of it.
 
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, REGULARISERS, SELECTIONS, Candidate, parse_candidates
 from tgdonnx.comparing.choosing import Entry, Point, best_point, choose, curve_of
-from tgdonnx.comparing.comparison import CompareReport, compare
+from tgdonnx.comparing.comparison import compare
+from tgdonnx.comparing.report import CompareReport
 
 __all__ = [
     "DEFAULT_SELECTIONS",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Any, Optional
@@ -18,7 +18,10 @@ from tgdonnx.comparing.candidates import NONE, Candidate
 from tgdonnx.comparing.choosing import Entry, choose
 from tgdonnx.comparing.plan import (
     COMPARISON,
+    COMPARISON_FORMAT,
+    Comparison,
     Recommended,
+    TgdRecord,
     new_comparison,
     read_comparison,
     recommend,
@@ -36,10 +39,12 @@ from tgdonnx.comparing.preparing import (
     settle,
     steps_of_epoch,
 )
-from tgdonnx.comparing.running import guarded_metric, read_run, run_candidate
+from tgdonnx.comparing.report import CompareReport
+from tgdonnx.comparing.running import run_candidate
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import StoppedError, TgdonnxError
-from tgdonnx.finetuning import MetricName, Progress, TrainOptions
+from tgdonnx.finetuning import Progress, TrainOptions
+from tgdonnx.finetuning.record import read_record
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import StrPath
@@ -47,39 +52,6 @@ from tgdonnx.outputs import Kind, Output, require_outputs
 from tgdonnx.regrowing import Rebirth
 from tgdonnx.scratch import scratch_directory
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
-
-
-@dataclass(frozen=True)
-class CompareReport:
-    """Several selections, compared.
-
-    Attributes:
-        model: the vendor's file.
-        directory: where everything is.
-        steps: steps of every run.
-        new: the metric that the new task is shown by.
-        old: the same for the vendor's own task; None if that is not measured.
-        labelled: whether the vendor's own task has targets; if not, ``old`` is agreement with the vendor's outputs.
-        retain_limit: the largest fall of ``old`` that is accepted; None for any.
-        entries: in the order asked for.
-        recommended: the name of the selection with the lowest validation loss within the limit.
-        reason: the same in words.
-        command: what writes its tuned model; empty for the vendor's own.
-        notes: what a reader should know.
-    """
-
-    model: str
-    directory: str
-    steps: int
-    new: str
-    old: Optional[MetricName]
-    labelled: bool
-    retain_limit: Optional[float]
-    entries: tuple[Entry, ...]
-    recommended: str
-    reason: str
-    command: str
-    notes: tuple[str, ...]
 
 
 def compare(
@@ -176,7 +148,7 @@ def compare(
             held.enter_context(locked(directory))
         known = read_comparison(directory, settings)
         notes: list[str] = []
-        recommended = Recommended.from_record(known["tgd"]) if known is not None and known["tgd"] else None
+        recommended = known.tgd.recommended() if known is not None and known.tgd is not None else None
         if recommended is None and any(candidate.kind == "tgd" for candidate in candidates):
             recommended = recommend(
                 model, sweep_data or data, tolerance=tolerance, output=output_name, reading=data_options
@@ -186,7 +158,8 @@ def compare(
             on_remark(recommended.note)
             if select is None:  # it would be there twice
                 candidates = tuple(c for c in candidates if c.kind == "tgd" or not _is(c, recommended))
-        content = {"settings": settings, "tgd": recommended and recommended.to_record()}
+        tgd = None if recommended is None else TgdRecord.of(recommended)
+        content = Comparison(COMPARISON_FORMAT, settings, tgd)
         with scratch_directory() as work:
             forgiving = select is None
             problems = build_all(
@@ -227,7 +200,7 @@ def compare(
             entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
         artifacts = directory / runnable[0].folder / ARTIFACTS
         report = _report(model, directory, steps, artifacts, options.retain_limit, entries, notes)
-        write_comparison(directory, {**content, "report": asdict(report)})
+        write_comparison(directory, replace(content, report=report))
         return report
 
 
@@ -256,7 +229,9 @@ def _report(
     entries: Sequence[Entry],
     notes: Sequence[str],
 ) -> CompareReport:
-    record, old = read_run(artifacts), guarded_metric(artifacts)
+    record = read_record(artifacts)
+    assert record is not None  # its run is over
+    old = record.retention.guarded if record.retention else None
     chosen = choose(entries)
     if limit is not None:
         within = f" among what keeps {old} of the vendor's own task within {limit:g} of the start"
@@ -272,9 +247,9 @@ def _report(
         model=str(model),
         directory=str(directory),
         steps=steps,
-        new=record["metrics"][0],
+        new=record.metrics[0],
         old=old,
-        labelled=bool(record["retention"] and record["retention"]["labelled"]),
+        labelled=record.retention is not None and record.retention.labelled,
         retain_limit=limit,
         entries=tuple(entries),
         recommended=name,

@@ -1,7 +1,7 @@
 """What a comparison holds equal, and what ``tgd`` stands for in it: written down, so that a later call goes on with the same.
 
-``comparison.json``: one object with ``format`` (1), ``settings`` (of the budget: model, sources, options of training and
-building), ``tgd`` (what the drop test found), and, once all is done, ``report`` (`tgdonnx.comparing.CompareReport`).
+``comparison.json``, format 1: one JSON object with the fields of `Comparison`. A reader refuses a newer format and ignores keys
+that it does not know.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
+
+import msgspec
 
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_candidates
+from tgdonnx.comparing.report import CompareReport
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DataError, OutputError, SelectionError
 from tgdonnx.finetuning import TrainOptions
@@ -26,8 +29,9 @@ from tgdonnx.modelfile import write_bytes
 from tgdonnx.selection import Percentile, Phi, select
 from tgdonnx.sweeping import sweep
 from tgdonnx.tracing import trace_network
+from tgdonnx.typedfiles import AtLeast0, Fraction, Positive, decode, encode, read_bytes
 
-FORMAT = 1
+COMPARISON_FORMAT = 1
 COMPARISON = "comparison.json"
 FALLBACK_PERCENTILES = (10.0, 20.0, 30.0, 50.0)  # the first that selects anything
 # Of the options: those that no loss depends on, and one that concerns selections that may be added later.
@@ -46,18 +50,46 @@ class Recommended:
     strategy: Phi | Percentile
     note: str
 
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Recommended:
-        """Reads what `to_record` gave."""
-        if "phi" in record:
-            return cls(Phi(record["phi"], tolerance=record["tolerance"]), "")
-        return cls(Percentile(record["percentile"]), record["note"])
 
-    def to_record(self) -> dict[str, Any]:
-        """Returns it for JSON."""
-        if isinstance(self.strategy, Phi):
-            return {"phi": self.strategy.phi, "tolerance": self.strategy.tolerance}
-        return {"percentile": self.strategy.percentile, "note": self.note}
+@dataclass(frozen=True)
+class TgdRecord:
+    """What the drop test found, as it is written down: ``phi`` and ``tolerance``, or ``percentile`` and ``note``."""
+
+    phi: Optional[Fraction] = None
+    tolerance: Optional[AtLeast0] = None
+    percentile: Optional[Annotated[float, msgspec.Meta(ge=0, le=100)]] = None
+    note: str = ""
+
+    @classmethod
+    def of(cls, found: Recommended) -> TgdRecord:
+        """Returns what `recommended` reads."""
+        if isinstance(found.strategy, Phi):
+            return cls(phi=found.strategy.phi, tolerance=found.strategy.tolerance)
+        return cls(percentile=found.strategy.percentile, note=found.note)
+
+    def recommended(self) -> Recommended:
+        """Returns what was written down."""
+        if self.percentile is not None:
+            return Recommended(Percentile(self.percentile), self.note)
+        assert self.phi is not None
+        return Recommended(Phi(self.phi, tolerance=self.tolerance), "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a directory says of the comparison in it.
+
+    Attributes:
+        format: version of this format.
+        settings: of the budget: model, sources, options of training and building.
+        tgd: what ``tgd`` stands for, where it was asked for.
+        report: what came of it, once all is done.
+    """
+
+    format: Positive
+    settings: Mapping[str, Any]
+    tgd: Optional[TgdRecord] = None
+    report: Optional[CompareReport] = None
 
 
 def wanted_candidates(
@@ -122,10 +154,11 @@ def settings_of(
     return settings
 
 
-def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[Comparison]:
     """Returns what a directory says of the comparison in it; None if there is none.
 
     Raises:
+        ArtifactsError: its ``comparison.json`` is damaged, or of a newer format.
         OutputError: it holds something else, or a comparison with other settings.
     """
     if not directory.exists():
@@ -135,13 +168,10 @@ def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[di
         if directory.is_dir() and not any(map(_is_foreign, directory.iterdir())):
             return None
         raise OutputError(f"{directory} holds other files than a comparison; choose another name")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        was, version = content["settings"], int(content["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} cannot be read ({error}); choose another name") from error
-    if version > FORMAT:
-        raise OutputError(f"{path} has format {version}; this version reads up to {FORMAT}: update tgdonnx")
+    content = decode(
+        read_bytes(path, remedy=_REMEDY), Comparison, str(path), remedy=_REMEDY, newest=COMPARISON_FORMAT, check=_check
+    )
+    was = content.settings
     for name in {**was, **settings}:
         if was.get(name) != settings.get(name):
             raise OutputError(
@@ -174,9 +204,17 @@ def new_comparison(directory: Path) -> Iterator[None]:
         yield
 
 
-def write_comparison(directory: Path, content: Mapping[str, Any]) -> None:
+_REMEDY = "choose another directory, or delete this one and compare again"
+
+
+def _check(content: Comparison) -> None:
+    if content.tgd is not None and (content.tgd.phi is None) == (content.tgd.percentile is None):
+        raise ValueError("expected a phi or a percentile in tgd")
+
+
+def write_comparison(directory: Path, content: Comparison) -> None:
     """Writes what `read_comparison` reads."""
-    write_bytes(directory / COMPARISON, (json.dumps({"format": FORMAT, **content}, indent=1) + "\n").encode())
+    write_bytes(directory / COMPARISON, encode(content, indent=1))
 
 
 def recommend(

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from tgdonnx.artifacts import build, read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
 from tgdonnx.comparing.candidates import Candidate
-from tgdonnx.comparing.plan import Recommended, write_comparison
+from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.finetuning import Need, TrainOptions, needs_of_run, require_space
@@ -162,7 +162,7 @@ def _artifacts_of(candidate: Candidate, directory: Path, work: Path) -> Path:
     return there if there.is_dir() else work / candidate.folder / ARTIFACTS
 
 
-def settle(work: Path, directory: Path, content: Mapping[str, Any]) -> None:
+def settle(work: Path, directory: Path, content: Comparison) -> None:
     """Moves what was built to its place, and writes what the comparison is.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from signal import Signals
@@ -16,6 +15,7 @@ from tgdonnx.comparing.preparing import ARTIFACTS, Sources, options_for
 from tgdonnx.errors import DivergedError, StoppedError
 from tgdonnx.finetuning import Epoch, MetricName, Progress, TrainOptions, train
 from tgdonnx.finetuning.logs import Log
+from tgdonnx.finetuning.record import read_record
 from tgdonnx.finetuning.session import Session
 from tgdonnx.layers import open_network
 from tgdonnx.writeback import export
@@ -99,13 +99,7 @@ def _count_changed(model: Path, tuned: Path, names: Sequence[str]) -> int:
     return sum(int((before[name].numpy() != after[name].numpy()).sum()) for name in names)
 
 
-def read_run(artifacts: Path) -> dict[str, Any]:
-    """Returns the record of a run that has started."""
-    record: dict[str, Any] = json.loads((artifacts / RUN).read_text("utf-8"))
-    return record
-
-
 def guarded_metric(artifacts: Path) -> Optional[MetricName]:
     """Returns the metric of the vendor's own task that a limit is about; None if none is measured."""
-    retention = read_run(artifacts)["retention"]
-    return retention["guarded"] if retention else None
+    record = read_record(artifacts)
+    return record.retention.guarded if record is not None and record.retention is not None else None

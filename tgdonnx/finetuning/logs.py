@@ -14,21 +14,128 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, Optional, Union
+
+import msgspec
 
 from tgdonnx.artifacts.manifest import LOG, LOG_TABLE
-from tgdonnx.errors import OutputError
-from tgdonnx.finetuning.reports import Epoch, Stop
+from tgdonnx.errors import ArtifactsError, OutputError
+from tgdonnx.finetuning.reports import Epoch, Stop, StopRule
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import write_bytes
+from tgdonnx.typedfiles import AtLeast0, Count, encode
 
-_FIELDS = tuple(field.name for field in fields(Epoch))
+_MOST = 2**20  # bytes of a line
+
+
+class StepEntry(msgspec.Struct, tag_field="event", tag="step", frozen=True):
+    """A step: its number and epoch, the loss before its update, its learning rate, and its seconds, of which it waited."""
+
+    epoch: Count
+    step: Count
+    loss: float
+    learning_rate: AtLeast0
+    seconds: AtLeast0
+    wait: AtLeast0
+
+
+class _Evaluated(msgspec.Struct, tag_field="event", frozen=True):
+    """The fields of `Epoch`."""
+
+    epoch: Count
+    step: Count
+    loss: Optional[float]
+    validation: Optional[float]
+    seconds: AtLeast0
+    metrics: Mapping[str, Optional[float]]
+    retain: Mapping[str, Optional[float]]
+    images_per_second: Optional[AtLeast0]
+    wait: Optional[AtLeast0]
+
+    def to_epoch(self) -> Epoch:
+        """Returns it as a run tells it."""
+        return Epoch(**{each.name: getattr(self, each.name) for each in fields(Epoch)})
+
+
+class EpochEntry(_Evaluated, tag="epoch", frozen=True):
+    """What was found after an epoch, or at the start."""
+
+
+class ValidationEntry(_Evaluated, tag="validation", frozen=True):
+    """What was found at a validation within an epoch."""
+
+
+class StopEntry(msgspec.Struct, tag_field="event", tag="stop", frozen=True):
+    """Why a run ended, after which step."""
+
+    step: Count
+    rule: StopRule
+    reason: str
+
+
+Entry = Union[StepEntry, EpochEntry, ValidationEntry, StopEntry]
+_DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the log.
+
+    Attributes:
+        number: counted from 1.
+        text: without the end of the line.
+        entry: what it says; None if it is not as we write lines.
+        problem: why not.
+    """
+
+    number: int
+    text: bytes = field(repr=False)
+    entry: Optional[Entry]
+    problem: str = ""
+
+
+def read_log(directory: Path) -> Iterator[Line]:
+    """Yields the lines of the log of a run, none where there is no log.
+
+    Raises:
+        ArtifactsError: it cannot be read.
+    """
+    path = directory / LOG
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise ArtifactsError(f"{path} is no file; delete it, and its run goes on without what was logged before")
+    try:
+        with path.open("rb") as file:
+            for number, text in enumerate(_lines(file), 1):
+                yield _line(number, text)
+    except OSError as error:
+        raise ArtifactsError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yields lines; of one that is too long to be ours only its beginning."""
+    while True:
+        text = file.readline(_MOST)
+        if not text:
+            return
+        whole = text.endswith(b"\n")
+        while not whole:
+            more = file.readline(_MOST)
+            whole = not more or more.endswith(b"\n")
+        yield text.rstrip(b"\r\n")
+
+
+def _line(number: int, text: bytes) -> Line:
+    try:
+        return Line(number, text, _DECODER.decode(text))
+    except (ValueError, RecursionError) as error:
+        return Line(number, text, None, str(error))
 
 
 class Log:
@@ -40,26 +147,35 @@ class Log:
     """
 
     def __init__(self, directory: Path, state: RunState) -> None:
-        """Opens the files, and drops what came after ``state``."""
+        """Opens the files, and drops what came after ``state``.
+
+        Raises:
+            ArtifactsError: a line of what ``state`` holds is damaged; a line that was cut off at the end is not one of those.
+            OutputError: the files cannot be written.
+        """
         self._path, self._table = directory / LOG, directory / LOG_TABLE
         self.losses: list[float] = []
         self.epochs: list[Epoch] = []
         kept = []
-        text = self._path.read_text("utf-8", errors="replace") if self._path.is_file() else ""
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-                event, step = entry["event"], entry["step"]
-            except (ValueError, KeyError, TypeError):
-                continue  # cut off in the middle
-            if event == "step" and step <= state.step:
-                self.losses.append(entry["loss"])
-            elif event in ("epoch", "validation") and step <= state.recorded:
-                self.epochs.append(Epoch(**{name: entry[name] for name in _FIELDS}))
+        damaged: Optional[Line] = None
+        for line in read_log(directory):
+            entry = line.entry
+            if entry is None:
+                damaged = damaged or line
+                continue
+            if isinstance(entry, StepEntry) and entry.step <= state.step:
+                self.losses.append(entry.loss)
+            elif isinstance(entry, _Evaluated) and entry.step <= state.recorded:
+                self.epochs.append(entry.to_epoch())
             else:
                 continue
-            kept.append(line)
-        write_bytes(self._path, "".join(line + "\n" for line in kept).encode())
+            if damaged is not None:
+                raise ArtifactsError(
+                    f"line {damaged.number} of {self._path} is damaged ({damaged.problem}); mend that line, or delete the "
+                    "file, and the run goes on without what was logged before"
+                )
+            kept.append(line.text)
+        write_bytes(self._path, b"".join(text + b"\n" for text in kept))
         self._write_table()
 
     def add_step(
@@ -67,32 +183,32 @@ class Log:
     ) -> None:
         """Notes a step: its number, loss and learning rate, how long it took, and how long it waited for data."""
         self.losses.append(loss)
-        entry = {"epoch": epoch, "step": step, "loss": loss, "learning_rate": learning_rate}
-        self._write({"event": "step", **entry, "seconds": seconds, "wait": wait})
+        self._write(StepEntry(epoch, step, loss, learning_rate, seconds, wait))
 
     def add_epoch(self, epoch: Epoch, *, whole: bool) -> None:
         """Notes an epoch, or (not ``whole``) a validation within one."""
         self.epochs.append(epoch)
-        self._write({"event": "epoch" if whole else "validation", **asdict(epoch)})
+        kind = EpochEntry if whole else ValidationEntry
+        self._write(kind(**{each.name: getattr(epoch, each.name) for each in fields(Epoch)}))
         self._write_table()
 
     def add_stop(self, step: int, stop: Stop) -> None:
         """Notes why the run ended."""
-        self._write({"event": "stop", "step": step, "rule": stop.rule, "reason": stop.reason})
+        self._write(StopEntry(step, stop.rule, stop.reason))
 
     def sync(self) -> None:
         """Puts the lines on the disk; before a checkpoint is written, so that none is missing after a power cut."""
         with self._appending() as file:
             os.fsync(file.fileno())
 
-    def _write(self, entry: Mapping[str, Any]) -> None:
+    def _write(self, entry: Entry) -> None:
         with self._appending() as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(encode(entry))
 
     @contextmanager
-    def _appending(self) -> Iterator[TextIO]:
+    def _appending(self) -> Iterator[BinaryIO]:
         try:
-            with self._path.open("a", encoding="utf-8") as file:
+            with self._path.open("ab") as file:
                 yield file
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error

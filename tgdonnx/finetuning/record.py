@@ -1,33 +1,166 @@
 """``run.json``: what a run is, written before its first step.
 
-One JSON object: ``format`` (1), ``options`` (`TrainOptions`), ``metrics`` and ``data_range`` as resolved, ``data``,
-``validation``, ``retain`` and ``agree`` (``source``: the path; and what describes the data), ``artifacts`` (what was built
-from which file, and the SHA-256 of the models), ``versions``, ``started`` and ``resumed`` (UTC; a resumed
-run overwrites its options, as far as they may change, and adds when and from which step it went on).
+Format 1: one JSON object with the fields of `RunRecord`. A reader refuses a newer format and ignores keys that it does not
+know.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
-from tgdonnx.artifacts.manifest import EVAL_MODEL, MASKED_MODEL, OPTIMIZER_MODEL, RUN, TRAINING_MODEL
+from tgdonnx.artifacts.manifest import (
+    EVAL_MODEL,
+    MASKED_MODEL,
+    OPTIMIZER_MODEL,
+    RUN,
+    TRAINING_MODEL,
+    BuildOptions,
+)
+from tgdonnx.data import DataOptions
+from tgdonnx.data.scaling import Linear
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.evaluation import Evaluator
+from tgdonnx.finetuning.metrics import MetricName
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.retention import Retention
 from tgdonnx.modelfile import write_bytes
+from tgdonnx.typedfiles import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes, retype
 
+FORMAT = 1
 _PACKAGES = ("tgdonnx", "numpy", "onnx", "onnxruntime-training-cpu", "onnxruntime-training")
+_REMEDY = "delete it, and what it says is left out; or train again"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of data: path, size, time of change (seconds since 1970), and hash where that was quick."""
+
+    path: str
+    bytes: Count
+    modified: float
+    sha256: Optional[Sha256]
+
+
+@dataclass(frozen=True)
+class ArrayRecord:
+    """What an array of the first case looks like: dtype, shape and layout as stored, and the shape of a sample."""
+
+    dtype: str
+    shape: tuple[Count, ...]
+    layout: str
+    sample: tuple[Count, ...]
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What a data set is.
+
+    Attributes:
+        where: its place, in words.
+        identity: a hash of what batches depend on.
+        cases: files, or samples of one file.
+        samples: in all.
+        per_epoch: samples or patches of an epoch.
+        files: those it was read from.
+        arrays: by input.
+        options: how it was read, cut and varied.
+        scaling: of the inputs and the target.
+        remarks: what was worth knowing.
+        source: the path that the user gave.
+    """
+
+    where: str
+    identity: str
+    cases: Count
+    samples: Count
+    per_epoch: Count
+    files: tuple[FileRecord, ...]
+    arrays: Mapping[str, ArrayRecord]
+    options: DataOptions
+    scaling: Mapping[str, Linear]
+    remarks: tuple[str, ...]
+    source: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class AgreeRecord:
+    """Images to agree with the vendor on: their share of every batch, what they are, and the path that the user gave."""
+
+    share: Fraction
+    images: DataRecord
+    source: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class RetentionRecord:
+    """How the vendor's own task is evaluated; see `Retention`."""
+
+    guarded: MetricName
+    labelled: bool
+    data_range: Optional[AtLeast0]
+
+
+@dataclass(frozen=True)
+class BuiltRecord:
+    """What was built from which file: options and selection of the manifest, and the SHA-256 of the models by name."""
+
+    options: BuildOptions
+    selection: Mapping[str, Any]
+    base_sha256: Sha256
+    sha256: Mapping[str, Sha256]
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """When a run went on (UTC), and from which step."""
+
+    time: str
+    step: Count
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run is.
+
+    Attributes:
+        format: version of this format.
+        options: how it trains; a resumed run overwrites those that may change.
+        metrics: of the validation data, as resolved.
+        data_range: that psnr and ssim of the validation data are computed with.
+        data: what is trained on.
+        validation: what it is validated on.
+        retain: data of the vendor's own task.
+        agree: images to agree with the vendor on.
+        retention: how the vendor's own task is evaluated.
+        artifacts: what was built from which file.
+        versions: of Python, the platform and packages.
+        started: when (UTC).
+        resumed: when and from where it went on.
+    """
+
+    format: Positive
+    options: TrainOptions
+    metrics: tuple[MetricName, ...]
+    data_range: Optional[AtLeast0]
+    data: DataRecord
+    validation: Optional[DataRecord]
+    retain: Optional[DataRecord]
+    agree: Optional[AgreeRecord]
+    retention: Optional[RetentionRecord]
+    artifacts: BuiltRecord
+    versions: Mapping[str, str]
+    started: str
+    resumed: tuple[Resumption, ...]
 
 
 def write_record(
@@ -53,47 +186,61 @@ def write_record(
         step: the step that the run goes on from; None if it starts.
 
     Raises:
+        ArtifactsError: the record of the run that goes on is damaged.
         OutputError: it cannot be written.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    before = {} if step is None else read_record(directory) or {}
+    before = None if step is None else read_record(directory)
     trained = dict(training.describe())
     agreement = trained.pop("agreement", None)
-    described = {
-        "data": trained,
-        "validation": validation.dataset.describe() if validation else None,
-        "retain": retention.dataset.describe() if retention else None,
-        "agree": agreement,
-    }
+    agree = None if agreement is None else retype(agreement, AgreeRecord)
     models = (TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL, MASKED_MODEL)
-    record = {
-        "format": 1,
-        "options": asdict(options),
-        "metrics": list(validation.metrics) if validation else [],
-        "data_range": validation.data_range if validation else None,
-        **{name: what and {"source": _source(sources.get(name)), **what} for name, what in described.items()},
-        "retention": retention
-        and {"guarded": retention.guarded, "labelled": retention.labelled, "data_range": retention.data_range},
-        "artifacts": {
-            "options": dict(manifest.options),
-            "selection": dict(manifest.selection),
-            "base_sha256": manifest.base_sha256,
-            "sha256": {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in models},
-        },
-        "versions": {"python": platform.python_version(), "platform": platform.platform(), **_versions()},
-        "started": before.get("started", now),
-        "resumed": [*before.get("resumed", []), *([] if step is None else [{"time": now, "step": step}])],
-    }
-    write_bytes(directory / RUN, (json.dumps(record, indent=1) + "\n").encode())
+    record = RunRecord(
+        format=FORMAT,
+        options=options,
+        metrics=validation.metrics if validation else (),
+        data_range=validation.data_range if validation else None,
+        data=_described(trained, sources.get("data")),
+        validation=_described(validation.dataset.describe(), sources.get("validation")) if validation else None,
+        retain=_described(retention.dataset.describe(), sources.get("retain")) if retention else None,
+        agree=agree and replace(agree, source=_source(sources.get("agree"))),
+        retention=RetentionRecord(retention.guarded, retention.labelled, retention.data_range) if retention else None,
+        artifacts=BuiltRecord(
+            manifest.options,
+            manifest.selection,
+            manifest.base_sha256,
+            {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in models},
+        ),
+        versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
+        started=before.started if before else now,
+        resumed=(*(before.resumed if before else ()), *(() if step is None else (Resumption(now, step),))),
+    )
+    write_bytes(directory / RUN, encode(record, indent=1))
 
 
-def read_record(directory: Path) -> Optional[dict[str, Any]]:
-    """Returns the record of the run in a directory; None if there is none that can be read."""
-    try:
-        content: dict[str, Any] = json.loads((directory / RUN).read_text("utf-8"))
-    except (OSError, ValueError):
+def read_record(directory: Path) -> Optional[RunRecord]:
+    """Returns the record of the run in a directory; None if there is none.
+
+    Raises:
+        ArtifactsError: it is damaged, or of a newer format.
+    """
+    path = directory / RUN
+    if not path.exists():
         return None
-    return content
+    data = read_bytes(path, remedy=_REMEDY)
+    return decode(data, RunRecord, str(path), remedy=_REMEDY, newest=FORMAT, check=_check)
+
+
+def _check(record: RunRecord) -> None:
+    described = [record.data, record.validation, record.retain, record.agree and record.agree.images]
+    for data in described:
+        for name, linear in data.scaling.items() if data else ():
+            if not (math.isfinite(linear.offset) and linear.divisor > 0 and linear.every >= 1):
+                raise ValueError(f"the scaling of {name!r} divides by {linear.divisor:g}")
+
+
+def _described(data: Mapping[str, Any], source: object) -> DataRecord:
+    return replace(retype(data, DataRecord), source=_source(source))
 
 
 def _source(source: object) -> Optional[str]:

@@ -7,6 +7,7 @@ place and renamed: it is there whole or not at all, and its parts belong togethe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.checkpoints import load_checkpoint, seal
 from tgdonnx.artifacts.frozen import require_frozen
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, EVAL_MODEL, LOG, OPTIMIZER_MODEL, TRAINING_MODEL
+from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.modelfile import load_model, replacing
 from tgdonnx.runtime import load_training_api, open_inference, reason_of, session_options, writing
@@ -53,6 +55,7 @@ class Session:
         require_frozen([directory / TRAINING_MODEL, directory / EVAL_MODEL])
         api = load_training_api()
         self._api = api
+        self._checkpoint = checkpoint
         self._state = load_checkpoint(directory, checkpoint)
         try:
             models = [str(directory / name) for name in (TRAINING_MODEL, EVAL_MODEL)]
@@ -66,9 +69,7 @@ class Session:
     @property
     def run_state(self) -> Optional[RunState]:
         """The state of the run that wrote the checkpoint; None if none of ours did."""
-        if _STATE not in self._state.properties:
-            return None
-        return RunState.from_json(self._state.properties[_STATE])
+        return _state_of(self._state, self.directory / self._checkpoint)
 
     @property
     def parameter_bytes(self) -> int:
@@ -180,6 +181,25 @@ class Session:
             seal(temporary)
 
 
+def read_state(directory: Path, checkpoint: str) -> Optional[RunState]:
+    """Returns the state of the run that wrote a checkpoint; None if none of ours did.
+
+    Raises:
+        ArtifactsError: the checkpoint cannot be read.
+        RuntimeMissingError: onnxruntime-training is not installed.
+    """
+    return _state_of(load_checkpoint(directory, checkpoint), directory / checkpoint)
+
+
+def _state_of(checkpoint: Any, path: Path) -> Optional[RunState]:
+    if _STATE not in checkpoint.properties:
+        return None
+    text = checkpoint.properties[_STATE]
+    if not isinstance(text, str):
+        raise ArtifactsError(f"the state in {path} is no text; use the other checkpoint, or build and train again")
+    return RunState.from_json(text, str(path))
+
+
 def steps_kept(directory: Path) -> int:
     """Returns how many steps the checkpoints of a directory hold, the larger number of the two; 0 if none was trained.
 
@@ -189,12 +209,11 @@ def steps_kept(directory: Path) -> int:
     for name in (CHECKPOINT, BEST_CHECKPOINT):
         if (directory / name).is_file():
             try:
-                properties = load_checkpoint(directory, name).properties
-                steps = max(steps, RunState.from_json(properties[_STATE]).step if _STATE in properties else 0)
+                state = read_state(directory, name)
+                steps = max(steps, state.step if state is not None else 0)
             except ArtifactsError:
-                log = directory / LOG
-                text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
-                steps = max(steps, text.count('"event": "step"'))
+                with suppress(ArtifactsError):
+                    steps = max(steps, sum(isinstance(line.entry, StepEntry) for line in read_log(directory)))
     return steps
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Optional
+
+import msgspec
 
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.options import TrainOptions
+from tgdonnx.typedfiles import AtLeast0, Count, decode, encode
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,11 @@ class Interval:
         images: the samples that they took.
     """
 
-    steps: int = 0
+    steps: Count = 0
     loss: float = 0.0
-    seconds: float = 0.0
-    wait: float = 0.0
-    images: int = 0
+    seconds: AtLeast0 = 0.0
+    wait: AtLeast0 = 0.0
+    images: Count = 0
 
 
 @dataclass(frozen=True)
@@ -52,30 +54,48 @@ class RunState:
         interval: the steps since the latest record.
     """
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     settings: Mapping[str, Any]
     best_loss: Optional[float] = None
-    best_epoch: Optional[int] = None
-    best_step: Optional[int] = None
-    seconds: float = 0.0
-    recorded: int = -1
+    best_epoch: Optional[Count] = None
+    best_step: Optional[Count] = None
+    seconds: AtLeast0 = 0.0
+    recorded: Annotated[int, msgspec.Meta(ge=-1)] = -1
     validation: Optional[float] = None
     metrics: Mapping[str, Optional[float]] = field(default_factory=dict)
-    stale: int = 0
+    stale: Count = 0
     retain_start: Optional[float] = None
     retain_fall: Optional[float] = None
     interval: Interval = Interval()  # frozen
 
     def to_json(self) -> str:
         """Returns the text that `from_json` reads."""
-        return json.dumps(asdict(self))
+        return encode(self).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> RunState:
-        """Reads what `to_json` wrote."""
-        content = json.loads(text)
-        return cls(**{**content, "interval": Interval(**content.get("interval", {}))})
+    def from_json(cls, text: str, where: str) -> RunState:
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: a property of a checkpoint.
+            where: the checkpoint, for messages.
+
+        Raises:
+            ArtifactsError: it is no state of a run.
+        """
+        remedy = "use the other checkpoint, or build and train again"
+        return decode(text.encode("utf-8", "replace"), cls, f"the state in {where}", remedy=remedy, check=_check)
+
+
+def _check(state: RunState) -> None:
+    if state.recorded > state.step or (state.best_step or 0) > state.step or state.epoch > state.step:
+        raise ValueError(
+            f"after {state.step} steps, {state.epoch} epochs, a record of step {state.recorded} and a best step "
+            f"{state.best_step} cannot be"
+        )
+    if (state.best_step is None) != (state.best_epoch is None):
+        raise ValueError("expected both of best_step and best_epoch, or neither")
 
 
 def settings_of(options: TrainOptions, training: Samples, guarded: Optional[str]) -> dict[str, Any]:

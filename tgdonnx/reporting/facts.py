@@ -1,21 +1,16 @@
-"""What was asked for, and with which data and versions: rows of tables, from the manifest and the record of the run.
-
-The record may be of an older or newer version, or damaged: keys that are not there are left out, those that are not known
-are shown as they are.
-"""
+"""What was asked for, and with which data and versions: rows of tables, from the manifest and the record of the run."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
-from tgdonnx.data import Linear, Scaling
+from tgdonnx.data import Scaling
+from tgdonnx.finetuning.record import DataRecord, RunRecord
 from tgdonnx.reporting.proof import FileFacts
 
 MOST_FILES = 20
@@ -33,7 +28,6 @@ _MODES = {
     "regrow": "dropped filters are reborn with fresh values, and what reads them starts at 0",
 }
 _UNITS = {"checkpoint_every": " s", "max_time": " s"}
-_ROLES = {"data": "training data", "validation": "validation data", "retain": "data of the vendor's own task"}
 
 
 @dataclass(frozen=True)
@@ -67,94 +61,87 @@ def selection_rows(manifest: Manifest) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def option_rows(manifest: Manifest, run: Mapping[str, Any]) -> tuple[Row, ...]:
+def option_rows(manifest: Manifest, run: Optional[RunRecord]) -> tuple[Row, ...]:
     """Returns the options of build and of training that were set or have a default."""
-    options = {**manifest.options, **_mapping(run.get("options"))}
+    options = {**manifest.options, **(asdict(run.options) if run else {})}
     rows = [
         Row(str(name).replace("_", " "), _words(value) + _UNITS.get(name, ""))
         for name, value in options.items()
-        if value not in (None, [], "", {})
+        if value not in (None, [], (), "", {})
     ]
-    if run.get("data_range") is not None:
-        rows.append(Row("data range of psnr and ssim", _words(run["data_range"])))
+    if run is not None and run.data_range is not None:
+        rows.append(Row("data range of psnr and ssim", _words(run.data_range)))
     return tuple(rows)
 
 
-def time_rows(run: Mapping[str, Any]) -> tuple[Row, ...]:
+def time_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
     """Returns when the run began, and when it was resumed."""
-    rows = [Row("started", str(run["started"]))] if run.get("started") else []
-    resumed = run.get("resumed")
-    for entry in resumed if isinstance(resumed, list) else []:
-        entry = _mapping(entry)
-        rows.append(Row("resumed", f"{entry.get('time')}, after step {_words(entry.get('step'))}"))
-    return tuple(rows)
+    if run is None:
+        return ()
+    resumed = (Row("resumed", f"{entry.time}, after step {entry.step:,}") for entry in run.resumed)
+    return (Row("started", run.started), *resumed)
 
 
-def version_rows(manifest: Manifest, run: Mapping[str, Any]) -> tuple[Row, ...]:
+def version_rows(manifest: Manifest, run: Optional[RunRecord]) -> tuple[Row, ...]:
     """Returns the versions that built the artifacts, and those that trained them."""
-    rows = [Row(f"{name} (build)", str(version)) for name, version in manifest.versions.items()]
-    return (*rows, *(Row(f"{name} (training)", str(v)) for name, v in _mapping(run.get("versions")).items()))
+    rows = [Row(f"{name} (build)", version) for name, version in manifest.versions.items()]
+    return (*rows, *(Row(f"{name} (training)", version) for name, version in (run.versions if run else {}).items()))
 
 
-def data_files(run: Mapping[str, Any]) -> tuple[FileFacts, ...]:
+def data_files(run: Optional[RunRecord]) -> tuple[FileFacts, ...]:
     """Returns the files of the data, as far as the record of the run names them; of many, the first 20 of each kind."""
     found = []
-    for key, role in _ROLES.items():
-        described = _mapping(run.get(key))
-        files = [_mapping(entry) for entry in _list(described.get("files"))]
-        for entry in files[:MOST_FILES]:
-            size, digest = entry.get("bytes"), entry.get("sha256")
-            name = PurePath(str(entry.get("path", ""))).name
-            known = isinstance(size, int) and not isinstance(size, bool)
-            found.append(FileFacts(role, name, size if known else None, digest if isinstance(digest, str) else None))
-        if len(files) > MOST_FILES:
-            found.append(FileFacts(role, f"and {len(files) - MOST_FILES:,} more, in run.json", None, None))
-        source = described.get("source") or described.get("where")
-        if not files and source:
-            found.append(FileFacts(role, PurePath(str(source)).name, None, None))
+    for role, data in _described(run):
+        for file in data.files[:MOST_FILES]:
+            found.append(FileFacts(role, PurePath(file.path).name, file.bytes, file.sha256))
+        if len(data.files) > MOST_FILES:
+            found.append(FileFacts(role, f"and {len(data.files) - MOST_FILES:,} more, in run.json", None, None))
+        if not data.files:
+            found.append(FileFacts(role, PurePath(data.source or data.where).name, None, None))
     return tuple(found)
 
 
-def data_rows(run: Mapping[str, Any]) -> tuple[Row, ...]:
+def data_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
     """Returns how much data there was, and what was done to it."""
     rows = []
-    for key, role in _ROLES.items():
-        described = _mapping(run.get(key))
-        counts = [f"{_words(described['samples'])} samples"] if described.get("samples") is not None else []
-        if described.get("cases") is not None:
-            counts.append(f"{_words(described['cases'])} cases")
-        if described.get("patch") is not None:
-            counts.append(f"patches of {_words(described['patch'])}, {_words(described.get('per_epoch'))} per epoch")
-        if described.get("augmentation"):
-            counts.append(f"varied by {_words(described['augmentation'])}")
-        if counts:
-            rows.append(Row(role, "; ".join(counts)))
-        rows += [Row("", str(remark)) for remark in _list(described.get("remarks"))[:MOST_FILES]]
+    for role, data in _described(run):
+        told = [f"{data.samples:,} samples", f"{data.cases:,} cases"]
+        if data.options.patch is not None:
+            told.append(f"patches of {_words(data.options.patch)}, {data.per_epoch:,} per epoch")
+        if data.options.augmentation:
+            told.append(f"varied by {_words(data.options.augmentation)}")
+        rows.append(Row(role, "; ".join(told)))
+        rows += [Row("", remark) for remark in data.remarks[:MOST_FILES]]
     return tuple(rows)
 
 
-def recorded_scaling(run: Mapping[str, Any]) -> Optional[Scaling]:
-    """Returns how the training data was scaled; None if it was not, or if the record does not say."""
-    try:
-        found = {
-            str(name): Linear(float(entry["offset"]), float(entry["divisor"]), entry["how"], int(entry["every"]))
-            for name, entry in _mapping(_mapping(run.get("data")).get("scaling")).items()
-        }
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    usable = all(math.isfinite(v.offset) and math.isfinite(v.divisor) and v.divisor > 0 for v in found.values())
-    return Scaling(found) if found and usable else None
+def recorded_scaling(run: Optional[RunRecord]) -> Optional[Scaling]:
+    """Returns how the training data was scaled; None if it was not, or if there is no record."""
+    return Scaling(dict(run.data.scaling)) if run is not None and run.data.scaling else None
 
 
-def is_labelled(run: Mapping[str, Any]) -> Optional[bool]:
-    """Whether the data of the vendor's own task had targets; None if the record does not say."""
-    labelled = _mapping(run.get("retention")).get("labelled")
-    return labelled if isinstance(labelled, bool) else None
+def is_labelled(run: Optional[RunRecord]) -> Optional[bool]:
+    """Whether the data of the vendor's own task had targets; None if there is none, or no record."""
+    return run.retention.labelled if run is not None and run.retention is not None else None
 
 
 def now() -> str:
     """Returns the time, in UTC."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _described(run: Optional[RunRecord]) -> tuple[tuple[str, DataRecord], ...]:
+    """Returns the data sets of a run with what they were for."""
+    if run is None:
+        return ()
+    agreed = run.agree.images if run.agree is not None else None
+    found = (
+        ("training data", run.data),
+        ("images to agree with the vendor on", agreed),
+        ("validation data", run.validation),
+        ("data of the vendor's own task", run.retain),
+    )
+    return tuple((role, data) for role, data in found if data is not None)
 
 
 def _words(value: Any) -> str:
@@ -166,14 +153,6 @@ def _words(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return ", ".join(_words(item) for item in value)
     return json.dumps(value, ensure_ascii=False)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

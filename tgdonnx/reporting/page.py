@@ -16,6 +16,7 @@ from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_source
 from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.finetuning.record import RunRecord, read_record
 from tgdonnx.modelfile import StrPath, require_writable, write_bytes
 from tgdonnx.outputs import Output, require_outputs
 from tgdonnx.reporting import facts
@@ -23,7 +24,7 @@ from tgdonnx.reporting.curves import Curve, evaluation_curve, loss_curve, rate_c
 from tgdonnx.reporting.figures import require_matplotlib
 from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
-from tgdonnx.reporting.history import Evaluation, History, read_history, read_run
+from tgdonnx.reporting.history import Evaluation, History, read_history
 from tgdonnx.reporting.legible import message
 from tgdonnx.reporting.pictures import NoPicturesError, Sample, show_samples
 from tgdonnx.reporting.proof import Proof, prove
@@ -141,7 +142,7 @@ def report(
     reading = _reading(data_options, renamed)
     with scratch_directory() as work:
         with locked(directory, reading=True):
-            history, run = read_history(directory), read_run(directory)
+            history, run = read_history(directory), read_record(directory)
             proof = prove(directory, work, model=model, tuned=tuned)
         scaling = facts.recorded_scaling(run)
         samples, no_samples = _samples(proof.base, proof.tuned, proof.manifest, data, reading, scaling)
@@ -207,7 +208,7 @@ def _samples(
 
 
 def _content(
-    proof: Proof, history: History, run: Mapping[str, Any], samples: tuple[Sample, ...], no_samples: str
+    proof: Proof, history: History, run: Optional[RunRecord], samples: tuple[Sample, ...], no_samples: str
 ) -> dict[str, Any]:
     """Returns what the template shows, by the names that it uses."""
     left_out = {"pictures": no_samples} if no_samples else {}
@@ -259,8 +260,8 @@ def _content(
 
 
 def _phi(proof: Proof) -> Optional[float]:
-    phi = proof.manifest.selection.get("phi")
-    return float(phi) if isinstance(phi, (int, float)) and not isinstance(phi, bool) else None
+    phi: Optional[float] = proof.manifest.selection.get("phi")
+    return phi
 
 
 def _histograms(proof: Proof, phi: Optional[float]) -> tuple[Any, ...]:

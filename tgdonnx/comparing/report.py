@@ -1,0 +1,42 @@
+"""What came of a comparison; it is also a part of ``comparison.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from tgdonnx.comparing.choosing import Entry
+from tgdonnx.finetuning import MetricName
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """Several selections, compared.
+
+    Attributes:
+        model: the vendor's file.
+        directory: where everything is.
+        steps: steps of every run.
+        new: the metric that the new task is shown by.
+        old: the same for the vendor's own task; None if that is not measured.
+        labelled: whether the vendor's own task has targets; if not, ``old`` is agreement with the vendor's outputs.
+        retain_limit: the largest fall of ``old`` that is accepted; None for any.
+        entries: in the order asked for.
+        recommended: the name of the selection with the lowest validation loss within the limit.
+        reason: the same in words.
+        command: what writes its tuned model; empty for the vendor's own.
+        notes: what a reader should know.
+    """
+
+    model: str
+    directory: str
+    steps: int
+    new: str
+    old: Optional[MetricName]
+    labelled: bool
+    retain_limit: Optional[float]
+    entries: tuple[Entry, ...]
+    recommended: str
+    reason: str
+    command: str
+    notes: tuple[str, ...]
