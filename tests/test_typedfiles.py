@@ -248,7 +248,7 @@ def test_commands_answer_with_sentences_whatever_is_wrong(seed: int, name: str, 
     content = json.loads((directory / name).read_text())
     chance = random.Random(seed)
     every = [text for _, _, text in attempts(content) if not_refused(directory, name, text)]
-    read = chance.sample(every, min(15, len(every)))
+    read = chance.sample(every, min(10, len(every)))
     data = made / "data.npz"
     train = ["train", directory, "--data", data, "--validation", data, "--retain", data, "--epochs", 3, "--batch", 3]
     statuses = set()

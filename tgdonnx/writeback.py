@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL, AxisPart
+from tgdonnx.artifacts.matching import require_masked_of
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
@@ -122,10 +123,7 @@ class _Tuned:
 def _tuned(directory: Path, checkpoint: str, masked: MaskedModel) -> _Tuned:
     """Puts the values of a checkpoint into the vendor's file, and proves that nothing else differs."""
     manifest = read_manifest(directory)
-    if masked.base.sha256 != manifest.base_sha256:
-        raise ArtifactsError(
-            f"{directory} holds the masked model of another file than it was built from; build it again"
-        )
+    require_masked_of(manifest, masked, directory)
     stored, dequantized = masked.network.stored_parameters, masked.network.dequantized
     trained = read_parameters(directory, checkpoint)
     new: dict[Parameter, NDArray[np.generic]] = {}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.losses import before, parse_loss
 from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
+from tgdonnx.artifacts.matching import require_masked_of
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import read_masked, runnable_vendor
@@ -70,6 +71,7 @@ def vendor_outputs(directory: Path) -> Callable[[Sequence[Array]], Array]:
 
 def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
     masked = read_masked(directory / MASKED_MODEL)
+    require_masked_of(manifest, masked, directory)
     wanted = list(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
     return forward_graph(open_network(runnable_vendor(masked)), wanted, manifest.options["output"])
 

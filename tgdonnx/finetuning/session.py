@@ -19,6 +19,7 @@ from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
 from tgdonnx.artifacts.checkpoints import load_checkpoint, seal
 from tgdonnx.artifacts.frozen import require_frozen
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
+from tgdonnx.artifacts.matching import require_inputs_of
 from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError
@@ -52,6 +53,7 @@ class Session:
         """
         self.directory = directory
         self.manifest: Manifest = read_manifest(directory)
+        require_inputs_of(self.manifest, directory)
         require_frozen([directory / TRAINING_MODEL, directory / EVAL_MODEL])
         api = load_training_api()
         self._api = api

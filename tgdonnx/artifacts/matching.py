@@ -1,0 +1,68 @@
+"""Do the files of an artifacts directory belong together? Each says again what others say, and one may have been exchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from tgdonnx.artifacts.manifest import EVAL_MODEL, MANIFEST, Manifest, TensorSpec
+from tgdonnx.errors import ArtifactsError
+from tgdonnx.masked import MaskedModel
+from tgdonnx.provenance import encode_mask
+
+
+def require_masked_of(manifest: Manifest, masked: MaskedModel, directory: Path) -> None:
+    """Checks that a manifest says of the tensors that train what the masked model says.
+
+    Raises:
+        ArtifactsError: it does not.
+    """
+    if masked.base.sha256 != manifest.base_sha256:
+        raise ArtifactsError(
+            f"{directory} holds the masked model of another file than it was built from; build it again"
+        )
+    stored = masked.network.stored_parameters
+    for tensor in manifest.trained:
+        name = tensor.vendor_name
+        if name not in stored or name not in masked.masks:
+            _refuse(directory, f"the tensor {name!r} trains, which has no retrain mask")
+        parameter, (retrain, kernels) = stored[name], encode_mask(masked.masks[name], masked.network, name)
+        for what, said, found in (
+            ("the place", tensor.vendor_place, parameter.path),
+            ("the shape", tensor.shape, parameter.shape),
+            ("the type", tensor.dtype, parameter.dtype.name),
+            ("the filters", tensor.retrain, retrain),
+            ("the kernels", tensor.kernels, kernels),
+        ):
+            if said != found:
+                _refuse(directory, f"{what} of {name!r} {'are' if what.endswith('s') else 'is'} {_short(said)}", found)
+
+
+def require_inputs_of(manifest: Manifest, directory: Path) -> None:
+    """Checks that a manifest says of the inputs what the models take.
+
+    Raises:
+        ArtifactsError: it does not, or the eval model cannot be read.
+    """
+    try:
+        graph = onnx.load(directory / EVAL_MODEL, load_external_data=False).graph
+        found = [TensorSpec.of(ir.serde.deserialize_value_info_proto(value, None)) for value in graph.input]
+    except Exception as error:  # of protobuf and onnx_ir, which share no base
+        raise ArtifactsError(f"{directory / EVAL_MODEL} cannot be read; build the artifacts again") from error
+    for spec, value in zip(manifest.inputs, found):
+        if spec != value:
+            _refuse(directory, f"a step is fed {spec}", value)
+    if len(found) < len(manifest.inputs):
+        _refuse(directory, f"a step is fed {len(manifest.inputs)} arrays", len(found))
+
+
+def _refuse(directory: Path, said: str, found: object = None) -> None:
+    other = "" if found is None else f", and the models say {_short(found)}"
+    raise ArtifactsError(f"{directory / MANIFEST} says that {said}{other}; build the artifacts again")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
