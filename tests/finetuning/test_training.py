@@ -422,10 +422,8 @@ def test_a_rate_far_too_large_diverges_in_words_and_leaves_finite_checkpoints(
     optimizer: str, rate: float, tmp_path: Path
 ) -> None:
     directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), optimizer=optimizer)
-    with pytest.raises(
-        DivergedError,
-        match=message,
-    ) as caught:
+    message = r"diverged: .* step \d+; (the checkpoint of step \d+ is kept|there is no checkpoint of any step before)"
+    with pytest.raises(DivergedError, match=message) as caught:
         train(directory, data(), replace(OPTIONS, learning_rate=rate, epochs=20), validation=HELD_OUT)
     assert isinstance(caught.value, (TgdonnxError, ArithmeticError))
     assert len(str(caught.value).splitlines()) <= 2

@@ -83,7 +83,7 @@ class TensorSpec:
     name: str
     dtype: str
     shape: Optional[tuple[Optional[Positive], ...]]
-    classes: Optional[int] = None
+    classes: Optional[Positive] = None
     vendor_name: Optional[str] = None
 
     @classmethod
