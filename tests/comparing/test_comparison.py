@@ -204,6 +204,44 @@ def test_where_the_drop_test_recommends_no_phi_it_is_said_and_a_percentile_is_ta
     assert again.notes == report.notes
 
 
+def test_selections_that_are_the_same_by_other_names_are_trained_once(vendor: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0, "tolerance": 1e-6}
+    remarks: list[str] = []
+    steps: list[Progress] = []
+    report = compare(
+        vendor,
+        tmp_path / "all",
+        ("percentile:20", "last:1", "tgd", "last:2", "percentile:20.01", "tgd-readers"),
+        on_remark=remarks.append,
+        on_progress=steps.append,
+        **plain,
+    )
+    assert [entry.name for entry in report.entries] == ["percentile:20", "last:1", "last:2", "tgd-readers"]
+    assert len(steps) == 4 * report.steps
+    for name in ("tgd", "percentile:20.01"):
+        note = f"{name} selects the same as percentile:20, so it is not trained again"
+        assert note in report.notes
+        assert note in remarks
+        assert not (tmp_path / "all" / name.replace(":", "-")).exists()
+
+
+def test_the_same_filters_with_other_regularisers_or_other_starts_are_not_the_same(
+    vendor: Path, tmp_path: Path
+) -> None:
+    names = ("percentile:20", "percentile:20+l2sp", "percentile:20+agree", "percentile-regrow:20")
+    report = compare(vendor, tmp_path / "all", names, tolerance=10.0)
+    assert [entry.name for entry in report.entries] == list(names)
+
+
+def test_of_the_same_the_one_stays_that_is_trained(vendor: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0, "tolerance": 1e-6}
+    first = compare(vendor, tmp_path / "all", ("tgd",), **plain)
+    steps: list[Progress] = []
+    report = compare(vendor, tmp_path / "all", ("percentile:20", "tgd"), on_progress=steps.append, **plain)
+    assert (facts(report), steps) == (facts(first), [])
+    assert "percentile:20 selects the same as tgd, so it is not trained again" in report.notes
+
+
 def test_the_default_takes_what_fits_the_model_and_the_regularisers_that_are_given(tmp_path: Path) -> None:
     vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
     report = compare(vendor, tmp_path / "all", None, replace(RUN, epochs=None, steps=1), tolerance=0.1)

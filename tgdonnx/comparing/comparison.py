@@ -14,13 +14,12 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import Form, GradientKind, OptimizerName, cheapest_form
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.comparing.candidates import NONE, Candidate
+from tgdonnx.comparing.candidates import NONE
 from tgdonnx.comparing.choosing import Entry, choose
 from tgdonnx.comparing.plan import (
     COMPARISON,
     COMPARISON_FORMAT,
     Comparison,
-    Recommended,
     TgdRecord,
     new_comparison,
     read_comparison,
@@ -33,6 +32,7 @@ from tgdonnx.comparing.plan import (
 from tgdonnx.comparing.preparing import (
     ARTIFACTS,
     Sources,
+    artifacts_of,
     build_all,
     building_for,
     require_runnable,
@@ -41,6 +41,7 @@ from tgdonnx.comparing.preparing import (
 )
 from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import run_candidate
+from tgdonnx.comparing.sameness import twins
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import StoppedError, TgdonnxError
 from tgdonnx.finetuning import Progress, TrainOptions
@@ -83,8 +84,9 @@ def compare(
 ) -> CompareReport:
     """Trains several selections at equal budget, and looks at the new and the old task along every curve.
 
-    Each selection leaves its artifacts and its tuned model in a folder of ``directory``. Called again, it goes on: what is
-    done is not done again, and selections may be added. A run whose best point under another limit was not kept is run again.
+    Each selection leaves its artifacts and its tuned model in a folder of ``directory``. Selections that turn out to be one
+    are trained once. Called again, it goes on: what is done is not done again, and selections may be added. A run whose best
+    point under another limit was not kept is run again.
 
     Args:
         model: the vendor's file.
@@ -156,8 +158,6 @@ def compare(
         if recommended is not None and recommended.note:
             notes.append(recommended.note)
             on_remark(recommended.note)
-            if select is None:  # it would be there twice
-                candidates = tuple(c for c in candidates if c.kind == "tgd" or not _is(c, recommended))
         tgd = None if recommended is None else TgdRecord.of(recommended)
         content = Comparison(COMPARISON_FORMAT, settings, tgd)
         with scratch_directory() as work:
@@ -168,6 +168,11 @@ def compare(
             runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
             if not runnable:
                 raise next(iter(problems.values()))
+            left_out = twins(runnable, lambda candidate: artifacts_of(candidate, directory, work))
+            for name, other in left_out.items():
+                notes.append(f"{name} selects the same as {other}, so it is not trained again")
+                on_remark(notes[-1])
+            runnable = [c for c in runnable if c.name not in left_out]
             per_epoch = steps_of_epoch(runnable, directory, work, sources, options)
             steps = options.last_step(per_epoch)
             assert steps is not None
@@ -175,7 +180,7 @@ def compare(
             require_runnable(runnable, directory, work, steps, size)
             if known is None:
                 held.enter_context(new_comparison(directory))
-            settle(work, directory, content)
+            settle(work, directory, runnable, content)
         every = options.validate_every or per_epoch
         # Mixed with images an epoch is longer; what is equal is the number of steps.
         equal = replace(options, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
@@ -202,11 +207,6 @@ def compare(
         report = _report(model, directory, steps, artifacts, options.retain_limit, entries, notes)
         write_comparison(directory, replace(content, report=report))
         return report
-
-
-def _is(candidate: Candidate, recommended: Recommended) -> bool:
-    """Whether a selection by name is what ``tgd`` stands for."""
-    return candidate.kind == "percentile" and candidate.strategy(None) == recommended.strategy
 
 
 def _like_vendor(entries: Sequence[Entry]) -> Entry:

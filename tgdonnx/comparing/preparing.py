@@ -126,7 +126,7 @@ def steps_of_epoch(
     """
     opened = (sources.data, sources.validation, sources.retain)
     agreeing = next((c for c in runnable if "agree" in c.regularisers), None)
-    session = Session(_artifacts_of(agreeing or runnable[0], directory, work))
+    session = Session(artifacts_of(agreeing or runnable[0], directory, work))
     if agreeing is not None:
         open_data(session, *opened, sources.agree, options, sources.reading)
     training, _, _ = open_data(session, *opened, None, replace(options, agree_share=None), sources.reading)
@@ -150,20 +150,21 @@ def require_runnable(runnable: Sequence[Candidate], directory: Path, work: Path,
     place = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
     needs: list[Need] = []
     for candidate in runnable:
-        session = Session(_artifacts_of(candidate, directory, work))
+        session = Session(artifacts_of(candidate, directory, work))
         if session.run_state is None:
             needs += (replace(need, path=place) for need in needs_of_run(session, steps))
             needs.append(Need(place, tuned_bytes, f"tuned model of {candidate.name}"))
     require_space(needs)
 
 
-def _artifacts_of(candidate: Candidate, directory: Path, work: Path) -> Path:
+def artifacts_of(candidate: Candidate, directory: Path, work: Path) -> Path:
+    """Returns the artifacts of a selection: those that are there, or else those that were built."""
     there = directory / candidate.folder / ARTIFACTS
     return there if there.is_dir() else work / candidate.folder / ARTIFACTS
 
 
-def settle(work: Path, directory: Path, content: Comparison) -> None:
-    """Moves what was built to its place, and writes what the comparison is.
+def settle(work: Path, directory: Path, runnable: Sequence[Candidate], content: Comparison) -> None:
+    """Moves what was built of the selections that will run to its place, and writes what the comparison is.
 
     Raises:
         OutputError: the directory cannot be written.
@@ -171,9 +172,9 @@ def settle(work: Path, directory: Path, content: Comparison) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_comparison(directory, content)
-        for built in sorted(work.iterdir()):
+        for name in sorted(candidate.folder for candidate in runnable):
+            built, target = work / name, directory / name
             if (built / ARTIFACTS).is_dir():
-                target = directory / built.name
                 shutil.rmtree(target, ignore_errors=True)  # what a killed process left
                 shutil.move(built, target)
     except OSError as error:

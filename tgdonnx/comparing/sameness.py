@@ -1,0 +1,43 @@
+"""Selections that are one: by other names, the same numbers would train from the same start, and come to the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
+from tgdonnx.comparing.candidates import Candidate
+from tgdonnx.masked import read_masked
+
+
+def twins(candidates: Sequence[Candidate], artifacts_of: Callable[[Candidate], Path]) -> dict[str, str]:
+    """Returns the names of selections that are left out, each with the one that it is the same as.
+
+    Of several that are the same one stays that has been trained already, or else the first.
+
+    Args:
+        candidates: selections whose artifacts are built.
+        artifacts_of: says where those are.
+    """
+    groups: dict[bytes, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(_identity(candidate, artifacts_of(candidate)), []).append(candidate)
+    found: dict[str, str] = {}
+    for group in groups.values():
+        kept = next((each for each in group if (artifacts_of(each) / RUN).is_file()), group[0])
+        found.update((each.name, kept.name) for each in group if each is not kept)
+    return found
+
+
+def _identity(candidate: Candidate, artifacts: Path) -> bytes:
+    """Returns a hash of all that a comparison does not hold equal: masks, values at the start, regularisers."""
+    masked = read_masked(artifacts / MASKED_MODEL)
+    digest = hashlib.sha256(repr(sorted(candidate.regularisers)).encode())
+    for kind, masks in (("mask", masked.masks), ("set", masked.set_masks)):
+        for name, mask in sorted(masks.items()):
+            start = masked.network.stored_parameters[name].numpy()
+            digest.update(repr((kind, name, mask.shape, start.shape)).encode())
+            digest.update(mask.tobytes())
+            digest.update(start.tobytes())
+    return digest.digest()
