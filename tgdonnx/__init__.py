@@ -116,8 +116,8 @@ def __getattr__(name: str) -> Any:
         try:
             value = importlib.import_module(f"tgdonnx.{name}")
         except ModuleNotFoundError as error:
-            if error.name != f"tgdonnx.{name}":
-                raise
+            if not f"tgdonnx.{name}".startswith(str(error.name)):
+                raise  # a library that is missing
             raise AttributeError(f"module 'tgdonnx' has no attribute {name!r}") from None
     globals()[name] = value
     return value
