@@ -340,6 +340,7 @@ def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored
         ("missing value", "reads 'nowhere', which nothing makes"),
         ("cycle", "node 'a1' (Relu)"),
         ("value made twice", "uses the name 'a1' twice"),
+        ("constant without a name", "makes a value without a name"),
         ("tensor stored twice", "stores 2 tensors under the name 'w1'; expected one"),
     ],
 )
@@ -362,6 +363,8 @@ def test_a_graph_that_cannot_be_worked_with_is_refused(breakage: str, message: s
             <float s = {0.1}, uint8 z = {1}> { y = QLinearConv(x, s, z, w, s, z, s, z) }""",
             {"w": np.ones((3, 2, 1), np.uint8)},
         )
+    elif breakage == "constant without a name":
+        model.graph.node.insert(0, helper.make_node("Constant", [], [""], value_float=1.0))
     elif breakage == "missing value":
         relu.input[0] = "nowhere"
     elif breakage == "cycle":

@@ -338,6 +338,16 @@ def test_a_damaged_record_is_refused_with_the_remedy_and_a_missing_one_is_left_o
     assert len(made(folder).all("section")) == len(SECTIONS)
 
 
+def test_names_of_100_000_characters_are_shortened_in_the_middle(folder: Path) -> None:
+    before = len(made(folder).text)
+    content = json.loads((folder / "artifacts" / "run.json").read_text("utf-8"))
+    content["versions"]["n" * 100_000] = "begin" + "v" * 100_000 + "end"
+    (folder / "artifacts" / "run.json").write_text(json.dumps(content))
+    page = made(folder)
+    assert len(page.text) - before < 1_000
+    assert re.search("beginv+…v+end", section(page, "versions").text)
+
+
 def test_a_long_run_stays_small_and_says_that_it_is_thinned(folder: Path) -> None:
     rng = np.random.default_rng(0)
     steps = [step(i + 1, float(loss)) for i, loss in enumerate(rng.random(20_000))]

@@ -99,6 +99,8 @@ def _require_nodes(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int], file
                 f"{label(node)} of {file.path} calls the function {domain}.{node.op_type}, which the file does not "
                 f"define; {_AGAIN}"
             )
+        if node.op_type == "Constant" and not any(node.output):
+            raise ModelFileError(f"{label(node)} of {file.path} makes a value without a name; {_AGAIN}")
         for attribute in node.attribute:
             is_tensor = attribute.type == onnx.AttributeProto.TENSOR and not attribute.ref_attr_name
             if is_tensor and not attribute.HasField("t"):
