@@ -282,6 +282,14 @@ def test_the_proof_lists_what_verify_lists(folder: Path) -> None:
 HOSTILE = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{ 7*7 }}{% raw %}$x^2$ \u202e&amp;"
 
 
+def test_the_proof_says_by_what_in_the_words_of_verify(folder: Path) -> None:
+    page = made(folder, model=folder / "vendor.onnx", tuned=folder / "tuned.onnx")
+    report = tgdonnx.verify(folder / "vendor.onnx", folder / "tuned.onnx", folder / "artifacts" / "masked.onnx")
+    (proof,) = report.rounds
+    assert proof.form == "recomputed"
+    assert f"round 1: {proof.sentence}" in section(page, "proof").text
+
+
 def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     model = models.dncnn(0)
     for node in model.graph.node:
