@@ -22,6 +22,7 @@ import pytest
 import tgdonnx
 from tests import models
 from tests.cli.commands import run, save_pairs
+from tests.cli.test_train import as_from_a_terminal
 from tests.finetuning.runs import log_of
 from tests.test_pipeline import listing
 from tests.test_writeback import PHI, data_for, options_for
@@ -254,7 +255,7 @@ def test_ctrl_c_twice_keeps_the_last_checkpoint(vendor: Path) -> None:
     assert tgdonnx.train(kept, data_for(models.dncnn(0)), options_for(), resume=True).steps == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_a_command_that_is_stopped_leaves_its_run_beside_the_output(number: signal.Signals, vendor: Path) -> None:
     data = save_pairs(vendor.parent / "data.npz", (10, 3, 12, 13), (10, 3, 12, 13))
     words = ["finetune", vendor, "--data", data, "-o", vendor.parent / "tuned.onnx", "--last", 1, "--batch", 2]
@@ -265,7 +266,7 @@ def test_a_command_that_is_stopped_leaves_its_run_beside_the_output(number: sign
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=as_from_a_terminal,
     ) as process:
         log, give_up = kept / "log.jsonl", time.monotonic() + 60
         while time.monotonic() < give_up and not (log.exists() and log.read_text().count('"step"') > 5):

@@ -19,6 +19,7 @@ from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.finetuning import (
+    Epoch,
     Need,
     Noise2Noise,
     Progress,
@@ -116,6 +117,7 @@ def finetune(
     tensorboard: Optional[StrPath] = None,
     stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_remark: Callable[[str], None] = lambda _: None,
 ) -> FinetuneReport:
     """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
@@ -155,6 +157,7 @@ def finetune(
         tensorboard: a directory for event files of TensorBoard; for those of several rounds one below it each.
         stop_on: signals that stop training; nothing is exported then.
         on_progress: called after every training step.
+        on_epoch: called after every epoch, and after every validation within one.
         on_remark: called with everything that is worth knowing about the data.
 
     Raises:
@@ -242,6 +245,7 @@ def finetune(
             tensorboard=Path(tensorboard) / scratch.name if tensorboard is not None and rounds > 1 else tensorboard,
             stop_on=stop_on,
             on_progress=on_progress,
+            on_epoch=on_epoch,
             on_remark=on_remark,
         )
         if trained.stop.signal is not None:

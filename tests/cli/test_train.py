@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -163,10 +164,71 @@ def test_the_end_is_told_in_words(artifacts: Path, data: Path) -> None:
     result = run("train", artifacts, "--data", data, "--validation", data, *options)
     assert result.exit_code == 0
     assert "of the time of the steps was waiting for data" in result.stdout
-    assert "best: epoch" in result.stdout
-    assert "psnr of validation (data range " in result.stdout
-    assert "rmse of the vendor's own task: " in result.stdout
-    assert " at the start, " in result.stdout
+    report = json_of(artifacts)
+    best = min((line for line in report if line["validation"] is not None), key=lambda line: line["validation"])
+    where = f"(best, epoch {best['epoch']})"
+    start = report[0]
+    for line in (
+        f"validation loss {start['validation']:.4g} -> {best['validation']:.4g} {where}",
+        f"RMSE {start['metrics']['rmse']:.4g} -> {best['metrics']['rmse']:.4g} {where}",
+        f"PSNR {start['metrics']['psnr']:.4g} -> {best['metrics']['psnr']:.4g} {where}",
+        f"vendor's own task: PSNR {start['retain']['psnr']:.4g} -> {best['retain']['psnr']:.4g} {where}",
+    ):
+        assert line in result.stdout.splitlines()
+    assert "data range of the metrics of validation: " in result.stdout
+
+
+def json_of(artifacts: Path) -> list[dict[str, Any]]:
+    """The epochs and validations of the log."""
+    return [line for line in log_of(artifacts) if line["event"] in ("epoch", "validation")]
+
+
+@pytest.mark.parametrize("command", ["train", "finetune", "compare"])
+def test_every_validation_leaves_a_line_and_the_end_is_that_of_the_epoch_that_is_kept(
+    command: str, artifacts: Path, data: Path, tmp_path: Path
+) -> None:
+    options = (
+        "--data",
+        data,
+        "--validation",
+        data,
+        "--retain",
+        data,
+        "--epochs",
+        1,
+        "--validate-every",
+        1,
+        "--batch",
+        5,
+    )
+    vendor, kept = tmp_path / "model.onnx", tmp_path / "kept"
+    words = {
+        "train": ("train", artifacts),
+        "finetune": ("finetune", vendor, "-o", tmp_path / "tuned.onnx", "--last", 1, "--artifacts", kept),
+        "compare": ("compare", vendor, "-o", kept, "--select", "last:1"),
+    }[command]
+    result = run(*words, *options, "--lr", 1e-3)
+    assert result.exit_code == 0, result.stderr
+    places = {"train": artifacts, "finetune": kept, "compare": kept / "last-1" / "artifacts"}
+    found = json_of(places[command])
+    assert [line["step"] for line in found] == [0, 1, 2]
+    lines = result.stderr.splitlines()
+    for line in found:
+        numbers = f"validation {line['validation']:.4g}, PSNR {line['metrics']['psnr']:.4g}; vendor's own task: PSNR "
+        begin = "start: " if not line["step"] else f"epoch 1, step {line['step']}: loss {line['loss']:.4g}, "
+        expected = f"{begin}{numbers}{line['retain']['psnr']:.4g}"
+        assert lines.count(expected) == 1, result.stderr
+    if command != "compare":
+        # A run of one epoch ends with that epoch, not with the vendor's start.
+        end = f"PSNR {found[0]['metrics']['psnr']:.4g} -> {found[2]['metrics']['psnr']:.4g} (best, epoch 1)"
+        assert end in result.stdout.splitlines()
+        assert f"vendor's own task: {end}" in result.stdout.splitlines()
+
+
+def test_without_validation_the_end_is_told_by_the_loss(artifacts: Path, data: Path) -> None:
+    result = run("train", artifacts, "--data", data, "--epochs", 2, "--batch", 5)
+    steps = [line["loss"] for line in log_of(artifacts) if line["event"] == "step"]
+    assert f"loss {steps[0]:.4g} -> {steps[-1]:.4g} (last, epoch 2)" in result.stdout.splitlines()
 
 
 def test_what_the_bar_shows() -> None:
@@ -178,10 +240,33 @@ def test_what_the_bar_shows() -> None:
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tgdonnx", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=as_from_a_terminal, **pipes)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def as_from_a_terminal() -> None:
+    """Undoes what nohup, and some CI systems, do to the signals of those that they start."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def test_a_hangup_that_the_parent_ignores_stops_nothing(artifacts: Path, data: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        raised: list[int] = []
+
+        def hang_up(state: Progress) -> None:
+            signal.raise_signal(signal.SIGHUP)
+            raised.append(state.step)
+
+        options = tgdonnx.TrainOptions(steps=3, batch=5)
+        report = tgdonnx.train(artifacts, data, options, stop_on=[signal.SIGHUP], on_progress=hang_up)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (report.steps, report.stop.rule, raised) == (3, "length", [1, 2, 3])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_saves_stops_and_says_how_to_go_on(
     number: signal.Signals, status: int, artifacts: Path, data: Path, tmp_path: Path
 ) -> None:

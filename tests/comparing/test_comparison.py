@@ -340,3 +340,20 @@ def test_a_comparison_under_way_is_left_alone_by_another_process(vendor: Path, t
     report = compare(vendor, tmp_path / "c", ["last:2"], **plain, on_progress=second)
     assert "is in use by process" in seen[0]
     assert report.entries[0].steps == report.steps
+
+
+def test_ctrl_c_twice_says_what_is_kept_and_the_same_call_goes_on(vendor: Path, tmp_path: Path) -> None:
+    plain = {"agree": None, "l2_sp": 0.0}
+
+    def twice(state: Progress) -> None:
+        if state.step == 4:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(
+        StoppedError, match=r"stopped at once; .*c keeps what was done: the same command goes on"
+    ) as caught:
+        compare(vendor, tmp_path / "c", ["last:2"], **plain, stop_on=[signal.SIGINT], on_progress=twice)
+    assert caught.value.signal == signal.SIGINT
+    expected = compare(vendor, tmp_path / "whole", ["last:2"], **plain)
+    assert facts(compare(vendor, tmp_path / "c", ["last:2"], **plain)) == facts(expected)

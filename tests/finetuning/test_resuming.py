@@ -255,7 +255,11 @@ def test_a_second_signal_aborts(built: Path, tmp_path: Path, monkeypatch: pytest
     assert train(directory, data(), OPTIONS, resume=True).steps == 9
 
 
-def test_without_asking_signals_are_not_touched(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_asking_signals_are_not_touched(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # under nohup it would be ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     directory = Path(shutil.copytree(built, tmp_path / "run"))
     stop = raising_at(4, Session.backward, lambda: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr(Session, "backward", stop)

@@ -119,7 +119,8 @@ def command(
             rebirth=Rebirth(kind, calibrate),
             data_options=reading,
             stop_on=STOPPING,
-            on_progress=show,
+            on_progress=show.step,
+            on_epoch=show.epoch,
             on_remark=remark,
         )
     if report.old is not None:

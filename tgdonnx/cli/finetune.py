@@ -28,6 +28,7 @@ from tgdonnx.cli.options import (
 from tgdonnx.cli.output import print_json, remark, say, styled
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.cli.progress import training_bar
+from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
@@ -165,7 +166,8 @@ def command(
             overwrite=overwrite,
             tensorboard=tensorboard,
             stop_on=STOPPING,
-            on_progress=show,
+            on_progress=show.step,
+            on_epoch=show.epoch,
             on_remark=remark,
         )
     if as_json:
@@ -180,10 +182,8 @@ def command(
         say(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
         if report.train.stop.rule != "length":
             say(f"stopped early: {report.train.stop.reason}")
-        first, best = report.train.epochs[0].validation, report.train.best
-        if first is not None and best.loss is not None:
-            what = "held-out loss" if pair is not None else "validation loss"
-            say(f"kept: epoch {best.epoch}, {what} {best.loss:.6g} (at the start {first:.6g})")
+        for line in result_lines(report.train):
+            say(line)
         say(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
         if report.apply is not None:
             say(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Callable
 
@@ -12,7 +13,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from tgdonnx.cli.output import stderr
-from tgdonnx.finetuning import Progress
+from tgdonnx.cli.results import epoch_line, title
+from tgdonnx.finetuning import Epoch, Progress
 
 
 class _Bar(rich_progress.Progress):
@@ -25,9 +27,17 @@ class _Bar(rich_progress.Progress):
             yield Text(task.fields["numbers"], no_wrap=True, overflow="ellipsis")
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What to call after every step, and after every epoch or validation."""
+
+    step: Callable[[Progress], None]
+    epoch: Callable[[Epoch], None]
+
+
 @contextmanager
-def training_bar() -> Iterator[Callable[[Progress], None]]:
-    """Shows where a run is, loss, validation, speed and time left; gives the function to call after every step."""
+def training_bar() -> Iterator[Shown]:
+    """Shows where a run is, loss, validation, speed and time left; a line per epoch and validation stays, terminal or not."""
     columns = (
         rich_progress.TextColumn("epoch {task.fields[epoch]}"),
         rich_progress.BarColumn(20),
@@ -49,7 +59,13 @@ def training_bar() -> Iterator[Callable[[Progress], None]]:
                 speed=speed_of(state),
             )
 
-        yield show
+        def stay(epoch: Epoch) -> None:
+            bar.console.print(epoch_line(epoch), soft_wrap=True)
+            numbers = [f"{title(name)} {value:.4g}" for name, value in epoch.metrics.items() if value is not None]
+            if epoch.validation is not None and bar.live.is_started:
+                bar.update(task, numbers="  ".join([f"validation {epoch.validation:.4g}", *numbers]))
+
+        yield Shown(show, stay)
     finally:
         if bar.live.is_started:
             bar.stop()

@@ -14,12 +14,14 @@ from tgdonnx.cli.options import json_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
+from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.data import DataOptions
 from tgdonnx.finetuning import DryRunReport, TrainOptions, TrainReport, dry_run, train
 from tgdonnx.writeback import rehearse_export
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP, which Windows lacks, comes when a terminal is closed; who started us with nohup wants none of it.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @click.command("train")
@@ -48,7 +50,7 @@ def command(
 ) -> None:
     """Train the artifacts in DIRECTORY; leaves a newer checkpoint and log.jsonl there.
 
-    Ctrl-C or SIGTERM saves and stops (exit status 130 or 143); the same command with --resume goes on from there.
+    Ctrl-C, SIGTERM or SIGHUP saves and stops (exit status 130, 143 or 129); the same command with --resume goes on from there.
     """
     options, source = TrainOptions(**run), training_source(data, pair)
     if rehearse:
@@ -77,7 +79,8 @@ def command(
             resume=resume,
             tensorboard=tensorboard,
             stop_on=STOPPING,
-            on_progress=show,
+            on_progress=show.step,
+            on_epoch=show.epoch,
             on_remark=remark,
         )
     print_json(report) if as_json else _print_run(report)
@@ -87,27 +90,14 @@ def command(
 
 
 def _print_run(report: TrainReport) -> None:
-    best, last = report.best, report.epochs[-1]
+    last = report.epochs[-1]
     if report.loss:
         wait = "" if last.wait is None else f"; {last.wait:.1%} of the time of the steps was waiting for data"
         say(f"{report.steps} steps in {report.seconds:.1f} s; loss {report.loss[-1]:.6g}{wait}")
     if report.stop.rule not in ("length", "signal"):
         say(f"stopped early: {report.stop.reason}")
-    first = report.epochs[0]
-    if first.validation is not None and best.loss is not None:
-        say(f"best: epoch {best.epoch}, validation loss {best.loss:.6g} (at the start {first.validation:.6g})")
-    for role, whose in (("metrics", "validation"), ("retain", "the vendor's own task")):
-        for name, before in getattr(first, role).items():
-            told = {epoch.step: getattr(epoch, role)[name] for epoch in report.epochs if name in getattr(epoch, role)}
-            ranged = role == "metrics" and name in ("psnr", "ssim")
-            of = f" (data range {report.data_range:g})" if ranged else ""
-            kept = f", {_number(told[best.step])} at the best" if best.step in told else ""
-            after = f"{_number(before)} at the start, {_number(told[max(told)])} at the end"
-            say(f"{name} of {whose}{of}: {after}{kept}")
-
-
-def _number(value: Optional[float]) -> str:
-    return "infinite" if value is None else f"{value:.4g}"
+    for line in result_lines(report):
+        say(line)
 
 
 def _print_cost(cost: DryRunReport) -> None:

@@ -44,7 +44,7 @@ from tgdonnx.comparing.running import run_candidate
 from tgdonnx.comparing.sameness import twins
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import StoppedError, TgdonnxError
-from tgdonnx.finetuning import Progress, TrainOptions
+from tgdonnx.finetuning import Epoch, Progress, TrainOptions
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked
@@ -80,6 +80,7 @@ def compare(
     data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_remark: Callable[[str], None] = lambda _: None,
 ) -> CompareReport:
     """Trains several selections at equal budget, and looks at the new and the old task along every curve.
@@ -113,6 +114,7 @@ def compare(
         data_options: how the data is read, matched, varied and divided.
         stop_on: signals that stop the run under way; the next call goes on.
         on_progress: called after every training step.
+        on_epoch: called after every epoch, and after every validation within one.
         on_remark: called when a selection starts, and with what is worth knowing.
 
     Raises:
@@ -191,13 +193,18 @@ def compare(
             built = building_for(candidate, building, l2_sp)
             try:
                 entry = run_candidate(
-                    candidate, model, directory, sources, equal, built, stop_on, on_progress, on_remark
+                    candidate, model, directory, sources, equal, built, stop_on, on_progress, on_epoch, on_remark
                 )
             except StoppedError:
                 raise
             except TgdonnxError as error:
                 error.add(f"{directory} keeps what was done: the same command goes on")
                 raise
+            except KeyboardInterrupt as error:
+                if not stop_on:
+                    raise
+                kept = f"stopped at once; {directory} keeps what was done: the same command goes on"
+                raise StoppedError(kept, int(Signals.SIGINT)) from error
             entries.append(entry)
             notes += [f"{entry.name}: {entry.problem}"] if entry.problem else []
         asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]

@@ -32,6 +32,7 @@ def run_candidate(
     building: Mapping[str, Any],
     stop_on: Collection[Signals],
     on_progress: Callable[[Progress], None],
+    on_epoch: Callable[[Epoch], None],
     on_remark: Callable[[str], None],
 ) -> Entry:
     """Trains one selection, or goes on with it, or only reads what it came to; exports its best point.
@@ -59,6 +60,7 @@ def run_candidate(
                 resume=(artifacts / RUN).is_file(),
                 stop_on=stop_on,
                 on_progress=on_progress,
+                on_epoch=on_epoch,
             )
         except DivergedError as error:
             state = Session(artifacts).run_state

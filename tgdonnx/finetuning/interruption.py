@@ -42,7 +42,10 @@ def interruptible(signals: Collection[signal.Signals]) -> Iterator[Callable[[], 
         if came:
             raise Interrupted(came[0])
 
-    before = {number: signal.signal(number, note) for number in signals}
+    # A hangup that is ignored stays so: that is what nohup asks for.
+    hangup = getattr(signal, "SIGHUP", None)
+    noted = [number for number in signals if number != hangup or signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in noted}
     try:
         yield check
     finally:

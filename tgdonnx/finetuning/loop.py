@@ -46,6 +46,7 @@ class Run:
         log: where steps and epochs are noted.
         board: the same for TensorBoard, if asked for.
         on_progress: called after every step.
+        on_epoch: called with every record.
     """
 
     session: Session
@@ -56,6 +57,7 @@ class Run:
     log: Log
     board: Optional[Board]
     on_progress: Callable[[Progress], None]
+    on_epoch: Callable[[Epoch], None]
 
     @property
     def batches_per_epoch(self) -> int:
@@ -240,6 +242,7 @@ def _record(run: Run, state: RunState, kept: int, check: Callable[[], None]) -> 
     _save(run, state)
     if better:
         run.session.save(BEST_CHECKPOINT, state)
+    run.on_epoch(epoch)
     return state
 
 

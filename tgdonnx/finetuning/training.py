@@ -45,6 +45,7 @@ def train(
     tensorboard: Optional[StrPath] = None,
     stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_remark: Callable[[str], None] = lambda _: None,
 ) -> TrainReport:
     """Trains the artifacts in a directory.
@@ -69,6 +70,7 @@ def train(
         stop_on: signals that save and stop, such as SIGINT; the report says so. The second one raises KeyboardInterrupt. Only
             in the main thread.
         on_progress: called after every step.
+        on_epoch: called after every epoch, and after every validation within one.
         on_remark: called with everything that is worth knowing about the data, before the first step.
 
     Raises:
@@ -104,7 +106,7 @@ def train(
         log = Log(directory, state)
         board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
         with closing(board) if board is not None else nullcontext():
-            run = Run(session, training, options, validating, retention, log, board, on_progress)
+            run = Run(session, training, options, validating, retention, log, board, on_progress, on_epoch)
             state, stop = follow(run, state, stop_on)
         return _report(state, stop, log, validating)
 

@@ -1,0 +1,59 @@
+"""What a run came to, in words: a line after every validation, and at the end from where to where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Optional
+
+from tgdonnx.finetuning import Epoch, TrainReport
+
+_TITLES = {"psnr": "PSNR", "ssim": "SSIM", "rmse": "RMSE", "dice": "Dice"}
+_OLD = "vendor's own task"
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """Returns what was found after an epoch, or at a validation within one, as a line that stays on the screen."""
+    told = [] if epoch.loss is None else [f"loss {_number(epoch.loss)}"]
+    if epoch.validation is not None:
+        told.append(f"validation {_number(epoch.validation)}")
+    told += _metrics(epoch.metrics)
+    line = f"{'start' if epoch.step == 0 else f'epoch {epoch.epoch}, step {epoch.step}'}: {', '.join(told)}"
+    return f"{line}; {_OLD}: {', '.join(_metrics(epoch.retain))}" if epoch.retain else line
+
+
+def result_lines(report: TrainReport) -> list[str]:
+    """Returns from where to where validation and the vendor's own task went, at the epoch that is kept.
+
+    Metrics where there are any, else the loss. What was not evaluated at that epoch is left out.
+    """
+    first, best = report.epochs[0], report.best
+    kept = next((epoch for epoch in reversed(report.epochs) if epoch.step == best.step), report.epochs[-1])
+    best_there_is = first.validation is not None or report.stop.rule == "retain-limit" or bool(first.retain)
+    where = f"({'best' if best_there_is else 'last'}, epoch {kept.epoch})"
+    lines = []
+    if first.validation is not None and kept.validation is not None:
+        lines.append(f"validation loss {_number(first.validation)} -> {_number(kept.validation)} {where}")
+    elif report.loss and first.validation is None:
+        lines.append(f"loss {_number(report.loss[0])} -> {_number(report.loss[-1])} {where}")
+    for name, start in first.metrics.items():
+        if name in kept.metrics:
+            lines.append(f"{title(name)} {_number(start)} -> {_number(kept.metrics[name])} {where}")
+    for name, start in first.retain.items():
+        if name in kept.retain:
+            lines.append(f"{_OLD}: {title(name)} {_number(start)} -> {_number(kept.retain[name])} {where}")
+    if report.data_range is not None and {"psnr", "ssim"} & set(first.metrics):
+        lines.append(f"data range of the metrics of validation: {report.data_range:g}")
+    return lines
+
+
+def title(metric: str) -> str:
+    """Returns the name of a metric as people write it."""
+    return _TITLES.get(metric, metric)
+
+
+def _metrics(values: Mapping[str, Optional[float]]) -> list[str]:
+    return [f"{title(name)} {_number(value)}" for name, value in values.items()]
+
+
+def _number(value: Optional[float]) -> str:
+    return "infinite" if value is None else f"{value:.4g}"
