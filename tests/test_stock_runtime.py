@@ -13,8 +13,9 @@ import tgdonnx
 from tests import models
 from tests.environments import Environment
 from tests.independent import assert_only_changed, expected_masks
+from tests.stock_training import TRAINING
 from tests.test_writeback import NETWORKS, PHI, data_for, options_for, trained
-from tests.trainer import Trainer, relative_error
+from tests.trainer import Trainer, make_artifacts, relative_error
 from tgdonnx.runtime.availability import training_remedy
 
 pytestmark = pytest.mark.slow
@@ -84,6 +85,24 @@ def test_finetunes_where_torch_is_not_installed(tmp_path: Path, no_torch_environ
         tmp_path / "model.onnx", data_for(model), tmp_path / "here.onnx", tgdonnx.Phi(PHI), options_for()
     )
     assert [float(loss) for loss in told[1].split()] == pytest.approx(list(here.train.loss), rel=1e-5)
+
+
+def test_the_lines_of_the_readme_train_the_artifacts_where_torch_is_not_installed(
+    tmp_path: Path, no_torch_environment: Environment
+) -> None:
+    model = models.dncnn(0)
+    x = models.random_feeds(model)["x"]
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(PHI))
+    batch = {"x": x, "target": np.random.default_rng(1).normal(size=(len(x), 3, *x.shape[2:])).astype(np.float32)}
+    np.savez(directory / "batch.npz", **batch)
+    code = f"{TRAINING}\ntry:\n    import torch\nexcept ImportError as error:\n    print(error)"
+    assert no_torch_environment.run(code, directory, cwd=tmp_path) == "No module named 'torch'\n"
+    trainer = Trainer(directory)
+    with np.load(directory / "result.npz") as result:
+        assert result["losses"].tolist() == pytest.approx(
+            [trainer.step(0.01, *batch.values()) for _ in range(3)], rel=1e-5
+        )
+        assert result["losses"][2] < result["losses"][0]
 
 
 def test_what_is_installed_is_the_whole_package(no_torch_environment: Environment, tmp_path: Path) -> None:

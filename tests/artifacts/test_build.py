@@ -21,6 +21,7 @@ import tgdonnx
 from tests import models
 from tests.models import Array
 from tests.numpy_net import NumpyNet
+from tests.stock_training import TRAINING
 from tests.trainer import Trainer, make_artifacts, relative_error
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
@@ -58,36 +59,6 @@ def listing(directory: Path) -> list[str]:
 
 # What stock ONNX Runtime makes of it.
 
-# ORT_TRAINING.md: the package's __init__ wants torch, its submodules do not; hence the bare module. Nothing of tgdonnx.
-STOCK = """
-import importlib.util, sys, types
-import numpy as np
-import onnxruntime
-onnxruntime.set_default_logger_severity(3)
-bare = types.ModuleType("onnxruntime.training")
-bare.__path__ = [importlib.util.find_spec("onnxruntime").submodule_search_locations[0] + "/training"]
-sys.modules["onnxruntime.training"] = bare
-from onnxruntime.training.api import CheckpointState, Module, Optimizer
-
-directory = sys.argv[1]
-state = CheckpointState.load_checkpoint(directory + "/checkpoint")
-module = Module(directory + "/training_model.onnx", state, directory + "/eval_model.onnx", device="cpu")
-optimizer = Optimizer(directory + "/optimizer_model.onnx", module)
-optimizer.set_learning_rate(0.01)
-batch = np.load(directory + "/batch.npz")
-losses = []
-for _ in range(3):
-    module.train()
-    losses.append(float(module(batch["x"], batch["target"])))
-    optimizer.step()
-    module.lazy_reset_grad()
-module.eval()
-loss, output = module(batch["x"], batch["target"])
-np.savez(directory + "/result.npz", losses=losses, loss=loss, output=output,
-         **{"p." + name: parameter.data for name, parameter in state.parameters})
-assert not any(name.split(".")[0] == "tgdonnx" for name in sys.modules)
-"""
-
 
 @pytest.mark.parametrize(("optimizer", "gradient", "clip"), [("adamw", "mask", None), ("sgd", "gate", 0.5)])
 def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
@@ -103,7 +74,7 @@ def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
     for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint"):
         shutil.copy(directory / name, alone)
     np.savez(alone / "batch.npz", x=x, target=target)
-    command = [sys.executable, "-I", "-c", STOCK, str(alone)]
+    command = [sys.executable, "-I", "-c", TRAINING, str(alone)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     with np.load(alone / "result.npz") as result:
