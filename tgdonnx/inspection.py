@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
+from tgdonnx.layers.inference import InferShapes
+from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 from tgdonnx.modelfile import StrPath
 from tgdonnx.scoring import score_layers
 from tgdonnx.selection import filter_importance
@@ -129,10 +132,41 @@ def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = 1.0, k: int = 5)
         network.file.proto.ir_version,
         graph.opset_imports.get("", 0),
         len(network.file.proto.graph.node),
-        tuple(f"{v.name} {v.shape}" for v in graph.inputs if v.name not in constants),
-        tuple(f"{v.name} {v.shape}" for v in graph.outputs),
+        tuple(f"{v.name} {_shape(v.shape)}" for v in graph.inputs if v.name not in constants),
+        _outputs(network),
         tuple(layers),
     )
+
+
+def _outputs(network: Network) -> tuple[str, ...]:
+    """Returns name and shape of every output: as inferred from the inputs, and where that does not tell, as declared."""
+    model = open_network(network.file).model  # inference and spelling change it
+    SpellTransposedPads()(model)
+    InferShapes()(model)
+    declared = {str(value.name): value.shape for value in network.file.to_ir().graph.outputs}
+    found = []
+    for value in model.graph.outputs:
+        told, shape = declared.get(str(value.name)), value.shape
+        if shape is None:
+            shape = told
+        elif told is not None and len(told) == len(shape):
+            shape = ir.Shape([known if _is_told(known) else other for known, other in zip(shape, told)])
+        found.append(f"{value.name} {_shape(shape)}")
+    return tuple(found)
+
+
+def _shape(shape: Optional[ir.Shape]) -> str:
+    if shape is None:
+        return "of any shape"
+    # Some exporters write -1 for an open dimension.
+    return f"[{','.join(str(dim) if _is_told(dim) and dim != -1 else '?' for dim in shape)}]"
+
+
+def _is_told(dim: Union[int, ir.SymbolicDim]) -> bool:
+    """Whether a size is a number, or a name that the vendor gave; inference makes up names of its own."""
+    if isinstance(dim, int):
+        return True
+    return dim.value is not None and not str(dim.value).startswith("unk__")
 
 
 def _macs(layer: Layer, network: Network) -> Optional[int]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tgdonnx.errors import SelectionError
-from tgdonnx.layers import open_network
+from tgdonnx.layers import Network, open_network
 from tgdonnx.masked import require_unmasked, write_masked
 from tgdonnx.modelfile import StrPath
 from tgdonnx.modelwriting import require_data_writable
@@ -49,12 +49,15 @@ class MaskReport:
     Attributes:
         selection: the strategy, its parameters and the mode.
         params: every retrainable tensor.
-        rho: the fraction of the elements of the retrainable tensors that train, in [0, 1].
+        rho: the fraction of the weights that train, in [0, 1]: of the elements of the retrainable tensors, and of the kernels
+            that are computed from stored tensors, which never train.
+        frozen: for the names of layers that have no weight to train, why.
     """
 
     selection: Mapping[str, Any]
     params: tuple[ParameterMask, ...]
     rho: float
+    frozen: Mapping[str, str]
 
 
 def mask(
@@ -112,16 +115,16 @@ def mask(
             set_masks=regrown.set_masks,
             overwrite=overwrite,
         )
-        return describe(regrown.masks, record)
+        return describe(regrown.masks, record, network)
     masks = plan_masks(provenance, selection, mode)
     if protect:
         masks = protect_trained(masks, trained_before(network), network)
         record["protect"] = True
     write_masked(network, masks, record, output, overwrite=overwrite)
-    return describe(masks, record)
+    return describe(masks, record, network)
 
 
-def describe(masks: Sequence[RetrainMask], selection: Mapping[str, Any]) -> MaskReport:
+def describe(masks: Sequence[RetrainMask], selection: Mapping[str, Any], network: Network) -> MaskReport:
     """Returns what the masks train, as a report."""
     params = tuple(
         ParameterMask(
@@ -134,5 +137,6 @@ def describe(masks: Sequence[RetrainMask], selection: Mapping[str, Any]) -> Mask
         )
         for m in masks
     )
-    total = sum(int(np.prod(m.parameter.shape)) for m in masks)
-    return MaskReport(selection, params, sum(m.trained_elements for m in masks) / total)
+    total = sum(int(np.prod(m.parameter.shape)) for m in masks) + sum(network.computed_kernels.values())
+    frozen = {layer.name: layer.problem or "" for layer in network.layers if layer.weight is None}
+    return MaskReport(selection, params, sum(m.trained_elements for m in masks) / total, frozen)

@@ -64,7 +64,7 @@ class BuildReport:
         frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
         unthinned: in form ``thin``, the names of tensors that train in the masked form, since their masks are per kernel, and
             what trains is not whole filters and whole maps.
-        rho: the fraction of the elements of the retrainable tensors that train.
+        rho: the fraction of the weights that train, as `tgdonnx.mask` counts them.
         inputs: what a training step is fed, in order.
     """
 
@@ -322,7 +322,7 @@ def _trained_tensor(
 def _rho(trained: Mapping[str, NDArray[np.float32]], model: MaskedModel) -> float:
     sizes = {name: int(np.prod(model.network.stored_parameters[name].shape)) for name in model.masks}
     elements = sum(values.mean(dtype=np.float64) * sizes[name] for name, values in trained.items())
-    return float(elements / sum(sizes.values()))
+    return float(elements / (sum(sizes.values()) + sum(model.network.computed_kernels.values())))
 
 
 def _versions() -> dict[str, str]:

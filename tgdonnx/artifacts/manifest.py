@@ -172,7 +172,7 @@ class Manifest:
         options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output; class_axis, with the loss ce.
         base_sha256: of the vendor's file.
         selection: as in the masked model.
-        rho: the fraction of the elements of the retrainable tensors that train.
+        rho: the fraction of the weights that train, as `tgdonnx.mask` counts them.
         inputs: what a training step is fed, in order; the last is the target.
         trained: the tensors that train.
     """

@@ -189,6 +189,20 @@ class Network:
         return None
 
     @cached_property
+    def computed_kernels(self) -> dict[str, int]:
+        """By the names of layers whose weight is computed from stored tensors, how many elements it has."""
+        depends = set(self.graph.inputs) - set(self.graph.initializers.values())
+        for node in self.graph.all_nodes():
+            if any(value in depends for value in node.inputs):
+                depends.update(node.outputs)
+        found = {}
+        for layer in self.layers:
+            kernel = layer.node.inputs[1] if layer.weight is None and len(layer.node.inputs) > 1 else None
+            if kernel is not None and kernel not in depends and kernel in self.sizes.shapes:
+                found[layer.name] = int(np.prod(self.sizes.shapes[kernel], dtype=np.int64))
+        return found
+
+    @cached_property
     def _overlapping(self) -> dict[str, str]:
         """For the names of tensors that share bytes of an external file with another tensor what that one is called."""
         names = {path: str(value.name) for value, path in self.places.items()}

@@ -214,7 +214,8 @@ def print_masks(report: MaskReport, console: Console) -> None:
             )
         )
     console.print(Text(f"{report.rho:.2%} of the weights train", style="bold"))
-    _print_notes([(entry.name, entry.note) for entry in report.params if entry.note], console)
+    notes = [(entry.name, entry.note) for entry in report.params if entry.note]
+    _print_notes([*notes, *((name, f"stays frozen: {why}") for name, why in report.frozen.items())], console)
 
 
 def print_sweep(report: SweepReport, console: Console) -> None:
