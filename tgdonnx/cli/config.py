@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import sys
+import math
 from pathlib import Path
 from typing import Any, Optional
 
 import click
 
-from tgdonnx import bounds
+from tgdonnx.cli.optionfiles import read_options
 from tgdonnx.cli.paths import PATH
-from tgdonnx.errors import DataError, RuntimeMissingError, TgdonnxError
-from tgdonnx.regular import read_regular
+from tgdonnx.errors import DataError
 
 CONFIG = "tgdonnx.config"
 """Under this key of a context's ``meta`` is the file of --config, which no command gets to see."""
@@ -33,13 +31,13 @@ def _apply(ctx: click.Context, _: click.Parameter, path: Optional[Path]) -> None
     for key, value in _read(path).items():
         name = str(key).replace("_", "-")
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = difflib.get_close_matches(name[:_LONGEST], known, 1)
             meant = (
                 f"; did you mean {near[0]!r}?"
                 if near
                 else f"; expected options of `{ctx.command_path}`, without dashes"
             )
-            raise DataError(f"{path}: unknown key {key!r}{meant}")
+            raise DataError(f"{path}: unknown key {_shown(key)}{meant}")
         parameter = known[name]
         if parameter.name in defaults:
             raise DataError(f"{path}: {name!r} is given twice")
@@ -47,31 +45,56 @@ def _apply(ctx: click.Context, _: click.Parameter, path: Optional[Path]) -> None
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
 
 
+_LONGEST = 80
+
+
 def _value(path: Path, name: str, parameter: click.Option, value: Any) -> Any:
-    values = value if isinstance(value, list) and parameter.multiple else [value]
-    if not all(isinstance(item, (str, int, float)) for item in values):
-        several = " or a list of them" if parameter.multiple else ""
-        raise DataError(f"{path}: expected {name!r} to be text, a number or true or false{several}, got {value!r}")
-    if parameter.is_flag != isinstance(value, bool):
-        expected = "true or false" if parameter.is_flag else "a value, not true or false"
-        raise DataError(f"{path}: expected {name!r} to be {expected}, got {value!r}")
-    return values if parameter.multiple else value
+    """Returns a value as the option takes it. The command line's conversion cuts 2.5 to 2, so types are checked here."""
+    if parameter.is_flag:
+        if not isinstance(value, bool):
+            raise DataError(f"{path}: expected {name!r} to be true or false, got {_shown(value)}")
+        return value
+    several = parameter.multiple or parameter.nargs != 1
+    values = value if isinstance(value, list) and several else [value]
+    for item in values:
+        problem = _problem(parameter.type, item)
+        if problem is not None:
+            more = ", or a list of such" if several else ""
+            raise DataError(f"{path}: expected {name!r} to be {problem}{more}, got {_shown(item)}")
+    return values if several else value
+
+
+def _problem(kind: click.ParamType[Any], item: Any) -> Optional[str]:
+    """Returns what was expected in the place of a value; None if it is that. Text is left to the option, as in a shell."""
+    if isinstance(item, str):
+        return None
+    if isinstance(kind, click.Path):
+        return "text, a path"
+    number = isinstance(item, (int, float)) and not isinstance(item, bool)
+    if number and isinstance(item, int) and abs(item) >= 2**63:
+        return "a number below 2^63"
+    if isinstance(kind, click.types.IntParamType):
+        return None if number and isinstance(item, int) else "a whole number"
+    if isinstance(item, float) and not math.isfinite(item):
+        return "a finite number"
+    return None if number else "a value, not true or false" if isinstance(item, bool) else "text or a number"
+
+
+def _shown(value: Any) -> str:
+    """Returns a value for a message; what holds others only by its kind, for it may be long or endless."""
+    if isinstance(value, (list, tuple, dict, set)):
+        return {list: "a list", dict: "a mapping"}.get(type(value), type(value).__name__)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _read(path: Path) -> dict[Any, Any]:
     try:
-        data = read_regular(path, bounds.CONFIG_BYTES)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    readers = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml}
-    if path.suffix not in readers:
-        raise DataError(f"{path}: expected a file that ends in {', '.join(readers)}")
-    try:
-        content = readers[path.suffix](data.decode("utf-8"))
-    except TgdonnxError:
-        raise
-    except ValueError as error:  # of both formats, and of text that is no UTF-8
-        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        content = read_options(path)
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -79,24 +102,6 @@ def _read(path: Path) -> dict[Any, Any]:
             f"{path}: expected options and their values, such as `epochs: 20`, got {type(content).__name__}"
         )
     return content
-
-
-def _toml(text: str) -> Any:
-    name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
-    return importlib.import_module(name).loads(text)
-
-
-def _yaml(text: str) -> Any:
-    try:
-        yaml = importlib.import_module("yaml")
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"YAML needs PyYAML ({error}); pip install 'tgdonnx[yaml]', or write the options as TOML"
-        ) from error
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
 
 
 config_option = click.option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional, TypeVar, Union
@@ -10,9 +9,9 @@ from typing import Any, Optional, TypeVar, Union
 import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
+from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.data import DataOptions
-from tgdonnx.errors import SelectionError
 from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import KINDS, Kind, Rebirth
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
@@ -206,23 +205,10 @@ def strategy(
         return LastLayers(last)
     if first is not None:
         return FirstLayers(first)
-    return AllLayers() if all_layers else Filters(read_filters(filters))
-
-
-def read_filters(path: Optional[Path]) -> dict[str, list[int]]:
-    """Reads a list of filters: a JSON object with the rows to retrain by the names of weights.
-
-    Raises:
-        SelectionError: the file is none.
-    """
-    assert path is not None
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SelectionError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(rows, list) for rows in content.values()):
-        raise SelectionError(f'{path}: expected an object such as {{"conv1.weight": [0, 5]}}')
-    return content
+    if all_layers:
+        return AllLayers()
+    assert filters is not None
+    return Filters(read_filters(filters))
 
 
 def build_options(command: Command) -> Command:
