@@ -211,7 +211,8 @@ def _damage_arrays(rng: random.Random, path: Path) -> None:
     elif kind == 2 and rng.random() < 0.3:
         del arrays[name]
     else:
-        arrays[name] = rng.choice(changes)()
+        with np.errstate(invalid="ignore"):  # NaN as a whole number
+            arrays[name] = rng.choice(changes)()
     if path.suffix == ".npy":
         np.save(path, next(iter(arrays.values()), np.zeros(0)), allow_pickle=True)
     else:
