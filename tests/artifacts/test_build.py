@@ -627,3 +627,9 @@ def test_what_was_built_is_built_from_the_vendors_own_tensors_in_constant_nodes_
     assert found[0][1].keys() == found[1][1].keys()
     for name, gradient in found[0][1].items():
         assert np.array_equal(gradient, found[1][1][name])
+
+
+def test_a_percentile_of_100_whose_threshold_is_above_every_score_is_read_again(tmp_path: Path) -> None:
+    artifacts = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Percentile(100))
+    phi = read_manifest(artifacts).selection["phi"]
+    assert 1 < phi < 1.001

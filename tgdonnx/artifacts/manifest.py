@@ -157,7 +157,7 @@ class _KnownSelection(TypedDict, total=False):
 
     strategy: str
     mode: str
-    phi: Optional[Fraction]
+    phi: Optional[AtLeast0]  # just above 1, where a percentile takes all maps
     alpha: AtLeast0
     k: Positive
 
