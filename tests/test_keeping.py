@@ -323,3 +323,23 @@ def test_the_proof_of_a_model_with_external_data_is_rehearsed_too(tmp_path: Path
     )
     assert report.verify.ok
     assert not (tmp_path / "tuned" / "tuned.run").exists()
+
+
+def test_what_is_not_of_the_artifacts_survives_a_call_that_replaces_them(tmp_path: Path) -> None:
+    vendor = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    kept, page = tmp_path / "kept", tmp_path / "kept" / "report.html"
+    for overwrite in (False, True):
+        tgdonnx.finetune(
+            vendor,
+            data_for(models.dncnn(0)),
+            tmp_path / "tuned.onnx",
+            tgdonnx.Phi(PHI),
+            options_for(),
+            artifacts=kept,
+            overwrite=overwrite,
+        )
+        tgdonnx.report(kept, page, overwrite=overwrite)
+        (kept / "notes" / str(overwrite)).mkdir(parents=True)
+    assert sorted(path.name for path in (kept / "notes").iterdir()) == ["False", "True"]
+    assert page.is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "model.onnx", "tuned.onnx"]

@@ -20,9 +20,10 @@ from typing import Optional
 from tgdonnx.artifacts import require_new_directory
 from tgdonnx.artifacts.locking import is_locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER, MANIFEST
-from tgdonnx.errors import KeptError, OutputError, StoppedError, TgdonnxError
+from tgdonnx.errors import ArtifactsError, KeptError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import steps_kept
 from tgdonnx.modelfile import StrPath
+from tgdonnx.outputs import is_of_artifacts
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Place:
     given: bool
     command: str = field(default="", init=False)
     and_then: str = field(default="", init=False)
+    _aside: dict[Path, Optional[Path]] = field(default_factory=dict, init=False)
+    _was_there: bool = field(default=False, init=False)
 
     def of_round(self, number: int) -> Path:
         """Returns the artifacts directory of a round, counted from 1."""
@@ -56,6 +59,42 @@ class Place:
         """The largest number of steps that any checkpoint in it holds."""
         found = [self.root, *sorted(self.root.glob("round-*"))]
         return max((steps_kept(path) for path in found if (path / MANIFEST).is_file()), default=0)
+
+    def set_aside(self) -> None:
+        """Renames what will be replaced, so that it can be had back as long as nothing is trained.
+
+        Raises:
+            ArtifactsError: another process is at work there.
+        """
+        places = [self.of_round(number) for number in range(1, self.rounds + 1)] if self.given else [self.root]
+        for path in places:
+            if (path / MANIFEST).is_file() and is_locked(path):
+                raise ArtifactsError(
+                    f"{path} is in use by another process; wait until it ends, or choose another place"
+                )
+        self._was_there = self.root.is_dir()
+        for path in places:
+            old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old") if path.is_dir() else None
+            if old is not None:
+                path.rename(old)
+            self._aside[path] = old
+
+    def put_back(self) -> None:
+        """Undoes `set_aside`: what is there now is deleted."""
+        for path, old in self._aside.items():
+            shutil.rmtree(path, ignore_errors=True)
+            if old is not None:
+                old.rename(path)
+        if not self._was_there and self.root.is_dir():  # around the directories of rounds
+            self.root.rmdir()
+
+    def forget(self) -> None:
+        """Deletes what was set aside; what is not of the artifacts, such as a report, stays."""
+        for path, old in self._aside.items():
+            if old is not None:
+                if path.is_dir():
+                    _move_others(old, path)
+                shutil.rmtree(old, ignore_errors=True)
 
     def remove(self) -> None:
         """Deletes it; under its name it is there whole or not at all."""
@@ -93,12 +132,12 @@ def open_place(output: Path, artifacts: Optional[StrPath], *, rounds: int, overw
         if place.root.exists() and not place.root.is_dir():
             raise OutputError(f"{place.root} is a file; the artifacts need a directory")
     elif place.root.exists():
-        _clear(place, output, overwrite=overwrite)
+        _require_replaceable(place, output, overwrite=overwrite)
     return place
 
 
-def _clear(place: Place, output: Path, *, overwrite: bool) -> None:
-    """Looks at what an earlier call left, and deletes it if there is no training in it."""
+def _require_replaceable(place: Place, output: Path, *, overwrite: bool) -> None:
+    """Looks at what an earlier call left: training that may not be replaced, or something that is not ours."""
     known = {LOCK, LOCK_OWNER}
     strange = not place.root.is_dir() or (
         not (place.root / MANIFEST).is_file()
@@ -119,12 +158,21 @@ def _clear(place: Place, output: Path, *, overwrite: bool) -> None:
             f"`{shlex.join(['tgdonnx', 'train', str(latest), '--resume'])}` with the same options trains on; or pass "
             "--overwrite to start anew"
         )
-    place.remove()
+
+
+def _move_others(old: Path, new: Path) -> None:
+    for path in old.iterdir():
+        if is_of_artifacts(path.name):
+            continue
+        if not (new / path.name).exists():
+            path.rename(new / path.name)
+        elif path.is_dir() and (new / path.name).is_dir():
+            _move_others(path, new / path.name)
 
 
 @contextmanager
 def kept(place: Place, *, signals: bool) -> Iterator[None]:
-    """Runs the block; should it fail, says where what was trained is, and deletes what holds no training.
+    """Runs the block; should it fail, says where what was trained is, or puts back what was there if nothing was.
 
     Args:
         place: where the artifacts are.
@@ -135,14 +183,15 @@ def kept(place: Place, *, signals: bool) -> Iterator[None]:
         KeptError: what is no error of ours, once there is training.
         TgdonnxError: as the block does, with what goes on.
     """
+    place.set_aside()
     try:
         yield
     except BaseException as error:
         steps = place.steps if place.command else 0
         if not steps:
-            if place.command and not place.given:
-                place.remove()
+            place.put_back()
             raise
+        place.forget()
         more = f"{place.root} keeps what was trained: go on with `{place.command}`{place.and_then}"
         if isinstance(error, TgdonnxError):
             error.add(more)
@@ -153,5 +202,6 @@ def kept(place: Place, *, signals: bool) -> Iterator[None]:
             reason = str(error).partition("\n")[0]
             raise KeptError(f"{type(error).__name__}: {reason}; {more}", place.root, place.command) from error
         raise
+    place.forget()
     if not place.given:
         place.remove()

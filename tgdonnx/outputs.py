@@ -31,7 +31,7 @@ from tgdonnx.paths import why_unusable, why_unwritable
 _MANIFEST, _RUN, _COMPARISON = "manifest.json", "run.json", "comparison.json"
 _OF_ARTIFACTS = re.compile(
     r"(training_model|eval_model|optimizer_model|masked)\.onnx(\.data)?|checkpoint(\..*)?|manifest\.json|run\.json"
-    r"|log\.(jsonl|csv)|\.lock(\..*)?",
+    r"|log\.(jsonl|csv)|\.lock(\..*)?|frozen\.data",
     re.IGNORECASE,
 )
 _NO_DATA = (".onnx", ".onnx.data", ".html")
