@@ -7,7 +7,6 @@ is not replaced unless asked to.
 
 from __future__ import annotations
 
-import secrets
 import shlex
 import shutil
 import signal
@@ -22,6 +21,7 @@ from tgdonnx.artifacts.locking import is_locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER, MANIFEST
 from tgdonnx.errors import ArtifactsError, KeptError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import steps_kept
+from tgdonnx.leftovers import beside, sweep
 from tgdonnx.modelfile import StrPath
 from tgdonnx.outputs import is_of_artifacts
 
@@ -99,9 +99,10 @@ class Place:
     def remove(self) -> None:
         """Deletes it; under its name it is there whole or not at all."""
         if self.root.is_dir():
-            old = self.root.with_name(f".{self.root.name}.{secrets.token_hex(4)}.old")
+            old = beside(self.root, "old")
             self.root.rename(old)
             shutil.rmtree(old, ignore_errors=True)
+            sweep(self.root)
 
 
 def run_of(output: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from google.protobuf.message import DecodeError
 from tgdonnx import bounds, wire
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.externaldata import Outside, relocated, require_inside, resolve_external, tensors_outside
+from tgdonnx.leftovers import beside, sweep
 from tgdonnx.paths import why_unwritable
 from tgdonnx.regular import TooLargeError, read_regular
 from tgdonnx.relocation import entries_in, with_entries
@@ -180,12 +180,13 @@ def replacing(path: StrPath) -> Iterator[Path]:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = beside(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sweep(path)
     except OSError as error:
         if isinstance(error, OutputError):
             raise

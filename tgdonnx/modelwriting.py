@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Optional
 
 from tgdonnx.errors import ModelFileError, OutputError
+from tgdonnx.leftovers import beside, sweep
 from tgdonnx.modelfile import ModelFile, Pieces, load_model, replacing, require_external_data, write_bytes
 from tgdonnx.relocation import Layout, copy_stretches, layout_of
 
@@ -90,7 +90,7 @@ def write_model(
             data.unlink(missing_ok=True)
         return
     layout, files = layout_of(source.outside), require_external_data(source)
-    temporary = data.with_name(f".{data.name}.{secrets.token_hex(4)}.tmp")
+    temporary = beside(data)
     needed = False  # whether a model names the temporary file
     try:
         copy_stretches(layout.stretches, files, temporary, layout.size)
@@ -109,6 +109,7 @@ def write_model(
         _take_name(temporary, data)
         write_bytes(output, make(data.name))
         needed = False
+        sweep(data)  # the model names none of those any more
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -120,7 +121,7 @@ def write_model(
 
 def _take_name(temporary: Path, data: Path) -> None:
     """Puts a file in the place of another, so that it can be had by its old name as well, where the file system allows."""
-    second = temporary.with_name(f".{data.name}.{secrets.token_hex(4)}.tmp")
+    second = beside(data)
     try:
         os.link(temporary, second)
     except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -37,6 +36,7 @@ from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_mo
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
+from tgdonnx.leftovers import beside, sweep
 from tgdonnx.masked import MaskedModel, read_masked
 from tgdonnx.modelfile import StrPath
 from tgdonnx.modelwriting import data_of, write_model
@@ -352,7 +352,7 @@ def require_new_directory(path: Path, *, overwrite: bool) -> None:
 def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Gives a temporary directory beside ``path`` that takes its place when the block ends without an error."""
     require_new_directory(path, overwrite=overwrite)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = beside(path)
     try:
         # Nobody may be training in what is replaced. The lock is in there, so it is let go of before the directory moves.
         with locked(path) if (path / files.MANIFEST).is_file() else nullcontext():
@@ -360,7 +360,7 @@ def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             (temporary / files.LOCK).touch()
             yield temporary
         if path.is_dir():
-            old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+            old = beside(path, "was")  # not swept: before the loop below is over, it holds files of the user's
             path.rename(old)
             temporary.rename(path)
             for other in old.iterdir():
@@ -369,6 +369,7 @@ def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             temporary.rename(path)
+        sweep(path)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
