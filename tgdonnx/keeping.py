@@ -74,7 +74,8 @@ class Place:
                 )
         self._was_there = self.root.is_dir()
         for path in places:
-            old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old") if path.is_dir() else None
+            # Whatever is killed now, this is the user's: such a name is never swept.
+            old = beside(path, "aside") if path.is_dir() else None
             if old is not None:
                 path.rename(old)
             self._aside[path] = old
