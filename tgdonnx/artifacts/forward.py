@@ -24,6 +24,8 @@ from tgdonnx.lowering.rewriting import refusal
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
 
+_REFUSED = "refused"  # why ONNX says that a node cannot be
+
 # Operators with a gradient on CPU, after lowering: each trained between two Convs with onnxruntime-training 1.19.2.
 DIFFERENTIABLE = frozenset(
     (
@@ -107,11 +109,14 @@ def adapt(network: Network) -> None:
         UntrainableError: a node cannot be brought there.
     """
     model, opsets = network.model, network.graph.opset_imports
+    refused = network.sizes.refused  # by nodes, before any is replaced
     infer = InferShapes()
     SpellTransposedPads()(model)
     infer(model)
     for node, name in network.node_names.items():
         node.meta["name"] = name
+        if node in refused:
+            node.meta[_REFUSED] = refused[node]
     if "" not in opsets:
         opsets[""] = opsets.pop("ai.onnx", 1)  # a file without a version is of the first
     LowerOpset()(model)
@@ -135,6 +140,12 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.RemoveInitializersFromInputsPass()(model)
     passes.RemoveUnusedNodesPass()(model)
+    for node in graph.all_nodes():
+        if _REFUSED in node.meta:
+            raise UntrainableError(
+                f"node {str(node.meta['name'])!r} ({node.op_type}) cannot be as it is: {node.meta[_REFUSED]}; export the model "
+                "again"
+            )
     for value in list(graph.inputs):
         if not value.uses() and not value.is_graph_output():
             graph.inputs.remove(value)

@@ -89,7 +89,7 @@ class TensorSpec:
     @classmethod
     def of(cls, value: ir.Value) -> TensorSpec:
         """Returns what an input of a graph looks like; one of no known type counts as float32."""
-        dtype = value.dtype if value.dtype is not None else ir.DataType.FLOAT
+        dtype = value.dtype if value.dtype not in (None, ir.DataType.UNDEFINED) else ir.DataType.FLOAT
         shape = None if value.shape is None else tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
         return cls(str(value.name), str(dtype.numpy()), shape)
 

@@ -159,6 +159,22 @@ def _require_numbers(file: ModelFile) -> None:
                 )
 
 
+def _is_dtype(number: int) -> bool:
+    return number in _T.DataType.values() and number != _T.UNDEFINED
+
+
+def _require_ports(node: onnx.NodeProto, schema: onnx.defs.OpSchema, file: ModelFile) -> None:
+    """Checks that no input is left out that an operator needs, and that it has no more outputs than it gives."""
+    needed = onnx.defs.OpSchema.FormalParameterOption.Single
+    for formal, name in zip(schema.inputs, node.input):
+        if formal.option == needed and not name:
+            raise ModelFileError(f"{label(node)} of {file.path} leaves out its input {formal.name!r}; {_AGAIN}")
+    if len(node.output) > schema.max_output:
+        raise ModelFileError(
+            f"{label(node)} of {file.path} has {len(node.output)} outputs; expected at most {schema.max_output}"
+        )
+
+
 def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile) -> None:
     """Checks how many inputs a node has and of which types its attributes are, if its operator is known."""
     domain = "" if node.domain == "ai.onnx" else node.domain
@@ -176,13 +192,26 @@ def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile)
         raise ModelFileError(f"{label(node)} of {file.path} has no value, or several; {_AGAIN}")
     if node.op_type == "Constant" and domain == "" and node.attribute[0].name == "sparse_value":
         raise ModelFileError(f"{label(node)} of {file.path} has a sparse value; export the model with dense tensors")
+    _require_ports(node, schema, file)
     types = onnx.AttributeProto.AttributeType
+    given = {attribute.name for attribute in node.attribute}
+    for name, expectation in schema.attributes.items():
+        if expectation.required and name not in given:
+            raise ModelFileError(f"{label(node)} of {file.path} has no attribute {name!r}; {_AGAIN}")
     for attribute in node.attribute:
-        if attribute.ref_attr_name or attribute.name not in schema.attributes:
+        if attribute.ref_attr_name:
+            raise ModelFileError(
+                f"{label(node)} of {file.path} takes {attribute.name!r} from a function that it is not in; {_AGAIN}"
+            )
+        if attribute.name not in schema.attributes:
             continue
         expected = types.Value(str(schema.attributes[attribute.name].type).rpartition(".")[2])
         if attribute.type != expected:
             raise ModelFileError(
                 f"{label(node)} of {file.path} has {attribute.name!r} of type {types.Name(attribute.type)}; "
                 f"expected {types.Name(expected)}"
+            )
+        if node.op_type == "Cast" and attribute.name == "to" and not _is_dtype(attribute.i):
+            raise ModelFileError(
+                f"{label(node)} of {file.path} casts to the data type {attribute.i}, which there is not"
             )

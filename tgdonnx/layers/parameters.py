@@ -286,6 +286,8 @@ def _step(node: ir.Node, sizes: Sizes) -> Union[Step, str, None]:
         if node.op_type != "Transpose":
             return Reshaped(before, after)
         permutation = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(before))[::-1]
+        if sorted(permutation) != [*range(len(before))]:
+            return f", by the permutation {list(permutation)} of {len(before)} axes"
         return Transposed(tuple(permutation))
     if node.op_type == "Cast":
         dtype = ir.DataType(node.attributes["to"].as_int())

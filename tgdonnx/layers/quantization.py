@@ -109,6 +109,8 @@ def find_quantization(
     if not dtype.is_integer():
         return f"of type {dtype.name}"
     zero_point = rest[0] if given and rest[0] is not None else np.zeros(scale.shape, np.int32)
+    if scale.ndim > 1 or zero_point.shape not in ((), (1,), scale.shape) or 0 in (scale.size, zero_point.size):
+        return f"whose scale and zero point are of shapes {list(scale.shape)} and {list(zero_point.shape)}"
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
     return Quantization(scale, zero_point, axis, dtype)
 

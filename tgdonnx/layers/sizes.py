@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -38,6 +38,7 @@ class Sizes:
         shapes: of each value, all numbers; values of unknown shape are left out.
         contents: of values that do not depend on the data: constants and computed shapes, if they are small.
         unknown: how many nodes got no shape.
+        refused: nodes that cannot be as they are, whatever the sizes that the model leaves open, and why ONNX says so.
         has_stand_ins: whether the model leaves sizes open, so that shapes are only examples.
     """
 
@@ -45,6 +46,7 @@ class Sizes:
     contents: Mapping[ir.Value, NDArray[Any]] = field(repr=False)
     unknown: int
     has_stand_ins: bool
+    refused: Mapping[ir.Node, str] = field(default_factory=dict, repr=False)
 
 
 def infer_sizes(graph: ir.Graph, opsets: Mapping[str, int]) -> Sizes:
@@ -55,14 +57,17 @@ def infer_sizes(graph: ir.Graph, opsets: Mapping[str, int]) -> Sizes:
         opsets: the operator sets that the model imports.
     """
     best: Optional[Sizes] = None
+    refused: list[Mapping[ir.Node, str]] = []
     for batch, other in _STAND_INS:
         sizes = _infer(graph, opsets, batch, other)
+        refused.append(sizes.refused)
         if best is None or sizes.unknown < best.unknown:
             best = sizes
         if not best.unknown or not best.has_stand_ins:
             break
     assert best is not None
-    return best
+    always = {node: why for node, why in best.refused.items() if all(node in each for each in refused)}
+    return replace(best, refused=always)
 
 
 def _is_open(graph: ir.Graph) -> bool:
@@ -82,7 +87,7 @@ def _infer(graph: ir.Graph, opsets: Mapping[str, int], batch: int, other: int) -
             shape = tuple(d if _is_size(d) else (batch if axis == 0 else other) for axis, d in enumerate(value.shape))
             walk.set(value, tuple(int(d) for d in shape), value.dtype)  # type: ignore[arg-type]  # all numbers by now
     walk.graph(graph)
-    return Sizes(walk.shapes, walk.contents, walk.unknown, _is_open(graph))
+    return Sizes(walk.shapes, walk.contents, walk.unknown, _is_open(graph), walk.refused)
 
 
 class _Walk:
@@ -92,6 +97,7 @@ class _Walk:
         self.shapes: dict[ir.Value, Shape] = {}
         self.contents: dict[ir.Value, NDArray[Any]] = {}
         self.unknown = 0
+        self.refused: dict[ir.Node, str] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
         self._opsets = {("" if domain == "ai.onnx" else domain): version for domain, version in opsets.items()}
         self._imports = [helper.make_opsetid(domain, version) for domain, version in self._opsets.items()]
@@ -168,7 +174,15 @@ class _Walk:
             schema = onnx.defs.get_schema(node.op_type, self._opsets.get(domain, 1), domain)
             proto = ir.to_proto(self._spelled(node))
             inferred = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=self._imports)
+        except shape_inference.InferenceError as error:  # it cannot be, as far as ONNX sees
+            self.refused[node] = str(error).strip().rpartition("] ")[2].partition("\n")[0]
+            self.unknown += 1
+            return
         except Exception:  # an operator or a case that ONNX cannot infer: it stays unknown
+            self.unknown += 1
+            return
+        if not self._convolves(node):
+            self.refused[node] = "the weight has another number of axes than what it is applied to"
             self.unknown += 1
             return
         complete = True
@@ -180,6 +194,13 @@ class _Walk:
             elif output.name:
                 complete = False
         self.unknown += not complete
+
+    def _convolves(self, node: ir.Node) -> bool:
+        """Whether a convolution has a weight with as many axes as its input: inference reads beyond the end of one."""
+        if node.op_type not in ("Conv", "ConvTranspose") or node.domain not in ("", "ai.onnx"):
+            return True
+        shapes = [self.shapes[value] for value in node.inputs[:2] if value is not None]
+        return len(shapes) == 2 and len(shapes[0]) == len(shapes[1]) >= 3
 
     def _spelled(self, node: ir.Node) -> ir.Node:
         """Returns a ConvTranspose as inference reads it rightly, and any other node as it is."""

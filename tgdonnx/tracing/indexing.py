@@ -52,7 +52,7 @@ def _gather(site: Site) -> OriginIds:
         return ids.reshape((*ids.shape[:axis], *(1,) * rank, *ids.shape[axis + 1 :]))
     indices = site.content(1, "indices")
     assert indices is not None
-    require_length(ids.size // ids.shape[axis] * indices.size)
+    require_length(ids.size // max(1, ids.shape[axis]) * indices.size)
     return np.take(ids, indices.astype(np.int64), axis=axis)
 
 

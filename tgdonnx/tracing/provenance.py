@@ -130,6 +130,8 @@ class _Walk:
 
     def _outputs(self, node: ir.Node, subgraphs: list[ir.Graph]) -> list[OriginIds]:
         constant, inputs = self.table.constant, [self._of(value) for value in node.inputs]
+        if node in self.network.sizes.refused:
+            raise UntraceableError(f"it cannot be as it is ({self.network.sizes.refused[node]})")
         if node in self._layers:
             layer = self._layers[node]
             if layer.weight is None:

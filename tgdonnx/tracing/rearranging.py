@@ -61,8 +61,10 @@ def _reshape(site: Site) -> OriginIds:
 
 
 def _transpose(site: Site) -> OriginIds:
-    ids = site.ids[0]
-    return ids.transpose(site.integers("perm")) if ids.ndim else ids
+    ids, order = site.ids[0], site.integers("perm")
+    if ids.ndim and order is not None and sorted(order) != [*range(ids.ndim)]:
+        raise UntraceableError(f"its permutation of {ids.ndim} axes is {order}")
+    return ids.transpose(order) if ids.ndim else ids
 
 
 def _expand(site: Site) -> OriginIds:
@@ -128,7 +130,10 @@ def _concat(site: Site) -> OriginIds:
     ):
         return arrays[0]  # the same along the axis in all of them
     require_length(
-        sum(math.prod(ids.shape) // ids.shape[axis] * site.shape(index)[axis] for index, ids in enumerate(arrays))
+        sum(
+            math.prod(ids.shape) // max(1, ids.shape[axis]) * site.shape(index)[axis]
+            for index, ids in enumerate(arrays)
+        )
     )
     parts = [full_length(ids, site.shape(index), axis) for index, ids in enumerate(arrays)]
     others = np.broadcast_shapes(*((*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in parts))
