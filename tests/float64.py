@@ -177,6 +177,23 @@ class GroupNormalization(OpRun):
         return (normal * scale.reshape(channels) + bias.reshape(channels),)
 
 
+class RMSNormalization(OpRun):
+    """In float64."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        scale: Array,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        stash_type: int = 1,  # noqa: ARG002  # float64, whatever it asks for
+    ) -> tuple[Array]:
+        axes = tuple(range(axis % x.ndim, x.ndim))
+        return (x / np.sqrt((x**2).mean(axes, keepdims=True) + epsilon) * scale,)
+
+
 class LRN(OpRun):
     """Over channels floor((size - 1) / 2) before and ceil((size - 1) / 2) behind."""
 
@@ -267,6 +284,7 @@ _OPERATORS: list[Any] = [
     LogSoftmax,
     LpNormalization,
     MeanVarianceNormalization,
+    RMSNormalization,
     Softmax,
     Upsample,
 ]

@@ -289,8 +289,10 @@ def one_op(operator: str, *, opset: int = 17, ir_version: int = 8, **tensors: An
 
 
 def test_refuses_an_operator_that_is_newer_than_the_runtime_by_name(tmp_path: Path) -> None:
-    path = masked(one_op("[culprit] b = Swish(a)", opset=24, ir_version=10), tmp_path, tgdonnx.AllLayers())
-    refused(tmp_path, path, UntrainableError, r"node 'culprit' \(Swish\) is not part of opset 21")
+    operator = "[culprit] c = CumProd(a, axis)\n b = Add(a, c)"
+    model = one_op(operator, opset=26, ir_version=10, axis=np.array(2))
+    path = masked(model, tmp_path, tgdonnx.AllLayers())
+    refused(tmp_path, path, UntrainableError, r"node 'culprit' \(CumProd\) is not part of opset 21")
 
 
 @pytest.mark.parametrize("opset", [22, 24])

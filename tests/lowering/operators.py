@@ -229,6 +229,16 @@ CASES: dict[str, list[Case]] = {
         between("p = Softplus(a)\n b = Pow(p, e)", e=np.float32(1.7)),
         between("p = Softplus(a)\n b = Pow(e, p)", e=np.full((4, 1, 1), 1.3, np.float32)),
     ],
+    "RMSNormalization": [
+        between(
+            "t = Transpose<perm = [0, 2, 3, 1]>(a)\n l = RMSNormalization<epsilon = 0.1>(t, s)\n "
+            "b = Transpose<perm = [0, 3, 1, 2]>(l)",
+            opset=23,
+            s=(4,),
+        ),
+        between("b = RMSNormalization<axis = 2>(a, s)", opset=23, sizes=(7, 8), s=(7, 4)),
+    ],
+    "Swish": [between("b = Swish(a)", opset=24), between("b = Swish<alpha = 1.7>(a)", opset=24)],
     "Reciprocal": [between("p = Softplus(a)\n b = Reciprocal(p)")],
     "Reshape": [between("r = Reshape(a, s)\n b = Relu(r)", 2, s=np.array([0, 2, -1, 1]))],
     "Resize": [

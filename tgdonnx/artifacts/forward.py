@@ -17,6 +17,7 @@ from tgdonnx.layers.inference import InferShapes
 from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.lowering import gradient_path, lower
 from tgdonnx.lowering.branches import InlineKnownBranches
+from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT, HoldReal
 from tgdonnx.lowering.raising import RaiseOpset
@@ -119,6 +120,8 @@ def adapt(network: Network) -> None:
             node.meta[_REFUSED] = refused[node]
     if "" not in opsets:
         opsets[""] = opsets.pop("ai.onnx", 1)  # a file without a version is of the first
+    if LowerNewOperators()(model).modified:
+        infer(model)
     LowerOpset()(model)
     raised = RaiseOpset()(model).modified
     if InlineKnownBranches()(model).modified or raised:

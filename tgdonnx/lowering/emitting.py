@@ -113,6 +113,8 @@ class Lowering(ir.passes.InPlacePass, abc.ABC):
     op_types: ClassVar[frozenset[str]]
     data_input: ClassVar[int] = 0
     """The input whose type is looked at."""
+    dtypes: ClassVar[frozenset[ir.DataType]] = frozenset({ir.DataType.FLOAT})
+    """The types that it may have; besides, it may not be known."""
 
     def __init__(self, nodes: Optional[Collection[ir.Node]] = None, path: Optional[Collection[ir.Node]] = None) -> None:
         super().__init__()
@@ -155,7 +157,7 @@ class Lowering(ir.passes.InPlacePass, abc.ABC):
             wanted = self._nodes is None or node in self._nodes
             if wanted and node.op_type in self.op_types and node.domain in ("", "ai.onnx"):
                 data = optional_input(node, self.data_input)
-                if data is not None and data.dtype in (ir.DataType.FLOAT, None):
+                if data is not None and (data.dtype is None or data.dtype in self.dtypes):
                     yield Emitter(node, opset)
 
 
