@@ -51,6 +51,7 @@ def test_the_tuned_file_differs_in_the_retrained_rows_and_nothing_else_is_left(
     assert listing(tmp_path) == ["model.onnx", "tuned.onnx"]
     assert listing(scratch) == []
     assert report.verify.ok
+    assert str(scratch) not in repr(report), "what is deleted is named"
     assert report.export.changed == report.verify.changed
     assert report.train.steps == 4
     assert report.build.options["loss"] == "mse"

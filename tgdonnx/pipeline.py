@@ -299,13 +299,20 @@ def finetune(
                 overwrite=overwrite,
             )
     # What is deleted is not named.
-    done = [replace(each, export=replace(each.export, output=None)) for each in done]
+    done = [
+        replace(each, export=replace(each.export, output=None), verify=replace(each.verify, witness=_MASKED))
+        for each in done
+    ]
+    proof = replace(proof, witness=_MASKED) if not done[1:] else proof
     if not place.given:
         done = [replace(each, build=replace(each.build, directory=None)) for each in done]
     *earlier, last = done
     return FinetuneReport(
         last.mask, last.build, last.train, exported, proof, tuple(earlier), note, application, written
     )
+
+
+_MASKED = "the masked model of this run"
 
 
 def _named(data: Union[StrPath, Array]) -> str:
