@@ -16,6 +16,7 @@ import tgdonnx
 from tests import models
 from tests.test_externaldata import external_model
 from tgdonnx import modelwriting
+from tgdonnx.alignment import align
 from tgdonnx.errors import OutputError
 from tgdonnx.masked import read_masked, write_vendor
 from tgdonnx.modelfile import ModelFile, load_model
@@ -181,38 +182,44 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-def test_whenever_the_process_dies_the_model_that_is_there_reads_data_that_fits(
-    tmp_path: Path, ours: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", [Killed, OSError])
+def test_whenever_the_process_dies_or_the_disk_fails_the_model_that_is_there_reads_data_that_fits(
+    fault: type[BaseException], tmp_path: Path, ours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = external_model(tmp_path / "old"), external_model(tmp_path / "new")
     data = bytearray((new.parent / "w.bin").read_bytes())
     data[:] = bytes(b ^ 1 for b in data)
     (new.parent / "w.bin").write_bytes(data)
+    for path in (old, new):
+        model = onnx.load(path, load_external_data=False)
+        model.producer_name = path.parent.name
+        path.write_bytes(model.SerializeToString())
     states = {"old": weights(old), "new": weights(new)}
     seen, steps = set(), 0
     for dies_at in range(100):
         place = ours / str(dies_at)
         place.mkdir()
         written(old, place / "t.onnx")
-        left = iter(range(dies_at))
+        # One step fails; of a process that is dead every later one as well.
+        faults = iter([*[None] * dies_at, fault, *([fault] if fault is Killed else [None]) * 100])
 
-        def dying(do: Callable[..., Any], left: Iterator[int] = left) -> Callable[..., Any]:
+        def failing(do: Callable[..., Any], faults: Iterator[Any] = faults) -> Callable[..., Any]:
             def wrapped(*args: Any, **kwargs: Any) -> Any:
-                if next(left, None) is None:
-                    raise Killed
+                now = next(faults)
+                if now is not None:
+                    raise now
                 return do(*args, **kwargs)
 
             return wrapped
 
         with monkeypatch.context() as patched:
-            for name in ("replace", "link", "fsync", "unlink"):
-                patched.setattr(os, name, dying(getattr(os, name)))
             # Whoever is dead tidies nothing up.
-            patched.setattr(Path, "unlink", dying(Path.unlink))
+            for name in ("replace", "link", "fsync", *(("unlink",) if fault is Killed else ())):
+                patched.setattr(os, name, failing(getattr(os, name)))
             try:
                 written(new, place / "t.onnx", overwrite=True)
                 done = True
-            except Killed:
+            except (Killed, OutputError):
                 done = False
         located = {
             e.value
@@ -229,15 +236,36 @@ def test_whenever_the_process_dies_the_model_that_is_there_reads_data_that_fits(
             start = int(entries["offset"])
             found[tensor.name] = content[start : start + int(entries["length"])]
         (state,) = [name for name, expected in states.items() if expected == found]
+        assert model.producer_name == state, f"step {dies_at}"
+        if fault is OSError and not done:
+            assert len(contents(place)) <= 3
         seen.add(state)
         steps = dies_at
-        if done:
+        if fault in faults and len(list(faults)) == 100:  # it was not its turn
             break
     assert done
     assert state == "new"
     assert seen == {"old", "new"}
-    assert steps > 5
+    assert steps > 4
     assert contents(place).keys() == {"t.onnx", "t.onnx.data"}
+
+
+def test_every_byte_of_the_new_file_that_belongs_to_no_tensor_is_looked_at(tmp_path: Path, ours: Path) -> None:
+    source = load_model(scattered(tmp_path / "vendor"))
+    tuned, data = written(source.path, ours / "t.onnx"), (ours / "t.onnx.data").read_bytes()
+    used = np.zeros(len(data), bool)
+    for tensor in load_model(tuned).outside:
+        used[tensor.offset : tensor.end] = True
+    assert align(source, tuned.read_bytes(), tuned, None).violations == ()
+    for place in np.random.default_rng(0).choice(np.flatnonzero(~used), 20):
+        changed = bytearray(data)
+        changed[place] = 1
+        (ours / "t.onnx.data").write_bytes(changed)
+        (violation,) = align(source, tuned.read_bytes(), tuned, None).violations
+        assert "which belong to no tensor, are not zero" in violation
+    (ours / "t.onnx.data").write_bytes(data + b"x")
+    (violation,) = align(source, tuned.read_bytes(), tuned, None).violations
+    assert f"has {len(data) + 1:,} bytes, not {len(data):,}" in violation
 
 
 def test_where_there_are_no_hard_links_the_data_is_renamed(

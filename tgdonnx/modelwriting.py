@@ -126,7 +126,12 @@ def _take_name(temporary: Path, data: Path) -> None:
         os.link(temporary, second)
     except OSError:
         second = temporary
-    os.replace(second, data)
+    try:
+        os.replace(second, data)
+    except OSError:
+        if second != temporary:
+            second.unlink(missing_ok=True)
+        raise
 
 
 def _write_changes(path: Path, layout: Layout, changes: Pieces) -> None:
