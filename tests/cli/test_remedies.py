@@ -20,7 +20,7 @@ from tests.training_models import text_model
 from tgdonnx.cli import main
 
 PACKAGE = Path(tgdonnx.__file__).parent
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?![\w-])")
 # Of other programs that messages name.
 FOREIGN = {"--raw"}
 
