@@ -25,7 +25,7 @@ from tgdonnx.finetuning.logs import Log, read_log
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.finetuning.session import read_state
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.typedfiles import MOST_BYTES
+from tgdonnx.typedfiles import MOST_BYTES, encode
 
 GOLDEN = Path(__file__).parent / "golden"
 SHAPE = (6, 3, 9, 8)
@@ -307,3 +307,9 @@ def test_a_golden_file_of_an_earlier_version_is_read(name: str, tmp_path: Path) 
         assert read_comparison(tmp_path, content["settings"]) is not None
     else:
         assert FILES[name][1](tmp_path) is not None
+
+
+def test_names_of_files_that_are_no_utf_8_are_spelled_out() -> None:
+    # As `os.fsdecode` gives them, and a half of a pair, which no name of a file has.
+    names = {"place": ["caf\udce9/d.npz", "café", "\ud800"], "caf\udce9": [1]}
+    assert json.loads(encode(names)) == {"place": ["caf\\xe9/d.npz", "café", "\\ud800"], "caf\\xe9": [1]}

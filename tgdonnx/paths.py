@@ -34,3 +34,12 @@ def why_unusable(path: Union[str, os.PathLike[str]]) -> str:
     except ValueError:
         return "the character '\\x00' can be in no name of a file"
     return ""
+
+
+def why_no_text(path: Union[str, os.PathLike[str]]) -> str:
+    """Returns why ONNX Runtime's training part cannot be told a path; empty if it can. It takes names as UTF-8 only."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is no UTF-8 text, and ONNX Runtime takes no other; choose another name"
+    return ""

@@ -97,13 +97,33 @@ def decode(
 
 
 def encode(content: Any, *, indent: int = 0) -> bytes:
-    """Returns a dataclass as `decode` reads it, with a newline behind it. Numbers that are not finite become null.
+    r"""Returns a dataclass as `decode` reads it, with a newline behind it.
+
+    Numbers that are not finite become null; in names of files, bytes that are no UTF-8 are spelled ``\xe9``.
 
     Args:
         content: the dataclass; numbers in it may be numpy's, and paths are written as text.
         indent: spaces per level; 0 for one line.
     """
-    return msgspec.json.format(msgspec.json.encode(content, enc_hook=_plain), indent=indent) + b"\n"
+    try:
+        data = msgspec.json.encode(content, enc_hook=_plain)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_spelled(msgspec.to_builtins(content, enc_hook=_plain)))
+    return msgspec.json.format(data, indent=indent) + b"\n"
+
+
+def _spelled(content: Any) -> Any:
+    """Returns plain values with all text in them such as UTF-8 can hold."""
+    if isinstance(content, dict):
+        return {_spelled(key): _spelled(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_spelled(value) for value in content]
+    if not isinstance(content, str):
+        return content
+    try:
+        return content.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return content.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def retype(content: Any, shape: type[T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,28 @@ def test_alpha_must_be_a_number(vendor: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_none(options: tuple[object, ...], message: str, vendor: Path, tmp_path: Path) -> None:
     run_json("mask", vendor, "-o", tmp_path / "masked.onnx", "--all")
     assert message in refused(tmp_path, "build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts", *options)
+
+
+def test_names_that_are_no_utf_8_train_report_and_are_refused_only_where_the_runtime_takes_none(
+    vendor: Path, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    odd.mkdir()
+    data = save_pairs(odd / "data.npz", SHAPE, SHAPE)
+    model = odd / "vendor.onnx"
+    vendor.rename(model)
+    masked, artifacts = odd / "masked.onnx", tmp_path / "artifacts"
+    for command in (
+        ("mask", model, "-o", masked, "--last", 1),
+        ("build", masked, "-o", artifacts),
+        ("train", artifacts, "--data", data, "--epochs", 1, "--lr", 1e-6),
+        ("train", artifacts, "--data", data, "--epochs", 2, "--lr", 1e-6, "--resume"),
+        ("export", artifacts, "-o", odd / "tuned.onnx"),
+        ("verify", model, odd / "tuned.onnx"),
+    ):
+        result = run(*command)
+        assert result.exit_code == 0, (command, result.stderr)
+    assert "caf\\\\xe9" in (artifacts / "run.json").read_text("utf-8")
+    assert "no UTF-8 text" in refused(tmp_path, "build", masked, "-o", odd / "artifacts")
+    artifacts.rename(odd / "artifacts")
+    assert "no UTF-8 text" in refused(tmp_path, "train", odd / "artifacts", "--data", data)

@@ -41,6 +41,7 @@ from tgdonnx.masked import MaskedModel, read_masked
 from tgdonnx.modelfile import StrPath
 from tgdonnx.modelwriting import data_of, write_model
 from tgdonnx.outputs import Kind, Output, is_of_artifacts, require_outputs
+from tgdonnx.paths import why_no_text
 from tgdonnx.provenance import encode_mask
 from tgdonnx.runtime import load_builder, load_onnxruntime, writing
 
@@ -123,6 +124,8 @@ def build(
         OutputError: the directory cannot be written.
     """
     rewritten = [Path(directory) / files.MASKED_MODEL, data_of(Path(directory) / files.MASKED_MODEL)]
+    if reason := why_no_text(directory):
+        raise OutputError(f"{directory} can be no artifacts directory: {reason}")
     require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
     formula = parse_loss(loss)
     _require_options(optimizer, gradient, form, data_range, l2, l2_sp, clip_norm)

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.paths import why_no_text
 from tgdonnx.runtime import load_training_api, reason_of
 
 _MARK = b"tgdonnx sha-256:"
@@ -42,6 +43,8 @@ def load_checkpoint(directory: Path, name: str) -> Any:
     """
     api = load_training_api()
     path = directory / name
+    if reason := why_no_text(directory):
+        raise ArtifactsError(f"{directory} cannot be opened: {reason}")
     _require_sound(directory, name)
     try:
         return api.CheckpointState.load_checkpoint(str(path))
