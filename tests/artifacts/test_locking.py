@@ -25,8 +25,9 @@ ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tgdonnx.artifacts.locking import locked
+from tgdonnx.artifacts.locking import announce, locked
 with locked(Path(sys.argv[1])):
+    announce(Path(sys.argv[1]))
     print("held", flush=True)
     time.sleep(60)
 """

@@ -53,8 +53,6 @@ def locked(directory: Path, *, reading: bool = False) -> Iterator[None]:
         return
     owner, _held[key] = directory / LOCK_OWNER, 1
     try:
-        with suppress(OSError):  # it is only told to others
-            owner.write_text(f"{os.getpid()} {time.time():.0f}", "utf-8")
         yield
     finally:
         del _held[key]
@@ -77,6 +75,15 @@ def _acquired(directory: Path, *, reading: bool) -> Optional[BaseFileLock]:
             return None
         raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
     return lock
+
+
+def announce(directory: Path) -> None:
+    """Writes down who holds the lock of a directory, for whom it is refused: when work begins that takes its time.
+
+    Not before: what is refused has changed nothing, not even the time of the directory.
+    """
+    with suppress(OSError):  # it is only told to others
+        (directory / LOCK_OWNER).write_text(f"{os.getpid()} {time.time():.0f}", "utf-8")
 
 
 def is_locked(directory: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Optional
 
 import msgspec
 
-from tgdonnx.artifacts.locking import locked
+from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_candidates
 from tgdonnx.comparing.report import CompareReport
@@ -201,6 +201,7 @@ def new_comparison(directory: Path) -> Iterator[None]:
     with locked(directory):
         if (directory / COMPARISON).is_file():
             raise OutputError(f"another comparison has begun in {directory} meanwhile; choose another directory")
+        announce(directory)
         yield
 
 

@@ -10,7 +10,7 @@ from signal import Signals
 from typing import Optional, Union
 
 from tgdonnx.artifacts import read_manifest, vendor_targets
-from tgdonnx.artifacts.locking import locked
+from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, LOG_TABLE, RUN, Manifest
 from tgdonnx.data import DataOptions, Dataset, DataSource, open_like, open_training
 from tgdonnx.errors import ArtifactsError, DataError
@@ -99,6 +99,7 @@ def train(
         require_space(needs_of_run(session, None if left is None else max(0, left - state.step)))
         sources = {"data": data, "validation": validation, "retain": retain, "agree": agree}
         step = state.step if resume and state.recorded >= 0 else None
+        announce(directory)
         write_record(directory, session.manifest, options, sources, training, validating, retention, step)
         _clean(directory)
         for remark in remarks_of(training, validating, retention):
