@@ -19,9 +19,10 @@ def main() -> NoReturn:
     if started:
         signal.signal(signal.SIGINT, _leave)
     if not sys.warnoptions:
-        # Of libraries, about what users cannot change; --verbose shows them.
+        # Of libraries, about what users cannot change; --verbose shows them. Logs are not silent for want of a handler: some
+        # libraries install one for all.
         warnings.simplefilter("ignore")
-        logging.getLogger().addHandler(logging.NullHandler())
+        logging.disable(logging.CRITICAL)
     _occupy()
     try:
         command: Any = importlib.import_module("tgdonnx.cli").main

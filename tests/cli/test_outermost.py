@@ -147,6 +147,27 @@ def test_ctrl_c_while_starting_is_status_130_without_a_traceback(tmp_path: Path)
     assert (process.returncode, told) == (130, b"")
 
 
+@pytest.mark.parametrize("verbose", [False, True])
+def test_warnings_and_logs_of_libraries_show_with_verbose_only(verbose: bool) -> None:
+    code = (
+        "import logging, sys, warnings, click, tgdonnx.__main__ as entry, tgdonnx.cli\n"
+        "logging.basicConfig()\n"  # as some libraries do when they are imported
+        "def command():\n"
+        "    warnings.warn('said by a warning')\n"
+        "    logging.getLogger('library').error('said by a log')\n"
+        "tgdonnx.cli.main.add_command(click.Command('x', callback=command))\n"
+        f"sys.argv = {['tgdonnx', *(['--verbose'] if verbose else []), 'x']}\n"
+        "entry.main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    for said in ("said by a warning", "said by a log"):
+        assert (said in done.stderr) == verbose, done.stderr
+
+
 def test_where_the_parent_ignores_sigint_it_stays_ignored() -> None:
     code = (
         "import signal, tgdonnx.__main__ as entry\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import sys
 import traceback
 import warnings
@@ -69,6 +70,7 @@ class Outermost(click.Group):
         verbose = bool(ctx.params["verbose"])
         if verbose:
             warnings.simplefilter("default")
+            logging.disable(logging.NOTSET)
         with _ended(verbose=verbose):
             return super().invoke(ctx)
 
