@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tgdonnx.masks import MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, finetune
     from tgdonnx.regrowing import Rebirth
-    from tgdonnx.reporting import PageReport, report
+    from tgdonnx.reporting.page import PageReport, report
     from tgdonnx.scoring import ScoreReport, score
     from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
     from tgdonnx.sweeping.sweep import SweepReport, sweep
@@ -96,7 +96,7 @@ _PLACES = {
     "tgdonnx.masks": ("MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "finetune"),
     "tgdonnx.regrowing": ("Rebirth",),
-    "tgdonnx.reporting": ("PageReport", "report"),
+    "tgdonnx.reporting.page": ("PageReport", "report"),
     "tgdonnx.scoring": ("ScoreReport", "score"),
     "tgdonnx.selection": ("AllLayers", "Filters", "FirstLayers", "LastLayers", "Percentile", "Phi", "Strategy"),
     "tgdonnx.sweeping": ("SweepReport", "sweep"),

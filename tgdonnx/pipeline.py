@@ -37,7 +37,7 @@ from tgdonnx.modelfile import StrPath, load_model
 from tgdonnx.modelwriting import require_data_writable
 from tgdonnx.outputs import Kind, Output, optional, require_outputs
 from tgdonnx.regrowing import Rebirth
-from tgdonnx.reporting import PageReport, rehearse_report, report, require_page
+from tgdonnx.reporting.page import PageReport, rehearse_report, report, require_page
 from tgdonnx.scratch import scratch_directory
 from tgdonnx.selection import Mode, Strategy
 from tgdonnx.verification import VerifyReport, verify

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import click
 
-from tgdonnx.cli import (
-    apply,
-    build,
-    check,
-    compare,
-    export,
-    finetune,
-    inspect,
-    mask,
-    report,
-    score,
-    sweep,
-    trace,
-    train,
-    verify,
-)
-from tgdonnx.cli.guarding import guard
-from tgdonnx.cli.outermost import Outermost
+from tgdonnx.cli.lazy import LazyGroup
+
+# What `tgdonnx --help` says of every command: the first sentence of its own help, without importing it.
+COMMANDS = {
+    "inspect": "Show the layers of MODEL: scores, what would retrain, what is frozen and why.",
+    "score": "Compute sparsity, entropy and KSE of every input map of every layer of MODEL.",
+    "trace": "Tell which filters of earlier layers made each input map, or why that cannot be told.",
+    "check": "Tell whether MODEL, masked or not, can be trained here, operator by operator; exit 1 if it cannot.",
+    "sweep": "Drop test: set the filters of MODEL below each PHI to zero, look at the output, recommend a PHI.",
+    "mask": "Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it.",
+    "build": "Make ONNX Runtime training artifacts from a MASKED model; its gradients are masked.",
+    "train": "Train the artifacts in DIRECTORY; leaves a newer checkpoint and log.jsonl there.",
+    "export": "Write the vendor's model with the filters trained in DIRECTORY; every other byte is the vendor's.",
+    "verify": "Prove that TUNED is BASE with other values in retrained filters only; exit 1 if it is not.",
+    "finetune": "Adapt MODEL in one go: mask, build, train, export and verify.",
+    "compare": "Train several selections of MODEL at equal budget; show new and old task along every run.",
+    "apply": "Apply MODEL to an image, a volume or a stack of images, by tiles that overlap as far as it looks.",
+    "report": "Write what was done in DIRECTORY as one self-contained HTML page; exit 1 if the tuned model is not verified.",
+}
 
 # The character \b keeps the line from being wrapped; in a docstring, which has to be a raw one here, it would be two.
 _HELP = """Adapt somebody else's ONNX conv net on this machine, and change nothing else.
@@ -36,7 +37,10 @@ MODEL --mask--> MASKED --build--> DIR --train--> DIR --export--> TUNED --verify-
 
 
 @click.group(
-    help=_HELP, cls=Outermost, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    help=_HELP,
+    cls=LazyGroup,
+    summaries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show warnings of libraries, and where a fault of tgdonnx happened."
@@ -44,22 +48,3 @@ MODEL --mask--> MASKED --build--> DIR --train--> DIR --export--> TUNED --verify-
 @click.version_option(package_name="tgdonnx")
 def main(verbose: bool) -> None:  # Outermost reads it
     """Holds the commands."""
-
-
-for command in (
-    inspect,
-    score,
-    trace,
-    check,
-    sweep,
-    mask,
-    build,
-    train,
-    export,
-    verify,
-    finetune,
-    compare,
-    apply,
-    report,
-):
-    main.add_command(guard(command.command))

@@ -8,7 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.applying import apply
-from tgdonnx.cli.options import json_option, model_argument, output_option, overwrite_option
+from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import Scale

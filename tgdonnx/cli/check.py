@@ -9,7 +9,7 @@ from typing import Optional
 import click
 
 from tgdonnx.checking import check
-from tgdonnx.cli.options import json_option, model_argument
+from tgdonnx.cli.common import json_option, model_argument
 from tgdonnx.cli.output import print_json, say, styled
 
 

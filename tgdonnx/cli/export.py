@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from tgdonnx.cli.options import json_option, output_option, overwrite_option
+from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.outputs import Kind

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.cli.config import CONFIG
 from tgdonnx.cli.paths import OutputPath
 from tgdonnx.modelwriting import data_of
@@ -18,6 +17,8 @@ from tgdonnx.outputs import Kind, Output, require_outputs
 
 def guard(command: click.Command) -> click.Command:
     """Makes a command check, before it starts, that nothing that it will write is something that it reads."""
+    if not any(isinstance(parameter.type, OutputPath) for parameter in command.params):
+        return command  # it writes nothing
     callback = command.callback
     assert callback is not None
 
@@ -25,14 +26,21 @@ def guard(command: click.Command) -> click.Command:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         context = click.get_current_context()
         outputs = [Output(path, kind) for path, kind in _written(context)]
-        # A masked model in the directory that it is built into again is there afterwards as well.
-        places = [each.path / MASKED_MODEL for each in outputs if each.kind is Kind.ARTIFACTS]
-        rewritten = [path for place in places for path in (place, data_of(place))]
-        require_outputs(outputs, _read(context), overwrite=bool(context.params.get("overwrite")), rewritten=rewritten)
+        overwrite = bool(context.params.get("overwrite"))
+        require_outputs(outputs, _read(context), overwrite=overwrite, rewritten=list(_rewritten(outputs)))
         return callback(*args, **kwargs)
 
     command.callback = guarded
     return command
+
+
+def _rewritten(outputs: Iterable[Output]) -> Iterator[Path]:
+    """Gives the masked models in directories that they are built into again: they are there afterwards as well."""
+    for each in outputs:
+        if each.kind is Kind.ARTIFACTS:
+            from tgdonnx.artifacts.manifest import MASKED_MODEL  # brings its room, which most commands do without
+
+            yield from (each.path / MASKED_MODEL, data_of(each.path / MASKED_MODEL))
 
 
 def _written(context: click.Context) -> Iterator[tuple[Path, Kind]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tgdonnx.cli.options import json_option, model_argument, score_options
+from tgdonnx.cli.common import json_option, model_argument, score_options
 from tgdonnx.cli.output import print_json, printing
 from tgdonnx.inspection import inspect
 from tgdonnx.reporting.tables import print_inspection

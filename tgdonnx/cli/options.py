@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional, TypeVar, Union
+from typing import Optional, Union
 
 import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
+from tgdonnx.cli.common import Command as Command
+from tgdonnx.cli.common import json_option as json_option
+from tgdonnx.cli.common import model_argument as model_argument
+from tgdonnx.cli.common import output_option as output_option
+from tgdonnx.cli.common import overwrite_option as overwrite_option
+from tgdonnx.cli.common import score_options
 from tgdonnx.cli.optionfiles import read_filters
-from tgdonnx.cli.paths import PATH, OutputPath
+from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
-from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import KINDS, Kind, Rebirth
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 AUTO = "auto"
 
@@ -31,31 +34,9 @@ def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Opt
         raise click.BadParameter(f"expected a number or {AUTO}, got {text!r}") from error
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
 protect_option = click.option(
     "--protect", is_flag=True, help="Never retrain what an earlier round trained, by the records in the model."
 )
-model_argument = click.argument("model", type=PATH)
-
-
-def output_option(what: str, kind: OutputKind = OutputKind.FILE) -> Callable[[Command], Command]:
-    """The option -o, which every command that writes needs."""
-    return click.option("-o", "output", required=True, type=OutputPath(kind), help=what)
-
-
-def score_options(command: Command) -> Command:
-    """The parameters of the KSE."""
-    for option in (
-        click.option(
-            "-k", "neighbours", type=click.IntRange(1), default=5, show_default=True, help="Nearest neighbours."
-        ),
-        click.option(
-            "--alpha", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of the entropy."
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 def strategy_options(command: Command) -> Command:

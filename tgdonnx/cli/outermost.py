@@ -14,7 +14,6 @@ from typing import Any, NoReturn, Optional
 import click
 
 from tgdonnx.cli import streams
-from tgdonnx.cli.output import remark
 from tgdonnx.errors import StoppedError, TgdonnxError
 
 REFUSED = 2
@@ -129,6 +128,8 @@ def _refuse(sentence: str, *, before: Sequence[str] = (), after: Sequence[str] =
 
 
 def _say(line: str) -> None:
+    from tgdonnx.cli.output import remark  # rich, which `--help` does not need
+
     with contextlib.suppress(OSError):  # with no stderr to say it on, the exit status has to do
         remark(line)
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Any, Optional, Union
 
 import click
-import numpy as np
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
@@ -106,11 +105,8 @@ def to_plain(value: Any) -> Any:
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
+    # Arrays and numbers of numpy, which commands that print none do not import.
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def to_json(value: Any) -> str:

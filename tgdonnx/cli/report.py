@@ -7,12 +7,12 @@ from typing import Optional
 
 import click
 
+from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
-from tgdonnx.cli.options import json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say, styled
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
-from tgdonnx.reporting import report
+from tgdonnx.reporting.page import report
 
 
 @click.command("report")

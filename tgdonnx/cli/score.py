@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
+from tgdonnx.cli.common import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.output import print_json, printing
 from tgdonnx.cli.paths import OutputPath
 from tgdonnx.reporting.scorefiles import save_scores

@@ -10,8 +10,8 @@ from typing import Callable, Optional
 import click
 from rich import progress as rich_progress
 
+from tgdonnx.cli.common import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.data_options import reading_options
-from tgdonnx.cli.options import json_option, model_argument, overwrite_option, score_options
 from tgdonnx.cli.output import print_json, printing, remark, stderr
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.data import DataOptions

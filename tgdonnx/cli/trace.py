@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from tgdonnx.cli.options import json_option, model_argument
+from tgdonnx.cli.common import json_option, model_argument
 from tgdonnx.cli.output import print_json, printing
 from tgdonnx.reporting.tables import print_trace
 from tgdonnx.tracing import trace

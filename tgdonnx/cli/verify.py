@@ -7,8 +7,8 @@ from typing import Optional
 
 import click
 
+from tgdonnx.cli.common import json_option
 from tgdonnx.cli.optionfiles import read_filters
-from tgdonnx.cli.options import json_option
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.paths import PATH
 from tgdonnx.reporting.verdict import changes, headline, sentences

@@ -3,8 +3,6 @@
 ``tables``; ``scorefiles``; ``page``: the page, from ``proof`` (files and what verify says), ``facts`` (what was asked for),
 ``filters`` and ``histograms`` (the selection), ``history`` and ``curves`` (training), ``pictures`` (outputs before and
 after); ``templates/``: its HTML and CSS.
+
+Nothing is imported here: `legible`, which all that is printed goes through, must not bring the page and its figures.
 """
-
-from tgdonnx.reporting.page import PageReport, rehearse_report, report, require_page
-
-__all__ = ["PageReport", "rehearse_report", "report", "require_page"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,15 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from tgdonnx.inspection import InspectReport, LayerSummary
-from tgdonnx.masks import MaskReport
 from tgdonnx.reporting.legible import cell, legible
-from tgdonnx.scoring import ScoreReport
-from tgdonnx.sweeping import SweepPoint, SweepReport
-from tgdonnx.tracing import LayerTrace, MapTrace, Producer
-from tgdonnx.tracing.path import Step
+
+if TYPE_CHECKING:  # a table of one stage must not bring the other stages along
+    from tgdonnx.inspection import InspectReport, LayerSummary
+    from tgdonnx.masks import MaskReport
+    from tgdonnx.scoring import ScoreReport
+    from tgdonnx.sweeping import SweepPoint, SweepReport
+    from tgdonnx.tracing import LayerTrace, MapTrace, Producer
+    from tgdonnx.tracing.path import Step
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BINS = 8

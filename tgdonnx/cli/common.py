@@ -1,0 +1,36 @@
+"""Options and arguments of commands that need nothing else: importing them must not bring training and data along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from tgdonnx.cli.paths import PATH, OutputPath
+from tgdonnx.outputs import Kind as OutputKind
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
+model_argument = click.argument("model", type=PATH)
+
+
+def output_option(what: str, kind: OutputKind = OutputKind.FILE) -> Callable[[Command], Command]:
+    """The option -o, which every command that writes needs."""
+    return click.option("-o", "output", required=True, type=OutputPath(kind), help=what)
+
+
+def score_options(command: Command) -> Command:
+    """The parameters of the KSE."""
+    for option in (
+        click.option(
+            "-k", "neighbours", type=click.IntRange(1), default=5, show_default=True, help="Nearest neighbours."
+        ),
+        click.option(
+            "--alpha", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of the entropy."
+        ),
+    ):
+        command = option(command)
+    return command

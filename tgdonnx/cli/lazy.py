@@ -1,0 +1,66 @@
+"""Commands that are imported when they are run, or their own help is asked for: ``tgdonnx --help`` must not wait for all."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+import click
+
+from tgdonnx.cli.outermost import Outermost
+from tgdonnx.starting import leaving_on_interrupt
+
+
+class LazyCommands(MutableMapping[str, click.Command]):
+    """Commands by name; a value is imported from the module of that name in ``tgdonnx.cli`` when it is looked up."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._commands: dict[str, click.Command | None] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> click.Command:
+        """Returns a command."""
+        command = self._commands[name]
+        if command is None:
+            command = self._commands[name] = _imported(name)
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        """Adds a command that is there already."""
+        self._commands[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        """Takes a command away."""
+        del self._commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Gives the names."""
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        return len(self._commands)
+
+
+class LazyGroup(Outermost):
+    """A group that knows what its commands do before it has imported one."""
+
+    def __init__(self, *, summaries: Mapping[str, str], **settings: Any) -> None:
+        """Takes the help of every command, of which the first sentence is shown, by name."""
+        super().__init__(**settings, commands=LazyCommands(summaries))
+        self.summaries = summaries
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands as click does, from their summaries."""
+        described = {name: click.Command(name, help=summary) for name, summary in self.summaries.items()}
+        click.Group(commands=described).format_commands(ctx, formatter)
+
+
+def _imported(name: str) -> click.Command:
+    with leaving_on_interrupt():
+        command: click.Command = importlib.import_module(f"tgdonnx.cli.{name}").command
+        if any(isinstance(parameter.type, click.Path) for parameter in command.params):
+            from tgdonnx.cli.guarding import guard  # brings onnx, which commands without files do without
+
+            guard(command)
+        return command
