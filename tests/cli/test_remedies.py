@@ -41,7 +41,7 @@ def artifacts(directory: Path, text: str, *options: object) -> Path:
 
 def remedies(message: str) -> list[list[str]]:
     """The options that a message tells to pass: alternatives, each with those that go together."""
-    words = re.sub(r"[,;:()]+(\s|$)", " | ", message.replace("\n", " ")).split()
+    words = re.sub(r"[,;:()]+(\s|$)", " | ", message.replace("\n", " ").replace(" (", " | ")).split()
     found: list[list[str]] = []
     previous = "|"
     for word in words:
@@ -200,3 +200,33 @@ def test_every_extra_that_is_named_anywhere_exists() -> None:
                 named[node.args[2].value] = str(path)
     assert {"train", "yaml", "dicom"} <= named.keys()
     assert not {extra: place for extra, place in named.items() if extra not in extras}
+
+
+@pytest.mark.parametrize(
+    ("text", "patch", "fits"), [(IMAGE, "9x6", "8x6"), (IMAGE, "64x64", "8x12"), (FIXED_SIZE, "2x6", "4x6")]
+)
+def test_the_patch_that_a_message_names_fits(text: str, patch: str, fits: str, tmp_path: Path) -> None:
+    built = artifacts(tmp_path, text)
+    np.savez(tmp_path / "data.npz", x=VALUES, target=VALUES)
+    command = ("train", built, "--data", tmp_path / "data.npz", "--epochs", 1, "--patch")
+    assert f"--patch {fits} fits it" in run(*command, patch).stderr
+    assert run(*command, fits, "--dry-run").exit_code == 0
+
+
+def test_the_patch_that_two_small_images_are_told_to_train_on_works(tmp_path: Path) -> None:
+    built = artifacts(tmp_path, IMAGE)
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(1, 1, 7, 12)).astype(np.float32))
+    command = ("train", built, "--noise2noise", tmp_path / "a.npy", tmp_path / "b.npy", "--epochs", 1)
+    said = remedies(run(*command).stderr)
+    assert said == [["--patch", "3x6"]]
+    assert run(*command, "--dry-run", *said[0]).exit_code == 0
+
+
+def test_mask_says_of_several_outputs_what_mask_can_do(tmp_path: Path) -> None:
+    model = save(text_model(TWO, w=(1, 1, 1, 1), b=(1,)), tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", x=VALUES)
+    result = run("mask", model, "-o", tmp_path / "m.onnx", "--phi", "auto", "--data", tmp_path / "data.npz")
+    options = {name for parameter in main.commands["mask"].params for name in parameter.opts}
+    assert set(OPTION.findall(result.stderr)) <= options, result.stderr

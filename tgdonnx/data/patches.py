@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from tgdonnx.artifacts.manifest import TensorSpec
-from tgdonnx.data.layouts import Window
+from tgdonnx.data.layouts import View, Window
 from tgdonnx.data.matching import Member
 from tgdonnx.errors import DataError
 
@@ -85,7 +85,9 @@ def grid_of(member: Member, inputs: Sequence[TensorSpec], patch: tuple[int, ...]
     place = member.views[lead].stored.place
     for letter, least in wanted.items():
         if spaces[lead][letter] < least:
-            raise DataError(f"{place} is smaller than a patch: {letter} is {spaces[lead][letter]}, the patch {least}")
+            fits = _size({x: min(space, wanted[x]) for x, space in spaces[lead].items()})
+            found = f"{letter} is {spaces[lead][letter]}, the patch {least}"
+            raise DataError(f"{place} is smaller than a patch: {found}; --patch {fits} fits it")
     images = [space for space in spaces if space]
     size = {letter: min(space.get(letter, 0) for space in images) for letter in wanted}
     for spec, view, space in zip(inputs, member.views, spaces):
@@ -120,7 +122,17 @@ def require_patch_fits(inputs: Sequence[TensorSpec], member: Member, grid: Grid)
             if letter in window and size is not None and size != window[letter].stop:
                 raise DataError(
                     f"the model fixes {letter} of {spec.name!r} at {size}; a patch would give it {window[letter].stop}"
+                    + _fixed_hint(spec, view, index, member)
                 )
+
+
+def _fixed_hint(spec: TensorSpec, view: View, index: int, member: Member) -> str:
+    """Returns which patch would fit, where the input is the one whose pixels a patch is given in."""
+    lead = next(place for place, other in enumerate(member.views) if other.space)
+    fixed = {x: s for x, s in zip(view.layout, spec.shape or ()) if x in view.space}
+    if index != lead or None in fixed.values():
+        return ""
+    return f"; --patch {'x'.join(map(str, fixed.values()))} fits it"
 
 
 def _size(space: dict[str, int]) -> str:

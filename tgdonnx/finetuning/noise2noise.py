@@ -129,7 +129,11 @@ def _choose(view: View, options: DataOptions, fraction: float) -> tuple[str, tup
             start = size - count
         if start >= least:
             return letter, (start, start + count)
-    hint = "smaller patches" if options.patch else "patches (--patch 64x64)"
+    # Half of the longest axis leaves as much for either part.
+    halves = {x: max(1, sizes[x] // 2) for x in view.axes if x in SPACE and x in sizes}
+    smaller = "smaller patches" if options.patch else "patches"
+    named = f"{smaller} (--patch {'x'.join(map(str, halves.values()))})"
+    hint = named if max(halves.values(), default=1) > 1 else "larger images"
     raise DataError(
         f"{view.stored.place} is too small for a part of it to be held out, without which nothing guards against fitting "
         f"noise; train on {hint}, or take more slices or images"
