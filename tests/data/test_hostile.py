@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -389,3 +391,23 @@ def test_a_pipe_among_the_data_is_not_waited_for(name: str, tmp_path: Path) -> N
     os.mkfifo(tmp_path / name)
     with pytest.raises(DataError):
         read(tmp_path)
+
+
+QUIET = """
+import sys
+from tgdonnx.data import open_source
+from tgdonnx.errors import DataError
+try:
+    open_source(sys.argv[1])
+except DataError as error:
+    print(error)
+"""
+
+
+def test_nibabel_logs_nothing_before_the_sentence(tmp_path: Path) -> None:
+    # In a process of its own: nibabel's handler holds the stream that was stderr when it was imported.
+    path = nifti((108, "<f", -5))(tmp_path)
+    command = [sys.executable, "-c", QUIET, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
+    assert "vox offset -5 too low" in done.stdout
+    assert done.stderr == ""
