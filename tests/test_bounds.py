@@ -17,13 +17,16 @@ from tests.explosive_models import EXPLOSIVE, deep_if_bytes
 from tests.explosive_run import run_bounded
 from tests.models import chain
 from tgdonnx import bounds
+from tgdonnx.checking import check
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import open_network
 from tgdonnx.layers.evaluation import evaluate
+from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.scoring import score_layers
 from tgdonnx.selection.importance import filter_importance
 from tgdonnx.tracing import trace_network
 from tgdonnx.tracing.origins import TOO_MANY
+from tools import scaling
 
 # The bound that each kind runs into, as the message says it.
 REFUSED = {
@@ -235,3 +238,43 @@ def test_a_sparse_file_larger_than_a_model_can_be_is_refused_by_its_size(tmp_pat
         file.truncate(40 * 2**30)
     with pytest.raises(ModelFileError, match=f"{bounds.MODEL_BYTES:,}"):
         open_network(path)
+
+
+def test_check_of_a_model_of_many_nodes_looks_at_each_and_opens_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "m.onnx", residual(30))
+    assert "TGD105" not in {finding.code for finding in check(path).findings}
+    monkeypatch.setattr(bounds, "TRIED_NODES", 60)
+    report = check(path)
+    told = [finding.message for finding in report.findings if finding.code == "TGD105"]
+    assert len(told) == 1
+    assert "61 nodes; up to 60" in told[0]
+    assert report.trainable
+
+
+def test_lowering_one_node_does_not_go_through_the_graph(tmp_path: Path) -> None:
+    model = open_network(save(tmp_path / "m.onnx", residual(3))).model
+    nodes = [node for node in model.graph if node.op_type == "Conv"]
+    assert LowerAutoPad(nodes[1:2]).chosen(model) == nodes[1:2]
+    assert LowerAutoPad(nodes[::-1]).chosen(model) == nodes, "in the order of the graph"
+    model.graph.remove(nodes[3])
+    assert LowerAutoPad(nodes[3:]).chosen(model) == []
+
+
+@pytest.mark.slow
+def test_time_and_memory_of_commands_grow_linearly_with_the_nodes(tmp_path: Path) -> None:
+    """Sixteen times the nodes take at most 32 times as long: the square would take 256 times."""
+    sizes = (1200, 19_200)
+    for command in ("inspect", "check", "trace", "mask"):
+        seconds, mebibytes = [], []
+        for nodes in sizes:
+            directory = tmp_path / f"{command}-{nodes}"
+            scaling.prepare("chain", nodes, directory)
+            idle = scaling.measure(scaling.COMMANDS["nothing"], directory, 300)
+            usage = scaling.measure(scaling.COMMANDS[command], directory, 900)
+            assert usage.status in (0, 1), (directory / "log.txt").read_text()[-500:]
+            seconds.append(max(0.2, usage.seconds - idle.seconds))
+            mebibytes.append(max(10.0, usage.mebibytes - idle.mebibytes))
+        assert seconds[1] < 32 * seconds[0], (command, seconds)
+        assert mebibytes[1] < 32 * mebibytes[0], (command, mebibytes)

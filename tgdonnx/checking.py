@@ -240,7 +240,7 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
         finish(network.model, trained)
         if why_not_tried(network.file) is not None:
             _differentiate(network.model, trained)
-    except (ArtifactsError, UntrainableError) as error:
+    except UntrainableError as error:
         findings.append(_blocked("TGD005" if error.node else "TGD006", error))
     return findings
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
+from tgdonnx import bounds
 from tgdonnx.artifacts import build, cheapest_form
 from tgdonnx.finetuning.session import Session
 from tgdonnx.masked import is_masked
@@ -25,6 +26,9 @@ def why_not_tried(file: ModelFile) -> Optional[str]:
     size = len(file.data) + sum(tensor.length for tensor in file.outside)
     if size > MOST_BYTES:
         return f"the model has {size / 2**30:.1f} GiB, of which a copy would be written"
+    nodes = len(file.proto.graph.node)
+    if nodes > bounds.TRIED_NODES:
+        return f"the model has {nodes:,} nodes; up to {bounds.TRIED_NODES:,} are tried, with everything that can train"
     return None
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.checkpoints import seal
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
-from tgdonnx.artifacts.frozen import FROZEN_DATA, Aside, in_memory, refer, set_aside, write_frozen
+from tgdonnx.artifacts.frozen import FROZEN_DATA, Aside, in_memory, refer, require_room, set_aside, write_frozen
 from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
@@ -297,6 +297,7 @@ def _forward_protos(
         initial.append(tensor)
         tensor.name = name
         graph.inputs.append(graph.initializers.pop(name))
+    require_room(initial)
     aside = set_aside(forward.model)
     graph.outputs[:] = [result, output]
     eval_proto, forward_proto = ir.to_proto(forward.model), onnx.ModelProto()

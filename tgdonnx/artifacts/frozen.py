@@ -8,7 +8,7 @@ model both refer. Smaller models hold everything themselves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -46,9 +46,6 @@ def set_aside(model: ir.Model) -> dict[str, ir.TensorProtocol]:
 
     Returns:
         By the names of the new inputs, which are the last, the tensors.
-
-    Raises:
-        ArtifactsError: what trains is too large itself.
     """
     graph = model.graph
     aside: dict[str, ir.TensorProtocol] = {}
@@ -64,13 +61,21 @@ def set_aside(model: ir.Model) -> dict[str, ir.TensorProtocol]:
             value.const_value = None
             graph.inputs.append(value)
     ir.external_data.load_to_model(model)  # what stays is in the message
-    left = _total_bytes(model)
-    if left > bounds.MESSAGE_BYTES:
+    return aside
+
+
+def require_room(parameters: Iterable[onnx.TensorProto]) -> None:
+    """Checks that the parameters fit into a checkpoint and into the messages that they are written with.
+
+    Raises:
+        ArtifactsError: they do not.
+    """
+    size = sum(len(tensor.raw_data) for tensor in parameters)
+    if size > bounds.MESSAGE_BYTES:
         raise ArtifactsError(
-            f"what trains takes {left / 2**30:.1f} GiB; expected at most {bounds.MESSAGE_BYTES / 2**30:g} GiB: select fewer "
+            f"what trains takes {size / 2**30:.1f} GiB; expected at most {bounds.MESSAGE_BYTES / 2**30:g} GiB: select fewer "
             "filters, or whole ones in form thin, of which only these are kept"
         )
-    return aside
 
 
 def put_back(model: ir.Model, aside: Aside) -> None:

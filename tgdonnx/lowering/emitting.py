@@ -149,13 +149,24 @@ class Lowering(ir.passes.InPlacePass, abc.ABC):
             modified = True
         return ir.passes.PassResult(model, modified=modified)
 
+    def chosen(self, model: ir.Model) -> list[ir.Node]:
+        """Returns the nodes of the main graph that may be replaced, in its order.
+
+        Of few nodes only these are looked at: `check` lowers one after the other, and would go through the graph for each.
+        """
+        if self._nodes is None:
+            return list(model.graph)
+        if len(self._nodes) == 1:
+            return [node for node in self._nodes if node.graph is model.graph]
+        wanted = set(self._nodes)
+        return [node for node in model.graph if node in wanted]
+
     def candidates(self, model: ir.Model) -> Iterator[Emitter]:
         """Yields a pen for every node that the pass may replace."""
         imports = model.graph.opset_imports
         opset = imports.get("", imports.get("ai.onnx", 1))
-        for node in list(model.graph):
-            wanted = self._nodes is None or node in self._nodes
-            if wanted and node.op_type in self.op_types and node.domain in ("", "ai.onnx"):
+        for node in self.chosen(model):
+            if node.op_type in self.op_types and node.domain in ("", "ai.onnx"):
                 data = optional_input(node, self.data_input)
                 if data is not None and (data.dtype is None or data.dtype in self.dtypes):
                     yield Emitter(node, opset)

@@ -87,7 +87,7 @@ class LowerQuantized(Lowering):
     def candidates(self, model: ir.Model) -> Iterator[Emitter]:
         """Yields a pen for every node that the pass may replace, whatever integers it reads."""
         opset = model.graph.opset_imports[""]
-        for node in list(model.graph):
+        for node in self.chosen(model):
             if (self._nodes is None or node in self._nodes) and node.op_type in self.op_types and not node.domain:
                 yield Emitter(node, opset)
 
