@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -16,7 +17,7 @@ from tests import models
 from tests.cli.commands import run, run_json
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import noise2noise_option
-from tgdonnx.cli.optionfiles import read_filters
+from tgdonnx.cli.optionfiles import read_filters, read_options
 from tgdonnx.cli.paths import PATH
 from tgdonnx.errors import DataError, SelectionError
 
@@ -186,3 +187,22 @@ def test_mask_refuses_a_list_with_rows_that_are_not_there_and_takes_one_that_is_
     right = write(tmp_path, "right.json", json.dumps({name: [0, 1]}))
     report = run_json("mask", model, "-o", tmp_path / "c.onnx", "--filters", right)
     assert next(p["retrain"] for p in report["params"] if p["name"] == name) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'scale = "{"n" * 100_000}"',
+        f"{'n' * 100_000} = 1",
+        f'scale = "{"n " * 50_000}"',
+        f'scale = "a{" " * 100_000}b"',
+        f'scale = "{"a. " * 60}{"." * 100_000}"',
+    ],
+)
+def test_long_toml_is_looked_at_in_time_that_grows_with_its_length(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "options.toml"
+    path.write_text(text)
+    began = time.monotonic()
+    with contextlib.suppress(ValueError):
+        read_options(path)
+    assert time.monotonic() - began < 10
