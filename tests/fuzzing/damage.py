@@ -434,7 +434,8 @@ def _mask(rng: random.Random, model: onnx.ModelProto, after: After) -> None:
         tensor = rng.choice(model.graph.initializer)
         shape = rng.choice(([], [1], list(tensor.dims), [tensor.dims[0] if tensor.dims else 1, 1, 1, 1], [0], [999]))
         if np.prod(shape, dtype=float) < 1e6:
-            values = np.full(shape, rng.choice((0, 1, 0.5, np.nan)), rng.choice((np.float32, np.float64, np.int64)))
+            with np.errstate(invalid="ignore"):  # NaN as a whole number
+                values = np.full(shape, rng.choice((0, 1, 0.5, np.nan)), rng.choice((np.float32, np.float64, np.int64)))
             model.graph.initializer.append(numpy_helper.from_array(values, f"{tensor.name}.retrain_mask"))
 
 
