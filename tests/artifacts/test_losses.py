@@ -22,7 +22,7 @@ from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.raising import OLDEST
-from tgdonnx.runtime.opsets import NEWEST
+from tgdonnx.runtime import NEWEST, session_options
 
 IDENTITY = "y = Identity(x)"
 LOSSES = ("mse", "l1", "bce", "ce", "charbonnier")
@@ -60,7 +60,7 @@ def loss_and_gradient(
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     training = gradient_model(proto, ["x"])
-    session = onnxruntime.InferenceSession(training.SerializeToString())
+    session = onnxruntime.InferenceSession(training.SerializeToString(), session_options())
     value, gradient = session.run(["loss", "x_grad"], {"x": x, "target": target})
     return float(value), gradient
 

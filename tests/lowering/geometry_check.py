@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx_ir.passes.common import ShapeInferencePass
 
-from tests.lowering.graphs import run
+from tests.lowering.graphs import run, with_safe_groups
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import LOSS, TARGET
 from tgdonnx.lowering.emitting import Lowering
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
-from tgdonnx.runtime import load_onnxruntime
+from tgdonnx.runtime import load_onnxruntime, session_options
 
 Array = NDArray[Any]
 
@@ -101,10 +101,8 @@ def gradients(
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(LOSS, onnx.TensorProto.FLOAT, []))
     names = list(names)
-    training = gradient_model(with_loss, names)
-    options = load_onnxruntime().SessionOptions()
-    options.enable_mem_pattern = False  # with it, a session in some thousands gives wrong gradients
-    session = load_onnxruntime().InferenceSession(training.SerializeToString(), options)
+    training = gradient_model(with_safe_groups(with_loss), names)
+    session = load_onnxruntime().InferenceSession(training.SerializeToString(), session_options())
     return dict(zip(names, session.run([f"{name}_grad" for name in names], {**feeds, TARGET: target})))
 
 

@@ -21,10 +21,12 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx_ir.passes import common as passes
 
+from tests.lowering.graphs import with_safe_groups
 from tests.models import Array
 from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.lowering.raising import RaiseOpset
+from tgdonnx.runtime import session_options
 
 STATIC, DYNAMIC = "static", "dynamic"
 
@@ -146,7 +148,7 @@ def gradients(lower: onnx.ModelProto, feeds: Mapping[str, Array], weights: Array
     graph.node.append(helper.make_node("ReduceSum", ["weighted"], [LOSS], keepdims=0))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(LOSS, onnx.TensorProto.FLOAT, []))
-    training = gradient_model(forward, list(feeds))
+    training = gradient_model(with_safe_groups(forward), list(feeds))
     return dict(zip(feeds, _run(training, feeds)[1:]))
 
 
@@ -187,9 +189,8 @@ def check_gradients(
 
 
 def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
-    options = onnxruntime.SessionOptions()
+    options = session_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
     options.intra_op_num_threads = 1
     given = {value.name for value in model.graph.input}
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)

@@ -49,6 +49,7 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
     """
     builder_module = load_builder()
     require_sound(forward, "the graph that trains")
+    _require_lowered_groups(forward)
     whole = onnx.ModelProto()
     whole.CopyFrom(forward)
     beforehand = take_out(whole, parameters)
@@ -83,6 +84,19 @@ def _give_statistics(model: onnx.ModelProto) -> None:
             given = list(node.output[1:]) + [""] * (3 - len(node.output))
             words = ("mean", "deviation")
             node.output[1:] = [name or f"{PREFIX}{node.output[0]}.{word}" for name, word in zip(given, words)]
+
+
+def _require_lowered_groups(forward: onnx.ModelProto) -> None:
+    """Checks that `tgdonnx.lowering.grouped_conv` was there: the runtime would write beyond its memory."""
+    graph = forward.graph
+    values = (*graph.input, *graph.value_info)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+    ranks.update((tensor.name, len(tensor.dims)) for tensor in graph.initializer)
+    for node in graph.node:
+        if node.op_type == "Conv" and any(a.name == "group" and a.i > 1 for a in node.attribute):
+            assert ranks.get(node.input[1], 4) == 4, (
+                f"{node.output[0]!r} is a Conv with groups, and not of two dimensions"
+            )
 
 
 def _joined_twice(model: onnx.ModelProto, parameters: Collection[str]) -> set[str]:
