@@ -1,16 +1,16 @@
-"""The artifacts trained by onnxruntime's own interface and nothing of ours, as the README says that it is done."""
+"""The artifacts trained by onnxruntime's own interface and nothing of ours, as the guide to runs says that it is done."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+GUIDE = (Path(__file__).parents[1] / "tgdonnx" / "guides" / "runs.md").read_text("utf-8")
 
 
 def without_torch() -> str:
-    """Returns the lines of the README that keep torch out."""
-    (lines,) = re.findall(r"<!-- stock -->\n```python\n(.*?)```\n<!-- /stock -->", README, re.DOTALL)
+    """Returns the lines of the guide that keep torch out."""
+    (lines,) = re.findall(r"<!-- stock -->\n```python\n(.*?)```\n<!-- /stock -->", GUIDE, re.DOTALL)
     return str(lines)
 
 

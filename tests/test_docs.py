@@ -1,8 +1,9 @@
-"""The README keeps up with the code."""
+"""README and guides keep up with the code."""
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import click
@@ -10,32 +11,122 @@ import pytest
 
 import tgdonnx
 from tgdonnx.cli import main
+from tgdonnx.guides import GUIDES
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import guide_tables  # scripts, no part of the package
+from command_reference import REFERENCE, reference
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+TEXTS = {"README": README, **{name: (ROOT / f"tgdonnx/guides/{name}.md").read_text("utf-8") for name in GUIDES}}
+WRITTEN = "\n".join(text for name, text in TEXTS.items() if name != "commands")
+OPTIONS = [
+    (name, parameter)
+    for name, command in main.commands.items()
+    for parameter in command.params
+    if isinstance(parameter, click.Option)
+]
+# Of other programs, in commands that are shown.
+FOREIGN = {"--check", "--write", "--help"}
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
-def test_every_command_is_shown_in_the_readme_and_is_a_function(name: str) -> None:
-    assert f"tgdonnx {name} " in README or name == "score"
-    assert f"`{name}`" in README or name == "finetune"
-    assert callable(getattr(tgdonnx, name))
+def test_every_command_is_shown_and_is_a_function(name: str) -> None:
+    assert re.search(rf"\btgdonnx {name}\b", WRITTEN)
+    assert name == "guide" or callable(getattr(tgdonnx, name))
 
 
-def test_every_option_in_the_readme_exists() -> None:
-    known = {
-        option
-        for command in main.commands.values()
-        for parameter in command.params
-        if isinstance(parameter, click.Option)
-        for option in parameter.opts
-    }
-    shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", README.replace("pip install -e", "")))
-    assert shown - known <= {"--help"}
+def test_every_option_that_is_shown_exists() -> None:
+    known = {option for _, parameter in OPTIONS for option in parameter.opts}
+    without_arrows = re.sub(r"--[a-z, ]+-->", "", WRITTEN)
+    shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", without_arrows))
+    assert shown - known <= FOREIGN
+    assert len(shown) > 40
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS, ids=lambda value: getattr(value, "name", value))
+def test_every_option_is_described_where_its_command_is(command: str, option: click.Option) -> None:
+    assert option.help
+    (section,) = re.findall(rf"^## tgdonnx {command}\n\n```text\n(.*?)^```$", TEXTS["commands"], re.M | re.S)
+    told = section[section.index("\nOptions:\n") :]
+    for name in option.opts:
+        assert re.search(rf"^  (?:.*, )?{re.escape(name)}\b", told, re.M), name
+    assert unbroken(option.help) in unbroken(told)
+
+
+def test_the_reference_of_commands_is_what_help_says() -> None:
+    assert unbroken(REFERENCE.read_text("utf-8")) == unbroken(reference()), (
+        "write it: python tools/command_reference.py"
+    )
+
+
+def unbroken(text: str) -> str:
+    """Text without space: releases of click break lines elsewhere, also at hyphens."""
+    return "".join(text.split())
 
 
 def test_every_room_in_the_map_of_modules_exists_and_every_room_is_in_it() -> None:
-    table = README[README.index("## Map of modules") : README.index("Imports run downward")]
-    named = set(re.findall(r"`(?:tgdonnx/)?([\w/]+(?:\.py|/))`", table))
+    table = TEXTS["architecture"]
+    named = re.findall(
+        r"`(?:tgdonnx/)?([\w/]+(?:\.py|/))`", table[table.index("## Map of") : table.index("Imports run")]
+    )
     there = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "tgdonnx").iterdir()}
-    assert named == {name for name in there if not name.startswith(("__", "py.typed"))}
+    assert set(named) == {name for name in there if not name.startswith(("__", "py.typed"))}
+    assert len(named) == len(set(named))
+
+
+def test_the_rooms_in_the_readme_exist() -> None:
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", README[README.index("## The rooms") : README.index("`samples/` holds")])
+    assert not [name for name in named if not (ROOT / "tgdonnx" / name).exists()]
+    assert len(named) > 10
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_files_that_are_named_exist(name: str) -> None:
+    named = set(re.findall(r"(?<![\w/.])(?:tgdonnx|tests|tools|samples)/[\w./-]*[\w/]", TEXTS[name]))
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("table", guide_tables.TABLES)
+def test_every_table_of_numbers_stands_between_its_marks_and_has_rows(table: str) -> None:
+    rows = guide_tables.read_table(table)
+    assert rows
+    assert all(all(row) for row in rows)
+
+
+def test_a_table_is_written_in_its_place_and_nowhere_else(tmp_path: Path) -> None:
+    guide = tmp_path / "numbers.md"
+    guide.write_text(TEXTS["numbers"], "utf-8")
+    others = {name: guide_tables.read_table(name) for name in guide_tables.TABLES if name != "stages"}
+    guide_tables.write_table("stages", [["10", "1", "2", "3", "4", "5", "6"]], guide)
+    assert guide_tables.read_table("stages", guide) == [["10", "1", "2", "3", "4", "5", "6"]]
+    assert {name: guide_tables.read_table(name, guide) for name in others} == others
+    guide_tables.write_table("stages", guide_tables.read_table("stages"), guide)
+    assert guide.read_text("utf-8") == TEXTS["numbers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "found them 0 times"),
+        ("<!-- table: stages -->\n| a |\n<!-- /table -->\n", "another head"),
+        ("<!-- table: stages -->\n{}| 1 | 2 |\n<!-- /table -->\n", "have not 7 cells"),
+        (
+            "<!-- table: stages -->\n{0}<!-- /table -->\n<!-- table: stages -->\n{0}<!-- /table -->\n",
+            "found them 2 times",
+        ),
+    ],
+)
+def test_a_table_that_is_none_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+    guide = tmp_path / "numbers.md"
+    guide.write_text(text.format(guide_tables.markdown("stages", [])), "utf-8")
+    with pytest.raises(ValueError, match=problem):
+        guide_tables.read_table("stages", guide)
+
+
+def test_the_readme_is_a_page_and_shows_its_picture() -> None:
+    assert len(README.splitlines()) <= 130
+    (picture,) = re.findall(r"!\[.*\]\((.*)\)", README)
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+    assert (ROOT / picture).stat().st_size < 150_000

@@ -29,6 +29,7 @@ import click
 import numpy as np
 import onnx
 from dncnn import dncnn, random_rows
+from guide_tables import write_table
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from rich.console import Console
@@ -264,18 +265,43 @@ def show(results: list[Result], grown: Mapping[int, Mapping[str, float]]) -> Non
     console.print(table)
 
 
+def write(results: list[Result], grown: Mapping[int, Mapping[str, float]]) -> None:
+    """Writes the tables into the guide to numbers."""
+    steps, readers = [], []
+    for result in results:
+        ms = {name: f"{value:.0f}" for name, value in result.milliseconds.items()}
+        state = f"{result.state['thin'] / result.state['plain']:.2f}"
+        if "readers" in result.trains:
+            cells = (f"{result.rho:.2f}", ms["masked"], ms["thin"], f"{result.ratio('thin', 'masked'):.2f}")
+            readers.append([result.net, result.trains, *cells, state])
+        else:
+            ratios = (f"{result.ratio('thin', name):.2f}" if name in ms else "-" for name in ("plain", "PyTorch"))
+            peak = " / ".join(f"{result.peak[form]:.0f}" for form in FORMS)
+            times = (ms.get(name, "-") for name in (*FORMS, "PyTorch"))
+            steps.append([result.net, result.trains, *times, *ratios, peak, state])
+    write_table("training steps", steps)
+    write_table("steps with readers", readers)
+    stages = [[str(layers), *(f"{value:.2f}" for value in seconds.values())] for layers, seconds in grown.items()]
+    write_table("stages", stages)
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer rounds and cases; ends in two minutes.")
 @click.option("--rounds", type=int, help="Turns of each; 15, or 4 with --quick.")
 @click.option("--torch/--no-torch", "with_torch", default=True, help="Whether PyTorch is among them.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the results as JSON.")
-def main(quick: bool, rounds: Optional[int], with_torch: bool, output: Optional[Path]) -> None:
+@click.option("--write", "to_guide", is_flag=True, help="Write the tables into the guide to numbers; of all cases.")
+def main(quick: bool, rounds: Optional[int], with_torch: bool, output: Optional[Path], to_guide: bool) -> None:
     """Times training steps, and the other stages."""
+    if to_guide and (quick or not with_torch):
+        raise click.UsageError("--write is for all cases and with PyTorch")
     rounds = rounds or (4 if quick else 15)
     chosen = [case for net in NETS for case in cases(net) if not quick or case.trains in ("rho 1.0", "rho 0.1")]
     results = [measure(case, rounds, with_torch) for case in track(chosen, "Cases", console=Console(stderr=True))]
     grown = {layers: growth(layers) for layers in ((10, 100) if quick else (10, 100, 500, 1000, 2000))}
     show(results, grown)
+    if to_guide:
+        write(results, grown)
     if output is not None:
         machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
         content = {"machine": machine, "steps": [asdict(result) for result in results], "seconds": grown}

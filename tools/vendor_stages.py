@@ -18,8 +18,11 @@ import click
 import numpy as np
 import onnx
 import onnxruntime
+from guide_tables import markdown, write_table
 from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from rich.console import Console
+from rich.progress import track
 from vendor_models import fetch
 
 import tgdonnx
@@ -221,19 +224,14 @@ def refusal(case: Case, path: Path, work: Path) -> str:
     return f"{first.code}: {about}{reason}"
 
 
-def row(case: Case, work: Path) -> list[str]:
-    """Returns the row of the table."""
-    path = prepare(case, work)
-    refused = refusal(case, path, work)
-    if refused:
-        return [case.title, f"refused. {refused}", "", "", "", "", ""]
+def row(case: Case, path: Path, work: Path) -> list[str]:
+    """Returns the row of a model that the check passes."""
     try:
         outcome = go_through(case, path, work)
     except TgdonnxError as error:
-        return [case.title, f"**{type(error).__name__} after a check that passed**: {error}", "", "", "", "", ""]
+        return [case.title, f"**{type(error).__name__} after a check that passed**: {error}", "", "", "", ""]
     return [
         case.title,
-        "trainable",
         f"{outcome.rho:.1%}",
         f"{outcome.seconds:.1f} s",
         f"{outcome.difference:.0e}",
@@ -244,14 +242,23 @@ def row(case: Case, work: Path) -> list[str]:
 
 @click.command()
 @click.argument("titles", nargs=-1)
-def main(titles: tuple[str, ...]) -> None:
-    """Prints the table, for all models or the named ones."""
-    print("| model | check | weights that train | build | loss against the vendor's output | loss, 3 steps | verify |")
-    print("|---|---|---|---|---|---|---|")
-    for case in CASES:
-        if not titles or case.title in titles:
-            with tempfile.TemporaryDirectory() as work:
-                print("| " + " | ".join(row(case, Path(work))) + " |", flush=True)
+@click.option("--write", is_flag=True, help="Write the tables into the guide to numbers; for all models.")
+def main(titles: tuple[str, ...], write: bool) -> None:
+    """Prints the tables, for all models or the named ones."""
+    if write and titles:
+        raise click.UsageError("--write is for all models")
+    tables: dict[str, list[list[str]]] = {"vendor models": [], "refused models": []}
+    for case in track([each for each in CASES if not titles or each.title in titles], console=Console(stderr=True)):
+        with tempfile.TemporaryDirectory() as work:
+            path = prepare(case, Path(work))
+            if said := refusal(case, path, Path(work)):
+                tables["refused models"].append([case.title, said])
+            else:
+                tables["vendor models"].append(row(case, path, Path(work)))
+    for name, rows in tables.items():
+        print(markdown(name, rows))
+        if write:
+            write_table(name, rows)
 
 
 if __name__ == "__main__":

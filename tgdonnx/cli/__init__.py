@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "Train several selections of MODEL at equal budget; show new and old task along every run.",
     "apply": "Apply MODEL to an image, a volume or a stack of images, by tiles that overlap as far as it looks.",
     "report": "Write what was done in DIRECTORY as one self-contained HTML page; exit 1 if the tuned model is not verified.",
+    "guide": "Show a guide; without NAME, list the guides.",
 }
 
 # The character \b keeps the line from being wrapped; in a docstring, which has to be a raw one here, it would be two.

@@ -219,7 +219,13 @@ def build_options(command: Command) -> Command:
             "values, but for what was reborn.",
         ),
         click.option("--l2", type=float, default=0.0, show_default=True, help="Added to the gradient of W: L2 * W."),
-        click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", show_default=True),
+        click.option(
+            "--optimizer",
+            type=click.Choice(OPTIMIZERS),
+            default="adamw",
+            show_default=True,
+            help="What moves the weights by their gradients.",
+        ),
         click.option(
             "--data-range",
             type=float,

@@ -80,7 +80,13 @@ def run_options(command: Command) -> Command:
         click.option(
             "--warmup", type=int, default=defaults.warmup, show_default=True, help="Steps with a rising rate."
         ),
-        click.option("--schedule", type=click.Choice(SCHEDULES), default=defaults.schedule, show_default=True),
+        click.option(
+            "--schedule",
+            type=click.Choice(SCHEDULES),
+            default=defaults.schedule,
+            show_default=True,
+            help="How the learning rate goes on after the warm-up.",
+        ),
         click.option(
             "--lr",
             "learning_rate",
