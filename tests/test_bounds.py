@@ -19,8 +19,8 @@ from tests.models import chain
 from tgdonnx import bounds
 from tgdonnx.checking import check
 from tgdonnx.errors import ModelFileError
+from tgdonnx.graphs.evaluation import evaluate
 from tgdonnx.layers import open_network
-from tgdonnx.layers.evaluation import evaluate
 from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.scoring import score_layers
 from tgdonnx.selection.importance import filter_importance

@@ -49,8 +49,9 @@ from tgdonnx.errors import (
     TgdonnxError,
     UntrainableError,
 )
+from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import Network, open_network
-from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS, gradient_path
+from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS
 from tgdonnx.masked import is_masked, read_masked, require_unmasked
 from tgdonnx.modelfile import ModelFile, StrPath, load_model
 from tgdonnx.runtime.availability import training_remedy, why_not_available

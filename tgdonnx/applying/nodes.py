@@ -6,11 +6,11 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Optional
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.applying.reach import Reach
+from tgdonnx.graphs.nodes import NodeView
 from tgdonnx.layers import Network
 
 Axes = tuple[Optional[Reach], ...]
@@ -21,38 +21,28 @@ class NotLocal(Exception):  # noqa: N818  # no error: the network runs on whole 
 
 
 @dataclass(frozen=True)
-class View:
+class View(NodeView):
     """A node, and what is known where it stands.
 
     Attributes:
         network: the model.
-        node: the node.
         known: the axes of values that depend on the image.
         sized: values that depend on how large it is.
-        opset: the version of the operator set.
     """
 
     network: Network
-    node: ir.Node
     known: Mapping[ir.Value, Axes]
     sized: Set[ir.Value]
-    opset: int
 
     def image(self, position: int = 0) -> Axes:
         """Returns the axes of an input that must depend on the image, where every other must not."""
         for index, value in enumerate(self.node.inputs):
             if value is not None and (value in self.known) != (index == position):
                 raise NotLocal("combines several images, or computes an argument from one")
-        value = self.node.inputs[position]
-        assert value is not None
-        return self.known[value]
+        return self.known[self.input(position)]
 
-    def stored(self, position: int, name: Optional[str] = None) -> Optional[NDArray[Any]]:
-        """Returns the numbers of an input that is stored in the file, or of an attribute; None if there is none."""
-        value = self.node.inputs[position] if position < len(self.node.inputs) else None
-        if value is None:
-            attribute = self.node.attributes.get(name or "")
-            return None if attribute is None else np.asarray(attribute.value)
+    def content(self, value: ir.Value, what: str) -> NDArray[Any]:  # noqa: ARG002  # the message needs no more
+        """Returns the numbers of an input that is stored in the file."""
         if value in self.sized or value not in self.network.sizes.contents:
             raise NotLocal("takes an argument that depends on the size of the image")
         return self.network.sizes.contents[value]
@@ -62,18 +52,3 @@ class View:
         if value in self.sized or value not in self.network.sizes.shapes:
             raise NotLocal("takes a tensor whose shape is not known, or depends on that of the image")
         return self.network.sizes.shapes[value]
-
-    def integer(self, name: str, default: int) -> int:
-        """Returns an attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else int(attribute.as_int())
-
-    def integers(self, name: str, default: list[int]) -> list[int]:
-        """Returns an attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else [int(i) for i in attribute.as_ints()]
-
-    def text(self, name: str, default: str) -> str:
-        """Returns an attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_string()

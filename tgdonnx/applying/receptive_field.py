@@ -16,11 +16,9 @@ import onnx_ir as ir
 from tgdonnx.applying import rules
 from tgdonnx.applying.nodes import Axes, NotLocal, View
 from tgdonnx.applying.reach import Reach, ReceptiveField
+from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.operators import SIZES, is_standard
 from tgdonnx.layers import Network
-
-_ONNX = ("", "ai.onnx")
-# They give sizes, not pixels; what is computed from them depends on how large the image is.
-_SIZES = ("Shape", "Size")
 
 
 def receptive_field(network: Network, space: Mapping[int, int], output: ir.Value) -> Union[ReceptiveField, str]:
@@ -46,10 +44,12 @@ def _field(network: Network, space: Mapping[int, int], output: ir.Value) -> Rece
     for node in network.graph:
         inputs = [value for value in node.inputs if value is not None]
         depends = any(value in known for value in inputs)
-        if node.op_type in _SIZES and node.domain in _ONNX:
+        if is_standard(
+            node, SIZES
+        ):  # they give no pixels; what is computed from them depends on how large the image is
             sized.update(node.outputs if depends or any(value in sized for value in inputs) else ())
         elif not depends:
-            if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+            if inner_graphs(node):
                 raise NotLocal(f"node {network.node_names[node]!r} is {node.op_type}, which can do anything")
             sized.update(node.outputs if any(value in sized for value in inputs) else ())
         else:
@@ -60,11 +60,11 @@ def _field(network: Network, space: Mapping[int, int], output: ir.Value) -> Rece
 
 
 def _visit(network: Network, node: ir.Node, known: dict[ir.Value, Axes], sized: set[ir.Value], opset: int) -> None:
-    rule = rules.RULES.get(node.op_type) if node.domain in _ONNX else None
+    rule = rules.RULES.get(node.op_type) if is_standard(node) else None
     name = network.node_names[node]
     if rule is None:
         raise NotLocal(f"node {name!r} is {node.op_type}, which may look at the whole image")
-    view = View(network, node, known, sized, opset)
+    view = View(node, opset, network, known, sized)
     try:
         axes = rule(view)
     except NotLocal as reason:

@@ -12,6 +12,15 @@ from tgdonnx.applying import reach as reaches
 from tgdonnx.applying.nodes import Axes, NotLocal, View
 from tgdonnx.applying.reach import Reach
 from tgdonnx.applying.windows import conv, conv_transpose, pool
+from tgdonnx.graphs.operators import (
+    ELEMENTWISE,
+    EXTREME_PLACES,
+    POOLS,
+    QUANTIZERS,
+    REDUCTIONS,
+    RESIZES,
+    SOFTMAXES,
+)
 
 
 def _elementwise(view: View) -> Axes:
@@ -39,23 +48,19 @@ def _elementwise(view: View) -> Axes:
     return tuple(joined)
 
 
-def _along_channels(default: int) -> Callable[[View], Axes]:
+def _along_channels(view: View) -> Axes:
     """Operators along one axis, which must be none of space, and leave the axes as they are."""
-
-    def rule(view: View) -> Axes:
-        axes = view.image()
-        _require_no_space(axes, [view.integer("axis", default)])
-        return axes
-
-    return rule
+    axes = view.image()
+    _require_no_space(axes, [view.integer("axis", -1)])
+    return axes
 
 
 def _softmax(view: View) -> Axes:
     if view.opset < 13:
         axes = view.image()
-        _require_no_space(axes, list(range(view.integer("axis", 1), len(axes))))
+        _require_no_space(axes, list(range(view.integer("axis") % len(axes), len(axes))))
         return axes
-    return _along_channels(-1)(view)
+    return _along_channels(view)
 
 
 def _concat(view: View) -> Axes:
@@ -63,61 +68,58 @@ def _concat(view: View) -> Axes:
     if not all(value in view.known for value in inputs):
         raise NotLocal("joins the image with a stored tensor")
     axes = _elementwise(view)
-    _require_no_space(axes, [view.integer("axis", 0)])
+    _require_no_space(axes, [view.integer("axis")])
     return axes
 
 
 def _gather(view: View) -> Axes:
     axes = view.image()
-    axis = view.integer("axis", 0)
+    axis = view.integer("axis")
     _require_no_space(axes, [axis])
-    indices = view.node.inputs[1]
-    assert indices is not None
     place = axis % len(axes)
-    return (*axes[:place], *[None] * len(view.shape(indices)), *axes[place + 1 :])
+    return (*axes[:place], *[None] * len(view.shape(view.input(1))), *axes[place + 1 :])
 
 
 def _reduce(view: View) -> Axes:
     axes = view.image()
-    given = view.stored(1, "axes") if len(view.node.inputs) > 1 or "axes" in view.node.attributes else None
-    if given is None:
-        given = np.array([view.integer("axis", 0)]) if view.node.op_type.startswith("Arg") else np.arange(len(axes))
-    gone = {int(a) % len(axes) for a in given.reshape(-1)}
+    given = [view.integer("axis")] if view.node.op_type in EXTREME_PLACES else view.stored_integers(1, "axes")
+    if not given:
+        if view.integer("noop_with_empty_axes"):
+            return axes
+        given = list(range(len(axes)))
+    gone = {axis % len(axes) for axis in given}
     _require_no_space(axes, list(gone))
-    keep = view.integer("keepdims", 1)
+    keep = view.integer("keepdims")
     return tuple(reach for place, reach in enumerate(axes) if keep or place not in gone)
 
 
 def _squeeze(view: View) -> Axes:
-    axes, given = view.image(), view.stored(1, "axes")
+    axes, given = view.image(), view.stored_integers(1, "axes")
     if given is None:
         raise NotLocal("removes axes that it does not name")
-    gone = {int(a) % len(axes) for a in given.reshape(-1)}
+    gone = {axis % len(axes) for axis in given}
     _require_no_space(axes, list(gone))
     return tuple(reach for place, reach in enumerate(axes) if place not in gone)
 
 
 def _unsqueeze(view: View) -> Axes:
-    axes, given = list(view.image()), view.stored(1, "axes")
-    assert given is not None
-    rank = len(axes) + given.size
-    for place in sorted(int(a) % rank for a in given.reshape(-1)):
+    axes, given = list(view.image()), view.stored_integers(1, "axes") or []
+    rank = len(axes) + len(given)
+    for place in sorted(axis % rank for axis in given):
         axes.insert(place, None)
     return tuple(axes)
 
 
 def _transpose(view: View) -> Axes:
     axes = view.image()
-    order = view.integers("perm", list(range(len(axes)))[::-1])
-    return tuple(axes[place] for place in order)
+    order = view.integers("perm")
+    return tuple(axes[place] for place in order) if order is not None else axes[::-1]
 
 
 def _matmul(view: View) -> Axes:
     axes = view.image()
     _require_no_space(axes, [-1])
-    matrix = view.node.inputs[1]
-    assert matrix is not None
-    if len(view.shape(matrix)) != 2 or len(axes) < 2:
+    if len(view.shape(view.input(1))) != 2 or len(axes) < 2:
         raise NotLocal("is a product of more than a matrix and pixels")
     return axes
 
@@ -128,14 +130,13 @@ def _require_no_space(axes: Axes, places: list[int]) -> None:
 
 
 def _pad(view: View) -> Axes:
-    axes, mode = view.image(), view.text("mode", "constant")
-    pads = view.stored(1, "pads")
-    assert pads is not None
-    chosen = view.stored(3) if len(view.node.inputs) > 3 else None
-    places = list(range(len(axes))) if chosen is None else [int(a) % len(axes) for a in chosen]
+    axes, mode = view.image(), view.text("mode")
+    pads = view.integers("paddings") or view.stored_integers(1, "pads") or []
+    chosen = view.stored_integers(3, "axes")
+    places = list(range(len(axes))) if chosen is None else [axis % len(axes) for axis in chosen]
     result = list(axes)
     for index, place in enumerate(places):
-        begin, end = int(pads[index]), int(pads[index + len(places)])
+        begin, end = pads[index], pads[index + len(places)]
         reach = axes[place]
         if reach is None or (begin, end) == (0, 0):
             continue
@@ -147,15 +148,16 @@ def _pad(view: View) -> Axes:
 
 def _slice(view: View) -> Axes:
     axes = view.image()
-    starts, ends = view.stored(1, "starts"), view.stored(2, "ends")
+    starts, ends, chosen, steps = (
+        view.stored_integers(place, name) for place, name in enumerate(("starts", "ends", "axes", "steps"), 1)
+    )
     assert starts is not None
     assert ends is not None
-    chosen, steps = view.stored(3, "axes"), view.stored(4)
-    places = range(len(starts)) if chosen is None else [int(a) % len(axes) for a in chosen]
+    places = range(len(starts)) if chosen is None else [axis % len(axes) for axis in chosen]
     result = list(axes)
     for index, place in enumerate(places):
-        reach, start, end = axes[place], int(starts[index]), int(ends[index])
-        step = 1 if steps is None else int(steps[index])
+        reach, start, end = axes[place], starts[index], ends[index]
+        step = 1 if steps is None else steps[index]
         if reach is None:
             continue
         if start < 0 or step < 1 or 0 <= end < 2**31 - 1:
@@ -166,12 +168,12 @@ def _slice(view: View) -> Axes:
 
 def _split(view: View) -> Axes:
     axes = view.image()
-    _require_no_space(axes, [view.integer("axis", 0)])
+    _require_no_space(axes, [view.integer("axis")])
     return axes
 
 
 def _depth_to_space(view: View) -> Axes:
-    axes, block, up = view.image(), view.integer("blocksize", 1), view.node.op_type == "DepthToSpace"
+    axes, block, up = view.image(), view.integer("blocksize"), view.node.op_type == "DepthToSpace"
     if len(axes) != 4 or axes[0] is not None or axes[1] is not None:
         raise NotLocal("moves pixels between other axes than those of space")
     return tuple(None if reach is None else reaches.scaled(reach, block, up=up) for reach in axes)
@@ -191,11 +193,11 @@ def _resize(view: View) -> Axes:
     scales = view.stored(1 if upsample else 2, "scales")
     if scales is None or not scales.size:
         raise NotLocal("resizes to a fixed size, or to one that depends on that of the image")
-    coordinates = view.text("coordinate_transformation_mode", "half_pixel")
+    coordinates = view.text("coordinate_transformation_mode")
     mode = "asymmetric" if upsample else coordinates
-    if mode not in _SHIFTS or view.integer("antialias", 0):
+    if mode not in _SHIFTS or view.integer("antialias"):
         raise NotLocal(f"resizes by {mode}, with coordinates that depend on the size of the image")
-    places = view.integers("axes", list(range(len(axes))))
+    places = view.integers("axes") or list(range(len(axes)))
     result = list(axes)
     for place, scale in zip(places, np.asarray(scales, np.float64)):
         reach = axes[place % len(axes)]
@@ -206,13 +208,13 @@ def _resize(view: View) -> Axes:
             raise NotLocal(f"resizes by {scale:g}")
         if mode == "pytorch_half_pixel" and factor < 1:
             raise NotLocal("resizes by coordinates that depend on the size of the image")
-        taps = _TAPS[view.text("mode", "nearest").replace("bilinear", "linear")]
+        taps = _TAPS[view.text("mode").replace("bilinear", "linear")]
         result[place % len(axes)] = reaches.resized(reach, factor, _SHIFTS[mode](factor), taps)
     return tuple(result)
 
 
 def _batch_norm(view: View) -> Axes:
-    if view.integer("training_mode", 0):
+    if view.integer("training_mode"):
         raise NotLocal("takes statistics of the whole image")
     axes = view.image()
     if len(axes) > 1 and axes[1] is not None:
@@ -222,40 +224,27 @@ def _batch_norm(view: View) -> Axes:
 
 def _per_channel(view: View) -> Axes:
     """Quantisation per tensor or per channel."""
-    scale = view.node.inputs[1]
-    assert scale is not None
     axes = view.image()
-    if view.shape(scale) not in ((), (1,)):
+    if view.shape(view.input(1)) not in ((), (1,)):
         _require_no_space(axes, [view.integer("axis", 1)])
     return axes
 
 
-_ELEMENTWISE = (
-    "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift Cast Ceil Celu Clip Cos Cosh Div Dropout Elu Equal Erf Exp Floor "
-    "Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish "
-    "Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum "
-    "Swish Tan Tanh ThresholdedRelu Where Xor"
-)
-_REDUCING = (
-    "ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-    "ReduceSumSquare"
-)
-
 RULES: Mapping[str, Callable[[View], Axes]] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
-    **dict.fromkeys(_REDUCING.split(), _reduce),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
-    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), pool),
-    **dict.fromkeys(("Resize", "Upsample"), _resize),
+    **dict.fromkeys(ELEMENTWISE | {"Dropout"}, _elementwise),
+    **dict.fromkeys(REDUCTIONS | EXTREME_PLACES, _reduce),
+    **dict.fromkeys(SOFTMAXES, _softmax),
+    **dict.fromkeys(POOLS, pool),
+    **dict.fromkeys(RESIZES, _resize),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _depth_to_space),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _per_channel),
+    **dict.fromkeys(QUANTIZERS, _per_channel),
     "BatchNormalization": _batch_norm,
     "Concat": _concat,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Gather": _gather,
     "LRN": View.image,
-    "LpNormalization": _along_channels(-1),
+    "LpNormalization": _along_channels,
     "MatMul": _matmul,
     "Pad": _pad,
     "Slice": _slice,

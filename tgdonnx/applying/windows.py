@@ -15,8 +15,8 @@ def _window(view: View, kernel: list[int]) -> Iterator[tuple[Reach, int, int, in
     count = len(kernel)
     if len(axes) != count + 2 or axes[0] is not None or axes[1] is not None:
         raise NotLocal("slides over other axes than those of space")
-    strides, dilations = view.integers("strides", [1] * count), view.integers("dilations", [1] * count)
-    pads, auto = view.integers("pads", [0] * 2 * count), view.text("auto_pad", "NOTSET")
+    strides, dilations = view.integers("strides") or [1] * count, view.integers("dilations") or [1] * count
+    pads, auto = view.integers("pads") or [0] * 2 * count, view.text("auto_pad")
     for i in range(count):
         reach, begin, end = axes[i + 2], pads[i], pads[i + count]
         if reach is None:
@@ -32,8 +32,7 @@ def _window(view: View, kernel: list[int]) -> Iterator[tuple[Reach, int, int, in
 
 
 def _kernel(view: View) -> list[int]:
-    weight = view.node.inputs[1]
-    assert weight is not None
+    weight = view.input(1)
     if weight in view.known:
         raise NotLocal("computes its weight from the image")
     return list(view.shape(weight)[2:])
@@ -48,7 +47,7 @@ def pool(view: View) -> Axes:
     """The rule of MaxPool, AveragePool and LpPool."""
     if len(view.node.outputs) > 1 and view.node.outputs[1].uses():
         raise NotLocal("gives places in the image")
-    windows = _window(view, view.integers("kernel_shape", []))
+    windows = _window(view, view.integers("kernel_shape") or [])
     return (None, None, *(reaches.convolved(*window[:-1]) for window in windows))
 
 
@@ -57,6 +56,6 @@ def conv_transpose(view: View) -> Axes:
     if "output_shape" in view.node.attributes:
         raise NotLocal("has a fixed output_shape")
     kernel = _kernel(view)
-    extra = view.integers("output_padding", [0] * len(kernel))
+    extra = view.integers("output_padding") or [0] * len(kernel)
     windows = zip(_window(view, kernel), extra)
     return (None, None, *(reaches.transposed(*window, more) for window, more in windows))

@@ -12,10 +12,11 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.artifacts.frozen import load_small
 from tgdonnx.errors import UntrainableError
+from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import INTEGER_REMEDY, RUNTIME_DOMAINS, Network, Parameter, is_integer_arithmetic
 from tgdonnx.layers.inference import InferShapes
-from tgdonnx.layers.sizes import inner_graphs
-from tgdonnx.lowering import gradient_path, lower
+from tgdonnx.lowering import lower
 from tgdonnx.lowering.branches import InlineKnownBranches
 from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from tgdonnx import bounds
 from tgdonnx.errors import ArtifactsError, ModelFileError
-from tgdonnx.layers.sizes import inner_graphs
+from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.modelfile import load_model, require_external_data
 
 FROZEN_DATA = "frozen.data"

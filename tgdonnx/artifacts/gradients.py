@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tgdonnx.artifacts.beforehand import put_back, take_out
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.paths import depending
+from tgdonnx.graphs.paths import depending
 from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masked import SUFFIX
 from tgdonnx.runtime import load_builder, require_sound, session_options

@@ -5,16 +5,16 @@
 long every axis is.
 """
 
+from tgdonnx.graphs.operators import CONVOLUTIONS, MATRIX_PRODUCTS, is_integer_arithmetic
 from tgdonnx.layers.consistency import RUNTIME_DOMAINS
 from tgdonnx.layers.layouts import Layout, MatrixLayout
-from tgdonnx.layers.network import CONVOLUTIONS, MATRIX_PRODUCTS, Layer, Network, open_network, opset_version
+from tgdonnx.layers.network import Layer, Network, open_network, opset_version
 from tgdonnx.layers.parameters import Parameter
 from tgdonnx.layers.quantization import (
     INTEGER_REMEDY,
     TRAINABLE_INTEGERS,
     Quantization,
     find_quantization,
-    is_integer_arithmetic,
 )
 from tgdonnx.layers.sizes import Sizes
 

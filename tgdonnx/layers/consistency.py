@@ -16,6 +16,7 @@ from onnx import helper
 
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
+from tgdonnx.graphs.operators import CONVOLUTIONS, MATRIX_PRODUCTS, STANDARD_DOMAINS
 from tgdonnx.layers.names import graphs_of, label, require_names
 from tgdonnx.layers.workload import require_bounded
 from tgdonnx.modelfile import ModelFile
@@ -24,7 +25,6 @@ from tgdonnx.tensors import bits_of, describe, walk_tensors
 _T = onnx.TensorProto
 _NO_VERSION = 2**31  # numbers this large are damage, and onnx cannot take them
 _AGAIN = "get the file again, or export it again"
-_FILTERING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Domains whose operators runtimes bring along; of others the file has to define them.
 RUNTIME_DOMAINS = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"}
@@ -147,7 +147,7 @@ def _require_numbers(file: ModelFile) -> None:
                 f"the input {name!r} of {file.path} has an axis of size 0; give the axis its size, or a name if it is open"
             )
     for node in graph.node:
-        if node.op_type not in _FILTERING or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in CONVOLUTIONS | MATRIX_PRODUCTS or node.domain not in STANDARD_DOMAINS:
             continue
         for name in node.input:
             kind = stored[name].data_type if name in stored else inputs[name].elem_type if name in inputs else _T.FLOAT

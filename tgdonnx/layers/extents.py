@@ -13,8 +13,9 @@ import onnx_ir as ir
 
 from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError
-from tgdonnx.layers.evaluation import elements
-from tgdonnx.layers.sizes import Sizes, inner_graphs
+from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.evaluation import elements
+from tgdonnx.layers.sizes import Sizes
 
 
 def require_extents(graph: ir.Graph, sizes: Sizes, name_of: Callable[[ir.Node], str], path: Path) -> None:

@@ -17,18 +17,21 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx import bounds, wire
 from tgdonnx.errors import IntegerArithmeticError, ModelFileError
+from tgdonnx.graphs.operators import (
+    CONVOLUTIONS,
+    MATRIX_PRODUCTS,
+    STANDARD_DOMAINS,
+    is_integer_arithmetic,
+    is_standard,
+)
 from tgdonnx.layers.consistency import require_consistent
 from tgdonnx.layers.extents import require_extents
 from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, MatrixLayout
 from tgdonnx.layers.parameters import Parameter, find_parameter
-from tgdonnx.layers.quantization import INTEGER_REMEDY, TRAINABLE_INTEGERS, is_integer_arithmetic
+from tgdonnx.layers.quantization import INTEGER_REMEDY, TRAINABLE_INTEGERS
 from tgdonnx.layers.sizes import Sizes, infer_sizes
 from tgdonnx.modelfile import ModelFile, StrPath, load_model
 from tgdonnx.tensors import describe, walk_tensors
-
-CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
-MATRIX_PRODUCTS = frozenset({"Gemm", "MatMul"})
-_ONNX = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class Network:
         """The layers in topological order, those in subgraphs included."""
         found: list[Layer] = []
         for node in self.graph.all_nodes():
-            layer = self._layer(len(found), node) if node.domain in _ONNX else None
+            layer = self._layer(len(found), node) if is_standard(node) else None
             if layer is not None:
                 found.append(layer)
         return tuple(found)
@@ -159,7 +162,7 @@ class Network:
         """Every integer tensor that stands for real numbers, as each DequantizeLinear that reads it gives them."""
         found: dict[str, tuple[Parameter, ...]] = {}
         for node in self.graph.all_nodes():
-            if node.op_type == "DequantizeLinear" and node.domain in _ONNX:
+            if is_standard(node, "DequantizeLinear"):
                 parameter = self.parameter(node.outputs[0])
                 if isinstance(parameter, Parameter) and parameter.quantization is not None:
                     found[parameter.name] = (*found.get(parameter.name, ()), parameter)
@@ -360,7 +363,7 @@ def _inline_functions(model: ir.Model) -> None:
 
 def opset_version(proto: onnx.ModelProto) -> int:
     """Returns the version of the default operator set that a model imports; 0 when it imports none."""
-    return max((entry.version for entry in proto.opset_import if entry.domain in _ONNX), default=0)
+    return max((entry.version for entry in proto.opset_import if entry.domain in STANDARD_DOMAINS), default=0)
 
 
 def _places(graph: ir.Graph, proto: onnx.GraphProto, path: wire.FieldPath) -> Iterator[tuple[ir.Value, wire.FieldPath]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
+from tgdonnx.graphs.operators import QUANTIZERS, RESHAPING, is_standard
 from tgdonnx.layers.quantization import Quantization, find_quantization
 from tgdonnx.layers.sizes import Sizes
 
@@ -275,12 +276,12 @@ def find_parameter(
 
 def _step(node: ir.Node, sizes: Sizes) -> Union[Step, str, None]:
     """Returns what a node does to a parameter; None for nothing; a string, to be read after its name, if it may not."""
-    if node.domain not in ("", "ai.onnx") or not node.inputs or node.inputs[0] is None:
+    if not is_standard(node) or not node.inputs or node.inputs[0] is None:
         return ""
     if node.op_type == "Identity":
         return None
     before, after = sizes.shapes.get(node.inputs[0]), sizes.shapes.get(node.outputs[0])
-    if node.op_type in ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+    if node.op_type == "Transpose" or node.op_type in RESHAPING:
         if before is None or after is None:
             return ", to an unknown shape"
         if node.op_type != "Transpose":
@@ -292,7 +293,7 @@ def _step(node: ir.Node, sizes: Sizes) -> Union[Step, str, None]:
     if node.op_type == "Cast":
         dtype = ir.DataType(node.attributes["to"].as_int())
         return Converted(dtype) if dtype.is_floating_point() else f", to {dtype.name}"
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+    if node.op_type in QUANTIZERS:
         quantization = find_quantization(node, sizes.contents.get)
         if isinstance(quantization, str):
             return f", {quantization}"

@@ -27,14 +27,6 @@ TRAINABLE_INTEGERS = frozenset(
 INTEGER_REMEDY = (
     "ask for the model as it was before quantisation, or quantised with QuantizeLinear and DequantizeLinear around Conv"
 )
-_INTEGER_ARITHMETIC = frozenset(
-    {"ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm"}
-)
-
-
-def is_integer_arithmetic(node: ir.Node) -> bool:
-    """Whether a node computes with integers, or with a grid that it chooses itself, and so has no gradient."""
-    return node.op_type.startswith("QLinear") or node.op_type in _INTEGER_ARITHMETIC
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
 from tgdonnx import bounds
-from tgdonnx.layers.evaluation import elements, evaluate
+from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.evaluation import elements, evaluate, shape_content
+from tgdonnx.graphs.operators import CONVOLUTIONS, is_standard
 from tgdonnx.layers.transposed import explicit_pads, write_pads
 
 Shape = tuple[int, ...]
@@ -125,13 +127,13 @@ class _Walk:
                 self.contents[value] = np.array(tensor.numpy())  # a copy: the file must not stay open
 
     def _node(self, node: ir.Node) -> None:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+        if is_standard(node, "Constant"):
             self._constant(node.outputs[0], ir.convenience.get_const_tensor(node.outputs[0]))
             return
-        if node.op_type == "Shape" and node.domain in ("", "ai.onnx"):
+        if is_standard(node, "Shape"):
             self._shape(node)
             return
-        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+        if is_standard(node, "If"):
             self._if(node)
             return
         self._outputs(node)
@@ -143,8 +145,8 @@ class _Walk:
         if shape is None:
             self.unknown += 1
             return
-        start, end = (node.attributes[n].as_int() if n in node.attributes else None for n in ("start", "end"))
-        content = np.array(shape[start:end], np.int64)
+        content = shape_content(node, shape)
+        assert content is not None
         self.contents[node.outputs[0]] = content
         self.set(node.outputs[0], content.shape, ir.DataType.INT64)
 
@@ -197,7 +199,7 @@ class _Walk:
 
     def _convolves(self, node: ir.Node) -> bool:
         """Whether a convolution has a weight with as many axes as its input: inference reads beyond the end of one."""
-        if node.op_type not in ("Conv", "ConvTranspose") or node.domain not in ("", "ai.onnx"):
+        if not is_standard(node, CONVOLUTIONS):
             return True
         shapes = [self.shapes[value] for value in node.inputs[:2] if value is not None]
         return len(shapes) == 2 and len(shapes[0]) == len(shapes[1]) >= 3
@@ -227,14 +229,3 @@ class _Walk:
 def _has_size(dim: onnx.TensorShapeProto.Dimension) -> bool:
     # Inference lets strided layers shrink an image below nothing.
     return bool(dim.HasField("dim_value")) and dim.dim_value >= 0
-
-
-def inner_graphs(node: ir.Node) -> list[ir.Graph]:
-    """Returns the graphs inside a node: branches, or a body."""
-    graphs: list[ir.Graph] = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graphs.append(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs.extend(attribute.as_graphs())
-    return graphs

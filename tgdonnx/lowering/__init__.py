@@ -1,7 +1,7 @@
 """The same function with operators that the training runtime differentiates, and with the original parameters.
 
 One module per operator family, each an ``onnx_ir`` pass that says when it applies and refuses with a reason; `lower` runs
-them. ``emitting`` and ``rewriting``: what they share; ``paths``: the nodes that a gradient passes; ``precision``,
+them. ``emitting`` and ``rewriting``: what they share; ``precision``,
 ``opsets``: adapting whole graphs.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 
 import onnx_ir as ir
 
+from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.activations import LowerActivations
 from tgdonnx.lowering.auto_pad import LowerAutoPad
@@ -29,7 +30,6 @@ from tgdonnx.lowering.lp_norm import LowerLpNormalization
 from tgdonnx.lowering.lrn import LowerLRN
 from tgdonnx.lowering.mean_variance_norm import LowerMeanVarianceNormalization
 from tgdonnx.lowering.pad import LowerPad
-from tgdonnx.lowering.paths import gradient_path
 from tgdonnx.lowering.piecewise import LowerPiecewise
 from tgdonnx.lowering.pooling import LowerPooling
 from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_quantizers
@@ -41,7 +41,7 @@ from tgdonnx.lowering.steps import LowerSteps
 from tgdonnx.lowering.variadic import LowerVariadic
 from tgdonnx.lowering.where import LowerWhere
 
-__all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "gradient_path", "lower"]
+__all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "lower"]
 
 # In this order: what one writes, a later one may have to lower.
 PATH_LOWERINGS: tuple[type[Lowering], ...] = (

@@ -15,8 +15,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.errors import UntrainableError
+from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.emitting import Emitter
-from tgdonnx.lowering.known import known_array
 from tgdonnx.lowering.rewriting import AttributeValue
 
 Number = Union[NDArray[Any], ir.Value]

@@ -10,7 +10,7 @@ from typing import Optional
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.known import known_array
+from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.rewriting import fresh_name
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input
-from tgdonnx.lowering.known import known_array
 
 _Pads = NDArray[np.int64]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx.graphs.operators import DTYPE_ATTRIBUTES
 from tgdonnx.lowering.rewriting import before, replace
 
 _HALF = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -59,25 +60,12 @@ class ComputeInFloat32(ir.passes.InPlacePass):
                 modified = True
             elif (
                 attribute.type == ir.AttributeType.INT
-                and ((node.op_type, name) in _TYPES or (name == "stash_type" and self._is_turned(node)))
+                and ((node.op_type, name) in DTYPE_ATTRIBUTES or (name == "stash_type" and self._is_turned(node)))
                 and attribute.as_int() in self._turned
             ):
                 node.attributes[name] = ir.AttrInt64(name, ir.DataType.FLOAT.value)
                 modified = True
         return modified
-
-
-# Attributes that name a data type.
-_TYPES = frozenset(
-    {
-        ("Cast", "to"),
-        ("EyeLike", "dtype"),
-        ("RandomNormal", "dtype"),
-        ("RandomNormalLike", "dtype"),
-        ("RandomUniform", "dtype"),
-        ("RandomUniformLike", "dtype"),
-    }
-)
 
 
 def _float32(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

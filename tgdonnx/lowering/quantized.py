@@ -28,10 +28,10 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
+from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import INTEGER_REMEDY, TRAINABLE_INTEGERS, Parameter, Quantization, find_quantization
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
-from tgdonnx.lowering.known import known_array
-from tgdonnx.lowering.paths import gradient_path
 from tgdonnx.lowering.rewriting import PREFIX, before
 
 DOMAIN = "com.microsoft"

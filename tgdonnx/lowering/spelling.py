@@ -13,8 +13,8 @@ from typing import ClassVar, Optional, final
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
-from tgdonnx.lowering.known import known_array
 
 
 @final

@@ -1,4 +1,4 @@
-"""Sign, Floor, Ceil and Round, whose derivative is zero wherever there is one.
+"""Sign, Floor, Ceil, Round and Hardmax, whose derivative is zero wherever there is one.
 
 The runtime has no gradient for them and does not know that none is needed. It does know that none passes a Cast to
 integers, which these numbers are: so they are cast to int64 and back. Lower them wherever they are: they lie on no gradient
@@ -11,17 +11,20 @@ from typing import ClassVar, final
 
 import onnx_ir as ir
 
+from tgdonnx.graphs.operators import STEPS
 from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
 
 
 @final
 class LowerSteps(Lowering):
-    """Lets no gradient reach Sign, Floor, Ceil and Round."""
+    """Lets no gradient reach step functions."""
 
-    op_types: ClassVar = frozenset(["Sign", "Floor", "Ceil", "Round"])
+    op_types: ClassVar = STEPS
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the step, and behind it the casts."""
-        step = emit(node.op_type, first_input(node))
+        step = emit(
+            node.op_type, first_input(node), **{name: attribute.value for name, attribute in node.attributes.items()}
+        )
         whole = emit("Cast", step, to=ir.DataType.INT64.value)
         return emit("Cast", whole, to=ir.DataType.FLOAT.value)

@@ -23,8 +23,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer
-from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.regrowing.probing import observe
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.selection.channels import channel_tensors

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
+from tgdonnx.graphs.operators import ELEMENTWISE, QUANTIZERS
 from tgdonnx.tracing.origins import OriginIds
 from tgdonnx.tracing.rule import Rule, Site, UntraceableError, of_rank
 
-_UNARY = (
-    *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos"),
-    *(
-        "Cosh",
-        "Elu",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "IsInf",
-        "IsNaN",
-        "LeakyRelu",
-    ),
-    *("Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh"),
-    *("Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu"),
-)
-
-_SEVERAL = (
-    *("Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual"),
-    *("Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "PRelu", "Sub", "Sum", "Where", "Xor"),
-)
-
 # Their further inputs hold numbers for the whole node, or one per channel, that must not come from layers.
-_PARAMETRISED = ["BatchNormalization", "CastLike", "DequantizeLinear", "QuantizeLinear"]
+_PARAMETRISED = ("BatchNormalization", "CastLike", *sorted(QUANTIZERS))
 
 
 def _every_input(site: Site) -> OriginIds:
@@ -69,7 +45,7 @@ def _first_input(site: Site) -> OriginIds:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys((*_UNARY, *_SEVERAL), _every_input),
+    **dict.fromkeys(ELEMENTWISE, _every_input),
     **dict.fromkeys(_PARAMETRISED, _first_input),
     "Dropout": _dropout,
 }

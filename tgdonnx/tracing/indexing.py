@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from tgdonnx.tracing.origins import OriginIds
@@ -12,13 +10,10 @@ from tgdonnx.tracing.rule import Rule, Site, UntraceableError, full_length, of_r
 
 def _slice(site: Site) -> OriginIds:
     ids = of_rank(site.ids[0], len(site.shape()))
-    if site.opset < 10:
-        starts, ends = site.integers("starts") or [], site.integers("ends") or []
-        axes, steps = site.integers("axes"), None
-    else:
-        starts, ends = (_integers(site, index, name) or [] for index, name in ((1, "starts"), (2, "ends")))
-        axes, steps = _integers(site, 3, "axes"), _integers(site, 4, "steps")
-    for index, (start, end) in enumerate(zip(starts, ends)):
+    starts, ends, axes, steps = (
+        site.stored_integers(place, name) for place, name in enumerate(("starts", "ends", "axes", "steps"), 1)
+    )
+    for index, (start, end) in enumerate(zip(starts or [], ends or [])):
         axis = (axes[index] if axes else index) % ids.ndim
         if ids.shape[axis] > 1:
             step = steps[index] if steps else 1
@@ -28,14 +23,9 @@ def _slice(site: Site) -> OriginIds:
     return ids if ids.size else np.full((1,) * ids.ndim, int(site.table.constant))
 
 
-def _integers(site: Site, index: int, what: str) -> Optional[list[int]]:
-    content = site.content(index, what)
-    return None if content is None else [int(i) for i in content.reshape(-1)]
-
-
 def _split(site: Site) -> list[OriginIds]:
     ids = of_rank(site.ids[0], len(site.shape()))
-    axis = site.integer("axis", 0) % ids.ndim
+    axis = site.integer("axis") % ids.ndim
     if ids.shape[axis] == 1:
         return [ids] * len(site.node.outputs)
     lengths = [site.output_shape(index)[axis] for index in range(len(site.node.outputs))]
@@ -44,13 +34,13 @@ def _split(site: Site) -> list[OriginIds]:
 
 def _gather(site: Site) -> OriginIds:
     ids = of_rank(site.ids[0], len(site.shape()))
-    axis = site.integer("axis", 0) % ids.ndim
+    axis = site.integer("axis") % ids.ndim
     if any(site.table[int(i)] != site.table[int(site.table.constant)] for i in site.ids[1].flat):
         raise UntraceableError("its indices depend on the data")
     rank = len(site.shape(1))
     if ids.shape[axis] == 1:
         return ids.reshape((*ids.shape[:axis], *(1,) * rank, *ids.shape[axis + 1 :]))
-    indices = site.content(1, "indices")
+    indices = site.stored(1, "indices")
     assert indices is not None
     require_length(ids.size // max(1, ids.shape[axis]) * indices.size)
     return np.take(ids, indices.astype(np.int64), axis=axis)
@@ -62,7 +52,7 @@ def _pad(site: Site) -> OriginIds:
     if site.has(2) and any(site.table[int(i)].producers for i in site.ids[2].flat):
         raise UntraceableError("the value it pads with is computed by layers")
     before, after = _pads(site, len(shape))
-    mode = site.node.attributes["mode"].as_string() if "mode" in site.node.attributes else "constant"
+    mode = site.text("mode")
     for axis in range(ids.ndim):
         widths = (before[axis], after[axis])
         if not any(widths) or (ids.shape[axis] == 1 and (mode != "constant" or axis != 1 or min(widths) < 0)):
@@ -81,8 +71,8 @@ def _pad(site: Site) -> OriginIds:
 
 def _pads(site: Site, rank: int) -> tuple[list[int], list[int]]:
     """Returns how much is added before and after each axis."""
-    pads = site.integers("pads") or site.integers("paddings") or _integers(site, 1, "pads") or []
-    axes = _integers(site, 3, "axes") or list(range(rank))
+    pads = site.integers("paddings") or site.stored_integers(1, "pads") or []
+    axes = site.stored_integers(3, "axes") or list(range(rank))
     if len(pads) != 2 * len(axes):
         raise UntraceableError(f"it has {len(pads)} pads for {len(axes)} axes")
     before, after = [0] * rank, [0] * rank

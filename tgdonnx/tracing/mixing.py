@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tgdonnx.graphs.operators import EXTREME_PLACES, GLOBAL_POOLS, POOLS, REDUCTIONS, SOFTMAXES
 from tgdonnx.tracing.origins import OriginIds
 from tgdonnx.tracing.rule import Rule, Site, UntraceableError, of_rank
 
@@ -29,37 +30,36 @@ def _reduce(site: Site) -> OriginIds:
     ids = site.ids[0]
     if ids.ndim == 0:
         return ids
-    axes = site.axes(1)
+    axes = site.stored_integers(1, "axes")
     if not axes:
-        if site.integer("noop_with_empty_axes", 0):
+        if site.integer("noop_with_empty_axes"):
             return ids
         axes = list(range(ids.ndim))
     axes = [axis % ids.ndim for axis in axes]
     ids = _mix(site, ids, axes)
-    return ids if site.integer("keepdims", 1) else ids.squeeze(tuple(axes))
+    return ids if site.integer("keepdims") else ids.squeeze(tuple(axes))
 
 
 def _arg(site: Site) -> OriginIds:
     ids = site.ids[0]
     if ids.ndim == 0:
         return ids
-    axis = site.integer("axis", 0) % ids.ndim
+    axis = site.integer("axis") % ids.ndim
     ids = _mix(site, ids, [axis])
-    return ids if site.integer("keepdims", 1) else ids.squeeze(axis)
+    return ids if site.integer("keepdims") else ids.squeeze(axis)
 
 
 def _softmax(site: Site) -> OriginIds:
     ids = site.ids[0]
+    axis = site.integer("axis")
     if site.opset < 13:  # then it normalises over all axes from `axis` on
-        axis = site.integer("axis", 1)
         return _mix(site, ids, range(axis % ids.ndim if ids.ndim else 0, ids.ndim))
-    return _mix(site, ids, [site.integer("axis", -1)])
+    return _mix(site, ids, [axis])
 
 
 def _along_axis(site: Site) -> OriginIds:
     if site.node.op_type == "CumSum":
-        content = site.content(1, "axis")
-        axis = int(content.reshape(-1)[0]) if content is not None else 0
+        (axis,) = site.stored_integers(1, "axis") or [0]
     else:
         axis = site.integer("axis", -1)
     return _mix(site, site.ids[0], [axis])
@@ -78,14 +78,14 @@ def _instance_norm(site: Site) -> OriginIds:
 def _layer_norm(site: Site) -> OriginIds:
     _affine(site)
     ids = site.ids[0]
-    axis = site.integer("axis", -1)
+    axis = site.integer("axis")
     return _mix(site, ids, range(axis % ids.ndim if ids.ndim else 0, ids.ndim))
 
 
 def _group_norm(site: Site) -> OriginIds:
     _affine(site)
     ids = _pool(site)
-    groups = site.integer("num_groups", 1)
+    groups = site.integer("num_groups")
     if ids.ndim < 2 or ids.shape[1] == 1:
         return ids
     grouped = ids.reshape(ids.shape[0], groups, -1)
@@ -98,7 +98,7 @@ def _mean_variance(site: Site) -> OriginIds:
 
 
 def _lrn(site: Site) -> OriginIds:
-    ids, size = site.ids[0], site.integer("size", 1)
+    ids, size = site.ids[0], site.integer("size")
     if ids.ndim < 2 or ids.shape[1] == 1:
         return ids
     before, after = math.floor((size - 1) / 2), math.ceil((size - 1) / 2)
@@ -108,18 +108,15 @@ def _lrn(site: Site) -> OriginIds:
 
 
 def _top_k(site: Site) -> OriginIds:
-    return _mix(site, of_rank(site.ids[0], len(site.shape())), [site.integer("axis", -1)])
+    return _mix(site, of_rank(site.ids[0], len(site.shape())), [site.integer("axis")])
 
-
-_REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys((f"Reduce{kind}" for kind in _REDUCTIONS), _reduce),
-    **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
-    **dict.fromkeys(("Hardmax", "LogSoftmax", "Softmax"), _softmax),
+    **dict.fromkeys(REDUCTIONS, _reduce),
+    **dict.fromkeys(EXTREME_PLACES, _arg),
+    **dict.fromkeys(SOFTMAXES, _softmax),
     **dict.fromkeys(("CumSum", "LpNormalization"), _along_axis),
-    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), _pool),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool"), _pool),
+    **dict.fromkeys(POOLS | GLOBAL_POOLS, _pool),
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _layer_norm),

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx import bounds
+from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, MatrixLayout, Network
-from tgdonnx.layers.sizes import inner_graphs
 from tgdonnx.tracing.origins import Origin, OriginIds, OriginTable
 from tgdonnx.tracing.rule import Site, UntraceableError
 from tgdonnx.tracing.rules import RULES

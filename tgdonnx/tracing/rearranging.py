@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tgdonnx.graphs.operators import RESHAPING, RESIZES
 from tgdonnx.layers.sizes import Shape
 from tgdonnx.tracing.origins import OriginIds
 from tgdonnx.tracing.rule import Rule, Site, UntraceableError, compressed, full_length, of_rank, require_length
@@ -74,7 +75,7 @@ def _expand(site: Site) -> OriginIds:
 
 def _tile(site: Site) -> OriginIds:
     ids = of_rank(site.ids[0], len(site.shape()))
-    repeats = site.content(1, "repeats")
+    repeats = site.stored(1, "repeats")
     if repeats is None or len(repeats) != ids.ndim:
         raise UntraceableError("its repeats do not fit its input")
     copies = [max(0, int(r)) if n > 1 else 1 for r, n in zip(repeats, ids.shape)]
@@ -83,9 +84,8 @@ def _tile(site: Site) -> OriginIds:
 
 
 def _depth_to_space(site: Site) -> OriginIds:
-    ids, (n, c, h, w), b = site.ids[0], _four(site), site.integer("blocksize", 1)
-    mode = site.node.attributes["mode"].as_string() if "mode" in site.node.attributes else "DCR"
-    if mode == "DCR":
+    ids, (n, c, h, w), b = site.ids[0], _four(site), site.integer("blocksize")
+    if site.text("mode", "DCR") == "DCR":
         split, order = (n, b, b, c // b**2, h, w), (0, 3, 4, 1, 5, 2)
     else:
         split, order = (n, c // b**2, b, b, h, w), (0, 1, 4, 2, 5, 3)
@@ -94,7 +94,7 @@ def _depth_to_space(site: Site) -> OriginIds:
 
 
 def _space_to_depth(site: Site) -> OriginIds:
-    ids, (n, c, h, w), b = site.ids[0], _four(site), site.integer("blocksize", 1)
+    ids, (n, c, h, w), b = site.ids[0], _four(site), site.integer("blocksize")
     split, order = (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4)
     moved = reshape(ids, (n, c, h, w), split).transpose(order)
     return reshape(moved, tuple(split[axis] for axis in order), (n, c * b**2, h // b, w // b))
@@ -112,8 +112,8 @@ def _resize(site: Site) -> OriginIds:
     for axis in range(ids.ndim):
         if ids.shape[axis] == 1:
             continue
-        mode = site.node.attributes.get("coordinate_transformation_mode")
-        if before[axis] != after[axis] or (mode is not None and mode.as_string() == "tf_crop_and_resize"):
+        cropped = site.text("coordinate_transformation_mode") == "tf_crop_and_resize"
+        if before[axis] != after[axis] or cropped:
             # Along a resized axis neighbours mix; maps that differ along it are no longer told apart.
             if axis == 1:
                 raise UntraceableError("it resizes the axis of the channels")
@@ -123,7 +123,7 @@ def _resize(site: Site) -> OriginIds:
 
 def _concat(site: Site) -> OriginIds:
     rank = len(site.output_shape())
-    axis = site.integer("axis", 0) % rank
+    axis = site.integer("axis") % rank
     arrays = [of_rank(ids, rank) for ids in site.ids]
     if all(ids.shape[axis] == 1 and (ids == arrays[0]).all() for ids in arrays if ids.shape == arrays[0].shape) and all(
         ids.shape == arrays[0].shape for ids in arrays
@@ -143,8 +143,8 @@ def _concat(site: Site) -> OriginIds:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
-    **dict.fromkeys(("Resize", "Upsample"), _resize),
+    **dict.fromkeys(RESHAPING, _reshape),
+    **dict.fromkeys(RESIZES, _resize),
     "Concat": _concat,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx import bounds
+from tgdonnx.graphs.nodes import NodeView
 from tgdonnx.layers.sizes import Shape, Sizes
 from tgdonnx.tracing.origins import OriginIds, OriginTable
 
@@ -20,26 +21,18 @@ class UntraceableError(Exception):
 
 
 @dataclass(frozen=True)
-class Site:
+class Site(NodeView):
     """A node with what is known of its inputs.
 
     Attributes:
-        node: the node.
-        opset: version of the operator set that it is from.
         ids: the origins of its inputs; of an input that is left out those of a constant.
         sizes: the sizes of the graph.
         table: the meaning of the ids.
     """
 
-    node: ir.Node
-    opset: int
     ids: Sequence[OriginIds]
     sizes: Sizes
     table: OriginTable
-
-    def has(self, index: int) -> bool:
-        """Whether the node has an input ``index``."""
-        return index < len(self.node.inputs) and self.node.inputs[index] is not None
 
     def shape(self, index: int = 0) -> Shape:
         """Returns the shape of an input.
@@ -57,41 +50,15 @@ class Site:
         """
         return self._shape(self.node.outputs[index])
 
-    def content(self, index: int, what: str) -> Optional[NDArray[Any]]:
-        """Returns what an input holds; None if it is left out.
-
-        Args:
-            index: which input.
-            what: its meaning, for the message.
+    def content(self, value: ir.Value, what: str) -> NDArray[Any]:
+        """Returns what an input holds.
 
         Raises:
             UntraceableError: the input depends on the data, or is too large to be looked at.
         """
-        if not self.has(index):
-            return None
-        value = self.node.inputs[index]
-        assert value is not None
         if value not in self.sizes.contents:
             raise UntraceableError(f"{value.name!r}, its {what}, is computed from data")
         return self.sizes.contents[value]
-
-    def integer(self, name: str, default: int) -> int:
-        """Returns an integer attribute, or ``default``."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_int()
-
-    def integers(self, name: str) -> Optional[list[int]]:
-        """Returns an attribute that is a list of integers; None if it is left out."""
-        attribute = self.node.attributes.get(name)
-        return None if attribute is None else list(attribute.as_ints())
-
-    def axes(self, index: int) -> Optional[list[int]]:
-        """Returns axes, which older operators have as attribute and newer ones as input ``index``."""
-        axes = self.integers("axes")
-        if axes is None:
-            content = self.content(index, "axes")
-            axes = None if content is None else [int(axis) for axis in content.reshape(-1)]
-        return axes
 
     def _shape(self, value: Optional[ir.Value]) -> Shape:
         shape = self.sizes.shapes.get(value) if value is not None else None

@@ -33,7 +33,7 @@ from tgdonnx.artifacts.thin.convolution import (
     grouped_filter_gradient,
     input_gradient,
 )
-from tgdonnx.lowering.known import known_array
+from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.rewriting import AttributeValue, before, constant, replace
 
 _Gathered = dict[tuple[ir.Node, int, bytes], ir.Value]

@@ -22,8 +22,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.emitting import Emitter
-from tgdonnx.lowering.known import known_array
 from tgdonnx.lowering.rewriting import AttributeValue, before, constant, fresh_name
 
 # dX by Conv costs columns of dY, by ConvGrad columns of dX, which are some times as dear. Measured: at a ratio of 4 to 1 (64

@@ -26,7 +26,7 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.artifacts.thin.cuts import cuts_of, piece
 from tgdonnx.artifacts.thin.pieces import Part, Split, join, split
-from tgdonnx.lowering.known import known_array
+from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
 from tgdonnx.lowering.rewriting import AttributeValue, before, constant
 

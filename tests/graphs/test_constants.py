@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.training_models import text_model
-from tgdonnx.lowering.known import known_array
+from tgdonnx.graphs.constants import known_array
 
 
 def chain(start: str, length: int) -> ir.Value:
@@ -32,3 +32,12 @@ def test_of_more_nodes_than_anybody_writes_for_a_constant_nothing_is_known(start
 
 def test_what_an_input_of_the_model_decides_is_not_known() -> None:
     assert known_array(chain("x", 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"), [("", None), ("<start = 1>", [3, 4]), ("<start = -2, end = -1>", [3])]
+)
+def test_of_a_shape_the_sizes_are_known_that_are_fixed(attributes: str, expected: list[int] | None) -> None:
+    model = ir.from_proto(text_model(f"g (float[n, 3, 4] x) => (int64[k] y) {{ y = Shape{attributes}(x) }}"))
+    found = known_array(model.graph.outputs[0])
+    assert (None if found is None else found.tolist()) == expected

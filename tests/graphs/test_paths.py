@@ -6,8 +6,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from tgdonnx.lowering import gradient_path
-from tgdonnx.lowering.paths import depending
+from tgdonnx.graphs.paths import depending, gradient_path
 
 
 def graph(lines: str) -> ir.Graph:

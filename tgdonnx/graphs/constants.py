@@ -14,7 +14,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx import bounds
-from tgdonnx.layers.evaluation import evaluate
+from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.evaluation import evaluate, shape_content
+from tgdonnx.graphs.operators import is_standard
 
 _MAX_NODES = 200
 
@@ -59,17 +61,17 @@ def _collect(
         leaves[str(value.name)] = np.asarray(tensor.numpy())
         return True
     node = value.producer()
-    if node is None or node.domain not in ("", "ai.onnx"):
+    if node is None or not is_standard(node):
         return False
     if node in nodes:
         return True
-    if node.op_type == "Shape" and not node.attributes:
+    if node.op_type == "Shape":
         shape = node.inputs[0].shape if node.inputs[0] is not None else None
-        if shape is None or not all(isinstance(dim, int) for dim in shape):
-            return False
-        leaves[str(value.name)] = np.array(list(shape), np.int64)
-        return True
-    if node.op_type.startswith("Random") or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+        content = None if shape is None else shape_content(node, shape)
+        if content is not None:
+            leaves[str(value.name)] = content
+        return content is not None
+    if inner_graphs(node):
         return False
     visited.add(node)
     if len(visited) > _MAX_NODES:

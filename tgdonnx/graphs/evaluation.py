@@ -17,21 +17,29 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
+from tgdonnx.graphs.operators import (
+    ELEMENTWISE,
+    EXTREME_PLACES,
+    QUANTIZERS,
+    REDUCTIONS,
+    RESHAPING,
+    SIZES,
+    is_standard,
+)
+
 Array = NDArray[Any]
 
-# They make as many elements as their largest operand, broadcast; or fewer.
-_ELEMENTWISE = (
-    "Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Div Equal Erf Exp Floor Greater "
-    "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Mul Neg Not Or Pow QuantizeLinear "
-    "DequantizeLinear Reciprocal Relu Round Sigmoid Sign Sqrt Sub Sum Tanh Where Xor"
-)
 _MOVING = (
-    "ArgMax ArgMin Concat CumSum DepthToSpace Flatten Gather GatherElements GatherND Reshape ReverseSequence ScatterElements "
-    "ScatterND Shape Size Slice SpaceToDepth Split Squeeze TopK Transpose Trilu Unsqueeze"
+    "Concat CumSum DepthToSpace Gather GatherElements GatherND ReverseSequence ScatterElements ScatterND Slice SpaceToDepth "
+    "Split TopK Transpose Trilu"
 )
-_REDUCING = "ReduceL1 ReduceL2 ReduceLogSum ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare"
 _GROWING = "Constant ConstantOfShape Expand EyeLike MatMul OneHot Pad Range Tile"
-_EVALUATED = frozenset(" ".join((_ELEMENTWISE, _MOVING, _REDUCING, _GROWING)).split())
+_EVALUATED = frozenset(
+    {
+        *(*ELEMENTWISE, "CastLike", *QUANTIZERS, *REDUCTIONS, *EXTREME_PLACES, *SIZES, *RESHAPING),
+        *(*_MOVING.split(), *_GROWING.split()),
+    }
+)
 # How much they make depends on the numbers that they read, which inference does not look at, but is no more than they read.
 _SELECTING = frozenset({"Compress", "NonZero", "Unique"})
 _SMALL = 4096  # elements that inference is told, because they may be sizes
@@ -53,7 +61,7 @@ def evaluate(
         most: elements that an output may have.
         expected: the shapes of the outputs, where they have been inferred already; None for one that is not known.
     """
-    if node.domain not in ("", "ai.onnx") or node.op_type not in _EVALUATED | _SELECTING:
+    if not is_standard(node, _EVALUATED | _SELECTING):
         return None
     if node.op_type not in _SELECTING:
         shapes = output_shapes(node, inputs, opsets) if expected is None else expected
@@ -61,6 +69,13 @@ def evaluate(
         if any(shape is None or elements(shape) > most for shape in named):
             return None
     return _run(node, inputs, [helper.make_opsetid(domain, version) for domain, version in opsets.items()])
+
+
+def shape_content(node: ir.Node, shape: Iterable[object]) -> Optional[NDArray[np.int64]]:
+    """Returns what a Shape node gives for an input of a shape; None if one of the sizes that it takes is open."""
+    start, end = (node.attributes[name].as_int() if name in node.attributes else None for name in ("start", "end"))
+    taken = list(shape)[start:end]
+    return np.array(taken, np.int64) if all(isinstance(size, int) for size in taken) else None
 
 
 def elements(shape: Iterable[int]) -> int:
