@@ -53,8 +53,10 @@ def test_tiles_give_the_whole_image_for_operators_in_any_order(seed: int, tmp_pa
     require_tiles_give_the_whole(names, seed, tmp_path)
 
 
-def field_of(text: str, tmp_path: Path, weights: dict[str, np.ndarray] | None = None) -> ReceptiveField | str:
-    model = parse(f'<ir_version: 8, opset_import: ["": 17]> g {text}', weights or {})
+def field_of(
+    text: str, tmp_path: Path, weights: dict[str, np.ndarray] | None = None, opset: int = 17
+) -> ReceptiveField | str:
+    model = parse(f'<ir_version: 8, opset_import: ["": {opset}]> g {text}', weights or {})
     opened = open_network(save(model, tmp_path / "field.onnx"))
     return receptive_field(opened, {2: 2, 3: 3}, opened.graph.outputs[0])
 
@@ -143,3 +145,51 @@ def test_a_network_that_is_not_local_has_no_receptive_field_and_the_reason_names
     )
     assert isinstance(found, str)
     assert reason in found
+
+
+def field_behind_a_conv(node: str, tmp_path: Path, opset: int, **weights: np.ndarray) -> ReceptiveField | str:
+    text = f"(float[N, 2, H, W] x) => (float[A, B, C, D] y) {{ a = Conv(x, w) {node} }}"
+    return field_of(text, tmp_path, {"w": np.ones((2, 2, 3, 3), np.float32), **weights}, opset)
+
+
+@pytest.mark.parametrize(
+    ("node", "opset"),
+    [
+        ("y = ReduceMean(a)", 17),
+        ("y = ReduceMean(a, none)", 18),
+        ("y = ReduceMean<noop_with_empty_axes = 0>(a, none)", 18),
+        ("y = Softmax<axis = -2>(a)", 11),
+    ],
+)
+def test_what_looks_at_the_whole_image_has_no_receptive_field_however_it_says_so(
+    node: str, opset: int, tmp_path: Path
+) -> None:
+    found = field_behind_a_conv(node, tmp_path, opset, none=np.array([], np.int64))
+    assert isinstance(found, str)
+    assert "along an axis of space" in found
+
+
+@pytest.mark.parametrize(
+    ("node", "opset", "ends"),
+    [
+        ("y = ReduceMean<noop_with_empty_axes = 1>(a, none)", 18, (0, 2)),
+        ("y = ReduceMean<noop_with_empty_axes = 1>(a)", 18, (0, 2)),
+        ("y = ReduceMean(a, last)", 18, None),
+        ("y = ReduceSum(a, channels)", 13, (0, 2)),
+        ("y = Concat(a, a)", 1, (0, 2)),
+        ("y = Pad<paddings = [0, 0, 0, 1, 0, 0, 0, 0]>(a)", 1, (-1, 1)),
+        ("c = Cast<to = 6>(a) d = BitwiseNot(c) y = Cast<to = 1>(d)", 18, (0, 2)),
+        ("y = Dropout(a)", 17, (0, 2)),
+    ],
+)
+def test_attributes_and_inputs_of_every_operator_set_are_read(
+    node: str, opset: int, ends: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    arrays = {"none": [], "last": [-1], "channels": [1]}
+    stored = {name: np.array(numbers, np.int64) for name, numbers in arrays.items() if name in node}
+    found = field_behind_a_conv(node, tmp_path, opset, **stored)
+    if ends is None:
+        assert isinstance(found, str)
+    else:
+        assert isinstance(found, ReceptiveField), found
+        assert (found.reaches[3].low, found.reaches[3].high) == ends

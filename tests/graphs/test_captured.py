@@ -13,7 +13,9 @@ def outermost(then: str) -> ir.Node:
         f"""<ir_version: 8, opset_import: ["": 17]> g (float[2] x, bool c) => (float[2] y) {{
             a = Neg(x)
             b = Exp(x)
-            y = If(c) <then_branch = t () => (float[2] r) {{ {then} }}, else_branch = e () => (float[2] s) {{ s = Identity(x) }}>
+            y = If(c) <
+                then_branch = t () => (float[2] r) {{ {then} }}, else_branch = e () => (float[2] s) {{ s = Identity(x) }}
+            >
         }}"""
     )
     return next(node for node in ir.from_proto(model).graph if node.op_type == "If")

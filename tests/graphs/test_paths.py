@@ -31,7 +31,7 @@ def graph(lines: str) -> ir.Graph:
         ("a = Mul(x, w)\n c = Greater(a, v)\n y = Where(c, a, x)", ["a", "y"]),
         ("a = Mul(x, w)\n c = Cast<to = 9>(a)\n y = Where(c, x, x)", []),
         ("a = Mul(x, w)\n i = Cast<to = 7>(a)\n f = Cast<to = 1>(i)\n y = Add(f, a)", ["a", "i", "f", "y"]),
-        ("a = Mul(x, w)\n p = Pow(x, a)\n y = Add(p, a)", ["a", "y"]),
+        ("a = Mul(x, w)\n p = Pow(x, a)\n y = Add(p, a)", ["a", "p", "y"]),
         ("a = Mul(x, w)\n k = Cast<to = 11>(a)\n y = Cast<to = 1>(k)", ["a", "k", "y"]),
     ],
 )

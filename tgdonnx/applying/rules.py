@@ -68,7 +68,7 @@ def _concat(view: View) -> Axes:
     if not all(value in view.known for value in inputs):
         raise NotLocal("joins the image with a stored tensor")
     axes = _elementwise(view)
-    _require_no_space(axes, [view.integer("axis")])
+    _require_no_space(axes, [view.integer("axis", 1)])
     return axes
 
 

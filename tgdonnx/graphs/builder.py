@@ -20,7 +20,9 @@ AttributeValue = Union[int, float, str, Sequence[int], Sequence[float], ir.Graph
 Axes = Union[Sequence[int], ir.Value, None]
 """The axes of a reduction; None or none for all."""
 
-_AXES_ARE_INPUTS = 18  # of reductions but for ReduceSum, whose axes are one since 13, as are those of Squeeze and Unsqueeze
+_AXES_ARE_INPUTS = (
+    18  # of reductions but for ReduceSum, whose axes are one since 13, as are those of Squeeze and Unsqueeze
+)
 
 
 class Builder:
@@ -160,9 +162,7 @@ class Builder:
         return self("Gather", value, self.ints(*indices), axis=axis)
 
 
-def constant(
-    graph: ir.Graph, name: str, array: NDArray[np.generic], *, names: Optional[ir.Graph] = None
-) -> ir.Value:
+def constant(graph: ir.Graph, name: str, array: NDArray[np.generic], *, names: Optional[ir.Graph] = None) -> ir.Value:
     """Adds an initializer to the graph, called ``PREFIX + name``, and returns its value.
 
     Args:

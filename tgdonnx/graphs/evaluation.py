@@ -34,11 +34,9 @@ _MOVING = (
     "Split TopK Transpose Trilu"
 )
 _GROWING = "Constant ConstantOfShape Expand EyeLike MatMul OneHot Pad Range Tile"
-_EVALUATED = frozenset(
-    {
-        *(*ELEMENTWISE, "CastLike", *QUANTIZERS, *REDUCTIONS, *EXTREME_PLACES, *SIZES, *RESHAPING),
-        *(*_MOVING.split(), *_GROWING.split()),
-    }
+_EVALUATED = frozenset().union(
+    *(ELEMENTWISE, QUANTIZERS, REDUCTIONS, EXTREME_PLACES, SIZES, RESHAPING),
+    *(["CastLike"], _MOVING.split(), _GROWING.split()),
 )
 # How much they make depends on the numbers that they read, which inference does not look at, but is no more than they read.
 _SELECTING = frozenset({"Compress", "NonZero", "Unique"})

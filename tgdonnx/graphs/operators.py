@@ -16,92 +16,29 @@ import onnx_ir as ir
 STANDARD_DOMAINS = ("", "ai.onnx")
 """Two spellings of the domain of ONNX's own operators."""
 
-UNARY = frozenset(
-    [
-        "Abs",
-        "Acos",
-        "Acosh",
-        "Asin",
-        "Asinh",
-        "Atan",
-        "Atanh",
-        "BitwiseNot",
-        "Cast",
-        "Ceil",
-        "Celu",
-        "Clip",
-        "Cos",
-        "Cosh",
-        "Elu",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "IsInf",
-        "IsNaN",
-        "LeakyRelu",
-        "Log",
-        "Mish",
-        "Neg",
-        "Not",
-        "Reciprocal",
-        "Relu",
-        "Round",
-        "Selu",
-        "Shrink",
-        "Sigmoid",
-        "Sign",
-        "Sin",
-        "Sinh",
-        "Softplus",
-        "Softsign",
-        "Sqrt",
-        "Swish",
-        "Tan",
-        "Tanh",
-        "ThresholdedRelu",
-    ]
+_UNARY = (
+    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish "
+    "Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign "
+    "Sqrt Swish Tan Tanh ThresholdedRelu"
 )
+UNARY = frozenset(_UNARY.split())
 """Functions of one number, element by element; the limits of Clip are numbers for the whole node."""
 
-BROADCASTING = frozenset(
-    [
-        "Add",
-        "And",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "PRelu",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    ]
+_BROADCASTING = (
+    "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul "
+    "Or PRelu Pow Sub Sum SwiGLU Where Xor"
 )
+BROADCASTING = frozenset(_BROADCASTING.split())
 """Functions of several numbers, element by element, after broadcasting."""
 
 ELEMENTWISE = UNARY | BROADCASTING
 """An output element depends on the input elements at the same place, after broadcasting, and on nothing else."""
 
-STEPS = frozenset({"Ceil", "Floor", "Hardmax", "Round", "Sign"})
-"""Real numbers that are constant piece by piece: the derivative is zero wherever there is one."""
+STEPS = frozenset({"Ceil", "Floor", "Round", "Sign"})
+"""Whole numbers as real ones, constant piece by piece: the derivative is zero wherever there is one.
+
+That of Hardmax is too, but what chooses a class between two layers lets nothing in front of it learn, and is refused.
+"""
 
 SIZES = frozenset({"Shape", "Size"})
 """What they give depends on how large their input is, not on its elements."""
@@ -109,9 +46,8 @@ SIZES = frozenset({"Shape", "Size"})
 RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 """The same elements in the same order, under other axes."""
 
-REDUCTIONS = frozenset(
-    f"Reduce{kind}" for kind in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
-)
+_REDUCED = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+REDUCTIONS = frozenset(f"Reduce{kind}" for kind in _REDUCED)
 """One number for all elements along some axes."""
 
 EXTREME_PLACES = frozenset({"ArgMax", "ArgMin"})

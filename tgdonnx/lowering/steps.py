@@ -1,4 +1,4 @@
-"""Sign, Floor, Ceil, Round and Hardmax, whose derivative is zero wherever there is one.
+"""Sign, Floor, Ceil and Round, whose derivative is zero wherever there is one.
 
 The runtime has no gradient for them and does not know that none is needed. It does know that none passes a Cast to
 integers, which these numbers are: so they are cast to int64 and back. Lower them wherever they are: they lie on no gradient
@@ -17,14 +17,12 @@ from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
 
 @final
 class LowerSteps(Lowering):
-    """Lets no gradient reach step functions."""
+    """Lets no gradient reach Sign, Floor, Ceil and Round."""
 
     op_types: ClassVar = STEPS
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the step, and behind it the casts."""
-        step = emit(
-            node.op_type, first_input(node), **{name: attribute.value for name, attribute in node.attributes.items()}
-        )
+        step = emit(node.op_type, first_input(node))
         whole = emit("Cast", step, to=ir.DataType.INT64.value)
         return emit("Cast", whole, to=ir.DataType.FLOAT.value)

@@ -123,7 +123,7 @@ def _resize(site: Site) -> OriginIds:
 
 def _concat(site: Site) -> OriginIds:
     rank = len(site.output_shape())
-    axis = site.integer("axis") % rank
+    axis = site.integer("axis", 1) % rank  # of opset 1 the default is in the prose
     arrays = [of_rank(ids, rank) for ids in site.ids]
     if all(ids.shape[axis] == 1 and (ids == arrays[0]).all() for ids in arrays if ids.shape == arrays[0].shape) and all(
         ids.shape == arrays[0].shape for ids in arrays
