@@ -41,7 +41,7 @@ from tgdonnx.lowering.steps import LowerSteps
 from tgdonnx.lowering.variadic import LowerVariadic
 from tgdonnx.lowering.where import LowerWhere
 
-__all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "lower"]
+__all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "gradient_path", "lower"]
 
 # In this order: what one writes, a later one may have to lower.
 PATH_LOWERINGS: tuple[type[Lowering], ...] = (
