@@ -83,7 +83,7 @@ def run_measured(directory: Path, *arguments: str) -> tuple[int, int, str]:
             stdout=file,
             stderr=subprocess.STDOUT,
             # What goes wrong must not take the machine with it.
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3 * MOST_MEMORY, 3 * MOST_MEMORY)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (6 * MOST_MEMORY, 6 * MOST_MEMORY)),
         )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

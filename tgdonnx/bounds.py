@@ -69,9 +69,9 @@ ORIGINS_PER_VALUE = 2**20
 ORIGINS = 2**27
 """Such places of all activations together: 1 GiB. 20,000 nodes of 4,096 channels have 2^26."""
 
-PRODUCERS = 2**23
-"""Filters in the origins of all maps together, 32 to 64 bytes each: along a trunk they grow with the square of its depth. A
-ResNet of 1,001 layers has some 2^21."""
+PRODUCERS = 2**21
+"""Filters in the origins of all maps together, some 64 bytes each, and 800 in the answer of `trace`: along a trunk they grow
+with the square of its depth. A ResNet of 152 layers has 2^20."""
 
 FEW_PRODUCERS = 64
 """Of one origin; so many are kept in any case."""
