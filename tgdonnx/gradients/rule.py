@@ -1,0 +1,162 @@
+"""A rule says how a gradient passes one node, and the table has one for every operator that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional, Union
+
+import numpy as np
+import onnx_ir as ir
+
+from tgdonnx.errors import UntrainableError
+from tgdonnx.gradients.builder import Builder
+from tgdonnx.gradients.demand import WHOLE, Demand
+from tgdonnx.lowering.known import known_array
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node on the way back.
+
+    Attributes:
+        node: the node.
+        build: writes nodes.
+        gradients: for each output the gradients of its parts, one each; None where none reaches it.
+        demands: for each input the parts that are wanted; None where nothing is.
+        demanded: the parts of the first output that were wanted; those of Concat and Gather may be other than the whole, and
+            then ``gradients`` has one for each.
+    """
+
+    node: ir.Node
+    build: Builder
+    gradients: tuple[Optional[tuple[ir.Value, ...]], ...]
+    demands: tuple[Optional[Demand], ...]
+    demanded: Demand
+
+    @property
+    def dy(self) -> ir.Value:
+        """The gradient of the first output, whole."""
+        return self.gradient(0)
+
+    def gradient(self, place: int) -> ir.Value:
+        """Returns the gradient of an output that gets one, whole."""
+        parts = self.gradients[place]
+        assert parts is not None
+        assert len(parts) == 1
+        return parts[0]
+
+    @property
+    def x(self) -> ir.Value:
+        """The first input."""
+        return self.input(0)
+
+    @property
+    def y(self) -> ir.Value:
+        """The first output."""
+        return self.node.outputs[0]
+
+    def input(self, place: int) -> ir.Value:
+        """Returns an input that the operator requires."""
+        value = self.node.inputs[place]
+        assert value is not None
+        return value
+
+    def optional(self, place: int) -> Optional[ir.Value]:
+        """Returns an input, or None where the node has none there."""
+        return self.node.inputs[place] if place < len(self.node.inputs) else None
+
+    def wants(self, place: int) -> bool:
+        """Whether the gradient of an input is wanted, or a part of it."""
+        return place < len(self.demands) and self.demands[place] is not None
+
+    def demand(self, place: int) -> Demand:
+        """Returns the parts that are wanted of an input."""
+        demand = self.demands[place]
+        assert demand is not None
+        return demand
+
+    def rank(self, value: ir.Value) -> int:
+        """Returns the number of axes of a value.
+
+        Raises:
+            UntrainableError: it is not known.
+        """
+        if value.shape is None:
+            raise self.refusal("has an input of unknown rank", "declare the shapes of the inputs of the model")
+        return len(value.shape)
+
+    def sizes(self, value: ir.Value) -> tuple[Optional[int], ...]:
+        """Returns the sizes of the axes of a value; None where any goes."""
+        self.rank(value)
+        assert value.shape is not None
+        return tuple(size if isinstance(size, int) else None for size in value.shape)
+
+    def axis(self, value: ir.Value, default: int) -> int:
+        """Returns the attribute ``axis``, counted from the front."""
+        axis = self.node.attributes.get_int("axis", default)
+        return axis + self.rank(value) if axis < 0 else axis
+
+    def known(self, place: int) -> Optional[np.ndarray]:
+        """Returns the numbers of an input that no input of the model changes; else None, and where it is missing."""
+        value = self.optional(place)
+        return None if value is None else known_array(value)
+
+    def refusal(self, reason: str, remedy: str) -> UntrainableError:
+        """Returns the error that says why no gradient passes the node, and what would help."""
+        name = self.node.meta.get("name") or self.node.name or self.node.outputs[0].name
+        return UntrainableError(f"node {str(name)!r} ({self.node.op_type}) {reason}; {remedy}")
+
+
+Gradient = Union[ir.Value, Sequence[ir.Value]]
+"""Of an input: whole, or the wanted parts, one each."""
+Rule = Callable[[Step], Mapping[int, Gradient]]
+"""Returns the gradients of the wanted inputs by their place; a missing one is zero."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A rule in the table.
+
+    Attributes:
+        rule: the rule.
+        carries: the inputs through which a gradient passes; None for all.
+    """
+
+    rule: Rule
+    carries: Optional[tuple[int, ...]]
+
+
+RULES: dict[str, Entry] = {}
+"""For operators of the default domain."""
+
+
+def rule(*op_types: str, carries: Optional[tuple[int, ...]] = None) -> Callable[[Rule], Rule]:
+    """Enters a rule into the table.
+
+    Args:
+        op_types: the operators that it is for.
+        carries: the inputs through which a gradient passes; the others are sizes, places, or conditions. None for all.
+    """
+
+    def enter(function: Rule) -> Rule:
+        for op_type in op_types:
+            assert op_type not in RULES, f"two rules for {op_type}"
+            RULES[op_type] = Entry(function, carries)
+        return function
+
+    return enter
+
+
+def restricted(build: Builder, gradient: ir.Value, demand: Demand) -> tuple[ir.Value, ...]:
+    """Returns the wanted parts of a gradient that is whole."""
+    parts = []
+    for part in demand:
+        value = gradient
+        for axis, indices in part.indices:
+            value = build.take(value, indices, axis)
+        parts.append(value)
+    return tuple(parts)
+
+
+__all__ = ["RULES", "WHOLE", "Entry", "Gradient", "Rule", "Step", "restricted", "rule"]

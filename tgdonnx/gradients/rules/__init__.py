@@ -1,0 +1,33 @@
+"""The rules, one module per operator family; importing this fills the table `tgdonnx.gradients.rule.RULES`."""
+
+from tgdonnx.gradients.rules import (
+    activations,
+    arithmetic,
+    convolution,
+    losses,
+    matrices,
+    normalization,
+    padding,
+    passing,
+    piecewise,
+    pooling,
+    rearranging,
+    reductions,
+    selecting,
+)
+
+__all__ = [
+    "activations",
+    "arithmetic",
+    "convolution",
+    "losses",
+    "matrices",
+    "normalization",
+    "padding",
+    "passing",
+    "piecewise",
+    "pooling",
+    "rearranging",
+    "reductions",
+    "selecting",
+]
