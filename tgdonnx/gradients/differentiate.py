@@ -9,11 +9,12 @@ Griewank and Walther, Evaluating Derivatives, SIAM 2008, chapter 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 import tgdonnx.gradients.rules  # noqa: F401  # fills the table
 from tgdonnx.errors import UntrainableError
@@ -34,13 +35,21 @@ ENDS = frozenset(
 """Operators whose outputs a small change of their inputs does not change, or which count as constants: no gradient passes."""
 
 
-def differentiate(model: ir.Model, loss: ir.Value, wanted: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
+def differentiate(
+    model: ir.Model,
+    loss: ir.Value,
+    wanted: Sequence[ir.Value],
+    *,
+    gates: Optional[Mapping[ir.Value, NDArray[Any]]] = None,
+) -> tuple[ir.Value, ...]:
     """Adds nodes that compute gradients to the main graph, in place.
 
     Args:
         model: sorted topologically, with shapes inferred as far as they are known; opset 17 or newer.
         loss: a scalar of the graph.
         wanted: initializers or inputs of the graph, or values in it.
+        gates: for outputs of nodes an array that broadcasts against them, by which their gradient is multiplied before it goes
+            on (the TGD layer of the paper: identity forward, mask backward). The result is no gradient of the loss then.
 
     Returns:
         The gradients of the loss by the wanted values, in their order and shapes; zero where the loss does not depend on one.
@@ -59,7 +68,10 @@ def differentiate(model: ir.Model, loss: ir.Value, wanted: Sequence[ir.Value]) -
     for node in reversed(nodes):
         if node not in path:
             continue
-        gradients = tuple(_total(build, found.pop(value, None), value) for value in node.outputs)
+        gradients = tuple(
+            _gated(build, _total(build, found.pop(value, None), value), (gates or {}).get(value))
+            for value in node.outputs
+        )
         if all(gradient is None for gradient in gradients):
             continue
         build.about(str(node.outputs[0].name))
@@ -148,6 +160,14 @@ def _total(
         return None
     build.about(str(value.name))
     return tuple(sums[0] if len(sums) == 1 else _added(build, sums) for sums in parts)
+
+
+def _gated(
+    build: Builder, parts: Optional[tuple[ir.Value, ...]], gate: Optional[NDArray[Any]]
+) -> Optional[tuple[ir.Value, ...]]:
+    if parts is None or gate is None:
+        return parts
+    return tuple(build("Mul", part, build.constant(gate)) for part in parts)
 
 
 def _added(build: Builder, values: Sequence[ir.Value]) -> ir.Value:

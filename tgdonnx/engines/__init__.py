@@ -1,0 +1,1 @@
+"""What trains a graph: one room for each runtime."""

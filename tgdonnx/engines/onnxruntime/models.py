@@ -1,0 +1,243 @@
+"""The models of the engine, from a forward graph with its loss.
+
+    step       data, target, learning_rate, step, state  ->  loss, state after it
+    gradients  data, target, parameters, sums            ->  loss, sums with the gradient of the batch added
+    update     sums, batches, learning_rate, step, state ->  state after it, moved by the mean gradient of the batches
+    eval       data, target, parameters                  ->  loss, output
+
+State is the parameters, and what the optimizer remembers of each. One run of ``step`` is a training step; ``gradients`` and
+``update`` divide it where batches are accumulated. The gradient is regularised and masked as in TGD, eq. 4: alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes import common as passes
+
+from tgdonnx.engines.onnxruntime.optimizers import (
+    Moments,
+    OptimizerName,
+    adamw,
+    clipped,
+    corrections,
+    moment_count,
+    sgd,
+)
+from tgdonnx.gradients import differentiate
+from tgdonnx.gradients.builder import Builder
+from tgdonnx.lowering.rewriting import PREFIX
+
+RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised besides the loss, and how.
+
+    Attributes:
+        optimizer: ``adamw`` or ``sgd``.
+        momentum: of sgd.
+        l2: factor of the squared weights.
+        regularised: the parameters that it applies to.
+        l2_sp: factor of the squared distance from the start.
+        clip_norm: largest norm of the gradient; None for no limit.
+        masks: for names of parameters of which not all trains the retrain mask.
+        gates: for names of values what their gradient is multiplied by.
+    """
+
+    optimizer: OptimizerName = "adamw"
+    momentum: float = 0.0
+    l2: float = 0.0
+    regularised: frozenset[str] = frozenset()
+    l2_sp: float = 0.0
+    clip_norm: Optional[float] = None
+    masks: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    gates: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of an artifacts directory."""
+
+    step: ir.Model
+    gradients: ir.Model
+    update: ir.Model
+    eval: ir.Model
+
+
+def moment_names(parameter: str, count: int) -> tuple[str, ...]:
+    """Returns the names of what is remembered of a parameter."""
+    return tuple(f"{PREFIX}{parameter}.moment{place + 1}" for place in range(count))
+
+
+def sum_name(parameter: str) -> str:
+    """Returns the name of the sum of the gradients of a parameter."""
+    return f"{PREFIX}{parameter}.sum"
+
+
+def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objective) -> Models:
+    """Returns the models of a forward graph.
+
+    Args:
+        forward: its outputs are the loss, a scalar, and the output of the model; the parameters are initializers. Not changed.
+        parameters: their names.
+        objective: how to minimise.
+
+    Raises:
+        UntrainableError: a node has no gradient.
+    """
+    starts = {name: forward.graph.initializers[name].const_value for name in parameters}
+    evaluating = forward.clone()
+    _feed(evaluating.graph, parameters)
+    differentiated = forward.clone()
+    # What was rewritten since the last time has no shapes; rules ask for them.
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(differentiated)
+    values = _feed(differentiated.graph, parameters)
+    loss = differentiated.graph.outputs[0]
+    gates = {str(v.name): v for node in differentiated.graph for v in node.outputs if v.name in objective.gates}
+    found = differentiate(
+        differentiated, loss, values, gates={gates[name]: gate for name, gate in objective.gates.items()}
+    )
+    graph = differentiated.graph
+    graph.outputs[:] = [loss]
+    for value, gradient in zip(values, found):
+        gradient.name = gradient_name(str(value.name))
+        graph.outputs.append(gradient)
+    step, summing = differentiated, differentiated.clone()
+    _add_sums(summing.graph, parameters)
+    _add_update(step.graph, parameters, objective, starts)
+    update = _update_model(differentiated, values, objective, starts)
+    for model in (step, summing, update):
+        passes.RemoveUnusedNodesPass()(model)
+    return Models(step, summing, update, evaluating)
+
+
+def gradient_name(parameter: str) -> str:
+    """Returns the name of the gradient of a parameter."""
+    return f"{PREFIX}{parameter}.gradient"
+
+
+def _feed(graph: ir.Graph, parameters: Sequence[str]) -> list[ir.Value]:
+    """Makes the parameters inputs of a graph, behind its own."""
+    values = []
+    for name in parameters:
+        value = graph.initializers.pop(name)
+        value.const_value = None
+        graph.inputs.append(value)
+        values.append(value)
+    return values
+
+
+def _add_sums(graph: ir.Graph, parameters: Sequence[str]) -> None:
+    build = Builder(graph)
+    build.about("sums")
+    inputs = {str(value.name): value for value in graph.inputs}
+    sums = []
+    for name, gradient in zip(parameters, list(graph.outputs)[1:]):
+        value = _input(graph, sum_name(name), inputs[name])
+        sums.append(build("Add", value, gradient))
+    _give_out(graph, sums, [inputs[name] for name in parameters], [f"{sum_name(name)}.after" for name in parameters])
+    graph.extend(build.nodes)
+    graph.outputs[1 : 1 + len(parameters)] = []
+
+
+def _add_update(
+    graph: ir.Graph, parameters: Sequence[str], objective: Objective, starts: Mapping[str, Optional[ir.TensorProtocol]]
+) -> None:
+    """Adds the optimizer behind the gradients of a graph, which are its outputs behind the first."""
+    inputs = {str(value.name): value for value in graph.inputs}
+    gradients = list(graph.outputs)[1:]
+    graph.outputs[1:] = []
+    _optimize(graph, [inputs[name] for name in parameters], gradients, objective, starts)
+
+
+def _update_model(
+    like: ir.Model,
+    values: Sequence[ir.Value],
+    objective: Objective,
+    starts: Mapping[str, Optional[ir.TensorProtocol]],
+) -> ir.Model:
+    parameters = [ir.Value(name=value.name, shape=value.shape, type=value.type) for value in values]
+    graph = ir.Graph([], [], nodes=[], opset_imports=dict(like.graph.opset_imports), name="update")
+    sums = [_input(graph, sum_name(str(value.name)), value) for value in parameters]
+    batches = ir.Value(name=BATCHES, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
+    graph.inputs.append(batches)
+    graph.inputs.extend(parameters)
+    build = Builder(graph)
+    build.about("mean")
+    means = [build("Div", value, batches) for value in sums]
+    graph.extend(build.nodes)
+    _optimize(graph, parameters, means, objective, starts)
+    return ir.Model(graph, ir_version=like.ir_version, producer_name=like.producer_name)
+
+
+def _optimize(
+    graph: ir.Graph,
+    parameters: Sequence[ir.Value],
+    gradients: Sequence[ir.Value],
+    objective: Objective,
+    starts: Mapping[str, Optional[ir.TensorProtocol]],
+) -> None:
+    """Adds what moves the parameters; the outputs are the state after it, parameter by parameter."""
+    build = Builder(graph)
+    build.about("objective")
+    count = moment_count(objective.optimizer, objective.momentum)
+    rate = ir.Value(name=RATE, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
+    step = ir.Value(name=STEP, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.INT64))
+    graph.inputs.extend([rate, step])
+    ready = [
+        _regularised(build, value, gradient, objective, starts[str(value.name)])
+        for value, gradient in zip(parameters, gradients)
+    ]
+    ready = clipped(build, ready, objective.clip_norm)
+    factors = corrections(build, rate, step) if objective.optimizer == "adamw" else None
+    for value, gradient in zip(parameters, ready):
+        name = str(value.name)
+        build.about(name)
+        names = moment_names(name, count)
+        moments = Moments(tuple(_input(graph, each, value) for each in names))
+        if factors is not None:
+            moved, after = adamw(build, value, gradient, moments, factors)
+        else:
+            moved, after = sgd(build, value, gradient, moments, rate, objective.momentum)
+        results = [moved, *after.values]
+        _give_out(graph, results, [value] * len(results), [f"{each}.after" for each in (name, *names)])
+    graph.extend(build.nodes)
+
+
+def _regularised(
+    build: Builder,
+    value: ir.Value,
+    gradient: ir.Value,
+    objective: Objective,
+    start: Optional[ir.TensorProtocol],
+) -> ir.Value:
+    """Adds the regularisers to a gradient, and masks it."""
+    name = str(value.name)
+    if objective.l2 and name in objective.regularised:
+        gradient = build("Add", gradient, build("Mul", value, build.scalar(objective.l2, value)))
+    if objective.l2_sp:
+        assert start is not None
+        moved = build("Sub", value, build.constant(start.numpy()))
+        gradient = build("Add", gradient, build("Mul", moved, build.scalar(objective.l2_sp, value)))
+    if name in objective.masks:
+        gradient = build("Mul", gradient, build.constant(objective.masks[name]))
+    return gradient
+
+
+def _input(graph: ir.Graph, name: str, like: ir.Value) -> ir.Value:
+    value = ir.Value(name=name, shape=like.shape, type=like.type)
+    graph.inputs.append(value)
+    return value
+
+
+def _give_out(graph: ir.Graph, results: Sequence[ir.Value], like: Sequence[ir.Value], names: Collection[str]) -> None:
+    for result, of, name in zip(results, like, names):
+        result.name, result.shape, result.type = name, of.shape, of.type
+        graph.outputs.append(result)
