@@ -20,7 +20,7 @@ import tgdonnx.gradients.rules  # noqa: F401  # fills the table
 from tgdonnx.errors import UntrainableError
 from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.demand import WHOLE, Demand, demands_of
-from tgdonnx.gradients.rule import RULES, Entry, Gradient, Step, restricted
+from tgdonnx.gradients.rule import Entry, Gradient, Step, entry_of, restricted
 from tgdonnx.gradients.rules.passing import ends_path
 from tgdonnx.gradients.shapes import zeros_like
 
@@ -117,7 +117,7 @@ def carrying(node: ir.Node) -> tuple[int, ...]:
     default = node.domain in ("", "ai.onnx")
     if default and (node.op_type in ENDS or ends_path(node)):
         return ()
-    entry = RULES.get(node.op_type) if default else None
+    entry = entry_of(node)
     present = tuple(place for place, value in enumerate(node.inputs) if value is not None)
     if entry is None or entry.carries is None:
         return present
@@ -125,7 +125,7 @@ def carrying(node: ir.Node) -> tuple[int, ...]:
 
 
 def _entry(node: ir.Node) -> Entry:
-    entry = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    entry = entry_of(node)
     if entry is None:
         name = node.meta.get("name") or node.name or node.outputs[0].name
         operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
@@ -175,6 +175,3 @@ def _added(build: Builder, values: Sequence[ir.Value]) -> ir.Value:
     for value in values[1:]:
         total = build("Add", total, value)
     return total
-
-
-__all__ = ["ENDS", "WHOLE", "carrying", "differentiate"]

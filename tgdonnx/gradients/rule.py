@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
 from tgdonnx.gradients.builder import Builder
-from tgdonnx.gradients.demand import WHOLE, Demand
+from tgdonnx.gradients.demand import Demand
 from tgdonnx.lowering.known import known_array
 
 
@@ -127,25 +127,31 @@ class Entry:
     carries: Optional[tuple[int, ...]]
 
 
-RULES: dict[str, Entry] = {}
-"""For operators of the default domain."""
+RULES: dict[tuple[str, str], Entry] = {}
+"""For domains and operators; the default domain is the empty string."""
 
 
-def rule(*op_types: str, carries: Optional[tuple[int, ...]] = None) -> Callable[[Rule], Rule]:
+def rule(*op_types: str, carries: Optional[tuple[int, ...]] = None, domain: str = "") -> Callable[[Rule], Rule]:
     """Enters a rule into the table.
 
     Args:
         op_types: the operators that it is for.
         carries: the inputs through which a gradient passes; the others are sizes, places, or conditions. None for all.
+        domain: of the operators.
     """
 
     def enter(function: Rule) -> Rule:
         for op_type in op_types:
-            assert op_type not in RULES, f"two rules for {op_type}"
-            RULES[op_type] = Entry(function, carries)
+            assert (domain, op_type) not in RULES, f"two rules for {op_type}"
+            RULES[domain, op_type] = Entry(function, carries)
         return function
 
     return enter
+
+
+def entry_of(node: ir.Node) -> Optional[Entry]:
+    """Returns the rule for a node, or None."""
+    return RULES.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
 
 
 def restricted(build: Builder, gradient: ir.Value, demand: Demand) -> tuple[ir.Value, ...]:
@@ -157,6 +163,3 @@ def restricted(build: Builder, gradient: ir.Value, demand: Demand) -> tuple[ir.V
             value = build.take(value, indices, axis)
         parts.append(value)
     return tuple(parts)
-
-
-__all__ = ["RULES", "WHOLE", "Entry", "Gradient", "Rule", "Step", "restricted", "rule"]

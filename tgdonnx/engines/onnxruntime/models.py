@@ -31,6 +31,7 @@ from tgdonnx.engines.onnxruntime.optimizers import (
 )
 from tgdonnx.gradients import differentiate
 from tgdonnx.gradients.builder import Builder
+from tgdonnx.gradients.rules.quantization import expand_fake_quant
 from tgdonnx.lowering.rewriting import PREFIX
 
 RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
@@ -113,7 +114,8 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
     _add_sums(summing.graph, parameters)
     _add_update(step.graph, parameters, objective, starts)
     update = _update_model(differentiated, values, objective, starts)
-    for model in (step, summing, update):
+    for model in (step, summing, update, evaluating):
+        expand_fake_quant(model)
         passes.RemoveUnusedNodesPass()(model)
     return Models(step, summing, update, evaluating)
 

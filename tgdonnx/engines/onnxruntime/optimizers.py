@@ -1,10 +1,11 @@
 """The optimizers, in plain ONNX nodes.
 
-    sgd    u <- momentum u + g;            p <- p - rate u          (momentum 0: no u, p <- p - rate g)
-    adamw  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;       p <- p - rate m' / (sqrt(v') + epsilon)
-           with m' = m / (1 - b1^t), v' = v / (1 - b2^t) at step t (Kingma and Ba, ICLR 2015), b1 = 0.9, b2 = 0.999, epsilon = 1e-8
+    sgd    u <- momentum u + g;                            p <- p - rate u   (momentum 0: no u, p <- p - rate g)
+    adamw  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;
+           m' = m / (1 - b1^t);     v' = v / (1 - b2^t);   p <- p - rate m' / (sqrt(v') + epsilon)
 
-Weight decay is part of the gradient: decoupled, it would move what is frozen.
+at step t, with b1 = 0.9, b2 = 0.999 and epsilon = 1e-8 (Kingma and Ba, ICLR 2015). Weight decay is part of the gradient:
+decoupled, it would move what is frozen.
 """
 
 from __future__ import annotations

@@ -1,0 +1,209 @@
+"""A training run on any ONNX Runtime: state stays on the device, and every step writes it into the other of two buffers.
+
+A step whose loss is not finite moves nothing: what it wrote is not taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.engines.onnxruntime.models import BATCHES, RATE, STEP, sum_name
+from tgdonnx.engines.onnxruntime.state import State, read_state, write_state
+from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.runtime import load_onnxruntime, reason_of
+from tgdonnx.runtime.devices import CPU, Device, require_device
+
+Array = NDArray[Any]
+STEP_MODEL, GRADIENT_MODEL, UPDATE_MODEL, EVAL_MODEL = "step.onnx", "gradients.onnx", "update.onnx", "eval.onnx"
+
+
+class StepSession:
+    """The models of an artifacts directory, opened as they are needed, and the state that goes through them.
+
+    Attributes:
+        directory: the artifacts directory.
+        updates: how often the optimizer moved the parameters.
+        run: the state of the run that wrote the checkpoint, as JSON; None if there was none.
+    """
+
+    def __init__(
+        self, directory: Path, checkpoint: str, inputs: Sequence[str], parameters: Sequence[str], device: Device = CPU
+    ) -> None:
+        """Opens a checkpoint.
+
+        Args:
+            directory: the artifacts directory.
+            checkpoint: the file in it to start from.
+            inputs: the names of what a batch is made of, in its order.
+            parameters: the names of the parameters.
+            device: where to run.
+
+        Raises:
+            ArtifactsError: the checkpoint is not usable.
+            RuntimeMissingError: no onnxruntime is installed, or it cannot use the device.
+        """
+        require_device(device)
+        state = read_state(directory / checkpoint)
+        missing = [name for name in parameters if name not in state.tensors]
+        if missing:
+            raise ArtifactsError(f"{directory / checkpoint} has no parameter {missing[0]!r}; build the artifacts again")
+        self.directory, self.updates, self.run = directory, state.updates, state.run
+        self._runtime, self._device = load_onnxruntime(), device
+        self._inputs, self._parameters = tuple(inputs), tuple(parameters)
+        # The runtime takes the memory of an array for its own, so every buffer has an array of its own.
+        self._now = {name: self._value(np.array(array)) for name, array in state.tensors.items()}
+        self._next = {name: self._value(np.zeros_like(array)) for name, array in state.tensors.items()}
+        self._sums: dict[str, Any] = {}
+        self._sessions: dict[str, Any] = {}
+
+    def step(self, batches: Iterable[Sequence[Array]], learning_rate: float) -> list[float]:
+        """Moves the parameters by the mean gradient of some batches.
+
+        Args:
+            batches: one or more; each the arrays of the inputs, in order.
+            learning_rate: of this step.
+
+        Returns:
+            The loss of each batch, up to one that is not finite; then nothing moved.
+
+        Raises:
+            DataError: the models do not run on a batch.
+        """
+        losses: list[float] = []
+        waiting: Optional[Sequence[Array]] = None
+        for batch in batches:
+            if waiting is not None:
+                losses.append(self._add_gradient(waiting, first=not losses))
+                if not np.isfinite(losses[-1]):
+                    return losses
+            waiting = batch
+        assert waiting is not None, "a step needs a batch"
+        if not losses:
+            return [self._whole_step(waiting, learning_rate)]
+        losses.append(self._add_gradient(waiting, first=False))
+        if np.isfinite(losses[-1]):
+            self._update(len(losses), learning_rate)
+        return losses
+
+    def evaluate(self, batch: Sequence[Array]) -> tuple[float, NDArray[np.float32]]:
+        """Returns the loss of a batch, and the model's output; nothing is trained.
+
+        Raises:
+            DataError: the model does not run on the batch.
+        """
+        session = self._open(EVAL_MODEL)
+        binding = self._bound(session, self._fed(batch))
+        for value in session.get_outputs():
+            binding.bind_output(value.name, "cpu")
+        self._run(session, binding)
+        loss, output = binding.copy_outputs_to_cpu()
+        return float(loss), output
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Returns copies of the parameters."""
+        return {name: np.array(self._now[name].numpy()) for name in self._parameters}
+
+    def save(self, path: Path, run: Optional[str]) -> None:
+        """Writes a checkpoint.
+
+        Args:
+            path: the file.
+            run: the state of the run, as JSON.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.run = run
+        tensors = {name: np.array(value.numpy()) for name, value in self._now.items()}
+        write_state(path, State(tensors, self.updates, run))
+
+    def _whole_step(self, batch: Sequence[Array], learning_rate: float) -> float:
+        session, loss = self._open(STEP_MODEL), self._number()
+        binding = self._bound(session, {**self._fed(batch), **self._numbers(learning_rate)})
+        binding.bind_ortvalue_output(session.get_outputs()[0].name, loss)
+        self._move(session, binding)
+        found = float(loss.numpy())
+        if np.isfinite(found):
+            self._take()
+        return found
+
+    def _add_gradient(self, batch: Sequence[Array], *, first: bool) -> float:
+        session, loss = self._open(GRADIENT_MODEL), self._number()
+        zeros = {sum_name(name): np.zeros(self._now[name].shape(), np.float32) for name in self._parameters}
+        if first:
+            self._sums = {name: self._value(array) for name, array in zeros.items()}
+        after = {name: self._value(array) for name, array in zeros.items()}
+        binding = self._bound(session, {**self._fed(batch), **self._sums})
+        binding.bind_ortvalue_output(session.get_outputs()[0].name, loss)
+        for name, value in after.items():
+            binding.bind_ortvalue_output(f"{name}.after", value)
+        self._run(session, binding)
+        self._sums = after
+        return float(loss.numpy())
+
+    def _update(self, batches: int, learning_rate: float) -> None:
+        session = self._open(UPDATE_MODEL)
+        count = self._value(np.array(batches, np.float32))
+        self._move(session, self._bound(session, {BATCHES: count, **self._sums, **self._numbers(learning_rate)}))
+        self._take()
+        self._sums = {}
+
+    def _fed(self, batch: Sequence[Array]) -> dict[str, Any]:
+        return {name: self._value(array) for name, array in zip(self._inputs, batch)}
+
+    def _numbers(self, learning_rate: float) -> dict[str, Any]:
+        step = np.array(self.updates + 1, np.int64)
+        return {RATE: self._value(np.array(learning_rate, np.float32)), STEP: self._value(step)}
+
+    def _number(self) -> Any:
+        return self._value(np.zeros((), np.float32))
+
+    def _bound(self, session: Any, given: dict[str, Any]) -> Any:
+        """Returns a binding of what a model reads: what is given, and the state."""
+        binding, values = session.io_binding(), {**self._now, **given}
+        for value in session.get_inputs():
+            binding.bind_ortvalue_input(value.name, values[value.name])
+        return binding
+
+    def _move(self, session: Any, binding: Any) -> None:
+        """Runs a model that gives a new state, into the buffers that are free."""
+        for name, value in self._next.items():
+            binding.bind_ortvalue_output(f"{name}.after", value)
+        self._run(session, binding)
+
+    def _take(self) -> None:
+        self._now, self._next = self._next, self._now
+        self.updates += 1
+
+    def _run(self, session: Any, binding: Any) -> None:
+        try:
+            session.run_with_iobinding(binding)
+        except Exception as error:  # the runtime raises its own types, which share no base
+            raise DataError(f"the model cannot be run on this data: {reason_of(error)}") from error
+
+    def _value(self, array: Array) -> Any:
+        """Returns an array on the device. A binding does not keep the memory of an array of numpy's; it keeps this."""
+        values = np.asarray(array, order="C")
+        return self._runtime.OrtValue.ortvalue_from_numpy(values, self._device.kind, self._device.index)
+
+    def _open(self, name: str) -> Any:
+        if name not in self._sessions:
+            options = self._runtime.SessionOptions()
+            options.log_severity_level = 4
+            options.enable_mem_pattern = False
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+            path = self.directory / name
+            try:
+                session = self._runtime.InferenceSession(str(path), options, providers=self._device.providers)
+            except Exception as error:  # the runtime raises its own types, which share no base
+                raise ArtifactsError(
+                    f"ONNX Runtime {self._runtime.__version__} cannot load {path}: {reason_of(error)}; "
+                    "build the artifacts again"
+                ) from error
+            self._sessions[name] = session
+        return self._sessions[name]
