@@ -115,11 +115,13 @@ class Mean(OpRun):
 
 
 class Pad(OpRun):
-    """With a constant; negative sizes cut off."""
+    """Of all axes, or with a constant; negative sizes cut off then."""
 
     op_domain = ""
 
     def _run(self, x: Any, pads: Any, value: Any = None, axes: Any = None, mode: Any = None) -> Any:
+        if mode not in (None, "constant"):
+            return (np.pad(x, np.reshape(pads, (2, -1)).T, mode=mode),)
         axes = list(range(x.ndim)) if axes is None else [int(axis) % x.ndim for axis in axes]
         for place, axis in enumerate(axes):
             begin, end = int(pads[place]), int(pads[place + len(axes)])
@@ -176,7 +178,19 @@ class GlobalMaxPool(OpRun):
         return (x.max(tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class BatchNormalization(OpRun):
+    """For inference, of every opset."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, s: Any, b: Any, m: Any, v: Any, epsilon: Any = None, **others: Any) -> Any:
+        column = (-1, *[1] * (x.ndim - 2))
+        s, b, m, v = (each.reshape(column) for each in (s, b, m, v))
+        return ((x - m) / np.sqrt(v + (1e-5 if epsilon is None else epsilon)) * s + b,)
+
+
 ALL = [
+    BatchNormalization,
     Erf,
     Gelu,
     ConvTranspose,

@@ -98,9 +98,9 @@ class Step:
         return axis + self.rank(value) if axis < 0 else axis
 
     def known(self, place: int) -> Optional[np.ndarray]:
-        """Returns the numbers of an input that no input of the model changes; else None, and where it is missing."""
+        """Returns the numbers of an input that nothing changes, no input of the model and no training; else None."""
         value = self.optional(place)
-        return None if value is None else known_array(value)
+        return None if value is None or self.wants(place) else known_array(value)
 
     def refusal(self, reason: str, remedy: str) -> UntrainableError:
         """Returns the error that says why no gradient passes the node, and what would help."""

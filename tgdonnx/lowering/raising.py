@@ -23,7 +23,15 @@ _MOST_ELEMENTS = 4096  # of a constant that the converter may look at: axes, pad
 
 
 class RaiseOpset(ir.passes.InPlacePass):
-    """Converts a model of an older opset, subgraphs included, to opset `OLDEST`; needs shapes inferred."""
+    """Converts a model of an older opset, subgraphs included, to a newer one; needs shapes inferred.
+
+    Args:
+        version: the operator set to convert to, `OLDEST` or newer.
+    """
+
+    def __init__(self, version: int = OLDEST) -> None:
+        super().__init__()
+        self._version = version
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass.
@@ -32,19 +40,19 @@ class RaiseOpset(ir.passes.InPlacePass):
             UntrainableError: a node cannot be converted; the message names it.
         """
         opset = model.graph.opset_imports.get("", 0)
-        if opset >= OLDEST:
+        if opset >= self._version:
             return ir.passes.PassResult(model, modified=False)
         nodes = [node for node in model.graph.all_nodes() if node.domain in ("", "ai.onnx")]
         of_ranks = [node for node in nodes if opset < 7 and node.op_type in RULES_OF_RANKS]
         for node in nodes:
             node.attributes.pop("consumed_inputs", None)  # said which memory may be reused; means nothing since opset 6
-            if node.op_type in RULES:
+            if opset < OLDEST and node.op_type in RULES:
                 RULES[node.op_type](node, opset)
             # What is still written in the old way, if it has not been replaced.
-            if node.graph is not None and node not in of_ranks and difference(node, opset, OLDEST) is not None:
-                _convert(node, max(opset, _SPELLED_AS_IN.get(node.op_type, 1)))
+            if node.graph is not None and node not in of_ranks and difference(node, opset, self._version) is not None:
+                _convert(node, max(opset, _SPELLED_AS_IN.get(node.op_type, 1)), self._version)
         for graph in model.graphs():
-            graph.opset_imports[""] = OLDEST
+            graph.opset_imports[""] = self._version
         for node in of_ranks:
             if any(value is not None and value.shape is None for value in node.inputs):
                 InferShapes()(
@@ -54,13 +62,13 @@ class RaiseOpset(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
 
-def _convert(node: ir.Node, opset: int) -> None:
+def _convert(node: ir.Node, opset: int, version: int) -> None:
     """Puts in the place of a node what ONNX's converter makes of it."""
     try:
-        converted = version_converter.convert_version(_alone(node, opset), OLDEST)
+        converted = version_converter.convert_version(_alone(node, opset), version)
     except Exception as error:  # C++ assertions and what not: it has no conversion
-        reason = f"cannot be converted from opset {opset} to {OLDEST}"
-        raise refusal(node, reason, f"export the model with opset {OLDEST} or newer") from error
+        reason = f"cannot be converted from opset {opset} to {version}"
+        raise refusal(node, reason, f"export the model with opset {version} or newer") from error
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     new = ir.from_proto(converted).graph

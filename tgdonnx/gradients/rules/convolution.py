@@ -12,6 +12,7 @@ A Conv with turned filters takes 0.7 of the time of a ConvTranspose (onnxruntime
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import numpy as np
 import onnx_ir as ir
@@ -86,45 +87,43 @@ def _bias_gradient(step: Step, demand: Demand, rank: int) -> Sequence[ir.Value]:
 
 def _input_gradient(step: Step, window: Window, group: int, shape: tuple[int, ...]) -> Gradient:
     """Returns dX, or, where only some channels are wanted and there are no groups, the gradients of these."""
-    build, weight, rank = step.build, step.input(1), len(window.kernel)
     demand = step.demand(0)
-    if group == 1 and len(demand) == 1 and not demand[0].is_whole and set(dict(demand[0].indices)) == {1}:
-        channels = demand[0].along(1)
-        assert channels is not None
-        weight, shape = build.take(weight, channels, 1), (shape[0], len(channels), *shape[2:])
-        return [_spread(step, window, group, weight, shape, rank)]
-    return _spread(step, window, group, weight, shape, rank)
-
-
-def _spread(step: Step, window: Window, group: int, weight: ir.Value, shape: tuple[int, ...], rank: int) -> ir.Value:
-    build = step.build
+    some = group == 1 and len(demand) == 1 and [axis for axis, _ in demand[0].indices] == [1]
+    channels = demand[0].along(1) if some else None
     if not window.may_leave_out and min(window.turned_pads) >= 0:
-        return build(
+        spread = step.build(
             "Conv",
             step.dy,
-            _turned(step, weight, group, shape),
+            _turned(step, group, shape, channels),
             kernel_shape=list(window.kernel),
             dilations=list(window.dilations),
             pads=list(window.turned_pads),
             group=group,
         )
-    spread = window.transposed(build, step.dy, weight, group=group)
-    return crop_like(build, spread, step.x, rank) if window.may_leave_out else spread
+    else:
+        weight = step.input(1)
+        weight = weight if channels is None else step.build.take(weight, channels, 1)
+        spread = window.transposed(step.build, step.dy, weight, group=group)
+        if window.may_leave_out:
+            spread = crop_like(step.build, spread, step.x, len(window.kernel))
+    return spread if channels is None else [spread]
 
 
-def _turned(step: Step, weight: ir.Value, group: int, shape: tuple[int, ...]) -> ir.Value:
+def _turned(step: Step, group: int, shape: tuple[int, ...], channels: Optional[tuple[int, ...]]) -> ir.Value:
     """Returns the filters turned by 180 degrees, with the axes of filters and maps exchanged in each group."""
     build, (filters, maps, *kernel) = step.build, shape
     rank = len(kernel)
     apart = (group, filters // group, maps, *kernel)
-    array = known_array(weight)
+    array = None if step.wants(1) else known_array(step.input(1))
     if array is not None:
-        swapped = array.reshape(apart).swapaxes(1, 2).reshape(group * maps, filters // group, *kernel)
+        array = array if channels is None else np.take(array, channels, 1)
+        swapped = array.reshape(apart[0], apart[1], -1, *kernel).swapaxes(1, 2).reshape(-1, filters // group, *kernel)
         return build.constant(np.ascontiguousarray(np.flip(swapped, tuple(range(2, 2 + rank)))))
+    value = step.input(1) if channels is None else build.take(step.input(1), channels, 1)
     if group == 1:
-        value = build("Transpose", weight, perm=[1, 0, *range(2, 2 + rank)])
+        value = build("Transpose", value, perm=[1, 0, *range(2, 2 + rank)])
     else:
-        value = build("Reshape", weight, build.ints(*apart))
+        value = build("Reshape", value, build.ints(*apart))
         value = build("Transpose", value, perm=[0, 2, 1, *range(3, 3 + rank)])
         value = build("Reshape", value, build.ints(group * maps, filters // group, *kernel))
     for axis, size in enumerate(kernel, start=2):
