@@ -178,17 +178,23 @@ def _in_double(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in float64, for the reference."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
-    for value in proto.graph.input:
+    _double_graph(proto.graph)
+    return proto
+
+
+def _double_graph(graph: onnx.GraphProto) -> None:
+    for value in [*graph.input, *graph.output]:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for tensor in proto.graph.initializer:
+    for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
-    for node in proto.graph.node:
+    for node in graph.node:
         for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _double_graph(attribute.g)
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.DOUBLE
-    return proto
 
 
 def _slopes(loss: Any, array: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -24,14 +24,23 @@ class Builder:
 
     Args:
         graph: what the nodes are for; it gets the constants at once, and the nodes from whoever has the builder.
+        names: the main graph, if ``graph`` lies inside one of its nodes: names are unique in all of it.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, names: Optional[ir.Graph] = None) -> None:
         self.nodes: list[ir.Node] = []
-        self.opset = graph.opset_imports.get("", 1)
-        self._graph = graph
+        self._graph, self._names = graph, names if names is not None else graph
+        self.opset = self._names.opset_imports.get("", 1)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self._word = ""
+
+    def inside(self, graph: ir.Graph) -> Builder:
+        """Returns a builder for a graph inside a node."""
+        return Builder(graph, self._names)
+
+    def rename(self, value: ir.Value) -> None:
+        """Gives a value a name that nothing else has."""
+        value.name = fresh_name(self._names, str(value.name))
 
     def about(self, word: str) -> None:
         """Names what is written from now on for a value of the graph."""
@@ -42,13 +51,17 @@ class Builder:
         return self.several(op_type, inputs, 1, attributes)[0]
 
     def several(
-        self, op_type: str, inputs: Sequence[Optional[ir.Value]], outputs: int, attributes: dict[str, AttributeValue]
+        self,
+        op_type: str,
+        inputs: Sequence[Optional[ir.Value]],
+        outputs: int,
+        attributes: Mapping[str, Union[AttributeValue, ir.Graph]],
     ) -> Sequence[ir.Value]:
         """Writes a node and returns its outputs."""
         node = ir.node(op_type, inputs, attributes, num_outputs=outputs)
         self.nodes.append(node)
         for value in node.outputs:
-            value.name = fresh_name(self._graph, f"{self._word}.{op_type}")
+            value.name = fresh_name(self._names, f"{self._word}.{op_type}")
             value.type = ir.TensorType(_type_of(node, attributes))
         return node.outputs
 
@@ -56,7 +69,7 @@ class Builder:
         """Returns an initializer; of the same numbers the same one."""
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = constant(self._graph, "gradient.constant", array)
+            self._constants[key] = constant(self._graph, "gradient.constant", array, names=self._names)
         return self._constants[key]
 
     def scalar(self, number: float, like: ir.Value) -> ir.Value:
@@ -96,7 +109,7 @@ class Builder:
         return self("Gather", value, self.ints(*indices), axis=axis)
 
 
-def _type_of(node: ir.Node, attributes: dict[str, AttributeValue]) -> ir.DataType:
+def _type_of(node: ir.Node, attributes: Mapping[str, Union[AttributeValue, ir.Graph]]) -> ir.DataType:
     if node.op_type in _FLAGS:
         return ir.DataType.BOOL
     if node.op_type in _SIZES:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import onnx_ir as ir
 
@@ -51,18 +51,18 @@ WHOLE: Demand = (Part(),)
 
 
 def demands_of(
-    nodes: Iterable[ir.Node], wanted: Iterable[ir.Value], carried: Mapping[ir.Node, Sequence[int]]
+    nodes: Iterable[ir.Node], wanted: Iterable[ir.Value], path: Mapping[ir.Node, Sequence[Union[int, ir.Value]]]
 ) -> dict[ir.Value, Demand]:
     """Returns what is wanted of the gradient of every value that depends on the wanted ones.
 
     Args:
         nodes: a graph, in topological order.
         wanted: the values whose gradients are wanted, whole.
-        carried: for each node the inputs through which a gradient passes.
+        path: as `tgdonnx.gradients.paths.path_between` gives it.
     """
     demands = dict.fromkeys(wanted, WHOLE)
     for node in nodes:
-        if any(node.inputs[place] in demands for place in carried.get(node, ())):
+        if node in path:
             behind = _behind(node, demands)
             demands.update((value, behind) for value in node.outputs if value not in demands)
     return demands

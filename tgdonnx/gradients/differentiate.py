@@ -20,27 +20,15 @@ import tgdonnx.gradients.rules  # noqa: F401  # fills the table
 from tgdonnx.errors import UntrainableError
 from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.demand import WHOLE, Demand, demands_of
+from tgdonnx.gradients.paths import path_between, source_value
 from tgdonnx.gradients.rule import Entry, Gradient, Step, entry_of, restricted
-from tgdonnx.gradients.rules.passing import ends_path
 from tgdonnx.gradients.shapes import zeros_like
 
-ENDS = frozenset(
-    [
-        *("And", "ArgMax", "ArgMin", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil", "Constant"),
-        *("ConstantOfShape", "Equal", "EyeLike", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "IsInf", "IsNaN"),
-        *("Less", "LessOrEqual", "NonMaxSuppression", "NonZero", "Not", "OneHot", "Or", "RandomNormal"),
-        *("RandomNormalLike", "RandomUniform", "RandomUniformLike", "Range", "Round", "Shape", "Sign", "Size", "Xor"),
-    ]
-)
-"""Operators whose outputs a small change of their inputs does not change, or which count as constants: no gradient passes."""
+Gates = Mapping[ir.Value, NDArray[Any]]
 
 
 def differentiate(
-    model: ir.Model,
-    loss: ir.Value,
-    wanted: Sequence[ir.Value],
-    *,
-    gates: Optional[Mapping[ir.Value, NDArray[Any]]] = None,
+    model: ir.Model, loss: ir.Value, wanted: Sequence[ir.Value], *, gates: Optional[Gates] = None
 ) -> tuple[ir.Value, ...]:
     """Adds nodes that compute gradients to the main graph, in place.
 
@@ -58,70 +46,65 @@ def differentiate(
         UntrainableError: a node on the way has no gradient, or none that could be written; the message names it.
     """
     graph = model.graph
-    nodes = list(graph)
-    path = _path(nodes, loss, wanted)
-    demands = demands_of(nodes, wanted, path)
     build = Builder(graph)
     build.about("loss")
-    dtype = (loss.dtype or ir.DataType.FLOAT).numpy()
-    found: dict[ir.Value, tuple[list[ir.Value], ...]] = {loss: ([build.constant(np.array(1, dtype))],)}
-    for node in reversed(nodes):
-        if node not in path:
-            continue
-        gradients = tuple(
-            _gated(build, _total(build, found.pop(value, None), value), (gates or {}).get(value))
-            for value in node.outputs
-        )
-        if all(gradient is None for gradient in gradients):
-            continue
-        build.about(str(node.outputs[0].name))
-        carried = path[node]
-        wants = tuple(
-            demands.get(value) if place in carried and value is not None else None
-            for place, value in enumerate(node.inputs)
-        )
-        step = Step(node, build, gradients, wants, demands.get(node.outputs[0], WHOLE))
-        for place, gradient in _entry(node).rule(step).items():
-            _add(build, found, node.inputs[place], gradient, wants[place])
+    one = build.constant(np.array(1, (loss.dtype or ir.DataType.FLOAT).numpy()))
+    found = back_propagate(build, list(graph), {loss: one}, wanted, gates or {})
     results = []
-    for value in wanted:
+    for value, gradient in zip(wanted, found):
         build.about(str(value.name))
-        total = _total(build, found.get(value), value)
-        results.append(total[0] if total is not None else zeros_like(build, value))
+        results.append(zeros_like(build, value) if gradient is None else gradient)
     graph.extend(build.nodes)
     for value, result in zip(wanted, results):
         result.shape, result.type = value.shape, value.type
     return tuple(results)
 
 
-def _path(nodes: Sequence[ir.Node], loss: ir.Value, wanted: Sequence[ir.Value]) -> dict[ir.Node, tuple[int, ...]]:
-    """Returns the nodes between the wanted values and the loss, with the inputs through which a gradient passes each."""
-    moving: set[Optional[ir.Value]] = set(wanted)
-    carried: dict[ir.Node, tuple[int, ...]] = {}
-    for node in nodes:
-        places = tuple(place for place in carrying(node) if node.inputs[place] in moving)
-        if places:
-            carried[node] = places
-            moving.update(node.outputs)
-    needed: set[Optional[ir.Value]] = {loss}
-    path: dict[ir.Node, tuple[int, ...]] = {}
+def back_propagate(
+    build: Builder,
+    nodes: Sequence[ir.Node],
+    seeds: Mapping[ir.Value, ir.Value],
+    wanted: Sequence[ir.Value],
+    gates: Gates,
+) -> tuple[Optional[ir.Value], ...]:
+    """Writes the way back through the nodes of a graph.
+
+    Args:
+        build: writes the nodes.
+        nodes: of one graph, in topological order.
+        seeds: the gradients of some of its values.
+        wanted: the values whose gradients are wanted.
+        gates: see `differentiate`.
+
+    Returns:
+        The gradients of the wanted values, whole; None where there is none.
+
+    Raises:
+        UntrainableError: see `differentiate`.
+    """
+    path = path_between(nodes, seeds, wanted)
+    demands = demands_of(nodes, wanted, path)
+    found = {value: ([gradient],) for value, gradient in seeds.items()}
+    sums: dict[ir.Value, tuple[list[ir.Value], ...]] = dict(found)
     for node in reversed(nodes):
-        if node in carried and any(value in needed for value in node.outputs):
-            path[node] = carried[node]
-            needed.update(node.inputs[place] for place in carried[node])
-    return path
-
-
-def carrying(node: ir.Node) -> tuple[int, ...]:
-    """Returns the inputs of a node through which a gradient passes, whether or not there is a rule for it."""
-    default = node.domain in ("", "ai.onnx")
-    if default and (node.op_type in ENDS or ends_path(node)):
-        return ()
-    entry = entry_of(node)
-    present = tuple(place for place, value in enumerate(node.inputs) if value is not None)
-    if entry is None or entry.carries is None:
-        return present
-    return tuple(place for place in entry.carries if place in present)
+        if node not in path:
+            continue
+        gradients = tuple(
+            _gated(build, _total(build, sums.pop(value, None), value), gates.get(value)) for value in node.outputs
+        )
+        if all(gradient is None for gradient in gradients):
+            continue
+        build.about(str(node.outputs[0].name))
+        sources = {source: source_value(node, source) for source in path[node]}
+        wants = {source: demands[value] for source, value in sources.items() if value is not None}
+        step = Step(node, build, gradients, wants, demands.get(node.outputs[0], WHOLE), back_propagate)
+        for source, gradient in _entry(node).rule(step).items():
+            _add(build, sums, sources[source], gradient, wants[source])
+    results = []
+    for value in wanted:
+        total = _total(build, sums.get(value), value)
+        results.append(None if total is None else total[0])
+    return tuple(results)
 
 
 def _entry(node: ir.Node) -> Entry:
@@ -138,18 +121,17 @@ def _entry(node: ir.Node) -> Entry:
 
 def _add(
     build: Builder,
-    found: dict[ir.Value, tuple[list[ir.Value], ...]],
+    sums: dict[ir.Value, tuple[list[ir.Value], ...]],
     value: Optional[ir.Value],
     gradient: Gradient,
-    demand: Optional[Demand],
+    demand: Demand,
 ) -> None:
     """Adds a gradient to those of a value, part by part."""
     assert value is not None
-    assert demand is not None
     parts = restricted(build, gradient, demand) if isinstance(gradient, ir.Value) else tuple(gradient)
     assert len(parts) == len(demand), f"{len(parts)} parts of {value.name}, expected {len(demand)}"
-    for sums, part in zip(found.setdefault(value, tuple([] for _ in demand)), parts):
-        sums.append(part)
+    for each, part in zip(sums.setdefault(value, tuple([] for _ in demand)), parts):
+        each.append(part)
 
 
 def _total(
@@ -159,7 +141,7 @@ def _total(
     if parts is None:
         return None
     build.about(str(value.name))
-    return tuple(sums[0] if len(sums) == 1 else _added(build, sums) for sums in parts)
+    return tuple(each[0] if len(each) == 1 else _added(build, each) for each in parts)
 
 
 def _gated(

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from tgdonnx.errors import UntrainableError
 from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.demand import Demand
 from tgdonnx.lowering.known import known_array
+
+Propagate = Callable[
+    [
+        Builder,
+        Sequence[ir.Node],
+        Mapping[ir.Value, ir.Value],
+        Sequence[ir.Value],
+        Mapping[ir.Value, NDArray[Any]],
+    ],
+    tuple[Optional[ir.Value], ...],
+]
 
 
 @dataclass(frozen=True)
@@ -23,16 +35,19 @@ class Step:
         node: the node.
         build: writes nodes.
         gradients: for each output the gradients of its parts, one each; None where none reaches it.
-        demands: for each input the parts that are wanted; None where nothing is.
+        demands: for each input that a gradient shall pass, by its place, the parts that are wanted; and likewise for each
+            value from outside that a graph inside the node reads.
         demanded: the parts of the first output that were wanted; those of Concat and Gather may be other than the whole, and
             then ``gradients`` has one for each.
+        propagate: goes back through the graphs inside the node; see `tgdonnx.gradients.differentiate.back_propagate`.
     """
 
     node: ir.Node
     build: Builder
     gradients: tuple[Optional[tuple[ir.Value, ...]], ...]
-    demands: tuple[Optional[Demand], ...]
+    demands: Mapping[Union[int, ir.Value], Demand]
     demanded: Demand
+    propagate: Propagate
 
     @property
     def dy(self) -> ir.Value:
@@ -68,13 +83,11 @@ class Step:
 
     def wants(self, place: int) -> bool:
         """Whether the gradient of an input is wanted, or a part of it."""
-        return place < len(self.demands) and self.demands[place] is not None
+        return place in self.demands
 
-    def demand(self, place: int) -> Demand:
-        """Returns the parts that are wanted of an input."""
-        demand = self.demands[place]
-        assert demand is not None
-        return demand
+    def demand(self, source: Union[int, ir.Value]) -> Demand:
+        """Returns the parts that are wanted of an input, or of a value that a graph inside the node reads."""
+        return self.demands[source]
 
     def rank(self, value: ir.Value) -> int:
         """Returns the number of axes of a value.
@@ -110,8 +123,8 @@ class Step:
 
 Gradient = Union[ir.Value, Sequence[ir.Value]]
 """Of an input: whole, or the wanted parts, one each."""
-Rule = Callable[[Step], Mapping[int, Gradient]]
-"""Returns the gradients of the wanted inputs by their place; a missing one is zero."""
+Rule = Callable[[Step], Union[Mapping[int, Gradient], Mapping[ir.Value, Gradient]]]
+"""Returns the gradients that are wanted; a missing one is zero."""
 
 
 @dataclass(frozen=True)

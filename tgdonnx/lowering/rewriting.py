@@ -18,9 +18,16 @@ PREFIX = "tgdonnx::"
 AttributeValue = Union[int, float, str, Sequence[int], Sequence[float]]
 
 
-def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    """Adds an initializer to the graph, called ``PREFIX + name``, and returns its value."""
-    name = fresh_name(graph, name)
+def constant(graph: ir.Graph, name: str, array: NDArray[np.generic], *, names: ir.Graph | None = None) -> ir.Value:
+    """Adds an initializer to the graph, called ``PREFIX + name``, and returns its value.
+
+    Args:
+        graph: the graph.
+        name: of the initializer; it gets a number if it is taken.
+        array: the numbers.
+        names: the graph that knows which names are taken, if not this one.
+    """
+    name = fresh_name(graph if names is None else names, name)
     tensor = ir.Tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)

@@ -3,6 +3,7 @@
 from tgdonnx.gradients.rules import (
     activations,
     arithmetic,
+    branches,
     convolution,
     losses,
     matrices,
@@ -20,6 +21,7 @@ from tgdonnx.gradients.rules import (
 __all__ = [
     "activations",
     "arithmetic",
+    "branches",
     "convolution",
     "losses",
     "matrices",

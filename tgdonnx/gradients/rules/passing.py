@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import onnx_ir as ir
-
 from tgdonnx.gradients.rule import Gradient, Step, rule
 
 
@@ -31,11 +29,3 @@ def _cast(step: Step) -> Mapping[int, Gradient]:
     if step.x.dtype is None or step.x.dtype == step.y.dtype:
         return {0: step.dy}
     return {0: step.build.cast(step.dy, step.x)}
-
-
-def ends_path(node: ir.Node) -> bool:
-    """Whether a node rounds to whole numbers, so that no gradient passes."""
-    if node.op_type == "Cast":
-        return not ir.DataType(node.attributes["to"].as_int()).is_floating_point()
-    dtype = node.outputs[0].dtype
-    return dtype is not None and not dtype.is_floating_point()
