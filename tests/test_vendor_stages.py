@@ -98,7 +98,7 @@ def step(directory: Path, batch: list[np.ndarray], rate: float, start: dict[str,
     if first == "checkpoint":
         (directory / "first").write_bytes((directory / "checkpoint").read_bytes())
     session = Session(directory, checkpoint=first)
-    session.step(batch, rate)
+    session.step([batch], rate)
     session.save("checkpoint", RunState(0, 1, {}))
     after = read_parameters(directory, "checkpoint")
     return {name: after[name].astype(np.float64) - start[name] for name in start}

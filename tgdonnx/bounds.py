@@ -16,6 +16,9 @@ models frozen tensors lie beside it."""
 ASIDE_BYTES = 2**16
 """Of a tensor that is worth a place beside a message."""
 
+SHARED_BYTES = 2**26
+"""Of tensors that several models of a directory hold: beyond that they hold the large ones together, in a file beside them."""
+
 CONFIG_BYTES = 2**24
 """Of a file with options: the longest that a person wrote has a few kilobytes."""
 

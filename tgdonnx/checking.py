@@ -27,19 +27,11 @@ from typing import Literal, Optional
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.forward import (
-    adapt,
-    cut,
-    finish,
-    is_differentiable,
-    makes_integers,
-    require_trainable,
-    why_no_gradient,
-)
-from tgdonnx.artifacts.frozen import set_aside
-from tgdonnx.artifacts.gradients import gradient_model
+from tgdonnx.artifacts.forward import adapt, cut, finish, require_trainable
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.artifacts.names import give_way
+from tgdonnx.engines import ENGINES, Engine, EngineName, Objective, Problem, default_engine
+from tgdonnx.engines.reasons import makes_integers
 from tgdonnx.errors import (
     ArtifactsError,
     IntegerArithmeticError,
@@ -49,12 +41,11 @@ from tgdonnx.errors import (
     TgdonnxError,
     UntrainableError,
 )
-from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import Network, open_network
-from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS
+from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.masked import is_masked, read_masked, require_unmasked
 from tgdonnx.modelfile import ModelFile, StrPath, load_model
-from tgdonnx.runtime.availability import training_remedy, why_not_available
+from tgdonnx.runtime.availability import inference_remedy, training_remedy, why_not_available
 from tgdonnx.selection import AllLayers, Percentile, Strategy, plan_masks, select
 from tgdonnx.tracing import trace_network
 from tgdonnx.trial import try_training, why_not_tried
@@ -100,24 +91,26 @@ class CheckReport:
     findings: tuple[Finding, ...]
 
 
-def check(model: StrPath, *, output: Optional[str] = None) -> CheckReport:
+def check(model: StrPath, *, output: Optional[str] = None, engine: Optional[EngineName] = None) -> CheckReport:
     """Finds out whether a model, masked or not, can be trained here.
 
     Args:
         model: the file.
         output: the output to train on, when it has several.
+        engine: what shall train it; None for the one of the runtime that is installed.
 
     Raises:
         ModelFileError: no usable model.
         MaskedModelError: its masks do not belong to it.
     """
-    findings = [*_environment(), *_model(model, output)]
+    chosen = ENGINES[engine or default_engine()]
+    findings = [*_environment(chosen), *_model(model, output, chosen)]
     order = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: order[finding.severity])
     return CheckReport(all(finding.severity != "error" for finding in findings), tuple(findings))
 
 
-def _environment() -> Iterable[Finding]:
+def _environment(engine: Engine) -> Iterable[Finding]:
     versions = {}
     for name in (*_TRAINING, *_INFERENCE):
         try:
@@ -125,8 +118,10 @@ def _environment() -> Iterable[Finding]:
         except metadata.PackageNotFoundError:
             continue
     training = [name for name in _TRAINING if name in versions]
-    if not training:
+    if engine.name == "onnxruntime-training" and not training:
         yield Finding("TGD101", "error", "", "", "onnxruntime-training is not installed", training_remedy())
+    if not versions:
+        yield Finding("TGD101", "error", "", "", "no onnxruntime is installed", inference_remedy())
     if len(versions) > 1:
         message = f"{' and '.join(versions)} install the same files: one of them is broken"
         alone = "make a new environment with 'tgdonnx[train]' alone"
@@ -137,7 +132,7 @@ def _environment() -> Iterable[Finding]:
             yield Finding("TGD103", "warning", "", "", message, f"pip install {name}=={_MEASURED}")
 
 
-def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
+def _model(path: StrPath, output: Optional[str], engine: Engine) -> list[Finding]:
     file = load_model(path)
     strategy: Strategy = AllLayers()
     if is_masked(file):
@@ -159,10 +154,10 @@ def _model(path: StrPath, output: Optional[str]) -> list[Finding]:
         return frozen
     outputs = [str(value.name) for value in network.graph.outputs]
     if output is not None or len(outputs) == 1:
-        found, chosen = _training(network, wanted, output), output
+        found, chosen = _training(network, wanted, output, engine), output
     else:
-        found, chosen = _of_several_outputs(source, outputs, wanted)
-    return [*frozen, *found, *([] if _any_error(found) else _trial(file, strategy, chosen))]
+        found, chosen = _of_several_outputs(source, outputs, wanted, engine)
+    return [*frozen, *found, *([] if _any_error(found) else _trial(file, strategy, chosen, engine))]
 
 
 def _any_error(findings: Iterable[Finding]) -> bool:
@@ -170,12 +165,12 @@ def _any_error(findings: Iterable[Finding]) -> bool:
 
 
 def _of_several_outputs(
-    source: ModelFile, outputs: Sequence[str], wanted: list[str]
+    source: ModelFile, outputs: Sequence[str], wanted: list[str], engine: Engine
 ) -> tuple[list[Finding], Optional[str]]:
     """Returns what is found of the first output that can be trained on, else of the first, and its name."""
     first: Optional[list[Finding]] = None
     for name in outputs:
-        found = _training(open_network(source), wanted, name)
+        found = _training(open_network(source), wanted, name, engine)
         if not _any_error(found):
             message = f"the model has {len(outputs)} outputs; found out for {name!r}, the first that can be trained on"
             remedy = f"choose one with --output: {', '.join(outputs)}"
@@ -185,18 +180,18 @@ def _of_several_outputs(
     return first, None
 
 
-def _trial(file: ModelFile, strategy: Strategy, output: Optional[str]) -> list[Finding]:
+def _trial(file: ModelFile, strategy: Strategy, output: Optional[str], engine: Engine) -> list[Finding]:
     """Does what training does first, as far as this machine can."""
     reason = why_not_tried(file)
     if reason is None:
         try:
-            try_training(file, strategy, output)
+            try_training(file, strategy, output, engine.name)
         except UntrainableError as error:
             return [_blocked("TGD006", error)]
         except ArtifactsError as error:
             return [_blocked("TGD008", error)]
         except RuntimeMissingError:
-            reason = "onnxruntime-training is not installed here"
+            reason = "the runtime is not installed here"
         except OutputError as error:
             reason = str(error)
         else:
@@ -217,12 +212,12 @@ def _untrainable_tensors(network: Network, severity: Severity) -> Iterable[Findi
                 yield Finding("TGD003", severity, layer.name, layer.op_type, message, reason.remedy)
 
 
-def _training(network: Network, wanted: list[str], output: Optional[str]) -> list[Finding]:
+def _training(network: Network, wanted: list[str], output: Optional[str], engine: Engine) -> list[Finding]:
     """Does what build does, and says how far it comes."""
     stages: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("TGD001", lambda: adapt(network)),
+        ("TGD001", lambda: adapt(network, engine.dialect)),
         ("TGD003", lambda: require_trainable(network, wanted)),
-        ("TGD002", lambda: cut(network, wanted, output)),
+        ("TGD002", lambda: cut(network, wanted, output, engine.dialect)),
     )
     findings: list[Finding] = []
     for code, stage in stages:
@@ -234,28 +229,26 @@ def _training(network: Network, wanted: list[str], output: Optional[str]) -> lis
             findings = _wrong_shapes(network)
     graph = network.graph
     trained = [name for name in wanted if name in graph.initializers]
-    findings += _lower(network.model, trained)
+    findings += _lower(network.model, trained, engine.dialect)
     if _any_error(findings):
         return findings
     try:
-        finish(network.model, trained)
+        finish(network.model, trained, engine.dialect)
         if why_not_tried(network.file) is not None:
-            _differentiate(network.model, trained)
+            _differentiate(network.model, trained, engine)
     except UntrainableError as error:
         findings.append(_blocked("TGD005" if error.node else "TGD006", error))
     return findings
 
 
-def _differentiate(model: ir.Model, trained: Collection[str]) -> None:
+def _differentiate(model: ir.Model, trained: Collection[str], engine: Engine) -> None:
     """Builds the gradient of a model that is too large for more, in memory."""
     renamed, graph = give_way(model), model.graph
-    parameters = [renamed.get(name, name) for name in trained]
-    graph.outputs[:] = [add_loss(model, graph.outputs[0], parse_loss("mse"))]
-    for name in parameters:
-        graph.inputs.append(graph.initializers.pop(name))
-    set_aside(model)
+    output = graph.outputs[0]
+    graph.outputs[:] = [add_loss(model, output, parse_loss("mse")), output]
+    parameters = tuple(renamed.get(name, name) for name in trained)
     with contextlib.suppress(RuntimeMissingError):  # TGD101 says so
-        gradient_model(ir.to_proto(model), parameters)
+        engine.differentiate(Problem(model, parameters, Objective(), thin=False))
 
 
 def _wrong_shapes(network: Network) -> list[Finding]:
@@ -299,20 +292,21 @@ def _selectable(network: Network) -> tuple[list[str], Strategy]:
     return [mask.parameter.name for mask in masks if mask.values.any()], strategy
 
 
-def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
+def _lower(model: ir.Model, trained: list[str], dialect: Dialect) -> list[Finding]:
     """Lowers node by node, and says of every node on the gradient path what becomes of it."""
-    before = [node for node in gradient_path(model.graph, trained) if "name" in node.meta]
+    before = [node for node in dialect.path(model.graph, trained) if "name" in node.meta]
     told = {node: (str(node.meta["name"]), node.op_type) for node in before}
     findings: dict[str, Finding] = {}
-    for prepare in PREPARING_LOWERINGS:
+    for prepare in dialect.preparing:
         try:
             prepare(model, trained)
         except UntrainableError as error:
             return [_blocked("TGD004", error)]
-    for lowering in PATH_LOWERINGS:
-        path = gradient_path(model.graph, trained)
+    for lowering in dialect.lowerings:
+        path = dialect.path(model.graph, trained)
         for node in path:
-            if node.op_type not in lowering.op_types or node.domain not in ("", "ai.onnx"):
+            standard = node.domain in ("", "ai.onnx")
+            if node.op_type not in lowering.op_types or not standard or not dialect.takes(node):
                 continue
             name = str(node.meta.get("name", node.outputs[0].name))
             try:
@@ -321,14 +315,15 @@ def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
                     findings[name] = Finding("TGD010", "info", name, node.op_type, what, "")
             except UntrainableError as error:
                 findings[name] = _blocked("TGD004", error)
-    for node in gradient_path(model.graph, trained):
+    for node in dialect.path(model.graph, trained):
         name = str(node.meta.get("name", node.outputs[0].name))
-        if is_differentiable(node):
+        problem = dialect.why_not(node)
+        if problem is None:
             if node in told and name not in findings:
                 findings[name] = Finding("TGD011", "info", name, node.op_type, "trains as it is", "")
         elif name not in findings or findings[name].severity != "error":
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            reason, remedy = why_no_gradient(node)
+            reason, remedy = problem
             message = f"{operator} {reason}, and lies between a filter that may retrain and the output"
             code = "TGD007" if makes_integers(node) else "TGD005"
             findings[name] = Finding(code, "error", name, node.op_type, message, remedy)

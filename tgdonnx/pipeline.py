@@ -17,6 +17,7 @@ from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, bu
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.data.layouts import TARGET
+from tgdonnx.engines import EngineName
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.finetuning import (
     Epoch,
@@ -102,6 +103,7 @@ def finetune(
     gradient: GradientKind = "mask",
     form: Optional[Form] = None,
     output_name: Optional[str] = None,
+    engine: Optional[EngineName] = None,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
     agree: Optional[DataSource] = None,
@@ -139,6 +141,7 @@ def finetune(
         gradient: ``mask`` or ``gate``.
         form: ``masked`` or ``thin``; None for ``thin`` where there is that form, which is not of ``gate``.
         output_name: the output of the model to train on, when it has several.
+        engine: what trains; None for the one of the runtime that is installed.
         validation: data that is not trained on; the epoch that does best on it is exported.
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
         agree: images whose targets are the vendor's outputs, mixed into the batches; see `tgdonnx.train`. In later rounds they
@@ -225,6 +228,7 @@ def finetune(
             gradient=gradient,
             form=form or cheapest_form(gradient),
             output=output_name,
+            engine=engine,
             overwrite=overwrite and place.given,
         )
         # Held from here to the end, so that no other process builds or trains between our stages.

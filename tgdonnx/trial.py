@@ -10,6 +10,7 @@ from typing import Optional
 
 from tgdonnx import bounds
 from tgdonnx.artifacts import build, cheapest_form
+from tgdonnx.engines import EngineName
 from tgdonnx.finetuning.session import Session
 from tgdonnx.masked import is_masked
 from tgdonnx.masks import mask
@@ -32,18 +33,19 @@ def why_not_tried(file: ModelFile) -> Optional[str]:
     return None
 
 
-def try_training(file: ModelFile, strategy: Strategy, output: Optional[str]) -> None:
+def try_training(file: ModelFile, strategy: Strategy, output: Optional[str], engine: EngineName) -> None:
     """Builds artifacts and opens their session, in a temporary directory.
 
     Args:
         file: a masked model, or one that is masked for this.
         strategy: what to select in a model without masks.
         output: the output to train on.
+        engine: what shall train it.
 
     Raises:
         UntrainableError: the gradient cannot be built.
         ArtifactsError: the session cannot be opened.
-        RuntimeMissingError: onnxruntime-training is not installed.
+        RuntimeMissingError: the runtime of the engine is not installed.
         OutputError: there is no place for temporary files.
     """
     with scratch_directory() as directory:
@@ -51,5 +53,5 @@ def try_training(file: ModelFile, strategy: Strategy, output: Optional[str]) -> 
         if not is_masked(file):
             masked = directory / "masked.onnx"
             mask(file.path, masked, strategy)
-        build(masked, directory / "artifacts", form=cheapest_form("mask"), output=output)
+        build(masked, directory / "artifacts", form=cheapest_form("mask"), output=output, engine=engine)
         Session(directory / "artifacts")

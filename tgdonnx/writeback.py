@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, MASKED_MODEL, AxisPart
+from tgdonnx.artifacts.manifest import MASKED_MODEL, AxisPart
 from tgdonnx.artifacts.matching import require_masked_of
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning.session import read_parameters
@@ -62,7 +62,7 @@ def export(
     Args:
         directory: a trained artifacts directory.
         output: the tuned model to write.
-        checkpoint: the checkpoint file in the directory; ``checkpoint.best`` if there is one, else ``checkpoint``.
+        checkpoint: the checkpoint file in the directory; that of the best epoch if there is one, else the latest.
         overwrite: whether ``output`` may exist.
 
     Raises:
@@ -72,10 +72,11 @@ def export(
     """
     output, directory = Path(output), Path(directory)
     require_outputs([Output(output, Kind.MODEL)], [directory], overwrite=overwrite)
-    read_manifest(directory)
+    engine = read_manifest(directory).runtime
     with locked(directory, reading=True):
         if checkpoint is None:
-            checkpoint = BEST_CHECKPOINT if (directory / BEST_CHECKPOINT).is_file() else CHECKPOINT
+            best = (directory / engine.best_checkpoint).is_file()
+            checkpoint = engine.best_checkpoint if best else engine.checkpoint
         if not (directory / checkpoint).is_file():
             raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
         masked = read_masked(directory / MASKED_MODEL)
@@ -96,9 +97,9 @@ def rehearse_export(directory: StrPath) -> int:
         RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
     """
     directory = Path(directory)
-    read_manifest(directory)
+    engine = read_manifest(directory).runtime
     with locked(directory, reading=True):
-        tuned = _tuned(directory, CHECKPOINT, read_masked(directory / MASKED_MODEL))
+        tuned = _tuned(directory, engine.checkpoint, read_masked(directory / MASKED_MODEL))
     outside = tuned.masked.start.outside
     return len(tuned.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
 

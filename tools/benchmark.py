@@ -37,7 +37,7 @@ from rich.progress import track
 from rich.table import Table
 
 from tgdonnx import AllLayers, Filters, LastLayers, Phi, Strategy, build, export, mask, score, trace
-from tgdonnx.artifacts.manifest import CHECKPOINT
+from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.selection import Mode
@@ -175,7 +175,7 @@ def peak_memory(directory: Path, images: Array) -> float:
 def _peak(directory: Path, images: Array) -> float:
     session = Session(directory)
     for _ in range(3):
-        session.step([images, images], RATE)
+        session.step([[images, images]], RATE)
     # Not of getrusage, which counts from before the process became its own.
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -190,7 +190,7 @@ def measure(case: Case, rounds: int, with_torch: bool) -> Result:
         steps: dict[str, Step] = {}
         for form in FORMS:
             session = Session(directory / form)
-            steps[form] = lambda session=session: session.step([images, images], RATE)  # type: ignore[misc]
+            steps[form] = lambda session=session: session.step([[images, images]], RATE)[0]  # type: ignore[misc]
         if with_torch and case.net.file is None:
             steps["PyTorch"] = torch_step(model, onnx.load(directory / "masked.onnx"), images)
         losses = {name: step() for name, step in steps.items()}
@@ -215,7 +215,7 @@ def measure(case: Case, rounds: int, with_torch: bool) -> Result:
 def _state_size(directory: Path, images: Array) -> float:
     """Returns the size, in kB, of a checkpoint with the optimizer's state."""
     session = Session(directory)
-    session.step([images, images], RATE)
+    session.step([[images, images]], RATE)
     session.save(CHECKPOINT, RunState(0, 1, {}))
     return (directory / CHECKPOINT).stat().st_size / 1e3
 

@@ -16,7 +16,7 @@ import onnx
 from dncnn import dncnn, random_rows
 
 from tgdonnx import Filters, build, mask
-from tgdonnx.artifacts.manifest import TRAINING_MODEL
+from tgdonnx.engines.onnxruntime_training.files import TRAINING_MODEL
 from tgdonnx.finetuning.session import Session
 
 
@@ -56,7 +56,7 @@ def main(rounds: int, rho: float) -> None:
             for round_ in range(rounds + 3):
                 for form, session in forms.items():
                     begin = time.perf_counter()
-                    session.step([x, x], 1e-6)
+                    session.step([[x, x]], 1e-6)
                     if round_ >= 3:
                         times[form].append(time.perf_counter() - begin)
             medians = {form: statistics.median(values) for form, values in times.items()}

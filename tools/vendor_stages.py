@@ -191,7 +191,7 @@ def go_through(case: Case, path: Path, work: Path) -> Outcome:
     session = Session(work / "artifacts")
     before, _ = session.evaluate(batch)
     for _ in range(STEPS):
-        session.step(batch, LEARNING_RATE)
+        session.step([batch], LEARNING_RATE)
     after, _ = session.evaluate(batch)
     session.save("checkpoint", RunState(0, STEPS, {}))
     (work / "out").mkdir()

@@ -16,6 +16,7 @@ from tests.lowering.gradcheck import run
 from tests.models import Array
 from tests.training_models import text_model
 from tgdonnx.artifacts.forward import forward_graph
+from tgdonnx.engines.onnxruntime_training.dialect import DIALECT
 from tgdonnx.errors import UntrainableError
 from tgdonnx.layers import open_network
 from tgdonnx.modelfile import ModelFile
@@ -26,7 +27,7 @@ def forward(model: onnx.ModelProto, *trained: str) -> onnx.ModelProto:
     import onnx_ir as ir
 
     file = ModelFile(Path("vendor.onnx"), model.SerializeToString(), model)
-    return ir.to_proto(forward_graph(open_network(file), trained, None).model)
+    return ir.to_proto(forward_graph(open_network(file), trained, None, DIALECT).model)
 
 
 def same_bytes_but_for_metadata(path: Path, directory: Path) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from tests import models
 from tests.data.datasets import pair
 from tgdonnx import bounds
 from tgdonnx.artifacts import Form
-from tgdonnx.artifacts.frozen import FROZEN_DATA
-from tgdonnx.artifacts.manifest import CHECKPOINT, EVAL_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.vendor import vendor_outputs
 from tgdonnx.checking import check
+from tgdonnx.engines.frozen import FROZEN_DATA
+from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT, EVAL_MODEL, TRAINING_MODEL
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
@@ -48,7 +48,7 @@ def batches() -> list[list[np.ndarray]]:
 
 def trained(directory: Path) -> tuple[list[float], dict[str, np.ndarray]]:
     session = Session(directory)
-    losses = [session.step(batch, 1e-3) for batch in batches()]
+    losses = [loss for batch in batches() for loss in session.step([batch], 1e-3)]
     losses.append(session.evaluate(batches()[0])[0])
     session.save(CHECKPOINT, RunState(1, 3, {"batch": 2, "seed": 0}, 0.25, 1, 2))
     return losses, read_parameters(directory, CHECKPOINT)

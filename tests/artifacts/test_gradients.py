@@ -22,7 +22,7 @@ from tests.models import Array
 from tests.numpy_net import NumpyNet
 from tests.trainer import Trainer, make_artifacts, relative_error, true_gradients
 from tests.training_models import dncnn_without_batch_norm, text_model
-from tgdonnx.artifacts.forward import DIFFERENTIABLE
+from tgdonnx.engines.onnxruntime_training.dialect import DIFFERENTIABLE
 
 ROOT = Path(__file__).parents[2]
 ALL = range(99)

@@ -18,8 +18,8 @@ from tests.models import Array
 from tests.numpy_net import loss_gradient, loss_of
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
-from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
+from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.raising import OLDEST
 from tgdonnx.runtime import NEWEST, session_options

@@ -16,7 +16,7 @@ from tests.models import Array
 from tests.numpy_net import NumpyNet
 from tests.trainer import Trainer, make_artifacts, true_gradients
 from tests.training_models import text_model
-from tgdonnx.artifacts.optimizers import optimizer_model
+from tgdonnx.engines.onnxruntime_training.optimizers import optimizer_model
 
 STEPS = 5
 FILTERS = tgdonnx.Filters({"w1": [0, 2, 5], "w2": list(range(10)), "w3": [4]})

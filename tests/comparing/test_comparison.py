@@ -108,7 +108,7 @@ def test_called_again_it_does_no_step_and_says_the_same_and_selections_may_be_ad
 ) -> None:
     first = compare(vendor, tmp_path / "all")
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "backward", lambda *_: pytest.fail("a step was done"))
+        patch.setattr(Session, "step", lambda *_: pytest.fail("a step was done"))
         patch.setattr("tgdonnx.comparing.preparing.build", lambda *_a, **_k: pytest.fail("something was built"))
         again = compare(vendor, tmp_path / "all")
     assert facts(again) == facts(first)
@@ -253,12 +253,12 @@ def test_the_default_takes_what_fits_the_model_and_the_regularisers_that_are_giv
 def test_a_run_that_diverges_is_reported_and_the_others_count(
     vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_step: Callable[..., float] = Session.backward
+    true_step: Callable[..., list[float]] = Session.step
 
-    def diverging(session: Session, batch: list[Any]) -> float:
-        return float("nan") if "all" in session.directory.parts[-2] else true_step(session, batch)
+    def diverging(session: Session, batches: Any, rate: float) -> list[float]:
+        return [float("nan")] if "all" in session.directory.parts[-2] else true_step(session, batches, rate)
 
-    monkeypatch.setattr(Session, "backward", diverging)
+    monkeypatch.setattr(Session, "step", diverging)
     report = compare(vendor, tmp_path / "c", ("all", "phi:0.3"), agree=None, l2_sp=0.0)
     found = by_name(report)
     assert "training diverged" in found["all"].problem

@@ -17,7 +17,7 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, through, timeless
 from tests.trainer import make_artifacts
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
@@ -112,6 +112,11 @@ def raising_at(number: int, call: Callable[..., Any], act: Callable[[], None]) -
     return watched
 
 
+def acting_at(number: int, act: Callable[[], None]) -> Callable[[Any], Any]:
+    """Returns a function for batches that acts at one of them, counted from 1."""
+    return raising_at(number, lambda batch: batch, act)
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 7, 8, 13, 15, 16])
 def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     number: int,
@@ -124,8 +129,8 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     directory = Path(shutil.copytree(built, tmp_path / "stopped"))
     options = replace(ACCUMULATING, checkpoint_every=1e6)
     with monkeypatch.context() as patch:
-        stop = raising_at(number, Session.backward, lambda: signal.raise_signal(signal.SIGTERM))
-        patch.setattr(Session, "backward", stop)
+        stop = acting_at(number, lambda: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(Session, "step", through(stop))
         stopped = train(directory, data(), options, validation=HELD_OUT, stop_on=[signal.SIGTERM])
     if number < 16:
         assert (stopped.stop.rule, stopped.stop.signal) == ("signal", signal.SIGTERM)
@@ -248,7 +253,7 @@ def test_a_second_signal_aborts(built: Path, tmp_path: Path, monkeypatch: pytest
 
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "backward", raising_at(5, Session.backward, twice))
+        patch.setattr(Session, "step", through(acting_at(5, twice)))
         with pytest.raises(KeyboardInterrupt):
             train(directory, data(), OPTIONS, stop_on=[signal.SIGINT])
     assert signal.getsignal(signal.SIGINT) is before
@@ -261,7 +266,7 @@ def test_without_asking_signals_are_not_touched(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # under nohup it would be ignored
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     directory = Path(shutil.copytree(built, tmp_path / "run"))
-    stop = raising_at(4, Session.backward, lambda: signal.raise_signal(signal.SIGINT))
-    monkeypatch.setattr(Session, "backward", stop)
+    stop = acting_at(4, lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(Session, "step", through(stop))
     with pytest.raises(KeyboardInterrupt):
         train(directory, data(), OPTIONS)

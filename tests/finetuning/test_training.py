@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, through, timeless
 from tests.models import Array
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
@@ -71,13 +71,12 @@ def test_every_epoch_takes_every_sample_once_and_no_two_in_the_same_order(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[float]] = []
-    backward = Session.backward
 
-    def watched(self: Session, batch: list[Array]) -> float:
+    def watched(batch: list[Array]) -> list[Array]:
         seen.append(batch[0][:, 0, 0, 0].tolist())
-        return backward(self, batch)
+        return batch
 
-    monkeypatch.setattr(Session, "backward", watched)
+    monkeypatch.setattr(Session, "step", through(watched))
     train(artifacts, data(), OPTIONS)
     marks = sorted(data()["x"][:, 0, 0, 0].tolist())
     epochs = [seen[i : i + 3] for i in (0, 3, 6)]
@@ -395,14 +394,14 @@ def test_there_is_nothing_to_resume_in_new_artifacts(artifacts: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_checkpoint(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backward, count = Session.backward, 0
+    count = 0
 
-    def poisoned(self: Session, batch: list[Array]) -> float:
+    def poisoned(batch: list[Array]) -> list[Array]:
         nonlocal count
         count += 1
-        return backward(self, [batch[0], np.full_like(batch[1], 1e30)] if count == 8 else batch)
+        return [batch[0], np.full_like(batch[1], 1e30)] if count == 8 else batch
 
-    monkeypatch.setattr(Session, "backward", poisoned)
+    monkeypatch.setattr(Session, "step", through(poisoned))
     with pytest.raises(
         DivergedError, match=r"loss is inf at step 8; the checkpoint of step 6 is kept.*\n?.*learning rate"
     ):
@@ -436,14 +435,14 @@ def test_a_weight_that_is_not_finite_after_the_last_step_of_an_epoch_is_not_save
 ) -> None:
     train(artifacts, data(), replace(OPTIONS, epochs=1))
     before = read_parameters(artifacts, "checkpoint")
-    update, count = Session.update, 0
+    step, count = Session.step, 0
 
-    def poisoned(self: Session, batches: int, rate: float) -> None:
+    def poisoned(self: Session, batches: Iterable[Any], rate: float) -> list[float]:
         nonlocal count
         count += 1
-        update(self, batches, 1e38 if count == 3 else rate)
+        return step(self, batches, 1e38 if count == 3 else rate)
 
-    monkeypatch.setattr(Session, "update", poisoned)
+    monkeypatch.setattr(Session, "step", poisoned)
     monkeypatch.setattr(Session, "parameters_are_finite", lambda _: count < 3)
     with pytest.raises(DivergedError, match="a weight is not finite after step 6; the checkpoint of step 3 is kept"):
         train(artifacts, data(), OPTIONS, resume=True)
@@ -472,10 +471,7 @@ def test_with_a_fixed_batch_what_is_left_over_waits_for_the_next_epoch(
     fixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[float]] = []
-    backward = Session.backward
-    monkeypatch.setattr(
-        Session, "backward", lambda self, batch: seen.append(batch[0][:, 0, 0].tolist()) or backward(self, batch)
-    )
+    monkeypatch.setattr(Session, "step", through(lambda batch: seen.append(batch[0][:, 0, 0].tolist()) or batch))
     report = train(fixed, pairs(11), TrainOptions(epochs=6, batch=4), validation=pairs(8))
     assert report.steps == 12
     assert all(len(batch) == 4 for batch in seen)

@@ -18,8 +18,8 @@ from onnx import helper, numpy_helper
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.lowering.graphs import run, with_safe_groups
-from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import LOSS, TARGET
+from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.lowering.emitting import Lowering
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads

@@ -23,8 +23,8 @@ from onnx_ir.passes import common as passes
 
 from tests.lowering.graphs import with_safe_groups
 from tests.models import Array
-from tgdonnx.artifacts.gradients import gradient_model
 from tgdonnx.artifacts.losses import LOSS
+from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.runtime import session_options
 

@@ -17,7 +17,7 @@ from tests.float64 import Loss
 from tests.lowering.operators import CASES, PATTERNS, Case, between
 from tests.models import Array
 from tests.training_models import text_model
-from tgdonnx.artifacts.forward import DIFFERENTIABLE
+from tgdonnx.engines.onnxruntime_training.dialect import DIFFERENTIABLE
 from tgdonnx.errors import UntrainableError
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.lowering.emitting import Lowering

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lowering.gradcheck import DYNAMIC, STATIC, check_gradients, gradients, one_node
 from tests.models import Array
-from tgdonnx.artifacts.forward import DIFFERENTIABLE
+from tgdonnx.engines.onnxruntime_training.dialect import DIFFERENTIABLE
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 4)).astype(np.float32)

@@ -6,11 +6,10 @@ what is in it; ``vendor``: what the vendor's model gives.
 """
 
 from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build, cheapest_form, require_new_directory
-from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
-from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName
 from tgdonnx.artifacts.vendor import vendor_outputs, vendor_targets
+from tgdonnx.engines import GRADIENTS, OPTIMIZERS, GradientKind, OptimizerName
 
 __all__ = [
     "FORMS",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,15 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, Optional
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import manifest as files
-from tgdonnx.artifacts.checkpoints import seal
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
-from tgdonnx.artifacts.frozen import FROZEN_DATA, Aside, in_memory, refer, require_room, set_aside, write_frozen
-from tgdonnx.artifacts.gradients import GRADIENTS, GradientKind, accumulate_gradients, gate_gradients, gradient_model
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
 from tgdonnx.artifacts.manifest import (
@@ -32,8 +26,18 @@ from tgdonnx.artifacts.manifest import (
     input_specs,
 )
 from tgdonnx.artifacts.names import give_way
-from tgdonnx.artifacts.optimizers import OPTIMIZERS, OptimizerName, optimizer_model
-from tgdonnx.artifacts.thin import ThinParameter, split_parameters, thin_backward
+from tgdonnx.artifacts.thin import ThinParameter, split_parameters
+from tgdonnx.engines import (
+    ENGINES,
+    GRADIENTS,
+    OPTIMIZERS,
+    EngineName,
+    GradientKind,
+    Objective,
+    OptimizerName,
+    Problem,
+    default_engine,
+)
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.leftovers import beside, sweep
@@ -43,7 +47,6 @@ from tgdonnx.modelwriting import data_of, write_model
 from tgdonnx.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.paths import why_no_text
 from tgdonnx.provenance import encode_mask
-from tgdonnx.runtime import load_builder, load_onnxruntime, writing
 
 Form = Literal["masked", "thin"]
 FORMS: tuple[Form, ...] = ("masked", "thin")
@@ -67,6 +70,7 @@ class BuildReport:
             what trains is not whole filters and whole maps.
         rho: the fraction of the weights that train, as `tgdonnx.mask` counts them.
         inputs: what a training step is fed, in order.
+        engine: what trains them.
     """
 
     directory: Optional[str]
@@ -76,6 +80,7 @@ class BuildReport:
     unthinned: tuple[str, ...]
     rho: float
     inputs: tuple[TensorSpec, ...]
+    engine: EngineName
 
 
 def build(
@@ -91,6 +96,7 @@ def build(
     gradient: GradientKind = "mask",
     form: Form = "masked",
     output: Optional[str] = None,
+    engine: Optional[EngineName] = None,
     overwrite: bool = False,
 ) -> BuildReport:
     """Generates ONNX Runtime training artifacts whose gradients are masked.
@@ -114,12 +120,15 @@ def build(
             kernels that read a map in the other filters are a parameter of their own. Tensors of which anything but
             whole filters and whole maps trains stay as in ``masked``.
         output: the output to train on, when the model has several.
+        engine: ``onnxruntime``: plain ONNX models, which any ONNX Runtime trains; building them needs no runtime at all.
+            ``onnxruntime-training``: what ONNX Runtime's on-device training API loads. None for the one of the runtime that
+            is installed.
         overwrite: whether ``directory`` may exist; it is replaced.
 
     Raises:
         MaskedModelError: no masked model, or its masks do not go with the options.
         UntrainableError: a node on a gradient path cannot be trained.
-        RuntimeMissingError: onnxruntime-training is not installed.
+        RuntimeMissingError: the engine is onnxruntime-training, which is not installed.
         ArtifactsError: an option is out of range.
         OutputError: the directory cannot be written.
     """
@@ -128,6 +137,9 @@ def build(
         raise OutputError(f"{directory} can be no artifacts directory: {reason}")
     require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
     formula = parse_loss(loss)
+    chosen = engine or default_engine()
+    if chosen not in ENGINES:
+        raise ArtifactsError(f"expected engine to be one of {', '.join(ENGINES)}; got {chosen!r}")
     _require_options(optimizer, gradient, form, data_range, l2, l2_sp, clip_norm)
     model = read_masked(masked)
     wanted = _wanted_parameters(model)
@@ -145,7 +157,7 @@ def build(
         "output": output or str(network.graph.outputs[0].name),
     }
     weights = {layer.weight.name for layer in network.layers if layer.weight}
-    forward = forward_graph(network, list(wanted), output)
+    forward = forward_graph(network, list(wanted), output, ENGINES[chosen].dialect)
     if "ce" in formula.names:
         options["class_axis"] = class_axis(forward.output)
     masks = {name: model.masks[name] for name in forward.trained}
@@ -162,53 +174,45 @@ def build(
         for name in forward.trained
     }
     parameters = {piece.name: name for name in forward.trained for piece in pieces[name]}
-    specs, forward_proto, eval_proto, initial, aside = _forward_protos(
-        forward, list(parameters), formula, data_range, renamed
-    )
-    training = gradient_model(forward_proto, list(parameters))
-    if form == "thin":
-        training, thinned = thin_backward(training, aside)
-    else:
-        thinned = aside
+    specs = _add_loss(forward, formula, data_range, renamed)
     gated = {name: renamed.get(output, output) for name, output in forward.layer_outputs.items()}
-    gate_gradients(training, {gated[name]: gate for name, gate in gates.items() if name in reached})
-    everything = np.ones((), np.float32)
-    kept = {parameter: everything if name in thin else masks[name] for parameter, name in parameters.items()}
-    accumulate_gradients(
-        training,
-        kept,
+    objective = Objective(
+        optimizer=optimizer,
         l2=l2,
-        regularised={parameter for parameter, name in parameters.items() if name in weights},
+        regularised=frozenset(parameter for parameter, name in parameters.items() if name in weights),
         l2_sp=l2_sp,
-        starts={tensor.name: tensor for tensor in initial},
+        clip_norm=clip_norm,
+        masks={
+            parameter: masks[name]
+            for parameter, name in parameters.items()
+            if name not in thin and not masks[name].all()
+        },
+        gates={gated[name]: gate for name, gate in gates.items() if name in reached},
     )
-    training.producer_name = eval_proto.producer_name = "tgdonnx"
+    problem = Problem(forward.model, tuple(parameters), objective, form == "thin")
     trained = tuple(
         _trained_tensor(piece, wanted[name], masks[name], model.network)
         for name in forward.trained
         for piece in pieces[name]
     )
     manifest = Manifest(
-        files.FORMAT, _versions(), options, model.base.sha256, model.selection, _rho(masks, model), specs, trained
+        files.FORMAT,
+        {"tgdonnx": metadata.version("tgdonnx"), **ENGINES[chosen].versions()},
+        options,
+        model.base.sha256,
+        model.selection,
+        _rho(masks, model),
+        specs,
+        trained,
+        chosen,
     )
     with _new_directory(Path(directory), overwrite=overwrite) as target:
-        if aside or thinned:
-            places = write_frozen(target / FROZEN_DATA, aside, thinned)
-            refer(training, thinned, places)
-            refer(eval_proto, aside, places)
-        onnx.save(training, target / files.TRAINING_MODEL)
-        onnx.save(eval_proto, target / files.EVAL_MODEL)
-        stepper = optimizer_model(optimizer, len(parameters), clip_norm=clip_norm, ir_version=forward_proto.ir_version)
-        onnx.save(stepper, target / files.OPTIMIZER_MODEL)
-        tensors = [tensor.SerializeToString() for tensor in initial]
-        with writing(target / files.CHECKPOINT):
-            load_builder().save_checkpoint(tensors, [], os.fspath(target / files.CHECKPOINT), False)
-        seal(target / files.CHECKPOINT)
+        ENGINES[chosen].write(problem, target)
         write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
     frozen = tuple(name for name in wanted if name not in forward.trained)
     unthinned = tuple(name for name in masks if form == "thin" and name not in thin and not masks[name].all())
-    return BuildReport(str(directory), options, forward.trained, frozen, unthinned, manifest.rho, specs)
+    return BuildReport(str(directory), options, forward.trained, frozen, unthinned, manifest.rho, specs, chosen)
 
 
 def _require_options(
@@ -269,17 +273,13 @@ def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32
     return gates
 
 
-def _forward_protos(
-    forward: ForwardGraph, parameters: Sequence[str], loss: Loss, data_range: float, renamed: Mapping[str, str]
-) -> tuple[tuple[TensorSpec, ...], onnx.ModelProto, onnx.ModelProto, list[onnx.TensorProto], Aside]:
-    """Adds the loss; returns what a step is fed, the graph to differentiate, the eval model, parameters' values, what is aside.
-
-    In both models the parameters are graph inputs, behind those of the user, as the runtime wants them; behind them is what
-    is aside of a large model.
-    """
-    graph = forward.model.graph
-    output = forward.output
+def _add_loss(
+    forward: ForwardGraph, loss: Loss, data_range: float, renamed: Mapping[str, str]
+) -> tuple[TensorSpec, ...]:
+    """Adds the loss, which becomes the first output of the graph, and returns what a step is fed."""
+    graph, output = forward.model.graph, forward.output
     result = add_loss(forward.model, output, loss, data_range=data_range)
+    graph.outputs[:] = [result, output]
     own = {new: old for old, new in renamed.items()}
     *inputs, target = graph.inputs
     specs = (
@@ -289,21 +289,7 @@ def _forward_protos(
     if "ce" in loss.names and output.shape is not None:
         classes = output.shape[class_axis(output)] if len(output.shape) > 1 else None
         specs = (*specs[:-1], replace(specs[-1], classes=classes if isinstance(classes, int) else None))
-    initial = []
-    for name in parameters:
-        value = graph.initializers[name].const_value
-        assert value is not None
-        tensor = ir.to_proto(in_memory(value))
-        initial.append(tensor)
-        tensor.name = name
-        graph.inputs.append(graph.initializers.pop(name))
-    require_room(initial)
-    aside = set_aside(forward.model)
-    graph.outputs[:] = [result, output]
-    eval_proto, forward_proto = ir.to_proto(forward.model), onnx.ModelProto()
-    forward_proto.CopyFrom(eval_proto)
-    del forward_proto.graph.output[1:]
-    return specs, forward_proto, eval_proto, initial, aside
+    return specs
 
 
 def _filter_axes(network: Network, names: Sequence[str]) -> dict[str, int]:
@@ -327,14 +313,6 @@ def _rho(trained: Mapping[str, NDArray[np.float32]], model: MaskedModel) -> floa
     sizes = {name: int(np.prod(model.network.stored_parameters[name].shape)) for name in model.masks}
     elements = sum(values.mean(dtype=np.float64) * sizes[name] for name, values in trained.items())
     return float(elements / (sum(sizes.values()) + sum(model.network.computed_kernels.values())))
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "tgdonnx": metadata.version("tgdonnx"),
-        "onnx": str(onnx.__version__),
-        "onnxruntime-training": str(load_onnxruntime().__version__),
-    }
 
 
 def require_new_directory(path: Path, *, overwrite: bool) -> None:

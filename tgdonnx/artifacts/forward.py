@@ -10,54 +10,24 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from tgdonnx.artifacts.frozen import load_small
+from tgdonnx.engines.frozen import load_small
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.captured import inner_graphs
-from tgdonnx.graphs.paths import gradient_path
-from tgdonnx.layers import INTEGER_REMEDY, RUNTIME_DOMAINS, Network, Parameter, is_integer_arithmetic
+from tgdonnx.layers import RUNTIME_DOMAINS, Network, Parameter
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.branches import InlineKnownBranches
+from tgdonnx.lowering.dialects import Dialect
+from tgdonnx.lowering.lifting import LiftFromBranches
 from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
-from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT, HoldReal
+from tgdonnx.lowering.quantized import HoldReal
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.rewriting import refusal
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
 
 _REFUSED = "refused"  # why ONNX says that a node cannot be
-
-# Operators with a gradient on CPU, after lowering: each trained between two Convs with onnxruntime-training 1.19.2.
-DIFFERENTIABLE = frozenset(
-    (
-        *("Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Cos", "Div", "Erf", "Exp", "Expand", "Flatten"),
-        *(
-            "Gather",
-            "GatherElements",
-            "GatherND",
-            "Gelu",
-            "Gemm",
-            "GlobalAveragePool",
-            "Identity",
-            "LayerNormalization",
-        ),
-        *("LeakyRelu", "Log", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Reciprocal"),
-        *(
-            "ReduceLogSumExp",
-            "ReduceMean",
-            "ReduceSum",
-            "Relu",
-            "Reshape",
-            "ScatterElements",
-            "ScatterND",
-            "Sigmoid",
-            "Sin",
-        ),
-        *("Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Trilu"),
-        *("Unsqueeze", "Where"),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -81,30 +51,31 @@ class ForwardGraph:
         return self.model.graph.outputs[0]
 
 
-def forward_graph(network: Network, wanted: Collection[str], output: Optional[str]) -> ForwardGraph:
+def forward_graph(network: Network, wanted: Collection[str], output: Optional[str], dialect: Dialect) -> ForwardGraph:
     """Prepares a model for training.
 
     Args:
         network: the vendor's model. Its graph is used up: open it again for anything else.
         wanted: the names of the tensors to train.
         output: which output to train on; may be None when there is one.
+        dialect: what the engine differentiates.
 
     Raises:
         UntrainableError: the opset is not supported, the output is not there, is no float32 or depends on no wanted
             tensor, or a node on the way to it has no gradient.
     """
-    adapt(network)
-    trained = cut(network, wanted, output)
+    adapt(network, dialect)
+    trained = cut(network, wanted, output, dialect)
     layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
-    lower(network.model, trained)
-    finish(network.model, trained)
+    lower(network.model, trained, dialect)
+    finish(network.model, trained, dialect)
     # Where batch norm was drawn into a Conv, the Conv gives what the norm gave; other lowerings keep the names of values.
     folded = {str(node.meta["name"]): str(node.outputs[0].name) for node in network.graph if "name" in node.meta}
     layer_outputs.update((name, folded[name]) for name in layer_outputs if name in folded)
     return ForwardGraph(network.model, trained, layer_outputs)
 
 
-def adapt(network: Network) -> None:
+def adapt(network: Network, dialect: Dialect) -> None:
     """Brings a graph to an operator set that the lowerings know, and infers shapes.
 
     Raises:
@@ -124,14 +95,14 @@ def adapt(network: Network) -> None:
     if LowerNewOperators()(model).modified:
         infer(model)
     LowerOpset()(model)
-    raised = RaiseOpset()(model).modified
+    raised = RaiseOpset(dialect.opset)(model).modified
     if InlineKnownBranches()(model).modified or raised:
         infer(model)
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)
 
 
-def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tuple[str, ...]:
+def cut(network: Network, wanted: Collection[str], output: Optional[str], dialect: Dialect) -> tuple[str, ...]:
     """Reduces a graph to what one output needs, in float32; returns the wanted tensors that are left.
 
     Raises:
@@ -143,6 +114,8 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
     load_small(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.RemoveInitializersFromInputsPass()(model)
+    if dialect.enters_branches:
+        LiftFromBranches(wanted)(model)
     passes.RemoveUnusedNodesPass()(model)
     for node in graph.all_nodes():
         if _REFUSED in node.meta:
@@ -175,7 +148,7 @@ def _made_inside_nodes(graph: ir.Graph) -> set[str]:
     return held | {str(value.name) for inside in inner for node in inside for value in node.outputs}
 
 
-def finish(model: ir.Model, trained: Collection[str]) -> None:
+def finish(model: ir.Model, trained: Collection[str], dialect: Dialect) -> None:
     """Takes the last steps on a lowered graph, and checks that every node on a gradient path has a gradient.
 
     Raises:
@@ -183,7 +156,7 @@ def finish(model: ir.Model, trained: Collection[str]) -> None:
     """
     _require_known(model)
     RemoveIdleCasts()(model)
-    _require_differentiable(model.graph, trained)
+    _require_differentiable(model.graph, trained, dialect)
 
 
 def _require_known(model: ir.Model) -> None:
@@ -236,42 +209,9 @@ def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
     graph.outputs[:] = [chosen]
 
 
-def is_differentiable(node: ir.Node) -> bool:
-    """Whether the runtime has a gradient for a node, and the right one."""
-    if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT):
-        return True
-    if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE:
-        return False
-    if node.op_type.startswith("Scatter"):
-        return _reduction(node) == "none"
-    # It hands the gradient of a cast to whole numbers straight through, as if nothing had been rounded.
-    return node.op_type != "Cast" or ir.DataType(node.attributes["to"].as_int()).is_floating_point()
-
-
-def makes_integers(node: ir.Node) -> bool:
-    """Whether a node that has no gradient lacks it because of integer arithmetic, its own or that of its readers."""
-    return is_integer_arithmetic(node) or (node.op_type == "QuantizeLinear" and node.domain in ("", "ai.onnx"))
-
-
-def _reduction(node: ir.Node) -> str:
-    return node.attributes.get_string("reduction", "none") or "none"
-
-
-def why_no_gradient(node: ir.Node) -> tuple[str, str]:
-    """Says of a node that is not differentiable why, and what would help."""
-    remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
-    if node.op_type == "If" and node.domain in ("", "ai.onnx"):
-        return "chooses its branch while the model runs", f"{remedy}, or with a constant condition"
-    if node.op_type in DIFFERENTIABLE and node.op_type.startswith("Scatter"):
-        reduction = _reduction(node)
-        return f"combines values (reduction = {reduction}), of which the runtime's gradient is wrong", remedy
-    if makes_integers(node):
-        remedy = f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with --last"
-    return "has no gradient", remedy
-
-
-def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
-    for node in gradient_path(graph, trained):
-        if not is_differentiable(node):
-            reason, remedy = why_no_gradient(node)
+def _require_differentiable(graph: ir.Graph, trained: Collection[str], dialect: Dialect) -> None:
+    for node in dialect.path(graph, trained):
+        problem = dialect.why_not(node)
+        if problem is not None:
+            reason, remedy = problem
             raise refusal(node, f"lies between a retrained filter and the output, and {reason}", remedy)

@@ -18,12 +18,11 @@ import onnx_ir as ir
 
 from tgdonnx.artifacts.losses import TARGET
 from tgdonnx.artifacts.names import array_names
+from tgdonnx.engines import ENGINES, Engine, EngineName
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.typedfiles import Above0, AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
 
 FORMAT = 2
-TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL = "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"
-CHECKPOINT, BEST_CHECKPOINT = "checkpoint", "checkpoint.best"
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
 LOG, LOG_TABLE, RUN = "log.jsonl", "log.csv", "run.json"
 LOCK, LOCK_OWNER = ".lock", ".lock.owner"
@@ -175,6 +174,7 @@ class Manifest:
         rho: the fraction of the weights that train, as `tgdonnx.mask` counts them.
         inputs: what a training step is fed, in order; the last is the target.
         trained: the tensors that train.
+        engine: what trains them.
     """
 
     format: Positive
@@ -185,6 +185,12 @@ class Manifest:
     rho: Fraction
     inputs: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=2)]
     trained: Annotated[tuple[TrainedTensor, ...], msgspec.Meta(min_length=1)]
+    engine: EngineName = "onnxruntime-training"
+
+    @property
+    def runtime(self) -> Engine:
+        """The engine."""
+        return ENGINES[self.engine]
 
     @property
     def fixed_batch(self) -> Optional[int]:
@@ -214,7 +220,7 @@ def read_manifest(directory: Path) -> Manifest:
         )
     data = read_bytes(path, remedy=_REMEDY)
     manifest = decode(data, Manifest, str(path), remedy=_REMEDY, newest=FORMAT, upgrade=_from_older, check=_check)
-    for name in (TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL, CHECKPOINT, MASKED_MODEL):
+    for name in (*manifest.runtime.models, manifest.runtime.checkpoint, MASKED_MODEL):
         if not (directory / name).is_file():
             raise ArtifactsError(f"{directory} is incomplete: {name} is missing; build the artifacts again")
     return manifest

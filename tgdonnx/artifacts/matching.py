@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from tgdonnx.artifacts.manifest import EVAL_MODEL, MANIFEST, Manifest, TensorSpec
+from tgdonnx.artifacts.manifest import MANIFEST, Manifest, TensorSpec
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masked import MaskedModel
@@ -47,11 +47,12 @@ def require_inputs_of(manifest: Manifest, directory: Path) -> None:
     Raises:
         ArtifactsError: it does not, or the eval model cannot be read.
     """
+    path = directory / manifest.runtime.eval_model
     try:
-        graph = onnx.load(directory / EVAL_MODEL, load_external_data=False).graph
+        graph = onnx.load(path, load_external_data=False).graph
         found = [TensorSpec.of(ir.serde.deserialize_value_info_proto(value, None)) for value in graph.input]
     except Exception as error:  # of protobuf and onnx_ir, which share no base
-        raise ArtifactsError(f"{directory / EVAL_MODEL} cannot be read; build the artifacts again") from error
+        raise ArtifactsError(f"{path} cannot be read; build the artifacts again") from error
     for spec, value in zip(manifest.inputs, found):
         # In our graphs a vendor's input may have a name of ours, see `tgdonnx.artifacts.names`.
         named = value.name in (spec.name, spec.vendor_name) or value.name.startswith(PREFIX)

@@ -73,7 +73,9 @@ def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
     masked = read_masked(directory / MASKED_MODEL)
     require_masked_of(manifest, masked, directory)
     wanted = list(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
-    return forward_graph(open_network(runnable_vendor(masked)), wanted, manifest.options["output"])
+    return forward_graph(
+        open_network(runnable_vendor(masked)), wanted, manifest.options["output"], manifest.runtime.dialect
+    )
 
 
 def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:

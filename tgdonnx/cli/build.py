@@ -11,6 +11,7 @@ from tgdonnx.artifacts import Form, GradientKind, OptimizerName, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
+from tgdonnx.engines import EngineName
 from tgdonnx.outputs import Kind
 
 
@@ -32,6 +33,7 @@ def command(
     gradient: GradientKind,
     form: Optional[Form],
     output_name: Optional[str],
+    engine: Optional[EngineName],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -48,6 +50,7 @@ def command(
         gradient=gradient,
         form=form or "masked",
         output=output_name,
+        engine=engine,
         overwrite=overwrite,
     )
     if gradient == "gate":

@@ -19,6 +19,7 @@ from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.data import DataOptions
+from tgdonnx.engines import EngineName
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.outputs import Kind as OutputKind
@@ -74,6 +75,7 @@ def command(
     gradient: GradientKind,
     form: Optional[Form],
     output_name: Optional[str],
+    engine: Optional[EngineName],
     data: Optional[Path],
     validation: Optional[Path],
     reading: DataOptions,
@@ -114,6 +116,7 @@ def command(
             gradient=gradient,
             form=form,
             output_name=output_name,
+            engine=engine,
             tolerance=tolerance,
             sweep_data=sweep_data,
             rebirth=Rebirth(kind, calibrate),

@@ -33,6 +33,7 @@ from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.data import DataOptions
+from tgdonnx.engines import EngineName
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.pipeline import finetune
@@ -99,6 +100,7 @@ def command(
     gradient: GradientKind,
     form: Optional[Form],
     output_name: Optional[str],
+    engine: Optional[EngineName],
     data: Optional[Path],
     pair: Optional[tuple[Path, Path]],
     apply_to: Optional[Path],
@@ -153,6 +155,7 @@ def command(
             gradient=gradient,
             form=form,
             output_name=output_name,
+            engine=engine,
             validation=validation,
             retain=retain,
             agree=agree,

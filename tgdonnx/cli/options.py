@@ -18,6 +18,7 @@ from tgdonnx.cli.common import score_options
 from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
+from tgdonnx.engines import ENGINES
 from tgdonnx.regrowing import KINDS, Kind, Rebirth
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
@@ -192,9 +193,18 @@ def strategy(
     return Filters(read_filters(filters))
 
 
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    help="What trains: onnxruntime: plain ONNX models, on any ONNX Runtime; onnxruntime-training: its on-device training API. "
+    "Default: that of the runtime that is installed.",
+)
+
+
 def build_options(command: Command) -> Command:
     """What training minimises, and how gradients are treated."""
     for option in (
+        engine_option,
         click.option("--output", "output_name", metavar="NAME", help="Output to train on, when the model has several."),
         click.option(
             "--gradient",

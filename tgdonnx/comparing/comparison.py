@@ -43,6 +43,7 @@ from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import run_candidate
 from tgdonnx.comparing.sameness import twins
 from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.engines import EngineName, default_engine
 from tgdonnx.errors import StoppedError, TgdonnxError
 from tgdonnx.finetuning import Epoch, Progress, TrainOptions
 from tgdonnx.finetuning.record import read_record
@@ -74,6 +75,7 @@ def compare(
     gradient: GradientKind = "mask",
     form: Optional[Form] = None,
     output_name: Optional[str] = None,
+    engine: Optional[EngineName] = None,
     tolerance: float = DEFAULT_TOLERANCE,
     sweep_data: Optional[DataSource] = None,
     rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
@@ -107,6 +109,7 @@ def compare(
         gradient: see there.
         form: see there.
         output_name: see there.
+        engine: see there.
         tolerance: of the drop test that finds the phi of ``tgd``, and of the start in mode regrow.
         sweep_data: unlabelled images for the drop test; ``data`` if None.
         rebirth: of selections in mode regrow, how filters are reborn. Whether they are isolated, their names say; tolerance,
@@ -141,6 +144,7 @@ def compare(
         "gradient": gradient,
         "form": form or cheapest_form(gradient),
         "output": output_name,
+        "engine": engine or default_engine(),
     }
     sources = Sources(data, validation, retain, agree, data_options)
     rebirth = replace(rebirth, tolerance=tolerance, seed=options.seed, reading=data_options)

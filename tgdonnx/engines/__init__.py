@@ -1,1 +1,53 @@
-"""What trains a graph: one room for each runtime."""
+"""What trains a graph: one room for each engine.
+
+``protocol``: what an engine is; ``onnxruntime``: a step as one ONNX model, on any ONNX Runtime, with our own gradient;
+``onnxruntime_training``: the four files of ONNX Runtime's on-device training; ``frozen``: large tensors beside the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tgdonnx.engines.onnxruntime.engine import ONNXRUNTIME
+from tgdonnx.engines.onnxruntime_training.engine import ONNXRUNTIME_TRAINING
+from tgdonnx.engines.protocol import (
+    GRADIENTS,
+    OPTIMIZERS,
+    Batch,
+    Checkpoint,
+    Engine,
+    EngineName,
+    GradientKind,
+    Objective,
+    OptimizerName,
+    Problem,
+    TrainingSession,
+)
+from tgdonnx.runtime import has_training_runtime
+
+ENGINES: Mapping[EngineName, Engine] = {
+    "onnxruntime": ONNXRUNTIME,
+    "onnxruntime-training": ONNXRUNTIME_TRAINING,
+}
+
+
+def default_engine() -> EngineName:
+    """Returns the engine of the runtime that is installed: onnxruntime-training where it is, else onnxruntime."""
+    return "onnxruntime-training" if has_training_runtime() else "onnxruntime"
+
+
+__all__ = [
+    "ENGINES",
+    "GRADIENTS",
+    "OPTIMIZERS",
+    "Batch",
+    "Checkpoint",
+    "Engine",
+    "EngineName",
+    "GradientKind",
+    "Objective",
+    "OptimizerName",
+    "Problem",
+    "TrainingSession",
+    "default_engine",
+]

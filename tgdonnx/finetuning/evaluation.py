@@ -16,7 +16,6 @@ import onnx
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss
-from tgdonnx.artifacts.manifest import EVAL_MODEL
 from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.metrics import OF_TASK, MetricName, Task, measure, require_metrics
@@ -158,7 +157,7 @@ def classifier(session: Session) -> Classifier:
 
 def _ends_in_sigmoid(session: Session) -> bool:
     """Whether the output is a probability already; the loss takes what goes into the Sigmoid then."""
-    graph = onnx.load(session.directory / EVAL_MODEL, load_external_data=False).graph
+    graph = onnx.load(session.directory / session.manifest.runtime.eval_model, load_external_data=False).graph
     producers = {output: node for node in graph.node for output in node.output}
     node = producers.get(graph.output[1].name)
     while node is not None and node.op_type == "Identity":

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
+from tgdonnx.engines import Batch
 from tgdonnx.errors import DataError, DivergedError, OutputError
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.evaluation import Evaluator
@@ -83,7 +83,8 @@ def follow(run: Run, state: RunState, signals: Collection[Signals]) -> tuple[Run
         OutputError: something cannot be written.
     """
     if state.best_step is not None and state.best_step == state.step:
-        run.session.save(BEST_CHECKPOINT, state)  # it may have been cut off between the two checkpoints
+        # It may have been cut off between the two checkpoints.
+        run.session.save(run.session.manifest.runtime.best_checkpoint, state)
     guarded = run.retention.guarded if run.retention else None
     saved, saved_at = state, time.monotonic()
     reading = _Reading(run)
@@ -155,19 +156,21 @@ def _step(run: Run, state: RunState, reading: _Reading, kept: int, check: Callab
         state.step, last, peak=options.learning_rate, schedule=options.schedule, warmup=options.warmup
     )
     count = min(options.accumulate, run.batches_per_epoch - inside * options.accumulate)
-    losses = []
-    batches = reading.at(state.step)
-    for _ in range(count):
-        check()
-        asked = time.monotonic()
-        batch = next(batches)
-        wait += time.monotonic() - asked
-        images += len(batch[-1])
-        losses.append(session.backward(batch))
-        if not math.isfinite(losses[-1]):
-            session.discard()
-            raise DivergedError(_diverged(f"the loss is {losses[-1]} at step {state.step + 1}", kept))
-    session.update(count, rate)
+    stream = reading.at(state.step)
+
+    def batches() -> Iterator[Batch]:
+        nonlocal wait, images
+        for _ in range(count):
+            check()
+            asked = time.monotonic()
+            batch = next(stream)
+            wait += time.monotonic() - asked
+            images += len(batch[-1])
+            yield batch
+
+    losses = session.step(batches(), rate)
+    if not math.isfinite(losses[-1]):
+        raise DivergedError(_diverged(f"the loss is {losses[-1]} at step {state.step + 1}", kept))
     loss, step = math.fsum(losses) / count, state.step + 1
     seconds = time.monotonic() - begin
     past = state.interval
@@ -241,7 +244,7 @@ def _record(run: Run, state: RunState, kept: int, check: Callable[[], None]) -> 
         run.board.add_epoch(epoch)
     _save(run, state)
     if better:
-        run.session.save(BEST_CHECKPOINT, state)
+        run.session.save(run.session.manifest.runtime.best_checkpoint, state)
     run.on_epoch(epoch)
     return state
 
@@ -276,7 +279,7 @@ def _require_finite(run: Run, state: RunState, kept: int) -> None:
 
 def _save(run: Run, state: RunState) -> None:
     run.log.sync()
-    run.session.save(CHECKPOINT, state)
+    run.session.save(run.session.manifest.runtime.checkpoint, state)
 
 
 def _diverged(what: str, kept: int) -> str:

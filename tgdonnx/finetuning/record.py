@@ -19,11 +19,8 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.manifest import (
-    EVAL_MODEL,
     MASKED_MODEL,
-    OPTIMIZER_MODEL,
     RUN,
-    TRAINING_MODEL,
     BuildOptions,
 )
 from tgdonnx.data import DataOptions
@@ -194,7 +191,7 @@ def write_record(
     trained = dict(training.describe())
     agreement = trained.pop("agreement", None)
     agree = None if agreement is None else retype(agreement, AgreeRecord)
-    models = (TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL, MASKED_MODEL)
+    models = (*manifest.runtime.models, MASKED_MODEL)
     record = RunRecord(
         format=FORMAT,
         options=options,

@@ -57,17 +57,16 @@ def dry_run(
     seconds = wait = 0.0
     for _ in range(2):
         begin, wait = time.monotonic(), 0.0
-        losses = []
         stream = training.batches(options.batch, epoch=1, seed=options.seed)
+        batches = []
         for _ in range(count):
             asked = time.monotonic()
-            batch = next(stream)
+            batches.append(next(stream))
             wait += time.monotonic() - asked
-            losses.append(session.backward(batch))
-        if not math.isfinite(math.fsum(losses)):
+        losses = session.step(batches, options.learning_rate)
+        if not math.isfinite(losses[-1]):
             raise DivergedError(f"the loss of the first batch is {losses[-1]}; look at the data")
         loss = math.fsum(losses) / count if loss is None else loss
-        session.update(count, options.learning_rate)
         seconds = time.monotonic() - begin
     steps = options.steps_per_epoch(samples, fixed)
     epoch = steps * seconds

@@ -1,129 +1,82 @@
-"""A training run of ONNX Runtime on an artifacts directory: step, evaluate, save, load.
-
-A checkpoint is one file with parameters, optimizer state and the state of the run (a property, as JSON), written beside its
-place and renamed: it is there whole or not at all, and its parts belong together.
-"""
+"""A training run on an artifacts directory: the engine's session, with what it takes and where it stands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
-from tgdonnx.artifacts.checkpoints import load_checkpoint, seal
-from tgdonnx.artifacts.frozen import require_frozen
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.artifacts.matching import require_inputs_of
-from tgdonnx.artifacts.optimizers import average_gradients
 from tgdonnx.data import Dataset
+from tgdonnx.engines import Batch, TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.modelfile import load_model, replacing
-from tgdonnx.runtime import load_training_api, open_inference, reason_of, session_options, writing
-from tgdonnx.scratch import scratch_directory
-
-_STATE = "tgdonnx.run"
+from tgdonnx.modelfile import load_model
+from tgdonnx.runtime import open_inference
 
 
 class Session:
-    """The runtime's module, optimizer and checkpoint state, opened together.
+    """Artifacts that are opened to train.
 
     Attributes:
         directory: the artifacts directory.
         manifest: what is in it.
     """
 
-    def __init__(self, directory: Path, *, checkpoint: str = CHECKPOINT) -> None:
+    def __init__(self, directory: Path, *, checkpoint: Optional[str] = None) -> None:
         """Opens an artifacts directory.
 
         Args:
             directory: the artifacts directory.
-            checkpoint: the file in it to start from.
+            checkpoint: the file in it to start from; the latest if None.
 
         Raises:
             ArtifactsError: the directory is not usable, or the runtime cannot load it.
-            RuntimeMissingError: onnxruntime-training is not installed.
+            RuntimeMissingError: the runtime of its engine is not installed.
         """
         self.directory = directory
         self.manifest: Manifest = read_manifest(directory)
         require_inputs_of(self.manifest, directory)
-        require_frozen([directory / TRAINING_MODEL, directory / EVAL_MODEL])
-        api = load_training_api()
-        self._api = api
-        self._checkpoint = checkpoint
-        self._state = load_checkpoint(directory, checkpoint)
-        try:
-            models = [str(directory / name) for name in (TRAINING_MODEL, EVAL_MODEL)]
-            self._module = api.Module(models[0], self._state, models[1], "cpu", session_options())
-            self._optimizers = {1: api.Optimizer(str(directory / OPTIMIZER_MODEL), self._module)}
-        except RuntimeError as error:
-            raise ArtifactsError(
-                f"ONNX Runtime cannot load {directory}: {reason_of(error)}; build the artifacts again"
-            ) from error
+        engine = self.manifest.runtime
+        self._eval_model = load_model(directory / engine.eval_model)
+        # In the order of the manifest, and not always under its names.
+        given = self._eval_model.proto.graph.input
+        self._inputs = [value.name for value in given[: len(self.manifest.inputs)]]
+        parameters = [tensor.name for tensor in self.manifest.trained]
+        self._checkpoint = checkpoint or engine.checkpoint
+        self._engine: TrainingSession = engine.open(directory, self._checkpoint, self._inputs, parameters)
 
     @property
     def run_state(self) -> Optional[RunState]:
         """The state of the run that wrote the checkpoint; None if none of ours did."""
-        return _state_of(self._state, self.directory / self._checkpoint)
+        return _state_of(self._engine.run, self.directory / self._checkpoint)
 
     @property
     def parameter_bytes(self) -> int:
         """What the parameters take."""
-        return sum(int(parameter.data.nbytes) for _, parameter in self._state.parameters)
+        return sum(array.nbytes for array in self._engine.parameters().values())
 
-    def step(self, batch: list[NDArray[Any]], learning_rate: float) -> float:
-        """Trains on one batch and returns the loss before the update, which is left out if that is not finite."""
-        loss = self.backward(batch)
-        if np.isfinite(loss):
-            self.update(1, learning_rate)
-        else:
-            self.discard()
-        return loss
-
-    def backward(self, batch: list[NDArray[Any]]) -> float:
-        """Adds the gradient of a batch to those since the last update, and returns the loss."""
-        self._module.train()
-        return float(self._module(*batch))
-
-    def update(self, batches: int, learning_rate: float) -> None:
-        """Moves the parameters by the mean of the gradients of the batches since the last update.
+    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[float]:
+        """Moves the parameters by the mean gradient of some batches.
 
         Args:
-            batches: how many they are.
-            learning_rate: of this update.
+            batches: one or more.
+            learning_rate: of this step.
+
+        Returns:
+            The loss of each batch, up to one that is not finite; then nothing moved.
         """
-        optimizer = self._optimizer_for(batches)
-        optimizer.set_learning_rate(learning_rate)
-        optimizer.step()
-        self._module.lazy_reset_grad()
+        return self._engine.step(batches, learning_rate)
 
-    def discard(self) -> None:
-        """Forgets the gradients since the last update."""
-        self._module.lazy_reset_grad()
-
-    def _optimizer_for(self, batches: int) -> Any:
-        """Returns the optimizer that divides sums of gradients by ``batches``; all work on the same state."""
-        if batches not in self._optimizers:
-            model = onnx.load(self.directory / OPTIMIZER_MODEL)
-            average_gradients(model, len(self.manifest.trained), batches)
-            with scratch_directory() as folder:
-                path = folder / OPTIMIZER_MODEL
-                onnx.save(model, path)
-                self._optimizers[batches] = self._api.Optimizer(str(path), self._module)
-        return self._optimizers[batches]
-
-    def evaluate(self, batch: list[NDArray[Any]]) -> tuple[float, NDArray[np.float32]]:
+    def evaluate(self, batch: Batch) -> tuple[float, NDArray[np.float32]]:
         """Returns the loss of a batch, and the model's output; nothing is trained."""
-        self._module.eval()
-        loss, output = self._module(*batch)
-        return float(loss), output
+        return self._engine.evaluate(batch)
 
     def predict(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Returns the model's output with the parameters as they are, without a target; loads the model anew, which takes time.
@@ -131,17 +84,13 @@ class Session:
         Raises:
             DataError: the model does not take inputs of these sizes.
         """
-        file = load_model(self.directory / EVAL_MODEL)
-        # In the order of the manifest, and not always under its names.
-        names = [value.name for value in file.proto.graph.input[: len(self.manifest.inputs)]]
-        feeds = dict(zip(names, inputs))
-        given = {name: parameter.data for name, parameter in self._state.parameters}
+        given = self._engine.parameters()
         target = self.manifest.inputs[-1]  # has to be fed, but is not read
-        given[names[-1]] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
+        given[self._inputs[-1]] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
         # The loss stays out: a target that does not fit would break it.
-        model = open_inference(file, outputs=[file.proto.graph.output[1].name])
+        model = open_inference(self._eval_model, outputs=[self._eval_model.proto.graph.output[1].name])
         output: NDArray[np.float32]
-        (output,) = model.run(feeds, given=given)
+        (output,) = model.run(dict(zip(self._inputs, inputs)), given=given)
         return output
 
     def require_fit(self, dataset: Dataset) -> None:
@@ -168,7 +117,7 @@ class Session:
 
     def parameters_are_finite(self) -> bool:
         """Whether no parameter has become NaN or infinite."""
-        return all(bool(np.isfinite(parameter.data).all()) for _, parameter in self._state.parameters)
+        return all(bool(np.isfinite(array).all()) for array in self._engine.parameters().values())
 
     def save(self, name: str, run_state: RunState) -> None:
         """Writes a checkpoint into the directory.
@@ -176,11 +125,7 @@ class Session:
         Raises:
             OutputError: it cannot be written.
         """
-        self._state.properties[_STATE] = run_state.to_json()
-        with replacing(self.directory / name) as temporary:
-            with writing(temporary, self.directory / name):
-                self._api.CheckpointState.save_checkpoint(self._state, str(temporary), include_optimizer_state=True)
-            seal(temporary)
+        self._engine.save(self.directory / name, run_state.to_json())
 
 
 def read_state(directory: Path, checkpoint: str) -> Optional[RunState]:
@@ -188,18 +133,14 @@ def read_state(directory: Path, checkpoint: str) -> Optional[RunState]:
 
     Raises:
         ArtifactsError: the checkpoint cannot be read.
-        RuntimeMissingError: onnxruntime-training is not installed.
+        RuntimeMissingError: the runtime of the engine, which reads it, is not installed.
     """
-    return _state_of(load_checkpoint(directory, checkpoint), directory / checkpoint)
+    read = read_manifest(directory).runtime.read(directory, checkpoint)
+    return _state_of(read.run, directory / checkpoint)
 
 
-def _state_of(checkpoint: Any, path: Path) -> Optional[RunState]:
-    if _STATE not in checkpoint.properties:
-        return None
-    text = checkpoint.properties[_STATE]
-    if not isinstance(text, str):
-        raise ArtifactsError(f"the state in {path} is no text; use the other checkpoint, or build and train again")
-    return RunState.from_json(text, str(path))
+def _state_of(run: Optional[str], path: Path) -> Optional[RunState]:
+    return None if run is None else RunState.from_json(run, str(path))
 
 
 def steps_kept(directory: Path) -> int:
@@ -207,8 +148,8 @@ def steps_kept(directory: Path) -> int:
 
     Of one that cannot be read the log has to say.
     """
-    steps = 0
-    for name in (CHECKPOINT, BEST_CHECKPOINT):
+    steps, engine = 0, read_manifest(directory).runtime
+    for name in (engine.checkpoint, engine.best_checkpoint):
         if (directory / name).is_file():
             try:
                 state = read_state(directory, name)
@@ -224,7 +165,6 @@ def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.fl
 
     Raises:
         ArtifactsError: the checkpoint cannot be read.
-        RuntimeMissingError: onnxruntime-training is not installed.
+        RuntimeMissingError: the runtime of the engine, which reads it, is not installed.
     """
-    state = load_checkpoint(directory, checkpoint)
-    return {name: np.array(parameter.data) for name, parameter in state.parameters}
+    return dict(read_manifest(directory).runtime.read(directory, checkpoint).parameters)

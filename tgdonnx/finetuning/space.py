@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
 from tgdonnx.errors import OutputError
 from tgdonnx.finetuning.session import Session
 
@@ -41,9 +40,9 @@ def needs_of_run(session: Session, steps: Optional[int]) -> tuple[Need, ...]:
         session: its parameters.
         steps: steps that are left; None if only time limits them.
     """
-    directory = session.directory
+    directory, engine = session.directory, session.manifest.runtime
     checkpoint = session.parameter_bytes * (3 if session.manifest.options["optimizer"] == "adamw" else 1)
-    there = [path for path in (directory / CHECKPOINT, directory / BEST_CHECKPOINT) if path.is_file()]
+    there = [path for path in (directory / engine.checkpoint, directory / engine.best_checkpoint) if path.is_file()]
     added = max(checkpoint, 3 * checkpoint - sum(path.stat().st_size for path in there))
     return Need(directory, added, "checkpoints"), Need(directory, (steps or 0) * _LOG_LINE, "log")
 

@@ -11,8 +11,9 @@ from typing import Optional, Union
 
 from tgdonnx.artifacts import read_manifest, vendor_targets
 from tgdonnx.artifacts.locking import announce, locked
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT, LOG, LOG_TABLE, RUN, Manifest
+from tgdonnx.artifacts.manifest import LOG, LOG_TABLE, RUN, Manifest
 from tgdonnx.data import DataOptions, Dataset, DataSource, open_like, open_training
+from tgdonnx.engines import Engine
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
@@ -101,7 +102,7 @@ def train(
         step = state.step if resume and state.recorded >= 0 else None
         announce(directory)
         write_record(directory, session.manifest, options, sources, training, validating, retention, step)
-        _clean(directory)
+        _clean(directory, session.manifest)
         for remark in remarks_of(training, validating, retention):
             on_remark(remark)
         log = Log(directory, state)
@@ -109,7 +110,7 @@ def train(
         with closing(board) if board is not None else nullcontext():
             run = Run(session, training, options, validating, retention, log, board, on_progress, on_epoch)
             state, stop = follow(run, state, stop_on)
-        return _report(state, stop, log, validating)
+        return _report(state, stop, log, validating, session.manifest.runtime)
 
 
 def open_data(
@@ -194,9 +195,9 @@ def _start(session: Session, settings: Mapping[str, object], *, resume: bool) ->
     return state
 
 
-def _clean(directory: Path) -> None:
+def _clean(directory: Path, manifest: Manifest) -> None:
     """Deletes what a killed process left: files that were to take the place of others."""
-    for name in (CHECKPOINT, BEST_CHECKPOINT, LOG, LOG_TABLE, RUN):
+    for name in (manifest.runtime.checkpoint, manifest.runtime.best_checkpoint, LOG, LOG_TABLE, RUN):
         for path in directory.glob(f".{name}.*.tmp"):
             path.unlink(missing_ok=True)
 
@@ -238,13 +239,13 @@ def _require_whole_batches(manifest: Manifest, batch: int, dataset: Dataset, rol
         )
 
 
-def _report(state: RunState, stop: Stop, log: Log, validating: Optional[Evaluator]) -> TrainReport:
+def _report(state: RunState, stop: Stop, log: Log, validating: Optional[Evaluator], engine: Engine) -> TrainReport:
     # Where the log was lost, and there was nothing left to do, the state knows a little.
     epochs = tuple(log.epochs) or (Epoch(state.epoch, state.step, None, state.validation, 0.0),)
     last = epochs[-1]
     if state.best_step is not None and state.best_epoch is not None:
-        best = Best(state.best_epoch, state.best_step, state.best_loss, BEST_CHECKPOINT)
+        best = Best(state.best_epoch, state.best_step, state.best_loss, engine.best_checkpoint)
     else:
-        best = Best(last.epoch, last.step, last.loss, CHECKPOINT)
+        best = Best(last.epoch, last.step, last.loss, engine.checkpoint)
     data_range = validating.data_range if validating is not None else None
     return TrainReport(state.step, tuple(log.losses), epochs, best, state.seconds, stop, data_range)

@@ -18,6 +18,7 @@ from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.lowering.batch_norm import LowerBatchNormalization
 from tgdonnx.lowering.conv_transpose import LowerConvTranspose
 from tgdonnx.lowering.depth_space import LowerDepthSpace
+from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.lowering.dropout import LowerDropout
 from tgdonnx.lowering.einsum import LowerEinsum
 from tgdonnx.lowering.emitting import Lowering
@@ -69,24 +70,22 @@ PATH_LOWERINGS: tuple[type[Lowering], ...] = (
 )
 
 
-def lower(model: ir.Model, trained: Collection[str]) -> None:
+def lower(model: ir.Model, trained: Collection[str], dialect: Dialect) -> None:
     """Lowers the main graph of ``model``, in place.
-
-    Dropout and BatchNormalization are lowered wherever they are: the training graph would let them behave otherwise. So are
-    step functions, at which the runtime does not stop, and roundings to a grid, at which its optimizer may fail. The rest is
-    lowered where a gradient passes.
 
     Args:
         model: sorted topologically, with shapes inferred.
         trained: the names of the parameters that train.
+        dialect: what to lower, and to what.
 
     Raises:
         UntrainableError: a node cannot be lowered; the message names it.
     """
-    for prepare in PREPARING_LOWERINGS:
+    for prepare in dialect.preparing:
         prepare(model, trained)
-    for lowering in PATH_LOWERINGS:
-        lowering(gradient_path(model.graph, trained))(model)
+    for lowering in dialect.lowerings:
+        path = dialect.path(model.graph, trained)
+        lowering([node for node in path if dialect.takes(node)], path)(model)
 
 
 def _lower_norms_that_hide_ranks(model: ir.Model, trained: Collection[str]) -> None:
@@ -96,7 +95,8 @@ def _lower_norms_that_hide_ranks(model: ir.Model, trained: Collection[str]) -> N
             InferShapes()(model)
 
 
-# What has to be done first, and wherever it stands in the graph.
+# What has to be done first, and wherever it stands in the graph. The training graph would let Dropout and BatchNormalization
+# behave otherwise; its gradient does not stop at step functions, and its optimizer may fail at roundings to a grid.
 PREPARING_LOWERINGS: tuple[Callable[[ir.Model, Collection[str]], object], ...] = (
     lambda model, _: LowerDropout()(model),
     _lower_norms_that_hide_ranks,

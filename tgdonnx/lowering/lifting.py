@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from tgdonnx.layers.sizes import inner_graphs
+from tgdonnx.graphs.captured import inner_graphs
 
 
 class LiftFromBranches(ir.passes.InPlacePass):

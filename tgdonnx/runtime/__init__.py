@@ -13,7 +13,7 @@ from tgdonnx.runtime.opsets import MAX_IR_VERSION, NEWEST, LowerOpset
 from tgdonnx.runtime.options import session_options
 from tgdonnx.runtime.reasons import reason_of
 from tgdonnx.runtime.soundness import require_sound
-from tgdonnx.runtime.training import load_builder, load_training_api, writing
+from tgdonnx.runtime.training import has_training_runtime, load_builder, load_training_api, writing
 
 __all__ = [
     "MAX_IR_VERSION",
@@ -21,6 +21,7 @@ __all__ = [
     "InferenceModel",
     "LowerOpset",
     "Port",
+    "has_training_runtime",
     "load_builder",
     "load_onnxruntime",
     "load_training_api",

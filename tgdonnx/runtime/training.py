@@ -16,6 +16,13 @@ from tgdonnx.runtime.availability import training_remedy
 from tgdonnx.runtime.importing import TRAINING, load_onnxruntime, stand_in
 
 
+def has_training_runtime() -> bool:
+    """Whether onnxruntime-training is installed; nothing is imported."""
+    spec = importlib.util.find_spec("onnxruntime")
+    locations = () if spec is None else spec.submodule_search_locations or ()
+    return any(Path(location, "training", "api").is_dir() for location in locations)
+
+
 def load_training_api() -> Any:
     """Returns the module ``onnxruntime.training.api`` (Module, Optimizer, CheckpointState).
 

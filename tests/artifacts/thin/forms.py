@@ -19,7 +19,8 @@ from tests.models import Array
 from tests.trainer import Trainer
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
-from tgdonnx.artifacts.manifest import CHECKPOINT, TrainedTensor
+from tgdonnx.artifacts.manifest import TrainedTensor
+from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT
 from tgdonnx.finetuning.session import RunState, Session, read_parameters
 from tgdonnx.layers import open_network
 from tgdonnx.masked import SUFFIX, masked_bytes
@@ -78,7 +79,7 @@ def held(tensor: TrainedTensor, whole: Array) -> Array:
 def train(directory: Path, batch: list[Array], steps: int, rate: float) -> list[float]:
     """Takes steps on one batch, saves the checkpoint, and returns the losses."""
     session = Session(directory)
-    losses = [session.step(batch, rate) for _ in range(steps)]
+    losses = [loss for _ in range(steps) for loss in session.step([batch], rate)]
     session.save(CHECKPOINT, RunState(0, steps, {}))
     return losses
 

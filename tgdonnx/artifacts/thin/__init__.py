@@ -2,11 +2,8 @@
 
 ``cuts``: which rows and columns of a tensor a mask lets train. ``pieces``: a tensor in pieces. ``parameters``: the pieces that
 train, which alone are parameters, and what is computed of them before they are put together with the rest.
-``backward``: in the runtime's backward pass, the gradients of weights become those of the pieces, and nodes that another node
-computes faster are replaced. ``convolution``: the gradients of one Conv, each by the cheapest node for its shape.
 """
 
-from tgdonnx.artifacts.thin.backward import thin_backward
 from tgdonnx.artifacts.thin.parameters import ThinParameter, split_parameters
 
-__all__ = ["ThinParameter", "split_parameters", "thin_backward"]
+__all__ = ["ThinParameter", "split_parameters"]

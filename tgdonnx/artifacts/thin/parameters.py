@@ -9,8 +9,8 @@ Where columns C train in the other rows too, p[not R] is put together in the sam
 constant. Where no row trains whole, p is.
 
 As late as possible: what is computed row by row from p (the batch norm drawn into a Conv, say) is computed of each piece that
-trains, and of what is frozen once, here. So a Conv reads its joined filters directly, and `tgdonnx.artifacts.thin.backward`
-sees at the Conv which part of the gradient anybody wants.
+trains, and of what is frozen once, here. So a Conv reads its joined filters directly, and whoever goes back through it sees
+which part of the gradient anybody wants.
 """
 
 from __future__ import annotations

@@ -12,54 +12,27 @@ State is the parameters, and what the optimizer remembers of each. One run of ``
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
 from tgdonnx.engines.onnxruntime.optimizers import (
     Moments,
-    OptimizerName,
     adamw,
     clipped,
     corrections,
     moment_count,
     sgd,
 )
+from tgdonnx.engines.protocol import Objective
 from tgdonnx.gradients import differentiate
 from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.rules.quantization import expand_fake_quant
 from tgdonnx.lowering.rewriting import PREFIX
 
 RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised besides the loss, and how.
-
-    Attributes:
-        optimizer: ``adamw`` or ``sgd``.
-        momentum: of sgd.
-        l2: factor of the squared weights.
-        regularised: the parameters that it applies to.
-        l2_sp: factor of the squared distance from the start.
-        clip_norm: largest norm of the gradient; None for no limit.
-        masks: for names of parameters of which not all trains the retrain mask.
-        gates: for names of values what their gradient is multiplied by.
-    """
-
-    optimizer: OptimizerName = "adamw"
-    momentum: float = 0.0
-    l2: float = 0.0
-    regularised: frozenset[str] = frozenset()
-    l2_sp: float = 0.0
-    clip_norm: Optional[float] = None
-    masks: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    gates: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Optional
 
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx.engines.protocol import OptimizerName
 from tgdonnx.gradients.builder import Builder
 
-OptimizerName = Literal["adamw", "sgd"]
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 

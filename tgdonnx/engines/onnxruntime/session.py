@@ -12,10 +12,11 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from tgdonnx.engines.frozen import require_frozen
 from tgdonnx.engines.onnxruntime.models import BATCHES, RATE, STEP, sum_name
 from tgdonnx.engines.onnxruntime.state import State, read_state, write_state
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.runtime import load_onnxruntime, reason_of
+from tgdonnx.runtime import load_onnxruntime, reason_of, session_options
 from tgdonnx.runtime.devices import CPU, Device, require_device
 
 Array = NDArray[Any]
@@ -48,6 +49,7 @@ class StepSession:
             RuntimeMissingError: no onnxruntime is installed, or it cannot use the device.
         """
         require_device(device)
+        require_frozen([directory / name for name in (STEP_MODEL, GRADIENT_MODEL, EVAL_MODEL)])
         state = read_state(directory / checkpoint)
         missing = [name for name in parameters if name not in state.tensors]
         if missing:
@@ -108,7 +110,7 @@ class StepSession:
         """Returns copies of the parameters."""
         return {name: np.array(self._now[name].numpy()) for name in self._parameters}
 
-    def save(self, path: Path, run: Optional[str]) -> None:
+    def save(self, path: Path, run: str) -> None:
         """Writes a checkpoint.
 
         Args:
@@ -193,13 +195,9 @@ class StepSession:
 
     def _open(self, name: str) -> Any:
         if name not in self._sessions:
-            options = self._runtime.SessionOptions()
-            options.log_severity_level = 4
-            options.enable_mem_pattern = False
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
             path = self.directory / name
             try:
-                session = self._runtime.InferenceSession(str(path), options, providers=self._device.providers)
+                session = self._runtime.InferenceSession(str(path), session_options(), providers=self._device.providers)
             except Exception as error:  # the runtime raises its own types, which share no base
                 raise ArtifactsError(
                     f"ONNX Runtime {self._runtime.__version__} cannot load {path}: {reason_of(error)}; "

@@ -24,10 +24,10 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.modelfile import replacing
+from tgdonnx.modelfile import write_bytes
 
 FORMAT = 1
 STATE, BEST_STATE = "state.safetensors", "state.best.safetensors"
@@ -60,8 +60,7 @@ def write_state(path: Path, state: State) -> None:
     if state.run is not None:
         metadata[_RUN] = state.run
     tensors = {name: np.asarray(array, order="C") for name, array in state.tensors.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {**metadata, _SHA256: _digest(tensors, metadata)})
+    write_bytes(path, save(tensors, {**metadata, _SHA256: _digest(tensors, metadata)}))
 
 
 def read_state(path: Path) -> State:

@@ -8,7 +8,7 @@ model both refer. Smaller models hold everything themselves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -128,6 +128,34 @@ def refer(model: onnx.ModelProto, aside: Aside, places: Mapping[int, tuple[int, 
         )
         for key, entry in (("location", FROZEN_DATA), ("offset", offset), ("length", length)):
             stored.external_data.add(key=key, value=str(entry))
+
+
+def share_large(models: Sequence[ir.Model], directory: Path) -> None:
+    """Puts the large tensors of models into `FROZEN_DATA`, each once, where all of them together are large; in place.
+
+    Args:
+        models: graphs, some of whose initializers are the same tensors.
+        directory: where the file goes, and the models will.
+    """
+    values = [value for model in models for value in model.graph.initializers.values()]
+    tensors = {id(value.const_value): value.const_value for value in values if value.const_value is not None}
+    if sum(tensor.nbytes for tensor in tensors.values()) <= bounds.SHARED_BYTES:
+        return
+    large = {str(key): tensor for key, tensor in tensors.items() if tensor.nbytes > bounds.ASIDE_BYTES}
+    places = write_frozen(directory / FROZEN_DATA, large)
+    for value in values:
+        tensor = value.const_value
+        if tensor is not None and id(tensor) in places:
+            offset, length = places[id(tensor)]
+            value.const_value = ir.ExternalTensor(
+                FROZEN_DATA,
+                offset,
+                length,
+                tensor.dtype,
+                shape=ir.Shape(tuple(tensor.shape)),  # type: ignore[arg-type]  # all numbers
+                name=str(value.name),
+                base_dir=directory,
+            )
 
 
 def require_frozen(models: Collection[Path]) -> None:

@@ -9,7 +9,7 @@ Relu    dX = dY * [Y > 0]. The runtime's ReluGrad works on one thread: 9.4 ms fo
         mask 1.4 (onnxruntime-training 1.19.2, two cores). LeakyReluGrad likewise.
 MaxPool a Gather in our lowering. Its GatherGrad takes 31 ms to spread 8 x 128 x 32 x 32 numbers over four times as many places,
         ScatterElements 4.
-Conv    see `tgdonnx.artifacts.thin.convolution`.
+Conv    see `tgdonnx.engines.onnxruntime_training.convolution`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
-from tgdonnx.artifacts.frozen import Aside, put_back, set_aside
-from tgdonnx.artifacts.thin.convolution import (
+from tgdonnx.engines.frozen import Aside, put_back, set_aside
+from tgdonnx.engines.onnxruntime_training.convolution import (
     ConvGradient,
     bias_gradient,
     filter_gradient,
@@ -65,7 +65,7 @@ def thin_backward(training: onnx.ModelProto, aside: Aside) -> tuple[onnx.ModelPr
     """Returns a gradient model that computes the same gradients of the same parameters faster.
 
     Args:
-        training: as `tgdonnx.artifacts.gradients.gradient_model` gives it.
+        training: as `tgdonnx.engines.onnxruntime_training.gradients.gradient_model` gives it.
         aside: the frozen tensors of a large model that inputs of the graph stand for.
 
     Returns:

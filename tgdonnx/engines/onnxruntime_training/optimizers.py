@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional
+from typing import Any, Optional
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OptimizerName = Literal["adamw", "sgd"]
-OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "sgd")
+from tgdonnx.engines.protocol import OptimizerName
+
 _DOMAIN, _OPSET = "com.microsoft", 17
 
 

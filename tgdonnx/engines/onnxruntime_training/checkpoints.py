@@ -11,9 +11,9 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Optional
 
-from tgdonnx.artifacts.manifest import BEST_CHECKPOINT, CHECKPOINT
+from tgdonnx.engines.onnxruntime_training.files import BEST_CHECKPOINT, CHECKPOINT
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.paths import why_no_text
 from tgdonnx.runtime import load_training_api, reason_of
@@ -21,6 +21,8 @@ from tgdonnx.runtime import load_training_api, reason_of
 _MARK = b"tgdonnx sha-256:"
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
 _BLOCK = 2**20
+RUN_PROPERTY = "tgdonnx.run"
+"""The property of a checkpoint that holds the state of the run, as JSON."""
 
 
 def seal(path: Path) -> None:
@@ -52,6 +54,20 @@ def load_checkpoint(directory: Path, name: str) -> Any:
         raise ArtifactsError(
             f"{path} is no readable checkpoint: {reason_of(error)}; {_remedy(directory, name)}"
         ) from error
+
+
+def run_of(checkpoint: Any, path: Path) -> Optional[str]:
+    """Returns the state of the run that wrote a checkpoint, as JSON; None if none of ours did.
+
+    Raises:
+        ArtifactsError: it is no text.
+    """
+    if RUN_PROPERTY not in checkpoint.properties:
+        return None
+    text = checkpoint.properties[RUN_PROPERTY]
+    if not isinstance(text, str):
+        raise ArtifactsError(f"the state in {path} is no text; use the other checkpoint, or build and train again")
+    return text
 
 
 def is_sound(path: Path) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Literal, Optional
+from typing import Optional
 
 import numpy as np
 import onnx
@@ -23,16 +23,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tgdonnx.artifacts.beforehand import put_back, take_out
-from tgdonnx.artifacts.losses import LOSS
+from tgdonnx.engines.onnxruntime_training.beforehand import put_back, take_out
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.paths import depending
 from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masked import SUFFIX
 from tgdonnx.runtime import load_builder, require_sound, session_options
 
-GradientKind = Literal["mask", "gate"]
-GRADIENTS: tuple[GradientKind, ...] = ("mask", "gate")
+LOSS = "loss"
 _RESET = "lazy_reset_grad"
 
 
