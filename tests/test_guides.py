@@ -64,5 +64,5 @@ def test_on_a_terminal_a_guide_is_rendered_and_no_wider_than_is_read(monkeypatch
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, said: str) -> None:
     result = run("guide", name)
     assert result.exit_code == 2
-    assert f"there is no guide '{name}'" in result.stderr
-    assert said in result.stderr
+    assert f"there is no guide '{name}'" in result.output
+    assert said in result.output

@@ -74,7 +74,7 @@ def test_the_help_of_a_command_imports_no_other(tmp_path: Path) -> None:
 def test_an_unknown_command_is_refused_with_what_is_near_and_imports_none() -> None:
     result = run("finetun")
     assert result.exit_code == 2
-    assert "No such command 'finetun'" in result.stderr
+    assert "No such command 'finetun'" in result.output
 
 
 def test_a_command_that_is_added_is_there_beside_those_that_are_imported() -> None:
