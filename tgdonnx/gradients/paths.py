@@ -66,7 +66,12 @@ def carrying(node: ir.Node) -> tuple[Source, ...]:
 
 
 def _rounds(node: ir.Node) -> bool:
-    """Whether a node gives whole numbers, so that no gradient passes."""
+    """Whether a node gives whole numbers, so that no gradient passes.
+
+    What QuantizeLinear rounds counts as passed straight through: it is lowered with the DequantizeLinear behind it.
+    """
+    if node.op_type == "QuantizeLinear":
+        return False
     if node.op_type == "Cast":
         return not ir.DataType(node.attributes["to"].as_int()).is_floating_point()
     dtype = node.outputs[0].dtype

@@ -1,7 +1,7 @@
-"""Where the training runtime can be had, and what to say where it is missing: the one place that says it.
+"""Where the runtimes can be had, and what to say where one is missing: the one place that says it.
 
-onnxruntime-training-cpu 1.19.2 has wheels for CPython 3.9 to 3.12, on Linux and Windows for x86-64, and on macOS. On anything
-else ``pip install 'tgdonnx[train]'`` installs nothing that trains, or fails.
+Any onnxruntime trains, by the engine of that name. onnxruntime-training-cpu 1.19.2 has wheels for CPython 3.9 to 3.12, on Linux
+and Windows for x86-64, and on macOS. On anything else ``pip install 'tgdonnx[train]'`` installs nothing that trains, or fails.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ def why_not_available() -> Optional[str]:
     system = _SYSTEMS.get(sys.platform)
     if system is None or (system != "macOS" and platform.machine() not in _X86_64):
         return (
-            f"there is no wheel of it for {system or sys.platform} on {platform.machine()}: train on Linux or Windows on "
-            "x86-64, or on macOS, and bring the tuned model back"
+            f"there is no wheel of it for {system or sys.platform} on {platform.machine()}, only for Linux and Windows on "
+            "x86-64, and for macOS"
         )
     return None
 
 
 def training_remedy() -> str:
-    """Returns how to get the training runtime."""
+    """Returns how to train where onnxruntime-training is asked for and is not there."""
+    other = "train by the engine onnxruntime (--engine onnxruntime), which needs no more than 'tgdonnx[ort]'"
     reason = why_not_available()
     if reason is not None:
-        return reason
-    return "pip install 'tgdonnx[train]', in an environment without plain onnxruntime: both install the package `onnxruntime`"
+        return f"{reason}; {other}"
+    return f"pip install 'tgdonnx[train]', in an environment without plain onnxruntime, or {other}"
 
 
 def inference_remedy() -> str:
-    """Returns how to get a runtime that runs models."""
-    if why_not_available() is not None:
-        return "pip install 'tgdonnx[ort]'"
-    return "pip install 'tgdonnx[train]', or 'tgdonnx[ort]' where nothing is to be trained"
+    """Returns how to get a runtime that runs and trains models."""
+    return "pip install 'tgdonnx[ort]'"
