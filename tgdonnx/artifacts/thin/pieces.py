@@ -108,4 +108,7 @@ def join(node: ir.Node, name: str, parts: Split) -> ir.Value:
         others = constant(graph, f"{name}.frozen", parts.others)
     order = constant(graph, f"{name}.order", parts.order)
     pieces = before(node, "Concat", [parts.trained, others], f"{name}.pieces", {"axis": parts.axis})
-    return before(node, "Gather", [pieces, order], f"{name}.whole", {"axis": parts.axis})
+    whole = before(node, "Gather", [pieces, order], f"{name}.whole", {"axis": parts.axis})
+    for value in (pieces, whole):  # inference may not come so far: it knows no operators of other domains
+        value.shape, value.type = ir.Shape(parts.shape), parts.trained.type
+    return whole
