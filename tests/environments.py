@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,11 +59,12 @@ def make_environment(cache: pytest.Cache, name: str, requirements: Sequence[str]
     key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     environment = Environment(cache.mkdir("environments") / key)
     finished = environment.path / "finished"
-    if not finished.exists():
-        shutil.rmtree(environment.path, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(environment.path)], check=True, timeout=300)
-        environment.pip(*requirements)
-        finished.touch()
+    with FileLock(f"{environment.path}.lock"):  # tests run in several processes
+        if not finished.exists():
+            shutil.rmtree(environment.path, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", str(environment.path)], check=True, timeout=300)
+            environment.pip(*requirements)
+            finished.touch()
     return environment
 
 
@@ -80,5 +82,19 @@ def no_torch_environment(pytestconfig: pytest.Config) -> Environment:
     requirement = f"{ROOT}[train]"
     metadata = (ROOT / "pyproject.toml").read_text("utf-8")
     environment = make_environment(pytestconfig.cache, "no-torch", [requirement], made_from=metadata)
-    environment.pip("--no-deps", "--force-reinstall", str(ROOT))  # what is in the checkout now
+    installed, now = environment.path / "checkout", _content_of_checkout()
+    with FileLock(f"{environment.path}.lock"):  # not while tests in another process use it
+        if not installed.is_file() or installed.read_text("utf-8") != now:
+            environment.pip("--no-deps", "--force-reinstall", str(ROOT))
+            installed.write_text(now, "utf-8")
     return environment
+
+
+def _content_of_checkout() -> str:
+    """A hash of what is installed."""
+    digest = hashlib.sha256()
+    for path in sorted([ROOT / "pyproject.toml", ROOT / "README.md", *(ROOT / "tgdonnx").rglob("*.*")]):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -28,7 +28,7 @@ OPTIONS = [
     if isinstance(parameter, click.Option)
 ]
 # Of other programs, in commands that are shown.
-FOREIGN = {"--check", "--write", "--help"}
+FOREIGN = {"--check", "--dist", "--write", "--help"}
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
