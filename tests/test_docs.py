@@ -15,6 +15,7 @@ from tgdonnx.guides import GUIDES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import guide_tables  # scripts, no part of the package
+from benchmark import Result, write
 from command_reference import REFERENCE, reference
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +124,26 @@ def test_a_table_that_is_none_is_refused(text: str, problem: str, tmp_path: Path
     guide.write_text(text.format(guide_tables.markdown("stages", [])), "utf-8")
     with pytest.raises(ValueError, match=problem):
         guide_tables.read_table("stages", guide)
+
+
+def test_the_benchmark_writes_its_three_tables(tmp_path: Path) -> None:
+    guide = tmp_path / "numbers.md"
+    guide.write_text(TEXTS["numbers"], "utf-8")
+    milliseconds = {"plain": 200.0, "masked": 210.0, "thin": 105.0, "PyTorch": 150.0}
+    peak, state = {"plain": 5.0, "masked": 6.0, "thin": 7.0}, {"plain": 8.0, "masked": 8.0, "thin": 2.0}
+    timed = Result("net", "rho 0.5", 0.5, milliseconds, peak, state)
+    ours = {name: value for name, value in milliseconds.items() if name != "PyTorch"}
+    untimed = Result("file", "phi 0.3, paper", 0.7, ours, peak, state)
+    readers = Result("net", "rho 0.5, readers", 0.6, milliseconds, peak, state)
+    write([timed, untimed, readers], {10: dict.fromkeys(guide_tables.TABLES["stages"][1:], 0.125)}, guide)
+    assert guide_tables.read_table("training steps", guide) == [
+        ["net", "rho 0.5", "200", "210", "105", "150", "0.53", "0.70", "5 / 6 / 7", "0.25"],
+        ["file", "phi 0.3, paper", "200", "210", "105", "-", "0.53", "-", "5 / 6 / 7", "0.25"],
+    ]
+    assert guide_tables.read_table("steps with readers", guide) == [
+        ["net", "rho 0.5, readers", "0.60", "210", "105", "0.50", "0.25"]
+    ]
+    assert guide_tables.read_table("stages", guide) == [["10", *["0.12"] * 6]]
 
 
 def test_the_readme_is_a_page_and_shows_its_picture() -> None:

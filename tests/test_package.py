@@ -13,6 +13,9 @@ import pytest
 import tgdonnx
 
 ROOT = Path(__file__).parents[1]
+EVERYTHING = "tgdonnx.pipeline, tgdonnx.comparing, tgdonnx.applying, tgdonnx.reporting.page, tgdonnx.sweeping"
+# Imported where they are used.
+HEAVY = {"onnxruntime", "matplotlib", "h5py", "nibabel", "pydicom", "jinja2", "PIL", "yaml", "tensorboardX", "click"}
 
 
 @pytest.mark.parametrize("name", tgdonnx.__all__)
@@ -45,6 +48,7 @@ def test_what_is_not_there_is_an_attribute_error() -> None:
         "import tgdonnx; assert tgdonnx.errors.DataError",
         "from tgdonnx import *; assert callable(finetune) and callable(verify)",
         "import tgdonnx.masks; import tgdonnx; assert callable(tgdonnx.mask)",
+        f"import sys, {EVERYTHING}; assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)",
     ],
 )
 def test_in_a_fresh_process(code: str) -> None:

@@ -29,7 +29,7 @@ import click
 import numpy as np
 import onnx
 from dncnn import dncnn, random_rows
-from guide_tables import write_table
+from guide_tables import NUMBERS, write_table
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from rich.console import Console
@@ -265,7 +265,7 @@ def show(results: list[Result], grown: Mapping[int, Mapping[str, float]]) -> Non
     console.print(table)
 
 
-def write(results: list[Result], grown: Mapping[int, Mapping[str, float]]) -> None:
+def write(results: list[Result], grown: Mapping[int, Mapping[str, float]], guide: Path = NUMBERS) -> None:
     """Writes the tables into the guide to numbers."""
     steps, readers = [], []
     for result in results:
@@ -279,10 +279,10 @@ def write(results: list[Result], grown: Mapping[int, Mapping[str, float]]) -> No
             peak = " / ".join(f"{result.peak[form]:.0f}" for form in FORMS)
             times = (ms.get(name, "-") for name in (*FORMS, "PyTorch"))
             steps.append([result.net, result.trains, *times, *ratios, peak, state])
-    write_table("training steps", steps)
-    write_table("steps with readers", readers)
+    write_table("training steps", steps, guide)
+    write_table("steps with readers", readers, guide)
     stages = [[str(layers), *(f"{value:.2f}" for value in seconds.values())] for layers, seconds in grown.items()]
-    write_table("stages", stages)
+    write_table("stages", stages, guide)
 
 
 @click.command()
