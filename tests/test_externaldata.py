@@ -15,18 +15,12 @@ from onnx import TensorProto
 
 import tgdonnx
 from tests import models
+from tests.external_models import external_model
 from tgdonnx.errors import ModelFileError
 from tgdonnx.layers import open_network
 from tgdonnx.modelfile import load_model, require_external_data
 
 Entries = dict[str, str]
-
-
-def external_model(directory: Path, name: str = "model.onnx", location: str = "w.bin") -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / location).parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(models.chain(0), directory / name, save_as_external_data=True, location=location, size_threshold=0)
-    return directory / name
 
 
 def retold(path: Path, change: Callable[[Entries], None]) -> Path:

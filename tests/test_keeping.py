@@ -21,11 +21,9 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.cli.commands import run, save_pairs
-from tests.cli.test_train import as_from_a_terminal
+from tests.cli.commands import as_from_a_terminal, run, save_pairs
 from tests.finetuning.runs import log_of
-from tests.test_pipeline import listing
-from tests.test_writeback import PHI, data_for, options_for
+from tests.tuning import PHI, data_for, listing, options_for
 from tgdonnx.errors import DataError, DivergedError, KeptError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import space
 from tgdonnx.finetuning.session import Session

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import models
+from tests.external_models import externalise
 from tests.models import MODELS, Builder, random_feeds, save
 from tests.selection.reference import by_experiment
 from tgdonnx.checking import check
@@ -226,19 +227,6 @@ def test_new_files_do_not_list_the_masks_among_the_inputs(tmp_path: Path) -> Non
 
 
 # External data.
-
-
-def externalise(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
-    data = b""
-    for tensor in model.graph.initializer:
-        raw = tensor.raw_data
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", "weights.bin"), ("offset", len(data)), ("length", len(raw))):
-            tensor.external_data.add(key=key, value=str(value))
-        data += raw
-    (directory / "weights.bin").write_bytes(data)
-    return model
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tgdonnx
 from tests import models
-from tests.test_externaldata import external_model
+from tests.external_models import external_model
 from tgdonnx import modelwriting
 from tgdonnx.alignment import align
 from tgdonnx.errors import OutputError

@@ -12,7 +12,7 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.test_writeback import data_for, options_for
+from tests.tuning import data_for, options_for
 from tgdonnx import outputs
 from tgdonnx.artifacts import manifest
 from tgdonnx.errors import OutputError

@@ -15,10 +15,10 @@ import pytest
 
 import tgdonnx
 from tests import models
+from tests.external_models import externalise
 from tests.independent import assert_only_changed, expected_masks
-from tests.test_masks import externalise
-from tests.test_writeback import NETWORKS, PHI, data_for, options_for
 from tests.training_models import text_model
+from tests.tuning import NETWORKS, PHI, data_for, listing, options_for
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, DivergedError, OutputError, SelectionError, TgdonnxError, UntrainableError
 
@@ -29,10 +29,6 @@ def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     path = tmp_path_factory.mktemp("scratch")
     monkeypatch.setattr(tempfile, "tempdir", str(path))
     return path
-
-
-def listing(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir())
 
 
 @pytest.mark.parametrize("mode", ["paper", "readers"])

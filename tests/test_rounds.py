@@ -12,7 +12,7 @@ from onnx import numpy_helper
 import tgdonnx
 from tests import models
 from tests.independent import Mask, expected_masks
-from tests.test_writeback import data_for, options_for
+from tests.tuning import data_for, options_for
 from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.selection import Mode
 

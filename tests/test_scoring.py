@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from tests import models
+from tests.kse_reference import reference
 from tests.models import MODELS, Builder, conv_weight, save
-from tests.test_kse import reference
 from tgdonnx.errors import ModelFileError, NonFiniteWeightError
 from tgdonnx.scoring import score
 

@@ -14,8 +14,8 @@ from tests import models
 from tests.environments import Environment
 from tests.independent import assert_only_changed, expected_masks
 from tests.stock_training import TRAINING
-from tests.test_writeback import NETWORKS, PHI, data_for, options_for, trained
 from tests.trainer import Trainer, make_artifacts, relative_error
+from tests.tuning import NETWORKS, PHI, data_for, options_for, trained
 from tgdonnx.runtime.availability import training_remedy
 
 pytestmark = pytest.mark.slow

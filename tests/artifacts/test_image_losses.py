@@ -17,7 +17,7 @@ from skimage.metrics import structural_similarity
 
 import tgdonnx
 from tests import models
-from tests.artifacts.test_losses import graph, loss_and_gradient, off_by
+from tests.artifacts.loss_graphs import graph, loss_and_gradient, off_by
 from tests.models import Array
 from tests.numpy_net import loss_of
 from tests.trainer import Trainer, make_artifacts, relative_error

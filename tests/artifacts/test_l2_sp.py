@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests import models
-from tests.artifacts.test_gradients import batch_for
+from tests.artifacts.selections import batch_for
 from tests.models import Array
 from tests.trainer import Trainer, make_artifacts, relative_error, true_gradients
 from tgdonnx.artifacts import read_manifest

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
@@ -14,55 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tgdonnx
+from tests.artifacts.loss_graphs import graph, loss_and_gradient, off_by
 from tests.models import Array
 from tests.numpy_net import loss_gradient, loss_of
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
-from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.raising import OLDEST
-from tgdonnx.runtime import NEWEST, session_options
+from tgdonnx.runtime import NEWEST
 
-IDENTITY = "y = Identity(x)"
 LOSSES = ("mse", "l1", "bce", "ce", "charbonnier")
-
-
-def graph(
-    loss: str,
-    shape: tuple[int, ...],
-    ending: str = IDENTITY,
-    opset: int = 17,
-    dims: Optional[str] = None,
-    data_range: float = 1.0,
-) -> ir.Model:
-    """The loss of the input ``x``, through what the model ends in."""
-    dims = dims or ", ".join(map(str, shape))
-    text = f"g (float[{dims}] x) => (float[{dims}] y) {{ {ending} }}"
-    model = ir.from_proto(text_model(text, opset=opset, ir_version=10 if opset > 19 else 8))
-    result = add_loss(model, model.graph.outputs[0], parse_loss(loss), data_range=data_range)
-    model.graph.outputs[:] = [result]
-    return model
-
-
-def loss_and_gradient(
-    loss: str,
-    x: Array,
-    target: Array,
-    ending: str = IDENTITY,
-    opset: int = 17,
-    dims: Optional[str] = None,
-    data_range: float = 1.0,
-) -> tuple[float, Array]:
-    """What the runtime computes, with ``x`` in the place of a parameter."""
-    model = graph(loss, x.shape, ending, opset, dims, data_range)
-    model.graph.inputs[:] = model.graph.inputs[::-1]  # parameters come behind what the user feeds
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    training = gradient_model(proto, ["x"])
-    session = onnxruntime.InferenceSession(training.SerializeToString(), session_options())
-    value, gradient = session.run(["loss", "x_grad"], {"x": x, "target": target})
-    return float(value), gradient
 
 
 def sample(loss: str, shape: tuple[int, ...] = (3, 4, 5), seed: int = 0) -> tuple[Array, Array]:
@@ -72,11 +33,6 @@ def sample(loss: str, shape: tuple[int, ...] = (3, 4, 5), seed: int = 0) -> tupl
         return x, rng.integers(0, shape[1], (shape[0], *shape[2:]))
     target = rng.uniform(0, 1, shape) if loss == "bce" else rng.normal(0, 2, shape)
     return x, target.astype(np.float32)
-
-
-def off_by(gradient: Array, expected: Array) -> float:
-    """The largest error, in units of the largest expected magnitude or of the share of one element."""
-    return float(np.abs(gradient - expected).max() / max(np.abs(expected).max(), 1 / expected.size))
 
 
 def slopes(loss: str, x: Array, target: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,9 @@ def save_pairs(path: Path, x_shape: tuple[int, ...], target_shape: tuple[int, ..
     }
     np.savez(path, **{**arrays, **more})
     return path
+
+
+def as_from_a_terminal() -> None:
+    """Undoes what nohup, and some CI systems, do to the signals of those that they start."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

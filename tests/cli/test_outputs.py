@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import tgdonnx
 from tests import models
-from tests.test_writeback import data_for, options_for
+from tests.tuning import data_for, options_for
 from tgdonnx.cli import main
 from tgdonnx.cli.paths import OutputPath
 from tgdonnx.outputs import Kind

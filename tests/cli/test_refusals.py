@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import tgdonnx
 from tests import models
-from tests.test_writeback import data_for, options_for
+from tests.tuning import data_for, options_for
 from tgdonnx.cli import main
 
 SKIPPED = {".lock", ".lock.owner"}  # whoever looks at artifacts holds their lock

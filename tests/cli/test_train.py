@@ -16,7 +16,7 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.cli.commands import run, run_json, save_pairs
+from tests.cli.commands import as_from_a_terminal, run, run_json, save_pairs
 from tests.finetuning.runs import log_of, same_state
 from tests.trainer import make_artifacts
 from tgdonnx.cli.progress import numbers_of, speed_of
@@ -242,12 +242,6 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tgdonnx", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=as_from_a_terminal, **pipes)
-
-
-def as_from_a_terminal() -> None:
-    """Undoes what nohup, and some CI systems, do to the signals of those that they start."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def test_a_hangup_that_the_parent_ignores_stops_nothing(artifacts: Path, data: Path) -> None:

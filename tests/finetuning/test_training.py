@@ -274,7 +274,9 @@ RUN = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from tests.finetuning.test_training import HELD_OUT, OPTIONS, Session, data, train
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data
+from tgdonnx.finetuning import train
+from tgdonnx.finetuning.session import Session
 
 directory = Path(sys.argv[1])
 train(directory, data(), OPTIONS, validation=HELD_OUT, resume=Session(directory).run_state is not None,

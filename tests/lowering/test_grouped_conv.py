@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tgdonnx.artifacts.gradients import gradient_model
 
 import tgdonnx
 from tests import models
@@ -18,6 +17,7 @@ from tests.lowering.geometry_check import gradients, leaves_alone, linear_gradie
 from tests.lowering.graphs import run
 from tests.trainer import make_artifacts
 from tests.training_models import text_model
+from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.lowering.grouped_conv import LowerGroupedConv
 
 ROOT = Path(__file__).parents[2]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import tgdonnx
+from tests.external_models import externalise
 from tests.independent import tensors_of
 from tests.masked.regrown import (
     LOWEST,
@@ -32,7 +33,6 @@ from tests.masked.regrown import (
     variant,
 )
 from tests.models import MODELS, Array, Builder, chain, dncnn, random_feeds, save
-from tests.test_masks import externalise
 from tgdonnx.errors import MaskedModelError, ModelFileError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked import (

@@ -17,6 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
+from tests.external_models import externalise
 from tests.independent import tensors_of
 from tests.masked.regrown import (
     RECORD,
@@ -32,7 +33,6 @@ from tests.masked.regrown import (
 )
 from tests.models import Array, dncnn, gated, random_feeds, save
 from tests.numpy_net import NumpyNet
-from tests.test_masks import externalise
 from tests.trainer import Trainer, relative_error, true_gradients
 from tgdonnx.artifacts import read_manifest, vendor_outputs, vendor_targets
 from tgdonnx.checking import check

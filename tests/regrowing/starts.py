@@ -99,3 +99,21 @@ def activations(model: onnx.ModelProto, names: list[str], feeds: dict[str, Array
 
 def stored(model: onnx.ModelProto, name: str) -> Array:
     return numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == name))
+
+
+def data_for(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    feeds = random_feeds(model)
+    return {**feeds, "target": outputs(model, random_feeds(model, 1))[0]}
+
+
+def trained_at_random(case: Case, seed: int = 0) -> onnx.ModelProto:
+    """The start with random numbers in every element that trains."""
+    rng = np.random.default_rng(seed)
+    parameters = case.provenance.network.stored_parameters
+    tensors = {name: np.array(values) for name, values in case.regrown.values.items()}
+    for mask in case.regrown.masks:
+        name = mask.parameter.name
+        values = tensors.get(name, np.array(parameters[name].numpy()))
+        noise = rng.standard_normal(values.shape).astype(values.dtype)
+        tensors[name] = np.where(case.retrain_mask(name), noise, values).astype(values.dtype)
+    return replace_tensors(whole_model(load_model(case.path)), [(parameters[n], v) for n, v in tensors.items()])

@@ -11,8 +11,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.models import random_feeds, save
-from tests.regrowing.starts import Case, assert_preserves, assert_within_masks, reborn_in
-from tests.regrowing.test_isolation import activations, trained_at_random
+from tests.regrowing.starts import (
+    Case,
+    activations,
+    assert_preserves,
+    assert_within_masks,
+    reborn_in,
+    trained_at_random,
+)
 from tests.tracing.graphs import networks
 from tests.tracing.wide_graphs import WIDE_STEPS
 from tgdonnx.errors import DataError, SelectionError

@@ -9,27 +9,12 @@ import onnx
 import pytest
 
 from tests.models import MODELS, Array, random_feeds
-from tests.regrowing.starts import Case, activations, reborn_in
+from tests.regrowing.starts import Case, activations, reborn_in, trained_at_random
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Layer
-from tgdonnx.modelfile import load_model
 from tgdonnx.selection import Filters, Phi
-from tgdonnx.sweeping.dropping import replace_tensors, whole_model
 
 PLAIN = [name for name in MODELS if not name.startswith("shared")]
-
-
-def trained_at_random(case: Case, seed: int = 0) -> onnx.ModelProto:
-    """The start with random numbers in every element that trains."""
-    rng = np.random.default_rng(seed)
-    parameters = case.provenance.network.stored_parameters
-    tensors = {name: np.array(values) for name, values in case.regrown.values.items()}
-    for mask in case.regrown.masks:
-        name = mask.parameter.name
-        values = tensors.get(name, np.array(parameters[name].numpy()))
-        noise = rng.standard_normal(values.shape).astype(values.dtype)
-        tensors[name] = np.where(case.retrain_mask(name), noise, values).astype(values.dtype)
-    return replace_tensors(whole_model(load_model(case.path)), [(parameters[n], v) for n, v in tensors.items()])
 
 
 def input_maps(case: Case, model: onnx.ModelProto, seed: int) -> list[tuple[Layer, Array]]:

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests.models import dncnn, random_feeds, save
-from tests.regrowing.starts import ANY_CHANGE, activations
+from tests.regrowing.starts import ANY_CHANGE, activations, data_for
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.sweeping.oracle import outputs
 from tgdonnx import Rebirth
@@ -19,11 +19,6 @@ from tgdonnx.masked import read_masked
 from tgdonnx.selection import Filters
 
 V1_NET = Path(__file__).parents[2] / "samples/pet/networks/v1-net.onnx"
-
-
-def data_for(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    feeds = random_feeds(model)
-    return {**feeds, "target": outputs(model, random_feeds(model, 1))[0]}
 
 
 @pytest.mark.parametrize("kind", ["he", "clone", "calibrated"])

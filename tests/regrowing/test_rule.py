@@ -19,8 +19,7 @@ import tgdonnx
 from tests import models
 from tests.forging import Record, body_of, entry, mask_edited, refused, selection_edited
 from tests.independent import tensors_of
-from tests.regrowing.starts import ANY_CHANGE
-from tests.regrowing.test_pipeline import data_for
+from tests.regrowing.starts import ANY_CHANGE, data_for
 from tgdonnx import Rebirth
 from tgdonnx.provenance import pack_mask
 

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests import models
-from tests.artifacts.test_gradients import SELECTIONS, batch_for, filters, weight
+from tests.artifacts.selections import SELECTIONS, batch_for, filters, weight
 from tests.artifacts.thin.forms import (
     build_both,
     build_with_masks,

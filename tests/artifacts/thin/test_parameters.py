@@ -14,8 +14,9 @@ from onnx.reference import ReferenceEvaluator
 
 import tgdonnx
 from tests import models
-from tests.artifacts.test_gradients import SELECTIONS, filters, weight
+from tests.artifacts.selections import SELECTIONS, filters, weight
 from tests.artifacts.thin.forms import (
+    batch_for,
     build_both,
     build_with_masks,
     checkpoint_of,
@@ -26,7 +27,6 @@ from tests.artifacts.thin.forms import (
     train,
     transposed,
 )
-from tests.artifacts.thin.test_same_results import batch_for
 from tests.models import Array
 from tests.trainer import make_artifacts
 from tests.training_models import text_model

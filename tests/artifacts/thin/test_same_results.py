@@ -18,6 +18,7 @@ from tests import models
 from tests.artifacts.thin.forms import (
     FORMS,
     arrays_of,
+    batch_for,
     build_both,
     build_with_masks,
     checkpoint_of,
@@ -28,6 +29,7 @@ from tests.artifacts.thin.forms import (
     transposed,
 )
 from tests.independent import tensors_of
+from tests.masked.regrown import compared
 from tests.models import Array
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST
@@ -48,15 +50,6 @@ SELECTIONS: dict[str, tuple[tgdonnx.Strategy, str]] = {
     "by score, with readers": (tgdonnx.Phi(0.35), "readers"),
     "all": (tgdonnx.AllLayers(), "paper"),
 }
-
-
-def batch_for(model: onnx.ModelProto) -> list[Array]:
-    """Random inputs, and a target of the right shape; in float32, whatever the model is in."""
-    x = models.random_feeds(model, 3)["x"]
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    half = session.get_inputs()[0].type == "tensor(float16)"
-    y = session.run(["y"], {"x": x.astype(np.float16) if half else x})[0]
-    return [x, np.random.default_rng(4).normal(size=y.shape).astype(np.float32)]
 
 
 def tamed(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -91,8 +84,8 @@ def same_after_training(directory: Path, batch: list[Array], optimizer: str) -> 
     assert losses["thin"] == pytest.approx(losses["masked"], rel=1e-5)
     for form in FORMS:
         tgdonnx.export(directory / form, directory / f"{form}.tuned.onnx")
-    tuned = directory / "thin.tuned.onnx"
-    assert tgdonnx.verify(directory / "model.onnx", tuned, masked=directory / "masked.onnx").ok
+    found = compared(directory / "model.onnx", directory / "thin.tuned.onnx", masked=directory / "masked.onnx")
+    assert found.ok, found.violations
     base, masked, thin = (
         arrays_of(directory / name) for name in ("model.onnx", "masked.tuned.onnx", "thin.tuned.onnx")
     )

@@ -1,0 +1,63 @@
+"""Small networks, masked, built and trained through the Python API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import tgdonnx
+from tests import models
+from tests.models import Array
+from tests.training_models import dncnn_without_batch_norm
+
+PHI = 0.35
+
+
+NETWORKS = {
+    "plain": models.chain,
+    "with batch norm": models.dncnn,
+    "without batch norm": dncnn_without_batch_norm,
+    "in Constant nodes": models.constant_nodes,
+}
+
+
+def data_for(model: onnx.ModelProto, samples: int = 6) -> dict[str, Array]:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(samples, 3, 7, 8)).astype(np.float32)
+    shape = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0].shape
+    return {"x": x, "target": rng.normal(size=shape).astype(np.float32)}
+
+
+def options_for(optimizer: str = "adamw", clip_norm: Optional[float] = None, **_: Any) -> tgdonnx.TrainOptions:
+    """Steps large enough that float32 shows them in every row."""
+    rate = 1e-3 if optimizer == "adamw" else 1e-4 if clip_norm is None else 0.1
+    return tgdonnx.TrainOptions(epochs=2, batch=3, learning_rate=rate)
+
+
+def trained(
+    model: onnx.ModelProto, directory: Path, *, phi: float = PHI, mode: str = "paper", cut: bool = False, **options: Any
+) -> Path:
+    """Masks, builds and trains; returns the artifacts directory. ``cut``: the run is cut off once and resumed."""
+    base = models.save(model, directory / "model.onnx")
+    tgdonnx.mask(base, directory / "masked.onnx", tgdonnx.Phi(phi), mode=mode)
+    tgdonnx.build(directory / "masked.onnx", directory / "artifacts", **options)
+    run = options_for(**options)
+    if cut:
+        with pytest.raises(InterruptedError):
+            tgdonnx.train(directory / "artifacts", data_for(model), run, on_progress=interrupt)
+    tgdonnx.train(directory / "artifacts", data_for(model), run, resume=cut)
+    return directory / "artifacts"
+
+
+def interrupt(progress: tgdonnx.Progress) -> None:
+    if progress.step == 3:
+        raise InterruptedError
+
+
+def listing(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
