@@ -122,7 +122,7 @@ def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path, monkeypa
     path = models.save(models.chain(0), tmp_path / "model.onnx")
     for place, name, code, act, remedy in (
         (Session, "__init__", "TGD008", fail, "report that"),
-        (sys.modules["tgdonnx.artifacts.build"], "gradient_model", "TGD006", refuse, "report it"),
+        (sys.modules["tgdonnx.engines.onnxruntime_training.engine"], "gradient_model", "TGD006", refuse, "report it"),
     ):
         monkeypatch.setattr(place, name, act)
         report = tgdonnx.check(path)

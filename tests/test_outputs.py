@@ -15,6 +15,8 @@ from tests import models
 from tests.tuning import data_for, options_for
 from tgdonnx import outputs
 from tgdonnx.artifacts import manifest
+from tgdonnx.engines import ENGINES
+from tgdonnx.engines.frozen import FROZEN_DATA
 from tgdonnx.errors import OutputError
 from tgdonnx.finetuning import Noise2Noise
 from tgdonnx.outputs import Kind, Output, is_of_artifacts, require_outputs
@@ -129,10 +131,13 @@ def test_every_name_that_is_ever_written_into_artifacts_is_protected() -> None:
     constants = {
         name: value
         for name, value in vars(manifest).items()
-        if name.isupper() and isinstance(value, str) and name != "TARGET"
+        if name.isupper() and not name.startswith("_") and isinstance(value, str) and name != "TARGET"
     }
-    assert {"CHECKPOINT", "MANIFEST", "RUN", "LOG", "LOCK"} <= constants.keys()
+    assert {"MANIFEST", "RUN", "LOG", "LOCK"} <= constants.keys()
     assert [name for name, value in constants.items() if not is_of_artifacts(value)] == []
+    for engine in ENGINES.values():
+        written = (*engine.models, engine.checkpoint, engine.best_checkpoint, FROZEN_DATA)
+        assert [name for name in written if not is_of_artifacts(name)] == []
     assert is_of_artifacts("Manifest.JSON")
     assert not is_of_artifacts("report.html")
 

@@ -231,7 +231,7 @@ def test_a_weight_that_shares_bytes_with_a_sparse_initializer_cannot_train(tmp_p
     network = open_network(models.save(model, tmp_path / "shared.onnx"))
     reason = network.why_untrainable(weight.name)
     assert reason is not None
-    assert "as \"the values of the sparse initializer 'other'\"" in reason
+    assert "as \"the values of the sparse initializer 'other'\"" in str(reason)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def build_with_masks(
 ) -> dict[str, tgdonnx.BuildReport]:
     """Builds both forms with these retrain masks, whatever selections may give; tensors without one are frozen.
 
-    No selection gives these masks, so `verify` refuses what is tuned by them: `tests.masked.regrown.compared` looks at the bytes.
+    No selection gives these masks, and `verify` refuses what is tuned by them: compare it by `tests.masked.regrown.compared`.
     """
     network = open_network(models.save(model, directory / "model.onnx"))
     provenance = trace_network(network)
