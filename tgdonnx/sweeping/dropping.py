@@ -58,26 +58,27 @@ def drop_filters(model: onnx.ModelProto, masks: Sequence[RetrainMask]) -> onnx.M
     """Returns a copy of a model in which whatever the masks let train is zero.
 
     Args:
-        model: the vendor's model, as `whole_model` gives it.
+        model: the vendor's model. What is external data in it stays so where nothing is dropped.
         masks: of mode ``paper``, planned on that model's file.
     """
-    tensors = []
-    for mask in masks:
-        if mask.values.any():
-            parameter = mask.parameter
-            stored = parameter.numpy()
-            zero = np.zeros(parameter.shape, np.float32)
-            if parameter.quantization is not None:
-                zero = parameter.quantized(zero)
-            tensors.append((parameter, np.where(mask.values == 1, zero, stored).astype(stored.dtype)))
-    return replace_tensors(model, tensors)
+    return replace_tensors(model, ((mask.parameter, _dropped(mask)) for mask in masks if mask.values.any()))
+
+
+def _dropped(mask: RetrainMask) -> NDArray[Any]:
+    """Returns the elements of a tensor with zero wherever the mask is 1."""
+    parameter = mask.parameter
+    stored = parameter.numpy()
+    zero: NDArray[Any] = np.zeros((), stored.dtype)
+    if parameter.quantization is not None:
+        zero = parameter.quantized(np.zeros(parameter.shape, np.float32))
+    return np.where(mask.values == 1, zero, stored).astype(stored.dtype, copy=False)
 
 
 def replace_tensors(model: onnx.ModelProto, tensors: Iterable[tuple[Parameter, NDArray[Any]]]) -> onnx.ModelProto:
     """Returns a copy of a model in which stored tensors hold other elements, in their shape and type.
 
     Args:
-        model: as `whole_model` gives it.
+        model: any model; tensors that are not replaced may be external data.
         tensors: what to replace, and by what.
     """
     changed = onnx.ModelProto()

@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 import numpy as np
-import onnx
 
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked import require_unmasked
-from tgdonnx.modelfile import StrPath
+from tgdonnx.modelfile import ModelFile, StrPath
 from tgdonnx.runtime import open_inference
 from tgdonnx.selection import Phi, RetrainMask, plan_masks, require_phi, score_filters, select
 from tgdonnx.sweeping.change import Baseline, OutputChange, baseline, output_changes, worst
-from tgdonnx.sweeping.dropping import drop_filters, whole_model
+from tgdonnx.sweeping.dropping import drop_filters
 from tgdonnx.sweeping.running import Samples, open_samples, run_all
 from tgdonnx.tracing import trace_network
 
@@ -144,13 +143,17 @@ def sweep(
     chosen = open_samples(data, network, most=samples, options=data_options, renamed=renamed)
     distinct = {_key(masks): masks for masks in selections}
     total = 1 + sum(_drops(masks) for masks in distinct.values())
-    vendor = whole_model(network.file)
+    # External data stays where it is: what runs maps it, and only what is dropped is written anew.
+    vendor = network.file
     before = _baseline(vendor, chosen, output)
     on_progress(1, total)
     changes = {}
     for key, masks in distinct.items():
-        changed = drop_filters(vendor, masks) if _drops(masks) else None
-        changes[key] = _unmoved(before) if changed is None else _changes(changed, chosen, before)
+        if _drops(masks):
+            changed = ModelFile(vendor.path, b"", drop_filters(vendor.proto, masks))
+            changes[key] = _changes(changed, chosen, before)
+        else:
+            changes[key] = _unmoved(before)
         on_progress(1 + sum(_drops(distinct[done]) for done in changes), total)
     layer_weights = {layer.weight.name for layer in network.layers if layer.weight}
     points = [_point(phi, masks, changes[_key(masks)], layer_weights) for phi, masks in zip(phis, selections)]
@@ -223,7 +226,7 @@ def _drops(masks: Sequence[RetrainMask]) -> bool:
     return any(mask.values.any() for mask in masks)
 
 
-def _baseline(vendor: onnx.ModelProto, samples: Samples, output: Optional[str]) -> Baseline:
+def _baseline(vendor: ModelFile, samples: Samples, output: Optional[str]) -> Baseline:
     opened = open_inference(vendor)
     if output is not None and output not in opened.output_names:
         raise SelectionError(f"the model has no output {output!r}; its outputs are {', '.join(opened.output_names)}")
@@ -231,7 +234,7 @@ def _baseline(vendor: onnx.ModelProto, samples: Samples, output: Optional[str]) 
     return baseline(names, run_all(opened, samples, names))
 
 
-def _changes(changed: onnx.ModelProto, samples: Samples, before: Baseline) -> tuple[OutputChange, ...]:
+def _changes(changed: ModelFile, samples: Samples, before: Baseline) -> tuple[OutputChange, ...]:
     return output_changes(before, run_all(open_inference(changed), samples, before.outputs))
 
 
