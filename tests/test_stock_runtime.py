@@ -109,14 +109,16 @@ def test_what_is_installed_is_the_whole_package(no_torch_environment: Environmen
     code = """
 import importlib.metadata, pathlib, tgdonnx
 root = pathlib.Path(tgdonnx.__file__).parent
-files = (path for path in root.rglob("*") if path.suffix in (".py", ".typed", ".j2", ".css"))
+files = (path for path in root.rglob("*") if path.suffix in (".py", ".typed", ".j2", ".css", ".md"))
 print(sorted(str(path.relative_to(root).as_posix()) for path in files))
 print(sorted(point.name for point in importlib.metadata.entry_points().select(group="console_scripts", name="tgdonnx")))
 """
     files, scripts = no_torch_environment.run(code, cwd=tmp_path).splitlines()
     root = Path(tgdonnx.__file__).parent
     here = sorted(
-        path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix in (".py", ".typed", ".j2", ".css")
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.suffix in (".py", ".typed", ".j2", ".css", ".md")
     )
     assert files == str(here)
     assert scripts == "['tgdonnx']"
