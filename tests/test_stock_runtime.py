@@ -133,7 +133,7 @@ tgdonnx.mask(where + "/model.onnx", where + "/masked_here.onnx", tgdonnx.Phi(flo
 print(tgdonnx.verify(where + "/model.onnx", where + "/tuned.onnx").ok)
 print(*(point.change for point in tgdonnx.sweep(where + "/model.onnx", where + "/data.npz").points))
 for call in (
-    lambda: tgdonnx.build(where + "/masked_here.onnx", where + "/never"),
+    lambda: tgdonnx.build(where + "/masked_here.onnx", where + "/never", engine="onnxruntime-training"),
     lambda: tgdonnx.export(where + "/artifacts", where + "/never.onnx"),
 ):
     try:
@@ -143,7 +143,7 @@ for call in (
 """
 
 
-def test_with_plain_onnxruntime_everything_but_training_works_and_the_rest_says_what_to_install(
+def test_with_plain_onnxruntime_artifacts_of_the_training_runtime_are_refused_with_what_to_install(
     tmp_path: Path, stock_environment: Environment
 ) -> None:
     model = models.dncnn(0)
