@@ -37,7 +37,9 @@ def mean_square(model: bytes, data: dict[str, Array]) -> float:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_model_is_tuned_validated_reported_and_proved(form: str, tmp_path: Path) -> None:
+def test_a_model_is_tuned_validated_reported_and_proved(
+    form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = models.dncnn(0)
     base, tuned = models.save(model, tmp_path / "model.onnx"), tmp_path / "tuned.onnx"
     validation = weaker(model, 2)
@@ -65,6 +67,7 @@ def test_a_model_is_tuned_validated_reported_and_proved(form: str, tmp_path: Pat
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "tuned.onnx" in page
     assert page.count("<svg") + page.count("<img") > 1
+    assert not caplog.records, "libraries log what a user of the Python API sees on the terminal"
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

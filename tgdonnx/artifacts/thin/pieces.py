@@ -110,5 +110,8 @@ def join(node: ir.Node, name: str, parts: Split) -> ir.Value:
     pieces = before(node, "Concat", [parts.trained, others], f"{name}.pieces", {"axis": parts.axis})
     whole = before(node, "Gather", [pieces, order], f"{name}.whole", {"axis": parts.axis})
     for value in (pieces, whole):  # inference may not come so far: it knows no operators of other domains
-        value.shape, value.type = ir.Shape(parts.shape), parts.trained.type
+        value.shape, value.type = (
+            ir.Shape(parts.shape),
+            others.type,
+        )  # what trains may be computed, and not be known yet
     return whole
