@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -357,3 +358,22 @@ def test_ctrl_c_twice_says_what_is_kept_and_the_same_call_goes_on(vendor: Path, 
     assert caught.value.signal == signal.SIGINT
     expected = compare(vendor, tmp_path / "whole", ["last:2"], **plain)
     assert facts(compare(vendor, tmp_path / "c", ["last:2"], **plain)) == facts(expected)
+
+
+def test_no_more_than_one_run_is_open_at_a_time(vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    making = Session.__init__
+
+    def make(self: Session, *arguments: Any, **options: Any) -> None:
+        alive.append(sum(reference() is not None for reference in opened))
+        opened.append(weakref.ref(self))
+        making(self, *arguments, **options)
+
+    monkeypatch.setattr(Session, "__init__", make)
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
+    compare(
+        vendor, tmp_path / "all", ("last:1", "last:2", "first:1", "all"), replace(RUN, epochs=None, steps=1), **plain
+    )
+    assert len(opened) >= 8
+    assert max(alive) <= 1

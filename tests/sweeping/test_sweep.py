@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from tests.sweeping.oracle import outputs, relative_change, zeroed
 from tests.training_models import text_model
 from tgdonnx.errors import DataError, MaskedModelError, ModelFileError, SelectionError
 from tgdonnx.masked import read_masked
+from tgdonnx.runtime import InferenceModel, open_inference
 from tgdonnx.selection import Phi
 from tgdonnx.sweeping import DEFAULT_PHIS, SweepPoint, sweep
 from tgdonnx.sweeping.sweep import recommend
@@ -366,3 +368,20 @@ def test_models_of_others_change_as_when_zeroed_by_hand(name: str, tmp_path: Pat
         after = outputs(zeroed(model, where), feeds)[0]
         assert entry.change == pytest.approx(relative_change(before, after), rel=1e-3)
         assert entry.agreement == float(np.mean(before.argmax(1) == after.argmax(1)))
+
+
+def test_no_more_than_one_model_is_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[weakref.ref[InferenceModel]] = []
+    alive: list[int] = []
+
+    def open_one(*arguments: Any, **options: Any) -> InferenceModel:
+        alive.append(sum(reference() is not None for reference in opened))
+        model = open_inference(*arguments, **options)
+        opened.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(sys.modules["tgdonnx.sweeping.sweep"], "open_inference", open_one)
+    model = models.dncnn(0)
+    sweep(saved(model, tmp_path), random_feeds(model), phis=(0.3, 0.5, 0.7, 1.0))
+    assert len(opened) == 5
+    assert alive == [0] * 5
