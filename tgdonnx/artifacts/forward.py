@@ -23,7 +23,7 @@ from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
 from tgdonnx.lowering.quantized import HoldReal
 from tgdonnx.lowering.raising import RaiseOpset
-from tgdonnx.lowering.rewriting import refusal
+from tgdonnx.lowering.refusing import refusal
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
 

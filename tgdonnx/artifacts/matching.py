@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from tgdonnx.artifacts.manifest import MANIFEST, Manifest, TensorSpec
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.lowering.rewriting import PREFIX
+from tgdonnx.graphs.builder import PREFIX
 from tgdonnx.masked import MaskedModel
 from tgdonnx.provenance import encode_mask
 

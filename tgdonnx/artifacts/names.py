@@ -15,7 +15,7 @@ from itertools import count
 import onnx_ir as ir
 
 from tgdonnx.artifacts.losses import LOSS, TARGET
-from tgdonnx.lowering.rewriting import PREFIX
+from tgdonnx.graphs.builder import PREFIX
 
 TARGET_INPUT = "target_input"
 _OURS = "lazy_reset_grad"

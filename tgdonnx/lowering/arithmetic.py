@@ -15,9 +15,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.errors import UntrainableError
+from tgdonnx.graphs.builder import AttributeValue
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.emitting import Emitter
-from tgdonnx.lowering.rewriting import AttributeValue
 
 Number = Union[NDArray[Any], ir.Value]
 """An array, or a value of the graph."""

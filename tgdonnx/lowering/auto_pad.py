@@ -16,7 +16,8 @@ from typing import ClassVar, final
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
+from tgdonnx.graphs.nodes import first_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 _SAME = ("SAME_UPPER", "SAME_LOWER")
 

@@ -23,7 +23,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.lowering.rewriting import PREFIX, before, constant, refusal, replace
+from tgdonnx.graphs.builder import Builder, replace
+from tgdonnx.graphs.nodes import optional_input, required_input
+from tgdonnx.graphs.operators import is_standard
+from tgdonnx.lowering.refusing import refusal
 
 
 class LowerBatchNormalization(ir.passes.InPlacePass):
@@ -31,16 +34,14 @@ class LowerBatchNormalization(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
-        nodes = [
-            node for node in model.graph if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx")
-        ]
+        nodes = [node for node in model.graph if is_standard(node, "BatchNormalization")]
         for node in nodes:
             _lower(node)
         return ir.passes.PassResult(model, modified=bool(nodes))
 
     def ensures(self, model: ir.Model) -> None:
         """Checks that none is left."""
-        if any(node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx") for node in model.graph):
+        if any(is_standard(node, "BatchNormalization") for node in model.graph):
             raise ir.passes.PostconditionError("a BatchNormalization is left")
 
 
@@ -55,8 +56,6 @@ def _lower(node: ir.Node) -> None:
     statistics = [ir.convenience.get_const_tensor(v) if v is not None else None for v in (mean, var)]
     if statistics[0] is None or statistics[1] is None:
         raise refusal(node, "computes its mean or variance", "export the model with constants there")
-    graph, y = node.graph, str(node.outputs[0].name)
-    assert graph is not None
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     moments = [np.asarray(tensor.numpy(), np.float32) for tensor in statistics if tensor is not None]
     if not (moments[1] + np.float32(epsilon) > 0).all():
@@ -70,19 +69,17 @@ def _lower(node: ir.Node) -> None:
         raise refusal(node, "has an input of unknown rank", "declare the shapes of the inputs of the model")
     # Parameters are reshaped, never what is computed from them: see the note on Reshape above.
     channels = (-1, *(1,) * (len(x.shape) - 2))
-    shape = constant(graph, f"{y}.channel_shape", np.array(channels, np.int64))
-    scale_map = before(node, "Reshape", [scale, shape], f"{y}.scale_map")
-    offset_map = before(node, "Reshape", [offset, shape], f"{y}.offset_map")
-    a = before(node, "Mul", [scale_map, constant(graph, f"{y}.inverse_std", inverse.reshape(channels))], f"{y}.a")
-    mean_map = constant(graph, f"{y}.mean", moments[0].reshape(channels))
-    b = before(node, "Sub", [offset_map, before(node, "Mul", [a, mean_map], f"{y}.shift")], f"{y}.b")
-    replace(node, before(node, "Add", [before(node, "Mul", [x, a], f"{y}.scaled"), b], f"{y}.affine"))
+    build = Builder.before(node)
+    a = build("Mul", build.reshape(scale, channels), build.constant(inverse.reshape(channels), "inverse_std"))
+    shift = build("Mul", a, build.constant(moments[0].reshape(channels), "mean"))
+    b = build("Sub", build.reshape(offset, channels), shift)
+    replace(node, build("Add", build("Mul", x, a), b))
 
 
 def _foldable_conv(x: ir.Value) -> Optional[ir.Node]:
     """Returns the Conv that makes ``x``, if nobody else reads it and its weight is at hand."""
     conv = x.producer()
-    if conv is None or conv.op_type != "Conv" or conv.domain not in ("", "ai.onnx"):
+    if conv is None or not is_standard(conv, "Conv"):
         return None
     weight = conv.inputs[1]
     known = weight is not None and weight.shape is not None and len(weight.shape) > 2
@@ -90,32 +87,26 @@ def _foldable_conv(x: ir.Value) -> Optional[ir.Node]:
 
 
 def _fold(conv: ir.Node, node: ir.Node, inverse: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
-    graph, y, weight = node.graph, str(node.outputs[0].name), conv.inputs[1]
-    scale, offset = node.inputs[1:3]
-    assert graph is not None
-    assert scale is not None
-    assert offset is not None
-    assert weight is not None
+    build, bias = Builder.before(node), optional_input(conv, 2)
+    weight, scale, offset = required_input(conv, 1), required_input(node, 1), required_input(node, 2)
     assert weight.shape is not None
-    bias = conv.inputs[2] if len(conv.inputs) > 2 else None
     filters = (-1, *(1,) * (len(weight.shape) - 1))
-    shape = constant(graph, f"{y}.filter_shape", np.array(filters, np.int64))
-    scale_filter = before(node, "Reshape", [scale, shape], f"{y}.scale_filter")
-    inverse_filter = constant(graph, f"{y}.inverse_std_filter", inverse.reshape(filters))
-    a_filter = before(node, "Mul", [scale_filter, inverse_filter], f"{y}.a_filter")
-    new_weight = before(node, "Mul", [weight, a_filter], f"{y}.weight")
-    a = before(node, "Mul", [scale, constant(graph, f"{y}.inverse_std", inverse)], f"{y}.a")
-    shift = constant(graph, f"{y}.mean", mean)
+    a_filter = build(
+        "Mul", build.reshape(scale, filters), build.constant(inverse.reshape(filters), "inverse_std_filter")
+    )
+    new_weight = build("Mul", weight, a_filter)
+    a, shift = build("Mul", scale, build.constant(inverse, "inverse_std")), build.constant(mean, "mean")
     if bias is None:
-        new_bias = before(node, "Sub", [offset, before(node, "Mul", [a, shift], f"{y}.shift")], f"{y}.bias")
+        new_bias = build("Sub", offset, build("Mul", a, shift))
     else:
-        centred = before(node, "Sub", [bias, shift], f"{y}.centred_bias")
-        new_bias = before(node, "Add", [before(node, "Mul", [centred, a], f"{y}.scaled_bias"), offset], f"{y}.bias")
+        new_bias = build("Add", build("Mul", build("Sub", bias, shift), a), offset)
     new_weight.shape, new_weight.type = weight.shape, weight.type
     # The Conv moves to where the BatchNormalization was: its new inputs are computed just before.
-    folded = ir.node("Conv", [conv.inputs[0], new_weight, new_bias], attributes=conv.attributes, name=conv.name)
-    folded.outputs[0].name = f"{PREFIX}{y}.folded"
+    (output,) = build.several("Conv", [conv.inputs[0], new_weight, new_bias], conv.attributes, word="folded")
+    folded, graph = output.producer(), conv.graph
+    assert folded is not None
+    assert graph is not None
+    folded.name = conv.name
     folded.meta.update(conv.meta)
-    graph.insert_before(node, folded)
-    replace(node, folded.outputs[0])
+    replace(node, output)
     graph.remove(conv, safe=True)

@@ -10,8 +10,9 @@ from typing import Optional
 
 import onnx_ir as ir
 
+from tgdonnx.graphs.builder import fresh_name
 from tgdonnx.graphs.constants import known_array
-from tgdonnx.lowering.rewriting import fresh_name
+from tgdonnx.graphs.operators import is_standard
 
 
 class InlineKnownBranches(ir.passes.InPlacePass):
@@ -34,7 +35,7 @@ def _next(graph: ir.Graph) -> Optional[ir.Node]:
 
 def branch_taken(node: ir.Node) -> Optional[ir.Graph]:
     """Returns the branch that an If takes whatever the input of the model; None if it depends, or the node is no If."""
-    if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not node.inputs or node.inputs[0] is None:
+    if not is_standard(node, "If") or not node.inputs or node.inputs[0] is None:
         return None
     condition = known_array(node.inputs[0])
     if condition is None or condition.size != 1:

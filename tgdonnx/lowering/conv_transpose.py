@@ -23,8 +23,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.graphs.nodes import optional_input, required_input
 from tgdonnx.lowering.arithmetic import Arithmetic, Number, attribute, int64
-from tgdonnx.lowering.emitting import Emitter, Lowering, optional_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 from tgdonnx.lowering.interleaving import interleave
 
 

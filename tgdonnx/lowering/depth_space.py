@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from tgdonnx.graphs.nodes import first_input
 from tgdonnx.lowering.arithmetic import Arithmetic, Number, attribute, int64
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 from tgdonnx.lowering.interleaving import deinterleave, interleave
 
 

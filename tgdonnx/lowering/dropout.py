@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.rewriting import before, refusal, replace
+from tgdonnx.graphs.builder import Builder, replace
+from tgdonnx.graphs.operators import is_standard
+from tgdonnx.lowering.refusing import refusal
 
 
 class LowerDropout(ir.passes.InPlacePass):
@@ -12,7 +14,7 @@ class LowerDropout(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
-        nodes = [node for node in model.graph if node.op_type == "Dropout" and node.domain in ("", "ai.onnx")]
+        nodes = [node for node in model.graph if is_standard(node, "Dropout")]
         for node in nodes:
             if len(node.inputs) > 2 and node.inputs[2] is not None:
                 mode = ir.convenience.get_const_tensor(node.inputs[2])
@@ -20,6 +22,5 @@ class LowerDropout(ir.passes.InPlacePass):
                     raise refusal(node, "is in training form, so its output is random", "export for inference")
             if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
                 raise refusal(node, "gives a mask that is used", "export the model for inference, without it")
-            assert node.inputs[0] is not None
-            replace(node, before(node, "Identity", [node.inputs[0]], f"{node.outputs[0].name}.identity"))
+            replace(node, Builder.before(node)("Identity", node.inputs[0]))
         return ir.passes.PassResult(model, modified=bool(nodes))

@@ -12,7 +12,8 @@ from typing import ClassVar, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
+from tgdonnx.graphs.nodes import first_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 from tgdonnx.lowering.reductions import absolute, euclidean, maximum
 
 

@@ -17,8 +17,9 @@ from typing import Optional
 import onnx_ir as ir
 
 from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.nodes import required_input
 from tgdonnx.lowering.arithmetic import Arithmetic, Number, attribute, float32, int64
-from tgdonnx.lowering.emitting import Emitter, Lowering, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 from tgdonnx.lowering.resampling import cubic_weights
 
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic", "bicubic": "cubic"}

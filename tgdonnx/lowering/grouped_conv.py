@@ -11,12 +11,14 @@ dimensions, and without groups, it is right. So
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional, final
+from collections.abc import Sequence
+from typing import ClassVar, Optional, Union, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input, required_input
-from tgdonnx.lowering.rewriting import PREFIX
+from tgdonnx.graphs.builder import AttributeValue
+from tgdonnx.graphs.nodes import first_input, optional_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final
@@ -37,18 +39,15 @@ class LowerGroupedConv(Lowering):
 def _in_two_dimensions(emit: Emitter, node: ir.Node) -> ir.Value:
     data, weight = (emit.unsqueeze(required_input(node, place), [2]) for place in (0, 1))
     bias = optional_input(node, 2)
-    conv = ir.node("Conv", [data, weight, *([] if bias is None else [bias])])
-    conv.attributes.update(node.attributes)
+    attributes: dict[str, Union[AttributeValue, ir.Attr]] = dict(node.attributes)
     for name in ("kernel_shape", "strides", "dilations"):
         if name in node.attributes:
-            conv.attributes[name] = ir.AttrInt64s(name, [1, *node.attributes[name].as_ints()])
+            attributes[name] = [1, *node.attributes[name].as_ints()]
     if "pads" in node.attributes:
         before, after = node.attributes["pads"].as_ints()
-        conv.attributes["pads"] = ir.AttrInt64s("pads", [0, before, 0, after])
-    conv.outputs[0].name = f"{PREFIX}{node.outputs[0].name}.flat"
-    assert isinstance(node.graph, ir.Graph)
-    node.graph.insert_before(node, conv)
-    return emit("Squeeze", conv.outputs[0], emit.ints(2))
+        attributes["pads"] = [0, before, 0, after]
+    (flat,) = emit.several("Conv", [data, weight, bias], attributes, word="flat")
+    return emit("Squeeze", flat, emit.ints(2))
 
 
 def _one_per_group(emit: Emitter, node: ir.Node, group: int) -> ir.Value:
@@ -62,22 +61,10 @@ def _one_per_group(emit: Emitter, node: ir.Node, group: int) -> ir.Value:
     operands = [_split(emit, first_input(node), 1, [maps] * group)]
     parts_of_filters = [filters // group] * group
     operands += [_split(emit, value, 0, parts_of_filters) for value in (weight, bias) if value is not None]
-    parts = []
-    for index, inputs in enumerate(zip(*operands)):
-        conv = ir.node("Conv", inputs)
-        conv.attributes.update(attributes)
-        conv.outputs[0].name = f"{PREFIX}{node.outputs[0].name}.group{index}"
-        assert isinstance(node.graph, ir.Graph)
-        node.graph.insert_before(node, conv)
-        parts.append(conv.outputs[0])
+    parts = [emit.several("Conv", inputs, attributes, word="group")[0] for inputs in zip(*operands)]
     return emit("Concat", *parts, axis=1)
 
 
-def _split(emit: Emitter, value: ir.Value, axis: int, sizes: list[int]) -> list[ir.Value]:
+def _split(emit: Emitter, value: ir.Value, axis: int, sizes: list[int]) -> Sequence[ir.Value]:
     """Splits a value along one axis."""
-    node = ir.node("Split", [value, emit.ints(*sizes)], {"axis": axis}, num_outputs=len(sizes))
-    for index, output in enumerate(node.outputs):
-        output.name = f"{PREFIX}{emit.node.outputs[0].name}.{value.name}.part{index}"
-    assert isinstance(emit.node.graph, ir.Graph)
-    emit.node.graph.insert_before(emit.node, node)
-    return list(node.outputs)
+    return emit.several("Split", [value, emit.ints(*sizes)], {"axis": axis}, len(sizes), word=f"{value.name}.part")

@@ -13,7 +13,8 @@ from typing import ClassVar, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
+from tgdonnx.graphs.nodes import first_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final
@@ -34,10 +35,10 @@ class LowerInstanceNormalization(Lowering):
                 f"has {groups} groups but {size} scales, where operator set {emit.opset} has one scale per group",
                 "convert the model to opset 21, which has one scale per channel",
             )
-        grouped = emit("Reshape", x, emit.ints(0, groups, -1))
+        grouped = emit.reshape(x, [0, groups, -1])
         normal = standardised(emit, grouped, [2], node.attributes.get_float("epsilon", 1e-5))
         if groups != size:
-            normal = emit("Reshape", normal, emit.ints(0, size, -1))
+            normal = emit.reshape(normal, [0, size, -1])
         affine = emit("Mul", normal, emit.unsqueeze(scale, [1]))
         affine = emit("Add", affine, emit.unsqueeze(bias, [1]))
         return emit("Reshape", affine, emit("Shape", x))

@@ -15,7 +15,9 @@ from typing import ClassVar, Optional, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input, required_input, take_over
+from tgdonnx.graphs.builder import take_over
+from tgdonnx.graphs.nodes import first_input, optional_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final

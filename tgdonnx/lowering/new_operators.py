@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar, final
 
-import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
+from tgdonnx.graphs.nodes import first_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 _REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
@@ -31,24 +31,19 @@ class LowerNewOperators(Lowering):
         return _FUNCTIONS[node.op_type](emit, first_input(node), node)
 
 
-def _number(emit: Emitter, value: float, like: ir.Value) -> ir.Value:
-    dtype = like.dtype if like.dtype is not None else ir.DataType.FLOAT
-    return emit.constant(np.array(value).astype(dtype.numpy()))
-
-
 def _root_mean_square(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
     if node.attributes.get_int("stash_type", 1) not in (ir.DataType.FLOAT.value, x.dtype):
         raise emit.refusal("computes in another type than the model", "set its attribute stash_type to 1")
     axis = node.attributes.get_int("axis", -1)
     axes = list(range(axis, 0)) if axis < 0 else list(range(axis, emit.rank(x)))
     squares = emit.reduce("ReduceMean", emit("Mul", x, x), axes)
-    epsilon = _number(emit, node.attributes.get_float("epsilon", 1e-5), x)
+    epsilon = emit.scalar(node.attributes.get_float("epsilon", 1e-5), x)
     return emit("Mul", emit("Div", x, emit("Sqrt", emit("Add", squares, epsilon))), required_input(node, 1))
 
 
 def _swish(emit: Emitter, x: ir.Value, node: ir.Node) -> ir.Value:
     alpha = node.attributes.get_float("alpha", 1.0)
-    return emit("Mul", x, emit("Sigmoid", x if alpha == 1 else emit("Mul", x, _number(emit, alpha, x))))
+    return emit("Mul", x, emit("Sigmoid", x if alpha == 1 else emit("Mul", x, emit.scalar(alpha, x))))
 
 
 _FUNCTIONS: Mapping[str, Callable[[Emitter, ir.Value, ir.Node], ir.Value]] = {

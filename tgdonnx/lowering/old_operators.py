@@ -23,7 +23,10 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.lowering.rewriting import before, constant, fresh_name, refusal, replace
+from tgdonnx.graphs.builder import Builder, replace
+from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.nodes import first_input, required_input
+from tgdonnx.lowering.refusing import refusal
 
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear"}
@@ -56,29 +59,27 @@ def _append_axes(node: ir.Node, b: ir.Value, count: int) -> None:
     if count <= 0:
         return
     assert b.shape is not None
-    axes = np.arange(len(b.shape), len(b.shape) + count)
-    aligned = before(node, "Unsqueeze", [b, _constant(node, "axes", axes)], f"{node.outputs[0].name}.aligned")
-    aligned.shape, aligned.type = ir.Shape([*b.shape, *[1] * count]), b.type
+    axes = range(len(b.shape), len(b.shape) + count)
+    aligned = Builder.before(node).unsqueeze(b, axes)
+    aligned.shape = ir.Shape([*b.shape, *[1] * count])
     node.replace_input_with(1, aligned)
 
 
 def _softmax(node: ir.Node, _opset: int) -> None:
     """Flattens the axes from `axis` on into one, if they are several."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x = first_input(node)
     axis = node.attributes.get_int("axis", 1)
     rank = len(x.shape) if x.shape is not None else None
     if x.shape is not None and rank is not None and all(dim == 1 for dim in x.shape[axis % rank + 1 :]):
         node.attributes["axis"] = ir.AttrInt64("axis", axis)
         return
-    flat = before(node, "Flatten", [x], f"{y.name}.flat", {"axis": axis})
-    spread = before(node, node.op_type, [flat], f"{y.name}.spread", {"axis": -1})
+    build = Builder.before(node)
+    spread = build(node.op_type, build("Flatten", x, axis=axis), axis=-1)
     maker = spread.producer()
     assert maker is not None
     maker.name = node.name
     maker.meta.update(node.meta)
-    shape = before(node, "Shape", [x], f"{y.name}.shape")
-    replace(node, before(node, "Reshape", [spread, shape], f"{y.name}.restored"))
+    replace(node, build("Reshape", spread, build("Shape", x)))
 
 
 def _resize(node: ir.Node, opset: int) -> None:
@@ -88,16 +89,15 @@ def _resize(node: ir.Node, opset: int) -> None:
     mode = node.attributes.get_string("mode", "nearest") or ""
     if mode not in _MODES:
         raise refusal(node, f"has the mode {mode!r}", "expected nearest or linear")
-    x = node.inputs[0]
-    assert x is not None
-    scales, known = _scales(node, opset)
+    build, x = Builder.before(node), first_input(node)
+    scales, known = _scales(build, node, opset)
     y = x
     if mode != "nearest":
-        y = _resized(node, y, scales, mode=_MODES[mode])
+        y = _resized(build, y, scales, mode=_MODES[mode])
     elif known is None:
         if node.op_type == "Resize":
             raise refusal(node, "computes its scales", "export the model with opset 11 or newer")
-        y = _resized(node, y, scales, mode="nearest", nearest_mode="floor")
+        y = _resized(build, y, scales, mode="nearest", nearest_mode="floor")
     else:
         parts = [(np.maximum(known, 1), "floor"), (np.minimum(known, 1), "ceil")]
         parts = [(part, rounding) for part, rounding in parts if (part != 1).any()]
@@ -105,10 +105,10 @@ def _resize(node: ir.Node, opset: int) -> None:
             if len(parts) > 1 and not _surely_resizes(x, part):
                 remedy = "export the model with opset 11 or newer, or fix the size of its input"
                 raise refusal(node, "grows on some axes and shrinks on others, or may keep their sizes", remedy)
-            part_scales = _constant(node, "scales", part.astype(np.float32))
-            y = _resized(node, y, part_scales, mode="nearest", nearest_mode=rounding)
+            part_scales = build.constant(part.astype(np.float32), "scales")
+            y = _resized(build, y, part_scales, mode="nearest", nearest_mode=rounding)
     if y is x:
-        y = before(node, "Identity", [x], f"{node.outputs[0].name}.same")
+        y = build("Identity", x)
     maker = y.producer()
     assert maker is not None
     maker.name = node.name
@@ -127,29 +127,22 @@ def _surely_resizes(x: ir.Value, scales: NDArray[np.float32]) -> bool:
     )
 
 
-def _scales(node: ir.Node, opset: int) -> tuple[ir.Value, Optional[NDArray[np.float32]]]:
+def _scales(build: Builder, node: ir.Node, opset: int) -> tuple[ir.Value, Optional[NDArray[np.float32]]]:
     """Returns the scales as a tensor, and their values if those are stored."""
     if opset >= 9:
-        scales = node.inputs[1]
-        assert scales is not None
-        tensor = ir.convenience.get_const_tensor(scales)
-        return scales, None if tensor is None else np.asarray(tensor.numpy(), np.float32)
+        scales = required_input(node, 1)
+        stored = known_array(scales)
+        return scales, None if stored is None else stored.astype(np.float32)
     if opset >= 7:
         given = list(node.attributes["scales"].as_floats())
     else:
         given = [1, 1, node.attributes["height_scale"].as_float(), node.attributes["width_scale"].as_float()]
     known = np.array(given, np.float32)
-    return _constant(node, "scales", known), known
+    return build.constant(known, "scales"), known
 
 
-def _resized(node: ir.Node, x: ir.Value, scales: ir.Value, **attributes: str) -> ir.Value:
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    resize = ir.node("Resize", [x, None, scales], {"coordinate_transformation_mode": "asymmetric", **attributes})
-    resize.outputs[0].name = fresh_name(graph, f"{node.outputs[0].name}.resized")
-    resize.outputs[0].type = x.type
-    graph.insert_before(node, resize)
-    return resize.outputs[0]
+def _resized(build: Builder, x: ir.Value, scales: ir.Value, **attributes: str) -> ir.Value:
+    return build("Resize", x, None, scales, coordinate_transformation_mode="asymmetric", **attributes)
 
 
 def _dropout(node: ir.Node, opset: int) -> None:
@@ -197,12 +190,6 @@ def _selu(node: ir.Node, opset: int) -> None:
     for name, value in _SELU.items() if opset < 6 else ():
         if name not in node.attributes:
             node.attributes[name] = ir.AttrFloat32(name, value)
-
-
-def _constant(node: ir.Node, word: str, array: NDArray[np.generic]) -> ir.Value:
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    return constant(graph, f"{node.outputs[0].name}.{word}", array)
 
 
 # Before opset 7, once everything else is of opset 13; they need the ranks of inputs.

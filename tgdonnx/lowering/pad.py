@@ -19,7 +19,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.graphs.constants import known_array
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input
+from tgdonnx.graphs.nodes import first_input, optional_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 _Pads = NDArray[np.int64]
 

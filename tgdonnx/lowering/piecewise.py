@@ -14,7 +14,8 @@ from typing import ClassVar, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
+from tgdonnx.graphs.nodes import first_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final

@@ -20,9 +20,10 @@ from typing import ClassVar, final
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx.graphs.builder import AttributeValue
+from tgdonnx.graphs.nodes import first_input
 from tgdonnx.lowering.auto_pad import same_pads
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
-from tgdonnx.lowering.rewriting import PREFIX, AttributeValue
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final
@@ -38,14 +39,9 @@ class LowerPooling(Lowering):
 
 def _max_pool(emit: Emitter, node: ir.Node) -> ir.Value:
     x = first_input(node)
-    attributes = [attribute for name, attribute in node.attributes.items() if name != "storage_order"]
-    pool = ir.node("MaxPool", [x], num_outputs=2)
-    pool.attributes.update({attribute.name: attribute for attribute in attributes})
-    for value, word in zip(pool.outputs, ("maxima", "indices")):
-        value.name = f"{PREFIX}{node.outputs[0].name}.{word}"
-    assert isinstance(node.graph, ir.Graph)
-    node.graph.insert_before(node, pool)
-    return emit("Gather", emit("Reshape", x, emit.ints(-1)), pool.outputs[1], axis=0)
+    attributes = {name: attribute for name, attribute in node.attributes.items() if name != "storage_order"}
+    _, places = emit.several("MaxPool", [x], attributes, 2)
+    return emit("Gather", emit.reshape(x, [-1]), places, axis=0)
 
 
 def _average_pool(emit: Emitter, node: ir.Node) -> ir.Value:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.graphs.operators import DTYPE_ATTRIBUTES
-from tgdonnx.lowering.rewriting import before, replace
+from tgdonnx.graphs.builder import Builder, replace
+from tgdonnx.graphs.operators import DTYPE_ATTRIBUTES, is_standard
 
 _HALF = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 OTHER_PRECISIONS = _HALF | {ir.DataType.DOUBLE}
@@ -79,9 +79,9 @@ class RemoveIdleCasts(ir.passes.InPlacePass):
         """Runs the pass."""
         modified = False
         for node in list(model.graph):
-            if node.op_type != "Cast" or node.domain not in ("", "ai.onnx") or node.inputs[0] is None:
+            if not is_standard(node, "Cast") or node.inputs[0] is None:
                 continue
             if node.attributes["to"].as_int() == node.inputs[0].dtype == ir.DataType.FLOAT:
-                replace(node, before(node, "Identity", [node.inputs[0]], f"{node.outputs[0].name}.identity"))
+                replace(node, Builder.before(node)("Identity", node.inputs[0]))
                 modified = True
         return ir.passes.PassResult(model, modified)

@@ -28,11 +28,12 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
+from tgdonnx.graphs.builder import PREFIX
 from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.nodes import first_input
 from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import INTEGER_REMEDY, TRAINABLE_INTEGERS, Parameter, Quantization, find_quantization
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
-from tgdonnx.lowering.rewriting import PREFIX, before
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 DOMAIN = "com.microsoft"
 FAKE_QUANT = "FakeQuant"
@@ -86,10 +87,9 @@ class LowerQuantized(Lowering):
 
     def candidates(self, model: ir.Model) -> Iterator[Emitter]:
         """Yields a pen for every node that the pass may replace, whatever integers it reads."""
-        opset = model.graph.opset_imports[""]
         for node in self.chosen(model):
             if (self._nodes is None or node in self._nodes) and node.op_type in self.op_types and not node.domain:
-                yield Emitter(node, opset)
+                yield Emitter(node)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
@@ -180,7 +180,5 @@ def _round_to(emit: Emitter, x: ir.Value, grid: Quantization) -> ir.Value:
 
 
 def _fake_quant(emit: Emitter, x: ir.Value, scale: float, offset: float, least: int, most: int) -> ir.Value:
-    emit.import_domain(DOMAIN)
     inputs, limits = (x, emit.scalar(scale), emit.scalar(offset)), {"quant_min": least, "quant_max": most}
-    name = f"{emit.node.outputs[0].name}.{FAKE_QUANT}"
-    return before(emit.node, FAKE_QUANT, inputs, name, dict(limits), domain=DOMAIN, outputs=2)
+    return emit.several(FAKE_QUANT, inputs, limits, 2, domain=DOMAIN)[0]

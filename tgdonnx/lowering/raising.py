@@ -12,9 +12,10 @@ import onnx
 import onnx_ir as ir
 from onnx import helper, version_converter
 
+from tgdonnx.graphs.builder import constant, fresh_name
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS
-from tgdonnx.lowering.rewriting import constant, fresh_name, refusal
+from tgdonnx.lowering.refusing import refusal
 from tgdonnx.runtime.opsets import difference
 
 OLDEST = 13  # of the operator sets that the lowerings are written for

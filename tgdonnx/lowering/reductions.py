@@ -19,7 +19,9 @@ from typing import ClassVar, Optional, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Axes, Emitter, Lowering, first_input, optional_input
+from tgdonnx.graphs.builder import Axes
+from tgdonnx.graphs.nodes import first_input, optional_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final

@@ -12,8 +12,9 @@ from typing import Optional
 
 import onnx_ir as ir
 
+from tgdonnx.graphs.nodes import first_input, optional_input
 from tgdonnx.lowering.arithmetic import Arithmetic, Number, attribute, entries, float32, int64
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 from tgdonnx.lowering.resampling import Axis, Sampling, weights
 
 _MODES = ("nearest", "linear", "cubic")

@@ -14,7 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.graphs.constants import known_array
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, required_input
+from tgdonnx.graphs.nodes import first_input, required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final
@@ -57,7 +58,7 @@ def _pow(emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
     if of_x and single and short:
         return None
     if not of_x:
-        exponent = emit("Cast", exponent, to=ir.DataType.FLOAT.value)
+        exponent = emit.cast(exponent, x)
     if not (single and short):
         x = emit("Add", x, emit.mask("Less", exponent, exponent))
     return emit("Pow", x, exponent)

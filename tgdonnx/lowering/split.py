@@ -9,8 +9,8 @@ from typing import ClassVar, Optional, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, take_over
-from tgdonnx.lowering.rewriting import PREFIX
+from tgdonnx.graphs.builder import take_over
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final
@@ -24,14 +24,9 @@ class LowerSplit(Lowering):
         used = [bool(value.uses()) or value.is_graph_output() for value in node.outputs]
         if all(used) or not any(used):
             return None
-        split = ir.node("Split", node.inputs, node.attributes, num_outputs=len(used), name=node.name)
-        for index, value in enumerate(split.outputs):
-            value.name = f"{PREFIX}{node.outputs[0].name}.part{index}"
-        assert isinstance(node.graph, ir.Graph)
-        node.graph.insert_before(node, split)
-        parts = list(split.outputs)
+        parts = list(emit.several("Split", node.inputs, node.attributes, len(used), word="part"))
         first = used.index(True)
-        for part, wanted in zip(split.outputs, used):
+        for part, wanted in list(zip(parts, used)):
             if not wanted:
                 zeros = emit("Mul", part, emit.mask("Less", part, part))
                 parts[first] = emit("Add", parts[first], emit("ReduceSum", zeros, keepdims=0))

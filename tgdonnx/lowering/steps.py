@@ -11,8 +11,9 @@ from typing import ClassVar, final
 
 import onnx_ir as ir
 
+from tgdonnx.graphs.nodes import first_input
 from tgdonnx.graphs.operators import STEPS
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final
@@ -24,5 +25,4 @@ class LowerSteps(Lowering):
     def rewrite(self, emit: Emitter, node: ir.Node) -> ir.Value:
         """Writes the step, and behind it the casts."""
         step = emit(node.op_type, first_input(node))
-        whole = emit("Cast", step, to=ir.DataType.INT64.value)
-        return emit("Cast", whole, to=ir.DataType.FLOAT.value)
+        return emit.cast(emit.cast(step, ir.DataType.INT64), ir.DataType.FLOAT)

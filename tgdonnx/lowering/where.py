@@ -12,7 +12,8 @@ from typing import ClassVar, Optional, final
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, required_input
+from tgdonnx.graphs.nodes import required_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
 @final

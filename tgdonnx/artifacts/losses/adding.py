@@ -5,11 +5,12 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from tgdonnx.artifacts.losses.formula import Loss, LossName
-from tgdonnx.artifacts.losses.pen import LOSS, Pen
 from tgdonnx.artifacts.losses.pointwise import bce, before, ce, charbonnier, class_axis, l1, mse
 from tgdonnx.artifacts.losses.ssim import ssim
 from tgdonnx.errors import UntrainableError
+from tgdonnx.graphs.builder import Builder
 
+LOSS = "loss"
 TARGET = "target"
 
 
@@ -34,7 +35,7 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
             classes = class_axis(output)
             target.shape = ir.Shape([dim for axis, dim in enumerate(output.shape) if axis != classes])
     graph.inputs.append(target)
-    pen = Pen(graph)
+    pen = Builder(graph, LOSS)
     result = _sum(pen, loss, output, target, data_range)
     result.name, result.shape, result.type = LOSS, ir.Shape([]), ir.TensorType(ir.DataType.FLOAT)
     graph.extend(pen.nodes)
@@ -52,7 +53,7 @@ def _require_comparable(output: ir.Value, loss: Loss) -> None:
         )
 
 
-def _sum(pen: Pen, loss: Loss, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def _sum(pen: Builder, loss: Loss, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     total = None
     for term in loss.terms:
         value = _mean(pen, term.name, y, t, data_range)
@@ -63,7 +64,7 @@ def _sum(pen: Pen, loss: Loss, y: ir.Value, t: ir.Value, data_range: float) -> i
     return total
 
 
-def _mean(pen: Pen, name: LossName, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def _mean(pen: Builder, name: LossName, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     if name == "charbonnier":
         return charbonnier(pen, y, t, data_range)
     if name == "ssim":

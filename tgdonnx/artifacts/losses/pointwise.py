@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.losses.pen import Pen
+from tgdonnx.graphs.builder import Builder
 
 CHARBONNIER_EPSILON = 1e-3
 """In units of the range of the data, as in Lai et al. (LapSRN, CVPR 2017), whose images lie in [0, 1]."""
 
 
-def mse(pen: Pen, y: ir.Value, t: ir.Value) -> ir.Value:
+def mse(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes mean((y - t)^2)."""
     difference = pen("Sub", y, t)
     return pen("ReduceMean", pen("Mul", difference, difference), keepdims=0)
 
 
-def l1(pen: Pen, y: ir.Value, t: ir.Value) -> ir.Value:
+def l1(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes mean(|y - t|)."""
     return pen("ReduceMean", pen("Abs", pen("Sub", y, t)), keepdims=0)
 
 
-def charbonnier(pen: Pen, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def charbonnier(pen: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     """Writes mean(sqrt((y - t)^2 + eps^2)): l1, but smooth where y meets t (Charbonnier et al., ICIP 1994)."""
     difference = pen("Sub", y, t)
     epsilon = pen.scalar((CHARBONNIER_EPSILON * data_range) ** 2)
     return pen("ReduceMean", pen("Sqrt", pen("Add", pen("Mul", difference, difference), epsilon)), keepdims=0)
 
 
-def bce(pen: Pen, y: ir.Value, t: ir.Value) -> ir.Value:
+def bce(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes mean(log(1 + exp(x)) - x t), x the logits."""
     x = before(y, "Sigmoid")
     # log(1 + exp(x)) = (x + |x|) / 2 - log(sigmoid(|x|)). The usual max(x, 0) has the wrong derivative at x = 0.
@@ -38,14 +38,14 @@ def bce(pen: Pen, y: ir.Value, t: ir.Value) -> ir.Value:
     return pen("ReduceMean", pen("Sub", softplus, pen("Mul", x, t)), keepdims=0)
 
 
-def ce(pen: Pen, y: ir.Value, t: ir.Value) -> ir.Value:
+def ce(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes the softmax cross-entropy over the axis of classes."""
     axis = class_axis(y)
     x = before(y, "Softmax", axis)
     if axis != 1:
         assert y.shape is not None
         x = pen("Transpose", x, perm=[0, axis, *(other for other in range(1, len(y.shape)) if other != axis)])
-    return pen("SoftmaxCrossEntropyLoss", x, t, outputs=2)  # the gradient wants the second
+    return pen.several("SoftmaxCrossEntropyLoss", [x, t], {}, 2)[0]  # the gradient wants the second
 
 
 def class_axis(y: ir.Value) -> int:

@@ -22,14 +22,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.artifacts.losses.pen import Pen
+from tgdonnx.graphs.builder import Builder
 
 WINDOW = 11
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 
 
-def ssim(pen: Pen, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def ssim(pen: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     """Writes 1 - mean SSIM of an output of known rank."""
     assert y.shape is not None
     rank = len(y.shape) - 2
@@ -58,7 +58,7 @@ def ssim(pen: Pen, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     return pen("ReduceMean", pen("Sub", pen("Add", a, b), pen("Mul", a, b)), keepdims=0)
 
 
-def _windows(pen: Pen, rank: int) -> list[ir.Value]:
+def _windows(pen: Builder, rank: int) -> list[ir.Value]:
     """Returns for every axis of space a filter with the window along it."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))

@@ -26,9 +26,9 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.artifacts.thin.cuts import cuts_of, piece
 from tgdonnx.artifacts.thin.pieces import Part, Split, join, split
+from tgdonnx.graphs.builder import AttributeValue, before, constant
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
-from tgdonnx.lowering.rewriting import AttributeValue, before, constant
 
 Array = NDArray[Any]
 

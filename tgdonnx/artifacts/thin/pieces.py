@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts.thin.cuts import Cut
-from tgdonnx.lowering.rewriting import before, constant
+from tgdonnx.graphs.builder import before, constant
 
 Array = NDArray[Any]
 

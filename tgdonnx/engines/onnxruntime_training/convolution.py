@@ -22,9 +22,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.graphs.builder import AttributeValue, Builder, before, constant, fresh_name
 from tgdonnx.graphs.constants import known_array
-from tgdonnx.lowering.emitting import Emitter
-from tgdonnx.lowering.rewriting import AttributeValue, before, constant, fresh_name
 
 # dX by Conv costs columns of dY, by ConvGrad columns of dX, which are some times as dear. Measured: at a ratio of 4 to 1 (64
 # channels of dY, 16 of dX; 32 and 4; ...) both take the same time.
@@ -146,7 +145,7 @@ def grouped_filter_gradient(
 def bias_gradient(conv: ConvGradient, dy: ir.Value) -> ir.Value:
     """Writes dB of the filters that ``dy`` is the gradient of: its sum over everything but channels."""
     axes = [0, *range(2, 2 + len(conv.kernel))]
-    return Emitter(conv.node, _graph(conv.node).opset_imports[""]).reduce("ReduceSum", dy, axes, keepdims=False)
+    return Builder.before(conv.node).reduce("ReduceSum", dy, axes, keepdims=False)
 
 
 def _conv_grad(conv: ConvGradient, inputs: Sequence[ir.Value], **attributes: AttributeValue) -> ir.Value:

@@ -25,8 +25,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tgdonnx.engines.onnxruntime_training.beforehand import put_back, take_out
 from tgdonnx.errors import UntrainableError
+from tgdonnx.graphs.builder import PREFIX
 from tgdonnx.graphs.paths import depending
-from tgdonnx.lowering.rewriting import PREFIX
 from tgdonnx.masked import SUFFIX
 from tgdonnx.runtime import load_builder, require_sound, session_options
 
@@ -88,7 +88,8 @@ def _require_lowered_groups(forward: onnx.ModelProto) -> None:
     """Checks that `tgdonnx.lowering.grouped_conv` was there: the runtime would write beyond its memory."""
     graph = forward.graph
     values = (*graph.input, *graph.value_info)
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+    kinds = {value.name: value.type.tensor_type for value in values}
+    ranks = {name: len(kind.shape.dim) for name, kind in kinds.items() if kind.HasField("shape")}
     ranks.update((tensor.name, len(tensor.dims)) for tensor in graph.initializer)
     for node in graph.node:
         if node.op_type == "Conv" and any(a.name == "group" and a.i > 1 for a in node.attribute):

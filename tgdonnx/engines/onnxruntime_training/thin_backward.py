@@ -33,8 +33,8 @@ from tgdonnx.engines.onnxruntime_training.convolution import (
     grouped_filter_gradient,
     input_gradient,
 )
+from tgdonnx.graphs.builder import AttributeValue, before, constant, replace
 from tgdonnx.graphs.constants import known_array
-from tgdonnx.lowering.rewriting import AttributeValue, before, constant, replace
 
 _Gathered = dict[tuple[ir.Node, int, bytes], ir.Value]
 """For a ConvGrad, one of its inputs and channels of that: the channels, which dW and dB share."""
