@@ -19,7 +19,7 @@ ROOMS = (
     *("pipeline", "checking", "trial", "keeping"),
     *("reporting", "inspection", "comparing", "applying"),
     *("writeback", "verification", "witness", "recomputing", "alignment"),
-    *("finetuning", "masks", "regrowing", "sweeping", "data", "artifacts", "lowering"),
+    *("finetuning", "masks", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),
     *("provenance", "masked", "overwriting", "selection", "scoring", "tracing"),
     *("layers", "graphs", "runtime", "kse"),
     *("outputs", "modelwriting", "modelfile", "leftovers", "relocation", "externaldata", "tensors", "wire"),

@@ -13,6 +13,7 @@ from onnx_ir.passes import common as passes
 from tgdonnx.engines.frozen import load_small
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.nodes import refusal
 from tgdonnx.layers import RUNTIME_DOMAINS, Network, Parameter
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering import lower
@@ -23,7 +24,6 @@ from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
 from tgdonnx.lowering.quantized import HoldReal
 from tgdonnx.lowering.raising import RaiseOpset
-from tgdonnx.lowering.refusing import refusal
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
 

@@ -17,7 +17,7 @@ from typing import Optional, Union
 
 import onnx_ir as ir
 
-from tgdonnx.lowering.known import known_array
+from tgdonnx.graphs.constants import known_array
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def demands_of(
     Args:
         nodes: a graph, in topological order.
         wanted: the values whose gradients are wanted, whole.
-        path: as `tgdonnx.gradients.paths.path_between` gives it.
+        path: as `tgdonnx.graphs.paths.path_between` gives it.
     """
     demands = dict.fromkeys(wanted, WHOLE)
     for node in nodes:

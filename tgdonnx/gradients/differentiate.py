@@ -17,12 +17,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 import tgdonnx.gradients.rules  # noqa: F401  # fills the table
-from tgdonnx.errors import UntrainableError
-from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.demand import WHOLE, Demand, demands_of
-from tgdonnx.gradients.paths import path_between, source_value
 from tgdonnx.gradients.rule import Entry, Gradient, Step, entry_of, restricted
 from tgdonnx.gradients.shapes import zeros_like
+from tgdonnx.graphs.builder import Builder
+from tgdonnx.graphs.nodes import refusal
+from tgdonnx.graphs.operators import schema_of
+from tgdonnx.graphs.paths import Source, path_between, source_value
 
 Gates = Mapping[ir.Value, NDArray[Any]]
 
@@ -46,8 +47,7 @@ def differentiate(
         UntrainableError: a node on the way has no gradient, or none that could be written; the message names it.
     """
     graph = model.graph
-    build = Builder(graph)
-    build.about("loss")
+    build = Builder(graph, "loss")
     one = build.constant(np.array(1, (loss.dtype or ir.DataType.FLOAT).numpy()))
     found = back_propagate(build, list(graph), {loss: one}, wanted, gates or {})
     results = []
@@ -95,10 +95,11 @@ def back_propagate(
         if all(gradient is None for gradient in gradients):
             continue
         build.about(str(node.outputs[0].name))
+        entry = _entry(node, path[node])
         sources = {source: source_value(node, source) for source in path[node]}
         wants = {source: demands[value] for source, value in sources.items() if value is not None}
         step = Step(node, build, gradients, wants, demands.get(node.outputs[0], WHOLE), back_propagate)
-        for source, gradient in _entry(node).rule(step).items():
+        for source, gradient in entry.rule(step).items():
             _add(build, sums, sources[source], gradient, wants[source])
     results = []
     for value in wanted:
@@ -107,15 +108,20 @@ def back_propagate(
     return tuple(results)
 
 
-def _entry(node: ir.Node) -> Entry:
+def _entry(node: ir.Node, sources: Sequence[Source]) -> Entry:
+    """Returns the rule for a node, which a gradient shall pass by some of what it reads."""
     entry = entry_of(node)
+    remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
     if entry is None:
-        name = node.meta.get("name") or node.name or node.outputs[0].name
-        operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        raise UntrainableError(
-            f"node {str(name)!r} ({operator}) lies between a retrained filter and the output, and has no gradient; retrain "
-            "filters behind it only, for example with --last; if there are none, ask for a model without it"
-        )
+        raise refusal(node, "lies between a retrained filter and the output, and has no gradient", remedy)
+    if entry.carries is not None:
+        for source in sources:
+            if isinstance(source, int) and source not in entry.carries:
+                schema = schema_of(node.op_type)
+                name = source if schema is None else schema.inputs[source].name
+                raise refusal(
+                    node, f"computes with {name!r}, which a retrained filter makes, and has no gradient of it", remedy
+                )
     return entry
 
 

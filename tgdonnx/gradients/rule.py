@@ -11,9 +11,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.errors import UntrainableError
-from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.demand import Demand
-from tgdonnx.lowering.known import known_array
+from tgdonnx.graphs.builder import Builder
+from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.nodes import optional_input, refusal, required_input
 
 Propagate = Callable[
     [
@@ -73,13 +74,11 @@ class Step:
 
     def input(self, place: int) -> ir.Value:
         """Returns an input that the operator requires."""
-        value = self.node.inputs[place]
-        assert value is not None
-        return value
+        return required_input(self.node, place)
 
     def optional(self, place: int) -> Optional[ir.Value]:
         """Returns an input, or None where the node has none there."""
-        return self.node.inputs[place] if place < len(self.node.inputs) else None
+        return optional_input(self.node, place)
 
     def wants(self, place: int) -> bool:
         """Whether the gradient of an input is wanted, or a part of it."""
@@ -117,8 +116,7 @@ class Step:
 
     def refusal(self, reason: str, remedy: str) -> UntrainableError:
         """Returns the error that says why no gradient passes the node, and what would help."""
-        name = self.node.meta.get("name") or self.node.name or self.node.outputs[0].name
-        return UntrainableError(f"node {str(name)!r} ({self.node.op_type}) {reason}; {remedy}")
+        return refusal(self.node, reason, remedy)
 
 
 Gradient = Union[ir.Value, Sequence[ir.Value]]
@@ -133,7 +131,7 @@ class Entry:
 
     Attributes:
         rule: the rule.
-        carries: the inputs through which a gradient passes; None for all.
+        carries: the inputs that it has a gradient of; None for all that hold values.
     """
 
     rule: Rule
@@ -149,7 +147,8 @@ def rule(*op_types: str, carries: Optional[tuple[int, ...]] = None, domain: str 
 
     Args:
         op_types: the operators that it is for.
-        carries: the inputs through which a gradient passes; the others are sizes, places, or conditions. None for all.
+        carries: the inputs that it has a gradient of, if not of all that hold values (`tgdonnx.graphs.operators.value_inputs`);
+            where a gradient would have to pass another one, the node is refused.
         domain: of the operators.
     """
 

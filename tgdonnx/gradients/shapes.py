@@ -6,7 +6,7 @@ from typing import Optional
 
 import onnx_ir as ir
 
-from tgdonnx.gradients.builder import Builder
+from tgdonnx.graphs.builder import Builder
 
 
 def known_size(value: ir.Value, axis: int) -> Optional[int]:

@@ -146,6 +146,14 @@ class Builder:
         assert not isinstance(axes, ir.Value)
         return self(op_type, x, axes=list(axes), keepdims=int(keepdims))
 
+    def sum(self, x: ir.Value, axes: Union[Sequence[int], ir.Value], *, keepdims: bool) -> ir.Value:
+        """Returns a sum over axes; over none, the value itself."""
+        if not isinstance(axes, ir.Value):
+            if not axes:
+                return x
+            axes = self.ints(*axes)
+        return self("ReduceSum", x, axes, keepdims=int(keepdims), noop_with_empty_axes=1)
+
     def unsqueeze(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
         """Returns ``x`` with new axes of size 1."""
         return self("Unsqueeze", x, self.ints(*axes))

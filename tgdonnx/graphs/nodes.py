@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.operators import is_standard, schema_of
 
 
@@ -40,6 +41,13 @@ def required_input(node: ir.Node, place: int) -> ir.Value:
 def optional_input(node: ir.Node, place: int) -> Optional[ir.Value]:
     """Returns an input, or None where the node has none there."""
     return node.inputs[place] if place < len(node.inputs) else None
+
+
+def refusal(node: ir.Node, reason: str, remedy: str) -> UntrainableError:
+    """Returns the error that says why a node stands in the way of training, and what would help."""
+    name = name_of(node)
+    message = f"node {name!r} ({operator_of(node)}) {reason}"
+    return UntrainableError(message, remedy=remedy, node=name, op_type=node.op_type)
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,17 @@ Source = Union[int, ir.Value]
 """What a node reads: the place of an input, or a value from outside that a graph inside the node reads."""
 
 
-def gradient_path(graph: ir.Graph, trained: Collection[str]) -> list[ir.Node]:
+def gradient_path(graph: ir.Graph, trained: Collection[str], *, through_casts: bool = True) -> list[ir.Node]:
     """Returns the nodes between parameters and the outputs of a graph that a gradient passes, in the order of the graph.
-
-    A cast to whole numbers is among them, though its derivative is zero: a runtime that hands the gradient straight through
-    would train as if nothing had been rounded, so whoever asks has to look at it.
 
     Args:
         graph: sorted topologically.
         trained: the names of the parameters, which are initializers.
+        through_casts: whether casts to whole numbers are among them, though their derivative is zero: a runtime that hands the
+            gradient straight through would train as if nothing had been rounded, so they have to be looked at.
     """
     parameters = [graph.initializers[name] for name in trained]
-    return list(path_between(graph, graph.outputs, parameters, through_casts=True))
+    return list(path_between(graph, graph.outputs, parameters, through_casts=through_casts))
 
 
 def path_between(

@@ -25,8 +25,6 @@ from tgdonnx.graphs.evaluation import elements, evaluate, shape_content
 from tgdonnx.graphs.operators import CONVOLUTIONS, is_standard
 from tgdonnx.layers.transposed import explicit_pads, write_pads
 
-__all__ = ["Shape", "Sizes", "infer_sizes", "inner_graphs"]
-
 Shape = tuple[int, ...]
 
 # Tried in turn for sizes that are left open, until every node gets a shape; the first of each pair is for the batch, the

@@ -16,6 +16,7 @@ from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.activations import LowerActivations
 from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.lowering.batch_norm import LowerBatchNormalization
+from tgdonnx.lowering.clip import LowerClip
 from tgdonnx.lowering.conv_transpose import LowerConvTranspose
 from tgdonnx.lowering.depth_space import LowerDepthSpace
 from tgdonnx.lowering.dialects import Dialect
@@ -42,7 +43,7 @@ from tgdonnx.lowering.steps import LowerSteps
 from tgdonnx.lowering.variadic import LowerVariadic
 from tgdonnx.lowering.where import LowerWhere
 
-__all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "gradient_path", "lower"]
+__all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "lower"]
 
 # In this order: what one writes, a later one may have to lower.
 PATH_LOWERINGS: tuple[type[Lowering], ...] = (
@@ -55,6 +56,7 @@ PATH_LOWERINGS: tuple[type[Lowering], ...] = (
     LowerEinsum,
     LowerGridSample,
     LowerActivations,
+    LowerClip,
     LowerPiecewise,
     LowerLayerNormalization,
     LowerLpNormalization,

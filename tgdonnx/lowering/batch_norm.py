@@ -24,9 +24,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.graphs.builder import Builder, replace
-from tgdonnx.graphs.nodes import optional_input, required_input
+from tgdonnx.graphs.nodes import optional_input, refusal, required_input
 from tgdonnx.graphs.operators import is_standard
-from tgdonnx.lowering.refusing import refusal
 
 
 class LowerBatchNormalization(ir.passes.InPlacePass):

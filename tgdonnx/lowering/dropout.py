@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from tgdonnx.graphs.builder import Builder, replace
+from tgdonnx.graphs.nodes import refusal
 from tgdonnx.graphs.operators import is_standard
-from tgdonnx.lowering.refusing import refusal
 
 
 class LowerDropout(ir.passes.InPlacePass):

@@ -17,9 +17,8 @@ import onnx_ir as ir
 
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import Builder, replace
-from tgdonnx.graphs.nodes import optional_input
+from tgdonnx.graphs.nodes import optional_input, refusal
 from tgdonnx.graphs.operators import is_standard
-from tgdonnx.lowering.refusing import refusal
 
 
 class Emitter(Builder):

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.graphs.builder import Builder, replace
 from tgdonnx.graphs.constants import known_array
-from tgdonnx.graphs.nodes import first_input, required_input
-from tgdonnx.lowering.refusing import refusal
+from tgdonnx.graphs.nodes import first_input, refusal, required_input
 
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear"}

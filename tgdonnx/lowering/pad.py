@@ -33,6 +33,12 @@ class LowerPad(Lowering):
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
         """Writes the padding as Gather and Concat, or as a Pad that has a gradient."""
+        value = optional_input(node, 2)
+        if value is not None and self.passes_gradient(value):
+            raise emit.refusal(
+                "pads with a number that filters compute, through which no gradient passes",
+                "retrain filters behind it only, for example with --last",
+            )
         mode = node.attributes.get_string("mode", "constant")
         listed = optional_input(node, 3)
         if mode == "constant":

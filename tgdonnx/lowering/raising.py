@@ -13,9 +13,9 @@ import onnx_ir as ir
 from onnx import helper, version_converter
 
 from tgdonnx.graphs.builder import constant, fresh_name
+from tgdonnx.graphs.nodes import refusal
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS
-from tgdonnx.lowering.refusing import refusal
 from tgdonnx.runtime.opsets import difference
 
 OLDEST = 13  # of the operator sets that the lowerings are written for

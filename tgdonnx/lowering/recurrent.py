@@ -16,7 +16,9 @@ from typing import ClassVar, Optional, final
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.lowering.emitting import Emitter, Lowering, first_input, optional_input, take_over
+from tgdonnx.graphs.builder import take_over
+from tgdonnx.graphs.nodes import first_input, optional_input
+from tgdonnx.lowering.emitting import Emitter, Lowering
 
 MOST_PLACES = 512
 """Of a sequence that is unrolled: each takes about 20 nodes forward, and 50 back."""

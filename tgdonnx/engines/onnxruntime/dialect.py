@@ -13,10 +13,11 @@ from typing import Optional
 import onnx_ir as ir
 
 from tgdonnx.engines.reasons import why_no_gradient
-from tgdonnx.gradients.paths import path_between
 from tgdonnx.gradients.rule import entry_of
+from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.lowering.batch_norm import LowerBatchNormalization
+from tgdonnx.lowering.clip import LowerClip
 from tgdonnx.lowering.conv_transpose import LowerConvTranspose
 from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.lowering.dropout import LowerDropout
@@ -32,9 +33,8 @@ OPSET = 17
 
 
 def _path(graph: ir.Graph, trained: Collection[str]) -> list[ir.Node]:
-    wanted = [graph.initializers[name] for name in trained]
-    path = path_between(list(graph), graph.outputs, wanted)
-    return [node for node in graph if node in path]
+    """Returns the gradient path, which ends at casts to whole numbers: their derivative is zero."""
+    return gradient_path(graph, trained, through_casts=False)
 
 
 def _takes(node: ir.Node) -> bool:
@@ -69,6 +69,7 @@ DIALECT = Dialect(
         LowerQuantized,
         LowerAutoPad,
         LowerConvTranspose,
+        LowerClip,
         LowerResize,
         LowerEinsum,
         LowerGridSample,

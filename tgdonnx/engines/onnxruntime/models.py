@@ -28,9 +28,8 @@ from tgdonnx.engines.onnxruntime.optimizers import (
 )
 from tgdonnx.engines.protocol import Objective
 from tgdonnx.gradients import differentiate
-from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.rules.quantization import expand_fake_quant
-from tgdonnx.lowering.rewriting import PREFIX
+from tgdonnx.graphs.builder import PREFIX, Builder
 
 RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
 
@@ -110,8 +109,7 @@ def _feed(graph: ir.Graph, parameters: Sequence[str]) -> list[ir.Value]:
 
 
 def _add_sums(graph: ir.Graph, parameters: Sequence[str]) -> None:
-    build = Builder(graph)
-    build.about("sums")
+    build = Builder(graph, "sums")
     inputs = {str(value.name): value for value in graph.inputs}
     sums = []
     for name, gradient in zip(parameters, list(graph.outputs)[1:]):
@@ -144,8 +142,7 @@ def _update_model(
     batches = ir.Value(name=BATCHES, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
     graph.inputs.append(batches)
     graph.inputs.extend(parameters)
-    build = Builder(graph)
-    build.about("mean")
+    build = Builder(graph, "mean")
     means = [build("Div", value, batches) for value in sums]
     graph.extend(build.nodes)
     _optimize(graph, parameters, means, objective, starts)
@@ -160,8 +157,7 @@ def _optimize(
     starts: Mapping[str, Optional[ir.TensorProtocol]],
 ) -> None:
     """Adds what moves the parameters; the outputs are the state after it, parameter by parameter."""
-    build = Builder(graph)
-    build.about("objective")
+    build = Builder(graph, "objective")
     count = moment_count(objective.optimizer, objective.momentum)
     rate = ir.Value(name=RATE, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
     step = ir.Value(name=STEP, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.INT64))

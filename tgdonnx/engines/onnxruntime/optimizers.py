@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx.engines.protocol import OptimizerName
-from tgdonnx.gradients.builder import Builder
+from tgdonnx.graphs.builder import Builder
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 

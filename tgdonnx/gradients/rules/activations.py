@@ -13,7 +13,7 @@ _Derivative = Callable[[Step], ir.Value]
 
 
 def _enter(op_type: str, derivative: _Derivative) -> None:
-    @rule(op_type, carries=(0,))
+    @rule(op_type)
     def chain(step: Step) -> Mapping[int, Gradient]:
         return {0: step.build("Mul", step.dy, derivative(step))}
 
@@ -144,11 +144,11 @@ for _op_type, _derivative in {
     _enter(_op_type, _derivative)
 
 
-@rule("Log", carries=(0,))
+@rule("Log")
 def _log(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("Div", step.dy, step.x)}
 
 
-@rule("Neg", carries=(0,))
+@rule("Neg")
 def _neg(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("Neg", step.dy)}

@@ -60,7 +60,7 @@ def _div(step: Step) -> Mapping[int, Gradient]:
     return found
 
 
-@rule("Pow", carries=(0, 1))
+@rule("Pow")
 def _pow(step: Step) -> Mapping[int, Gradient]:
     """d(a^b) = b a^(b-1) da + y log(a) db; log counts as 0 where a is 0, since y is 0 on one side of it."""
     build, base, exponent = step.build, step.input(0), step.input(1)

@@ -17,11 +17,11 @@ from tgdonnx.gradients.shapes import zeros_like
 _BRANCHES = ("then_branch", "else_branch")
 
 
-@rule("If", carries=())
+@rule("If")
 def _if(step: Step) -> Mapping[ir.Value, Gradient]:
     wanted = [source for source in step.demands if isinstance(source, ir.Value)]
     back = {name: _back(step, step.node.attributes[name].as_graph(), wanted) for name in _BRANCHES}
-    results = step.build.several("If", [step.input(0)], len(wanted), back)
+    results = step.build.several("If", [step.input(0)], back, len(wanted))
     found: dict[ir.Value, Gradient] = {}
     for value, result in zip(wanted, results):
         result.type = value.type

@@ -21,10 +21,10 @@ from tgdonnx.gradients.demand import Demand
 from tgdonnx.gradients.rule import Gradient, Step, rule
 from tgdonnx.gradients.rules.filter_gradient import Convolution, filter_gradient
 from tgdonnx.gradients.rules.geometry import Window, crop_like
-from tgdonnx.lowering.known import known_array
+from tgdonnx.graphs.constants import known_array
 
 
-@rule("Conv", carries=(0, 1, 2))
+@rule("Conv")
 def _conv(step: Step) -> Mapping[int, Gradient]:
     build, weight = step.build, step.input(1)
     shape = _filters(step, weight)
@@ -40,7 +40,7 @@ def _conv(step: Step) -> Mapping[int, Gradient]:
     return found
 
 
-@rule("ConvTranspose", carries=(0, 1, 2))
+@rule("ConvTranspose")
 def _conv_transpose(step: Step) -> Mapping[int, Gradient]:
     build, weight = step.build, step.input(1)
     shape = _filters(step, weight)

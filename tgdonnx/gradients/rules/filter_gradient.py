@@ -16,10 +16,10 @@ from typing import Optional
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.demand import Part
 from tgdonnx.gradients.rules.geometry import Window
 from tgdonnx.gradients.shapes import known_size
+from tgdonnx.graphs.builder import Builder
 
 
 @dataclass(frozen=True)

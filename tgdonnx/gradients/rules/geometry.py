@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.rule import Step
 from tgdonnx.gradients.shapes import known_size
+from tgdonnx.graphs.builder import Builder
 
 
 @dataclass(frozen=True)

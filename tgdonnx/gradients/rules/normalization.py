@@ -18,7 +18,7 @@ from tgdonnx.gradients.rule import Gradient, Step, rule
 from tgdonnx.gradients.shapes import reshape_like, sum_to
 
 
-@rule("Softmax", carries=(0,))
+@rule("Softmax")
 def _softmax(step: Step) -> Mapping[int, Gradient]:
     """y (dY - sum(dY y))."""
     build, axis = step.build, step.axis(step.x, -1)
@@ -26,7 +26,7 @@ def _softmax(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Mul", step.y, build("Sub", step.dy, inner))}
 
 
-@rule("LogSoftmax", carries=(0,))
+@rule("LogSoftmax")
 def _log_softmax(step: Step) -> Mapping[int, Gradient]:
     """dY - exp(y) sum(dY)."""
     build, axis = step.build, step.axis(step.x, -1)
@@ -34,7 +34,7 @@ def _log_softmax(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Sub", step.dy, build("Mul", build("Exp", step.y), total))}
 
 
-@rule("LayerNormalization", carries=(0, 1, 2))
+@rule("LayerNormalization")
 def _layer_normalization(step: Step) -> Mapping[int, Gradient]:
     rank = step.rank(step.x)
     axes = list(range(step.axis(step.x, -1), rank))
@@ -42,7 +42,7 @@ def _layer_normalization(step: Step) -> Mapping[int, Gradient]:
     return _affine_norm(step, normal, inverse, axes, step.input(1), step.optional(2), step.x)
 
 
-@rule("InstanceNormalization", carries=(0, 1, 2))
+@rule("InstanceNormalization")
 def _instance_normalization(step: Step) -> Mapping[int, Gradient]:
     build, rank = step.build, step.rank(step.x)
     axes = list(range(2, rank))
@@ -82,7 +82,7 @@ def _batch_normalization(step: Step) -> Mapping[int, Gradient]:
     return found
 
 
-@rule("GroupNormalization", carries=(0, 1, 2))
+@rule("GroupNormalization")
 def _group_normalization(step: Step) -> Mapping[int, Gradient]:
     """Scale and bias are one for each channel, as from opset 21 on; the form before is withdrawn."""
     build, groups, rank = step.build, step.node.attributes["num_groups"].as_int(), step.rank(step.x)
@@ -104,7 +104,7 @@ def _group_normalization(step: Step) -> Mapping[int, Gradient]:
     return found
 
 
-@rule("MeanVarianceNormalization", carries=(0,))
+@rule("MeanVarianceNormalization")
 def _mean_variance_normalization(step: Step) -> Mapping[int, Gradient]:
     """y = (x - mean) / (deviation + 1e-9): the deviation itself is in the denominator, as in the function body of ONNX."""
     build, rank = step.build, step.rank(step.x)
@@ -121,7 +121,7 @@ def _mean_variance_normalization(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Mul", inverse, build("Sub", straight, build("Mul", direction, inner)))}
 
 
-@rule("LpNormalization", carries=(0,))
+@rule("LpNormalization")
 def _lp_normalization(step: Step) -> Mapping[int, Gradient]:
     """y = x / |x|: (dY - sum(dY y) d|x|/dx) / |x|; 0 where all is 0."""
     build, axis = step.build, step.axis(step.x, -1)
@@ -137,7 +137,7 @@ def _lp_normalization(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Mul", something, build("Div", straight, build("Add", norm, nothing)))}
 
 
-@rule("LRN", carries=(0,))
+@rule("LRN")
 def _lrn(step: Step) -> Mapping[int, Gradient]:
     """y = x d^-b with d = k + a / size * (sum of x^2 over a window of channels).
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from tgdonnx.gradients.rule import Gradient, Step, rule
 
 
-@rule("Identity", carries=(0,))
+@rule("Identity")
 def _identity(step: Step) -> Mapping[int, Gradient]:
     return {0: step.dy}
 
 
-@rule("Dropout", carries=(0,))
+@rule("Dropout")
 def _dropout(step: Step) -> Mapping[int, Gradient]:
     """Nets are tuned as they run, without dropping."""
     training = step.known(2)
@@ -21,7 +21,7 @@ def _dropout(step: Step) -> Mapping[int, Gradient]:
     return {0: step.dy}
 
 
-@rule("Cast", "CastLike", carries=(0,))
+@rule("Cast", "CastLike")
 def _cast(step: Step) -> Mapping[int, Gradient]:
     """Between floating-point types; whole numbers end the path."""
     if step.y.dtype is not None and not step.y.dtype.is_floating_point():

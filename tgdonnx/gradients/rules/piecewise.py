@@ -13,22 +13,22 @@ from tgdonnx.gradients.rule import Gradient, Step, rule
 from tgdonnx.gradients.shapes import sum_to
 
 
-@rule("Relu", carries=(0,))
+@rule("Relu")
 def _relu(step: Step) -> Mapping[int, Gradient]:
     # By y and not by x, so that the runtime may compute Conv and Relu in one.
-    return {0: step.build("Mul", step.dy, step.build.flag("Greater", step.y, step.build.scalar(0, step.x)))}
+    return {0: step.build("Mul", step.dy, step.build.mask("Greater", step.y, step.build.scalar(0, step.x)))}
 
 
 def _bent(step: Step, below: ir.Value) -> Mapping[int, Gradient]:
     """dY where x > 0, else dY below."""
     build = step.build
-    above = build.flag("Greater", step.x, build.scalar(0, step.x))
+    above = build.mask("Greater", step.x, build.scalar(0, step.x))
     return {
         0: build("Mul", step.dy, build("Add", above, build("Mul", build("Sub", build.scalar(1, above), above), below)))
     }
 
 
-@rule("LeakyRelu", carries=(0,))
+@rule("LeakyRelu")
 def _leaky_relu(step: Step) -> Mapping[int, Gradient]:
     return _bent(step, step.build.scalar(step.node.attributes.get_float("alpha", 0.01), step.x))
 
@@ -38,19 +38,19 @@ def _negative(step: Step) -> ir.Value:
     return step.build("Min", step.x, step.build.scalar(0, step.x))
 
 
-@rule("Elu", carries=(0,))
+@rule("Elu")
 def _elu(step: Step) -> Mapping[int, Gradient]:
     alpha = step.build.scalar(step.node.attributes.get_float("alpha", 1.0), step.x)
     return _bent(step, step.build("Mul", alpha, step.build("Exp", _negative(step))))
 
 
-@rule("Celu", carries=(0,))
+@rule("Celu")
 def _celu(step: Step) -> Mapping[int, Gradient]:
     alpha = step.build.scalar(step.node.attributes.get_float("alpha", 1.0), step.x)
     return _bent(step, step.build("Exp", step.build("Div", _negative(step), alpha)))
 
 
-@rule("Selu", carries=(0,))
+@rule("Selu")
 def _selu(step: Step) -> Mapping[int, Gradient]:
     attributes, build = step.node.attributes, step.build
     alpha = attributes.get_float("alpha", 1.67326319217681884765625)
@@ -60,25 +60,25 @@ def _selu(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Mul", gamma, slope)}
 
 
-@rule("ThresholdedRelu", carries=(0,))
+@rule("ThresholdedRelu")
 def _thresholded_relu(step: Step) -> Mapping[int, Gradient]:
     alpha = step.build.scalar(step.node.attributes.get_float("alpha", 1.0), step.x)
-    return {0: step.build("Mul", step.dy, step.build.flag("Greater", step.x, alpha))}
+    return {0: step.build("Mul", step.dy, step.build.mask("Greater", step.x, alpha))}
 
 
-@rule("Shrink", carries=(0,))
+@rule("Shrink")
 def _shrink(step: Step) -> Mapping[int, Gradient]:
     limit = step.build.scalar(step.node.attributes.get_float("lambd", 0.5), step.x)
-    return {0: step.build("Mul", step.dy, step.build.flag("Greater", step.build("Abs", step.x), limit))}
+    return {0: step.build("Mul", step.dy, step.build.mask("Greater", step.build("Abs", step.x), limit))}
 
 
-@rule("HardSigmoid", carries=(0,))
+@rule("HardSigmoid")
 def _hard_sigmoid(step: Step) -> Mapping[int, Gradient]:
     alpha = step.build.scalar(step.node.attributes.get_float("alpha", 0.2), step.x)
     return {0: step.build("Mul", step.dy, step.build("Mul", alpha, _between(step, step.y, 0, 1)))}
 
 
-@rule("HardSwish", carries=(0,))
+@rule("HardSwish")
 def _hard_swish(step: Step) -> Mapping[int, Gradient]:
     """Of x h(x), h = limit(x / 6 + 1/2, 0, 1): h(x) + x / 6 where h bends not."""
     build = step.build
@@ -93,12 +93,12 @@ def _between(step: Step, value: ir.Value, least: float, most: float) -> ir.Value
     return build.cast(build("And", above, build("Less", value, build.scalar(most, value))), step.x)
 
 
-@rule("Abs", carries=(0,))
+@rule("Abs")
 def _abs(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("Mul", step.dy, step.build("Sign", step.x))}
 
 
-@rule("PRelu", carries=(0, 1))
+@rule("PRelu")
 def _p_relu(step: Step) -> Mapping[int, Gradient]:
     build, slope = step.build, step.input(1)
     found: dict[int, Gradient] = {}
@@ -145,7 +145,7 @@ def _added(step: Step, values: Sequence[ir.Value]) -> ir.Value:
     return total
 
 
-@rule("Where", carries=(1, 2))
+@rule("Where")
 def _where(step: Step) -> Mapping[int, Gradient]:
     build = step.build
     chosen = build.cast(step.input(0), step.y)

@@ -12,7 +12,7 @@ from tgdonnx.gradients.rules.geometry import Window, crop_like
 from tgdonnx.gradients.shapes import reshape_like
 
 
-@rule("MaxPool", carries=(0,))
+@rule("MaxPool")
 def _max_pool(step: Step) -> Mapping[int, Gradient]:
     """MaxPool says itself where in the whole tensor each of its outputs is from."""
     build, node, window = step.build, step.node, Window.of(step)
@@ -22,8 +22,7 @@ def _max_pool(step: Step) -> Mapping[int, Gradient]:
     if len(node.outputs) > 1 and node.outputs[1].name:
         places = node.outputs[1]
     else:
-        _, places = build.several("MaxPool", [step.x], 2, attributes)
-        places.type = ir.TensorType(ir.DataType.INT64)
+        _, places = build.several("MaxPool", [step.x], attributes, 2)
     flat = build("Expand", build.scalar(0, step.x), build("Reshape", build("Size", step.x), build.ints(1)))
     dy, where = (build("Reshape", value, build.ints(-1)) for value in (step.dy, places))
     if window.overlaps:
@@ -33,7 +32,7 @@ def _max_pool(step: Step) -> Mapping[int, Gradient]:
     return {0: reshape_like(build, spread, step.x)}
 
 
-@rule("AveragePool", carries=(0,))
+@rule("AveragePool")
 def _average_pool(step: Step) -> Mapping[int, Gradient]:
     """A transposed convolution of every channel by itself with a window of ones."""
     build, window, node = step.build, Window.of(step), step.node

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.gradients.builder import Builder
 from tgdonnx.gradients.rule import Gradient, Step, rule
+from tgdonnx.graphs.builder import Builder
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
 
 
@@ -28,8 +28,7 @@ def expand_fake_quant(model: ir.Model) -> None:
     graph = model.graph
     for node in [node for node in graph if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT)]:
         x, scale, offset = (value for value in node.inputs if value is not None)
-        build = Builder(graph)
-        build.about(str(node.outputs[0].name))
+        build = Builder(graph, str(node.outputs[0].name))
         least, most = (
             build.constant(np.array(node.attributes[name].as_int(), np.float32)) for name in ("quant_min", "quant_max")
         )

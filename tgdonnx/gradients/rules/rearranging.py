@@ -13,24 +13,24 @@ from tgdonnx.gradients.rule import Gradient, Step, rule
 from tgdonnx.gradients.shapes import known_size, reshape_like, shape_of, sum_to, zeros_like
 
 
-@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", carries=(0,))
+@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def _reshape(step: Step) -> Mapping[int, Gradient]:
     return {0: reshape_like(step.build, step.dy, step.x)}
 
 
-@rule("Transpose", carries=(0,))
+@rule("Transpose")
 def _transpose(step: Step) -> Mapping[int, Gradient]:
     rank = step.rank(step.x)
     perm = list(step.node.attributes["perm"].as_ints()) if "perm" in step.node.attributes else [*range(rank)][::-1]
     return {0: step.build("Transpose", step.dy, perm=[perm.index(axis) for axis in range(rank)])}
 
 
-@rule("Expand", carries=(0,))
+@rule("Expand")
 def _expand(step: Step) -> Mapping[int, Gradient]:
     return {0: sum_to(step.build, step.dy, step.y, step.x)}
 
 
-@rule("Tile", carries=(0,))
+@rule("Tile")
 def _tile(step: Step) -> Mapping[int, Gradient]:
     """Every axis in two, copies and places; the copies are summed."""
     build, rank = step.build, step.rank(step.x)
@@ -62,11 +62,11 @@ def _concat(step: Step) -> Mapping[int, Gradient]:
         lengths = build.ints(*(size or 0 for size in sizes))
     else:
         lengths = build("Concat", *(build("Shape", value, start=axis, end=axis + 1) for value in inputs), axis=0)
-    pieces = build.several("Split", [step.dy, lengths], len(inputs), {"axis": axis})
+    pieces = build.several("Split", [step.dy, lengths], {"axis": axis}, len(inputs))
     return {place: pieces[place] for place in range(len(inputs)) if step.wants(place)}
 
 
-@rule("Split", carries=(0,))
+@rule("Split")
 def _split(step: Step) -> Mapping[int, Gradient]:
     pieces = [
         step.gradient(place) if step.gradients[place] is not None else zeros_like(step.build, value)
@@ -75,7 +75,7 @@ def _split(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("Concat", *pieces, axis=step.axis(step.x, 0))}
 
 
-@rule("DepthToSpace", carries=(0,))
+@rule("DepthToSpace")
 def _depth_to_space(step: Step) -> Mapping[int, Gradient]:
     block = step.node.attributes["blocksize"].as_int()
     if step.node.attributes.get_string("mode", "DCR") == "DCR":
@@ -89,12 +89,12 @@ def _depth_to_space(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("Gather", deep, step.build.ints(*order), axis=1)}
 
 
-@rule("SpaceToDepth", carries=(0,))
+@rule("SpaceToDepth")
 def _space_to_depth(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("DepthToSpace", step.dy, blocksize=step.node.attributes["blocksize"].as_int(), mode="DCR")}
 
 
-@rule("Gather", carries=(0,))
+@rule("Gather")
 def _gather(step: Step) -> Mapping[int, Gradient]:
     """Of fixed places the gradient is gathered back where that is possible, else added up."""
     if step.demanded != WHOLE:

@@ -64,17 +64,17 @@ def _spread(step: Step, gradient: ir.Value) -> ir.Value:
     return expand_like(step.build, gradient, step.x)
 
 
-@rule("ReduceSum", carries=(0,))
+@rule("ReduceSum")
 def _sum(step: Step) -> Mapping[int, Gradient]:
     return {0: _spread(step, _kept(step, step.dy))}
 
 
-@rule("ReduceMean", carries=(0,))
+@rule("ReduceMean")
 def _mean(step: Step) -> Mapping[int, Gradient]:
     return {0: _spread(step, step.build("Div", _kept(step, step.dy), _count(step)))}
 
 
-@rule("GlobalAveragePool", carries=(0,))
+@rule("GlobalAveragePool")
 def _global_average_pool(step: Step) -> Mapping[int, Gradient]:
     build = step.build
     sizes = step.sizes(step.x)[2:]
@@ -85,7 +85,7 @@ def _global_average_pool(step: Step) -> Mapping[int, Gradient]:
     return {0: _spread(step, build("Div", step.dy, count))}
 
 
-@rule("ReduceMax", "ReduceMin", "GlobalMaxPool", carries=(0,))
+@rule("ReduceMax", "ReduceMin", "GlobalMaxPool")
 def _extreme(step: Step) -> Mapping[int, Gradient]:
     """In equal shares to all elements that are the extreme, as torch.amax does."""
     build = step.build
@@ -100,18 +100,18 @@ def _extreme(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Mul", chosen, build("Div", dy, build.sum(chosen, axes, keepdims=True)))}
 
 
-@rule("ReduceSumSquare", carries=(0,))
+@rule("ReduceSumSquare")
 def _sum_square(step: Step) -> Mapping[int, Gradient]:
     build = step.build
     return {0: build("Mul", build("Mul", build.scalar(2, step.x), step.x), _kept(step, step.dy))}
 
 
-@rule("ReduceL1", carries=(0,))
+@rule("ReduceL1")
 def _l1(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("Mul", step.build("Sign", step.x), _kept(step, step.dy))}
 
 
-@rule("ReduceL2", carries=(0,))
+@rule("ReduceL2")
 def _l2(step: Step) -> Mapping[int, Gradient]:
     """dY x / y; 0 where all is 0."""
     build, y = step.build, _kept(step, step.y)
@@ -119,19 +119,19 @@ def _l2(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Mul", step.x, build("Div", _kept(step, step.dy), build("Add", y, nothing)))}
 
 
-@rule("ReduceLogSum", carries=(0,))
+@rule("ReduceLogSum")
 def _log_sum(step: Step) -> Mapping[int, Gradient]:
     build = step.build
     return {0: _spread(step, build("Div", _kept(step, step.dy), build("Exp", _kept(step, step.y))))}
 
 
-@rule("ReduceLogSumExp", carries=(0,))
+@rule("ReduceLogSumExp")
 def _log_sum_exp(step: Step) -> Mapping[int, Gradient]:
     build = step.build
     return {0: build("Mul", build("Exp", build("Sub", step.x, _kept(step, step.y))), _kept(step, step.dy))}
 
 
-@rule("ReduceProd", carries=(0,))
+@rule("ReduceProd")
 def _prod(step: Step) -> Mapping[int, Gradient]:
     """dY times the product of all other elements, without a division: zeros have a gradient too.
 
@@ -167,7 +167,7 @@ def _product(step: Step, value: ir.Value, axis: int) -> ir.Value:
     return step.build("ReduceProd", value, axes=[axis], keepdims=0)
 
 
-@rule("CumSum", carries=(0,))
+@rule("CumSum")
 def _cum_sum(step: Step) -> Mapping[int, Gradient]:
     """An element goes into its own sum and those behind: the sum of their gradients, from the other end."""
     attributes = step.node.attributes

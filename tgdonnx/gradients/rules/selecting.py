@@ -12,7 +12,7 @@ from tgdonnx.gradients.rule import Gradient, Step, rule
 from tgdonnx.gradients.shapes import known_size, zeros_like
 
 
-@rule("Slice", carries=(0,))
+@rule("Slice")
 def _slice(step: Step) -> Mapping[int, Gradient]:
     """A stretch with fixed ends is padded with zeros; anything else is written into zeros, axis by axis."""
     build, rank = step.build, step.rank(step.x)
@@ -59,21 +59,21 @@ def _int(number: int) -> np.ndarray:
     return np.array(number, np.int64)
 
 
-@rule("GatherElements", carries=(0,))
+@rule("GatherElements")
 def _gather_elements(step: Step) -> Mapping[int, Gradient]:
     axis = step.axis(step.x, 0)
     zeros = zeros_like(step.build, step.x)
     return {0: step.build("ScatterElements", zeros, step.input(1), step.dy, axis=axis, reduction="add")}
 
 
-@rule("GatherND", carries=(0,))
+@rule("GatherND")
 def _gather_nd(step: Step) -> Mapping[int, Gradient]:
     if step.node.attributes.get_int("batch_dims", 0):
         raise step.refusal("gathers with batch_dims above 0", "export the model without them")
     return {0: step.build("ScatterND", zeros_like(step.build, step.x), step.input(1), step.dy, reduction="add")}
 
 
-@rule("ScatterElements", carries=(0, 2))
+@rule("ScatterElements")
 def _scatter_elements(step: Step) -> Mapping[int, Gradient]:
     build, places, axis = step.build, step.input(1), step.axis(step.x, 0)
     added = _require_reduction(step) == "add"
@@ -86,7 +86,7 @@ def _scatter_elements(step: Step) -> Mapping[int, Gradient]:
     return found
 
 
-@rule("ScatterND", carries=(0, 2))
+@rule("ScatterND")
 def _scatter_nd(step: Step) -> Mapping[int, Gradient]:
     build, places = step.build, step.input(1)
     added = _require_reduction(step) == "add"
@@ -108,12 +108,12 @@ def _require_reduction(step: Step) -> str:
     return reduction
 
 
-@rule("TopK", carries=(0,))
+@rule("TopK")
 def _top_k(step: Step) -> Mapping[int, Gradient]:
     axis, places = step.axis(step.x, -1), step.node.outputs[1]
     return {0: step.build("ScatterElements", zeros_like(step.build, step.x), places, step.dy, axis=axis)}
 
 
-@rule("Trilu", carries=(0,))
+@rule("Trilu")
 def _trilu(step: Step) -> Mapping[int, Gradient]:
     return {0: step.build("Trilu", step.dy, *step.node.inputs[1:], upper=step.node.attributes.get_int("upper", 1))}
