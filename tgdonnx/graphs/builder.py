@@ -49,11 +49,11 @@ class Builder:
         self._word, self._place = word, place
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
-    @classmethod
-    def before(cls, node: ir.Node) -> Builder:
-        """Returns a builder that puts nodes in front of one, named after its first output."""
+    @staticmethod
+    def before(node: ir.Node, *, word: Optional[str] = None) -> Builder:
+        """Returns a builder that puts nodes in front of one, named after its first output if no word is given."""
         assert isinstance(node.graph, ir.Graph)
-        return cls(node.graph, str(node.outputs[0].name), place=node)
+        return Builder(node.graph, str(node.outputs[0].name) if word is None else word, place=node)
 
     def inside(self, graph: ir.Graph) -> Builder:
         """Returns a builder that collects nodes for a graph inside a node."""
@@ -206,26 +206,6 @@ def _names_like_ours(graph: ir.Graph) -> frozenset[str]:
     """Returns the names in a graph and its subgraphs that begin like ours."""
     values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph.all_nodes() for v in node.outputs)]
     return frozenset(value.name for value in values if value.name is not None and value.name.startswith(PREFIX))
-
-
-def before(
-    node: ir.Node,
-    op_type: str,
-    inputs: Sequence[ir.Value],
-    name: str,
-    attributes: Optional[Mapping[str, AttributeValue]] = None,
-    *,
-    domain: str = "",
-    outputs: int = 1,
-) -> ir.Value:
-    """Inserts a node in front of ``node`` and returns its first output, which is called ``PREFIX + name``."""
-    new = ir.node(op_type, inputs, attributes or {}, domain=domain, num_outputs=outputs)
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    for index, value in enumerate(new.outputs):
-        value.name = fresh_name(graph, f"{name}.{index}" if index else name)
-    graph.insert_before(node, new)
-    return new.outputs[0]
 
 
 def replace(node: ir.Node, output: ir.Value) -> None:

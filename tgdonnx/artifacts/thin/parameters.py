@@ -26,7 +26,7 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.artifacts.thin.cuts import cuts_of, piece
 from tgdonnx.artifacts.thin.pieces import Part, Split, join, split
-from tgdonnx.graphs.builder import AttributeValue, before, constant
+from tgdonnx.graphs.builder import AttributeValue, Builder
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
 
@@ -156,7 +156,7 @@ def _combined(node: ir.Node, parts: Sequence[Part]) -> Optional[Part]:
 
 def _operand(node: ir.Node, part: Part) -> ir.Value:
     assert not isinstance(part, Split)
-    return part if isinstance(part, ir.Value) else _constant(node, "operand", part)
+    return part if isinstance(part, ir.Value) else Builder.before(node).constant(part, "operand")
 
 
 def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, Split]) -> Optional[Split]:
@@ -171,9 +171,7 @@ def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, Split]) -> Optional[Spl
     limits: dict[str, AttributeValue] = {"quant_min": least, "quant_max": most}
 
     def emitted(value: ir.Value) -> ir.Value:
-        inputs = [value, *(each for each in grid if each is not None)]
-        name = f"{node.outputs[0].name}.retrained"
-        return before(node, FAKE_QUANT, inputs, name, limits, domain=DOMAIN, outputs=2)
+        return Builder.before(node).several(FAKE_QUANT, [value, *grid], limits, 2, domain=DOMAIN)[0]
 
     def rounded(array: Array) -> Array:
         steps = np.rint(array / scale).astype(np.float64) + offset
@@ -195,7 +193,7 @@ def _reshape(node: ir.Node, x: Split) -> Optional[Split]:
     kept = x.last_axis + 1
     if tuple(new[:kept]) != old[:kept]:
         return None
-    target = _constant(node, "shape", np.array([*[0] * kept, *new[kept:]], np.int64))
+    target = Builder.before(node).ints(*[0] * kept, *new[kept:])
     return x.each(
         lambda value: _row_by_row(node, [value, target]),
         lambda array: array.reshape(*array.shape[:kept], *new[kept:]),
@@ -216,9 +214,4 @@ def _transpose(node: ir.Node, x: Split) -> Split:
 def _row_by_row(
     node: ir.Node, inputs: list[ir.Value], attributes: Optional[dict[str, AttributeValue]] = None
 ) -> ir.Value:
-    return before(node, node.op_type, inputs, f"{node.outputs[0].name}.retrained", attributes)
-
-
-def _constant(node: ir.Node, word: str, array: Array) -> ir.Value:
-    assert isinstance(node.graph, ir.Graph)
-    return constant(node.graph, f"{node.outputs[0].name}.{word}", array)
+    return Builder.before(node)(node.op_type, *inputs, **(attributes or {}))

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts.thin.cuts import Cut
-from tgdonnx.graphs.builder import before, constant
+from tgdonnx.graphs.builder import Builder, constant
 
 Array = NDArray[Any]
 
@@ -100,15 +100,13 @@ def split(graph: ir.Graph, name: str, array: Array, cuts: Sequence[Cut]) -> Spli
 
 def join(node: ir.Node, name: str, parts: Split) -> ir.Value:
     """Puts a tensor together in front of ``node``."""
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
+    build = Builder.before(node, word=name)
     if isinstance(parts.others, Split):
         others = join(node, f"{name}.others", parts.others)
     else:
-        others = constant(graph, f"{name}.frozen", parts.others)
-    order = constant(graph, f"{name}.order", parts.order)
-    pieces = before(node, "Concat", [parts.trained, others], f"{name}.pieces", {"axis": parts.axis})
-    whole = before(node, "Gather", [pieces, order], f"{name}.whole", {"axis": parts.axis})
+        others = build.constant(parts.others, "frozen")
+    pieces = build("Concat", parts.trained, others, axis=parts.axis)
+    whole = build("Gather", pieces, build.constant(parts.order, "order"), axis=parts.axis)
     for value in (pieces, whole):  # inference may not come so far: it knows no operators of other domains
         value.shape, value.type = (
             ir.Shape(parts.shape),

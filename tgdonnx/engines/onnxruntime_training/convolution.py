@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.graphs.builder import AttributeValue, Builder, before, constant, fresh_name
+from tgdonnx.graphs.builder import AttributeValue, Builder
 from tgdonnx.graphs.constants import known_array
 
 # dX by Conv costs columns of dY, by ConvGrad columns of dX, which are some times as dear. Measured: at a ratio of 4 to 1 (64
@@ -36,6 +36,7 @@ class ConvGradient:
 
     Attributes:
         node: the node.
+        build: writes in front of it.
         dy: gradient of the output.
         x: the input.
         weight: the filters, of shape (filters, maps, *kernel).
@@ -48,6 +49,7 @@ class ConvGradient:
     """
 
     node: ir.Node
+    build: Builder
     dy: ir.Value
     x: ir.Value
     weight: ir.Value
@@ -72,7 +74,8 @@ class ConvGradient:
         reach = [(size - 1) * dilation for size, dilation in zip(kernel, dilations)]
         turned = tuple(r - pad for r, pad in zip(reach * 2, pads))
         is_conv = set(strides) == {1} and min(turned) >= 0
-        return ConvGradient(node, dy, x, weight, filters, maps, group, kernel, turned if is_conv else None)
+        build = Builder.before(node, word=next(str(value.name) for value in node.outputs if value.name))
+        return ConvGradient(node, build, dy, x, weight, filters, maps, group, kernel, turned if is_conv else None)
 
     def attributes(self, **changed: AttributeValue) -> dict[str, AttributeValue]:
         """Returns the attributes of the node, with some changed."""
@@ -84,24 +87,22 @@ def input_gradient(conv: ConvGradient) -> Optional[ir.Value]:
     """Writes dX as a Conv, or returns None where ConvGrad is the better node for it."""
     if conv.turned_pads is None or conv.filters > _COLUMNS_RATIO * conv.group * conv.maps:
         return None
-    name, attributes = f"{conv.node.outputs[0].name}.conv", conv.attributes(pads=list(conv.turned_pads))
-    return before(conv.node, "Conv", [conv.dy, _turned_filters(conv)], name, attributes)
+    return conv.build("Conv", conv.dy, _turned_filters(conv), **conv.attributes(pads=list(conv.turned_pads)))
 
 
 def _turned_filters(conv: ConvGradient) -> ir.Value:
     """Returns the filters turned by 180 degrees and with channel axes swapped; of constant ones, a constant."""
-    node, rank, name = conv.node, len(conv.kernel), f"{conv.node.outputs[0].name}.filters"
+    build, rank = conv.build, len(conv.kernel)
     apart = [conv.group, conv.filters // conv.group, conv.maps, *conv.kernel]
     together = [conv.group * conv.maps, conv.filters // conv.group, *conv.kernel]
     array = known_array(conv.weight)
     if array is not None:
         turned = np.flip(array.reshape(apart).swapaxes(1, 2).reshape(together), tuple(range(2, 2 + rank)))
-        return constant(_graph(node), name, np.ascontiguousarray(turned))
+        return build.constant(np.ascontiguousarray(turned), "filters")
     if conv.group == 1:
-        return _turn(conv, _swap(conv, conv.weight, name), name)
-    swapped = _reshape(node, conv.weight, apart, f"{name}.apart")
-    swapped = before(node, "Transpose", [swapped], f"{name}.swapped", {"perm": [0, 2, 1, *range(3, 3 + rank)]})
-    return _turn(conv, _reshape(node, swapped, together, f"{name}.together"), name)
+        return _turn(conv, _swap(conv, conv.weight))
+    swapped = build("Transpose", build.reshape(conv.weight, apart), perm=[0, 2, 1, *range(3, 3 + rank)])
+    return _turn(conv, build.reshape(swapped, together))
 
 
 def filter_gradient(conv: ConvGradient, weight: ir.Value, size: tuple[int, int], dy: ir.Value, x: ir.Value) -> ir.Value:
@@ -114,12 +115,11 @@ def filter_gradient(conv: ConvGradient, weight: ir.Value, size: tuple[int, int],
         dy: gradient of the outputs of these filters.
         x: these maps of the input.
     """
-    name, (filters, maps) = str(conv.node.outputs[1].name), size
+    filters, maps = size
     if conv.turned_pads is None or filters >= maps:
         return _conv_grad(conv, [dy, x, weight])
-    like = _swap(conv, weight, f"{name}.like")
-    gradient = _conv_grad(conv, [x, dy, like], pads=list(conv.turned_pads))
-    return _turn(conv, _swap(conv, gradient, name), name)
+    gradient = _conv_grad(conv, [x, dy, _swap(conv, weight)], pads=list(conv.turned_pads))
+    return _turn(conv, _swap(conv, gradient))
 
 
 def grouped_filter_gradient(
@@ -138,49 +138,37 @@ def grouped_filter_gradient(
     if len(rows) >= conv.group:
         return None
     first = rows // (conv.filters // conv.group) * conv.maps
-    x = gather(conv.node, conv.x, (first[:, None] + np.arange(conv.maps)).reshape(-1), 1, f"{weight.name}.x")
+    x = gather(conv.build, conv.x, (first[:, None] + np.arange(conv.maps)).reshape(-1), 1)
     return _conv_grad(conv, [dy, x, weight], group=len(rows))
 
 
 def bias_gradient(conv: ConvGradient, dy: ir.Value) -> ir.Value:
     """Writes dB of the filters that ``dy`` is the gradient of: its sum over everything but channels."""
     axes = [0, *range(2, 2 + len(conv.kernel))]
-    return Builder.before(conv.node).reduce("ReduceSum", dy, axes, keepdims=False)
+    return conv.build.reduce("ReduceSum", dy, axes, keepdims=False)
 
 
 def _conv_grad(conv: ConvGradient, inputs: Sequence[ir.Value], **attributes: AttributeValue) -> ir.Value:
     """Writes a ConvGrad that computes dW alone, with some attributes changed."""
-    new = ir.node("ConvGrad", inputs, conv.attributes(**attributes), domain="com.microsoft", num_outputs=2)
-    new.outputs[0].name = ""
-    new.outputs[1].name = fresh_name(_graph(conv.node), f"{conv.node.outputs[1].name}.thin")
-    _graph(conv.node).insert_before(conv.node, new)
-    return new.outputs[1]
+    unread, gradient, *_ = conv.build.several(
+        "ConvGrad", inputs, conv.attributes(**attributes), 2, domain="com.microsoft"
+    )
+    unread.name = ""
+    return gradient
 
 
-def gather(node: ir.Node, value: ir.Value, indices: NDArray[np.int64], axis: int, name: str) -> ir.Value:
+def gather(build: Builder, value: ir.Value, indices: NDArray[np.int64], axis: int) -> ir.Value:
     """Writes a Gather of fixed indices."""
-    chosen = constant(_graph(node), f"{name}.indices", np.asarray(indices, np.int64))
-    return before(node, "Gather", [value, chosen], name, {"axis": axis})
+    return build("Gather", value, build.constant(np.asarray(indices, np.int64), "indices"), axis=axis)
 
 
-def _turn(conv: ConvGradient, value: ir.Value, name: str) -> ir.Value:
+def _turn(conv: ConvGradient, value: ir.Value) -> ir.Value:
     """Reverses the spatial axes."""
     for axis, size in enumerate(conv.kernel, start=2):
         if size > 1:
-            value = gather(conv.node, value, np.arange(size)[::-1], axis, f"{name}.turned{axis}")
+            value = gather(conv.build, value, np.arange(size)[::-1], axis)
     return value
 
 
-def _swap(conv: ConvGradient, value: ir.Value, name: str) -> ir.Value:
-    perm = [1, 0, *range(2, 2 + len(conv.kernel))]
-    return before(conv.node, "Transpose", [value], f"{name}.swapped", {"perm": perm})
-
-
-def _reshape(node: ir.Node, value: ir.Value, shape: Sequence[int], name: str) -> ir.Value:
-    target = constant(_graph(node), f"{name}.shape", np.array(shape, np.int64))
-    return before(node, "Reshape", [value, target], name)
-
-
-def _graph(node: ir.Node) -> ir.Graph:
-    assert isinstance(node.graph, ir.Graph)
-    return node.graph
+def _swap(conv: ConvGradient, value: ir.Value) -> ir.Value:
+    return conv.build("Transpose", value, perm=[1, 0, *range(2, 2 + len(conv.kernel))])

@@ -33,7 +33,7 @@ from tgdonnx.engines.onnxruntime_training.convolution import (
     grouped_filter_gradient,
     input_gradient,
 )
-from tgdonnx.graphs.builder import AttributeValue, before, constant, replace
+from tgdonnx.graphs.builder import AttributeValue, Builder, replace
 from tgdonnx.graphs.constants import known_array
 
 _Gathered = dict[tuple[ir.Node, int, bytes], ir.Value]
@@ -194,13 +194,13 @@ def _piece_gradient(whole: ir.Value, trained: ir.Value, part: _Part, where: ir.N
     assert node is not None
     if node.op_type == "Sum" and node.domain in ("", "ai.onnx"):
         terms = [_piece_gradient(term, trained, part, node, gathered) for term in node.inputs if term is not None]
-        return before(node, "Sum", terms, f"{whole.name}.piece")
+        return Builder.before(node)("Sum", *terms)
     if node.op_type == "ConvGrad" and node.domain == "com.microsoft":
         thin = _conv_piece_gradient(node, whole.index(), trained, part, gathered)
         if thin is not None:
             return thin
     for axis, indices in part.items():
-        whole = gather(where, whole, indices, axis, f"{whole.name}.piece")
+        whole = gather(Builder.before(where, word=str(whole.name)), whole, indices, axis)
     return whole
 
 
@@ -232,7 +232,7 @@ def _channels(node: ir.Node, place: int, indices: NDArray[np.int64], gathered: _
     value, key = node.inputs[place], (node, place, indices.tobytes())
     assert value is not None
     if key not in gathered:
-        gathered[key] = gather(node, value, indices, 1, f"{value.name}.channels")
+        gathered[key] = gather(Builder.before(node, word=str(value.name)), value, indices, 1)
     return gathered[key]
 
 
@@ -272,12 +272,10 @@ def _replace_pool_grad(node: ir.Node) -> None:
     # ScatterElements came with operator set 11, and adds since 16; where no two windows meet there is nothing to add.
     if pool is None or pool.op_type != "MaxPool" or opset < (16 if _windows_meet(pool) else 11):
         return
-    name = str(node.outputs[0].name)
-    row = constant(node.graph, f"{name}.row", np.array([-1], np.int64))
-    zeros = before(node, "ConstantOfShape", [shape], f"{name}.zeros")
-    flat = [before(node, "Reshape", [value, row], f"{name}.flat") for value in (indices, dy)]
+    build = Builder.before(node)
+    zeros, places, flat = build("ConstantOfShape", shape), build.reshape(indices, [-1]), build.reshape(dy, [-1])
     attributes: dict[str, AttributeValue] = {"axis": 0, **({"reduction": "add"} if opset >= 16 else {})}
-    replace(node, before(node, "ScatterElements", [zeros, *flat], f"{name}.scattered", attributes))
+    replace(node, build("ScatterElements", zeros, places, flat, **attributes))
 
 
 def _windows_meet(pool: ir.Node) -> bool:
@@ -292,13 +290,11 @@ def _replace_relu_grad(node: ir.Node) -> None:
     assert isinstance(node.graph, ir.Graph)
     assert dy is not None
     assert y is not None
-    name = str(node.outputs[0].name)
-    zero = constant(node.graph, f"{name}.zero", np.array(0, np.float32))
-    positive = before(node, "Greater", [y, zero], f"{name}.positive")
-    slope = before(node, "Cast", [positive], f"{name}.slope", {"to": int(ir.DataType.FLOAT)})
+    build = Builder.before(node)
+    slope = build.cast(build("Greater", y, build.scalar(0)), ir.DataType.FLOAT)
     if node.op_type == "LeakyReluGrad":
-        alpha = np.array(node.attributes.get_float("alpha", 0.01), np.float32)
+        alpha = float(node.attributes.get_float("alpha", 0.01) or 0)
         if not 0 < alpha < 1:  # else Y does not tell the sign of X, or the larger slope is the wrong one
             return
-        slope = before(node, "Max", [slope, constant(node.graph, f"{name}.alpha", alpha)], f"{name}.leaky_slope")
-    replace(node, before(node, "Mul", [dy, slope], f"{name}.product"))
+        slope = build("Max", slope, build.scalar(alpha))
+    replace(node, build("Mul", dy, slope))
