@@ -30,6 +30,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from tgdonnx.graphs.operators import CHANNEL_INPUTS
 from tgdonnx.layers import Layer
 from tgdonnx.regrowing.drafting import Drafts, Floats, channel_index, kernel_index, reads
 from tgdonnx.regrowing.reborn import Reborn
@@ -183,13 +184,13 @@ def _give_channels(
 
 def neutral_number(provenance: Provenance, tensor: ChannelTensor, channel: int) -> float:
     """Returns the number by which a node hands on what it reads, or He's slope."""
-    op_type, position = tensor.node.op_type, tensor.position
-    if op_type == "BatchNormalization" and position in (1, 2):
+    op_type = tensor.node.op_type
+    role = CHANNEL_INPUTS.get(op_type, {}).get(tensor.position, "offset")  # of layers the bias
+    if op_type == "BatchNormalization" and role in ("scale", "offset"):
         return _undoing(provenance, tensor, channel)
-    if op_type == "PRelu":
+    if role == "slope":
         return _SLOPE
-    is_factor = op_type in ("Mul", "Div") or (op_type.endswith("Normalization") and position in (1, 4))
-    return 1.0 if is_factor else 0.0
+    return 1.0 if role in ("scale", "variance", "divisor") else 0.0
 
 
 def _undoing(provenance: Provenance, tensor: ChannelTensor, channel: int) -> float:

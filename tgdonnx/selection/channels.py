@@ -13,15 +13,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.graphs.operators import CHANNEL_AXES, CHANNEL_INPUTS, ChannelRole, is_standard
 from tgdonnx.layers import Parameter
 from tgdonnx.tracing.origins import Origin
 from tgdonnx.tracing.provenance import Provenance
 
-# Where nodes keep one number per channel: positions of their inputs, and the axis that counts channels. Running mean and
-# variance are not among them, nor what is subtracted or divided by, which is how they look in arithmetic form.
-_NORMS = {"BatchNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2)}
-_LAST_AXIS_NORMS = {"LayerNormalization": (1, 2), "RMSNormalization": (1,)}
-_ARITHMETIC = {"Add": (0, 1), "Mul": (0, 1), "PRelu": (1,)}
+# Numbers per channel that train with the filters. Running mean and variance do not, nor what is subtracted or divided by, which
+# is how they look in arithmetic form.
+_TRAINED: frozenset[ChannelRole] = frozenset({"scale", "offset", "slope"})
+_STATISTICS: frozenset[ChannelRole] = frozenset({"mean", "variance", "divisor"})
 
 
 @dataclass(frozen=True)
@@ -65,27 +65,12 @@ def channel_tensors(provenance: Provenance) -> Iterator[ChannelTensor]:
         if layer.weight and layer.bias:
             own = tuple(Origin(frozenset({(layer.index, m)})) for m in range(layer.filters))
             yield ChannelTensor(layer.bias, layer.node, 2, len(layer.bias.read_shape) - 1, own)
-    network = provenance.network
-    for node in network.graph.all_nodes():
-        if node.domain not in ("", "ai.onnx"):
-            continue
-        for position in (*_NORMS.get(node.op_type, ()), *_LAST_AXIS_NORMS.get(node.op_type, ())):
-            if position < len(node.inputs):
-                yield from _of_axis(provenance, node, position, 1 if node.op_type in _NORMS else -1)
-        for position in _ARITHMETIC.get(node.op_type, ()):
-            yield from _arithmetic(provenance, node, position)
+    yield from _of_roles(provenance, _TRAINED)
 
 
 def statistics(provenance: Provenance) -> Iterator[ChannelTensor]:
     """Yields the running means and variances of batch norms, and what else is subtracted from a map or divides it."""
-    for node in provenance.network.graph.all_nodes():
-        if node.domain not in ("", "ai.onnx"):
-            continue
-        if node.op_type == "BatchNormalization":
-            for position in (3, 4):
-                yield from _of_axis(provenance, node, position, 1)
-        if node.op_type in ("Sub", "Div"):
-            yield from _arithmetic(provenance, node, 1)
+    yield from _of_roles(provenance, _STATISTICS)
 
 
 def frozen_factors(provenance: Provenance) -> Iterator[tuple[tuple[Origin, ...], NDArray[np.float64]]]:
@@ -98,7 +83,7 @@ def frozen_factors(provenance: Provenance) -> Iterator[tuple[tuple[Origin, ...],
     """
     network = provenance.network
     for node in network.graph.all_nodes():
-        if node.op_type not in ("Mul", "Div") or node.domain not in ("", "ai.onnx"):
+        if not is_standard(node, frozenset({"Mul", "Div"})):
             continue
         for position in (0, 1) if node.op_type == "Mul" else (1,):
             value, other = node.inputs[position], node.inputs[1 - position]
@@ -111,6 +96,20 @@ def frozen_factors(provenance: Provenance) -> Iterator[tuple[tuple[Origin, ...],
                 origins = provenance.along(node.outputs[0], long[0] - content.ndim, content.size)
                 factors = content.reshape(-1).astype(np.float64)
                 yield origins, (1 / factors if node.op_type == "Div" else factors)
+
+
+def _of_roles(provenance: Provenance, roles: frozenset[ChannelRole]) -> Iterator[ChannelTensor]:
+    """Yields, node by node, the tensors with numbers per channel that are for one of these."""
+    for node in provenance.network.graph.all_nodes():
+        if not is_standard(node):
+            continue
+        for position, role in CHANNEL_INPUTS.get(node.op_type, {}).items():
+            if role not in roles or position >= len(node.inputs):
+                continue
+            if node.op_type in CHANNEL_AXES:
+                yield from _of_axis(provenance, node, position, CHANNEL_AXES[node.op_type])
+            else:
+                yield from _arithmetic(provenance, node, position)
 
 
 def _arithmetic(provenance: Provenance, node: ir.Node, position: int) -> Iterator[ChannelTensor]:
