@@ -41,6 +41,7 @@ from tgdonnx.errors import (
     TgdonnxError,
     UntrainableError,
 )
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.masked import is_masked, read_masked, require_unmasked
@@ -305,7 +306,7 @@ def _lower(model: ir.Model, trained: list[str], dialect: Dialect) -> list[Findin
     for lowering in dialect.lowerings:
         path = dialect.path(model.graph, trained)
         for node in path:
-            standard = node.domain in ("", "ai.onnx")
+            standard = is_standard(node)
             if node.op_type not in lowering.op_types or not standard or not dialect.takes(node):
                 continue
             name = str(node.meta.get("name", node.outputs[0].name))

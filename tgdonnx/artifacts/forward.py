@@ -14,6 +14,7 @@ from tgdonnx.engines.frozen import load_small
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.nodes import refusal
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers import RUNTIME_DOMAINS, Network, Parameter
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering import lower
@@ -163,7 +164,7 @@ def _require_known(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         opset = model.graph.opset_imports[""]
         known = node.domain in RUNTIME_DOMAINS
-        if known and node.domain in ("", "ai.onnx"):
+        if known and is_standard(node):
             known = onnx.defs.has(node.op_type, opset)
         if not known:
             raise refusal(

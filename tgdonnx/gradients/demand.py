@@ -18,6 +18,7 @@ from typing import Optional, Union
 import onnx_ir as ir
 
 from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.operators import is_standard
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def demands_of(
 
 def _behind(node: ir.Node, demands: Mapping[ir.Value, Demand]) -> Demand:
     found = None
-    if node.domain in ("", "ai.onnx") and len(node.outputs) == 1:
+    if is_standard(node) and len(node.outputs) == 1:
         if node.op_type == "Concat":
             found = _behind_concat(node, demands)
         elif node.op_type == "Gather":

@@ -15,6 +15,7 @@ import onnx
 
 from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError
+from tgdonnx.graphs.operators import STANDARD_DOMAINS
 from tgdonnx.layers.names import graphs_of, label, subgraphs
 from tgdonnx.modelfile import ModelFile
 
@@ -158,7 +159,7 @@ def _rounds(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> 
     A Loop whose condition is computed may end before; one that stores no number, or goes on for ever, counts as one that
     exceeds every bound only if nothing in it can end it.
     """
-    if node.op_type != "Loop" or node.domain not in ("", "ai.onnx") or not node.input:
+    if node.op_type != "Loop" or node.domain not in STANDARD_DOMAINS or not node.input:
         return 1
     bodies = list(subgraphs(node))
     ends = len(bodies) != 1 or not _goes_on(bodies[0], constants)

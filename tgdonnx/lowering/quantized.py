@@ -31,6 +31,7 @@ from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import PREFIX
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.graphs.nodes import first_input
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import INTEGER_REMEDY, TRAINABLE_INTEGERS, Parameter, Quantization, find_quantization
 from tgdonnx.lowering.emitting import Emitter, Lowering
@@ -106,7 +107,7 @@ class LowerQuantized(Lowering):
         grid = _grid(emit, node)
         if _TYPE not in node.meta:
             quantizer = x.producer()
-            if quantizer is None or quantizer.op_type != "QuantizeLinear" or quantizer.domain not in ("", "ai.onnx"):
+            if quantizer is None or not is_standard(quantizer, "QuantizeLinear"):
                 made = "read from the model's inputs" if quantizer is None else f"made by {quantizer.op_type}"
                 raise emit.refusal(
                     f"gives out integers {made}, through which no gradient passes",

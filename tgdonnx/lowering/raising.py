@@ -14,6 +14,7 @@ from onnx import helper, version_converter
 
 from tgdonnx.graphs.builder import constant, fresh_name
 from tgdonnx.graphs.nodes import refusal
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS
 from tgdonnx.runtime.opsets import difference
@@ -43,7 +44,7 @@ class RaiseOpset(ir.passes.InPlacePass):
         opset = model.graph.opset_imports.get("", 0)
         if opset >= self._version:
             return ir.passes.PassResult(model, modified=False)
-        nodes = [node for node in model.graph.all_nodes() if node.domain in ("", "ai.onnx")]
+        nodes = [node for node in model.graph.all_nodes() if is_standard(node)]
         of_ranks = [node for node in nodes if opset < 7 and node.op_type in RULES_OF_RANKS]
         for node in nodes:
             node.attributes.pop("consumed_inputs", None)  # said which memory may be reused; means nothing since opset 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers.transposed import write_pads
 
 
@@ -14,7 +15,7 @@ class SpellTransposedPads(ir.passes.InPlacePass):
         """Runs the pass."""
         modified = False
         for node in model.graph.all_nodes():
-            if node.op_type == "ConvTranspose" and node.domain in ("", "ai.onnx"):
+            if is_standard(node, "ConvTranspose"):
                 weight = node.inputs[1]
                 shape = weight.shape if weight is not None else None
                 kernel = [dim for dim in shape[2:] if isinstance(dim, int)] if shape is not None else []

@@ -15,7 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tgdonnx import bounds
-from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.captured import captured_values, inner_graphs
+from tgdonnx.graphs.nodes import operator_of
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, MatrixLayout, Network
 from tgdonnx.tracing.origins import Origin, OriginIds, OriginTable
 from tgdonnx.tracing.rule import Site, UntraceableError
@@ -115,12 +117,12 @@ class _Walk:
         try:
             outputs = self._outputs(node, subgraphs)
         except UntraceableError as error:
-            opaque = self._opaque(node, f"node {self._name(node)!r} ({_operator(node)}) cannot be traced: {error}")
+            opaque = self._opaque(node, f"node {self._name(node)!r} ({operator_of(node)}) cannot be traced: {error}")
             outputs = [opaque] * len(node.outputs)
         size = sum(ids.size for ids in outputs)
         if size > bounds.ORIGINS_PER_VALUE or self._places + size > bounds.ORIGINS:
             reason = (
-                f"node {self._name(node)!r} ({_operator(node)}) cannot be traced: its {size:,} places would have to be told "
+                f"node {self._name(node)!r} ({operator_of(node)}) cannot be traced: its {size:,} places would have to be told "
                 f"apart; at most {bounds.ORIGINS_PER_VALUE:,} are, and {bounds.ORIGINS:,} of all nodes together"
             )
             outputs = [self._opaque(node, reason)] * len(node.outputs)
@@ -141,7 +143,7 @@ class _Walk:
             return [self._filters(layer)]
         if not subgraphs and all(np.array_equal(ids, constant) for ids in inputs):
             return [constant] * len(node.outputs)  # computed from constants alone, by whatever operator
-        if node.domain not in ("", "ai.onnx"):
+        if not is_standard(node):
             raise UntraceableError("its domain is not known")
         if node.op_type == "If":
             return self._if(node, subgraphs)
@@ -185,7 +187,11 @@ class _Walk:
 
     def _opaque(self, node: ir.Node, reason: str) -> OriginIds:
         known = Origin(opaque=reason)
-        read = [*node.inputs, *(value for graph in inner_graphs(node) for value in _read(graph))]
+        read = [
+            *node.inputs,
+            *captured_values(node),
+            *(value for graph in inner_graphs(node) for value in graph.outputs),
+        ]
         for i in {int(i) for value in read for i in self._of(value).flat}:
             known = known | self.table[i]
         return np.array(self.table.add(known))
@@ -205,13 +211,3 @@ def _along(ids: OriginIds, value: ir.Value, axis: int, length: int, table: Origi
         reason = f"{value.name!r} has {ids.size} maps where {length} are read"
         return (known | Origin(opaque=reason),) * length
     return tuple(table[int(i)] for i in ids)
-
-
-def _operator(node: ir.Node) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
-def _read(graph: ir.Graph) -> set[ir.Value]:
-    """Returns the values that a subgraph reads or gives."""
-    read = {value for node in graph.all_nodes() for value in node.inputs if value is not None}
-    return read | set(graph.outputs)

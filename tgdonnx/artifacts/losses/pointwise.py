@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from tgdonnx.graphs.builder import Builder
+from tgdonnx.graphs.operators import is_standard
 
 CHARBONNIER_EPSILON = 1e-3
 """In units of the range of the data, as in Lai et al. (LapSRN, CVPR 2017), whose images lie in [0, 1]."""
@@ -58,7 +59,7 @@ def class_axis(y: ir.Value) -> int:
     if rank < 3:
         return 1
     value: ir.Value | None = y
-    while value is not None and (node := value.producer()) is not None and node.domain in ("", "ai.onnx"):
+    while value is not None and (node := value.producer()) is not None and is_standard(node):
         if node.op_type == "Softmax":
             axis = _softmax_axis(node) % rank
             return axis if axis in (1, rank - 1) else 1
@@ -93,7 +94,7 @@ def before(y: ir.Value, activation: str, axis: int = 1) -> ir.Value:
     node = y.producer()
     while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
         node = node.inputs[0].producer()
-    if node is None or node.op_type != activation or node.domain not in ("", "ai.onnx"):
+    if node is None or not is_standard(node, activation):
         return y
     if activation == "Softmax":
         rank = len(y.shape) if y.shape is not None else 0

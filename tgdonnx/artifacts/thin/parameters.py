@@ -28,6 +28,7 @@ from tgdonnx.artifacts.thin.cuts import cuts_of, piece
 from tgdonnx.artifacts.thin.pieces import Part, Split, join, split
 from tgdonnx.graphs.builder import AttributeValue, Builder
 from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
 
 Array = NDArray[Any]
@@ -109,7 +110,7 @@ def _through(node: ir.Node, splits: Mapping[ir.Value, Split], moving: set[ir.Val
         return None
     if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT):
         return _fake_quant(node, splits)
-    if node.domain not in ("", "ai.onnx"):
+    if not is_standard(node):
         return None
     if node.op_type in _ELEMENTWISE:
         return _elementwise(node, splits, moving)
@@ -171,7 +172,7 @@ def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, Split]) -> Optional[Spl
     limits: dict[str, AttributeValue] = {"quant_min": least, "quant_max": most}
 
     def emitted(value: ir.Value) -> ir.Value:
-        return Builder.before(node).several(FAKE_QUANT, [value, *grid], limits, 2, domain=DOMAIN)[0]
+        return _row_by_row(node, [value, *grid], limits)
 
     def rounded(array: Array) -> Array:
         steps = np.rint(array / scale).astype(np.float64) + offset
@@ -212,6 +213,8 @@ def _transpose(node: ir.Node, x: Split) -> Split:
 
 
 def _row_by_row(
-    node: ir.Node, inputs: list[ir.Value], attributes: Optional[dict[str, AttributeValue]] = None
+    node: ir.Node, inputs: Sequence[Optional[ir.Value]], attributes: Optional[Mapping[str, AttributeValue]] = None
 ) -> ir.Value:
-    return Builder.before(node)(node.op_type, *inputs, **(attributes or {}))
+    """Writes a node again, for a piece that trains."""
+    build, attributes = Builder.before(node), attributes or {}
+    return build.several(node.op_type, inputs, attributes, len(node.outputs), domain=node.domain, word="retrained")[0]

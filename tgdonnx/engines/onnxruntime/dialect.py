@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from tgdonnx.engines.reasons import why_no_gradient
 from tgdonnx.gradients.rule import entry_of
+from tgdonnx.graphs.operators import is_standard
 from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.lowering.auto_pad import LowerAutoPad
 from tgdonnx.lowering.batch_norm import LowerBatchNormalization
@@ -54,7 +55,7 @@ def _takes(node: ir.Node) -> bool:
 
 
 def _why_not(node: ir.Node) -> Optional[tuple[str, str]]:
-    if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+    if is_standard(node, "If"):
         return None  # what is inside says so itself
     return None if entry_of(node) is not None else why_no_gradient(node)
 

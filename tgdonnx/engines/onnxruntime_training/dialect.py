@@ -7,6 +7,7 @@ from typing import Optional
 import onnx_ir as ir
 
 from tgdonnx.engines.reasons import why_no_gradient
+from tgdonnx.graphs.operators import is_standard, rounds
 from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS
 from tgdonnx.lowering.dialects import Dialect
@@ -31,14 +32,14 @@ def _why_not(node: ir.Node) -> Optional[tuple[str, str]]:
     if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT):
         return None
     reason, remedy = why_no_gradient(node)
-    if node.domain not in ("", "ai.onnx") or node.op_type not in DIFFERENTIABLE:
+    if not is_standard(node, DIFFERENTIABLE):
         return reason, remedy
     if node.op_type.startswith("Scatter"):
         reduction = node.attributes.get_string("reduction", "none") or "none"
         if reduction != "none":
             return f"combines values (reduction = {reduction}), of which the runtime's gradient is wrong", remedy
     # It hands the gradient of a cast to whole numbers straight through, as if nothing had been rounded.
-    if node.op_type == "Cast" and not ir.DataType(node.attributes["to"].as_int()).is_floating_point():
+    if rounds(node):
         return reason, remedy
     return None
 

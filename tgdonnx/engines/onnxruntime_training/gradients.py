@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tgdonnx.engines.onnxruntime_training.beforehand import put_back, take_out
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import PREFIX
+from tgdonnx.graphs.operators import STANDARD_DOMAINS
 from tgdonnx.graphs.paths import depending
 from tgdonnx.masked import SUFFIX
 from tgdonnx.runtime import load_builder, require_sound, session_options
@@ -78,7 +79,7 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
 def _give_statistics(model: onnx.ModelProto) -> None:
     """Lets every LayerNormalization give mean and deviation, which its gradient reads."""
     for node in model.graph.node:
-        if node.op_type == "LayerNormalization" and node.domain in ("", "ai.onnx"):
+        if node.op_type == "LayerNormalization" and node.domain in STANDARD_DOMAINS:
             given = list(node.output[1:]) + [""] * (3 - len(node.output))
             words = ("mean", "deviation")
             node.output[1:] = [name or f"{PREFIX}{node.output[0]}.{word}" for name, word in zip(given, words)]

@@ -35,6 +35,7 @@ from tgdonnx.engines.onnxruntime_training.convolution import (
 )
 from tgdonnx.graphs.builder import AttributeValue, Builder, replace
 from tgdonnx.graphs.constants import known_array
+from tgdonnx.graphs.operators import is_standard
 
 _Gathered = dict[tuple[ir.Node, int, bytes], ir.Value]
 """For a ConvGrad, one of its inputs and channels of that: the channels, which dW and dB share."""
@@ -192,7 +193,7 @@ def _piece_gradient(whole: ir.Value, trained: ir.Value, part: _Part, where: ir.N
     """
     node = whole.producer()
     assert node is not None
-    if node.op_type == "Sum" and node.domain in ("", "ai.onnx"):
+    if is_standard(node, "Sum"):
         terms = [_piece_gradient(term, trained, part, node, gathered) for term in node.inputs if term is not None]
         return Builder.before(node)("Sum", *terms)
     if node.op_type == "ConvGrad" and node.domain == "com.microsoft":
