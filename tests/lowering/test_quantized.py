@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.lowering import gradcheck
 from tests.lowering.gradcheck import DYNAMIC, STATIC, check_gradients, gradients, run
 from tests.models import Array
+from tgdonnx.engines.onnxruntime_training.dialect import DIALECT
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_quantizers
@@ -204,6 +205,6 @@ def test_lower_takes_pairs_on_the_gradient_path_and_beside_it() -> None:
     model.graph.node.append(helper.make_node("Mul", ["d", "factor"], ["m"]))
     model.graph.node.append(helper.make_node("QuantizeLinear", ["m", "s", "z"], ["mq"]))
     model.graph.node.append(helper.make_node("DequantizeLinear", ["mq", "s", "z"], ["y"]))
-    both = lowered(model, lambda graph: lower(graph, ["factor"]))
+    both = lowered(model, lambda graph: lower(graph, ["factor"], DIALECT))
     assert [node.op_type for node in both.graph.node] == ["FakeQuant", "Mul", "FakeQuant"]
     np.testing.assert_array_equal(run(both, {"x": x}), run(model, {"x": x}))
