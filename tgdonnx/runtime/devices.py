@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Union
 
-from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.errors import ArtifactsError, RuntimeMissingError
 from tgdonnx.runtime.importing import load_onnxruntime
+from tgdonnx.runtime.options import session_options
+from tgdonnx.runtime.reasons import reason_of
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -52,6 +55,21 @@ def parse_device(text: str) -> Device:
     if match is None or match[1] not in _PROVIDERS or (match[1] == "cpu" and match[2]):
         raise RuntimeMissingError(f"expected a device such as {', '.join(_PROVIDERS)} or cuda:1; got {text!r}")
     return Device(match[1], int(match[2] or 0))
+
+
+def open_on(path: Path, device: Device) -> Any:
+    """Opens a model file of our own making on a device, to run it with bound inputs and outputs.
+
+    Raises:
+        ArtifactsError: the runtime cannot load it.
+    """
+    runtime = load_onnxruntime()
+    try:
+        return runtime.InferenceSession(str(path), session_options(), providers=device.providers)
+    except Exception as error:  # the runtime raises its own types, which share no base
+        raise ArtifactsError(
+            f"ONNX Runtime {runtime.__version__} cannot load {path}: {reason_of(error)}; build the artifacts again"
+        ) from error
 
 
 def require_device(device: Device) -> None:

@@ -16,8 +16,8 @@ from tgdonnx.engines.frozen import require_frozen
 from tgdonnx.engines.onnxruntime.models import BATCHES, RATE, STEP, sum_name
 from tgdonnx.engines.onnxruntime.state import State, read_state, write_state
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.runtime import load_onnxruntime, reason_of, session_options
-from tgdonnx.runtime.devices import CPU, Device, require_device
+from tgdonnx.runtime import load_onnxruntime, reason_of
+from tgdonnx.runtime.devices import CPU, Device, open_on, require_device
 
 Array = NDArray[Any]
 STEP_MODEL, GRADIENT_MODEL, UPDATE_MODEL, EVAL_MODEL = "step.onnx", "gradients.onnx", "update.onnx", "eval.onnx"
@@ -195,13 +195,5 @@ class StepSession:
 
     def _open(self, name: str) -> Any:
         if name not in self._sessions:
-            path = self.directory / name
-            try:
-                session = self._runtime.InferenceSession(str(path), session_options(), providers=self._device.providers)
-            except Exception as error:  # the runtime raises its own types, which share no base
-                raise ArtifactsError(
-                    f"ONNX Runtime {self._runtime.__version__} cannot load {path}: {reason_of(error)}; "
-                    "build the artifacts again"
-                ) from error
-            self._sessions[name] = session
+            self._sessions[name] = open_on(self.directory / name, self._device)
         return self._sessions[name]
