@@ -1,4 +1,7 @@
-"""A model above 2 GiB, which no message of protobuf holds, through every command, in bounded memory."""
+"""A model above 2 GiB, which no message of protobuf holds, through every command, in bounded memory.
+
+It takes 15 GiB of disk, 11 GiB of memory and some minutes, so it runs alone: ``pytest -m large -n 0 -s``.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ def run_measured(directory: Path, *arguments: str) -> tuple[int, int, str]:
     return process.returncode, usage.ru_maxrss * 1024, log.read_text(errors="replace")
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_a_model_above_2_gib_goes_through_every_command_in_bounded_memory(vendor: Path) -> None:
     for command in (
         "inspect vendor.onnx",
