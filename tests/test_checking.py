@@ -41,7 +41,7 @@ def test_a_model_that_is_trainable_builds_and_one_that_is_not_does_not(builder: 
         tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
     assert tgdonnx.check(tmp_path / "masked.onnx").trainable == trainable
     try:
-        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", output=output)
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", tgdonnx.BuildOptions(output=output))
     except UntrainableError:
         assert not trainable
     else:
@@ -178,7 +178,7 @@ def test_a_recurrent_branch_that_no_gradient_passes_trains_beside_filters(
     path, masked = models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx"
     tgdonnx.mask(path, masked, tgdonnx.AllLayers())
     assert tgdonnx.check(masked).trainable
-    tgdonnx.build(masked, tmp_path / "artifacts", optimizer="sgd", output="y")
+    tgdonnx.build(masked, tmp_path / "artifacts", tgdonnx.BuildOptions(optimizer="sgd", output="y"))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 3, 8)).astype(np.float32)
     loss = Loss(model, {"x": x})

@@ -45,7 +45,7 @@ def vendor(tmp_path: Path) -> Path:
 
 
 def finetune(vendor: Path, **more: Any) -> tgdonnx.FinetuneReport:
-    given = {"strategy": tgdonnx.Phi(PHI), "options": options_for(), "data": data_for(models.dncnn(0)), **more}
+    given = {"strategy": tgdonnx.Phi(PHI), "training": options_for(), "data": data_for(models.dncnn(0)), **more}
     return tgdonnx.finetune(vendor, output=vendor.parent / "tuned.onnx", **given)
 
 
@@ -139,11 +139,11 @@ def test_a_full_disk_in_the_middle_of_training_keeps_the_last_checkpoint(
 
 def test_a_run_that_diverged_after_a_checkpoint_is_kept_and_one_that_did_before_is_not(vendor: Path) -> None:
     with pytest.raises(DivergedError, match="there is no checkpoint of any step before"):
-        finetune(vendor, options=tgdonnx.TrainOptions(30, 3, 1e25))
+        finetune(vendor, training=tgdonnx.TrainOptions(30, 3, 1e25))
     assert listing(vendor.parent) == ["model.onnx"]
     late = tgdonnx.TrainOptions(steps=40, batch=3, learning_rate=1e25, warmup=10**6, checkpoint_every=0)
     with pytest.raises(DivergedError, match=r"tuned\.run keeps what was trained: go on with `tgdonnx train"):
-        finetune(vendor, options=late)
+        finetune(vendor, training=late)
     assert listing(vendor.parent) == ["model.onnx", "tuned.run"]
 
 
@@ -235,7 +235,7 @@ def test_a_disk_without_room_is_refused_before_training_with_the_numbers(
         r"has 1,000 bytes free, and [\d,]+ will be written \(tuned model [\d,]+, checkpoints [\d,]+, log 150,000,000\)"
     )
     with pytest.raises(OutputError, match=message):
-        finetune(vendor, options=tgdonnx.TrainOptions(steps=1_000_000, batch=3), on_progress=told.append)
+        finetune(vendor, training=tgdonnx.TrainOptions(steps=1_000_000, batch=3), on_progress=told.append)
     assert told == []
     assert listing(vendor.parent) == ["model.onnx"]
 

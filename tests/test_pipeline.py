@@ -67,7 +67,7 @@ def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
     }
     run = options_for(**options)
     tgdonnx.mask(base, tmp_path / "masked.onnx", tgdonnx.Phi(PHI))
-    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", **options)
+    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", tgdonnx.BuildOptions(**options))
     trained = tgdonnx.train(tmp_path / "artifacts", tmp_path / "data.npz", run, validation=validation, renamed=renamed)
     tgdonnx.export(tmp_path / "artifacts", tmp_path / "stages.onnx")
     told = []
@@ -80,7 +80,7 @@ def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
         validation=validation,
         renamed=renamed,
         on_progress=told.append,
-        **options,
+        building=tgdonnx.BuildOptions(**options),
     )
     assert (tmp_path / "tuned.onnx").read_bytes() == (tmp_path / "stages.onnx").read_bytes()
     assert report.train.loss == trained.loss
@@ -120,7 +120,9 @@ def test_of_several_outputs_the_named_one_is_trained(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     data = {"x": rng.normal(size=(6, 2, 5)).astype(np.float32), "target": rng.normal(size=(6, 2, 5)).astype(np.float32)}
     strategy = tgdonnx.Filters({"v": [0], "u": [1]})
-    report = tgdonnx.finetune(base, data, tmp_path / "tuned.onnx", strategy, options_for(), output_name="z")
+    report = tgdonnx.finetune(
+        base, data, tmp_path / "tuned.onnx", strategy, options_for(), building=tgdonnx.BuildOptions(output="z")
+    )
     assert [(c.name, c.filters) for c in report.verify.changed] == [("u", (1,))]
     sessions = [onnxruntime.InferenceSession(str(tmp_path / name)) for name in ("model.onnx", "tuned.onnx")]
     before, after = (session.run(None, {"x": data["x"]}) for session in sessions)
@@ -165,9 +167,13 @@ FAILURES: dict[str, tuple[dict[str, Any], type[TgdonnxError], str]] = {
     "phi out of range": ({"strategy": tgdonnx.Phi(1.5)}, SelectionError, r"phi in \[0, 1\]"),
     "data that does not fit": ({"data": {"x": np.zeros((2, 3, 7, 8), np.float32)}}, DataError, "no array 'target'"),
     "data that is not there": ({"data": "nowhere.npz"}, DataError, "nowhere.npz"),
-    "a rate far too large": ({"options": tgdonnx.TrainOptions(30, 3, 1e25)}, DivergedError, "diverged"),
-    "an output that is not there": ({"output_name": "z"}, UntrainableError, "no output 'z'"),
-    "per kernel with gates": ({"mode": "readers", "gradient": "gate"}, TgdonnxError, "per kernel"),
+    "a rate far too large": ({"training": tgdonnx.TrainOptions(30, 3, 1e25)}, DivergedError, "diverged"),
+    "an output that is not there": ({"building": tgdonnx.BuildOptions(output="z")}, UntrainableError, "no output 'z'"),
+    "per kernel with gates": (
+        {"mode": "readers", "building": tgdonnx.BuildOptions(gradient="gate")},
+        TgdonnxError,
+        "per kernel",
+    ),
 }
 
 
@@ -179,7 +185,7 @@ def test_after_a_failure_nothing_is_written_and_nothing_left(case: str, tmp_path
     arguments: dict[str, Any] = {
         "data": data_for(model),
         "strategy": tgdonnx.Phi(PHI),
-        "options": options_for(),
+        "training": options_for(),
         **changed,
     }
     with pytest.raises(error, match=message):

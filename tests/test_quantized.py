@@ -376,7 +376,7 @@ def test_models_of_others_quantised_by_the_runtimes_tools_go_through_all_stages(
     check = tgdonnx.check(vendor, output=output)
     assert check.trainable, check.findings[0]
     tgdonnx.mask(vendor, tmp_path / "masked.onnx", tgdonnx.Percentile(10))
-    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", output=output)
+    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", tgdonnx.BuildOptions(output=output))
     tgdonnx.export(tmp_path / "artifacts", tmp_path / "untuned.onnx")
     assert tgdonnx.verify(vendor, tmp_path / "untuned.onnx").changed == ()
     rng = np.random.default_rng(4)

@@ -22,7 +22,7 @@ def tune(base: Path, output: Path, strategy: tgdonnx.Strategy, *, mode: Mode = "
     work = output.with_suffix("")
     work.mkdir()
     tgdonnx.mask(base, work / "masked.onnx", strategy, mode=mode, protect=protect)
-    tgdonnx.build(work / "masked.onnx", work / "artifacts", l2=0.01)
+    tgdonnx.build(work / "masked.onnx", work / "artifacts", tgdonnx.BuildOptions(l2=0.01))
     tgdonnx.train(work / "artifacts", data_for(models.dncnn(0)), options_for())
     tgdonnx.export(work / "artifacts", output)
     return output

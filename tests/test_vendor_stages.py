@@ -72,7 +72,9 @@ def test_the_loss_of_the_exported_model_falls_by_what_the_gradient_promises(case
     # does not do. The loss is that of the files, before and after, by stock inference.
     path, output = prepare(case, tmp_path), output_of(case, prepare(case, tmp_path))
     tgdonnx.mask(path, tmp_path / "masked.onnx", case.strategy)
-    built = tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", output=output, optimizer="sgd")
+    built = tgdonnx.build(
+        tmp_path / "masked.onnx", tmp_path / "artifacts", tgdonnx.BuildOptions(output=output, optimizer="sgd")
+    )
     feeds = random_feeds(case, path)
     (y,) = quiet_session(path).run([output], feeds)
     target = y / 2

@@ -62,7 +62,7 @@ def make_artifacts(
     """Masks and builds; returns the artifacts directory."""
     models.save(model, directory / "model.onnx")
     tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, mode=mode)
-    tgdonnx.build(directory / "masked.onnx", directory / "artifacts", **options)
+    tgdonnx.build(directory / "masked.onnx", directory / "artifacts", tgdonnx.BuildOptions(**options))
     return directory / "artifacts"
 
 

@@ -45,7 +45,7 @@ def trained(
     """Masks, builds and trains; returns the artifacts directory. ``cut``: the run is cut off once and resumed."""
     base = models.save(model, directory / "model.onnx")
     tgdonnx.mask(base, directory / "masked.onnx", tgdonnx.Phi(phi), mode=mode)
-    tgdonnx.build(directory / "masked.onnx", directory / "artifacts", **options)
+    tgdonnx.build(directory / "masked.onnx", directory / "artifacts", tgdonnx.BuildOptions(**options))
     run = options_for(**options)
     if cut:
         with pytest.raises(InterruptedError):

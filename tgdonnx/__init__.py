@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tgdonnx.applying import ApplyReport, apply
     from tgdonnx.artifacts.build import BuildReport, build
+    from tgdonnx.artifacts.options import BuildOptions
     from tgdonnx.checking import CheckReport, check
     from tgdonnx.comparing import CompareReport, compare
     from tgdonnx.data import DataOptions, Scaling
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AllLayers",
     "ApplyReport",
+    "BuildOptions",
     "BuildReport",
     "CheckReport",
     "CompareReport",
@@ -86,7 +88,7 @@ __all__ = [
 
 _PLACES = {
     "tgdonnx.applying": ("ApplyReport", "apply"),
-    "tgdonnx.artifacts": ("BuildReport", "build"),
+    "tgdonnx.artifacts": ("BuildOptions", "BuildReport", "build"),
     "tgdonnx.checking": ("CheckReport", "check"),
     "tgdonnx.comparing": ("CompareReport", "compare"),
     "tgdonnx.data": ("DataOptions", "Scaling"),

@@ -13,11 +13,10 @@ from typing import Any, Optional, Union
 from numpy.typing import NDArray
 
 from tgdonnx.applying import ApplyReport, apply, require_applicable
-from tgdonnx.artifacts import BuildReport, Form, GradientKind, OptimizerName, build, cheapest_form
+from tgdonnx.artifacts import BuildOptions, BuildReport, build
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.data.layouts import TARGET
-from tgdonnx.engines import EngineName
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.finetuning import (
     Epoch,
@@ -90,20 +89,11 @@ def finetune(
     data: Union[DataSource, Noise2Noise],
     output: StrPath,
     strategy: Strategy,
-    options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
+    building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     mode: Mode = "paper",
     rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
-    loss: str = "mse",
-    data_range: float = 1.0,
-    optimizer: OptimizerName = "adamw",
-    l2: float = 0.0,
-    l2_sp: float = 0.0,
-    clip_norm: Optional[float] = None,
-    gradient: GradientKind = "mask",
-    form: Optional[Form] = None,
-    output_name: Optional[str] = None,
-    engine: Optional[EngineName] = None,
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
     agree: Optional[DataSource] = None,
@@ -129,19 +119,11 @@ def finetune(
         data: arrays named like the model's inputs, and ``target``; or two noisy images of one study.
         output: the tuned model to write.
         strategy: which filters to retrain.
-        options: how to train.
+        training: how to train.
+        building: what training minimises, and how gradients are treated. Without a form it is ``thin`` where there is that
+            form, which is not of gradient ``gate``.
         mode: masks per filter (``paper``), or per kernel (``readers``), or with filters reborn (``regrow``).
         rebirth: of mode ``regrow``, how filters are reborn; the tolerance is of each round.
-        loss: what training minimises: a name, or a weighted sum.
-        data_range: of the data, for the losses charbonnier and ssim.
-        optimizer: ``adamw`` or ``sgd``.
-        l2: regularisation of the weights that train.
-        l2_sp: pull of what trains to where it starts.
-        clip_norm: largest norm of the gradient.
-        gradient: ``mask`` or ``gate``.
-        form: ``masked`` or ``thin``; None for ``thin`` where there is that form, which is not of ``gate``.
-        output_name: the output of the model to train on, when it has several.
-        engine: what trains; None for the one of the runtime that is installed.
         validation: data that is not trained on; the epoch that does best on it is exported.
         retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
         agree: images whose targets are the vendor's outputs, mixed into the batches; see `tgdonnx.train`. In later rounds they
@@ -193,7 +175,7 @@ def finetune(
     if apply_to is not None:
         assert applied is not None
         require_applicable(
-            model, apply_to, applied, layout=layout, scaled=scaled, output_name=output_name, overwrite=overwrite
+            model, apply_to, applied, layout=layout, scaled=scaled, output_name=building.output, overwrite=overwrite
         )
     elif applied is not None:
         raise DataError(f"there is nothing to apply the tuned model to, so {applied} cannot be written; name the data")
@@ -206,7 +188,7 @@ def finetune(
         size = rehearse_export(directory)
         if page is not None and shown is not None:
             rehearse_report(directory, base, shown, data_options, renamed)
-        require_space([Need(output.parent, size, "tuned model"), *needs_of_run(Session(directory), options.steps)])
+        require_space([Need(output.parent, size, "tuned model"), *needs_of_run(Session(directory), training.steps)])
 
     def one_round(number: int, base: Path, work: Path, held: ExitStack) -> Round:
         scratch, directory = work / f"round-{number}", place.of_round(number)
@@ -219,16 +201,7 @@ def finetune(
         built = build(
             masked_model,
             directory,
-            loss=loss,
-            data_range=data_range,
-            optimizer=optimizer,
-            l2=l2,
-            l2_sp=l2_sp,
-            clip_norm=clip_norm,
-            gradient=gradient,
-            form=form or cheapest_form(gradient),
-            output=output_name,
-            engine=engine,
+            building.in_cheapest_form(),
             overwrite=overwrite and place.given,
         )
         # Held from here to the end, so that no other process builds or trains between our stages.
@@ -240,7 +213,7 @@ def finetune(
         trained = train(
             directory,
             data,
-            options,
+            training,
             validation=validation,
             retain=retain,
             agree=agree,
@@ -286,7 +259,7 @@ def finetune(
                 applied,
                 layout=layout,
                 artifacts=directory if scaled else None,
-                output_name=output_name,
+                output_name=building.output,
                 overwrite=overwrite,
             )
         written = None

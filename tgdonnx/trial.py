@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from tgdonnx import bounds
-from tgdonnx.artifacts import build, cheapest_form
+from tgdonnx.artifacts import BuildOptions, build
 from tgdonnx.engines import EngineName
 from tgdonnx.finetuning.session import Session
 from tgdonnx.masked import is_masked
@@ -53,5 +53,5 @@ def try_training(file: ModelFile, strategy: Strategy, output: Optional[str], eng
         if not is_masked(file):
             masked = directory / "masked.onnx"
             mask(file.path, masked, strategy)
-        build(masked, directory / "artifacts", form=cheapest_form("mask"), output=output, engine=engine)
+        build(masked, directory / "artifacts", BuildOptions(output=output, engine=engine).in_cheapest_form())
         Session(directory / "artifacts")

@@ -230,7 +230,7 @@ def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
         "tgdonnx": metadata.version("tgdonnx"),
         "base_sha256": manifest.base_sha256,
         "selection": manifest.selection,
-        "options": manifest.options,
+        "options": manifest.options.as_dict(),
         "checkpoint": checkpoint,
         "trained": {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained},
     }

@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from tgdonnx import AllLayers, Filters, LastLayers, Phi, Strategy, build, export, mask, score, trace
+from tgdonnx import AllLayers, BuildOptions, Filters, LastLayers, Phi, Strategy, build, export, mask, score, trace
 from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
@@ -123,8 +123,8 @@ def make_artifacts(directory: Path, model: onnx.ModelProto, case: Case) -> float
     mask(directory / "model.onnx", directory / "everything.onnx", AllLayers())
     build(directory / "everything.onnx", directory / "plain")
     report = mask(directory / "model.onnx", directory / "masked.onnx", case.strategy, mode=case.mode)
-    build(directory / "masked.onnx", directory / "masked", form="masked")
-    build(directory / "masked.onnx", directory / "thin", form="thin")
+    build(directory / "masked.onnx", directory / "masked", BuildOptions(form="masked"))
+    build(directory / "masked.onnx", directory / "thin", BuildOptions(form="thin"))
     return report.rho
 
 
@@ -231,7 +231,7 @@ def growth(layers: int) -> dict[str, float]:
             "trace": lambda: trace(directory / "model.onnx"),
             "mask": lambda: mask(directory / "model.onnx", directory / "masked.onnx", LastLayers(layers // 2)),
             "build masked": lambda: build(directory / "masked.onnx", directory / "masked"),
-            "build thin": lambda: build(directory / "masked.onnx", directory / "thin", form="thin"),
+            "build thin": lambda: build(directory / "masked.onnx", directory / "thin", BuildOptions(form="thin")),
             "export": lambda: export(directory / "thin", directory / "tuned.onnx"),
         }
         for name, stage in stages.items():

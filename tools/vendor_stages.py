@@ -181,7 +181,7 @@ def go_through(case: Case, path: Path, work: Path) -> Outcome:
     output = output_of(case, path)
     report = tgdonnx.mask(path, work / "masked.onnx", case.strategy)
     begin = time.perf_counter()
-    built = tgdonnx.build(work / "masked.onnx", work / "artifacts", output=output)
+    built = tgdonnx.build(work / "masked.onnx", work / "artifacts", tgdonnx.BuildOptions(output=output))
     seconds = time.perf_counter() - begin
     feeds = random_feeds(case, path)
     (y,) = quiet_session(path).run([output], feeds)

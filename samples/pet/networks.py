@@ -163,8 +163,7 @@ def _finetune(
         tgdonnx.TrainOptions(epochs=None, steps=steps, batch=BATCH, learning_rate=RATE, schedule="cosine"),
         mode=recipe.mode,
         rebirth=tgdonnx.Rebirth(kind="he", isolate=recipe.isolate),
-        gradient=recipe.gradient,
-        form="masked" if recipe.gradient == "gate" else "thin",
         data_options=patches,
         overwrite=True,
+        building=tgdonnx.BuildOptions(gradient=recipe.gradient, form="masked" if recipe.gradient == "gate" else "thin"),
     )

@@ -81,7 +81,7 @@ def follow(network: Network, candidate: Candidate, seed: int, rate: float, steps
     masked, artifacts, tuned = work / "masked.onnx", work / "artifacts", work / "tuned.onnx"
     data = network.data(seed)
     report = mask(network, candidate, data, seed, masked)
-    tgdonnx.build(masked, artifacts, form="thin")
+    tgdonnx.build(masked, artifacts, tgdonnx.BuildOptions(form="thin"))
     curve = [look(network, 0, masked)]
     seconds, problem = 0.0, ""
     stages = looks(steps)

@@ -168,7 +168,7 @@ def test_the_masked_model_is_kept_byte_for_byte(tmp_path: Path) -> None:
 def test_building_twice_gives_the_same_files(tmp_path: Path) -> None:
     path = masked(models.dncnn(0), tmp_path)
     for name in ("one", "two"):
-        tgdonnx.build(path, tmp_path / name, l2=0.1, clip_norm=1.0)
+        tgdonnx.build(path, tmp_path / name, tgdonnx.BuildOptions(l2=0.1, clip_norm=1.0))
     for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "manifest.json", "masked.onnx"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
@@ -177,7 +177,9 @@ def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: P
     model = models.dncnn(0)
     chosen = tgdonnx.Filters({"w1": [3, 1], "w3": [0]})
     path = masked(model, tmp_path, chosen)
-    report = tgdonnx.build(path, tmp_path / "artifacts", l2=0.5, clip_norm=2.0, gradient="gate", optimizer="sgd")
+    report = tgdonnx.build(
+        path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=0.5, clip_norm=2.0, gradient="gate", optimizer="sgd")
+    )
     assert report.directory == str(tmp_path / "artifacts")
     expected = {"w1": (1, 3), "b1": (1, 3), "w3": (0,), "b3": (0,), "bn3_scale": (0,), "bn3_offset": (0,)}
     assert set(report.trained) == set(expected)
@@ -188,7 +190,7 @@ def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: P
     assert all(t.kernels is None and t.dtype == "FLOAT" for t in manifest.trained)
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     assert {t.vendor_name: t.shape for t in manifest.trained} == {name: shapes[name] for name in expected}
-    assert manifest.options == report.options
+    assert manifest.options.as_dict() == report.options
     assert dict(report.options) == {
         **{"loss": "mse", "data_range": 1.0, "optimizer": "sgd", "l2": 0.5, "l2_sp": 0.0, "clip_norm": 2.0},
         **{"gradient": "gate", "form": "masked", "output": "y"},
@@ -249,7 +251,7 @@ def test_of_several_outputs_the_chosen_one_is_trained_and_only_what_it_needs(out
         u=(2, 4, 1),
     )
     path = masked(model, tmp_path, tgdonnx.Filters({"v": [1], "u": [0]}))
-    report = tgdonnx.build(path, tmp_path / "artifacts", output=output)
+    report = tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(output=output))
     assert report.options["output"] == output
     assert report.trained == (("v",) if output == "y" else ("u",))
     assert report.frozen == (("u",) if output == "y" else ("v",))
@@ -267,11 +269,13 @@ def test_of_several_outputs_the_chosen_one_is_trained_and_only_what_it_needs(out
 # What is refused, and that nothing is left behind.
 
 
-def refused(directory: Path, path: Path, error: type[TgdonnxError], message: str, **options: Any) -> None:
+def refused(
+    directory: Path, path: Path, error: type[TgdonnxError], message: str, *, overwrite: bool = False, **options: Any
+) -> None:
     """Building fails with the message, and leaves the directory as it was."""
     before = listing(directory)
     with pytest.raises(error, match=message) as caught:
-        tgdonnx.build(path, directory / "artifacts", **options)
+        tgdonnx.build(path, directory / "artifacts", tgdonnx.BuildOptions(**options), overwrite=overwrite)
     assert len(str(caught.value).splitlines()) <= 2
     assert listing(directory) == before
 
@@ -470,9 +474,9 @@ def test_a_directory_that_exists_is_replaced_only_when_told_to(tmp_path: Path) -
     refused(tmp_path, path, OutputError, "exists; pass --overwrite", l2=0.5)
     assert (tmp_path / "artifacts" / "manifest.json").read_bytes() == before
     (tmp_path / "artifacts" / "log.jsonl").write_text("of an earlier run\n")
-    tgdonnx.build(path, tmp_path / "artifacts", l2=0.5, overwrite=True)
+    tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=0.5), overwrite=True)
     assert listing(tmp_path / "artifacts") == FILES
-    assert read_manifest(tmp_path / "artifacts").options["l2"] == 0.5
+    assert read_manifest(tmp_path / "artifacts").options.l2 == 0.5
     assert listing(tmp_path) == ["artifacts", "masked.onnx", "model.onnx"]
 
 
@@ -512,7 +516,7 @@ def test_a_failure_while_writing_leaves_the_old_artifacts_whole(
 
     monkeypatch.setattr(importlib.import_module("tgdonnx.artifacts.build"), "write_model", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        tgdonnx.build(path, tmp_path / "artifacts", l2=1.0, overwrite=True)
+        tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=1.0), overwrite=True)
     assert {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES} == before
     assert listing(tmp_path) == ["artifacts", "masked.onnx", "model.onnx"]
 

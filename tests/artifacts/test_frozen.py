@@ -60,10 +60,10 @@ def test_a_large_model_trains_as_a_small_one_and_what_is_frozen_lies_beside_the_
     form: Form, external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = masked(tmp_path / "a", external=external)
-    tgdonnx.build(source, tmp_path / "small", form=form)
+    tgdonnx.build(source, tmp_path / "small", tgdonnx.BuildOptions(form=form))
     assert not (tmp_path / "small" / FROZEN_DATA).exists()
     lower_bounds(monkeypatch)
-    tgdonnx.build(source, tmp_path / "large", form=form)
+    tgdonnx.build(source, tmp_path / "large", tgdonnx.BuildOptions(form=form))
     for name in (TRAINING_MODEL, EVAL_MODEL):
         stored = onnx.load(tmp_path / "large" / name, load_external_data=False).graph.initializer
         outside = [tensor for tensor in stored if tensor.data_location == onnx.TensorProto.EXTERNAL]
@@ -127,5 +127,5 @@ def test_what_trains_and_is_too_large_itself_is_refused_with_the_bound(
     assert source.rho == 1
     lower_bounds(monkeypatch)
     with pytest.raises(ArtifactsError, match=r"what trains takes 0\.0 GiB; expected at most"):
-        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "large", form="masked")
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "large", tgdonnx.BuildOptions(form="masked"))
     assert not (tmp_path / "large").exists()

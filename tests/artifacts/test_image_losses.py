@@ -191,7 +191,7 @@ def test_a_model_trains_on_a_sum_with_the_same_gradient_in_both_forms(form: str,
         model, tmp_path, tgdonnx.Filters({"v": [1, 4], "w": [0]}), loss="0.2 * l1 + 0.8*ssim", data_range=2, form=form
     )
     options = read_manifest(directory).options
-    assert (options["loss"], options["data_range"]) == ("0.2*l1+0.8*ssim", 2)
+    assert (options.loss, options.data_range) == ("0.2*l1+0.8*ssim", 2)
     x, _ = images((2, 2, 19, 18))
     target = images((2, 3, 15, 14), seed=1)[1]
     trainer = Trainer(directory)

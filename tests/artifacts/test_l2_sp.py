@@ -125,7 +125,7 @@ def test_a_resumed_run_is_pulled_to_the_vendors_values_and_not_to_where_it_was_c
 
 def test_the_manifest_says_it(tmp_path: Path) -> None:
     _, directory = build(tmp_path, l2_sp=0.25)
-    assert read_manifest(directory).options["l2_sp"] == 0.25
+    assert read_manifest(directory).options.l2_sp == 0.25
 
 
 def test_a_weight_in_half_precision_starts_at_its_value_in_float32(tmp_path: Path) -> None:

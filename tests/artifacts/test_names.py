@@ -74,7 +74,7 @@ def trained(model: onnx.ModelProto, directory: Path, source: Mapping[str, Array]
     tgdonnx.mask(path, masked, tgdonnx.Filters(rows))
     assert tgdonnx.check(masked).trainable
     mapped = options.pop("renamed", None)
-    tgdonnx.build(masked, directory / "artifacts", **options)
+    tgdonnx.build(masked, directory / "artifacts", tgdonnx.BuildOptions(**options))
     run = TrainOptions(steps=2, batch=3, learning_rate=0.01)
     tgdonnx.train(directory / "artifacts", source, run, validation=source, retain=source, renamed=mapped)
     tgdonnx.export(directory / "artifacts", tuned)
@@ -148,7 +148,9 @@ def test_every_name_that_the_training_model_adds_may_be_the_vendors(form: str, t
     tgdonnx.mask(
         models.save(model, tmp_path / "m.onnx"), tmp_path / "k.onnx", tgdonnx.Filters({"w1": [1, 3], "w2": [1, 3]})
     )
-    tgdonnx.build(tmp_path / "k.onnx", tmp_path / "a", form=form, l2=0.01, l2_sp=0.01, optimizer="sgd")
+    tgdonnx.build(
+        tmp_path / "k.onnx", tmp_path / "a", tgdonnx.BuildOptions(form=form, l2=0.01, l2_sp=0.01, optimizer="sgd")
+    )
     graph = onnx.load(tmp_path / "a" / "training_model.onnx").graph
     added = {name for node in graph.node for name in (*node.input, *node.output, node.name) if name}
     added |= {named.name for named in (*graph.input, *graph.output, *graph.initializer)}

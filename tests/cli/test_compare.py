@@ -40,7 +40,7 @@ def test_the_document_is_the_report_of_the_library(arguments: list[object], vend
         options,
         validation=tmp_path / "new.npz",
         retain=tmp_path / "old.npz",
-        l2_sp=0.1,
+        building=tgdonnx.BuildOptions(l2_sp=0.1),
     )
     assert [entry["name"] for entry in found["entries"]] == SELECT.split(",")
     for entry, other in zip(found["entries"], expected.entries):

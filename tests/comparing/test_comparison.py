@@ -38,9 +38,19 @@ def vendor(tmp_path: Path) -> Path:
     return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
 
 
-def compare(vendor: Path, folder: Path, select: Any = SELECT, options: Any = RUN, **more: Any) -> CompareReport:
-    given = {"validation": HELD_OUT, "retain": OLD, "agree": IMAGES, "l2_sp": 0.1, **more}
-    return tgdonnx.compare(vendor, data(), folder, select, options, **given)
+def compare(
+    vendor: Path,
+    folder: Path,
+    select: Any = SELECT,
+    options: Any = RUN,
+    *,
+    l2_sp: float = 0.1,
+    loss: str = "mse",
+    **more: Any,
+) -> CompareReport:
+    building = tgdonnx.BuildOptions(loss=loss, l2_sp=l2_sp)
+    given = {"validation": HELD_OUT, "retain": OLD, "agree": IMAGES, **more}
+    return tgdonnx.compare(vendor, data(), folder, select, options, building=building, **given)
 
 
 def by_name(report: CompareReport) -> dict[str, Entry]:

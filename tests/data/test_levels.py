@@ -203,7 +203,7 @@ def test_a_step_at_a_level_is_that_of_a_model_with_the_level_drawn_into_the_data
     weights = []
     for name, sigma, x in (("levels", given, X), ("drawn", neutral, drawn)):
         directory = tmp_path / name
-        tgdonnx.build(tmp_path / "masked.onnx", directory, optimizer="sgd")
+        tgdonnx.build(tmp_path / "masked.onnx", directory, tgdonnx.BuildOptions(optimizer="sgd"))
         source = {"x": x, "sigma": sigma, "target": X[::-1]}
         report = tgdonnx.train(directory, source, options, validation=source, retain=source, agree=source)
         weights.append((tgdonnx.finetuning.session.read_parameters(directory, "checkpoint")["w"], report.best.loss))

@@ -40,7 +40,7 @@ def _trained(
     masked: Path, directory: Path, batches: list[list[Array]], rate: float, **options: Any
 ) -> tuple[list[float], Path]:
     """Losses of `STEPS` steps, and the tuned model."""
-    tgdonnx.build(masked, directory, **options)
+    tgdonnx.build(masked, directory, tgdonnx.BuildOptions(**options))
     session = Session(directory)
     losses = [loss for step in range(STEPS) for loss in session.step([batches[step % len(batches)]], rate)]
     session.save(session.manifest.runtime.checkpoint, RunState(0, STEPS, {}))
@@ -69,7 +69,7 @@ def _require_same(
     feeds = models.random_feeds(model)
     rng = np.random.default_rng(5)
     reference = tmp_path / "probe"
-    tgdonnx.build(masked, reference, engine="onnxruntime", **options)
+    tgdonnx.build(masked, reference, tgdonnx.BuildOptions(engine="onnxruntime", **options))
     output = Session(reference).predict(list(feeds.values()))
     batches = [
         [

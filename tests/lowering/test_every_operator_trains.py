@@ -79,7 +79,7 @@ def require_trains(model: onnx.ModelProto, directory: Path, *, straight: bool = 
         nodes = [finding.node for finding in said.findings if finding.node and finding.code < "TGD100"]
         assert len(set(nodes)) == len(nodes), said.findings
     artifacts, tuned = directory / "artifacts", directory / "tuned.onnx"
-    built = tgdonnx.build(masked, artifacts, optimizer="sgd", form="thin")
+    built = tgdonnx.build(masked, artifacts, tgdonnx.BuildOptions(optimizer="sgd", form="thin"))
     rng = np.random.default_rng(2)
     shape = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim]
     x = rng.normal(size=[size or 7 for size in (3, *shape[1:])]).astype(np.float32)

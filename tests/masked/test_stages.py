@@ -56,7 +56,7 @@ def data_for(model: onnx.ModelProto, output: str = "y") -> dict[str, Array]:
 def tune(model: onnx.ModelProto, masked: Path, tuned: Path, *, rate: float = 1e-2, **options: Any) -> Path:
     """Builds, trains three steps and exports; returns the artifacts."""
     artifacts = tuned.parent / f"{tuned.stem}-artifacts"
-    tgdonnx.build(masked, artifacts, **options)
+    tgdonnx.build(masked, artifacts, tgdonnx.BuildOptions(**options))
     run = tgdonnx.TrainOptions(steps=3, batch=2, learning_rate=rate)
     data = data_for(model, options.get("output", "y"))
     inputs = {spec.name for spec in read_manifest(artifacts).inputs}
@@ -118,7 +118,7 @@ def test_the_tuned_file_differs_within_the_masks_and_what_was_set_stays(name: st
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_training_starts_from_the_start(form: str, tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
-    tgdonnx.build(hand.masked, tmp_path / "artifacts", form=form)
+    tgdonnx.build(hand.masked, tmp_path / "artifacts", tgdonnx.BuildOptions(form=form))
     data = data_for(model)
     trainer = Trainer(tmp_path / "artifacts")
     _, found = trainer.evaluate(data["x"], data["target"])
@@ -148,7 +148,7 @@ def test_the_pull_of_l2_sp_is_to_the_start(tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
     data = data_for(model)
     for name, options in (("plain", {}), ("pulled", {"l2_sp": 7.0})):
-        tgdonnx.build(hand.masked, tmp_path / name, **options)  # type: ignore[arg-type]
+        tgdonnx.build(hand.masked, tmp_path / name, tgdonnx.BuildOptions(**options))  # type: ignore[arg-type]
     plain, pulled = (Trainer(tmp_path / name) for name in ("plain", "pulled"))
     expected, found = (t.gradients(data["x"], data["target"])[1] for t in (plain, pulled))
     assert any(gradient.any() for gradient in expected.values())
@@ -180,7 +180,7 @@ def test_what_was_reborn_but_does_not_reach_the_output_is_in_the_tuned_file_all_
     model = gated()
     hand = regrow_by_hand(model, tmp_path, strategy=tgdonnx.AllLayers())
     assert {"w5", "b5", "w6"} <= hand.values.keys()
-    report = tgdonnx.build(hand.masked, tmp_path / "look", output="side", form=form)
+    report = tgdonnx.build(hand.masked, tmp_path / "look", tgdonnx.BuildOptions(output="side", form=form))
     assert {"w5", "b5", "w6"} <= set(report.frozen)
     tune(model, hand.masked, tmp_path / "tuned.onnx", output="side", form=form)
     changed = assert_changed_within_the_masks(hand, tmp_path / "tuned.onnx")

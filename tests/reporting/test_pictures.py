@@ -152,7 +152,15 @@ def test_scores_of_classes_are_no_pictures(tmp_path: Path) -> None:
     base = models.save(model, tmp_path / "vendor.onnx")
     options = tgdonnx.TrainOptions(epochs=1, batch=6)
     kept = tmp_path / "artifacts"
-    tgdonnx.finetune(base, data, tmp_path / "tuned.onnx", tgdonnx.Phi(0.3), options, loss="ce", artifacts=kept)
+    tgdonnx.finetune(
+        base,
+        data,
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(0.3),
+        options,
+        artifacts=kept,
+        building=tgdonnx.BuildOptions(loss="ce"),
+    )
     with pytest.raises(NoPicturesError, match="scores of classes"):
         samples(tmp_path, data)
 

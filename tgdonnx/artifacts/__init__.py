@@ -1,13 +1,14 @@
 """Masked model -> what ONNX Runtime trains.
 
-``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``gradients``: nodes on the
-gradients; ``thin``: the same at the cost of what trains; ``optimizers``; ``build``: all of it into a directory; ``manifest``:
-what is in it; ``vendor``: what the vendor's model gives.
+``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``thin``: the same at the cost of
+what trains; ``options``: what is chosen; ``build``: all of it into a directory; ``manifest``: what is in it; ``vendor``: what
+the vendor's model gives.
 """
 
-from tgdonnx.artifacts.build import FORMS, BuildReport, Form, build, cheapest_form, require_new_directory
+from tgdonnx.artifacts.build import BuildReport, build, require_new_directory
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
+from tgdonnx.artifacts.options import FORMS, BuildOptions, BuiltOptions, Form
 from tgdonnx.artifacts.vendor import vendor_outputs, vendor_targets
 from tgdonnx.engines import GRADIENTS, OPTIMIZERS, GradientKind, OptimizerName
 
@@ -16,7 +17,9 @@ __all__ = [
     "GRADIENTS",
     "LOSSES",
     "OPTIMIZERS",
+    "BuildOptions",
     "BuildReport",
+    "BuiltOptions",
     "Form",
     "GradientKind",
     "Loss",
@@ -26,7 +29,6 @@ __all__ = [
     "TensorSpec",
     "TrainedTensor",
     "build",
-    "cheapest_form",
     "parse_loss",
     "read_manifest",
     "require_new_directory",

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +19,22 @@ from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
 from tgdonnx.artifacts.manifest import (
     AxisPart,
-    BuildOptions,
     Manifest,
     TensorSpec,
     TrainedTensor,
     input_specs,
 )
 from tgdonnx.artifacts.names import give_way
+from tgdonnx.artifacts.options import BuildOptions, BuiltOptions
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters
 from tgdonnx.engines import (
     ENGINES,
-    GRADIENTS,
-    OPTIMIZERS,
     EngineName,
-    GradientKind,
     Objective,
-    OptimizerName,
     Problem,
     default_engine,
 )
-from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
+from tgdonnx.errors import MaskedModelError, OutputError
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.leftovers import beside, sweep
 from tgdonnx.masked import MaskedModel, read_masked
@@ -48,14 +44,6 @@ from tgdonnx.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.paths import why_no_text
 from tgdonnx.provenance import encode_mask
 
-Form = Literal["masked", "thin"]
-FORMS: tuple[Form, ...] = ("masked", "thin")
-
-
-def cheapest_form(gradient: GradientKind) -> Form:
-    """Returns the form that trains at the lowest price: ``thin``, but for a gradient that it does not have."""
-    return "masked" if gradient == "gate" else "thin"
-
 
 @dataclass(frozen=True)
 class BuildReport:
@@ -63,7 +51,7 @@ class BuildReport:
 
     Attributes:
         directory: the artifacts directory; None where it was deleted since.
-        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output; class_axis, with the loss ce.
+        options: the fields of `BuiltOptions`.
         trained: the names of the tensors that train.
         frozen: the names of tensors that the masks let train, but on which the chosen output does not depend.
         unthinned: in form ``thin``, the names of tensors that train in the masked form, since their masks are per kernel, and
@@ -86,17 +74,8 @@ class BuildReport:
 def build(
     masked: StrPath,
     directory: StrPath,
+    options: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     *,
-    loss: str = "mse",
-    data_range: float = 1.0,
-    optimizer: OptimizerName = "adamw",
-    l2: float = 0.0,
-    l2_sp: float = 0.0,
-    clip_norm: Optional[float] = None,
-    gradient: GradientKind = "mask",
-    form: Form = "masked",
-    output: Optional[str] = None,
-    engine: Optional[EngineName] = None,
     overwrite: bool = False,
 ) -> BuildReport:
     """Generates ONNX Runtime training artifacts whose gradients are masked.
@@ -104,66 +83,36 @@ def build(
     Args:
         masked: a masked model.
         directory: the artifacts directory to make.
-        loss: what training minimises: a name, or a weighted sum such as ``0.8*l1+0.2*ssim``; see `tgdonnx.artifacts.losses`.
-        data_range: difference between the largest and the least value that the output may have, for the losses charbonnier
-            and ssim.
-        optimizer: ``adamw`` or ``sgd``.
-        l2: ``l2 * W`` is added to the gradient of every weight W of a layer, before the mask.
-        l2_sp: ``l2_sp * (W - W0)`` is added to the gradient of everything that trains, W0 the values that training starts
-            from (the vendor's, but for what was reborn), before the mask (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
-        clip_norm: largest Euclidean norm of all gradients together; None for no limit.
-        gradient: ``mask``: the true gradient, masked (TGD, eq. 4). ``gate``: besides, no gradient flows through frozen
-            filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.
-        form: ``masked``: parameters are the vendor's tensors, and their gradients are multiplied by the masks. ``thin``:
-            parameters, gradients and optimizer state hold only the filters that train, and only their gradients are
-            computed, with faster nodes; the results are the same. Where a mask is per kernel (mode ``readers``), the
-            kernels that read a map in the other filters are a parameter of their own. Tensors of which anything but
-            whole filters and whole maps trains stay as in ``masked``.
-        output: the output to train on, when the model has several.
-        engine: ``onnxruntime``: plain ONNX models, which any ONNX Runtime trains; building them needs no runtime at all.
-            ``onnxruntime-training``: what ONNX Runtime's on-device training API loads. None for the one of the runtime that
-            is installed.
+        options: how to build.
         overwrite: whether ``directory`` may exist; it is replaced.
 
     Raises:
         MaskedModelError: no masked model, or its masks do not go with the options.
         UntrainableError: a node on a gradient path cannot be trained.
         RuntimeMissingError: the engine is onnxruntime-training, which is not installed.
-        ArtifactsError: an option is out of range.
         OutputError: the directory cannot be written.
     """
     rewritten = [Path(directory) / files.MASKED_MODEL, data_of(Path(directory) / files.MASKED_MODEL)]
     if reason := why_no_text(directory):
         raise OutputError(f"{directory} can be no artifacts directory: {reason}")
     require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
-    formula = parse_loss(loss)
-    chosen = engine or default_engine()
-    if chosen not in ENGINES:
-        raise ArtifactsError(f"expected engine to be one of {', '.join(ENGINES)}; got {chosen!r}")
-    _require_options(optimizer, gradient, form, data_range, l2, l2_sp, clip_norm)
+    formula = parse_loss(options.loss)
+    engine = options.engine or default_engine()
     model = read_masked(masked)
     wanted = _wanted_parameters(model)
     network = open_network(model.start)
-    gates = _gates(network, model) if gradient == "gate" else {}
-    options: BuildOptions = {
-        "loss": str(formula),
-        "data_range": data_range,
-        "optimizer": optimizer,
-        "l2": l2,
-        "l2_sp": l2_sp,
-        "clip_norm": clip_norm,
-        "gradient": gradient,
-        "form": form,
-        "output": output or str(network.graph.outputs[0].name),
-    }
+    gates = _gates(network, model) if options.gradient == "gate" else {}
     weights = {layer.weight.name for layer in network.layers if layer.weight}
-    forward = forward_graph(network, list(wanted), output, ENGINES[chosen].dialect)
-    if "ce" in formula.names:
-        options["class_axis"] = class_axis(forward.output)
+    forward = forward_graph(network, list(wanted), options.output, ENGINES[engine].dialect)
+    built = BuiltOptions.of(
+        options,
+        output=options.output or str(network.graph.outputs[0].name),
+        class_axis=class_axis(forward.output) if "ce" in formula.names else None,
+    )
     masks = {name: model.masks[name] for name in forward.trained}
     reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
     thin: dict[str, tuple[ThinParameter, ...]] = {}
-    if form == "thin":
+    if built.form == "thin":
         thin = split_parameters(forward.model, masks, forward.trained, _filter_axes(model.network, forward.trained))
     renamed = give_way(forward.model)
     pieces = {
@@ -174,14 +123,14 @@ def build(
         for name in forward.trained
     }
     parameters = {piece.name: name for name in forward.trained for piece in pieces[name]}
-    specs = _add_loss(forward, formula, data_range, renamed)
+    specs = _add_loss(forward, formula, options.data_range, renamed)
     gated = {name: renamed.get(output, output) for name, output in forward.layer_outputs.items()}
     objective = Objective(
-        optimizer=optimizer,
-        l2=l2,
+        optimizer=options.optimizer,
+        l2=options.l2,
         regularised=frozenset(parameter for parameter, name in parameters.items() if name in weights),
-        l2_sp=l2_sp,
-        clip_norm=clip_norm,
+        l2_sp=options.l2_sp,
+        clip_norm=options.clip_norm,
         masks={
             parameter: masks[name]
             for parameter, name in parameters.items()
@@ -189,7 +138,7 @@ def build(
         },
         gates={gated[name]: gate for name, gate in gates.items() if name in reached},
     )
-    problem = Problem(forward.model, tuple(parameters), objective, form == "thin")
+    problem = Problem(forward.model, tuple(parameters), objective, built.form == "thin")
     trained = tuple(
         _trained_tensor(piece, wanted[name], masks[name], model.network)
         for name in forward.trained
@@ -197,49 +146,22 @@ def build(
     )
     manifest = Manifest(
         files.FORMAT,
-        {"tgdonnx": metadata.version("tgdonnx"), **ENGINES[chosen].versions()},
-        options,
+        {"tgdonnx": metadata.version("tgdonnx"), **ENGINES[engine].versions()},
+        built,
         model.base.sha256,
         model.selection,
         _rho(masks, model),
         specs,
         trained,
-        chosen,
+        engine,
     )
     with _new_directory(Path(directory), overwrite=overwrite) as target:
-        ENGINES[chosen].write(problem, target)
+        ENGINES[engine].write(problem, target)
         write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
     frozen = tuple(name for name in wanted if name not in forward.trained)
-    unthinned = tuple(name for name in masks if form == "thin" and name not in thin and not masks[name].all())
-    return BuildReport(str(directory), options, forward.trained, frozen, unthinned, manifest.rho, specs, chosen)
-
-
-def _require_options(
-    optimizer: str,
-    gradient: str,
-    form: str,
-    data_range: float,
-    l2: float,
-    l2_sp: float,
-    clip_norm: Optional[float],
-) -> None:
-    for what, value, known in (
-        ("optimizer", optimizer, OPTIMIZERS),
-        ("gradient", gradient, GRADIENTS),
-        ("form", form, FORMS),
-    ):
-        if value not in known:
-            raise ArtifactsError(f"expected {what} to be one of {', '.join(known)}; got {value!r}")
-    if form == "thin" and gradient == "gate":
-        raise ArtifactsError("form 'thin' computes gradient 'mask' only; use form 'masked' for gradient 'gate'")
-    for what, factor in (("l2", l2), ("l2_sp", l2_sp)):
-        if not (np.isfinite(factor) and factor >= 0):
-            raise ArtifactsError(f"expected {what} >= 0, got {factor:g}")
-    if not (np.isfinite(data_range) and data_range > 0):
-        raise ArtifactsError(f"expected a data range > 0, got {data_range:g}")
-    if clip_norm is not None and not (np.isfinite(clip_norm) and clip_norm > 0):
-        raise ArtifactsError(f"expected a clip norm > 0, got {clip_norm:g}")
+    unthinned = tuple(name for name in masks if built.form == "thin" and name not in thin and not masks[name].all())
+    return BuildReport(str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, engine)
 
 
 def _wanted_parameters(model: MaskedModel) -> dict[str, Parameter]:

@@ -18,9 +18,10 @@ import onnx_ir as ir
 
 from tgdonnx.artifacts.losses import TARGET
 from tgdonnx.artifacts.names import array_names
+from tgdonnx.artifacts.options import BuiltOptions
 from tgdonnx.engines import ENGINES, Engine, EngineName
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.typedfiles import Above0, AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
+from tgdonnx.typedfiles import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
 
 FORMAT = 2
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
@@ -133,24 +134,6 @@ def fixed_batch(inputs: Sequence[TensorSpec]) -> Optional[int]:
     return next((shape[0] for shape in sampled if shape and shape[0] is not None), None)
 
 
-class _BuildOptions(TypedDict):
-    loss: str
-    data_range: Above0
-    optimizer: str
-    l2: AtLeast0
-    l2_sp: AtLeast0
-    clip_norm: Optional[Above0]
-    gradient: str
-    form: str
-    output: str
-
-
-class BuildOptions(_BuildOptions, total=False):
-    """The options of `build`, see there; ``class_axis``, with the loss ce, is the axis of the output that counts classes."""
-
-    class_axis: int
-
-
 class _KnownSelection(TypedDict, total=False):
     """The keys of a selection that we read again; it may have more."""
 
@@ -168,7 +151,7 @@ class Manifest:
     Attributes:
         format: version of this format.
         versions: of tgdonnx, onnx and onnxruntime, when it was built.
-        options: loss, data_range, optimizer, l2, l2_sp, clip_norm, gradient, form, output; class_axis, with the loss ce.
+        options: how it was built.
         base_sha256: of the vendor's file.
         selection: as in the masked model.
         rho: the fraction of the weights that train, as `tgdonnx.mask` counts them.
@@ -179,7 +162,7 @@ class Manifest:
 
     format: Positive
     versions: Mapping[str, str]
-    options: BuildOptions
+    options: BuiltOptions
     base_sha256: Sha256
     selection: Mapping[str, Any]
     rho: Fraction
@@ -200,7 +183,7 @@ class Manifest:
     @property
     def class_axis(self) -> int:
         """The axis of the output that counts classes, where the loss is ce."""
-        return int(self.options.get("class_axis", 1))
+        return 1 if self.options.class_axis is msgspec.UNSET else self.options.class_axis
 
     def to_json(self) -> str:
         """Returns the text of the file."""
@@ -247,8 +230,6 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(
                 f"the input {spec.name!r} has the dtype {spec.dtype!r}, which numpy does not know"
             ) from error
-    if manifest.options["loss"] == "" or manifest.options["optimizer"] not in ("adamw", "sgd"):
-        raise ValueError(f"expected a loss, and an optimizer of adamw, sgd; got {manifest.options['optimizer']!r}")
     msgspec.convert(manifest.selection, _KnownSelection)
     names = [tensor.name for tensor in manifest.trained]
     if len(set(names)) < len(names):

@@ -40,7 +40,7 @@ def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
         RuntimeMissingError: no runtime is installed.
     """
     manifest = read_manifest(directory)
-    loss = parse_loss(manifest.options["loss"])
+    loss = parse_loss(manifest.options.loss)
     if "ce" in loss.names:
         raise ArtifactsError(
             "agreement with the vendor's output needs targets like the output, but those of the loss ce are class indices; "
@@ -74,7 +74,7 @@ def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
     require_masked_of(manifest, masked, directory)
     wanted = list(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
     return forward_graph(
-        open_network(runnable_vendor(masked)), wanted, manifest.options["output"], manifest.runtime.dialect
+        open_network(runnable_vendor(masked)), wanted, manifest.options.output, manifest.runtime.dialect
     )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
 
 import click
 
-from tgdonnx.artifacts import Form, GradientKind, OptimizerName, build
+from tgdonnx.artifacts import BuildOptions, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
-from tgdonnx.engines import EngineName
 from tgdonnx.outputs import Kind
 
 
@@ -24,36 +22,13 @@ from tgdonnx.outputs import Kind
 def command(
     masked: Path,
     output: Path,
-    loss: str,
-    data_range: float,
-    optimizer: OptimizerName,
-    l2: float,
-    l2_sp: float,
-    clip_norm: Optional[float],
-    gradient: GradientKind,
-    form: Optional[Form],
-    output_name: Optional[str],
-    engine: Optional[EngineName],
+    building: BuildOptions,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Make ONNX Runtime training artifacts from a MASKED model; its gradients are masked."""
-    report = build(
-        masked,
-        output,
-        loss=loss,
-        data_range=data_range,
-        optimizer=optimizer,
-        l2=l2,
-        l2_sp=l2_sp,
-        clip_norm=clip_norm,
-        gradient=gradient,
-        form=form or "masked",
-        output=output_name,
-        engine=engine,
-        overwrite=overwrite,
-    )
-    if gradient == "gate":
+    report = build(masked, output, building, overwrite=overwrite)
+    if building.gradient == "gate":
         remark("gate is no descent direction of the loss and was unstable in trials; mask is the default")
     for name in report.frozen:
         remark(f"{name} stays frozen: the output {report.options['output']!r} does not depend on it")

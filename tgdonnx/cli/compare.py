@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import click
 
-from tgdonnx.artifacts import Form, GradientKind, OptimizerName
+from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
 from tgdonnx.cli.options import build_options, json_option, model_argument, output_option, rebirth_options
@@ -19,7 +19,6 @@ from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.data import DataOptions
-from tgdonnx.engines import EngineName
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.outputs import Kind as OutputKind
@@ -66,16 +65,7 @@ def command(
     sweep_data: Optional[Path],
     kind: Optional[Kind],
     calibrate: Optional[Path],
-    loss: str,
-    data_range: float,
-    optimizer: OptimizerName,
-    l2: float,
-    l2_sp: float,
-    clip_norm: Optional[float],
-    gradient: GradientKind,
-    form: Optional[Form],
-    output_name: Optional[str],
-    engine: Optional[EngineName],
+    building: BuildOptions,
     data: Optional[Path],
     validation: Optional[Path],
     reading: DataOptions,
@@ -104,19 +94,10 @@ def command(
             output,
             None if select is None else [name for name in select.split(",") if name.strip()],
             options,
+            building=building,
             validation=validation,
             retain=retain,
             agree=agree,
-            l2_sp=l2_sp,
-            loss=loss,
-            data_range=data_range,
-            optimizer=optimizer,
-            l2=l2,
-            clip_norm=clip_norm,
-            gradient=gradient,
-            form=form,
-            output_name=output_name,
-            engine=engine,
             tolerance=tolerance,
             sweep_data=sweep_data,
             rebirth=Rebirth(kind, calibrate),

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import click
 
-from tgdonnx.artifacts import Form, GradientKind, OptimizerName
+from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options, noise2noise_option, training_source
 from tgdonnx.cli.options import (
@@ -33,7 +33,6 @@ from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.data import DataOptions
-from tgdonnx.engines import EngineName
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.pipeline import finetune
@@ -91,16 +90,7 @@ def command(
     kind: Optional[Kind],
     calibrate: Optional[Path],
     isolate: bool,
-    loss: str,
-    data_range: float,
-    optimizer: OptimizerName,
-    l2: float,
-    l2_sp: float,
-    clip_norm: Optional[float],
-    gradient: GradientKind,
-    form: Optional[Form],
-    output_name: Optional[str],
-    engine: Optional[EngineName],
+    building: BuildOptions,
     data: Optional[Path],
     pair: Optional[tuple[Path, Path]],
     apply_to: Optional[Path],
@@ -135,7 +125,7 @@ def command(
         seed=options.seed,
         reading=reading,
     )
-    recommend = drop_test(model, looked_at or Path(), output=output_name, reading=reading)
+    recommend = drop_test(model, looked_at or Path(), output=building.output, reading=reading)
     chosen = strategy(mode=mode, **choices, recommend=recommend)
     with training_bar() as show:
         report = finetune(
@@ -144,18 +134,9 @@ def command(
             output,
             chosen,
             options,
+            building=building,
             mode=mode,
             rebirth=reborn,
-            loss=loss,
-            data_range=data_range,
-            optimizer=optimizer,
-            l2=l2,
-            l2_sp=l2_sp,
-            clip_norm=clip_norm,
-            gradient=gradient,
-            form=form,
-            output_name=output_name,
-            engine=engine,
             validation=validation,
             retain=retain,
             agree=agree,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import click
 
-from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS
+from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS, BuildOptions
 from tgdonnx.cli.common import Command as Command
 from tgdonnx.cli.common import json_option as json_option
 from tgdonnx.cli.common import model_argument as model_argument
@@ -202,14 +204,22 @@ engine_option = click.option(
 
 
 def build_options(command: Command) -> Command:
-    """What training minimises, and how gradients are treated."""
+    """What training minimises, and how gradients are treated. The command gets ``building``, a `BuildOptions`."""
+    default = BuildOptions()
+
+    @functools.wraps(command)
+    def made(*args: Any, output_name: Optional[str], **given: Any) -> Any:
+        chosen = {field.name: given.pop(field.name) for field in fields(BuildOptions) if field.name != "output"}
+        building = BuildOptions(output=output_name, **chosen)
+        return command(*args, building=building, **given)
+
     for option in (
         engine_option,
         click.option("--output", "output_name", metavar="NAME", help="Output to train on, when the model has several."),
         click.option(
             "--gradient",
             type=click.Choice(GRADIENTS),
-            default="mask",
+            default=default.gradient,
             show_default=True,
             help="mask: the true gradient, masked; gate: none flows through frozen filters (unstable; for fidelity).",
         ),
@@ -223,33 +233,35 @@ def build_options(command: Command) -> Command:
         click.option(
             "--l2-sp",
             type=float,
-            default=0.0,
+            default=default.l2_sp,
             show_default=True,
             help="Added to the gradient of what trains: L2_SP * (W - W0), W0 where it starts: the vendor's "
             "values, but for what was reborn.",
         ),
-        click.option("--l2", type=float, default=0.0, show_default=True, help="Added to the gradient of W: L2 * W."),
+        click.option(
+            "--l2", type=float, default=default.l2, show_default=True, help="Added to the gradient of W: L2 * W."
+        ),
         click.option(
             "--optimizer",
             type=click.Choice(OPTIMIZERS),
-            default="adamw",
+            default=default.optimizer,
             show_default=True,
             help="What moves the weights by their gradients.",
         ),
         click.option(
             "--data-range",
             type=float,
-            default=1.0,
+            default=default.data_range,
             show_default=True,
             help="Largest minus least value of the data, for the losses charbonnier (eps = 0.001 of it) and ssim.",
         ),
         click.option(
             "--loss",
             metavar="LOSS",
-            default="mse",
+            default=default.loss,
             show_default=True,
             help=f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim.",
         ),
     ):
-        command = option(command)
-    return command
+        made = option(made)
+    return made  # type: ignore[return-value]

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
-from typing import Any, Optional
+from typing import Optional
 
-from tgdonnx.artifacts import Form, GradientKind, OptimizerName, cheapest_form
+from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.comparing.candidates import NONE
 from tgdonnx.comparing.choosing import Entry, choose
@@ -43,7 +43,7 @@ from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import run_candidate
 from tgdonnx.comparing.sameness import twins
 from tgdonnx.data import DataOptions, DataSource
-from tgdonnx.engines import EngineName, default_engine
+from tgdonnx.engines import default_engine
 from tgdonnx.errors import StoppedError, TgdonnxError
 from tgdonnx.finetuning import Epoch, Progress, TrainOptions
 from tgdonnx.finetuning.record import read_record
@@ -61,21 +61,12 @@ def compare(
     data: DataSource,
     directory: StrPath,
     select: Optional[Sequence[str]] = None,
-    options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
+    building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     validation: Optional[DataSource] = None,
     retain: Optional[DataSource] = None,
     agree: Optional[DataSource] = None,
-    l2_sp: float = 0.0,
-    loss: str = "mse",
-    data_range: float = 1.0,
-    optimizer: OptimizerName = "adamw",
-    l2: float = 0.0,
-    clip_norm: Optional[float] = None,
-    gradient: GradientKind = "mask",
-    form: Optional[Form] = None,
-    output_name: Optional[str] = None,
-    engine: Optional[EngineName] = None,
     tolerance: float = DEFAULT_TOLERANCE,
     sweep_data: Optional[DataSource] = None,
     rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
@@ -96,20 +87,13 @@ def compare(
         data: arrays named like the model's inputs, and ``target``.
         directory: where to keep everything; new, empty, or of this comparison.
         select: names of selections, see `tgdonnx.comparing.candidates`; a handful that fits the model, if None.
-        options: how to train, the same for all. ``retain_limit`` does not stop a run here: it says which points may be chosen.
+        training: how to train, the same for all. ``retain_limit`` does not stop a run here: it says which points may be
+            chosen.
+        building: what training minimises, and how gradients are treated, the same for all; but ``l2_sp`` is for selections
+            with ``+l2sp``. Without a form it is ``thin`` where there is that form.
         validation: data of the new task that is not trained on; every selection is judged by it. A split may take its place.
         retain: data of the vendor's own task, see `tgdonnx.train`.
         agree: for selections with ``+agree``: images to agree with the vendor on, see `tgdonnx.train`.
-        l2_sp: for selections with ``+l2sp``: pull to the vendor's values, see `tgdonnx.build`.
-        loss: see `tgdonnx.build`, as for all that follow up to ``output_name``.
-        data_range: see there.
-        optimizer: see there.
-        l2: see there.
-        clip_norm: see there.
-        gradient: see there.
-        form: see there.
-        output_name: see there.
-        engine: see there.
         tolerance: of the drop test that finds the phi of ``tgd``, and of the start in mode regrow.
         sweep_data: unlabelled images for the drop test; ``data`` if None.
         rebirth: of selections in mode regrow, how filters are reborn. Whether they are isolated, their names say; tolerance,
@@ -130,27 +114,17 @@ def compare(
     model, directory = Path(model), Path(directory)
     read = [model, data, validation, retain, agree, sweep_data, rebirth.calibrate]
     require_outputs([Output(directory, Kind.ADDED_TO)], read)
-    candidates = wanted_candidates(select, agree=agree, l2_sp=l2_sp)
+    candidates = wanted_candidates(select, agree=agree, l2_sp=building.l2_sp)
     validated = validation is not None or data_options.validation_split is not None
-    require_equal_budget(options, validated=validated, retained=retain is not None)
+    require_equal_budget(training, validated=validated, retained=retain is not None)
     file = open_network(model).file
     require_unmasked(file)
-    building: dict[str, Any] = {
-        "loss": loss,
-        "data_range": data_range,
-        "optimizer": optimizer,
-        "l2": l2,
-        "clip_norm": clip_norm,
-        "gradient": gradient,
-        "form": form or cheapest_form(gradient),
-        "output": output_name,
-        "engine": engine or default_engine(),
-    }
+    building = replace(building.in_cheapest_form(), engine=building.engine or default_engine())
     sources = Sources(data, validation, retain, agree, data_options)
-    rebirth = replace(rebirth, tolerance=tolerance, seed=options.seed, reading=data_options)
+    rebirth = replace(rebirth, tolerance=tolerance, seed=training.seed, reading=data_options)
     places = {"data": data, "validation": validation, "retain": retain, "calibrate": rebirth.calibrate}
-    making = {**building, "tolerance": tolerance, "rebirth": rebirth.kind}
-    settings = settings_of(file.sha256, options, making, data_options, places)
+    dropping = {"tolerance": tolerance, "rebirth": rebirth.kind}
+    settings = settings_of(file.sha256, training, building, dropping, data_options, places)
     with ExitStack() as held:
         if (directory / COMPARISON).is_file():
             held.enter_context(locked(directory))
@@ -159,7 +133,7 @@ def compare(
         recommended = known.tgd.recommended() if known is not None and known.tgd is not None else None
         if recommended is None and any(candidate.kind == "tgd" for candidate in candidates):
             recommended = recommend(
-                model, sweep_data or data, tolerance=tolerance, output=output_name, reading=data_options
+                model, sweep_data or data, tolerance=tolerance, output=building.output, reading=data_options
             )
         if recommended is not None and recommended.note:
             notes.append(recommended.note)
@@ -169,7 +143,7 @@ def compare(
         with scratch_directory() as work:
             forgiving = select is None
             problems = build_all(
-                candidates, model, directory, work, recommended, rebirth, building, l2_sp, forgiving=forgiving
+                candidates, model, directory, work, recommended, rebirth, building, forgiving=forgiving
             )
             runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
             if not runnable:
@@ -179,22 +153,22 @@ def compare(
                 notes.append(f"{name} selects the same as {other}, so it is not trained again")
                 on_remark(notes[-1])
             runnable = [c for c in runnable if c.name not in left_out]
-            per_epoch = steps_of_epoch(runnable, directory, work, sources, options)
-            steps = options.last_step(per_epoch)
+            per_epoch = steps_of_epoch(runnable, directory, work, sources, training)
+            steps = training.last_step(per_epoch)
             assert steps is not None
             size = len(file.data) + sum((model.parent / name).stat().st_size for name in file.external_files)
             require_runnable(runnable, directory, work, steps, size)
             if known is None:
                 held.enter_context(new_comparison(directory))
             settle(work, directory, runnable, content)
-        every = options.validate_every or per_epoch
+        every = training.validate_every or per_epoch
         # Mixed with images an epoch is longer; what is equal is the number of steps.
-        equal = replace(options, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
+        equal = replace(training, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
         notes += [f"{name}: {error}" for name, error in problems.items()]
         entries: list[Entry] = []
         for candidate in runnable:
             on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
-            built = building_for(candidate, building, l2_sp)
+            built = building_for(candidate, building)
             try:
                 entry = run_candidate(
                     candidate, model, directory, sources, equal, built, stop_on, on_progress, on_epoch, on_remark
@@ -215,7 +189,7 @@ def compare(
         if NONE in asked:
             entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
         artifacts = directory / runnable[0].folder / ARTIFACTS
-        report = _report(model, directory, steps, artifacts, options.retain_limit, entries, notes)
+        report = _report(model, directory, steps, artifacts, training.retain_limit, entries, notes)
         write_comparison(directory, replace(content, report=report))
         return report
 

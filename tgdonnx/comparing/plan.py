@@ -17,6 +17,7 @@ from typing import Annotated, Any, Optional
 
 import msgspec
 
+from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_candidates
@@ -34,8 +35,8 @@ from tgdonnx.typedfiles import AtLeast0, Fraction, Positive, decode, encode, rea
 COMPARISON_FORMAT = 1
 COMPARISON = "comparison.json"
 FALLBACK_PERCENTILES = (10.0, 20.0, 30.0, 50.0)  # the first that selects anything
-# Of the options: those that no loss depends on, and one that concerns selections that may be added later.
-_FREE = ("retain_limit", "on_retain_limit", "checkpoint_every", "agree_share")
+# Of the options: those that no loss depends on, and two that concern selections that may be added later.
+_FREE = ("retain_limit", "on_retain_limit", "checkpoint_every", "agree_share", "l2_sp")
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def require_equal_budget(options: TrainOptions, *, validated: bool, retained: bo
 def settings_of(
     sha256: str,
     options: TrainOptions,
-    building: Mapping[str, Any],
+    building: BuildOptions,
+    dropping: Mapping[str, Any],
     reading: DataOptions,
     sources: Mapping[str, Optional[DataSource]],
 ) -> dict[str, Any]:
@@ -148,8 +150,9 @@ def settings_of(
         name: os.fspath(place) if isinstance(place, (str, os.PathLike)) else place and "in memory"
         for name, place in sources.items()
     }
+    built = {name: value for name, value in asdict(building).items() if name not in _FREE}
     settings: dict[str, Any] = json.loads(
-        json.dumps({"model": sha256, **places, "reading": asdict(reading), **building, **training})
+        json.dumps({"model": sha256, **places, "reading": asdict(reading), **built, **dropping, **training})
     )
     return settings
 

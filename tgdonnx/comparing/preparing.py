@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
-from tgdonnx.artifacts import build, read_manifest
+from tgdonnx.artifacts import BuildOptions, build, read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
@@ -39,9 +39,9 @@ class Sources:
         return self.agree if "agree" in candidate.regularisers else None
 
 
-def building_for(candidate: Candidate, building: Mapping[str, Any], l2_sp: float) -> dict[str, Any]:
+def building_for(candidate: Candidate, building: BuildOptions) -> BuildOptions:
     """Returns the options of `build` for a selection; ``l2_sp`` is for those with ``+l2sp``."""
-    return {**building, "l2_sp": l2_sp if "l2sp" in candidate.regularisers else 0.0}
+    return building if "l2sp" in candidate.regularisers else replace(building, l2_sp=0.0)
 
 
 def options_for(candidate: Candidate, options: TrainOptions) -> TrainOptions:
@@ -56,8 +56,7 @@ def build_all(
     work: Path,
     recommended: Optional[Recommended],
     rebirth: Rebirth,
-    building: Mapping[str, Any],
-    l2_sp: float,
+    building: BuildOptions,
     *,
     forgiving: bool,
 ) -> dict[str, SelectionError | UntrainableError]:
@@ -70,8 +69,7 @@ def build_all(
         work: where to build.
         recommended: what ``tgd`` stands for.
         rebirth: how filters are reborn, but for isolation, which the name of the selection says.
-        building: options of `build`, the same for all.
-        l2_sp: for selections with ``+l2sp``.
+        building: how to build, but for ``l2_sp``, which is for selections with ``+l2sp``.
         forgiving: whether a selection that selects nothing is left out rather than refused.
 
     Raises:
@@ -83,13 +81,13 @@ def build_all(
     for candidate in candidates:
         if candidate.kind == "none":
             continue
-        options = building_for(candidate, building, l2_sp)
+        options = building_for(candidate, building)
         there = directory / candidate.folder / ARTIFACTS
         if (there / MANIFEST).is_file():
-            was = read_manifest(there).options["l2_sp"]
-            if was != options["l2_sp"]:
+            was = read_manifest(there).options.l2_sp
+            if was != options.l2_sp:
                 raise OutputError(
-                    f"{there} was built with l2_sp = {was:g}, not {options['l2_sp']:g}; choose another directory"
+                    f"{there} was built with l2_sp = {was:g}, not {options.l2_sp:g}; choose another directory"
                 )
             continue
         target = work / candidate.folder
@@ -103,7 +101,7 @@ def build_all(
                 mode=candidate.mode,
                 rebirth=replace(rebirth, isolate=candidate.isolate),
             )
-            build(scratch / MASKED_MODEL, target / ARTIFACTS, **options)
+            build(scratch / MASKED_MODEL, target / ARTIFACTS, options)
             rehearse_export(target / ARTIFACTS)
         except SelectionError as error:
             if not forgiving:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from signal import Signals
-from typing import Any, Optional
+from typing import Optional
 
-from tgdonnx.artifacts import build, read_manifest
+from tgdonnx.artifacts import BuildOptions, build, read_manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.choosing import Entry, best_point, curve_of
@@ -29,7 +29,7 @@ def run_candidate(
     directory: Path,
     sources: Sources,
     options: TrainOptions,
-    building: Mapping[str, Any],
+    building: BuildOptions,
     stop_on: Collection[Signals],
     on_progress: Callable[[Progress], None],
     on_epoch: Callable[[Epoch], None],
@@ -80,7 +80,7 @@ def run_candidate(
     best = best_point(curve_of(epochs, old), options.retain_limit)
     if best.step != kept:
         on_remark(f"{candidate.name}: under another limit step {kept} was kept, not {best.step}; it is run again")
-        build(artifacts / MASKED_MODEL, artifacts, overwrite=True, **building)
+        build(artifacts / MASKED_MODEL, artifacts, building, overwrite=True)
         epochs, steps, seconds, kept, problem = trained()
         best = best_point(curve_of(epochs, old), options.retain_limit)
         assert best.step == kept

@@ -111,7 +111,7 @@ def range_between(low: float, high: float) -> float:
 
 def task_of(manifest: Manifest) -> Task:
     """Returns what outputs are, by the loss."""
-    names = parse_loss(manifest.options["loss"]).names
+    names = parse_loss(manifest.options.loss).names
     if "ce" in names:
         return "classes"
     return "mask" if "bce" in names else "values"

@@ -17,12 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
-from tgdonnx.artifacts import Manifest
-from tgdonnx.artifacts.manifest import (
-    MASKED_MODEL,
-    RUN,
-    BuildOptions,
-)
+from tgdonnx.artifacts import BuiltOptions, Manifest
+from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.data import DataOptions
 from tgdonnx.data.scaling import Linear
 from tgdonnx.finetuning.agreement import Samples
@@ -111,7 +107,7 @@ class RetentionRecord:
 class BuiltRecord:
     """What was built from which file: options and selection of the manifest, and the SHA-256 of the models by name."""
 
-    options: BuildOptions
+    options: BuiltOptions
     selection: Mapping[str, Any]
     base_sha256: Sha256
     sha256: Mapping[str, Sha256]

@@ -101,7 +101,7 @@ class Session:
         """
         batch = next(dataset.batches(self.manifest.fixed_batch or 1))
         output = self.predict(batch[:-1]).shape
-        loss = parse_loss(self.manifest.options["loss"])
+        loss = parse_loss(self.manifest.options.loss)
         problem = loss.output_problem(output)
         if problem is not None:
             raise DataError(problem)

@@ -41,7 +41,7 @@ def needs_of_run(session: Session, steps: Optional[int]) -> tuple[Need, ...]:
         steps: steps that are left; None if only time limits them.
     """
     directory, engine = session.directory, session.manifest.runtime
-    checkpoint = session.parameter_bytes * (3 if session.manifest.options["optimizer"] == "adamw" else 1)
+    checkpoint = session.parameter_bytes * (3 if session.manifest.options.optimizer == "adamw" else 1)
     there = [path for path in (directory / engine.checkpoint, directory / engine.best_checkpoint) if path.is_file()]
     added = max(checkpoint, 3 * checkpoint - sum(path.stat().st_size for path in there))
     return Need(directory, added, "checkpoints"), Need(directory, (steps or 0) * _LOG_LINE, "log")

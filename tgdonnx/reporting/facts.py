@@ -63,7 +63,7 @@ def selection_rows(manifest: Manifest) -> tuple[Row, ...]:
 
 def option_rows(manifest: Manifest, run: Optional[RunRecord]) -> tuple[Row, ...]:
     """Returns the options of build and of training that were set or have a default."""
-    options = {**manifest.options, **(asdict(run.options) if run else {})}
+    options = {**manifest.options.as_dict(), **(asdict(run.options) if run else {})}
     rows = [
         Row(str(name).replace("_", " "), _words(value) + _UNITS.get(name, ""))
         for name, value in options.items()

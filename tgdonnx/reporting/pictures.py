@@ -84,7 +84,7 @@ def show_samples(base: Path, tuned: Path, manifest: Manifest, dataset: Dataset) 
     Raises:
         NoPicturesError: outputs are no images of the target's size, or the runtime cannot run a model.
     """
-    if "ce" in parse_loss(manifest.options["loss"]).names:
+    if "ce" in parse_loss(manifest.options.loss).names:
         raise NoPicturesError("Outputs are scores of classes, not images.")
     run_base, run_tuned = _runner(base, manifest), _runner(tuned, manifest)
     samples: list[Sample] = []
@@ -116,7 +116,7 @@ def _runner(path: Path, manifest: Manifest) -> Callable[[Sequence[Array]], NDArr
         given = [(spec.vendor_name or spec.name, array) for spec, array in zip(manifest.inputs, arrays)]
         feeds = {name: array.astype(types.get(name) or array.dtype) for name, array in given}
         try:
-            (output,) = model.run(feeds, [manifest.options["output"]])
+            (output,) = model.run(feeds, [manifest.options.output])
         except DataError as error:
             raise NoPicturesError(f"{error}.") from error
         result: NDArray[np.float64] = output.astype(np.float64)

@@ -259,7 +259,9 @@ def test_the_gate_is_refused(tmp_path: Path) -> None:
     models.save(models.chain(0), tmp_path / "model.onnx")
     tgdonnx.mask(tmp_path / "model.onnx", tmp_path / "masked.onnx", tgdonnx.Phi(0.35))
     with pytest.raises(ArtifactsError, match="form 'thin' computes gradient 'mask' only; use form 'masked'"):
-        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", form="thin", gradient="gate")
+        tgdonnx.build(
+            tmp_path / "masked.onnx", tmp_path / "artifacts", tgdonnx.BuildOptions(form="thin", gradient="gate")
+        )
     assert not (tmp_path / "artifacts").exists()
 
 

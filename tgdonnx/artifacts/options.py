@@ -1,0 +1,148 @@
+"""How to build: everything that a user chooses about what ONNX Runtime trains, checked.
+
+An option that is recorded is a field of `RecordedOptions`; then `build`, `finetune`, `compare` and ``manifest.json`` have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite
+from typing import Literal, Optional, Union
+
+from msgspec import UNSET, UnsetType
+
+from tgdonnx.artifacts.losses import parse_loss
+from tgdonnx.engines import ENGINES, GRADIENTS, OPTIMIZERS, EngineName, GradientKind, OptimizerName
+from tgdonnx.errors import ArtifactsError
+
+Form = Literal["masked", "thin"]
+FORMS: tuple[Form, ...] = ("masked", "thin")
+
+
+@dataclass(frozen=True)
+class RecordedOptions:
+    """What is chosen and recorded alike.
+
+    Attributes:
+        loss: what training minimises: a name, or a weighted sum such as ``0.8*l1+0.2*ssim``; see `tgdonnx.artifacts.losses`.
+        data_range: difference between the largest and the least value that the output may have, for the losses charbonnier
+            and ssim.
+        optimizer: ``adamw`` or ``sgd``.
+        l2: ``l2 * W`` is added to the gradient of every weight W of a layer, before the mask.
+        l2_sp: ``l2_sp * (W - W0)`` is added to the gradient of everything that trains, W0 the values that training starts
+            from (the vendor's, but for what was reborn), before the mask (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
+        clip_norm: largest Euclidean norm of all gradients together; None for no limit.
+        gradient: ``mask``: the true gradient, masked (TGD, eq. 4). ``gate``: besides, no gradient flows through frozen
+            filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.
+    """
+
+    loss: str = "mse"
+    data_range: float = 1.0
+    optimizer: OptimizerName = "adamw"
+    l2: float = 0.0
+    l2_sp: float = 0.0
+    clip_norm: Optional[float] = None
+    gradient: GradientKind = "mask"
+
+    def __post_init__(self) -> None:
+        parse_loss(self.loss)
+        _require_one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _require_one_of("gradient", self.gradient, GRADIENTS)
+        for name in ("l2", "l2_sp"):
+            factor = getattr(self, name)
+            if not (isfinite(factor) and factor >= 0):
+                raise ArtifactsError(f"expected {name} >= 0, got {factor:g}")
+        if not (isfinite(self.data_range) and self.data_range > 0):
+            raise ArtifactsError(f"expected a data range > 0, got {self.data_range:g}")
+        if self.clip_norm is not None and not (isfinite(self.clip_norm) and self.clip_norm > 0):
+            raise ArtifactsError(f"expected a clip norm > 0, got {self.clip_norm:g}")
+
+    def _require_form(self, form: Form) -> None:
+        _require_one_of("form", form, FORMS)
+        if form == "thin" and self.gradient == "gate":
+            raise ArtifactsError("form 'thin' computes gradient 'mask' only; use form 'masked' for gradient 'gate'")
+
+
+@dataclass(frozen=True)
+class BuildOptions(RecordedOptions):
+    """How to build; the fields of `RecordedOptions`, and these.
+
+    Attributes:
+        form: ``masked``: parameters are the vendor's tensors, and their gradients are multiplied by the masks. ``thin``:
+            parameters, gradients and optimizer state hold only the filters that train, and only their gradients are
+            computed, with faster nodes; the results are the same. Where a mask is per kernel (mode ``readers``), the
+            kernels that read a map in the other filters are a parameter of their own. Tensors of which anything but
+            whole filters and whole maps trains stay as in ``masked``. None: `tgdonnx.build` takes ``masked``,
+            `tgdonnx.finetune` and `tgdonnx.compare` take ``thin`` where there is that form.
+        output: the output to train on, when the model has several; None for the first.
+        engine: ``onnxruntime``: plain ONNX models, which any ONNX Runtime trains; building them needs no runtime at all.
+            ``onnxruntime-training``: what ONNX Runtime's on-device training API loads. None for the one of the runtime that
+            is installed.
+
+    Raises:
+        ArtifactsError: an option is out of range.
+    """
+
+    form: Optional[Form] = None
+    output: Optional[str] = None
+    engine: Optional[EngineName] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.engine is not None:
+            _require_one_of("engine", self.engine, ENGINES)
+        if self.form is not None:
+            self._require_form(self.form)
+
+    def in_cheapest_form(self) -> BuildOptions:
+        """Returns these options in the form that trains at the lowest price, if none is said: ``thin``, which `gate` lacks."""
+        return replace(self, form=self.form or ("masked" if self.gradient == "gate" else "thin"))
+
+
+@dataclass(frozen=True)
+class BuiltOptions(RecordedOptions):
+    """What was chosen, as ``manifest.json`` and ``run.json`` record it.
+
+    Attributes:
+        form: see `BuildOptions`.
+        output: the output that trains.
+        class_axis: with the loss ce, the axis of the output that counts classes; otherwise it is not recorded.
+    """
+
+    form: Form = "masked"
+    output: str = ""
+    class_axis: Union[int, UnsetType] = UNSET
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_form(self.form)
+        if not self.output:
+            raise ArtifactsError("expected the name of the output that trains")
+
+    @classmethod
+    def of(cls, options: BuildOptions, *, output: str, class_axis: Optional[int]) -> BuiltOptions:
+        """Returns the record of what was chosen.
+
+        Args:
+            options: what was chosen.
+            output: the output that trains.
+            class_axis: the axis of it that counts classes, if it does.
+        """
+        chosen = {field.name: getattr(options, field.name) for field in fields(RecordedOptions)}
+        return cls(
+            **{**chosen, "loss": str(parse_loss(options.loss))},
+            form=options.form or "masked",
+            output=output,
+            class_axis=UNSET if class_axis is None else class_axis,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns what is recorded, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not UNSET}
+
+
+def _require_one_of(what: str, value: str, known: Iterable[str]) -> None:
+    """Raises ArtifactsError if a value is none of those that are known."""
+    if value not in known:
+        raise ArtifactsError(f"expected {what} to be one of {', '.join(known)}; got {value!r}")
