@@ -189,7 +189,10 @@ def test_reports_name_nothing_that_was_deleted(vendor: Path) -> None:
 
 BEFORE: dict[str, tuple[dict[str, Any], type[TgdonnxError], str]] = {
     "a report on data that does not fit": (
-        {"page": "page.html", "validation": {"x": np.zeros((2, 3, 7, 8), np.float32)}},
+        {
+            "page": "page.html",
+            "data": tgdonnx.RunData(data_for(models.dncnn(0)), {"x": np.zeros((2, 3, 7, 8), np.float32)}),
+        },
         DataError,
         "no array 'target'",
     ),

@@ -100,11 +100,10 @@ def finetune(root: Path, **where: str) -> object:
     chosen = {"output": "tuned2.onnx", **where}
     return tgdonnx.finetune(
         root / "m.onnx",
-        root / "data.npz",
+        tgdonnx.RunData(root / "data.npz", validation=root / "other.npz"),
         root / chosen.pop("output"),
         tgdonnx.AllLayers(),
         options_for(),
-        validation=root / "other.npz",
         apply_to=root / "image.npy",
         overwrite=True,
         **{name: root / path for name, path in chosen.items()},

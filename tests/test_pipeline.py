@@ -68,17 +68,19 @@ def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
     run = options_for(**options)
     tgdonnx.mask(base, tmp_path / "masked.onnx", tgdonnx.Phi(PHI))
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", tgdonnx.BuildOptions(**options))
-    trained = tgdonnx.train(tmp_path / "artifacts", tmp_path / "data.npz", run, validation=validation, renamed=renamed)
+    trained = tgdonnx.train(
+        tmp_path / "artifacts",
+        tgdonnx.RunData(tmp_path / "data.npz", validation=validation, reading=tgdonnx.DataOptions(renamed=renamed)),
+        run,
+    )
     tgdonnx.export(tmp_path / "artifacts", tmp_path / "stages.onnx")
     told = []
     report = tgdonnx.finetune(
         base,
-        tmp_path / "data.npz",
+        tgdonnx.RunData(tmp_path / "data.npz", validation=validation, reading=tgdonnx.DataOptions(renamed=renamed)),
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         run,
-        validation=validation,
-        renamed=renamed,
         on_progress=told.append,
         building=tgdonnx.BuildOptions(**options),
     )
@@ -288,11 +290,10 @@ def test_noise2noise_trains_without_targets_and_applies_the_result_to_all_counts
     said: list[str] = []
     report = tgdonnx.finetune(
         base,
-        tgdonnx.Noise2Noise(a, b),
+        tgdonnx.RunData(tgdonnx.Noise2Noise(a, b), reading=DataOptions(layout="DHW")),
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         tgdonnx.TrainOptions(epochs=3, batch=4, learning_rate=1e-3),
-        data_options=DataOptions(layout="DHW"),
         apply_to=full,
         on_remark=said.append,
     )
@@ -317,15 +318,16 @@ def test_what_noise2noise_cannot_train_or_apply_is_refused_before_training(tmp_p
     (tmp_path / "taken.npy").write_bytes(b"")
     told = listing(tmp_path)
 
-    def refuse(message: str, error: type[TgdonnxError], pair: tgdonnx.Noise2Noise, **options: Any) -> None:
+    def refuse(
+        message: str, error: type[TgdonnxError], pair: tgdonnx.Noise2Noise, validation: Any = None, **options: Any
+    ) -> None:
         with pytest.raises(error, match=message):
             tgdonnx.finetune(
                 base,
-                pair,
+                tgdonnx.RunData(pair, validation, reading=DataOptions(layout="DHW")),
                 tmp_path / "tuned.onnx",
                 tgdonnx.Phi(PHI),
                 options_for(),
-                data_options=DataOptions(layout="DHW"),
                 on_progress=lambda _: pytest.fail("trained"),
                 **options,
             )
@@ -392,11 +394,10 @@ def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_pat
     full = (a + b) / 2
     report = tgdonnx.finetune(
         base,
-        tgdonnx.Noise2Noise(a, b),
+        tgdonnx.RunData(tgdonnx.Noise2Noise(a, b), reading=DataOptions(layout="DHW", scale="standard")),
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         options_for(),
-        data_options=DataOptions(layout="DHW", scale="standard"),
         artifacts=tmp_path / "kept",
         apply_to=full,
         applied=tmp_path / "out.npy",

@@ -61,16 +61,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reading = DataOptions(scale=2.0, patch=(6, 6), augmentation=("flips",))
     tgdonnx.train(
         directory,
-        data,
+        tgdonnx.RunData(data, validation=data, retain=data, agree={"x": np.ones(SHAPE, np.float32)}, reading=reading),
         options,
-        validation=data,
-        retain=data,
-        agree={"x": np.ones(SHAPE, np.float32)},
-        data_options=reading,
     )
     steps = tgdonnx.TrainOptions(steps=1, batch=3)
     tgdonnx.compare(
-        folder / "model.onnx", data, folder / "compared", ["none", "tgd", "last:1"], steps, validation=data, retain=data
+        folder / "model.onnx",
+        tgdonnx.RunData(data, validation=data, retain=data),
+        folder / "compared",
+        ["none", "tgd", "last:1"],
+        steps,
     )
     return folder
 

@@ -103,7 +103,7 @@ def test_the_best_checkpoint_is_exported_unless_another_is_named(tmp_path: Path)
     data = data_for(model)
     # Validation targets are what the vendor's model gives: the start is the best.
     vendor = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": data["x"]})[0]
-    tgdonnx.train(directory, data, options_for(), validation={"x": data["x"], "target": vendor})
+    tgdonnx.train(directory, tgdonnx.RunData(data, validation={"x": data["x"], "target": vendor}), options_for())
     best = tgdonnx.export(directory, tmp_path / "best.onnx")
     assert (best.checkpoint, best.changed) == ("checkpoint.best", ())
     last = tgdonnx.export(directory, tmp_path / "last.onnx", checkpoint="checkpoint")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tgdonnx.comparing import CompareReport, compare
     from tgdonnx.data import DataOptions, Scaling
     from tgdonnx.errors import TgdonnxError
-    from tgdonnx.finetuning import Noise2Noise, Progress, TrainOptions, TrainReport, train
+    from tgdonnx.finetuning import Noise2Noise, Progress, RunData, TrainOptions, TrainReport, train
     from tgdonnx.inspection import InspectReport, inspect
     from tgdonnx.masks import MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, finetune
@@ -61,6 +61,7 @@ __all__ = [
     "Phi",
     "Progress",
     "Rebirth",
+    "RunData",
     "Scaling",
     "ScoreReport",
     "Strategy",
@@ -93,7 +94,7 @@ _PLACES = {
     "tgdonnx.comparing": ("CompareReport", "compare"),
     "tgdonnx.data": ("DataOptions", "Scaling"),
     "tgdonnx.errors": ("TgdonnxError",),
-    "tgdonnx.finetuning": ("Noise2Noise", "Progress", "TrainOptions", "TrainReport", "train"),
+    "tgdonnx.finetuning": ("Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "train"),
     "tgdonnx.inspection": ("InspectReport", "inspect"),
     "tgdonnx.masks": ("MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "finetune"),

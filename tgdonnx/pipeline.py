@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tgdonnx.applying import ApplyReport, apply, require_applicable
 from tgdonnx.artifacts import BuildOptions, BuildReport, build
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.data import DataSource
 from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.finetuning import (
@@ -23,10 +23,10 @@ from tgdonnx.finetuning import (
     Need,
     Noise2Noise,
     Progress,
+    RunData,
     TrainOptions,
     TrainReport,
     needs_of_run,
-    paths_of,
     require_space,
     train,
 )
@@ -86,7 +86,7 @@ class FinetuneReport:
 
 def finetune(
     model: StrPath,
-    data: Union[DataSource, Noise2Noise],
+    data: Union[RunData, DataSource, Noise2Noise],
     output: StrPath,
     strategy: Strategy,
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
@@ -94,11 +94,6 @@ def finetune(
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     mode: Mode = "paper",
     rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
-    validation: Optional[DataSource] = None,
-    retain: Optional[DataSource] = None,
-    agree: Optional[DataSource] = None,
-    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    renamed: Optional[Mapping[str, str]] = None,
     page: Optional[StrPath] = None,
     artifacts: Optional[StrPath] = None,
     rounds: int = 1,
@@ -116,7 +111,8 @@ def finetune(
 
     Args:
         model: the vendor's file.
-        data: arrays named like the model's inputs, and ``target``; or two noisy images of one study.
+        data: what to train on, and what to look at besides; a source alone is what to train on. In later rounds images to
+            agree on are those of the model that the round starts from.
         output: the tuned model to write.
         strategy: which filters to retrain.
         training: how to train.
@@ -124,12 +120,6 @@ def finetune(
             form, which is not of gradient ``gate``.
         mode: masks per filter (``paper``), or per kernel (``readers``), or with filters reborn (``regrow``).
         rebirth: of mode ``regrow``, how filters are reborn; the tolerance is of each round.
-        validation: data that is not trained on; the epoch that does best on it is exported.
-        retain: data of the vendor's own task, which is evaluated besides; see `tgdonnx.train`.
-        agree: images whose targets are the vendor's outputs, mixed into the batches; see `tgdonnx.train`. In later rounds they
-            are those of the model that the round starts from.
-        data_options: how the data is read, matched, varied and divided.
-        renamed: for names of arrays the input that they are for.
         page: a report to write, an HTML page, with samples of the validation data, or else of the data.
         artifacts: a directory to keep the artifacts in. If it is None they are in ``STEM.run`` beside ``output``, and
             deleted at the end; a failure or signal after the first checkpoint leaves them there, and says so. Those of several
@@ -150,7 +140,7 @@ def finetune(
         KeptError: what nobody foresaw, after training.
         TgdonnxError: as the stages do; after training, with the command that goes on.
     """
-    output = Path(output)
+    output, run_data = Path(output), RunData.of(data)
     applied = _beside(output, apply_to) if applied is None and apply_to is not None else applied
     run = Path(artifacts) if artifacts is not None else run_of(output)
     require_outputs(
@@ -161,7 +151,7 @@ def finetune(
             Output(run, Kind.ARTIFACTS),
             *optional(tensorboard, Kind.ADDED_TO),
         ],
-        [model, *paths_of(data), validation, retain, agree, rebirth.calibrate, apply_to],
+        [model, *run_data.read, rebirth.calibrate, apply_to],
         overwrite=overwrite,
     )
     require_data_writable(output, load_model(model), overwrite=overwrite)
@@ -169,9 +159,10 @@ def finetune(
         page = require_page(page, overwrite=overwrite)
     if rounds < 1:
         raise SelectionError(f"expected at least 1 round, got {rounds}")
-    layouts = [layout for name, layout in data_options.layouts.items() if name != TARGET]
-    layout = layouts[0] if layouts else data_options.layout
-    scaled = bool(data_options.scale is not None or data_options.scales)
+    reading, shown = run_data.reading, run_data.shown
+    layouts = [layout for name, layout in reading.layouts.items() if name != TARGET]
+    layout = layouts[0] if layouts else reading.layout
+    scaled = bool(reading.scale is not None or reading.scales)
     if apply_to is not None:
         assert applied is not None
         require_applicable(
@@ -180,14 +171,13 @@ def finetune(
     elif applied is not None:
         raise DataError(f"there is nothing to apply the tuned model to, so {applied} cannot be written; name the data")
     place = open_place(output, artifacts, rounds=rounds, overwrite=overwrite)
-    shown = validation if validation is not None else None if isinstance(data, Noise2Noise) else data
     again = ("--overwrite",) if overwrite else ()
 
     def rehearse(directory: Path, base: Path) -> None:
         """Does what follows training with the values that it starts from, so that nothing of it fails afterwards."""
         size = rehearse_export(directory)
         if page is not None and shown is not None:
-            rehearse_report(directory, base, shown, data_options, renamed)
+            rehearse_report(directory, base, shown, reading)
         require_space([Need(output.parent, size, "tuned model"), *needs_of_run(Session(directory), training.steps)])
 
     def one_round(number: int, base: Path, work: Path, held: ExitStack) -> Round:
@@ -212,13 +202,8 @@ def finetune(
         rehearse(directory, base)
         trained = train(
             directory,
-            data,
+            run_data,
             training,
-            validation=validation,
-            retain=retain,
-            agree=agree,
-            data_options=data_options,
-            renamed=renamed,
             tensorboard=Path(tensorboard) / scratch.name if tensorboard is not None and rounds > 1 else tensorboard,
             stop_on=stop_on,
             on_progress=on_progress,
@@ -271,8 +256,7 @@ def finetune(
                 model=model if len(done) == 1 else None,
                 tuned=output if len(done) == 1 else None,
                 data=shown,
-                data_options=data_options,
-                renamed=renamed,
+                reading=reading,
                 overwrite=overwrite,
             )
     # What is deleted is not named.

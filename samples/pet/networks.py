@@ -157,13 +157,12 @@ def _finetune(
         strategy = tgdonnx.sweep(base, {"image": unlabelled}).strategy()
     return tgdonnx.finetune(
         base,
-        data,  # type: ignore[arg-type]
+        tgdonnx.RunData(data, reading=patches),  # type: ignore[arg-type]
         model_path(name, directory),
         strategy,
         tgdonnx.TrainOptions(epochs=None, steps=steps, batch=BATCH, learning_rate=RATE, schedule="cosine"),
         mode=recipe.mode,
         rebirth=tgdonnx.Rebirth(kind="he", isolate=recipe.isolate),
-        data_options=patches,
         overwrite=True,
         building=tgdonnx.BuildOptions(gradient=recipe.gradient, form="masked" if recipe.gradient == "gate" else "thin"),
     )

@@ -102,12 +102,11 @@ def adapt(vendor: Path, name: str, directory: Path, console: Console) -> tuple[O
     begin = time.monotonic()
     report = tgdonnx.finetune(
         vendor,
-        {"image": patches.image, "target": patches.target},
+        tgdonnx.RunData({"image": patches.image, "target": patches.target}, validation=validation),
         tuned,
         strategy,
         OPTIONS,
         mode=mode,
-        validation=validation,
     )
     seconds = time.monotonic() - begin
     assert report.verify.ok, report.verify.violations

@@ -89,7 +89,7 @@ def follow(network: Network, candidate: Candidate, seed: int, rate: float, steps
         options = tgdonnx.TrainOptions(steps=step, batch=network.batch, learning_rate=rate, seed=seed)
         begin = time.monotonic()
         try:
-            tgdonnx.train(artifacts, data, options, data_options=network.reading, resume=step != stages[0])
+            tgdonnx.train(artifacts, tgdonnx.RunData(data, reading=network.reading), options, resume=step != stages[0])
         except DivergedError as error:
             problem = str(error)
             break

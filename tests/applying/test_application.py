@@ -16,7 +16,7 @@ from tests.applying.networks import network, whole
 from tests.cli.commands import run, run_json
 from tests.models import parse, save
 from tests.trainer import make_artifacts
-from tgdonnx import LastLayers, TrainOptions, apply, train
+from tgdonnx import LastLayers, RunData, TrainOptions, apply, train
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, OutputError
 
@@ -133,7 +133,7 @@ def test_intensities_are_scaled_and_brought_back(denoiser: Path, tmp_path: Path)
     artifacts = make_artifacts(models.dncnn(0), tmp_path, LastLayers(1))
     trained = np.random.default_rng(1).integers(100, 600, (4, 3, 9, 8)).astype(np.uint16)
     options = TrainOptions(epochs=1, batch=4)
-    train(artifacts, {"x": trained, "target": trained}, options, data_options=DataOptions(scale="minmax"))
+    train(artifacts, RunData({"x": trained, "target": trained}, reading=DataOptions(scale="minmax")), options)
     apply(denoiser, counts, tmp_path / "recorded.npy", artifacts=artifacts)
     low, span = float(trained.min()), float(trained.max() - trained.min())
     expected = whole(models.dncnn(0), tmp_path / "again.onnx", ((counts - low) / span).astype(np.float32)) * span + low

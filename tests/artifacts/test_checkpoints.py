@@ -14,14 +14,14 @@ from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
 from tests.trainer import Array, Trainer, make_artifacts
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.finetuning import train
+from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import read_parameters
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = make_artifacts(models.dncnn(0), tmp_path_factory.mktemp("trained"), tgdonnx.Phi(0.3))
-    train(directory, data(), OPTIONS, validation=HELD_OUT)
+    train(directory, RunData(data(), validation=HELD_OUT), OPTIONS)
     return directory
 
 
@@ -64,15 +64,15 @@ def test_what_reads_a_damaged_checkpoint_names_it_and_the_other_one(copy: Path, 
     content = (copy / "checkpoint").read_bytes()
     (copy / "checkpoint").write_bytes(flipped(content, 4 * len(content)))
     with pytest.raises(ArtifactsError, match=r"checkpoint is damaged: .*; .*build and train again"):
-        train(copy, data(), OPTIONS, validation=HELD_OUT, resume=True)
+        train(copy, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)
 
 
 def test_the_other_checkpoint_copied_over_a_damaged_one_goes_on(copy: Path) -> None:
     (copy / "checkpoint").write_bytes(b"")
     with pytest.raises(ArtifactsError, match="copy it over checkpoint to go on from there"):
-        train(copy, data(), OPTIONS, validation=HELD_OUT, resume=True)
+        train(copy, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)
     shutil.copy(copy / "checkpoint.best", copy / "checkpoint")
-    assert train(copy, data(), OPTIONS, validation=HELD_OUT, resume=True).steps == 9
+    assert train(copy, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True).steps == 9
 
 
 def test_a_checkpoint_cut_off_anywhere_is_refused_or_holds_the_same_values(copy: Path) -> None:

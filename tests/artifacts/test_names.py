@@ -76,7 +76,11 @@ def trained(model: onnx.ModelProto, directory: Path, source: Mapping[str, Array]
     mapped = options.pop("renamed", None)
     tgdonnx.build(masked, directory / "artifacts", tgdonnx.BuildOptions(**options))
     run = TrainOptions(steps=2, batch=3, learning_rate=0.01)
-    tgdonnx.train(directory / "artifacts", source, run, validation=source, retain=source, renamed=mapped)
+    tgdonnx.train(
+        directory / "artifacts",
+        tgdonnx.RunData(source, validation=source, retain=source, reading=tgdonnx.DataOptions(renamed=mapped or {})),
+        run,
+    )
     tgdonnx.export(directory / "artifacts", tuned)
     assert tgdonnx.verify(path, tuned).ok
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(tuned).graph.initializer}
@@ -197,9 +201,13 @@ def test_data_to_retain_without_targets_is_mapped_to_an_input_called_target_too(
     source = {"x": X, "image": LEVEL, "target": TARGET}
     old = {"x": X, "image": LEVEL}
     run = TrainOptions(steps=1, batch=3)
-    report = tgdonnx.train(tmp_path / "artifacts", source, run, retain=old, agree=old, renamed={"image": "target"})
+    report = tgdonnx.train(
+        tmp_path / "artifacts",
+        tgdonnx.RunData(source, retain=old, agree=old, reading=tgdonnx.DataOptions(renamed={"image": "target"})),
+        run,
+    )
     assert report.steps == 1
-    swept = tgdonnx.sweep(path, source, phis=[0.5], renamed={"image": "target"})
+    swept = tgdonnx.sweep(path, source, phis=[0.5], reading=tgdonnx.DataOptions(renamed={"image": "target"}))
     assert swept.samples == 5
 
 

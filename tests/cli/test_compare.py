@@ -34,12 +34,10 @@ def test_the_document_is_the_report_of_the_library(arguments: list[object], vend
     options = tgdonnx.TrainOptions(steps=4, batch=3, validate_every=2, learning_rate=1e-3, retain_limit=1.0)
     expected = tgdonnx.compare(
         vendor,
-        tmp_path / "new.npz",
+        tgdonnx.RunData(tmp_path / "new.npz", validation=tmp_path / "new.npz", retain=tmp_path / "old.npz"),
         tmp_path / "library",
         SELECT.split(","),
         options,
-        validation=tmp_path / "new.npz",
-        retain=tmp_path / "old.npz",
         building=tgdonnx.BuildOptions(l2_sp=0.1),
     )
     assert [entry["name"] for entry in found["entries"]] == SELECT.split(",")

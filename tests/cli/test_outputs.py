@@ -87,7 +87,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "config.toml").write_text("epochs = 1\n")
     tgdonnx.mask(vendor, root / "masked.onnx", tgdonnx.Phi(0.35))
     tgdonnx.build(root / "masked.onnx", root / "artifacts")
-    tgdonnx.train(root / "artifacts", root / "data.npz", options_for(), validation=root / "validation.npz")
+    tgdonnx.train(
+        root / "artifacts", tgdonnx.RunData(root / "data.npz", validation=root / "validation.npz"), options_for()
+    )
     tgdonnx.export(root / "artifacts", root / "tuned.onnx")
     return root
 

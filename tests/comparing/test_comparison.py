@@ -46,11 +46,14 @@ def compare(
     *,
     l2_sp: float = 0.1,
     loss: str = "mse",
+    validation: Any = HELD_OUT,
+    retain: Any = OLD,
+    agree: Any = IMAGES,
     **more: Any,
 ) -> CompareReport:
     building = tgdonnx.BuildOptions(loss=loss, l2_sp=l2_sp)
-    given = {"validation": HELD_OUT, "retain": OLD, "agree": IMAGES, **more}
-    return tgdonnx.compare(vendor, data(), folder, select, options, building=building, **given)
+    given = tgdonnx.RunData(data(), validation, retain, agree)
+    return tgdonnx.compare(vendor, given, folder, select, options, building=building, **more)
 
 
 def by_name(report: CompareReport) -> dict[str, Entry]:
@@ -72,12 +75,12 @@ def test_numbers_are_those_of_separate_runs_bit_for_bit(vendor: Path, tmp_path: 
         "all+l2sp": (tgdonnx.AllLayers(), {"l2_sp": 0.1}, {}),
         "phi:0.3+agree": (tgdonnx.Phi(0.3), {}, {"agree": IMAGES}),
     }
-    for name, (strategy, building, training) in separate.items():
+    for name, (strategy, building, besides) in separate.items():
         folder = tmp_path / name.replace(":", "_")
         folder.mkdir()
         directory = make_artifacts(models.dncnn(0), folder, strategy, form="thin", **building)
         equal = replace(RUN, epochs=None, steps=6, validate_every=3)  # with images an epoch is longer than 3 steps
-        expected = tgdonnx.train(directory, data(), equal, validation=HELD_OUT, retain=OLD, **training)
+        expected = tgdonnx.train(directory, tgdonnx.RunData(data(), HELD_OUT, OLD, **besides), equal)
         entry, log = found[name], log_of(Path(found[name].directory, "artifacts"))
         assert tuple(line["loss"] for line in log if line["event"] == "step") == expected.loss
         validated = [epoch for epoch in expected.epochs if epoch.validation is not None]
@@ -100,7 +103,7 @@ def test_epochs_give_the_losses_of_a_plain_run_of_so_many_epochs(vendor: Path, t
     report = compare(vendor, tmp_path / "all", ("phi:0.3",), options, agree=None, l2_sp=0.0)
     (tmp_path / "plain").mkdir()
     plain = make_artifacts(models.dncnn(0), tmp_path / "plain", tgdonnx.Phi(0.3), form="thin")
-    expected = tgdonnx.train(plain, data(), options, validation=HELD_OUT, retain=OLD)
+    expected = tgdonnx.train(plain, tgdonnx.RunData(data(), validation=HELD_OUT, retain=OLD), options)
     log = log_of(Path(report.entries[0].directory, "artifacts"))
     assert tuple(line["loss"] for line in log if line["event"] == "step") == expected.loss
 
@@ -324,7 +327,9 @@ def test_a_directory_of_something_else_or_of_another_budget_is_refused(vendor: P
     with pytest.raises(OutputError, match="with loss = mse, not l1"):
         compare(vendor, tmp_path / "c", ("all",), short, loss="l1", **plain)
     with pytest.raises(TgdonnxError, match="started with other data"):
-        tgdonnx.compare(vendor, data(10, seed=1), tmp_path / "c", ("all",), short, validation=HELD_OUT, retain=OLD)
+        tgdonnx.compare(
+            vendor, tgdonnx.RunData(data(10, seed=1), validation=HELD_OUT, retain=OLD), tmp_path / "c", ("all",), short
+        )
     compare(vendor, tmp_path / "c", ("all+l2sp",), short, agree=None, l2_sp=0.1)
     with pytest.raises(OutputError, match=r"was built with l2_sp = 0\.1, not 0\.2"):
         compare(vendor, tmp_path / "c", ("all+l2sp",), short, agree=None, l2_sp=0.2)

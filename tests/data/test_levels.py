@@ -205,7 +205,9 @@ def test_a_step_at_a_level_is_that_of_a_model_with_the_level_drawn_into_the_data
         directory = tmp_path / name
         tgdonnx.build(tmp_path / "masked.onnx", directory, tgdonnx.BuildOptions(optimizer="sgd"))
         source = {"x": x, "sigma": sigma, "target": X[::-1]}
-        report = tgdonnx.train(directory, source, options, validation=source, retain=source, agree=source)
+        report = tgdonnx.train(
+            directory, tgdonnx.RunData(source, validation=source, retain=source, agree=source), options
+        )
         weights.append((tgdonnx.finetuning.session.read_parameters(directory, "checkpoint")["w"], report.best.loss))
     np.testing.assert_allclose(weights[0][0], weights[1][0], rtol=1e-5, atol=1e-6)
     assert weights[0][1] == pytest.approx(weights[1][1], rel=1e-5)
@@ -220,7 +222,7 @@ def test_different_levels_are_refused_before_the_first_step(tmp_path: Path) -> N
         good = {"x": X, "sigma": 0.5, "target": X}
         sources = {"data": good, role: {**good, "sigma": LEVELS}}
         with pytest.raises(DataError, match="'sigma' has no axis of samples"):
-            tgdonnx.train(tmp_path / "artifacts", options=TrainOptions(batch=2), **sources)
+            tgdonnx.train(tmp_path / "artifacts", tgdonnx.RunData(**sources), TrainOptions(batch=2))
     assert sorted(file.name for file in (tmp_path / "artifacts").iterdir()) == before
 
 

@@ -15,13 +15,15 @@ import time
 from pathlib import Path
 
 from tests.finetuning.runs import HELD_OUT, data
-from tgdonnx.finetuning import TrainOptions, train
+from tgdonnx.finetuning import RunData, TrainOptions, train
 from tgdonnx.runtime import load_training_api
 
 
 def attempt(directory: Path, options: TrainOptions) -> None:
     resume = (directory / "run.json").exists()
-    train(directory, data(), options, validation=HELD_OUT, resume=resume, on_progress=lambda _: time.sleep(0.004))
+    train(
+        directory, RunData(data(), validation=HELD_OUT), options, resume=resume, on_progress=lambda _: time.sleep(0.004)
+    )
 
 
 def steps_in(directory: Path) -> int:

@@ -14,7 +14,7 @@ import tgdonnx
 from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.trainer import Trainer, make_artifacts
-from tgdonnx.finetuning import train
+from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
 
@@ -54,7 +54,7 @@ def test_equal_batches_are_one_large_batch(
 def test_a_run_takes_so_many_batches_per_step_and_what_is_left_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
     reference = Session(Path(shutil.copytree(directory, tmp_path / "reference")))
-    report = train(directory, data(14), replace(OPTIONS, batch=2, accumulate=3), validation=HELD_OUT)
+    report = train(directory, RunData(data(14), validation=HELD_OUT), replace(OPTIONS, batch=2, accumulate=3))
     assert [epoch.step for epoch in report.epochs] == [0, 3, 6, 9]
     arrays, expected = data(14), []
     for epoch in (1, 2, 3):

@@ -21,7 +21,7 @@ from tests.numpy_net import NumpyNet
 from tests.trainer import make_artifacts
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.finetuning import Progress, TrainOptions, dry_run, train
+from tgdonnx.finetuning import Progress, RunData, TrainOptions, dry_run, train
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
@@ -43,7 +43,7 @@ def artifacts(built: Path, tmp_path: Path) -> Path:
 
 def mixture(directory: Path, options: TrainOptions, reading: DataOptions = PLAIN, **sources: Any) -> Samples:
     given = {"data": data(), "agree": IMAGES, **sources}
-    return open_data(Session(directory), given["data"], None, None, given["agree"], options, reading)[0]
+    return open_data(Session(directory), RunData(**given, reading=reading), options)[0]
 
 
 def test_the_loss_of_a_step_is_that_of_targets_and_the_vendors_outputs_together(artifacts: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_loss_of_a_step_is_that_of_targets_and_the_vendors_outputs_together(
         assert np.abs(target - expected).max() <= (0 if here else 1e-6 * np.abs(expected).max())
     assert sorted(kinds) == [False, True, True, True]  # floor(4 * 0.3) of 4
     errors = [((output - target) ** 2).mean() for target, output, kind in zip(first[1], vendor, kinds) if kind]
-    report = train(artifacts, data(), SHARED, agree=IMAGES)
+    report = train(artifacts, RunData(data(), agree=IMAGES), SHARED)
     assert report.loss[0] == pytest.approx(float(np.sum(errors)) / 4, rel=1e-5)
     assert len(report.loss) == 3 * 4  # 14 samples: 10, and as many images as make 0.3 of them
 
@@ -80,10 +80,10 @@ def _cut_after(step: int) -> Callable[[Progress], None]:
 @pytest.mark.parametrize("step", [1, 3, 4, 6, 11])
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(step: int, artifacts: Path, tmp_path: Path) -> None:
     whole = Path(shutil.copytree(artifacts, tmp_path / "whole"))
-    expected = train(whole, data(), SHARED, validation=HELD_OUT, agree=IMAGES)
+    expected = train(whole, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED)
     with pytest.raises(_CutOffError):
-        train(artifacts, data(), SHARED, validation=HELD_OUT, agree=IMAGES, on_progress=_cut_after(step))
-    found = train(artifacts, data(), SHARED, validation=HELD_OUT, agree=IMAGES, resume=True)
+        train(artifacts, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED, on_progress=_cut_after(step))
+    found = train(artifacts, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED, resume=True)
     assert found.loss == expected.loss
     assert [e.validation for e in found.epochs] == [e.validation for e in expected.epochs]
     assert same_state(artifacts, whole)
@@ -91,7 +91,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(step: int, artifacts: Path, 
 
 
 def test_a_resumed_run_has_the_same_images_and_the_same_share(artifacts: Path) -> None:
-    train(artifacts, data(), SHARED, agree=IMAGES)
+    train(artifacts, RunData(data(), agree=IMAGES), SHARED)
     more = replace(SHARED, epochs=4)
     for wrong in (
         {"options": more},
@@ -100,13 +100,13 @@ def test_a_resumed_run_has_the_same_images_and_the_same_share(artifacts: Path) -
     ):
         options = wrong["options"] if "agree" in wrong else replace(more, agree_share=None)
         with pytest.raises(ArtifactsError, match="with the same data and options"):
-            train(artifacts, data(), options, agree=wrong.get("agree"), resume=True)
-    assert train(artifacts, data(), more, agree=IMAGES, resume=True).steps == 16
+            train(artifacts, RunData(data(), agree=wrong.get("agree")), options, resume=True)
+    assert train(artifacts, RunData(data(), agree=IMAGES), more, resume=True).steps == 16
 
 
 def test_the_record_says_which_images_and_how_many_of_them(artifacts: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", **IMAGES)
-    train(artifacts, data(), OPTIONS, agree=tmp_path / "images.npz")
+    train(artifacts, RunData(data(), agree=tmp_path / "images.npz"), OPTIONS)
     record = json.loads((artifacts / "run.json").read_text())
     assert record["agree"]["source"] == str(tmp_path / "images.npz")
     assert record["agree"]["share"] == 0.25
@@ -125,12 +125,12 @@ def test_a_target_among_the_images_and_its_name_are_not_looked_at(artifacts: Pat
 
 
 def test_a_dry_run_counts_the_images(artifacts: Path) -> None:
-    assert dry_run(artifacts, data(), SHARED, agree=IMAGES).steps_per_epoch == 4
+    assert dry_run(artifacts, RunData(data(), agree=IMAGES), SHARED).steps_per_epoch == 4
     assert dry_run(artifacts, data(), OPTIONS).steps_per_epoch == 3
 
 
 def test_evaluation_is_without_the_images(artifacts: Path) -> None:
-    report = train(artifacts, data(), SHARED, validation=HELD_OUT, agree=IMAGES)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED)
     session = onnxruntime.InferenceSession(models.dncnn(0).SerializeToString())
     output: Array = session.run(None, {"x": HELD_OUT["x"]})[0]
     assert report.epochs[0].validation == pytest.approx(float(((output - HELD_OUT["target"]) ** 2).mean()), rel=1e-5)
@@ -141,7 +141,7 @@ def test_refuses_a_share_without_images_and_images_that_do_not_fit(artifacts: Pa
     with pytest.raises(DataError, match="pass agree"):
         train(artifacts, data(), SHARED)
     with pytest.raises(DataError, match="has no array 'x'"):
-        train(artifacts, data(), SHARED, agree={"z": IMAGES["x"]})
+        train(artifacts, RunData(data(), agree={"z": IMAGES["x"]}), SHARED)
     with pytest.raises(DataError, match="expected agree_share above 0 and below 1, got 1"):
         TrainOptions(agree_share=1.0)
     assert sorted(path.name for path in artifacts.iterdir()) == before
@@ -152,11 +152,11 @@ def test_the_limit_of_retention_can_be_one_that_does_not_stop(artifacts: Path, t
     retain = {"x": HELD_OUT["x"]}
     options = replace(OPTIONS, learning_rate=3e-2, epochs=6, metrics=("rmse",))
     whole = Path(shutil.copytree(artifacts, tmp_path / "whole"))
-    free = train(whole, data(), options, validation=HELD_OUT, retain=retain)
+    free = train(whole, RunData(data(), validation=HELD_OUT, retain=retain), options)
     falls = [e.retain["rmse"] - free.epochs[0].retain["rmse"] for e in free.epochs]  # type: ignore[operator]
     limit = sorted(falls)[2]
     limited = replace(options, retain_limit=limit, on_retain_limit="go-on")
-    found = train(artifacts, data(), limited, validation=HELD_OUT, retain=retain)
+    found = train(artifacts, RunData(data(), validation=HELD_OUT, retain=retain), limited)
     assert found.loss == free.loss
     allowed = [e for e, fall in zip(free.epochs, falls) if fall <= limit]
     assert len(allowed) < len(free.epochs)

@@ -19,7 +19,7 @@ from tests.models import Array
 from tests.trainer import make_artifacts
 from tests.training_models import text_model
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning import TrainOptions, TrainReport, train
+from tgdonnx.finetuning import RunData, TrainOptions, TrainReport, train
 
 ONE = TrainOptions(epochs=1, batch=4, learning_rate=1e-2)
 
@@ -43,7 +43,7 @@ def run(model: onnx.ModelProto, folder: Path, loss: str, target: Array, x: Array
     """Trains on ``x`` and validates on it; the first epoch of the report is that of the vendor's model."""
     directory = make_artifacts(model, folder, tgdonnx.AllLayers(), loss=loss)
     content = {"x": x, "target": target}
-    return train(directory, content, replace(ONE, **options), validation=content)
+    return train(directory, RunData(content, validation=content), replace(ONE, **options))
 
 
 def test_psnr_is_the_mean_over_images_with_the_range_of_the_targets(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_without_targets_agreement_with_the_vendors_outputs_is_measured(form: st
     directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), form=form)
     rng = np.random.default_rng(0)
     x, old = (rng.normal(size=(6, 3, 12, 13)).astype(np.float32) for _ in range(2))
-    report = train(directory, {"x": x, "target": x}, ONE, retain={"x": old})
+    report = train(directory, RunData({"x": x, "target": x}, retain={"x": old}), ONE)
     before, after = report.epochs[0].retain, report.epochs[-1].retain
     assert list(before) == ["ssim", "rmse"]
     vendor, tuned = vendor_and_tuned(directory, old)
@@ -159,9 +159,9 @@ def test_agreement_is_with_the_vendor_after_a_resume_too(tmp_path: Path) -> None
     directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
     other = Path(shutil.copytree(directory, tmp_path / "other"))
     x = np.random.default_rng(0).normal(size=(6, 3, 12, 13)).astype(np.float32)
-    whole = train(other, {"x": x, "target": x}, replace(ONE, epochs=3), retain={"x": x})
-    train(directory, {"x": x, "target": x}, ONE, retain={"x": x})
-    resumed = train(directory, {"x": x, "target": x}, replace(ONE, epochs=3), retain={"x": x}, resume=True)
+    whole = train(other, RunData({"x": x, "target": x}, retain={"x": x}), replace(ONE, epochs=3))
+    train(directory, RunData({"x": x, "target": x}, retain={"x": x}), ONE)
+    resumed = train(directory, RunData({"x": x, "target": x}, retain={"x": x}), replace(ONE, epochs=3), resume=True)
     assert [epoch.retain for epoch in resumed.epochs] == [epoch.retain for epoch in whole.epochs]
 
 
@@ -169,7 +169,7 @@ def test_with_targets_the_vendors_own_task_is_measured(tmp_path: Path) -> None:
     model, x, old = small(), inputs(6), inputs(5, (9, 8), seed=3)
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers())
     target = (logits_of(model, old) + 0.1).astype(np.float32)
-    report = train(directory, {"x": x, "target": x}, ONE, retain={"x": old, "target": target})
+    report = train(directory, RunData({"x": x, "target": x}, retain={"x": old, "target": target}), ONE)
     expected = 20 * math.log10((target.max() - target.min()) / 0.1)
     assert report.epochs[0].retain == {"psnr": pytest.approx(expected, rel=1e-5)}
     assert (report.epochs[1].retain["psnr"] or 0) < expected - 0.01
@@ -178,14 +178,14 @@ def test_with_targets_the_vendors_own_task_is_measured(tmp_path: Path) -> None:
 
 def test_images_too_small_for_ssim_are_compared_by_rmse(tmp_path: Path) -> None:
     directory = make_artifacts(small(), tmp_path, tgdonnx.AllLayers())
-    report = train(directory, {"x": inputs(4), "target": inputs(4)}, ONE, retain={"x": inputs(4, (9, 20))})
+    report = train(directory, RunData({"x": inputs(4), "target": inputs(4)}, retain={"x": inputs(4, (9, 20))}), ONE)
     assert list(report.epochs[0].retain) == ["rmse"]
 
 
 def test_classes_are_compared_with_the_classes_of_the_vendor(tmp_path: Path) -> None:
     directory = make_artifacts(small(classes=3), tmp_path, tgdonnx.AllLayers(), loss="ce")
     x, target = inputs(6), np.random.default_rng(2).integers(0, 3, (6, 12, 13))
-    report = train(directory, {"x": x, "target": target}, replace(ONE, learning_rate=0.3), retain={"x": x})
+    report = train(directory, RunData({"x": x, "target": target}, retain={"x": x}), replace(ONE, learning_rate=0.3))
     assert report.epochs[0].retain == {"accuracy": 1.0, "dice": 1.0}
     vendor, tuned = vendor_and_tuned(directory, x)
     agreement = np.mean(vendor.argmax(1) == tuned.argmax(1))
@@ -197,7 +197,9 @@ def test_psnr_of_the_vendor_against_itself_is_refused_as_a_guard(tmp_path: Path)
     directory = make_artifacts(small(), tmp_path, tgdonnx.AllLayers())
     with pytest.raises(DataError, match=r"against themselves is infinite.* put ssim or rmse before it"):
         train(
-            directory, {"x": inputs(4), "target": inputs(4)}, replace(ONE, metrics=("psnr",)), retain={"x": inputs(4)}
+            directory,
+            RunData({"x": inputs(4), "target": inputs(4)}, retain={"x": inputs(4)}),
+            replace(ONE, metrics=("psnr",)),
         )
 
 
@@ -210,5 +212,5 @@ def test_data_to_retain_that_does_not_fit_is_refused_before_anything_is_written(
         ({"x": inputs(4), "target": inputs(4)[:, :, 1:]}, "does not fit the output"),
     ):
         with pytest.raises(DataError, match=message):
-            train(directory, {"x": inputs(4), "target": inputs(4)}, ONE, retain=retain)
+            train(directory, RunData({"x": inputs(4), "target": inputs(4)}, retain=retain), ONE)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before

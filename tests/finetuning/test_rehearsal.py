@@ -15,7 +15,7 @@ from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, through
 from tests.trainer import make_artifacts
 from tgdonnx.errors import DataError, DivergedError
-from tgdonnx.finetuning import dry_run, train
+from tgdonnx.finetuning import RunData, dry_run, train
 from tgdonnx.finetuning.session import Session
 
 
@@ -26,7 +26,7 @@ def artifacts(tmp_path: Path) -> Path:
 
 def test_it_changes_nothing_and_the_run_after_it_is_the_same(artifacts: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in artifacts.iterdir()}
-    dry_run(artifacts, data(), OPTIONS, validation=HELD_OUT, retain={"x": HELD_OUT["x"]})
+    dry_run(artifacts, RunData(data(), validation=HELD_OUT, retain={"x": HELD_OUT["x"]}), OPTIONS)
     assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
     assert train(artifacts, data(), OPTIONS).steps == 9
 

@@ -21,7 +21,7 @@ from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, t
 from tests.trainer import make_artifacts
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
+from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, train
 from tgdonnx.finetuning.session import Session
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def whole(built: Path, folder: Path, options: TrainOptions) -> tuple[Path, TrainReport]:
     copy = Path(shutil.copytree(built, folder / "whole"))
-    return copy, train(copy, data(), options, validation=HELD_OUT)
+    return copy, train(copy, RunData(data(), validation=HELD_OUT), options)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_process_killed_at_20_random_moments_ends_as_one_that_was_not(
     if options.schedule == "constant":
         longer = replace(options, epochs=options.epochs + 1 if options.epochs else None)
         for run in (directory, expected):
-            train(run, data(), longer, validation=HELD_OUT, resume=True)
+            train(run, RunData(data(), validation=HELD_OUT), longer, resume=True)
         assert_same(directory, expected)
 
 
@@ -131,7 +131,7 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     with monkeypatch.context() as patch:
         stop = acting_at(number, lambda: signal.raise_signal(signal.SIGTERM))
         patch.setattr(Session, "step", through(stop))
-        stopped = train(directory, data(), options, validation=HELD_OUT, stop_on=[signal.SIGTERM])
+        stopped = train(directory, RunData(data(), validation=HELD_OUT), options, stop_on=[signal.SIGTERM])
     if number < 16:
         assert (stopped.stop.rule, stopped.stop.signal) == ("signal", signal.SIGTERM)
         # Steps have 2, 2 batches per epoch of 4; a gradient that is half accumulated is left out.
@@ -141,7 +141,7 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     state = Session(directory).run_state
     assert state is not None
     assert state.step == stopped.steps
-    resumed = train(directory, data(), options, validation=HELD_OUT, resume=True)
+    resumed = train(directory, RunData(data(), validation=HELD_OUT), options, resume=True)
     assert_same(directory, expected)
     assert timeless(resumed) == timeless(report)
 
@@ -155,9 +155,9 @@ def test_a_signal_during_validation_saves_too(
         with monkeypatch.context() as patch:
             stop = raising_at(number, Session.evaluate, lambda: signal.raise_signal(signal.SIGINT))
             patch.setattr(Session, "evaluate", stop)
-            stopped = train(directory, data(), ACCUMULATING, validation=HELD_OUT, stop_on=[signal.SIGINT])
+            stopped = train(directory, RunData(data(), validation=HELD_OUT), ACCUMULATING, stop_on=[signal.SIGINT])
         assert stopped.stop.signal == signal.SIGINT
-        resumed = train(directory, data(), ACCUMULATING, validation=HELD_OUT, resume=True)
+        resumed = train(directory, RunData(data(), validation=HELD_OUT), ACCUMULATING, resume=True)
         assert_same(directory, expected)
         assert timeless(resumed) == timeless(report)
 
@@ -177,9 +177,9 @@ def test_a_run_cut_off_before_its_first_checkpoint_is_resumed_from_its_start(
 
     with monkeypatch.context() as patch, suppress(CutOff):
         patch.setattr(Session, "save", cut)
-        train(directory, data(), OPTIONS, validation=HELD_OUT)
+        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS)
     assert Session(directory).run_state is None
-    train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)
+    train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)
     assert_same(directory, expected)
 
 
@@ -221,9 +221,9 @@ def test_the_best_checkpoint_is_put_right_if_it_is_older_than_the_last_one(
 
     with monkeypatch.context() as patch, suppress(CutOff):
         patch.setattr(Session, "save", cut)
-        train(directory, data(), replace(OPTIONS, epochs=1), validation=HELD_OUT)
+        train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=1))
     assert not same_state(directory, expected, "checkpoint.best")
-    train(directory, data(), replace(OPTIONS, epochs=1), validation=HELD_OUT, resume=True)
+    train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=1), resume=True)
     assert same_state(directory, expected, "checkpoint.best")
 
 
@@ -237,9 +237,9 @@ def test_other_data_of_the_same_length_is_refused(built: Path, tmp_path: Path) -
 
 def test_when_a_run_ends_and_saves_may_change_on_resume(built: Path, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(built, tmp_path / "run"))
-    train(directory, data(), replace(OPTIONS, epochs=None, steps=4), validation=HELD_OUT)
+    train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=None, steps=4))
     options = replace(OPTIONS, epochs=None, steps=7, patience=50, validate_every=2, checkpoint_every=1.0, max_time=1e4)
-    report = train(directory, data(), options, validation=HELD_OUT, resume=True)
+    report = train(directory, RunData(data(), validation=HELD_OUT), options, resume=True)
     expected = train(Path(shutil.copytree(built, tmp_path / "other")), data(), replace(OPTIONS, epochs=None, steps=7))
     assert report.loss == expected.loss
 

@@ -15,7 +15,7 @@ from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.trainer import make_artifacts
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.finetuning import TrainOptions, train
+from tgdonnx.finetuning import RunData, TrainOptions, train
 from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
@@ -39,7 +39,7 @@ def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float])
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, [0, 1]), (3, [0, 3]), (4, [0, 3, 4]), (7, [0, 3, 6, 7])])
 def test_a_run_of_steps_ends_with_them_and_is_validated_there(steps: int, epochs: list[int], artifacts: Path) -> None:
-    report = train(artifacts, data(), replace(OPTIONS, epochs=None, steps=steps), validation=HELD_OUT)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=None, steps=steps))
     assert (report.steps, len(report.loss), report.stop.rule) == (steps, steps, "length")
     assert [epoch.step for epoch in report.epochs] == epochs
     assert all(epoch.validation is not None for epoch in report.epochs)
@@ -72,16 +72,16 @@ def test_the_last_step_is_that_of_epochs_or_steps_and_ten_epochs_unless_time_lim
 
 def test_time_stops_a_run_after_the_step_under_way_and_counts_what_was_done_before(artifacts: Path) -> None:
     options = replace(OPTIONS, epochs=None, max_time=1e-9)
-    report = train(artifacts, data(), options, validation=HELD_OUT)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), options)
     assert (report.stop.rule, report.steps) == ("max-time", 0)
     options = replace(options, max_time=report.seconds + 0.2)
-    report = train(artifacts, data(), options, validation=HELD_OUT, resume=True)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), options, resume=True)
     assert report.stop.rule == "max-time"
     assert report.steps >= 1
     assert report.seconds >= options.max_time
     assert report.epochs[-1].step == report.steps
     assert report.epochs[-1].validation is not None
-    again = train(artifacts, data(), options, validation=HELD_OUT, resume=True)
+    again = train(artifacts, RunData(data(), validation=HELD_OUT), options, resume=True)
     assert (again.steps, again.stop.rule) == (report.steps, "max-time")
 
 
@@ -104,7 +104,7 @@ def test_patience_ends_a_run_after_so_many_validations_that_are_no_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with_validation_losses(monkeypatch, losses)
-    report = train(artifacts, data(), replace(OPTIONS, epochs=5, patience=patience), validation=HELD_OUT)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=5, patience=patience))
     assert (report.steps, report.best.step, report.stop.rule) == (steps, best, rule)
     if rule == "patience":
         assert report.stop.reason == f"the last {patience} validations were no better than that of step {best}"
@@ -118,17 +118,17 @@ def test_patience_counts_on_after_resuming(built: Path, tmp_path: Path, monkeypa
         with_validation_losses(monkeypatch, losses)
         options = replace(OPTIONS, epochs=5, patience=3)
         if cut is not None:
-            train(directory, data(), replace(options, epochs=cut), validation=HELD_OUT)
-        reports.append(train(directory, data(), options, validation=HELD_OUT, resume=cut is not None))
+            train(directory, RunData(data(), validation=HELD_OUT), replace(options, epochs=cut))
+        reports.append(train(directory, RunData(data(), validation=HELD_OUT), options, resume=cut is not None))
     assert [report.steps for report in reports] == [12, 12]
     assert reports[0].stop == reports[1].stop
 
 
 @pytest.mark.parametrize("every", [1, 2, 4])
 def test_validation_every_so_many_steps_finds_what_it_finds_at_epochs(every: int, built: Path, tmp_path: Path) -> None:
-    plain = train(Path(shutil.copytree(built, tmp_path / "plain")), data(), OPTIONS, validation=HELD_OUT)
+    plain = train(Path(shutil.copytree(built, tmp_path / "plain")), RunData(data(), validation=HELD_OUT), OPTIONS)
     directory = Path(shutil.copytree(built, tmp_path / "often"))
-    report = train(directory, data(), replace(OPTIONS, validate_every=every), validation=HELD_OUT)
+    report = train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, validate_every=every))
     assert report.loss == plain.loss
     validated = [epoch.step for epoch in report.epochs if epoch.validation is not None]
     assert validated == sorted({*range(0, 10, every), 9})
@@ -163,7 +163,7 @@ def test_the_limit_of_retention_ends_a_run_and_keeps_the_best_epoch_that_respect
 ) -> None:
     retained(monkeypatch, [1.0, 1.2, 1.5, 1.51])
     with_validation_losses(monkeypatch, [4.0, 2.0, 3.0, 1.0])
-    report = train(artifacts, data(), GUARDED, validation=HELD_OUT, retain=HELD_OUT)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT, retain=HELD_OUT), GUARDED)
     assert (report.stop.rule, report.steps, report.best.step, report.best.loss) == ("retain-limit", 9, 3, 2.0)
     assert report.stop.reason == (
         "rmse of the vendor's own task is worse by 0.51 than at the start (limit 0.5) after step 9; "
@@ -181,7 +181,7 @@ def test_without_validation_the_last_epoch_within_the_limit_is_kept(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retained(monkeypatch, [1.0, 1.2, 1.4, 1.6])
-    report = train(artifacts, data(), GUARDED, retain=HELD_OUT)
+    report = train(artifacts, RunData(data(), retain=HELD_OUT), GUARDED)
     assert (report.stop.rule, report.steps) == ("retain-limit", 9)
     assert (report.best.step, report.best.checkpoint) == (6, "checkpoint.best")
     assert report.best.loss == report.epochs[2].loss
@@ -194,15 +194,15 @@ def test_the_start_that_the_limit_counts_from_survives_a_resume(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retained(monkeypatch, [1.0, 1.4, 1.8])
-    train(artifacts, data(), replace(GUARDED, epochs=1), retain=HELD_OUT)
-    report = train(artifacts, data(), GUARDED, retain=HELD_OUT, resume=True)
+    train(artifacts, RunData(data(), retain=HELD_OUT), replace(GUARDED, epochs=1))
+    report = train(artifacts, RunData(data(), retain=HELD_OUT), GUARDED, resume=True)
     assert (report.stop.rule, report.steps, report.best.step) == ("retain-limit", 6, 3)
 
 
 def test_a_run_without_retention_is_not_resumed_with_it(artifacts: Path) -> None:
     train(artifacts, data(), replace(OPTIONS, epochs=1))
     with pytest.raises(ArtifactsError, match="started with retain = None, not rmse"):
-        train(artifacts, data(), GUARDED, retain=HELD_OUT, resume=True)
+        train(artifacts, RunData(data(), retain=HELD_OUT), GUARDED, resume=True)
 
 
 def test_a_metric_that_is_infinite_at_the_start_cannot_be_guarded(
@@ -210,7 +210,7 @@ def test_a_metric_that_is_infinite_at_the_start_cannot_be_guarded(
 ) -> None:
     retained(monkeypatch, [None])
     with pytest.raises(DataError, match="infinite at the start"):
-        train(artifacts, data(), GUARDED, retain=HELD_OUT)
+        train(artifacts, RunData(data(), retain=HELD_OUT), GUARDED)
 
 
 def test_a_metric_for_which_more_is_better_is_worse_when_it_falls() -> None:

@@ -23,8 +23,9 @@ from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, t
 from tests.models import Array
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
+from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, DivergedError, OutputError, TgdonnxError
-from tgdonnx.finetuning import Progress, TrainOptions, TrainReport, train
+from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, train
 from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.session import Session, read_parameters
 
@@ -47,7 +48,7 @@ def artifacts(built: Path, tmp_path: Path) -> Path:
 def test_a_run_is_its_steps_one_after_the_other_in_an_order_that_seed_and_epoch_give(
     artifacts: Path, built: Path
 ) -> None:
-    report = train(artifacts, data(), OPTIONS, validation=HELD_OUT)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
     reference = Trainer(built)
     losses, validation = [], [reference.evaluate(HELD_OUT["x"], HELD_OUT["target"])[0]]
     for epoch in (1, 2, 3):
@@ -112,7 +113,7 @@ def test_training_finds_the_weights_that_made_the_targets(tmp_path: Path) -> Non
 
 def test_progress_is_told_after_every_step(artifacts: Path) -> None:
     told: list[Progress] = []
-    report = train(artifacts, data(), OPTIONS, validation=HELD_OUT, on_progress=told.append)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS, on_progress=told.append)
     assert [p.step for p in told] == list(range(1, 10))
     assert [p.epoch for p in told] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert {p.steps for p in told} == {9}
@@ -123,7 +124,7 @@ def test_progress_is_told_after_every_step(artifacts: Path) -> None:
 
 def test_the_log_has_one_line_per_step_and_one_per_epoch(artifacts: Path) -> None:
     options = replace(OPTIONS, schedule="linear", warmup=2)
-    report = train(artifacts, data(), options, validation=HELD_OUT)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), options)
     lines = log_of(artifacts)
     assert [line["event"] for line in lines] == ["epoch"] + 3 * (3 * ["step"] + ["epoch"]) + ["stop"]
     steps = [line for line in lines if line["event"] == "step"]
@@ -147,7 +148,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_g
 ) -> None:
     with_validation_losses(monkeypatch, [4.0, 3.0, float("inf")])
     with pytest.raises(DivergedError, match="validation loss is inf after step 6; the checkpoint of step 3 is kept"):
-        train(artifacts, data(), OPTIONS, validation=HELD_OUT)
+        train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
     state = Session(artifacts).run_state
     assert state is not None
     assert (state.step, state.best_loss) == (3, 3.0)
@@ -177,7 +178,7 @@ def test_the_best_checkpoint_is_that_of_the_first_lowest_validation_loss_and_may
         train(reference, data(), replace(OPTIONS, epochs=epochs), resume=epochs > 1)
         after[epochs] = read_parameters(reference, "checkpoint")
     with_validation_losses(monkeypatch, losses)
-    report = train(artifacts, data(), OPTIONS, validation=HELD_OUT)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
     assert (report.best.epoch, report.best.step, report.best.loss) == (best, 3 * best, losses[best])
     assert report.best.checkpoint == "checkpoint.best"
     for checkpoint, epoch in (("checkpoint.best", best), ("checkpoint", 3)):
@@ -208,7 +209,7 @@ def uninterrupted(
     built: Path, directory: Path, options: TrainOptions = OPTIONS, **more: Any
 ) -> tuple[Path, TrainReport]:
     copy = Path(shutil.copytree(built, directory / "uninterrupted"))
-    return copy, train(copy, data(), options, validation=HELD_OUT, **more)
+    return copy, train(copy, RunData(data(), validation=HELD_OUT), options, **more)
 
 
 class CutOff(Exception):  # noqa: N818
@@ -230,8 +231,8 @@ def test_a_run_cut_off_at_any_step_continues_as_if_it_had_not_been(schedule: str
     for step in range(1, 10):
         directory = Path(shutil.copytree(built, tmp_path / str(step)))
         with pytest.raises(CutOff):
-            train(directory, data(), options, validation=HELD_OUT, on_progress=cut_off_at_step(step))
-        report = train(directory, data(), options, validation=HELD_OUT, resume=True)
+            train(directory, RunData(data(), validation=HELD_OUT), options, on_progress=cut_off_at_step(step))
+        report = train(directory, RunData(data(), validation=HELD_OUT), options, resume=True)
         assert timeless(report) == timeless(expected), step
         assert same_state(directory, whole), step
         assert same_state(directory, whole, "checkpoint.best"), step
@@ -261,9 +262,9 @@ def test_a_run_cut_off_around_a_checkpoint_continues_as_if_it_had_not_been(
     with monkeypatch.context() as patch:
         patch.setattr(Session, "save", cut)
         with suppress(CutOff):  # not raised if there are fewer checkpoints
-            train(directory, data(), OPTIONS, validation=HELD_OUT)
+            train(directory, RunData(data(), validation=HELD_OUT), OPTIONS)
     started = Session(directory).run_state is not None
-    report = train(directory, data(), OPTIONS, validation=HELD_OUT, resume=started)
+    report = train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=started)
     assert timeless(report) == timeless(expected)
     assert same_state(directory, whole)
     assert same_state(directory, whole, "checkpoint.best")
@@ -324,19 +325,19 @@ def test_a_log_line_cut_off_in_the_middle_is_dropped(built: Path, tmp_path: Path
     _, expected = uninterrupted(built, tmp_path)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
     with pytest.raises(CutOff):
-        train(directory, data(), OPTIONS, validation=HELD_OUT, on_progress=cut_off_at_step(5))
+        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, on_progress=cut_off_at_step(5))
     text = (directory / "log.jsonl").read_text()
     (directory / "log.jsonl").write_text(text[:-9])
-    assert timeless(train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)) == timeless(expected)
+    assert timeless(train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)) == timeless(expected)
 
 
 def test_a_run_whose_log_is_gone_goes_on_from_its_checkpoint(built: Path, tmp_path: Path) -> None:
     whole, expected = uninterrupted(built, tmp_path)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
     with pytest.raises(CutOff):
-        train(directory, data(), OPTIONS, validation=HELD_OUT, on_progress=cut_off_at_step(5))
+        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, on_progress=cut_off_at_step(5))
     (directory / "log.jsonl").unlink()
-    report = train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)
+    report = train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)
     assert report.steps == 9
     assert report.loss == expected.loss[3:]
     assert same_state(directory, whole)
@@ -345,8 +346,8 @@ def test_a_run_whose_log_is_gone_goes_on_from_its_checkpoint(built: Path, tmp_pa
 def test_a_finished_run_can_be_prolonged_at_a_constant_rate(built: Path, tmp_path: Path) -> None:
     whole, expected = uninterrupted(built, tmp_path)
     directory = Path(shutil.copytree(built, tmp_path / "two"))
-    train(directory, data(), replace(OPTIONS, epochs=1), validation=HELD_OUT)
-    report = train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)
+    train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=1))
+    report = train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)
     assert timeless(report) == timeless(expected)
     assert same_state(directory, whole)
 
@@ -354,7 +355,7 @@ def test_a_finished_run_can_be_prolonged_at_a_constant_rate(built: Path, tmp_pat
 def test_resuming_a_finished_run_changes_nothing(built: Path, tmp_path: Path) -> None:
     directory, expected = uninterrupted(built, tmp_path)
     copy = Path(shutil.copytree(directory, tmp_path / "copy"))
-    assert timeless(train(directory, data(), OPTIONS, validation=HELD_OUT, resume=True)) == timeless(expected)
+    assert timeless(train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)) == timeless(expected)
     assert same_state(directory, copy)
     assert log_of(directory) == log_of(copy)
 
@@ -425,7 +426,7 @@ def test_a_rate_far_too_large_diverges_in_words_and_leaves_finite_checkpoints(
     directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), optimizer=optimizer)
     message = r"diverged: .* step \d+; (the checkpoint of step \d+ is kept|there is no checkpoint of any step before)"
     with pytest.raises(DivergedError, match=message) as caught:
-        train(directory, data(), replace(OPTIONS, learning_rate=rate, epochs=20), validation=HELD_OUT)
+        train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, learning_rate=rate, epochs=20))
     assert isinstance(caught.value, (TgdonnxError, ArithmeticError))
     assert len(str(caught.value).splitlines()) <= 2
     for name in ("checkpoint", "checkpoint.best"):
@@ -474,7 +475,7 @@ def test_with_a_fixed_batch_what_is_left_over_waits_for_the_next_epoch(
 ) -> None:
     seen: list[list[float]] = []
     monkeypatch.setattr(Session, "step", through(lambda batch: seen.append(batch[0][:, 0, 0].tolist()) or batch))
-    report = train(fixed, pairs(11), TrainOptions(epochs=6, batch=4), validation=pairs(8))
+    report = train(fixed, RunData(pairs(11), validation=pairs(8)), TrainOptions(epochs=6, batch=4))
     assert report.steps == 12
     assert all(len(batch) == 4 for batch in seen)
     for i in range(0, 12, 2):
@@ -489,7 +490,7 @@ def test_another_batch_size_than_the_fixed_one_is_refused(fixed: Path) -> None:
 
 def test_validation_samples_that_make_no_whole_batches_are_refused(fixed: Path) -> None:
     with pytest.raises(DataError, match="multiple of it as validation samples, found 6"):
-        train(fixed, pairs(8), TrainOptions(batch=4), validation=pairs(6))
+        train(fixed, RunData(pairs(8), validation=pairs(6)), TrainOptions(batch=4))
 
 
 def test_fewer_samples_than_one_fixed_batch_are_refused(fixed: Path) -> None:
@@ -544,7 +545,7 @@ def test_data_that_does_not_fit_is_refused_before_anything_is_written(case: str,
     bad = change(data())
     training, validation = (bad, None) if role == "training" else (data(), bad)
     with pytest.raises(DataError, match=message):
-        train(artifacts, training, OPTIONS, validation=validation)
+        train(artifacts, RunData(training, validation=validation), OPTIONS)
     assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
 
 
@@ -555,7 +556,9 @@ def test_arrays_are_mapped_to_inputs_for_training_and_validation(artifacts: Path
     def named(arrays: dict[str, Array]) -> dict[str, Array]:
         return {"noisy": arrays["x"], "clean": arrays["target"]}
 
-    report = train(artifacts, named(data()), OPTIONS, validation=named(HELD_OUT), renamed=renamed)
+    report = train(
+        artifacts, RunData(named(data()), validation=named(HELD_OUT), reading=DataOptions(renamed=renamed)), OPTIONS
+    )
     assert timeless(report) == timeless(expected)
 
 
@@ -565,7 +568,7 @@ def test_data_in_files_trains_as_data_in_memory_does(artifacts: Path, built: Pat
     (tmp_path / "held_out").mkdir()
     for name, array in HELD_OUT.items():
         np.save(tmp_path / "held_out" / f"{name}.npy", array)
-    report = train(artifacts, tmp_path / "train.npz", OPTIONS, validation=str(tmp_path / "held_out"))
+    report = train(artifacts, RunData(tmp_path / "train.npz", validation=str(tmp_path / "held_out")), OPTIONS)
     assert timeless(report) == timeless(expected)
 
 

@@ -426,7 +426,7 @@ def test_agreement_and_retention_are_with_the_vendor_and_not_with_the_start(tmp_
     tgdonnx.build(hand.masked, tmp_path / "artifacts")
     options = tgdonnx.TrainOptions(steps=1, batch=3, learning_rate=1e-9, agree_share=0.5, metrics=("rmse",))
     data = {"x": x, "target": np.zeros_like(expected)}
-    report = tgdonnx.train(tmp_path / "artifacts", data, options, agree={"x": x[:1]}, retain={"x": x})
+    report = tgdonnx.train(tmp_path / "artifacts", tgdonnx.RunData(data, agree={"x": x[:1]}, retain={"x": x}), options)
     # Two samples with their target, one with the vendor's output, which the start does not meet.
     errors = [*start, start[0] - expected[0]]
     assert report.loss[0] == pytest.approx(np.mean([np.square(e, dtype=np.float64).mean() for e in errors]), rel=1e-5)

@@ -108,11 +108,10 @@ def test_selections_in_mode_regrow_are_compared(tmp_path: Path) -> None:
     names = ["none", "percentile-regrow:20", "percentile-regrow-isolate:20", "percentile-readers:20"]
     report = tgdonnx.compare(
         save(model, tmp_path / "model.onnx"),
-        data,
+        tgdonnx.RunData(data, validation=data),
         tmp_path / "comparison",
         names,
         tgdonnx.TrainOptions(steps=2, batch=1),
-        validation=data,
         rebirth=Rebirth("clone"),
         tolerance=ANY_CHANGE,
     )

@@ -26,16 +26,18 @@ def pairs(samples: int = 6, shape: tuple[int, ...] = (3, 12, 10), seed: int = 0)
     return {"x": clean + rng.normal(0, 0.3, clean.shape).astype(np.float32), "target": clean}
 
 
-def trained(folder: Path, model: onnx.ModelProto | None = None, **options: Any) -> tgdonnx.FinetuneReport:
-    """``vendor.onnx``, ``artifacts`` and ``tuned.onnx`` in a folder: 4 steps."""
+def trained(
+    folder: Path, model: onnx.ModelProto | None = None, data: dict[str, Any] | None = None, **options: Any
+) -> tgdonnx.FinetuneReport:
+    """``vendor.onnx``, ``artifacts`` and ``tuned.onnx`` in a folder: 4 steps. ``data`` are fields of `RunData`."""
     base = models.save(model or models.dncnn(0), folder / "vendor.onnx")
     return tgdonnx.finetune(
         base,
-        pairs(),
+        tgdonnx.RunData(**{"data": pairs(), "validation": pairs(seed=1), **(data or {})}),
         folder / "tuned.onnx",
         tgdonnx.Phi(PHI),
         tgdonnx.TrainOptions(epochs=2, batch=3, learning_rate=1e-3),
-        **{"artifacts": folder / "artifacts", "validation": pairs(seed=1), **options},
+        **{"artifacts": folder / "artifacts", **options},
     )
 
 

@@ -125,7 +125,7 @@ def test_data_files_are_those_of_the_record(folder: Path) -> None:
 def test_patches_augmentation_and_images_to_agree_on_of_a_real_run_are_shown(tmp_path: Path) -> None:
     reading = DataOptions(patch=(8, 6), patches_per_epoch=9, augmentation=("flips",))
     agree = {"x": pairs(samples=4, seed=3)["x"]}
-    trained(tmp_path, data_options=reading, agree=agree, page=tmp_path / "page.html")
+    trained(tmp_path, data={"reading": reading, "agree": agree}, page=tmp_path / "page.html")
     asked = section(parse_page(tmp_path / "page.html"), "asked").rows()
     found = {row[0]: row[1] for row in asked}
     assert found["training data"] == "6 samples; 1 cases; patches of 8, 6, 9 per epoch; varied by flips"
@@ -188,7 +188,7 @@ def test_the_log_that_training_writes_is_understood(folder: Path) -> None:
 
 
 def test_a_run_with_metrics_and_retention_is_told_as_its_own_log_tells_it(tmp_path: Path) -> None:
-    trained(tmp_path, retain=pairs(seed=2), page=tmp_path / "page.html")
+    trained(tmp_path, data={"retain": pairs(seed=2)}, page=tmp_path / "page.html")
     page = parse_page(tmp_path / "page.html")
     entries = [json.loads(line) for line in (tmp_path / "artifacts" / "log.jsonl").read_text().splitlines()]
     evaluated = [entry for entry in entries if entry["event"] in ("epoch", "validation")]
@@ -459,11 +459,17 @@ def test_samples_are_scaled_as_the_training_data_was(tmp_path: Path) -> None:
     options, scaled = tgdonnx.TrainOptions(epochs=1, batch=6), DataOptions(scale="minmax")
     kept, page = tmp_path / "artifacts", tmp_path / "page.html"
     tgdonnx.finetune(
-        base, stored, tmp_path / "t.onnx", tgdonnx.Phi(0.3), options, data_options=scaled, artifacts=kept, page=page
+        base,
+        tgdonnx.RunData(stored, reading=scaled),
+        tmp_path / "t.onnx",
+        tgdonnx.Phi(0.3),
+        options,
+        artifacts=kept,
+        page=page,
     )
     brighter = {name: array // 4 for name, array in stored.items()}  # by itself it would be scaled otherwise
     for data in (stored, brighter):
-        tgdonnx.report(kept, page, data=data, data_options=scaled, overwrite=True)
+        tgdonnx.report(kept, page, data=data, reading=scaled, overwrite=True)
         target = section(parse_page(page), "pictures").all("figure")[4].one("small").text
         low, high = np.percentile(data["target"][0, 1] / 200, (0.5, 99.5))
         assert [float(value) for value in target.split(" to ")] == pytest.approx([low, high], rel=1e-3)

@@ -19,6 +19,7 @@ from tests.models import MODELS, Array, Builder, random_feeds, save
 from tests.selection.reference import by_experiment
 from tests.sweeping.oracle import outputs, relative_change, zeroed
 from tests.training_models import text_model
+from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, MaskedModelError, ModelFileError, SelectionError
 from tgdonnx.masked import read_masked
 from tgdonnx.runtime import InferenceModel, open_inference
@@ -169,7 +170,7 @@ def test_a_target_is_ignored_and_arrays_are_renamed(tmp_path: Path) -> None:
     path = saved(with_dead_filters(), tmp_path)
     plain = sweep(path, {"x": images()})
     np.savez(tmp_path / "data.npz", pictures=images(), target=np.zeros((9, 9), np.int64))
-    assert sweep(path, tmp_path / "data.npz", renamed={"pictures": "x"}) == plain
+    assert sweep(path, tmp_path / "data.npz", reading=DataOptions(renamed={"pictures": "x"})) == plain
     with pytest.raises(DataError, match="has an array 'other' that the model does not take"):
         sweep(path, {"x": images(), "other": images()})
 

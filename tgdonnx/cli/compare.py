@@ -18,9 +18,8 @@ from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
-from tgdonnx.data import DataOptions
 from tgdonnx.errors import RuntimeMissingError
-from tgdonnx.finetuning import TrainOptions
+from tgdonnx.finetuning import RunData, TrainOptions
 from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import Kind, Rebirth
 from tgdonnx.reporting.comparison import print_compare
@@ -66,11 +65,7 @@ def command(
     kind: Optional[Kind],
     calibrate: Optional[Path],
     building: BuildOptions,
-    data: Optional[Path],
-    validation: Optional[Path],
-    reading: DataOptions,
-    retain: Optional[Path],
-    agree: Optional[Path],
+    data: RunData,
     tensorboard: Optional[Path],
     as_json: bool,
     **choices: Any,
@@ -80,8 +75,6 @@ def command(
     The same steps, batches, seed and learning rate for all. Recommended is the lowest validation loss among what keeps the
     vendor's own task (--retain) within --retain-limit; the limit stops no run here. The same command goes on after a stop.
     """
-    if data is None:
-        raise click.UsageError("expected --data, what to train on")
     if tensorboard is not None:
         raise click.UsageError(
             "--tensorboard is for single runs; log.jsonl of every selection is kept in its artifacts"
@@ -95,13 +88,9 @@ def command(
             None if select is None else [name for name in select.split(",") if name.strip()],
             options,
             building=building,
-            validation=validation,
-            retain=retain,
-            agree=agree,
             tolerance=tolerance,
             sweep_data=sweep_data,
             rebirth=Rebirth(kind, calibrate),
-            data_options=reading,
             stop_on=STOPPING,
             on_progress=show.step,
             on_epoch=show.epoch,

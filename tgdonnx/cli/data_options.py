@@ -12,7 +12,7 @@ import click
 from tgdonnx.cli.options import Command
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
-from tgdonnx.finetuning import Noise2Noise
+from tgdonnx.finetuning import Noise2Noise, RunData
 
 
 def reading_options(command: Command) -> Command:
@@ -42,8 +42,24 @@ def reading_options(command: Command) -> Command:
 
 
 def data_options(command: Command) -> Command:
-    """What to train on. The command gets ``data``, ``validation`` and, of the rest, ``reading``, a `DataOptions`."""
-    made = reading_options(command)
+    """What a run reads. The command gets ``data``, a `RunData`, of these options and ``pair``, ``retain`` and ``agree``."""
+
+    @functools.wraps(command)
+    def collected(
+        *args: Any,
+        data: Optional[Path],
+        validation: Optional[Path],
+        reading: DataOptions,
+        retain: Optional[Path],
+        agree: Optional[Path],
+        **others: Any,
+    ) -> Any:
+        source = _source(data, others.pop("pair")) if "pair" in others else data
+        if source is None:
+            raise click.UsageError("expected --data, what to train on")
+        return command(*args, data=RunData(source, validation, retain, agree, reading), **others)
+
+    made = reading_options(collected)
     for option in (
         click.option("--augment", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
         click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
@@ -62,10 +78,10 @@ def data_options(command: Command) -> Command:
         ),
     ):
         made = option(made)
-    return made
+    return made  # type: ignore[return-value]
 
 
-def training_source(data: Optional[Path], pair: Optional[tuple[Path, Path]]) -> Union[Path, Noise2Noise]:
+def _source(data: Optional[Path], pair: Optional[tuple[Path, Path]]) -> Union[Path, Noise2Noise, None]:
     """Returns what to train on.
 
     Raises:
@@ -73,7 +89,7 @@ def training_source(data: Optional[Path], pair: Optional[tuple[Path, Path]]) -> 
     """
     if (data is None) == (pair is None):
         raise click.UsageError("expected either --data or --noise2noise")
-    return Noise2Noise(*pair) if pair is not None else data  # type: ignore[return-value]  # one of them is given
+    return Noise2Noise(*pair) if pair is not None else data
 
 
 noise2noise_option = click.option(

@@ -10,7 +10,7 @@ import click
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.data_options import data_options, noise2noise_option, training_source
+from tgdonnx.cli.data_options import data_options, noise2noise_option
 from tgdonnx.cli.options import (
     AUTO,
     build_options,
@@ -32,8 +32,7 @@ from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
-from tgdonnx.data import DataOptions
-from tgdonnx.finetuning import TrainOptions
+from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions
 from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.pipeline import finetune
 from tgdonnx.regrowing import Kind
@@ -91,15 +90,10 @@ def command(
     calibrate: Optional[Path],
     isolate: bool,
     building: BuildOptions,
-    data: Optional[Path],
-    pair: Optional[tuple[Path, Path]],
+    data: RunData,
     apply_to: Optional[Path],
     applied: Optional[Path],
-    validation: Optional[Path],
-    reading: DataOptions,
     sweep_data: Optional[Path],
-    retain: Optional[Path],
-    agree: Optional[Path],
     tensorboard: Optional[Path],
     rounds: int,
     protect: bool,
@@ -113,7 +107,7 @@ def command(
     options = TrainOptions(**{f.name: choices.pop(f.name) for f in fields(TrainOptions) if f.name in choices})
     if sweep_data is not None and choices["phi"] != AUTO:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
-    looked_at = sweep_data or data
+    looked_at = sweep_data or (None if isinstance(data.data, Noise2Noise) else data.data)
     if choices["phi"] == AUTO and looked_at is None:
         raise click.UsageError("with --noise2noise, --phi auto needs images to look at; name them with --sweep-data")
     reborn = rebirth(
@@ -123,24 +117,20 @@ def command(
         isolate=isolate,
         tolerance=choices["tolerance"],
         seed=options.seed,
-        reading=reading,
+        reading=data.reading,
     )
-    recommend = drop_test(model, looked_at or Path(), output=building.output, reading=reading)
+    recommend = drop_test(model, looked_at or Path(), output=building.output, reading=data.reading)
     chosen = strategy(mode=mode, **choices, recommend=recommend)
     with training_bar() as show:
         report = finetune(
             model,
-            training_source(data, pair),
+            data,
             output,
             chosen,
             options,
             building=building,
             mode=mode,
             rebirth=reborn,
-            validation=validation,
-            retain=retain,
-            agree=agree,
-            data_options=reading,
             page=page,
             artifacts=artifacts,
             rounds=rounds,

@@ -39,7 +39,7 @@ def command(
     """Write what was done in DIRECTORY as one self-contained HTML page; exit 1 if the tuned model is not verified."""
     if reading != DataOptions() and data is None:
         raise click.UsageError("--map, --layout and --scale are about --data, which is not given")
-    made = report(directory, output, model=model, tuned=tuned, data=data, data_options=reading, overwrite=overwrite)
+    made = report(directory, output, model=model, tuned=tuned, data=data, reading=reading, overwrite=overwrite)
     if as_json:
         print_json(made)
     else:

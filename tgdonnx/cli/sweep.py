@@ -14,7 +14,7 @@ from tgdonnx.cli.common import json_option, model_argument, overwrite_option, sc
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.output import print_json, printing, remark, stderr
 from tgdonnx.cli.paths import PATH, OutputPath
-from tgdonnx.data import DataOptions
+from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.reporting.plots import plot_sweep, require_plot
 from tgdonnx.reporting.tables import print_sweep
 from tgdonnx.selection import Phi
@@ -88,7 +88,7 @@ def command(
             samples=samples,
             alpha=alpha,
             k=neighbours,
-            data_options=reading,
+            reading=reading,
             on_progress=show,
         )
     if plot is not None:
@@ -102,7 +102,7 @@ def command(
 
 
 def drop_test(
-    model: Path, data: Path, *, output: Optional[str], reading: DataOptions
+    model: Path, data: DataSource, *, output: Optional[str], reading: DataOptions
 ) -> Callable[[float, float, int], Phi]:
     """Returns the function that finds phi for `--phi auto`: from tolerance, alpha and the number of neighbours.
 
@@ -122,7 +122,7 @@ def drop_test(
                 output=output,
                 alpha=alpha,
                 k=neighbours,
-                data_options=reading,
+                reading=reading,
                 on_progress=show,
             )
         strategy = report.strategy()

@@ -9,15 +9,14 @@ from typing import Any, Optional
 import click
 
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.data_options import data_options, noise2noise_option, training_source
+from tgdonnx.cli.data_options import data_options, noise2noise_option
 from tgdonnx.cli.options import json_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
-from tgdonnx.data import DataOptions
-from tgdonnx.finetuning import DryRunReport, TrainOptions, TrainReport, dry_run, train
+from tgdonnx.finetuning import DryRunReport, RunData, TrainOptions, TrainReport, dry_run, train
 from tgdonnx.writeback import rehearse_export
 
 # SIGHUP, which Windows lacks, comes when a terminal is closed; who started us with nohup wants none of it.
@@ -36,12 +35,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 @json_option
 def command(
     directory: Path,
-    data: Optional[Path],
-    pair: Optional[tuple[Path, Path]],
-    validation: Optional[Path],
-    reading: DataOptions,
-    retain: Optional[Path],
-    agree: Optional[Path],
+    data: RunData,
     tensorboard: Optional[Path],
     resume: bool,
     rehearse: bool,
@@ -52,30 +46,17 @@ def command(
 
     Ctrl-C, SIGTERM or SIGHUP saves and stops (exit status 130, 143 or 129); the same command with --resume goes on from there.
     """
-    options, source = TrainOptions(**run), training_source(data, pair)
+    options = TrainOptions(**run)
     if rehearse:
-        cost = dry_run(
-            directory,
-            source,
-            options,
-            validation=validation,
-            retain=retain,
-            agree=agree,
-            data_options=reading,
-            on_remark=remark,
-        )
+        cost = dry_run(directory, data, options, on_remark=remark)
         print_json(cost) if as_json else _print_cost(cost)
         return
     rehearse_export(directory)  # what could not be written back is refused before the first step
     with training_bar() as show:
         report = train(
             directory,
-            source,
+            data,
             options,
-            validation=validation,
-            retain=retain,
-            agree=agree,
-            data_options=reading,
             resume=resume,
             tensorboard=tensorboard,
             stop_on=STOPPING,

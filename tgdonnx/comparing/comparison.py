@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
-from typing import Optional
+from typing import Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import locked
@@ -31,7 +31,6 @@ from tgdonnx.comparing.plan import (
 )
 from tgdonnx.comparing.preparing import (
     ARTIFACTS,
-    Sources,
     artifacts_of,
     build_all,
     building_for,
@@ -42,10 +41,10 @@ from tgdonnx.comparing.preparing import (
 from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import run_candidate
 from tgdonnx.comparing.sameness import twins
-from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.data import DataSource
 from tgdonnx.engines import default_engine
-from tgdonnx.errors import StoppedError, TgdonnxError
-from tgdonnx.finetuning import Epoch, Progress, TrainOptions
+from tgdonnx.errors import DataError, StoppedError, TgdonnxError
+from tgdonnx.finetuning import Epoch, Noise2Noise, Progress, RunData, TrainOptions
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked
@@ -58,19 +57,15 @@ from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 def compare(
     model: StrPath,
-    data: DataSource,
+    data: Union[RunData, DataSource],
     directory: StrPath,
     select: Optional[Sequence[str]] = None,
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
-    validation: Optional[DataSource] = None,
-    retain: Optional[DataSource] = None,
-    agree: Optional[DataSource] = None,
     tolerance: float = DEFAULT_TOLERANCE,
     sweep_data: Optional[DataSource] = None,
     rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
-    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
     stop_on: Collection[Signals] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -84,11 +79,14 @@ def compare(
 
     Args:
         model: the vendor's file.
-        data: arrays named like the model's inputs, and ``target``.
+        data: what to train on, and what to look at besides; a source alone is what to train on. Every selection is judged by
+            the validation data, a split may take its place; images to agree on are for selections with ``+agree``.
         directory: where to keep everything; new, empty, or of this comparison.
         select: names of selections, see `tgdonnx.comparing.candidates`; a handful that fits the model, if None.
         training: how to train, the same for all. ``retain_limit`` does not stop a run here: it says which points may be
             chosen.
+        building: what training minimises, and how gradients are treated, the same for all; but ``l2_sp`` is for selections
+            with ``+l2sp``. Without a form it is ``thin`` where there is that form.
         building: what training minimises, and how gradients are treated, the same for all; but ``l2_sp`` is for selections
             with ``+l2sp``. Without a form it is ``thin`` where there is that form.
         validation: data of the new task that is not trained on; every selection is judged by it. A split may take its place.
@@ -98,7 +96,6 @@ def compare(
         sweep_data: unlabelled images for the drop test; ``data`` if None.
         rebirth: of selections in mode regrow, how filters are reborn. Whether they are isolated, their names say; tolerance,
             seed and how images are read are those of the comparison.
-        data_options: how the data is read, matched, varied and divided.
         stop_on: signals that stop the run under way; the next call goes on.
         on_progress: called after every training step.
         on_epoch: called after every epoch, and after every validation within one.
@@ -112,19 +109,24 @@ def compare(
         TgdonnxError: as the stages do.
     """
     model, directory = Path(model), Path(directory)
-    read = [model, data, validation, retain, agree, sweep_data, rebirth.calibrate]
-    require_outputs([Output(directory, Kind.ADDED_TO)], read)
-    candidates = wanted_candidates(select, agree=agree, l2_sp=building.l2_sp)
-    validated = validation is not None or data_options.validation_split is not None
-    require_equal_budget(training, validated=validated, retained=retain is not None)
+    run_data = RunData.of(data)
+    require_outputs([Output(directory, Kind.ADDED_TO)], [model, *run_data.read, sweep_data, rebirth.calibrate])
+    if isinstance(run_data.data, Noise2Noise):
+        raise DataError("selections are compared on data with targets; two noisy images are for `train` and `finetune`")
+    candidates = wanted_candidates(select, agree=run_data.agree, l2_sp=building.l2_sp)
+    require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
     file = open_network(model).file
     require_unmasked(file)
     building = replace(building.in_cheapest_form(), engine=building.engine or default_engine())
-    sources = Sources(data, validation, retain, agree, data_options)
-    rebirth = replace(rebirth, tolerance=tolerance, seed=training.seed, reading=data_options)
-    places = {"data": data, "validation": validation, "retain": retain, "calibrate": rebirth.calibrate}
+    rebirth = replace(rebirth, tolerance=tolerance, seed=training.seed, reading=run_data.reading)
+    places = {
+        "data": run_data.data,
+        "validation": run_data.validation,
+        "retain": run_data.retain,
+        "calibrate": rebirth.calibrate,
+    }
     dropping = {"tolerance": tolerance, "rebirth": rebirth.kind}
-    settings = settings_of(file.sha256, training, building, dropping, data_options, places)
+    settings = settings_of(file.sha256, training, building, dropping, run_data.reading, places)
     with ExitStack() as held:
         if (directory / COMPARISON).is_file():
             held.enter_context(locked(directory))
@@ -133,7 +135,11 @@ def compare(
         recommended = known.tgd.recommended() if known is not None and known.tgd is not None else None
         if recommended is None and any(candidate.kind == "tgd" for candidate in candidates):
             recommended = recommend(
-                model, sweep_data or data, tolerance=tolerance, output=building.output, reading=data_options
+                model,
+                sweep_data or run_data.data,
+                tolerance=tolerance,
+                output=building.output,
+                reading=run_data.reading,
             )
         if recommended is not None and recommended.note:
             notes.append(recommended.note)
@@ -153,7 +159,7 @@ def compare(
                 notes.append(f"{name} selects the same as {other}, so it is not trained again")
                 on_remark(notes[-1])
             runnable = [c for c in runnable if c.name not in left_out]
-            per_epoch = steps_of_epoch(runnable, directory, work, sources, training)
+            per_epoch = steps_of_epoch(runnable, directory, work, run_data, training)
             steps = training.last_step(per_epoch)
             assert steps is not None
             size = len(file.data) + sum((model.parent / name).stat().st_size for name in file.external_files)
@@ -171,7 +177,7 @@ def compare(
             built = building_for(candidate, building)
             try:
                 entry = run_candidate(
-                    candidate, model, directory, sources, equal, built, stop_on, on_progress, on_epoch, on_remark
+                    candidate, model, directory, run_data, equal, built, stop_on, on_progress, on_epoch, on_remark
                 )
             except StoppedError:
                 raise

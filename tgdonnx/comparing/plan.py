@@ -237,7 +237,7 @@ def recommend(
         SelectionError: no percentile selects anything either.
     """
     try:
-        return Recommended(sweep(model, data, tolerance=tolerance, output=output, data_options=reading).strategy(), "")
+        return Recommended(sweep(model, data, tolerance=tolerance, output=output, reading=reading).strategy(), "")
     except SelectionError as error:
         reason = error
     provenance = trace_network(open_network(model))

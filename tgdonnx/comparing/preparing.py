@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -12,9 +12,8 @@ from tgdonnx.artifacts import BuildOptions, build, read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
-from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
-from tgdonnx.finetuning import Need, TrainOptions, needs_of_run, require_space
+from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
 from tgdonnx.masks import mask
@@ -24,24 +23,14 @@ from tgdonnx.writeback import rehearse_export
 ARTIFACTS = "artifacts"
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The data of a comparison; see `tgdonnx.comparing.compare`."""
-
-    data: DataSource
-    validation: Optional[DataSource]
-    retain: Optional[DataSource]
-    agree: Optional[DataSource]
-    reading: DataOptions
-
-    def agree_for(self, candidate: Candidate) -> Optional[DataSource]:
-        """Returns the images to agree on, for a selection that does."""
-        return self.agree if "agree" in candidate.regularisers else None
-
-
 def building_for(candidate: Candidate, building: BuildOptions) -> BuildOptions:
     """Returns the options of `build` for a selection; ``l2_sp`` is for those with ``+l2sp``."""
     return building if "l2sp" in candidate.regularisers else replace(building, l2_sp=0.0)
+
+
+def data_for(candidate: Candidate, data: RunData) -> RunData:
+    """Returns the data for a selection; images to agree on are for those with ``+agree``."""
+    return data if "agree" in candidate.regularisers else replace(data, agree=None)
 
 
 def options_for(candidate: Candidate, options: TrainOptions) -> TrainOptions:
@@ -114,7 +103,7 @@ def build_all(
 
 
 def steps_of_epoch(
-    runnable: Sequence[Candidate], directory: Path, work: Path, sources: Sources, options: TrainOptions
+    runnable: Sequence[Candidate], directory: Path, work: Path, data: RunData, options: TrainOptions
 ) -> int:
     """Opens all data, to see that it fits; returns the steps of an epoch without images to agree on.
 
@@ -122,12 +111,11 @@ def steps_of_epoch(
         DataError: data or an option does not fit.
         ArtifactsError: agreement is not possible with the loss.
     """
-    opened = (sources.data, sources.validation, sources.retain)
     agreeing = next((c for c in runnable if "agree" in c.regularisers), None)
     session = Session(artifacts_of(agreeing or runnable[0], directory, work))
     if agreeing is not None:
-        open_data(session, *opened, sources.agree, options, sources.reading)
-    training, _, _ = open_data(session, *opened, None, replace(options, agree_share=None), sources.reading)
+        open_data(session, data, options)
+    training, _, _ = open_data(session, replace(data, agree=None), replace(options, agree_share=None))
     return options.steps_per_epoch(len(training), session.manifest.fixed_batch)
 
 

@@ -11,9 +11,9 @@ from tgdonnx.artifacts import BuildOptions, build, read_manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.choosing import Entry, best_point, curve_of
-from tgdonnx.comparing.preparing import ARTIFACTS, Sources, options_for
+from tgdonnx.comparing.preparing import ARTIFACTS, data_for, options_for
 from tgdonnx.errors import DivergedError, StoppedError
-from tgdonnx.finetuning import Epoch, MetricName, Progress, TrainOptions, train
+from tgdonnx.finetuning import Epoch, MetricName, Progress, RunData, TrainOptions, train
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.finetuning.session import Session
@@ -27,7 +27,7 @@ def run_candidate(
     candidate: Candidate,
     model: Path,
     directory: Path,
-    sources: Sources,
+    data: RunData,
     options: TrainOptions,
     building: BuildOptions,
     stop_on: Collection[Signals],
@@ -51,12 +51,8 @@ def run_candidate(
         try:
             report = train(
                 artifacts,
-                sources.data,
+                data_for(candidate, data),
                 fitting,
-                validation=sources.validation,
-                retain=sources.retain,
-                agree=sources.agree_for(candidate),
-                data_options=sources.reading,
                 resume=(artifacts / RUN).is_file(),
                 stop_on=stop_on,
                 on_progress=on_progress,

@@ -9,13 +9,14 @@
     metrics         PSNR, SSIM, RMSE, accuracy, Dice  reports       what a run tells
     retention       the vendor's own task             interruption  signals that stop a run
     rehearsal       what a run will cost              stopping      the other reasons to stop
-    space           room on the disk for it
+    space           room on the disk for it           data          what a run reads
     agreement       images without targets, mixed into the data
 """
 
 from tgdonnx.finetuning.agreement import with_agreement
+from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.metrics import METRICS, MetricName
-from tgdonnx.finetuning.noise2noise import Noise2Noise, paths_of
+from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.rehearsal import dry_run
 from tgdonnx.finetuning.reports import Best, DryRunReport, Epoch, Progress, Stop, TrainReport
@@ -35,13 +36,13 @@ __all__ = [
     "Need",
     "Noise2Noise",
     "Progress",
+    "RunData",
     "ScheduleName",
     "Stop",
     "TrainOptions",
     "TrainReport",
     "dry_run",
     "needs_of_run",
-    "paths_of",
     "require_space",
     "steps_kept",
     "train",

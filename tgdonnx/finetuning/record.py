@@ -22,6 +22,7 @@ from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.data import DataOptions
 from tgdonnx.data.scaling import Linear
 from tgdonnx.finetuning.agreement import Samples
+from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.metrics import MetricName
 from tgdonnx.finetuning.options import TrainOptions
@@ -160,7 +161,7 @@ def write_record(
     directory: Path,
     manifest: Manifest,
     options: TrainOptions,
-    sources: Mapping[str, object],
+    run_data: RunData,
     training: Samples,
     validation: Optional[Evaluator],
     retention: Optional[Retention],
@@ -172,7 +173,7 @@ def write_record(
         directory: the artifacts directory.
         manifest: of the artifacts.
         options: how to train.
-        sources: what ``data``, ``validation``, ``retain`` and ``agree`` were given as; files are named in the record.
+        run_data: what was given; files are named in the record.
         training: what is trained on.
         validation: how the validation data is evaluated.
         retention: how the vendor's own task is.
@@ -193,10 +194,10 @@ def write_record(
         options=options,
         metrics=validation.metrics if validation else (),
         data_range=validation.data_range if validation else None,
-        data=_described(trained, sources.get("data")),
-        validation=_described(validation.dataset.describe(), sources.get("validation")) if validation else None,
-        retain=_described(retention.dataset.describe(), sources.get("retain")) if retention else None,
-        agree=agree and replace(agree, source=_source(sources.get("agree"))),
+        data=_described(trained, run_data.data),
+        validation=_described(validation.dataset.describe(), run_data.validation) if validation else None,
+        retain=_described(retention.dataset.describe(), run_data.retain) if retention else None,
+        agree=agree and replace(agree, source=_source(run_data.agree)),
         retention=RetentionRecord(retention.guarded, retention.labelled, retention.data_range) if retention else None,
         artifacts=BuiltRecord(
             manifest.options,

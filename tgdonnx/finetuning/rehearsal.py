@@ -6,15 +6,15 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Optional, Union
 
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.data import DataSource
 from tgdonnx.errors import DivergedError
+from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
@@ -25,14 +25,9 @@ from tgdonnx.modelfile import StrPath
 
 def dry_run(
     directory: StrPath,
-    data: Union[DataSource, Noise2Noise],
+    data: Union[RunData, DataSource, Noise2Noise],
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
-    validation: Optional[DataSource] = None,
-    retain: Optional[DataSource] = None,
-    agree: Optional[DataSource] = None,
-    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    renamed: Optional[Mapping[str, str]] = None,
     on_remark: Callable[[str], None] = lambda _: None,
 ) -> DryRunReport:
     """Does the first step of a run, twice, since the first time is slower, and forgets it; the directory does not change.
@@ -47,8 +42,7 @@ def dry_run(
     read_manifest(Path(directory))
     with locked(Path(directory), reading=True):
         session = Session(Path(directory))
-    reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
-    training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
+    training, validating, retention = open_data(session, RunData.of(data), options)
     for remark in remarks_of(training, validating, retention):
         on_remark(remark)
     samples, fixed = len(training), session.manifest.fixed_batch

@@ -12,14 +12,15 @@ from typing import Optional, Union
 from tgdonnx.artifacts import read_manifest, vendor_targets
 from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.artifacts.manifest import LOG, LOG_TABLE, RUN, Manifest
-from tgdonnx.data import DataOptions, Dataset, DataSource, open_like, open_training
+from tgdonnx.data import Dataset, DataSource, open_like, open_training
 from tgdonnx.engines import Engine
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.agreement import Samples, with_agreement
+from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, follow
-from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair, paths_of
+from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.record import read_record, write_record
 from tgdonnx.finetuning.reports import Best, Epoch, Progress, Stop, TrainReport
@@ -34,14 +35,9 @@ from tgdonnx.outputs import Kind, optional, require_outputs
 
 def train(
     directory: StrPath,
-    data: Union[DataSource, Noise2Noise],
+    data: Union[RunData, DataSource, Noise2Noise],
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
-    validation: Optional[DataSource] = None,
-    retain: Optional[DataSource] = None,
-    agree: Optional[DataSource] = None,
-    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    renamed: Optional[Mapping[str, str]] = None,
     resume: bool = False,
     tensorboard: Optional[StrPath] = None,
     stop_on: Collection[Signals] = (),
@@ -56,15 +52,8 @@ def train(
 
     Args:
         directory: the artifacts directory.
-        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`. Or two noisy images, of which a part
-            is held out as validation data; ``patience`` is 5 then, if it is not said.
+        data: what to train on, and what to look at besides; a source alone is what to train on.
         options: how to train.
-        validation: the same for data that is not trained on.
-        retain: the same for the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
-        agree: images whose targets are what the vendor's model gives for them; a ``target`` there is not read. They are mixed
-            into the batches, see `tgdonnx.finetuning.agreement`; their share is in the options.
-        data_options: how the data is read, matched, varied and divided.
-        renamed: for names of arrays the input that they are for; added to those of ``data_options``.
         resume: continue the run in the directory. Data and options must be its own, except for those that say when it ends,
             validates and saves; ``epochs`` and ``steps`` may be others only with a constant learning rate.
         tensorboard: a directory for event files.
@@ -83,25 +72,23 @@ def train(
         RuntimeMissingError: onnxruntime-training, or what writes for TensorBoard, is not installed.
     """
     directory = Path(directory)
-    read = [directory, *paths_of(data), validation, retain, agree]
-    require_outputs(optional(tensorboard, Kind.ADDED_TO), read)
+    run_data = RunData.of(data)
+    require_outputs(optional(tensorboard, Kind.ADDED_TO), [directory, *run_data.read])
     read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory):
         session = Session(directory)
-        reading = replace(data_options, renamed={**data_options.renamed, **(renamed or {})})
-        if isinstance(data, Noise2Noise) and options.patience is None:
+        if isinstance(run_data.data, Noise2Noise) and options.patience is None:
             options = replace(options, patience=PATIENCE)
-        training, validating, retention = open_data(session, data, validation, retain, agree, options, reading)
+        training, validating, retention = open_data(session, run_data, options)
         settings = settings_of(options, training, retention.guarded if retention else None)
         state = _start(session, settings, resume=resume)
         if tensorboard is not None:
             require_board(Path(tensorboard))
         left = options.last_step(options.steps_per_epoch(len(training), session.manifest.fixed_batch))
         require_space(needs_of_run(session, None if left is None else max(0, left - state.step)))
-        sources = {"data": data, "validation": validation, "retain": retain, "agree": agree}
         step = state.step if resume and state.recorded >= 0 else None
         announce(directory)
-        write_record(directory, session.manifest, options, sources, training, validating, retention, step)
+        write_record(directory, session.manifest, options, run_data, training, validating, retention, step)
         _clean(directory, session.manifest)
         for remark in remarks_of(training, validating, retention):
             on_remark(remark)
@@ -114,13 +101,7 @@ def train(
 
 
 def open_data(
-    session: Session,
-    data: Union[DataSource, Noise2Noise],
-    validation: Optional[DataSource],
-    retain: Optional[DataSource],
-    agree: Optional[DataSource],
-    options: TrainOptions,
-    reading: DataOptions,
+    session: Session, run_data: RunData, options: TrainOptions
 ) -> tuple[Samples, Optional[Evaluator], Optional[Retention]]:
     """Opens the data of a run, as `train` describes it; nothing is written.
 
@@ -128,7 +109,8 @@ def open_data(
         DataError: data or an option does not fit.
         ArtifactsError: the vendor's model is needed and does not run, or its outputs cannot be targets.
     """
-    inputs = session.manifest.inputs
+    inputs, reading, retain, agree = session.manifest.inputs, run_data.reading, run_data.retain, run_data.agree
+    data, validation = run_data.data, run_data.validation
     if isinstance(data, Noise2Noise):
         if validation is not None:
             raise DataError("of two noisy images a part is held out to validate with; leave out the validation data")

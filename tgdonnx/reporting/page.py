@@ -109,8 +109,7 @@ def report(
     model: Optional[StrPath] = None,
     tuned: Optional[StrPath] = None,
     data: Optional[DataSource] = None,
-    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    renamed: Optional[Mapping[str, str]] = None,
+    reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
     overwrite: bool = False,
 ) -> PageReport:
     """Writes what was done in an artifacts directory as one self-contained HTML page.
@@ -124,8 +123,7 @@ def report(
         tuned: the tuned file, to be verified; what the checkpoint gives, if None.
         data: samples to show before and after; the first four. They are scaled as the training data was, where the record of
             the run says how.
-        data_options: how the data is read; patches, augmentation and a split are ignored.
-        renamed: for names of arrays in the data the input that they are for; added to those of ``data_options``.
+        reading: how the data is read; patches, augmentation and a split are ignored.
         overwrite: whether ``output`` may exist.
 
     Raises:
@@ -139,13 +137,12 @@ def report(
     require_outputs([Output(output)], [directory, model, tuned, data], overwrite=overwrite)
     require_page(output, overwrite=overwrite)
     read_manifest(directory)
-    reading = _reading(data_options, renamed)
     with scratch_directory() as work:
         with locked(directory, reading=True):
             history, run = read_history(directory), read_record(directory)
             proof = prove(directory, work, model=model, tuned=tuned)
         scaling = facts.recorded_scaling(run)
-        samples, no_samples = _samples(proof.base, proof.tuned, proof.manifest, data, reading, scaling)
+        samples, no_samples = _samples(proof.base, proof.tuned, proof.manifest, data, _whole(reading), scaling)
     content = _content(proof, history, run, samples, no_samples)
     name = proof.files[0].name or directory.resolve().name
     page = _environment().get_template("report.html.j2").render(name=name, **content)
@@ -158,8 +155,7 @@ def rehearse_report(
     directory: StrPath,
     model: StrPath,
     data: DataSource,
-    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    renamed: Optional[Mapping[str, str]] = None,
+    reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Checks, before training, that a report can show samples of some data, by showing the vendor's outputs for them.
 
@@ -167,27 +163,19 @@ def rehearse_report(
         directory: the artifacts directory.
         model: the vendor's file.
         data: as of `report`.
-        data_options: as of `report`.
-        renamed: as of `report`.
+        reading: as of `report`.
 
     Raises:
         ArtifactsError: the directory is not usable.
         DataError: the data does not fit.
     """
     manifest, model = read_manifest(Path(directory)), Path(model)
-    _samples(model, model, manifest, data, _reading(data_options, renamed), None)
+    _samples(model, model, manifest, data, _whole(reading), None)
 
 
-def _reading(data_options: DataOptions, renamed: Optional[Mapping[str, str]]) -> DataOptions:
+def _whole(reading: DataOptions) -> DataOptions:
     """Returns how samples are read: whole, not turned, not divided."""
-    return replace(
-        data_options,
-        renamed={**data_options.renamed, **(renamed or {})},
-        patch=None,
-        patches_per_epoch=None,
-        augmentation=(),
-        validation_split=None,
-    )
+    return replace(reading, patch=None, patches_per_epoch=None, augmentation=(), validation_split=None)
 
 
 def _samples(

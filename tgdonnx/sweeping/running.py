@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,6 @@ def open_samples(
     *,
     most: int,
     options: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    renamed: Optional[Mapping[str, str]] = None,
 ) -> Samples:
     """Opens data for the inputs of a model. An array ``target`` that the model does not take is ignored.
 
@@ -68,7 +67,6 @@ def open_samples(
         network: the model.
         most: how many samples to take at most, though never less than one batch; they are spread evenly over the data.
         options: how the data is read; what is for ``target`` in it is ignored.
-        renamed: for names of arrays the input that they are for; added to those of ``options``.
 
     Raises:
         DataError: the data cannot be read or does not fit the inputs, or the model fixes a batch size that it does not
@@ -79,8 +77,7 @@ def open_samples(
     graph = network.graph
     inputs = input_specs([value for value in graph.inputs if value.name not in graph.initializers])
     names = [spec.name for spec in inputs]
-    mapped = {**options.renamed, **(renamed or {})}
-    mapped = dict(renamed_for(mapped, inputs))
+    mapped = dict(renamed_for(options.renamed, inputs))
     targets = {TARGET, *(array for array, name in mapped.items() if name == TARGET)}
     mapped = {array: name for array, name in mapped.items() if array not in targets}
     dataset = open_dataset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -105,8 +105,7 @@ def sweep(
     samples: int = DEFAULT_SAMPLES,
     alpha: float = 1.0,
     k: int = 5,
-    data_options: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    renamed: Optional[Mapping[str, str]] = None,
+    reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> SweepReport:
     """Drops the filters below each phi and measures how far the output moves (TGD, section 3.2 and supplement).
@@ -124,8 +123,7 @@ def sweep(
         samples: how many samples to run on at most; of more, so many are taken, spread evenly over the data.
         alpha: weight of the entropy in the KSE.
         k: number of nearest neighbours in the entropy.
-        data_options: how the data is read; what is for ``target`` in it, and augmentation, is ignored.
-        renamed: for names of arrays the input that they are for.
+        reading: how the data is read; what is for ``target`` in it, and augmentation, is ignored.
         on_progress: called with the passes over the data that are done, and with how many there are.
 
     Raises:
@@ -140,7 +138,7 @@ def sweep(
     network = open_network(model)
     require_unmasked(network.file)
     selections = _selections(network, phis, alpha=alpha, k=k)
-    chosen = open_samples(data, network, most=samples, options=data_options, renamed=renamed)
+    chosen = open_samples(data, network, most=samples, options=reading)
     distinct = {_key(masks): masks for masks in selections}
     total = 1 + sum(_drops(masks) for masks in distinct.values())
     # External data stays where it is: what runs maps it, and only what is dropped is written anew.

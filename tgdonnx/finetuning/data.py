@@ -1,0 +1,52 @@
+"""The data of a run: what is trained on, what is looked at besides, and how all of it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional, Union
+
+from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.finetuning.noise2noise import Noise2Noise, paths_of
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`. Or two noisy images, of which a part
+            is held out as validation data; ``patience`` is 5 then, if it is not said.
+        validation: the same that is not trained on; the epoch that does best on it is kept.
+        retain: the same of the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
+        agree: images whose targets are what the vendor's model gives for them; a ``target`` there is not read. They are mixed
+            into the batches, see `tgdonnx.finetuning.agreement`; their share is an option of training.
+        reading: how all of it is read, matched, varied and divided.
+    """
+
+    data: Union[DataSource, Noise2Noise]
+    validation: Optional[DataSource] = None
+    retain: Optional[DataSource] = None
+    agree: Optional[DataSource] = None
+    reading: DataOptions = field(default_factory=DataOptions)
+
+    @classmethod
+    def of(cls, data: Union[RunData, DataSource, Noise2Noise]) -> RunData:
+        """Returns the data of a run of which perhaps only that to train on was given."""
+        return data if isinstance(data, RunData) else cls(data)
+
+    @property
+    def read(self) -> tuple[object, ...]:
+        """What is read, so that nothing is written over it."""
+        return (*paths_of(self.data), self.validation, self.retain, self.agree)
+
+    @property
+    def validated(self) -> bool:
+        """Whether there is, or will be, data that is not trained on; two noisy images aside."""
+        return self.validation is not None or self.reading.validation_split is not None
+
+    @property
+    def shown(self) -> Optional[DataSource]:
+        """What a report shows samples of, if there is any."""
+        if self.validation is not None:
+            return self.validation
+        return None if isinstance(self.data, Noise2Noise) else self.data
