@@ -36,7 +36,10 @@ def build_both(
     """Masks once, and builds ``masked`` and ``thin``, each a directory in ``directory``."""
     models.save(model, directory / "model.onnx")
     tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, mode=mode)
-    return {form: tgdonnx.build(directory / "masked.onnx", directory / form, tgdonnx.BuildOptions(form=form, **options)) for form in FORMS}
+    return {
+        form: tgdonnx.build(directory / "masked.onnx", directory / form, tgdonnx.BuildOptions(form=form, **options))
+        for form in FORMS
+    }
 
 
 def build_with_masks(
@@ -57,7 +60,10 @@ def build_with_masks(
     rows = {name: np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)).tolist() for name, mask in masks.items()}
     selection = {"strategy": "filters", "filters": rows, "mode": "paper", "round": 1}
     (directory / "masked.onnx").write_bytes(masked_bytes(network, given, selection))
-    return {form: tgdonnx.build(directory / "masked.onnx", directory / form, tgdonnx.BuildOptions(form=form, **options)) for form in FORMS}
+    return {
+        form: tgdonnx.build(directory / "masked.onnx", directory / form, tgdonnx.BuildOptions(form=form, **options))
+        for form in FORMS
+    }
 
 
 def kernel_mask(shape: Sequence[int], axes: tuple[int, int], rows: Sequence[int], columns: Sequence[int]) -> Array:
