@@ -216,8 +216,6 @@ def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
     for tensor in content["trained"]:
         axis = tensor.pop("thin_axis", None)
         tensor["part"] = None if axis is None else [{"axis": axis, "indices": None}]
-    for option, default in {"data_range": 1.0, "l2_sp": 0.0}.items():  # the order stays: records repeat the options
-        content["options"].setdefault(option, default)
     return content
 
 
