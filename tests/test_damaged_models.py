@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from tests import models
 from tests.models import save
 from tgdonnx.errors import ModelFileError, TgdonnxError
-from tgdonnx.masks import mask
+from tgdonnx.masks import MaskOptions, mask
 from tgdonnx.scoring import score
 from tgdonnx.selection import AllLayers, Phi
 from tgdonnx.tracing import trace
@@ -137,7 +137,7 @@ def test_a_damaged_model_is_refused_or_dealt_with_but_never_a_crash(
     for action in (
         lambda: trace(path),
         lambda: score(path),
-        lambda: mask(path, output, AllLayers(), mode="readers", overwrite=True),
+        lambda: mask(path, output, AllLayers(), MaskOptions(mode="readers"), overwrite=True),
         lambda: mask(path, output, Phi(0.5), overwrite=True),
     ):
         try:

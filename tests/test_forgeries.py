@@ -55,7 +55,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "list": (listed, "paper"),
     }
     for name, (strategy, mode) in choices.items():
-        tgdonnx.mask(directory / "model.onnx", directory / f"{name}.masked.onnx", strategy, mode=mode)
+        tgdonnx.mask(
+            directory / "model.onnx", directory / f"{name}.masked.onnx", strategy, tgdonnx.MaskOptions(mode=mode)
+        )
         record = tune_by_hand(directory / f"{name}.masked.onnx", directory / f"{name}.tuned.onnx")
         (directory / f"{name}.json").write_text(json.dumps(record))
     return directory
@@ -494,7 +496,9 @@ def rounds(directory: Path, *choices: tuple[tgdonnx.Strategy, Mode, bool]) -> li
     records = []
     for number, (strategy, mode, protect) in enumerate(choices, 1):
         masked = directory / f"masked{number}.onnx"
-        tgdonnx.mask(directory / f"round{number - 1}.onnx", masked, strategy, mode=mode, protect=protect)
+        tgdonnx.mask(
+            directory / f"round{number - 1}.onnx", masked, strategy, tgdonnx.MaskOptions(mode=mode, protect=protect)
+        )
         records.append(tune_by_hand(masked, directory / f"round{number}.onnx", number))
     return records
 
@@ -618,7 +622,7 @@ def test_an_honest_file_passes_and_one_with_any_bit_forged_does_not(
     base = models.save(getattr(models, network)(seed), work / "model.onnx")
     masked, tuned = work / "masked.onnx", work / "tuned.onnx"
     try:
-        tgdonnx.mask(base, masked, strategy, mode=mode)
+        tgdonnx.mask(base, masked, strategy, tgdonnx.MaskOptions(mode=mode))
     except tgdonnx.errors.SelectionError:
         return  # nothing is selected
     record = tune_by_hand(masked, tuned, seed)

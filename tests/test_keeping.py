@@ -23,7 +23,7 @@ import tgdonnx
 from tests import models
 from tests.cli.commands import as_from_a_terminal, run, save_pairs
 from tests.finetuning.runs import log_of
-from tests.tuning import PHI, data_for, listing, options_for
+from tests.tuning import PHI, data_for, in_objects, listing, options_for
 from tgdonnx.errors import DataError, DivergedError, KeptError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import space
 from tgdonnx.finetuning.session import Session
@@ -46,7 +46,7 @@ def vendor(tmp_path: Path) -> Path:
 
 def finetune(vendor: Path, **more: Any) -> tgdonnx.FinetuneReport:
     given = {"strategy": tgdonnx.Phi(PHI), "training": options_for(), "data": data_for(models.dncnn(0)), **more}
-    return tgdonnx.finetune(vendor, output=vendor.parent / "tuned.onnx", **given)
+    return tgdonnx.finetune(vendor, output=vendor.parent / "tuned.onnx", **in_objects(given))
 
 
 def command_in(message: str) -> list[str]:
@@ -336,8 +336,7 @@ def test_what_is_not_of_the_artifacts_survives_a_call_that_replaces_them(tmp_pat
             tmp_path / "tuned.onnx",
             tgdonnx.Phi(PHI),
             options_for(),
-            artifacts=kept,
-            overwrite=overwrite,
+            results=tgdonnx.Results(artifacts=kept, overwrite=overwrite),
         )
         tgdonnx.report(kept, page, overwrite=overwrite)
         (kept / "notes" / str(overwrite)).mkdir(parents=True)

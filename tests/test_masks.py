@@ -25,7 +25,7 @@ from tgdonnx.checking import check
 from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError, SelectionError, TgdonnxError
 from tgdonnx.layers import open_network
 from tgdonnx.masked import SUFFIX, MaskedModel, masked_bytes, read_masked
-from tgdonnx.masks import mask
+from tgdonnx.masks import MaskOptions, mask
 from tgdonnx.provenance import decode_mask, encode_mask
 from tgdonnx.scoring import score
 from tgdonnx.selection import PLAN_MODES, AllLayers, Filters, Percentile, Phi, PlanMode, plan_masks, select
@@ -42,7 +42,7 @@ def outputs(path: Path, feeds: dict[str, Any]) -> list[bytes]:
 def masked(model: onnx.ModelProto, directory: Path, *, mode: PlanMode = "paper") -> tuple[Path, Path]:
     """The vendor's file and the masked one."""
     vendor, output = save(model, directory / "model.onnx"), directory / "masked.onnx"
-    mask(vendor, output, Phi(0.3), mode=mode)
+    mask(vendor, output, Phi(0.3), MaskOptions(mode=mode))
     return vendor, output
 
 
@@ -95,7 +95,7 @@ def test_the_masks_in_the_file_are_those_of_the_rules(builder: Builder, mode: Pl
 def test_the_report_says_what_trains_and_how_much_of_all(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
     model = builder(0)
     vendor = save(model, tmp_path / "model.onnx")
-    report = mask(vendor, tmp_path / "masked.onnx", Phi(0.3), mode=mode)
+    report = mask(vendor, tmp_path / "masked.onnx", Phi(0.3), MaskOptions(mode=mode))
     reference = by_experiment(model)
     expected = reference.masks(reference.below(0.3), phi=0.3, readers=mode == "readers")
     paper = reference.masks(reference.below(0.3))
@@ -114,7 +114,9 @@ def test_the_report_says_what_trains_and_how_much_of_all(builder: Builder, mode:
 
 def test_the_report_names_released_maps_and_notes(tmp_path: Path) -> None:
     vendor = save(models.shared_weights(), tmp_path / "model.onnx")
-    report = mask(vendor, tmp_path / "masked.onnx", Filters({"w": [2], "w1": [3, 4], "w2": [4, 5]}), mode="readers")
+    report = mask(
+        vendor, tmp_path / "masked.onnx", Filters({"w": [2], "w1": [3, 4], "w2": [4, 5]}), MaskOptions(mode="readers")
+    )
     params = {entry.name: entry for entry in report.params}
     assert (params["w"].node, params["w"].retrain, params["w"].maps) == ("left_shared", (2,), (4,))
     assert (params["w5"].retrain, params["w5"].maps, params["w5"].note) == ((), (2, 9), "")
@@ -123,7 +125,7 @@ def test_the_report_names_released_maps_and_notes(tmp_path: Path) -> None:
 
 def test_the_metadata_tells_format_selection_and_the_hash_of_the_base(tmp_path: Path) -> None:
     vendor = save(models.chain(), tmp_path / "model.onnx")
-    report = mask(vendor, tmp_path / "masked.onnx", Percentile(40, alpha=0.5, k=4), mode="readers")
+    report = mask(vendor, tmp_path / "masked.onnx", Percentile(40, alpha=0.5, k=4), MaskOptions(mode="readers"))
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "masked.onnx").metadata_props}
     selection = json.loads(metadata["tgdonnx.selection"])
     assert selection == {
@@ -177,10 +179,10 @@ def test_what_no_serialiser_would_write_survives(tmp_path: Path) -> None:
     data = _block(7, graph) + _block(901, b"unknown") + model.SerializeToString()
     vendor = tmp_path / "model.onnx"
     vendor.write_bytes(data)
-    mask(vendor, tmp_path / "masked.onnx", Phi(0.3), mode="readers")
+    mask(vendor, tmp_path / "masked.onnx", Phi(0.3), MaskOptions(mode="readers"))
     assert read_masked(tmp_path / "masked.onnx").base.data == data
     save(models.chain(), tmp_path / "plain.onnx")
-    mask(tmp_path / "plain.onnx", tmp_path / "plain_masked.onnx", Phi(0.3), mode="readers")
+    mask(tmp_path / "plain.onnx", tmp_path / "plain_masked.onnx", Phi(0.3), MaskOptions(mode="readers"))
     expected, found = (read_masked(tmp_path / name).masks for name in ("plain_masked.onnx", "masked.onnx"))
     assert expected.keys() == found.keys()
     for name, values in expected.items():
@@ -259,7 +261,7 @@ def test_external_data_is_beside_the_masked_model(where: str, tmp_path: Path) ->
     vendor = save(externalise(models.dncnn(), tmp_path / "vendor"), tmp_path / "vendor" / "model.onnx")
     data = (tmp_path / "vendor" / "weights.bin").read_bytes()
     output = tmp_path / where / "masked.onnx"
-    mask(vendor, output, Phi(0.3), mode="readers")
+    mask(vendor, output, Phi(0.3), MaskOptions(mode="readers"))
     assert (tmp_path / where / "masked.onnx.data").read_bytes() == data
     assert (tmp_path / "vendor" / "weights.bin").read_bytes() == data
     assert (tmp_path / "elsewhere" / "weights.bin").exists() is False
@@ -269,7 +271,7 @@ def test_external_data_is_beside_the_masked_model(where: str, tmp_path: Path) ->
     assert read_masked(output).base.data == vendor.read_bytes()
 
     inside = save(models.dncnn(), tmp_path / "inside.onnx")
-    mask(inside, tmp_path / "inside_masked.onnx", Phi(0.3), mode="readers")
+    mask(inside, tmp_path / "inside_masked.onnx", Phi(0.3), MaskOptions(mode="readers"))
     expected = read_masked(tmp_path / "inside_masked.onnx").masks
     found = read_masked(output).masks
     assert expected.keys() == found.keys()

@@ -12,7 +12,7 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.tuning import data_for, options_for
+from tests.tuning import data_for, in_objects, options_for
 from tgdonnx import outputs
 from tgdonnx.artifacts import manifest
 from tgdonnx.engines import ENGINES
@@ -50,13 +50,16 @@ CALLS: dict[str, Callable[[Path], Any]] = {
         r / "m.onnx",
         r / "other.npz",
         tgdonnx.AllLayers(),
-        mode="regrow",
-        rebirth=tgdonnx.Rebirth("calibrated", r / "other.npz"),
+        tgdonnx.MaskOptions(mode="regrow", rebirth=tgdonnx.Rebirth("calibrated", r / "other.npz")),
         overwrite=True,
     ),
     "build on the masked model": lambda r: tgdonnx.build(r / "masked.onnx", r / "masked.onnx", overwrite=True),
-    "train's events on data": lambda r: tgdonnx.train(r / "art", r / "data.npz", tensorboard=r / "data.npz"),
-    "train's events on artifacts": lambda r: tgdonnx.train(r / "art", r / "data.npz", tensorboard=r / "art"),
+    "train's events on data": lambda r: tgdonnx.train(
+        r / "art", r / "data.npz", watch=tgdonnx.Watch(tensorboard=r / "data.npz")
+    ),
+    "train's events on artifacts": lambda r: tgdonnx.train(
+        r / "art", r / "data.npz", watch=tgdonnx.Watch(tensorboard=r / "art")
+    ),
     "export on a checkpoint": lambda r: tgdonnx.export(r / "art", r / "art" / "checkpoint", overwrite=True),
     "export on the vendor's model": lambda r: tgdonnx.export(r / "art", r / "m.onnx", overwrite=True),
     "export on the vendor's data": lambda r: tgdonnx.export(r / "art", r / "w.bin", overwrite=True),
@@ -86,7 +89,7 @@ CALLS: dict[str, Callable[[Path], Any]] = {
         Noise2Noise(r / "image.npy", r / "other.npy"),
         r / "image.npy",
         tgdonnx.AllLayers(),
-        overwrite=True,
+        results=tgdonnx.Results(overwrite=True),
     ),
 }
 
@@ -104,9 +107,13 @@ def finetune(root: Path, **where: str) -> object:
         root / chosen.pop("output"),
         tgdonnx.AllLayers(),
         options_for(),
-        apply_to=root / "image.npy",
-        overwrite=True,
-        **{name: root / path for name, path in chosen.items()},
+        **in_objects(
+            {
+                "apply_to": root / "image.npy",
+                "overwrite": True,
+                **{name: root / path for name, path in chosen.items()},
+            }
+        ),
     )
 
 

@@ -40,7 +40,12 @@ def test_the_tuned_file_differs_in_the_retrained_rows_and_nothing_else_is_left(
     base = models.save(model, tmp_path / "model.onnx")
     before = base.read_bytes()
     report = tgdonnx.finetune(
-        base, data_for(model), tmp_path / "tuned.onnx", tgdonnx.Phi(PHI), options_for(), mode=mode
+        base,
+        data_for(model),
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        options_for(),
+        masking=tgdonnx.MaskOptions(mode=mode),
     )
     assert base.read_bytes() == before
     assert_only_changed(model, before, (tmp_path / "tuned.onnx").read_bytes(), expected_masks(model, PHI, mode))
@@ -81,8 +86,8 @@ def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         run,
-        on_progress=told.append,
         building=tgdonnx.BuildOptions(**options),
+        watch=tgdonnx.Watch(on_progress=told.append),
     )
     assert (tmp_path / "tuned.onnx").read_bytes() == (tmp_path / "stages.onnx").read_bytes()
     assert report.train.loss == trained.loss
@@ -100,7 +105,7 @@ def test_the_artifacts_are_kept_where_asked_for(tmp_path: Path) -> None:
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         options_for(),
-        artifacts=tmp_path / "artifacts",
+        results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
     )
     assert listing(tmp_path) == ["artifacts", "model.onnx", "tuned.onnx"]
     tgdonnx.export(tmp_path / "artifacts", tmp_path / "again.onnx")
@@ -143,7 +148,12 @@ def test_weights_in_external_data(where: str, tmp_path: Path, scratch: Path) -> 
     output = tmp_path / ("vendor" if where == "beside" else where) / "tuned.onnx"
     for overwrite in (False, True):
         report = tgdonnx.finetune(
-            tmp_path / "vendor" / "model.onnx", data, output, tgdonnx.Phi(PHI), options_for(), overwrite=overwrite
+            tmp_path / "vendor" / "model.onnx",
+            data,
+            output,
+            tgdonnx.Phi(PHI),
+            options_for(),
+            results=tgdonnx.Results(overwrite=overwrite),
         )
         assert report.verify.ok
         own = {path.name: path.read_bytes() for path in output.parent.iterdir() if path.name not in before}
@@ -172,7 +182,7 @@ FAILURES: dict[str, tuple[dict[str, Any], type[TgdonnxError], str]] = {
     "a rate far too large": ({"training": tgdonnx.TrainOptions(30, 3, 1e25)}, DivergedError, "diverged"),
     "an output that is not there": ({"building": tgdonnx.BuildOptions(output="z")}, UntrainableError, "no output 'z'"),
     "per kernel with gates": (
-        {"mode": "readers", "building": tgdonnx.BuildOptions(gradient="gate")},
+        {"masking": tgdonnx.MaskOptions("readers"), "building": tgdonnx.BuildOptions(gradient="gate")},
         TgdonnxError,
         "per kernel",
     ),
@@ -203,11 +213,23 @@ def test_an_output_that_exists_is_found_before_any_work(tmp_path: Path) -> None:
     told: list[tgdonnx.Progress] = []
     with pytest.raises(OutputError, match="exists; pass --overwrite"):
         tgdonnx.finetune(
-            base, data_for(model), tmp_path / "tuned.onnx", tgdonnx.Phi(PHI), options_for(), on_progress=told.append
+            base,
+            data_for(model),
+            tmp_path / "tuned.onnx",
+            tgdonnx.Phi(PHI),
+            options_for(),
+            watch=tgdonnx.Watch(on_progress=told.append),
         )
     assert (tmp_path / "tuned.onnx").read_text() == "mine"
     assert told == []
-    tgdonnx.finetune(base, data_for(model), tmp_path / "tuned.onnx", tgdonnx.Phi(PHI), options_for(), overwrite=True)
+    tgdonnx.finetune(
+        base,
+        data_for(model),
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        options_for(),
+        results=tgdonnx.Results(overwrite=True),
+    )
     assert tgdonnx.verify(base, tmp_path / "tuned.onnx").ok
 
 
@@ -216,7 +238,9 @@ def test_the_vendors_file_is_never_its_own_output(tmp_path: Path) -> None:
     base = models.save(model, tmp_path / "model.onnx")
     before = base.read_bytes()
     with pytest.raises(OutputError):
-        tgdonnx.finetune(base, data_for(model), base, tgdonnx.Phi(PHI), options_for(), overwrite=True)
+        tgdonnx.finetune(
+            base, data_for(model), base, tgdonnx.Phi(PHI), options_for(), results=tgdonnx.Results(overwrite=True)
+        )
     assert base.read_bytes() == before
 
 
@@ -232,7 +256,13 @@ def test_two_rounds_mask_again_what_the_first_wrote_and_the_report_keeps_both(
     models.save(externalise(model, base.parent) if external else model, base)
     before = base.read_bytes()
     report = tgdonnx.finetune(
-        base, data, tuned, tgdonnx.Percentile(40), options_for(), rounds=2, artifacts=tmp_path / "kept"
+        base,
+        data,
+        tuned,
+        tgdonnx.Percentile(40),
+        options_for(),
+        rounds=2,
+        results=tgdonnx.Results(artifacts=tmp_path / "kept"),
     )
     assert base.read_bytes() == before
     assert "tuned.onnx" in listing(tmp_path / "out")
@@ -257,15 +287,32 @@ def test_protected_rounds_end_when_nothing_new_is_selected_and_the_report_says_s
     model = models.dncnn(0)
     base = models.save(model, tmp_path / "model.onnx")
     chosen = tgdonnx.Filters({"w1": [1, 4]})
-    report = tgdonnx.finetune(base, data_for(model), tmp_path / "a.onnx", chosen, options_for(), rounds=3, protect=True)
+    report = tgdonnx.finetune(
+        base,
+        data_for(model),
+        tmp_path / "a.onnx",
+        chosen,
+        options_for(),
+        rounds=3,
+        masking=tgdonnx.MaskOptions(protect=True),
+    )
     assert report.earlier == ()
     assert report.note is not None
     assert report.note.startswith("there was no round 2: all that is selected was trained by an earlier round")
-    once = tgdonnx.finetune(base, data_for(model), tmp_path / "b.onnx", chosen, options_for(), protect=True)
+    once = tgdonnx.finetune(
+        base, data_for(model), tmp_path / "b.onnx", chosen, options_for(), masking=tgdonnx.MaskOptions(protect=True)
+    )
     assert once.note is None
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     with pytest.raises(SelectionError, match="trained by an earlier round"):
-        tgdonnx.finetune(tmp_path / "a.onnx", data_for(model), tmp_path / "c.onnx", chosen, options_for(), protect=True)
+        tgdonnx.finetune(
+            tmp_path / "a.onnx",
+            data_for(model),
+            tmp_path / "c.onnx",
+            chosen,
+            options_for(),
+            masking=tgdonnx.MaskOptions(protect=True),
+        )
     assert not (tmp_path / "c.onnx").exists()
 
 
@@ -294,8 +341,8 @@ def test_noise2noise_trains_without_targets_and_applies_the_result_to_all_counts
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         tgdonnx.TrainOptions(epochs=3, batch=4, learning_rate=1e-3),
-        apply_to=full,
-        on_remark=said.append,
+        results=tgdonnx.Results(apply_to=full),
+        watch=tgdonnx.Watch(on_remark=said.append),
     )
     assert "trained from A to B and from B to A" in said
     assert "held out against fitting noise: slices 7 to 9 of 15" in said
@@ -328,8 +375,8 @@ def test_what_noise2noise_cannot_train_or_apply_is_refused_before_training(tmp_p
                 tmp_path / "tuned.onnx",
                 tgdonnx.Phi(PHI),
                 options_for(),
-                on_progress=lambda _: pytest.fail("trained"),
-                **options,
+                results=tgdonnx.Results(**options),
+                watch=tgdonnx.Watch(on_progress=lambda _: pytest.fail("trained")),
             )
         assert listing(tmp_path) == told
         assert listing(scratch) == []
@@ -398,9 +445,7 @@ def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_pat
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         options_for(),
-        artifacts=tmp_path / "kept",
-        apply_to=full,
-        applied=tmp_path / "out.npy",
+        results=tgdonnx.Results(artifacts=tmp_path / "kept", apply_to=full, applied=tmp_path / "out.npy"),
     )
     scaling = json.loads((tmp_path / "kept" / "run.json").read_text())["data"]["scaling"]["x"]
     # Of what was trained on: both images without the slices that are held out.

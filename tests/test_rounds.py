@@ -21,7 +21,7 @@ def tune(base: Path, output: Path, strategy: tgdonnx.Strategy, *, mode: Mode = "
     """One round."""
     work = output.with_suffix("")
     work.mkdir()
-    tgdonnx.mask(base, work / "masked.onnx", strategy, mode=mode, protect=protect)
+    tgdonnx.mask(base, work / "masked.onnx", strategy, tgdonnx.MaskOptions(mode=mode, protect=protect))
     tgdonnx.build(work / "masked.onnx", work / "artifacts", tgdonnx.BuildOptions(l2=0.01))
     tgdonnx.train(work / "artifacts", data_for(models.dncnn(0)), options_for())
     tgdonnx.export(work / "artifacts", output)
@@ -122,7 +122,9 @@ def test_without_protect_the_second_round_trains_the_first_ones_filters_again(ve
 
 def test_the_report_says_what_is_protected_and_the_selection_that_it_is(vendor: Path, tmp_path: Path) -> None:
     first = tune(vendor, tmp_path / "first.onnx", FIRST)
-    report = tgdonnx.mask(first, tmp_path / "masked.onnx", tgdonnx.AllLayers(), mode="readers", protect=True)
+    report = tgdonnx.mask(
+        first, tmp_path / "masked.onnx", tgdonnx.AllLayers(), tgdonnx.MaskOptions(mode="readers", protect=True)
+    )
     assert (report.selection["round"], report.selection["protect"]) == (2, True)
     w1 = next(entry for entry in report.params if entry.name == "w1")
     assert w1.retrain == (0, 2, 3, 5, 6, 7)
@@ -135,7 +137,7 @@ def test_the_report_says_what_is_protected_and_the_selection_that_it_is(vendor: 
 def test_protecting_everything_that_is_selected_is_refused(vendor: Path, tmp_path: Path) -> None:
     first = tune(vendor, tmp_path / "first.onnx", FIRST)
     with pytest.raises(SelectionError, match="trained by an earlier round; select more"):
-        tgdonnx.mask(first, tmp_path / "masked.onnx", tgdonnx.Filters({"w1": [1]}), protect=True)
+        tgdonnx.mask(first, tmp_path / "masked.onnx", tgdonnx.Filters({"w1": [1]}), tgdonnx.MaskOptions(protect=True))
     assert not (tmp_path / "masked.onnx").exists()
 
 
@@ -144,4 +146,4 @@ def test_a_damaged_record_cannot_be_protected_and_is_refused(vendor: Path, tmp_p
     model.metadata_props.add(key="tgdonnx.provenance.1", value="{}")
     models.save(model, vendor)
     with pytest.raises(MaskedModelError, match=r"tgdonnx\.provenance\.1.*cannot be protected"):
-        tgdonnx.mask(vendor, tmp_path / "masked.onnx", FIRST, protect=True)
+        tgdonnx.mask(vendor, tmp_path / "masked.onnx", FIRST, tgdonnx.MaskOptions(protect=True))

@@ -61,7 +61,7 @@ def make_artifacts(
 ) -> Path:
     """Masks and builds; returns the artifacts directory."""
     models.save(model, directory / "model.onnx")
-    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, mode=mode)
+    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, tgdonnx.MaskOptions(mode=mode))
     tgdonnx.build(directory / "masked.onnx", directory / "artifacts", tgdonnx.BuildOptions(**options))
     return directory / "artifacts"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Optional
 
@@ -44,14 +46,24 @@ def trained(
 ) -> Path:
     """Masks, builds and trains; returns the artifacts directory. ``cut``: the run is cut off once and resumed."""
     base = models.save(model, directory / "model.onnx")
-    tgdonnx.mask(base, directory / "masked.onnx", tgdonnx.Phi(phi), mode=mode)
+    tgdonnx.mask(base, directory / "masked.onnx", tgdonnx.Phi(phi), tgdonnx.MaskOptions(mode=mode))
     tgdonnx.build(directory / "masked.onnx", directory / "artifacts", tgdonnx.BuildOptions(**options))
     run = options_for(**options)
     if cut:
         with pytest.raises(InterruptedError):
-            tgdonnx.train(directory / "artifacts", data_for(model), run, on_progress=interrupt)
+            tgdonnx.train(directory / "artifacts", data_for(model), run, watch=tgdonnx.Watch(on_progress=interrupt))
     tgdonnx.train(directory / "artifacts", data_for(model), run, resume=cut)
     return directory / "artifacts"
+
+
+def in_objects(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arguments for `tgdonnx.finetune` or `tgdonnx.train`: fields of the objects that it takes become these."""
+    found = dict(given)
+    for name, kind in (("masking", tgdonnx.MaskOptions), ("results", tgdonnx.Results), ("watch", tgdonnx.Watch)):
+        inside = {field.name: found.pop(field.name) for field in fields(kind) if field.name in found}
+        if inside:
+            found[name] = kind(**inside)
+    return found
 
 
 def interrupt(progress: tgdonnx.Progress) -> None:

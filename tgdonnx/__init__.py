@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from tgdonnx.comparing import CompareReport, compare
     from tgdonnx.data import DataOptions, Scaling
     from tgdonnx.errors import TgdonnxError
-    from tgdonnx.finetuning import Noise2Noise, Progress, RunData, TrainOptions, TrainReport, train
+    from tgdonnx.finetuning import Noise2Noise, Progress, RunData, TrainOptions, TrainReport, Watch, train
     from tgdonnx.inspection import InspectReport, inspect
-    from tgdonnx.masks import MaskReport, mask
-    from tgdonnx.pipeline import FinetuneReport, finetune
+    from tgdonnx.masks import MaskOptions, MaskReport, mask
+    from tgdonnx.pipeline import FinetuneReport, Results, finetune
     from tgdonnx.regrowing import Rebirth
     from tgdonnx.reporting.page import PageReport, report
     from tgdonnx.scoring import ScoreReport, score
@@ -54,6 +54,7 @@ __all__ = [
     "FirstLayers",
     "InspectReport",
     "LastLayers",
+    "MaskOptions",
     "MaskReport",
     "Noise2Noise",
     "PageReport",
@@ -61,6 +62,7 @@ __all__ = [
     "Phi",
     "Progress",
     "Rebirth",
+    "Results",
     "RunData",
     "Scaling",
     "ScoreReport",
@@ -71,6 +73,7 @@ __all__ = [
     "TrainOptions",
     "TrainReport",
     "VerifyReport",
+    "Watch",
     "apply",
     "build",
     "check",
@@ -94,10 +97,10 @@ _PLACES = {
     "tgdonnx.comparing": ("CompareReport", "compare"),
     "tgdonnx.data": ("DataOptions", "Scaling"),
     "tgdonnx.errors": ("TgdonnxError",),
-    "tgdonnx.finetuning": ("Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "train"),
+    "tgdonnx.finetuning": ("Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "Watch", "train"),
     "tgdonnx.inspection": ("InspectReport", "inspect"),
-    "tgdonnx.masks": ("MaskReport", "mask"),
-    "tgdonnx.pipeline": ("FinetuneReport", "finetune"),
+    "tgdonnx.masks": ("MaskOptions", "MaskReport", "mask"),
+    "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),
     "tgdonnx.regrowing": ("Rebirth",),
     "tgdonnx.reporting.page": ("PageReport", "report"),
     "tgdonnx.scoring": ("ScoreReport", "score"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,28 @@ class MaskReport:
     frozen: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class MaskOptions:
+    """What of the selected filters trains, and from where.
+
+    Attributes:
+        mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter;
+            ``regrow``: these start at 0, and the filters with fresh values.
+        rebirth: of mode ``regrow``, how filters are reborn.
+        protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
+    """
+
+    mode: Mode = "paper"
+    rebirth: Rebirth = field(default_factory=Rebirth)
+    protect: bool = False
+
+
 def mask(
     model: StrPath,
     output: StrPath,
     strategy: Strategy,
+    options: MaskOptions = MaskOptions(),  # frozen
     *,
-    mode: Mode = "paper",
-    rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
-    protect: bool = False,
     overwrite: bool = False,
 ) -> MaskReport:
     """Selects filters and writes a masked model.
@@ -76,10 +90,7 @@ def mask(
         model: the vendor's file.
         output: the masked model to write.
         strategy: which filters to retrain.
-        mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter;
-            ``regrow``: these start at 0, and the filters with fresh values.
-        rebirth: of mode ``regrow``, how filters are reborn.
-        protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
+        options: what of the filters trains, and from where.
         overwrite: whether ``output`` may exist.
 
     Raises:
@@ -91,8 +102,8 @@ def mask(
         OutputError: ``output`` cannot be written.
     """
     output = Path(output)
-    require_outputs([Output(output, Kind.MODEL)], [model, rebirth.calibrate], overwrite=overwrite)
-    if mode == "regrow" and protect:
+    require_outputs([Output(output, Kind.MODEL)], [model, options.rebirth.calibrate], overwrite=overwrite)
+    if options.mode == "regrow" and options.protect:
         raise SelectionError(
             "what an earlier round trained cannot be protected in mode regrow, which sets what reads reborn filters to 0; "
             "leave out --protect, or choose another mode"
@@ -102,9 +113,13 @@ def mask(
     require_data_writable(output, network.file, overwrite=overwrite)
     provenance = trace_network(network)
     selection = select(provenance, strategy)
-    record: dict[str, Any] = {**selection.strategy, "mode": mode, "round": 1 + earlier_rounds(network.file.proto)}
-    if mode == "regrow":
-        regrown = regrow(provenance, selection, rebirth)
+    record: dict[str, Any] = {
+        **selection.strategy,
+        "mode": options.mode,
+        "round": 1 + earlier_rounds(network.file.proto),
+    }
+    if options.mode == "regrow":
+        regrown = regrow(provenance, selection, options.rebirth)
         record.update(regrown.record)
         write_masked(
             network,
@@ -116,8 +131,8 @@ def mask(
             overwrite=overwrite,
         )
         return describe(regrown.masks, record, network)
-    masks = plan_masks(provenance, selection, mode)
-    if protect:
+    masks = plan_masks(provenance, selection, options.mode)
+    if options.protect:
         masks = protect_trained(masks, trained_before(network), network)
         record["protect"] = True
     write_masked(network, masks, record, output, overwrite=overwrite)

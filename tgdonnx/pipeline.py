@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from signal import Signals
 from typing import Any, Optional, Union
 
 from numpy.typing import NDArray
@@ -19,27 +17,25 @@ from tgdonnx.data import DataSource
 from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.finetuning import (
-    Epoch,
     Need,
     Noise2Noise,
-    Progress,
     RunData,
     TrainOptions,
     TrainReport,
+    Watch,
     needs_of_run,
     require_space,
     train,
 )
 from tgdonnx.finetuning.session import Session
 from tgdonnx.keeping import kept, open_place, run_of
-from tgdonnx.masks import MaskReport, mask
+from tgdonnx.masks import MaskOptions, MaskReport, mask
 from tgdonnx.modelfile import StrPath, load_model
 from tgdonnx.modelwriting import require_data_writable
 from tgdonnx.outputs import Kind, Output, optional, require_outputs
-from tgdonnx.regrowing import Rebirth
 from tgdonnx.reporting.page import PageReport, rehearse_report, report, require_page
 from tgdonnx.scratch import scratch_directory
-from tgdonnx.selection import Mode, Strategy
+from tgdonnx.selection import Strategy
 from tgdonnx.verification import VerifyReport, verify
 from tgdonnx.writeback import ExportReport, export, rehearse_export
 
@@ -84,6 +80,28 @@ class FinetuneReport:
     page: Optional[PageReport] = None
 
 
+@dataclass(frozen=True)
+class Results:
+    """What `finetune` writes besides the tuned model.
+
+    Attributes:
+        page: a report, an HTML page, with samples of the validation data, or else of the data.
+        artifacts: a directory to keep the artifacts in. If it is None they are in ``STEM.run`` beside the tuned model, and
+            deleted at the end; a failure or signal after the first checkpoint leaves them there, and says so. Those of several
+            rounds are in ``round-1`` and so on.
+        apply_to: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
+        applied: where to write the result of that; beside the tuned model, as ``.applied`` and the suffix of ``apply_to``, if
+            None.
+        overwrite: whether all of these, and the tuned model, may exist.
+    """
+
+    page: Optional[StrPath] = None
+    artifacts: Optional[StrPath] = None
+    apply_to: Optional[Union[StrPath, Array]] = None
+    applied: Optional[StrPath] = None
+    overwrite: bool = False
+
+
 def finetune(
     model: StrPath,
     data: Union[RunData, DataSource, Noise2Noise],
@@ -92,20 +110,10 @@ def finetune(
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
-    mode: Mode = "paper",
-    rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
-    page: Optional[StrPath] = None,
-    artifacts: Optional[StrPath] = None,
+    masking: MaskOptions = MaskOptions(),  # noqa: B008  # frozen
     rounds: int = 1,
-    protect: bool = False,
-    apply_to: Optional[Union[StrPath, Array]] = None,
-    applied: Optional[StrPath] = None,
-    overwrite: bool = False,
-    tensorboard: Optional[StrPath] = None,
-    stop_on: Collection[Signals] = (),
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-    on_remark: Callable[[str], None] = lambda _: None,
+    results: Results = Results(),  # frozen
+    watch: Watch = Watch(),  # noqa: B008  # frozen
 ) -> FinetuneReport:
     """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
 
@@ -118,22 +126,10 @@ def finetune(
         training: how to train.
         building: what training minimises, and how gradients are treated. Without a form it is ``thin`` where there is that
             form, which is not of gradient ``gate``.
-        mode: masks per filter (``paper``), or per kernel (``readers``), or with filters reborn (``regrow``).
-        rebirth: of mode ``regrow``, how filters are reborn; the tolerance is of each round.
-        page: a report to write, an HTML page, with samples of the validation data, or else of the data.
-        artifacts: a directory to keep the artifacts in. If it is None they are in ``STEM.run`` beside ``output``, and
-            deleted at the end; a failure or signal after the first checkpoint leaves them there, and says so. Those of several
-            rounds are in ``round-1`` and so on.
+        masking: what of the selected filters trains, and from where; the tolerance of a rebirth is of each round.
         rounds: how often to score, mask and train; each round starts from what the one before wrote.
-        protect: whether what an earlier round trained stays as it is.
-        apply_to: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
-        applied: where to write the result; beside ``output``, as ``.applied`` and the suffix of ``apply_to``, if None.
-        overwrite: whether ``output``, ``page``, ``artifacts`` and ``applied`` may exist.
-        tensorboard: a directory for event files of TensorBoard; for those of several rounds one below it each.
-        stop_on: signals that stop training; nothing is exported then.
-        on_progress: called after every training step.
-        on_epoch: called after every epoch, and after every validation within one.
-        on_remark: called with everything that is worth knowing about the data.
+        results: what else to write.
+        watch: who looks on, and what stops training; nothing is exported then.
 
     Raises:
         StoppedError: a signal stopped training.
@@ -141,6 +137,8 @@ def finetune(
         TgdonnxError: as the stages do; after training, with the command that goes on.
     """
     output, run_data = Path(output), RunData.of(data)
+    page, artifacts, overwrite = results.page, results.artifacts, results.overwrite
+    apply_to, applied = results.apply_to, results.applied
     applied = _beside(output, apply_to) if applied is None and apply_to is not None else applied
     run = Path(artifacts) if artifacts is not None else run_of(output)
     require_outputs(
@@ -149,9 +147,9 @@ def finetune(
             *optional(page),
             *(optional(applied) if apply_to is not None else ()),
             Output(run, Kind.ARTIFACTS),
-            *optional(tensorboard, Kind.ADDED_TO),
+            *optional(watch.tensorboard, Kind.ADDED_TO),
         ],
-        [model, *run_data.read, rebirth.calibrate, apply_to],
+        [model, *run_data.read, masking.rebirth.calibrate, apply_to],
         overwrite=overwrite,
     )
     require_data_writable(output, load_model(model), overwrite=overwrite)
@@ -185,7 +183,7 @@ def finetune(
         (scratch / "masked").mkdir(parents=True)
         (scratch / "tuned").mkdir()
         masked_model = scratch / "masked" / "masked.onnx"
-        masked = mask(base, masked_model, strategy, mode=mode, rebirth=rebirth, protect=protect)
+        masked = mask(base, masked_model, strategy, masking)
         if rounds > 1:
             directory.parent.mkdir(exist_ok=True)
         built = build(
@@ -200,15 +198,14 @@ def finetune(
             "train", directory, "--resume", and_then=" and the same data and options, then `tgdonnx export` it"
         )
         rehearse(directory, base)
+        looking = watch
+        if watch.tensorboard is not None and rounds > 1:
+            looking = replace(watch, tensorboard=Path(watch.tensorboard) / scratch.name)
         trained = train(
             directory,
             run_data,
             training,
-            tensorboard=Path(tensorboard) / scratch.name if tensorboard is not None and rounds > 1 else tensorboard,
-            stop_on=stop_on,
-            on_progress=on_progress,
-            on_epoch=on_epoch,
-            on_remark=on_remark,
+            watch=looking,
         )
         if trained.stop.signal is not None:
             raise StoppedError(trained.stop.reason, trained.stop.signal)
@@ -219,7 +216,7 @@ def finetune(
 
     done: list[Round] = []
     note = None
-    with kept(place, signals=bool(stop_on)), scratch_directory() as work, ExitStack() as held:
+    with kept(place, signals=bool(watch.stop_on)), scratch_directory() as work, ExitStack() as held:
         base = Path(model)
         for number in range(1, rounds + 1):
             try:

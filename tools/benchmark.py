@@ -36,7 +36,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from tgdonnx import AllLayers, BuildOptions, Filters, LastLayers, Phi, Strategy, build, export, mask, score, trace
+from tgdonnx import (
+    AllLayers,
+    BuildOptions,
+    Filters,
+    LastLayers,
+    MaskOptions,
+    Phi,
+    Strategy,
+    build,
+    export,
+    mask,
+    score,
+    trace,
+)
 from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
@@ -122,7 +135,7 @@ def make_artifacts(directory: Path, model: onnx.ModelProto, case: Case) -> float
     onnx.save(model, directory / "model.onnx")
     mask(directory / "model.onnx", directory / "everything.onnx", AllLayers())
     build(directory / "everything.onnx", directory / "plain")
-    report = mask(directory / "model.onnx", directory / "masked.onnx", case.strategy, mode=case.mode)
+    report = mask(directory / "model.onnx", directory / "masked.onnx", case.strategy, MaskOptions(mode=case.mode))
     build(directory / "masked.onnx", directory / "masked", BuildOptions(form="masked"))
     build(directory / "masked.onnx", directory / "thin", BuildOptions(form="thin"))
     return report.rho

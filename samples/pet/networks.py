@@ -157,12 +157,11 @@ def _finetune(
         strategy = tgdonnx.sweep(base, {"image": unlabelled}).strategy()
     return tgdonnx.finetune(
         base,
-        tgdonnx.RunData(data, reading=patches),  # type: ignore[arg-type]
+        tgdonnx.RunData(data, reading=patches),
         model_path(name, directory),
         strategy,
         tgdonnx.TrainOptions(epochs=None, steps=steps, batch=BATCH, learning_rate=RATE, schedule="cosine"),
-        mode=recipe.mode,
-        rebirth=tgdonnx.Rebirth(kind="he", isolate=recipe.isolate),
-        overwrite=True,
         building=tgdonnx.BuildOptions(gradient=recipe.gradient, form="masked" if recipe.gradient == "gate" else "thin"),
+        masking=tgdonnx.MaskOptions(mode=recipe.mode, rebirth=tgdonnx.Rebirth(kind="he", isolate=recipe.isolate)),
+        results=tgdonnx.Results(overwrite=True),
     )

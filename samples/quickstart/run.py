@@ -106,7 +106,7 @@ def adapt(vendor: Path, name: str, directory: Path, console: Console) -> tuple[O
         tuned,
         strategy,
         OPTIONS,
-        mode=mode,
+        masking=tgdonnx.MaskOptions(mode=mode),
     )
     seconds = time.monotonic() - begin
     assert report.verify.ok, report.verify.violations

@@ -129,7 +129,7 @@ def mask(
         strategy = tgdonnx.Filters(drawn)
         output.unlink()
     if candidate.mode != "regrow":
-        return tgdonnx.mask(network.model, output, strategy, mode=candidate.mode)
+        return tgdonnx.mask(network.model, output, strategy, tgdonnx.MaskOptions(mode=candidate.mode))
     rebirth = Rebirth(
         kind=candidate.rebirth,
         isolate=candidate.isolate,
@@ -137,7 +137,7 @@ def mask(
         tolerance=ANY_CHANGE if candidate.any_change else network.tolerance,
         seed=seed,
     )
-    return tgdonnx.mask(network.model, output, strategy, mode="regrow", rebirth=rebirth)
+    return tgdonnx.mask(network.model, output, strategy, tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth))
 
 
 def _weights(model: Path) -> set[str]:

@@ -49,7 +49,7 @@ def batch_for(model: onnx.ModelProto, seed: int = 0) -> tuple[Array, Array]:
 
 def masked(model: onnx.ModelProto, directory: Path, strategy: tgdonnx.Strategy = BY_SCORE, **options: Any) -> Path:
     models.save(model, directory / "model.onnx")
-    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, **options)
+    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, tgdonnx.MaskOptions(**options))
     return directory / "masked.onnx"
 
 
@@ -220,7 +220,10 @@ def test_in_readers_mode_the_manifest_lists_the_filters_and_the_maps_that_train(
     model = models.grouped(0)
     groups = {node.input[1]: a.i for node in model.graph.node for a in node.attribute if a.name == "group"}
     report = tgdonnx.mask(
-        models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", tgdonnx.Phi(0.3), mode="readers"
+        models.save(model, tmp_path / "model.onnx"),
+        tmp_path / "masked.onnx",
+        tgdonnx.Phi(0.3),
+        tgdonnx.MaskOptions(mode="readers"),
     )
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
     listed = {t.vendor_name: t for t in read_manifest(tmp_path / "artifacts").trained}

@@ -29,7 +29,9 @@ def test_mask_writes_what_the_library_writes_and_tells_the_change(vendor: Path, 
     said = ("--rebirth", "calibrated", "--calibrate", data, "--isolate", "--seed", 3)
     found = run_json("mask", vendor, "-o", tmp_path / "masked.onnx", *MODE, *said)
     rebirth = Rebirth("calibrated", data, isolate=True, tolerance=100, seed=3)
-    report = tgdonnx.mask(vendor, tmp_path / "library.onnx", tgdonnx.Phi(0.3), mode="regrow", rebirth=rebirth)
+    report = tgdonnx.mask(
+        vendor, tmp_path / "library.onnx", tgdonnx.Phi(0.3), tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth)
+    )
     assert (tmp_path / "masked.onnx").read_bytes() == (tmp_path / "library.onnx").read_bytes()
     assert found["selection"] == report.selection
     chosen = {"mode": "regrow", "rebirth": "calibrated", "isolate": True, "seed": 3, "samples": 6}

@@ -254,7 +254,9 @@ def test_a_hangup_that_the_parent_ignores_stops_nothing(artifacts: Path, data: P
             raised.append(state.step)
 
         options = tgdonnx.TrainOptions(steps=3, batch=5)
-        report = tgdonnx.train(artifacts, data, options, stop_on=[signal.SIGHUP], on_progress=hang_up)
+        report = tgdonnx.train(
+            artifacts, data, options, watch=tgdonnx.Watch(stop_on=[signal.SIGHUP], on_progress=hang_up)
+        )
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (report.steps, report.stop.rule, raised) == (3, "length", [1, 2, 3])

@@ -22,6 +22,7 @@ import tgdonnx
 from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.trainer import make_artifacts
+from tests.tuning import in_objects
 from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, SelectionError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import Progress
@@ -53,7 +54,7 @@ def compare(
 ) -> CompareReport:
     building = tgdonnx.BuildOptions(loss=loss, l2_sp=l2_sp)
     given = tgdonnx.RunData(data(), validation, retain, agree)
-    return tgdonnx.compare(vendor, given, folder, select, options, building=building, **more)
+    return tgdonnx.compare(vendor, given, folder, select, options, building=building, **in_objects(more))
 
 
 def by_name(report: CompareReport) -> dict[str, Entry]:

@@ -65,7 +65,7 @@ def _require_same(
 ) -> None:
     vendor = models.save(model, tmp_path / "vendor.onnx")
     masked = tmp_path / "masked.onnx"
-    tgdonnx.mask(vendor, masked, strategy, mode=mode)
+    tgdonnx.mask(vendor, masked, strategy, tgdonnx.MaskOptions(mode=mode))
     feeds = models.random_feeds(model)
     rng = np.random.default_rng(5)
     reference = tmp_path / "probe"

@@ -15,14 +15,18 @@ import time
 from pathlib import Path
 
 from tests.finetuning.runs import HELD_OUT, data
-from tgdonnx.finetuning import RunData, TrainOptions, train
+from tgdonnx.finetuning import RunData, TrainOptions, Watch, train
 from tgdonnx.runtime import load_training_api
 
 
 def attempt(directory: Path, options: TrainOptions) -> None:
     resume = (directory / "run.json").exists()
     train(
-        directory, RunData(data(), validation=HELD_OUT), options, resume=resume, on_progress=lambda _: time.sleep(0.004)
+        directory,
+        RunData(data(), validation=HELD_OUT),
+        options,
+        resume=resume,
+        watch=Watch(on_progress=lambda _: time.sleep(0.004)),
     )
 
 

@@ -21,7 +21,7 @@ from tests.numpy_net import NumpyNet
 from tests.trainer import make_artifacts
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.finetuning import Progress, RunData, TrainOptions, dry_run, train
+from tgdonnx.finetuning import Progress, RunData, TrainOptions, Watch, dry_run, train
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
@@ -82,7 +82,12 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(step: int, artifacts: Path, 
     whole = Path(shutil.copytree(artifacts, tmp_path / "whole"))
     expected = train(whole, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED)
     with pytest.raises(_CutOffError):
-        train(artifacts, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED, on_progress=_cut_after(step))
+        train(
+            artifacts,
+            RunData(data(), validation=HELD_OUT, agree=IMAGES),
+            SHARED,
+            watch=Watch(on_progress=_cut_after(step)),
+        )
     found = train(artifacts, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED, resume=True)
     assert found.loss == expected.loss
     assert [e.validation for e in found.epochs] == [e.validation for e in expected.epochs]

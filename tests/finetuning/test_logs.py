@@ -18,6 +18,7 @@ import tgdonnx
 from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.trainer import make_artifacts
+from tests.tuning import in_objects
 from tgdonnx.errors import OutputError, RuntimeMissingError
 from tgdonnx.finetuning import RunData, TrainReport, train
 
@@ -31,7 +32,7 @@ def artifacts(tmp_path: Path) -> Path:
 
 def run(directory: Path, epochs: int = 2, **more: Any) -> TrainReport:
     options = replace(OPTIONS, epochs=epochs, validate_every=2, metrics=("rmse", "psnr"))
-    return train(directory, RunData(data(), validation=HELD_OUT, retain=RETAINED), options, **more)
+    return train(directory, RunData(data(), validation=HELD_OUT, retain=RETAINED), options, **in_objects(more))
 
 
 def test_the_log_tells_of_steps_epochs_validations_and_the_end(artifacts: Path) -> None:

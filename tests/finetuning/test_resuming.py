@@ -21,7 +21,7 @@ from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, t
 from tests.trainer import make_artifacts
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, train
+from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, Watch, train
 from tgdonnx.finetuning.session import Session
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     with monkeypatch.context() as patch:
         stop = acting_at(number, lambda: signal.raise_signal(signal.SIGTERM))
         patch.setattr(Session, "step", through(stop))
-        stopped = train(directory, RunData(data(), validation=HELD_OUT), options, stop_on=[signal.SIGTERM])
+        stopped = train(directory, RunData(data(), validation=HELD_OUT), options, watch=Watch(stop_on=[signal.SIGTERM]))
     if number < 16:
         assert (stopped.stop.rule, stopped.stop.signal) == ("signal", signal.SIGTERM)
         # Steps have 2, 2 batches per epoch of 4; a gradient that is half accumulated is left out.
@@ -155,7 +155,9 @@ def test_a_signal_during_validation_saves_too(
         with monkeypatch.context() as patch:
             stop = raising_at(number, Session.evaluate, lambda: signal.raise_signal(signal.SIGINT))
             patch.setattr(Session, "evaluate", stop)
-            stopped = train(directory, RunData(data(), validation=HELD_OUT), ACCUMULATING, stop_on=[signal.SIGINT])
+            stopped = train(
+                directory, RunData(data(), validation=HELD_OUT), ACCUMULATING, watch=Watch(stop_on=[signal.SIGINT])
+            )
         assert stopped.stop.signal == signal.SIGINT
         resumed = train(directory, RunData(data(), validation=HELD_OUT), ACCUMULATING, resume=True)
         assert_same(directory, expected)
@@ -194,7 +196,7 @@ def test_the_data_before_the_place_where_a_run_goes_on_is_not_read_again(
             raise CutOff
 
     with suppress(CutOff):
-        train(directory, data(), options, on_progress=cut)
+        train(directory, data(), options, watch=Watch(on_progress=cut))
     asked: list[tuple[Any, ...]] = []
     batches = Dataset.batches
 
@@ -255,7 +257,7 @@ def test_a_second_signal_aborts(built: Path, tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(Session, "step", through(acting_at(5, twice)))
         with pytest.raises(KeyboardInterrupt):
-            train(directory, data(), OPTIONS, stop_on=[signal.SIGINT])
+            train(directory, data(), OPTIONS, watch=Watch(stop_on=[signal.SIGINT]))
     assert signal.getsignal(signal.SIGINT) is before
     assert train(directory, data(), OPTIONS, resume=True).steps == 9
 

@@ -25,7 +25,7 @@ from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, DivergedError, OutputError, TgdonnxError
-from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, train
+from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, Watch, train
 from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.session import Session, read_parameters
 
@@ -113,7 +113,7 @@ def test_training_finds_the_weights_that_made_the_targets(tmp_path: Path) -> Non
 
 def test_progress_is_told_after_every_step(artifacts: Path) -> None:
     told: list[Progress] = []
-    report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS, on_progress=told.append)
+    report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS, watch=Watch(on_progress=told.append))
     assert [p.step for p in told] == list(range(1, 10))
     assert [p.epoch for p in told] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert {p.steps for p in told} == {9}
@@ -205,11 +205,9 @@ def test_a_second_run_needs_resume_or_new_artifacts(artifacts: Path) -> None:
 # Going on.
 
 
-def uninterrupted(
-    built: Path, directory: Path, options: TrainOptions = OPTIONS, **more: Any
-) -> tuple[Path, TrainReport]:
+def uninterrupted(built: Path, directory: Path, options: TrainOptions = OPTIONS) -> tuple[Path, TrainReport]:
     copy = Path(shutil.copytree(built, directory / "uninterrupted"))
-    return copy, train(copy, RunData(data(), validation=HELD_OUT), options, **more)
+    return copy, train(copy, RunData(data(), validation=HELD_OUT), options)
 
 
 class CutOff(Exception):  # noqa: N818
@@ -231,7 +229,9 @@ def test_a_run_cut_off_at_any_step_continues_as_if_it_had_not_been(schedule: str
     for step in range(1, 10):
         directory = Path(shutil.copytree(built, tmp_path / str(step)))
         with pytest.raises(CutOff):
-            train(directory, RunData(data(), validation=HELD_OUT), options, on_progress=cut_off_at_step(step))
+            train(
+                directory, RunData(data(), validation=HELD_OUT), options, watch=Watch(on_progress=cut_off_at_step(step))
+            )
         report = train(directory, RunData(data(), validation=HELD_OUT), options, resume=True)
         assert timeless(report) == timeless(expected), step
         assert same_state(directory, whole), step
@@ -325,7 +325,7 @@ def test_a_log_line_cut_off_in_the_middle_is_dropped(built: Path, tmp_path: Path
     _, expected = uninterrupted(built, tmp_path)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
     with pytest.raises(CutOff):
-        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, on_progress=cut_off_at_step(5))
+        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, watch=Watch(on_progress=cut_off_at_step(5)))
     text = (directory / "log.jsonl").read_text()
     (directory / "log.jsonl").write_text(text[:-9])
     assert timeless(train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)) == timeless(expected)
@@ -335,7 +335,7 @@ def test_a_run_whose_log_is_gone_goes_on_from_its_checkpoint(built: Path, tmp_pa
     whole, expected = uninterrupted(built, tmp_path)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
     with pytest.raises(CutOff):
-        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, on_progress=cut_off_at_step(5))
+        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, watch=Watch(on_progress=cut_off_at_step(5)))
     (directory / "log.jsonl").unlink()
     report = train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)
     assert report.steps == 9

@@ -231,7 +231,7 @@ def field(number: int, body: bytes) -> bytes:
 def test_a_model_without_rebirth_is_written_byte_by_byte_as_ever(builder: Builder, mode: Mode, tmp_path: Path) -> None:
     model = builder(0)
     vendor = save(model, tmp_path / "model.onnx")
-    report = tgdonnx.mask(vendor, tmp_path / "masked.onnx", Phi(0.3), mode=mode)
+    report = tgdonnx.mask(vendor, tmp_path / "masked.onnx", Phi(0.3), tgdonnx.MaskOptions(mode=mode))
     network = open_network(vendor)
     provenance = trace_network(network)
     masks = {m.parameter.name: m.values for m in plan_masks(provenance, select(provenance, Phi(0.3)), mode)}

@@ -335,7 +335,9 @@ def next_round(base: Path, directory: Path, seed: int, *, protect: bool = False)
     network = open_network(base)
     masks, values, set_masks = invent(network, np.random.default_rng(seed), tgdonnx.AllLayers(), STATISTICS)
     if protect:
-        tgdonnx.mask(base, directory / "plain.onnx", tgdonnx.AllLayers(), mode="readers", protect=True)
+        tgdonnx.mask(
+            base, directory / "plain.onnx", tgdonnx.AllLayers(), tgdonnx.MaskOptions(mode="readers", protect=True)
+        )
         left = read_masked(directory / "plain.onnx").masks
         stored = network.stored_parameters
         values = {

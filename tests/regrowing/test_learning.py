@@ -50,7 +50,12 @@ def test_readers_learn_at_once_and_reborn_filters_after_them(name: str, kind: st
     case = reborn_in(model, tmp_path, Filters(topology.filters), kind, calibrate=images)
     rebirth = tgdonnx.Rebirth(kind, images, tolerance=ANY_CHANGE)
     chosen = tgdonnx.Filters(topology.filters)
-    tgdonnx.mask(save(model, tmp_path / "m.onnx"), tmp_path / "masked.onnx", chosen, mode="regrow", rebirth=rebirth)
+    tgdonnx.mask(
+        save(model, tmp_path / "m.onnx"),
+        tmp_path / "masked.onnx",
+        chosen,
+        tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth),
+    )
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
     trainer = Trainer(tmp_path / "artifacts")
     feeds = random_feeds(model)

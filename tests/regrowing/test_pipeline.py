@@ -35,9 +35,10 @@ def test_every_topology_is_tuned_and_proved(name: str, isolate: bool, kind: str,
         tmp_path / "tuned.onnx",
         Filters(topology.filters),
         tgdonnx.TrainOptions(steps=3, batch=1, learning_rate=1e-2),
-        mode="regrow",
-        rebirth=Rebirth(kind, images, isolate=isolate, tolerance=ANY_CHANGE),
-        artifacts=tmp_path / "artifacts",
+        masking=tgdonnx.MaskOptions(
+            mode="regrow", rebirth=Rebirth(kind, images, isolate=isolate, tolerance=ANY_CHANGE)
+        ),
+        results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
     )
     assert report.verify.ok
     assert report.mask.selection["reborn"] == sum(map(len, topology.filters.values()))
@@ -61,9 +62,8 @@ def test_isolated_training_keeps_every_map_that_stays_bit_for_bit(tmp_path: Path
         tmp_path / "tuned.onnx",
         Filters(topology.filters),
         options,
-        mode="regrow",
-        rebirth=Rebirth(isolate=True, tolerance=ANY_CHANGE),
-        artifacts=tmp_path / "artifacts",
+        masking=tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(isolate=True, tolerance=ANY_CHANGE)),
+        results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
     )
     start, tuned = onnx.load(tmp_path / "artifacts" / "masked.onnx"), onnx.load(tmp_path / "tuned.onnx")
     feeds = random_feeds(model, 9)
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         output = tmp_path / f"{name}.onnx"
         rebirth = Rebirth(tolerance=ANY_CHANGE, seed=seed)
-        tgdonnx.mask(path, output, tgdonnx.Phi(0.3), mode="regrow", rebirth=rebirth)
+        tgdonnx.mask(path, output, tgdonnx.Phi(0.3), tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth))
         files.append(output.read_bytes())
     assert files[0] == files[1] != files[2]
 
@@ -93,9 +93,8 @@ def test_a_second_round_regrows_the_tuned_model(tmp_path: Path) -> None:
         tmp_path / "tuned.onnx",
         tgdonnx.Percentile(20),
         tgdonnx.TrainOptions(steps=3, batch=1),
-        mode="regrow",
-        rebirth=Rebirth(tolerance=ANY_CHANGE),
         rounds=2,
+        masking=tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(tolerance=ANY_CHANGE)),
     )
     assert report.verify.ok
     assert len(report.earlier) == 1
@@ -125,7 +124,9 @@ def test_selections_in_mode_regrow_are_compared(tmp_path: Path) -> None:
 def test_in_the_pet_network_hundreds_of_dead_filters_are_reborn(tmp_path: Path) -> None:
     vendor = onnx.load(V1_NET)
     masked = tmp_path / "masked.onnx"
-    report = tgdonnx.mask(V1_NET, masked, tgdonnx.Phi(0.3), mode="regrow", rebirth=Rebirth("he", tolerance=1e-5))
+    report = tgdonnx.mask(
+        V1_NET, masked, tgdonnx.Phi(0.3), tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth("he", tolerance=1e-5))
+    )
     assert report.selection["reborn"] == 696
     assert report.selection["change"] < 1e-5
     feeds = {vendor.graph.input[0].name: np.random.default_rng(2).random((1, 3, 24, 20)).astype(np.float32)}

@@ -237,7 +237,12 @@ def test_where_nothing_can_be_reborn_that_is_refused(
 ) -> None:
     path = save(build(), tmp_path / "model.onnx")
     with pytest.raises(SelectionError, match=reason):
-        tgdonnx.mask(path, tmp_path / "masked.onnx", strategy, mode="regrow", rebirth=Rebirth(tolerance=ANY_CHANGE))
+        tgdonnx.mask(
+            path,
+            tmp_path / "masked.onnx",
+            strategy,
+            tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(tolerance=ANY_CHANGE)),
+        )
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
@@ -270,7 +275,10 @@ def test_wrong_options_and_too_large_a_change_write_nothing(
     path = save(chain(), tmp_path / "model.onnx")
     with pytest.raises(error, match=reason):
         tgdonnx.mask(
-            path, tmp_path / "masked.onnx", Filters({"w1": [1], "w2": [0]}), mode="regrow", rebirth=rebirth, **options
+            path,
+            tmp_path / "masked.onnx",
+            Filters({"w1": [1], "w2": [0]}),
+            tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth, **options),
         )
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 

@@ -36,9 +36,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         directory / "tuned.onnx",
         tgdonnx.Phi(0.3),
         tgdonnx.TrainOptions(steps=1, batch=1),
-        mode="regrow",
-        rebirth=Rebirth(request.param, tolerance=ANY_CHANGE),
-        artifacts=directory / "artifacts",
+        masking=tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(request.param, tolerance=ANY_CHANGE)),
+        results=tgdonnx.Results(artifacts=directory / "artifacts"),
     )
     assert (report.verify.ok, report.verify.proof) == (True, "recomputed"), report.verify
     return directory

@@ -52,7 +52,9 @@ def test_models_of_others_start_where_the_drop_test_ends(name: str, kind: str, t
     (entry,) = [value.name for value in network.graph.inputs if value.name not in network.graph.initializers]
     images = {entry: x} if kind == "calibrated" else None
     masked = tmp_path / "masked.onnx"
-    report = tgdonnx.mask(path, masked, tgdonnx.Phi(phi), mode="regrow", rebirth=Rebirth(kind, images, tolerance=1e6))
+    report = tgdonnx.mask(
+        path, masked, tgdonnx.Phi(phi), tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(kind, images, tolerance=1e6))
+    )
     weights = {layer.weight.name for layer in network.layers if layer.weight}
     reborn = {param.name: param.retrain for param in report.params if param.name in weights and param.retrain}
     assert sum(map(len, reborn.values())) == report.selection["reborn"] > 0

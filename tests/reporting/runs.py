@@ -13,6 +13,7 @@ import onnx
 
 import tgdonnx
 from tests import models
+from tests.tuning import in_objects
 from tgdonnx.finetuning.logs import Entry
 from tgdonnx.finetuning.record import RunRecord, read_record
 from tgdonnx.typedfiles import encode
@@ -37,7 +38,7 @@ def trained(
         folder / "tuned.onnx",
         tgdonnx.Phi(PHI),
         tgdonnx.TrainOptions(epochs=2, batch=3, learning_rate=1e-3),
-        **{"artifacts": folder / "artifacts", **options},
+        **in_objects({"artifacts": folder / "artifacts", **options}),
     )
 
 

@@ -40,7 +40,7 @@ def drawn(s: Strip) -> NDArray[np.int64]:
 def test_the_shaded_cells_are_the_filters_that_train(network: models.Builder, mode: str, tmp_path: Path) -> None:
     model = network(0)
     base = models.save(model, tmp_path / "model.onnx")
-    tgdonnx.mask(base, tmp_path / "masked.onnx", tgdonnx.Phi(PHI), mode=mode)  # type: ignore[arg-type]
+    tgdonnx.mask(base, tmp_path / "masked.onnx", tgdonnx.Phi(PHI), tgdonnx.MaskOptions(mode=mode))  # type: ignore[arg-type]
     masked = onnx.load(tmp_path / "masked.onnx").graph
     masks = {t.name[:-13]: numpy_helper.to_array(t) for t in masked.initializer if t.name.endswith(".retrain_mask")}
     groups = {node.name: _group(node) for node in model.graph.node}

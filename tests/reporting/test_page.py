@@ -230,7 +230,12 @@ def test_a_selection_without_scores_says_so(tmp_path: Path) -> None:
     base = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
     options = tgdonnx.TrainOptions(epochs=1, batch=6)
     tgdonnx.finetune(
-        base, pairs(), tmp_path / "t.onnx", tgdonnx.LastLayers(1), options, artifacts=tmp_path / "artifacts"
+        base,
+        pairs(),
+        tmp_path / "t.onnx",
+        tgdonnx.LastLayers(1),
+        options,
+        results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
     )
     page = made(tmp_path)
     assert section(page, "scores").one("p", class_="none").text.startswith("Filters were not chosen by their scores")
@@ -302,7 +307,14 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     folder.mkdir()
     base = models.save(model, folder / f"{name}.onnx")
     options = tgdonnx.TrainOptions(epochs=1, batch=6)
-    tgdonnx.finetune(base, pairs(), folder / "t.onnx", tgdonnx.Phi(0.3), options, artifacts=folder / "artifacts")
+    tgdonnx.finetune(
+        base,
+        pairs(),
+        folder / "t.onnx",
+        tgdonnx.Phi(0.3),
+        options,
+        results=tgdonnx.Results(artifacts=folder / "artifacts"),
+    )
     files = (FileRecord(HOSTILE, 1, 1.0, None),)
 
     def change(record: RunRecord) -> RunRecord:
@@ -436,7 +448,14 @@ def test_external_data_is_copied_hashed_and_verified(tmp_path: Path) -> None:
     )
     options = tgdonnx.TrainOptions(epochs=1, batch=6)
     kept = tmp_path / "artifacts"
-    tgdonnx.finetune(vendor / "model.onnx", pairs(), tuned / "t.onnx", tgdonnx.Phi(0.3), options, artifacts=kept)
+    tgdonnx.finetune(
+        vendor / "model.onnx",
+        pairs(),
+        tuned / "t.onnx",
+        tgdonnx.Phi(0.3),
+        options,
+        results=tgdonnx.Results(artifacts=kept),
+    )
     page = made(tmp_path, model=vendor / "model.onnx", tuned=tuned / "t.onnx", data=pairs())
     rows = [row[1] for row in section(page, "files").rows() if row[0] == "its external data"]
     assert rows == [f"weights.bin{sha256(vendor / 'weights.bin')}", f"t.onnx.data{sha256(tuned / 't.onnx.data')}"]
@@ -464,8 +483,7 @@ def test_samples_are_scaled_as_the_training_data_was(tmp_path: Path) -> None:
         tmp_path / "t.onnx",
         tgdonnx.Phi(0.3),
         options,
-        artifacts=kept,
-        page=page,
+        results=tgdonnx.Results(artifacts=kept, page=page),
     )
     brighter = {name: array // 4 for name, array in stored.items()}  # by itself it would be scaled otherwise
     for data in (stored, brighter):

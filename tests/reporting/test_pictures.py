@@ -117,7 +117,9 @@ def test_of_a_volume_the_middle_slice_is_shown(tmp_path: Path) -> None:
     data = pairs(samples=2, shape=(2, 5, 6, 8))
     options = tgdonnx.TrainOptions(epochs=1, batch=1)
     kept = tmp_path / "artifacts"
-    tgdonnx.finetune(base, data, tmp_path / "tuned.onnx", tgdonnx.AllLayers(), options, artifacts=kept)
+    tgdonnx.finetune(
+        base, data, tmp_path / "tuned.onnx", tgdonnx.AllLayers(), options, results=tgdonnx.Results(artifacts=kept)
+    )
     sample = samples(tmp_path, data)[0]
     assert sample.what == "channel 2 of 2, slice 3 of 5, 8 × 6 pixels"
     target = sample.pictures[-1]
@@ -132,7 +134,9 @@ def test_a_model_of_fixed_batch_size_is_fed_whole_batches(tmp_path: Path) -> Non
     data = pairs(samples=6, shape=(2, 6, 8))
     options = tgdonnx.TrainOptions(epochs=1, batch=3)
     kept = tmp_path / "artifacts"
-    tgdonnx.finetune(base, data, tmp_path / "tuned.onnx", tgdonnx.AllLayers(), options, artifacts=kept)
+    tgdonnx.finetune(
+        base, data, tmp_path / "tuned.onnx", tgdonnx.AllLayers(), options, results=tgdonnx.Results(artifacts=kept)
+    )
     shown = samples(tmp_path, data)
     assert [s.number for s in shown] == [1, 2, 3, 4]
     low, high = shown[3].pictures[-1].low, shown[3].pictures[-1].high
@@ -158,8 +162,8 @@ def test_scores_of_classes_are_no_pictures(tmp_path: Path) -> None:
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(0.3),
         options,
-        artifacts=kept,
         building=tgdonnx.BuildOptions(loss="ce"),
+        results=tgdonnx.Results(artifacts=kept),
     )
     with pytest.raises(NoPicturesError, match="scores of classes"):
         samples(tmp_path, data)
@@ -172,7 +176,12 @@ def test_rows_of_numbers_are_no_pictures(tmp_path: Path) -> None:
     data = {"x": rng.random((3, 4, 9), np.float32), "target": rng.random((3, 2, 9), np.float32)}
     kept = tmp_path / "artifacts"
     tgdonnx.finetune(
-        base, data, tmp_path / "tuned.onnx", tgdonnx.AllLayers(), tgdonnx.TrainOptions(epochs=1), artifacts=kept
+        base,
+        data,
+        tmp_path / "tuned.onnx",
+        tgdonnx.AllLayers(),
+        tgdonnx.TrainOptions(epochs=1),
+        results=tgdonnx.Results(artifacts=kept),
     )
     with pytest.raises(NoPicturesError, match="3 axes"):
         samples(tmp_path, data)

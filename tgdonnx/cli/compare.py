@@ -19,7 +19,7 @@ from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.errors import RuntimeMissingError
-from tgdonnx.finetuning import RunData, TrainOptions
+from tgdonnx.finetuning import RunData, TrainOptions, Watch
 from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import Kind, Rebirth
 from tgdonnx.reporting.comparison import print_compare
@@ -75,10 +75,6 @@ def command(
     The same steps, batches, seed and learning rate for all. Recommended is the lowest validation loss among what keeps the
     vendor's own task (--retain) within --retain-limit; the limit stops no run here. The same command goes on after a stop.
     """
-    if tensorboard is not None:
-        raise click.UsageError(
-            "--tensorboard is for single runs; log.jsonl of every selection is kept in its artifacts"
-        )
     options = TrainOptions(**{f.name: choices.pop(f.name) for f in fields(TrainOptions) if f.name in choices})
     with training_bar() as show:
         report = compare(
@@ -91,10 +87,7 @@ def command(
             tolerance=tolerance,
             sweep_data=sweep_data,
             rebirth=Rebirth(kind, calibrate),
-            stop_on=STOPPING,
-            on_progress=show.step,
-            on_epoch=show.epoch,
-            on_remark=remark,
+            watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     if report.old is not None:
         try:

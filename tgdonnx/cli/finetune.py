@@ -32,9 +32,10 @@ from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
-from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions
+from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
+from tgdonnx.masks import MaskOptions
 from tgdonnx.outputs import Kind as OutputKind
-from tgdonnx.pipeline import finetune
+from tgdonnx.pipeline import Results, finetune
 from tgdonnx.regrowing import Kind
 from tgdonnx.reporting.verdict import headline
 from tgdonnx.selection import Mode
@@ -129,20 +130,10 @@ def command(
             chosen,
             options,
             building=building,
-            mode=mode,
-            rebirth=reborn,
-            page=page,
-            artifacts=artifacts,
+            masking=MaskOptions(mode, reborn, protect),
             rounds=rounds,
-            protect=protect,
-            apply_to=apply_to,
-            applied=applied,
-            overwrite=overwrite,
-            tensorboard=tensorboard,
-            stop_on=STOPPING,
-            on_progress=show.step,
-            on_epoch=show.epoch,
-            on_remark=remark,
+            results=Results(page, artifacts, apply_to, applied, overwrite),
+            watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     if as_json:
         print_json(report)

@@ -25,7 +25,7 @@ from tgdonnx.cli.output import print_json, printing
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
-from tgdonnx.masks import mask
+from tgdonnx.masks import MaskOptions, mask
 from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import Kind
 from tgdonnx.reporting.tables import print_masks
@@ -78,7 +78,7 @@ def command(
         reading=reading,
     )
     chosen = strategy(mode=mode, **choice, recommend=recommend)
-    report = mask(model, output, chosen, mode=mode, rebirth=reborn, protect=protect, overwrite=overwrite)
+    report = mask(model, output, chosen, MaskOptions(mode, reborn, protect), overwrite=overwrite)
     if as_json:
         print_json(report)
     else:

@@ -16,7 +16,7 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
-from tgdonnx.finetuning import DryRunReport, RunData, TrainOptions, TrainReport, dry_run, train
+from tgdonnx.finetuning import DryRunReport, RunData, TrainOptions, TrainReport, Watch, dry_run, train
 from tgdonnx.writeback import rehearse_export
 
 # SIGHUP, which Windows lacks, comes when a terminal is closed; who started us with nohup wants none of it.
@@ -58,11 +58,7 @@ def command(
             data,
             options,
             resume=resume,
-            tensorboard=tensorboard,
-            stop_on=STOPPING,
-            on_progress=show.step,
-            on_epoch=show.epoch,
-            on_remark=remark,
+            watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     print_json(report) if as_json else _print_run(report)
     if report.stop.signal is not None:

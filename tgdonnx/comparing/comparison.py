@@ -5,7 +5,7 @@ What is there already is not done again: a run that is over is only read, and on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ from tgdonnx.comparing.sameness import twins
 from tgdonnx.data import DataSource
 from tgdonnx.engines import default_engine
 from tgdonnx.errors import DataError, StoppedError, TgdonnxError
-from tgdonnx.finetuning import Epoch, Noise2Noise, Progress, RunData, TrainOptions
+from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.layers import open_network
 from tgdonnx.masked import require_unmasked
@@ -66,10 +66,7 @@ def compare(
     tolerance: float = DEFAULT_TOLERANCE,
     sweep_data: Optional[DataSource] = None,
     rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
-    stop_on: Collection[Signals] = (),
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-    on_remark: Callable[[str], None] = lambda _: None,
+    watch: Watch = Watch(),  # noqa: B008  # frozen
 ) -> CompareReport:
     """Trains several selections at equal budget, and looks at the new and the old task along every curve.
 
@@ -96,10 +93,7 @@ def compare(
         sweep_data: unlabelled images for the drop test; ``data`` if None.
         rebirth: of selections in mode regrow, how filters are reborn. Whether they are isolated, their names say; tolerance,
             seed and how images are read are those of the comparison.
-        stop_on: signals that stop the run under way; the next call goes on.
-        on_progress: called after every training step.
-        on_epoch: called after every epoch, and after every validation within one.
-        on_remark: called when a selection starts, and with what is worth knowing.
+        watch: who looks on, and what stops the run under way; the next call goes on. There are no event files.
 
     Raises:
         StoppedError: a signal stopped a run.
@@ -113,6 +107,8 @@ def compare(
     require_outputs([Output(directory, Kind.ADDED_TO)], [model, *run_data.read, sweep_data, rebirth.calibrate])
     if isinstance(run_data.data, Noise2Noise):
         raise DataError("selections are compared on data with targets; two noisy images are for `train` and `finetune`")
+    if watch.tensorboard is not None:
+        raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
     candidates = wanted_candidates(select, agree=run_data.agree, l2_sp=building.l2_sp)
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
     file = open_network(model).file
@@ -143,7 +139,7 @@ def compare(
             )
         if recommended is not None and recommended.note:
             notes.append(recommended.note)
-            on_remark(recommended.note)
+            watch.on_remark(recommended.note)
         tgd = None if recommended is None else TgdRecord.of(recommended)
         content = Comparison(COMPARISON_FORMAT, settings, tgd)
         with scratch_directory() as work:
@@ -157,7 +153,7 @@ def compare(
             left_out = twins(runnable, lambda candidate: artifacts_of(candidate, directory, work))
             for name, other in left_out.items():
                 notes.append(f"{name} selects the same as {other}, so it is not trained again")
-                on_remark(notes[-1])
+                watch.on_remark(notes[-1])
             runnable = [c for c in runnable if c.name not in left_out]
             per_epoch = steps_of_epoch(runnable, directory, work, run_data, training)
             steps = training.last_step(per_epoch)
@@ -173,19 +169,17 @@ def compare(
         notes += [f"{name}: {error}" for name, error in problems.items()]
         entries: list[Entry] = []
         for candidate in runnable:
-            on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
+            watch.on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
             built = building_for(candidate, building)
             try:
-                entry = run_candidate(
-                    candidate, model, directory, run_data, equal, built, stop_on, on_progress, on_epoch, on_remark
-                )
+                entry = run_candidate(candidate, model, directory, run_data, equal, built, watch)
             except StoppedError:
                 raise
             except TgdonnxError as error:
                 error.add(f"{directory} keeps what was done: the same command goes on")
                 raise
             except KeyboardInterrupt as error:
-                if not stop_on:
+                if not watch.stop_on:
                     raise
                 kept = f"stopped at once; {directory} keeps what was done: the same command goes on"
                 raise StoppedError(kept, int(Signals.SIGINT)) from error

@@ -16,7 +16,7 @@ from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
-from tgdonnx.masks import mask
+from tgdonnx.masks import MaskOptions, mask
 from tgdonnx.regrowing import Rebirth
 from tgdonnx.writeback import rehearse_export
 
@@ -87,8 +87,7 @@ def build_all(
                 model,
                 scratch / MASKED_MODEL,
                 candidate.strategy(recommended.strategy if recommended is not None else None),
-                mode=candidate.mode,
-                rebirth=replace(rebirth, isolate=candidate.isolate),
+                MaskOptions(candidate.mode, replace(rebirth, isolate=candidate.isolate)),
             )
             build(scratch / MASKED_MODEL, target / ARTIFACTS, options)
             rehearse_export(target / ARTIFACTS)

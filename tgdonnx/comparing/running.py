@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from signal import Signals
 from typing import Optional
 
 from tgdonnx.artifacts import BuildOptions, build, read_manifest
@@ -13,7 +13,7 @@ from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.choosing import Entry, best_point, curve_of
 from tgdonnx.comparing.preparing import ARTIFACTS, data_for, options_for
 from tgdonnx.errors import DivergedError, StoppedError
-from tgdonnx.finetuning import Epoch, MetricName, Progress, RunData, TrainOptions, train
+from tgdonnx.finetuning import Epoch, MetricName, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.finetuning.session import Session
@@ -30,10 +30,7 @@ def run_candidate(
     data: RunData,
     options: TrainOptions,
     building: BuildOptions,
-    stop_on: Collection[Signals],
-    on_progress: Callable[[Progress], None],
-    on_epoch: Callable[[Epoch], None],
-    on_remark: Callable[[str], None],
+    watch: Watch,
 ) -> Entry:
     """Trains one selection, or goes on with it, or only reads what it came to; exports its best point.
 
@@ -54,9 +51,7 @@ def run_candidate(
                 data_for(candidate, data),
                 fitting,
                 resume=(artifacts / RUN).is_file(),
-                stop_on=stop_on,
-                on_progress=on_progress,
-                on_epoch=on_epoch,
+                watch=replace(watch, on_remark=lambda _: None),  # the same of every selection
             )
         except DivergedError as error:
             state = Session(artifacts).run_state
@@ -75,7 +70,7 @@ def run_candidate(
     old = guarded_metric(artifacts)
     best = best_point(curve_of(epochs, old), options.retain_limit)
     if best.step != kept:
-        on_remark(f"{candidate.name}: under another limit step {kept} was kept, not {best.step}; it is run again")
+        watch.on_remark(f"{candidate.name}: under another limit step {kept} was kept, not {best.step}; it is run again")
         build(artifacts / MASKED_MODEL, artifacts, building, overwrite=True)
         epochs, steps, seconds, kept, problem = trained()
         best = best_point(curve_of(epochs, old), options.retain_limit)

@@ -10,7 +10,7 @@
     retention       the vendor's own task             interruption  signals that stop a run
     rehearsal       what a run will cost              stopping      the other reasons to stop
     space           room on the disk for it           data          what a run reads
-    agreement       images without targets, mixed into the data
+    agreement       images without targets, mixed     watching      who looks on
 """
 
 from tgdonnx.finetuning.agreement import with_agreement
@@ -24,6 +24,7 @@ from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
 from tgdonnx.finetuning.session import steps_kept
 from tgdonnx.finetuning.space import Need, needs_of_run, require_space
 from tgdonnx.finetuning.training import train
+from tgdonnx.finetuning.watching import Watch
 
 __all__ = [
     "DEFAULT_AGREE_SHARE",
@@ -41,6 +42,7 @@ __all__ = [
     "Stop",
     "TrainOptions",
     "TrainReport",
+    "Watch",
     "dry_run",
     "needs_of_run",
     "require_space",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from signal import Signals
 from typing import Optional, Union
 
 from tgdonnx.artifacts import read_manifest, vendor_targets
@@ -23,12 +22,13 @@ from tgdonnx.finetuning.loop import Run, follow
 from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.record import read_record, write_record
-from tgdonnx.finetuning.reports import Best, Epoch, Progress, Stop, TrainReport
+from tgdonnx.finetuning.reports import Best, Epoch, Stop, TrainReport
 from tgdonnx.finetuning.retention import Retention, open_retention
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.space import needs_of_run, require_space
 from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
 from tgdonnx.finetuning.tensorboard import Board, require_board
+from tgdonnx.finetuning.watching import Watch
 from tgdonnx.modelfile import StrPath
 from tgdonnx.outputs import Kind, optional, require_outputs
 
@@ -39,11 +39,7 @@ def train(
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     resume: bool = False,
-    tensorboard: Optional[StrPath] = None,
-    stop_on: Collection[Signals] = (),
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-    on_remark: Callable[[str], None] = lambda _: None,
+    watch: Watch = Watch(),  # noqa: B008  # frozen
 ) -> TrainReport:
     """Trains the artifacts in a directory.
 
@@ -56,12 +52,7 @@ def train(
         options: how to train.
         resume: continue the run in the directory. Data and options must be its own, except for those that say when it ends,
             validates and saves; ``epochs`` and ``steps`` may be others only with a constant learning rate.
-        tensorboard: a directory for event files.
-        stop_on: signals that save and stop, such as SIGINT; the report says so. The second one raises KeyboardInterrupt. Only
-            in the main thread.
-        on_progress: called after every step.
-        on_epoch: called after every epoch, and after every validation within one.
-        on_remark: called with everything that is worth knowing about the data, before the first step.
+        watch: who looks on, and what stops it; then the report says so.
 
     Raises:
         ArtifactsError: the directory is not usable, holds a run although ``resume`` is not given, or holds none although
@@ -73,7 +64,7 @@ def train(
     """
     directory = Path(directory)
     run_data = RunData.of(data)
-    require_outputs(optional(tensorboard, Kind.ADDED_TO), [directory, *run_data.read])
+    require_outputs(optional(watch.tensorboard, Kind.ADDED_TO), [directory, *run_data.read])
     read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory):
         session = Session(directory)
@@ -82,8 +73,8 @@ def train(
         training, validating, retention = open_data(session, run_data, options)
         settings = settings_of(options, training, retention.guarded if retention else None)
         state = _start(session, settings, resume=resume)
-        if tensorboard is not None:
-            require_board(Path(tensorboard))
+        if watch.tensorboard is not None:
+            require_board(Path(watch.tensorboard))
         left = options.last_step(options.steps_per_epoch(len(training), session.manifest.fixed_batch))
         require_space(needs_of_run(session, None if left is None else max(0, left - state.step)))
         step = state.step if resume and state.recorded >= 0 else None
@@ -91,12 +82,12 @@ def train(
         write_record(directory, session.manifest, options, run_data, training, validating, retention, step)
         _clean(directory, session.manifest)
         for remark in remarks_of(training, validating, retention):
-            on_remark(remark)
+            watch.on_remark(remark)
         log = Log(directory, state)
-        board = Board(Path(tensorboard), state.step) if tensorboard is not None else None
+        board = Board(Path(watch.tensorboard), state.step) if watch.tensorboard is not None else None
         with closing(board) if board is not None else nullcontext():
-            run = Run(session, training, options, validating, retention, log, board, on_progress, on_epoch)
-            state, stop = follow(run, state, stop_on)
+            run = Run(session, training, options, validating, retention, log, board, watch.on_progress, watch.on_epoch)
+            state, stop = follow(run, state, watch.stop_on)
         return _report(state, stop, log, validating, session.manifest.runtime)
 
 

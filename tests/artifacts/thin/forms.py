@@ -35,7 +35,7 @@ def build_both(
 ) -> dict[str, tgdonnx.BuildReport]:
     """Masks once, and builds ``masked`` and ``thin``, each a directory in ``directory``."""
     models.save(model, directory / "model.onnx")
-    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, mode=mode)
+    tgdonnx.mask(directory / "model.onnx", directory / "masked.onnx", strategy, tgdonnx.MaskOptions(mode=mode))
     return {
         form: tgdonnx.build(directory / "masked.onnx", directory / form, tgdonnx.BuildOptions(form=form, **options))
         for form in FORMS

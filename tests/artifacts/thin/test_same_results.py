@@ -214,7 +214,7 @@ def test_a_run_that_was_cut_off_continues_as_if_it_had_not_been(mode: str, accum
         run = tgdonnx.TrainOptions(epochs=4 * accumulate, batch=1, learning_rate=1e-3, accumulate=accumulate)
         if name == "cut":
             with pytest.raises(InterruptedError):
-                tgdonnx.train(artifacts, data, run, on_progress=_interrupt)
+                tgdonnx.train(artifacts, data, run, watch=tgdonnx.Watch(on_progress=_interrupt))
         tgdonnx.train(artifacts, data, run, resume=name == "cut")
         tgdonnx.export(artifacts, tmp_path / name / "tuned.onnx")
         outputs.append(arrays_of(tmp_path / name / "tuned.onnx"))

@@ -1,0 +1,34 @@
+"""Who looks on while a run goes on, and what stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from signal import Signals
+from typing import Optional
+
+from tgdonnx.finetuning.reports import Epoch, Progress
+from tgdonnx.modelfile import StrPath
+
+
+def _nothing(_: object) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while a run goes on, and what stops it.
+
+    Attributes:
+        tensorboard: a directory for event files of TensorBoard; for those of several rounds one below it each.
+        stop_on: signals that save and stop, such as SIGINT; the second one raises KeyboardInterrupt. Only in the main thread.
+        on_progress: called after every step.
+        on_epoch: called after every epoch, and after every validation within one.
+        on_remark: called with everything that is worth knowing about the data, before the first step.
+    """
+
+    tensorboard: Optional[StrPath] = None
+    stop_on: Collection[Signals] = ()
+    on_progress: Callable[[Progress], None] = _nothing
+    on_epoch: Callable[[Epoch], None] = _nothing
+    on_remark: Callable[[str], None] = _nothing
