@@ -157,7 +157,7 @@ def _finetune(
         strategy = tgdonnx.sweep(base, {"image": unlabelled}).strategy()
     return tgdonnx.finetune(
         base,
-        tgdonnx.RunData(data, reading=patches),
+        tgdonnx.RunData(data, reading=patches),  # type: ignore[arg-type]
         model_path(name, directory),
         strategy,
         tgdonnx.TrainOptions(epochs=None, steps=steps, batch=BATCH, learning_rate=RATE, schedule="cosine"),
