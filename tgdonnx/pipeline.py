@@ -210,8 +210,10 @@ def finetune(
         if trained.stop.signal is not None:
             raise StoppedError(trained.stop.reason, trained.stop.signal)
         place.go_on_with("export", directory, "-o", output, *again)
-        exported = export(directory, scratch / "tuned" / output.name)
-        verified = verify(base, scratch / "tuned" / output.name, masked=masked_model)
+        # What a later round starts from is proved before it does; the last is written where it shall be when all are done.
+        target = output if rounds == 1 else scratch / "tuned" / output.name
+        exported = export(directory, target, overwrite=overwrite and rounds == 1)
+        verified = verify(base, target, masked=masked_model)
         return Round(masked, built, trained, exported, verified)
 
     done: list[Round] = []
@@ -228,9 +230,12 @@ def finetune(
                 break
             base = work / f"round-{number}" / "tuned" / output.name
         directory = place.of_round(len(done))
-        # Each round proved itself; now the last one is written where it shall be.
-        exported = export(directory, output, overwrite=overwrite)
-        proof = verify(model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None)
+        exported, proof = done[-1].export, done[-1].verify
+        if rounds > 1:
+            exported = export(directory, output, overwrite=overwrite)
+            proof = verify(
+                model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None
+            )
         application = None
         if apply_to is not None and applied is not None:
             # An array in memory has no command; the model is there.

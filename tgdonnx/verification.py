@@ -100,7 +100,7 @@ def verify(
     if not witness.name and before.data != after.data:
         reason = f"{tuned} has no record of what was retrained from {base}; name the masked model with --masked"
         return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
-    comparison = compare_files(before, after, witness.allowed)
+    comparison = compare_files(network, after, witness.allowed)
     violations = comparison.violations
     if not violations and not records_are_plain(before.proto, after):
         violations = (f"the records in {tuned} are not at its end, one after the other, as export writes them",)
@@ -145,20 +145,21 @@ def _judged(
     return verdicts
 
 
-def compare_files(before: ModelFile, after: ModelFile, allowed: Allowed) -> Comparison:
+def compare_files(network: Network, after: ModelFile, allowed: Allowed) -> Comparison:
     """Compares a tuned file with the vendor's, and their external data.
 
     Args:
-        before: the vendor's file.
+        network: of the vendor's file.
         after: the tuned file.
         allowed: what may have other values, and what must have certain ones.
 
     Raises:
         ModelFileError: external data of the tuned file is missing, or is that of the vendor's itself.
     """
+    before = network.file
     body = wire.remove_fields(after.data, graph=lambda *_: False, model=is_record_since(before.proto))
     aligned = align(before, body, after.path, named_data(before, after))
-    comparison = compare(before, aligned.body, allowed, aligned.pieces())
+    comparison = compare(network, aligned.body, allowed, aligned.pieces())
     violations = (*aligned.violations, *comparison.violations)
     return Comparison(comparison.changed, violations[:_MOST_VIOLATIONS])
 
@@ -176,19 +177,19 @@ class Comparison:
         return not self.violations
 
 
-def compare(base: ModelFile, body: bytes, allowed: Allowed, external: Iterable[tuple[str, int, bytes]]) -> Comparison:
+def compare(network: Network, body: bytes, allowed: Allowed, external: Iterable[tuple[str, int, bytes]]) -> Comparison:
     """Compares bytes with the vendor's file.
 
     Args:
-        base: the vendor's file.
+        network: of the vendor's file.
         body: the bytes of the tuned file, without its records, and with the vendor's places of external data.
         allowed: what may have other values, and what must have certain ones.
         external: what the tuned model has for the vendor's external data: his file, an offset, and bytes.
     """
+    base = network.file
     if len(body) != len(base.data):
         differences = _differences(base.proto, onnx.ModelProto.FromString(body))
         return Comparison((), (f"the file has {len(body) - len(base.data):+,} bytes besides its record", *differences))
-    network = open_network(base)
     parameters = {name: network.stored_parameters[name] for name in dict.fromkeys((*allowed.masks, *allowed.sets))}
     given = {parameters[name]: with_values(parameters[name].numpy(), each) for name, each in allowed.sets.items()}
     expected = overwrite_values(base, given) if given else Overwritten(base.data, {})

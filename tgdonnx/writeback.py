@@ -144,7 +144,7 @@ def _tuned(directory: Path, checkpoint: str, masked: MaskedModel) -> _Tuned:
     # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
     trains = Allowed({p.name: masked.masks[p.name] for p in new}, {})
     external = [(file, place, each) for file, at in written.external.items() for place, each in at.items()]
-    comparison = compare(masked.start, written.data, trains, external)
+    comparison = compare(masked.network, written.data, trains, external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
 
     def tuned(name: Optional[str]) -> bytes:

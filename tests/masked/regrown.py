@@ -82,7 +82,7 @@ def compared(vendor: Path, tuned: Path, *, masked: Optional[Path] = None) -> Com
     witness = recorded_witness(network, after) if masked is None else masked_witness(network, read_masked(masked))
     if witness.violations:
         return Comparison((), witness.violations)
-    return compare_files(before, after, witness.allowed)
+    return compare_files(network, after, witness.allowed)
 
 
 def random_values(rng: np.random.Generator, like: Array, size: float = 0.2) -> Array:
