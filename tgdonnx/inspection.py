@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
@@ -84,7 +85,7 @@ class InspectReport:
     layers: tuple[LayerSummary, ...]
 
 
-def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = 1.0, k: int = 5) -> InspectReport:
+def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> InspectReport:
     """Summarises a model.
 
     Args:

@@ -41,6 +41,8 @@ Floats = NDArray[np.float64]
 
 # Rounding moves s and e by about 1e-15 of themselves. Where they spread by less than 1e-9 over the layer, min-max would
 # turn that noise into more than 1e-6, so they count as equal.
+DEFAULT_ALPHA = 1.0
+DEFAULT_K = 5
 _EQUAL = 1e-9
 
 # A kernel left out may be nearer than the k-th nearest taken by this fraction of its squared distance: a tie.
@@ -73,7 +75,7 @@ class MapScores:
     notes: tuple[str, ...]
 
 
-def score_maps(weight: NDArray[Any], *, group: int = 1, alpha: float = 1.0, k: int = 5) -> MapScores:
+def score_maps(weight: NDArray[Any], *, group: int = 1, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> MapScores:
     """Scores every input map of one layer by its kernel sparsity and entropy (Li et al. 2019, section 3).
 
     Args:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tgdonnx import kse
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import Layer, open_network
 from tgdonnx.modelfile import StrPath, require_external_data
 from tgdonnx.tracing import Provenance, trace_network
@@ -61,7 +62,7 @@ class ScoreReport:
     layers: tuple[LayerScores, ...]
 
 
-def score(model: StrPath, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
+def score(model: StrPath, *, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> ScoreReport:
     """Computes sparsity, entropy and KSE of every input map of every layer (Li et al., CVPR 2019, section 3).
 
     One weight is read at a time, so models with external data larger than memory can be scored.
@@ -74,7 +75,7 @@ def score(model: StrPath, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
     return score_layers(trace_network(open_network(model)), alpha=alpha, k=k)
 
 
-def score_layers(provenance: Provenance, *, alpha: float = 1.0, k: int = 5) -> ScoreReport:
+def score_layers(provenance: Provenance, *, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> ScoreReport:
     """As `score`, for a model that is traced already."""
     if not (np.isfinite(alpha) and alpha >= 0):
         raise SelectionError(f"expected alpha >= 0, got {alpha:g}")

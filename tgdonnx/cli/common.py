@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from tgdonnx.cli.paths import PATH, OutputPath
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.outputs import Kind as OutputKind
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -26,10 +27,10 @@ def score_options(command: Command) -> Command:
     """The parameters of the KSE."""
     for option in (
         click.option(
-            "-k", "neighbours", type=click.IntRange(1), default=5, show_default=True, help="Nearest neighbours."
+            "-k", "neighbours", type=click.IntRange(1), default=DEFAULT_K, show_default=True, help="Nearest neighbours."
         ),
         click.option(
-            "--alpha", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of the entropy."
+            "--alpha", type=click.FloatRange(0), default=DEFAULT_ALPHA, show_default=True, help="Weight of the entropy."
         ),
     ):
         command = option(command)

@@ -27,7 +27,7 @@ from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.masks import MaskOptions, mask
 from tgdonnx.outputs import Kind as OutputKind
-from tgdonnx.regrowing import Kind
+from tgdonnx.regrowing import Kind, Rebirth
 from tgdonnx.reporting.tables import print_masks
 from tgdonnx.selection import Mode
 
@@ -39,7 +39,9 @@ from tgdonnx.selection import Mode
 @click.option("--data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
 @rebirth_options
 @isolate_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers of --mode regrow.")
+@click.option(
+    "--seed", type=int, default=Rebirth().seed, show_default=True, help="Of the random numbers of --mode regrow."
+)
 @reading_options
 @protect_option
 @overwrite_option

@@ -21,6 +21,7 @@ from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
 from tgdonnx.engines import ENGINES
+from tgdonnx.masks import MaskOptions
 from tgdonnx.regrowing import KINDS, Kind, Rebirth
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
@@ -48,7 +49,7 @@ def strategy_options(command: Command) -> Command:
         click.option(
             "--mode",
             type=click.Choice(MODES),
-            default="paper",
+            default=MaskOptions().mode,
             show_default=True,
             help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
             "regrow: these start at 0, and the filters with fresh values.",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.errors import SelectionError
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import Layer
 from tgdonnx.scoring import LayerScores, score_layers
 from tgdonnx.selection.importance import Importance, filter_importance, traced_maps
@@ -31,8 +32,8 @@ class Phi:
     """
 
     phi: float
-    alpha: float = 1.0
-    k: int = 5
+    alpha: float = DEFAULT_ALPHA
+    k: int = DEFAULT_K
     tolerance: Optional[float] = None
 
 
@@ -41,8 +42,8 @@ class Percentile:
     """As `Phi`, with the threshold below which the lowest ``percentile`` % of the scores of all traced maps lie."""
 
     percentile: float
-    alpha: float = 1.0
-    k: int = 5
+    alpha: float = DEFAULT_ALPHA
+    k: int = DEFAULT_K
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked import require_unmasked
 from tgdonnx.modelfile import ModelFile, StrPath
@@ -103,8 +104,8 @@ def sweep(
     tolerance: float = DEFAULT_TOLERANCE,
     output: Optional[str] = None,
     samples: int = DEFAULT_SAMPLES,
-    alpha: float = 1.0,
-    k: int = 5,
+    alpha: float = DEFAULT_ALPHA,
+    k: int = DEFAULT_K,
     reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> SweepReport:
