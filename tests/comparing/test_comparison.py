@@ -393,3 +393,12 @@ def test_no_more_than_one_run_is_open_at_a_time(vendor: Path, tmp_path: Path, mo
     )
     assert len(opened) >= 8
     assert max(alive) <= 1
+
+
+def test_event_files_and_two_noisy_images_are_not_compared(vendor: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="event files are for single runs"):
+        compare(vendor, tmp_path / "c", ("all",), tensorboard=tmp_path / "board")
+    pair = tgdonnx.RunData(tgdonnx.Noise2Noise(OLD["x"], OLD["x"]))
+    with pytest.raises(DataError, match="two noisy images are for `train` and `finetune`"):
+        tgdonnx.compare(vendor, pair, tmp_path / "c", ("all",))
+    assert [path.name for path in tmp_path.iterdir()] == ["vendor.onnx"]
