@@ -210,10 +210,8 @@ def finetune(
         if trained.stop.signal is not None:
             raise StoppedError(trained.stop.reason, trained.stop.signal)
         place.go_on_with("export", directory, "-o", output, *again)
-        # What a later round starts from is proved before it does; the last is written where it shall be when all are done.
-        target = output if rounds == 1 else scratch / "tuned" / output.name
-        exported = export(directory, target, overwrite=overwrite and rounds == 1)
-        verified = verify(base, target, masked=masked_model)
+        exported = export(directory, scratch / "tuned" / output.name)
+        verified = verify(base, scratch / "tuned" / output.name, masked=masked_model)
         return Round(masked, built, trained, exported, verified)
 
     done: list[Round] = []
