@@ -45,15 +45,12 @@ def test_a_model_is_tuned_validated_reported_and_proved(
     validation = weaker(model, 2)
     report = tgdonnx.finetune(
         base,
-        weaker(model, 3),
+        tgdonnx.RunData(weaker(model, 3), validation=validation),
         tuned,
         tgdonnx.Phi(PHI),
         tgdonnx.TrainOptions(epochs=3, batch=1, accumulate=2, learning_rate=3e-2),
-        engine=ENGINE,
-        form=form,
-        validation=validation,
-        page=tmp_path / "report.html",
-        artifacts=tmp_path / "artifacts",
+        building=tgdonnx.BuildOptions(engine=ENGINE, form=form),
+        results=tgdonnx.Results(page=tmp_path / "report.html", artifacts=tmp_path / "artifacts"),
     )
     assert read_manifest(tmp_path / "artifacts").engine == ENGINE
     assert report.train.steps == 6
@@ -79,11 +76,20 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(form: str, accumulate: int, 
     losses = []
     for name in ("whole", "cut"):
         directory = tmp_path / name
-        tgdonnx.build(tmp_path / "masked.onnx", directory, engine=ENGINE, form=form, clip_norm=0.5)
+        tgdonnx.build(
+            tmp_path / "masked.onnx", directory, tgdonnx.BuildOptions(engine=ENGINE, form=form, clip_norm=0.5)
+        )
         if name == "cut":
             with pytest.raises(InterruptedError):
-                tgdonnx.train(directory, data_for(model), run, validation=weaker(model, 2), on_progress=interrupt)
-        report = tgdonnx.train(directory, data_for(model), run, validation=weaker(model, 2), resume=name == "cut")
+                tgdonnx.train(
+                    directory,
+                    tgdonnx.RunData(data_for(model), validation=weaker(model, 2)),
+                    run,
+                    watch=tgdonnx.Watch(on_progress=interrupt),
+                )
+        report = tgdonnx.train(
+            directory, tgdonnx.RunData(data_for(model), validation=weaker(model, 2)), run, resume=name == "cut"
+        )
         losses.append(([epoch.validation for epoch in report.epochs], report.loss))
         tgdonnx.export(directory, tmp_path / f"{name}.onnx")
     assert losses[0] == losses[1]
@@ -98,7 +104,11 @@ def test_a_step_over_several_batches_follows_the_gradient_of_all_of_them_in_floa
     data = data_for(model)
     chosen = tgdonnx.Filters({"w2": [1, 7], "w4": [2]})
     tgdonnx.mask(models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", chosen)
-    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", engine=ENGINE, form=form, optimizer="sgd")
+    tgdonnx.build(
+        tmp_path / "masked.onnx",
+        tmp_path / "artifacts",
+        tgdonnx.BuildOptions(engine=ENGINE, form=form, optimizer="sgd"),
+    )
     before = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     run = tgdonnx.TrainOptions(steps=1, batch=2, accumulate=3, learning_rate=rate)
     tgdonnx.train(tmp_path / "artifacts", data, run)
@@ -119,7 +129,14 @@ def test_one_changed_bit_of_a_frozen_filter_is_no_proof(tmp_path: Path) -> None:
     model = models.chain(0)
     base, tuned = models.save(model, tmp_path / "model.onnx"), tmp_path / "tuned.onnx"
     options = tgdonnx.TrainOptions(steps=2, batch=3, learning_rate=1e-3)
-    tgdonnx.finetune(base, data_for(model), tuned, tgdonnx.Filters({"w2": [0]}), options, engine=ENGINE)
+    tgdonnx.finetune(
+        base,
+        data_for(model),
+        tuned,
+        tgdonnx.Filters({"w2": [0]}),
+        options,
+        building=tgdonnx.BuildOptions(engine=ENGINE),
+    )
     assert tgdonnx.verify(base, tuned).ok
     changed = bytearray(tuned.read_bytes())
     (frozen,) = (tensor.raw_data for tensor in model.graph.initializer if tensor.name == "w3")

@@ -228,12 +228,9 @@ def finetune(
                 break
             base = work / f"round-{number}" / "tuned" / output.name
         directory = place.of_round(len(done))
-        exported, proof = done[-1].export, done[-1].verify
-        if rounds > 1:
-            exported = export(directory, output, overwrite=overwrite)
-            proof = verify(
-                model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None
-            )
+        # Each round proved itself; now the last one is written where it shall be.
+        exported = export(directory, output, overwrite=overwrite)
+        proof = verify(model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None)
         application = None
         if apply_to is not None and applied is not None:
             # An array in memory has no command; the model is there.
