@@ -276,12 +276,12 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
-from tgdonnx.finetuning import train
+from tgdonnx.finetuning import RunData, Watch, train
 from tgdonnx.finetuning.session import Session
 
 directory = Path(sys.argv[1])
-train(directory, data(), OPTIONS, validation=HELD_OUT, resume=Session(directory).run_state is not None,
-      on_progress=lambda _: time.sleep(0.02))
+train(directory, RunData(data(), HELD_OUT), OPTIONS, resume=Session(directory).run_state is not None,
+      watch=Watch(on_progress=lambda _: time.sleep(0.02)))
 """
 
 
