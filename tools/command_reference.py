@@ -21,7 +21,9 @@ This guide is written by `python tools/command_reference.py`.
 
 def reference() -> str:
     """Returns the guide."""
-    context = click.Context(main, info_name="tgdonnx", max_content_width=WIDTH, terminal_width=WIDTH)
+    # With the settings of a real call: a command keeps the help option that it was first asked for.
+    settings = {**main.context_settings, "max_content_width": WIDTH, "terminal_width": WIDTH}
+    context = click.Context(main, info_name="tgdonnx", **settings)
     parts = [_HEAD, _block(main.get_help(context))]
     for name in COMMANDS:
         command = main.commands[name]
