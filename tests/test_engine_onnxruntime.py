@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import tgdonnx
@@ -14,6 +13,7 @@ from tests import models
 from tests.independent import assert_only_changed, expected_masks
 from tests.models import Array
 from tests.numpy_net import NumpyNet
+from tests.sessions import open_session
 from tests.tuning import PHI, data_for, interrupt
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.finetuning.session import read_parameters
@@ -29,7 +29,7 @@ def weaker(model: onnx.ModelProto, seed: int) -> dict[str, Array]:
 
 
 def outputs(model: bytes, x: Array) -> Array:
-    return np.asarray(onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0])
+    return np.asarray(open_session(model).run(None, {"x": x})[0])
 
 
 def mean_square(model: bytes, data: dict[str, Array]) -> float:

@@ -21,6 +21,7 @@ from tests import models
 from tests.external_models import externalise
 from tests.models import MODELS, Builder, random_feeds, save
 from tests.selection.reference import by_experiment
+from tests.sessions import open_session
 from tgdonnx.checking import check
 from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError, SelectionError, TgdonnxError
 from tgdonnx.layers import open_network
@@ -35,7 +36,7 @@ from tgdonnx.tracing import trace, trace_network
 def outputs(path: Path, feeds: dict[str, Any]) -> list[bytes]:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # that nobody reads the masks is no news
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(str(path), options)
     return [array.tobytes() for array in session.run(None, feeds)]
 
 
@@ -214,7 +215,7 @@ def test_old_files_list_the_masks_among_the_inputs_but_ask_for_none(tmp_path: Pa
     inputs = {value.name for value in graph.input}
     assert {tensor.name for tensor in graph.initializer} < inputs
     assert "w1" + SUFFIX in inputs
-    session = ort.InferenceSession(str(output), providers=["CPUExecutionProvider"])
+    session = open_session(output)
     assert [value.name for value in session.get_inputs()] == ["x"]
 
 

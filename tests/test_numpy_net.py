@@ -9,6 +9,7 @@ import pytest
 from tests import models
 from tests.numpy_net import NumpyNet, loss_gradient, loss_of
 from tests.quantized_models import Kind, quantized
+from tests.sessions import open_session
 from tests.trainer import relative_error
 from tests.training_models import text_model
 
@@ -58,7 +59,7 @@ def test_the_reference_gradient_is_the_slope_of_the_reference_loss(name: str) ->
 def test_the_reference_computes_what_onnx_runtime_computes(name: str) -> None:
     model = models.MODELS[name](0)
     feeds = models.random_feeds(model)
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
+    expected = open_session(model).run(None, feeds)[0]
     assert relative_error(expected, NumpyNet(model).run(feeds)[model.graph.output[0].name]) < 1e-6
 
 
@@ -83,5 +84,5 @@ def test_the_reference_quantises_as_onnx_runtime_does(weights: type) -> None:
     feeds = {"x": np.random.default_rng(2).normal(size=(2, 2, 8, 8)).astype(np.float32)}
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    (expected,) = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, feeds)
+    (expected,) = open_session(model, options).run(None, feeds)
     assert relative_error(NumpyNet(model).run(feeds)["y"], expected) < 1e-6

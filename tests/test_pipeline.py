@@ -10,13 +10,13 @@ from typing import Any, Optional
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import tgdonnx
 from tests import models
 from tests.external_models import externalise
 from tests.independent import assert_only_changed, expected_masks
+from tests.sessions import open_session
 from tests.training_models import text_model
 from tests.tuning import NETWORKS, PHI, data_for, listing, options_for
 from tgdonnx.data import DataOptions
@@ -131,7 +131,7 @@ def test_of_several_outputs_the_named_one_is_trained(tmp_path: Path) -> None:
         base, data, tmp_path / "tuned.onnx", strategy, options_for(), building=tgdonnx.BuildOptions(output="z")
     )
     assert [(c.name, c.filters) for c in report.verify.changed] == [("u", (1,))]
-    sessions = [onnxruntime.InferenceSession(str(tmp_path / name)) for name in ("model.onnx", "tuned.onnx")]
+    sessions = [open_session(tmp_path / name) for name in ("model.onnx", "tuned.onnx")]
     before, after = (session.run(None, {"x": data["x"]}) for session in sessions)
     assert np.array_equal(before[0], after[0])
     assert not np.array_equal(before[1], after[1])

@@ -18,6 +18,7 @@ from tests import models
 from tests.models import Array
 from tests.numpy_net import NumpyNet, loss_gradient, loss_of
 from tests.quantized_models import Kind, quantized
+from tests.sessions import open_session
 from tests.trainer import Trainer, make_artifacts, relative_error
 from tests.training_models import text_model
 from tgdonnx.errors import ModelFileError, UntrainableError
@@ -55,7 +56,7 @@ def infer(path: Path, feeds: dict[str, Array], output: str | None = None) -> Arr
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    (y,) = onnxruntime.InferenceSession(str(path), options).run([output] if output else None, feeds)
+    (y,) = open_session(str(path), options).run([output] if output else None, feeds)
     return np.asarray(y)
 
 

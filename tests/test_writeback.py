@@ -10,13 +10,13 @@ from typing import Any, Optional
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 import tgdonnx
 from tests import models
 from tests.independent import all_options, assert_only_changed, expected_masks, places, tensors_of
+from tests.sessions import open_session
 from tests.trainer import Trainer, relative_error
 from tests.training_models import text_model
 from tests.tuning import NETWORKS, PHI, data_for, options_for, trained
@@ -70,10 +70,10 @@ def test_the_tuned_file_holds_the_trained_values_and_computes_what_training_eval
     for name, parameter in read_parameters(directory, "checkpoint").items():
         assert values[name].tobytes() == parameter.tobytes(), name
     data = data_for(model)
-    session = onnxruntime.InferenceSession(str(tmp_path / "tuned.onnx"))
+    session = open_session(tmp_path / "tuned.onnx")
     _, evaluated = Trainer(directory).evaluate(data["x"], data["target"])
     assert relative_error(session.run(None, {"x": data["x"]})[0], evaluated) < 1e-6
-    before = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": data["x"]})[0]
+    before = open_session(model).run(None, {"x": data["x"]})[0]
     assert relative_error(evaluated, before) > 1e-4, "training did something"
 
 
@@ -102,7 +102,7 @@ def test_the_best_checkpoint_is_exported_unless_another_is_named(tmp_path: Path)
     tgdonnx.build(tmp_path / "masked.onnx", directory)
     data = data_for(model)
     # Validation targets are what the vendor's model gives: the start is the best.
-    vendor = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": data["x"]})[0]
+    vendor = open_session(model).run(None, {"x": data["x"]})[0]
     tgdonnx.train(directory, tgdonnx.RunData(data, validation={"x": data["x"], "target": vendor}), options_for())
     best = tgdonnx.export(directory, tmp_path / "best.onnx")
     assert (best.checkpoint, best.changed) == ("checkpoint.best", ())

@@ -9,12 +9,12 @@ from typing import Any, Optional
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import tgdonnx
 from tests import models
 from tests.models import Array
+from tests.sessions import open_session
 from tests.training_models import dncnn_without_batch_norm
 
 PHI = 0.35
@@ -31,7 +31,7 @@ NETWORKS = {
 def data_for(model: onnx.ModelProto, samples: int = 6) -> dict[str, Array]:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(samples, 3, 7, 8)).astype(np.float32)
-    shape = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0].shape
+    shape = open_session(model).run(None, {"x": x})[0].shape
     return {"x": x, "target": rng.normal(size=shape).astype(np.float32)}
 
 

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from tests.models import parse, save
-from tgdonnx.runtime import load_onnxruntime
+from tests.sessions import open_session
 
 Array = NDArray[np.float32]
 
@@ -123,7 +123,7 @@ def _rename(step: str, old: str, new: str) -> str:
 
 def whole(model: onnx.ModelProto, path: Path, image: Array) -> Array:
     """What ONNX Runtime gives for the whole image."""
-    session = load_onnxruntime().InferenceSession(str(save(model, path)))
+    session = open_session(str(save(model, path)))
     (found,) = session.run(None, {session.get_inputs()[0].name: image})
     result: Array = found
     return result

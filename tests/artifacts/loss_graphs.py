@@ -7,9 +7,9 @@ from typing import Optional
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 
 from tests.models import Array
+from tests.sessions import open_session
 from tests.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
@@ -50,7 +50,7 @@ def loss_and_gradient(
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     training = gradient_model(proto, ["x"])
-    session = onnxruntime.InferenceSession(training.SerializeToString(), session_options())
+    session = open_session(training, session_options())
     value, gradient = session.run(["loss", "x_grad"], {"x": x, "target": target})
     return float(value), gradient
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -21,6 +20,7 @@ import tgdonnx
 from tests import models
 from tests.models import Array
 from tests.numpy_net import NumpyNet
+from tests.sessions import open_session
 from tests.stock_training import TRAINING
 from tests.trainer import Trainer, make_artifacts, relative_error
 from tests.training_models import text_model
@@ -100,7 +100,7 @@ def test_training_and_evaluation_agree_at_equal_weights_and_at_first_with_the_ve
     x, target = batch_for(model)
     trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
     loss, output = trainer.evaluate(x, target)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = open_session(model)
     assert relative_error(output, session.run(None, {"x": x})[0]) < 2e-6
     for _ in range(3):
         assert loss == pytest.approx(trainer.step(1e-3, x, target), rel=1e-6)
@@ -262,7 +262,7 @@ def test_of_several_outputs_the_chosen_one_is_trained_and_only_what_it_needs(out
     feeds = {
         name: np.random.default_rng(0).normal(size=(2, c, 5)).astype(np.float32) for name, c in (("x", 2), ("other", 1))
     }
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run([output], feeds)[0]
+    expected = open_session(model).run([output], feeds)[0]
     used = [feeds[spec.name] for spec in report.inputs[:-1]]
     loss, found = Trainer(tmp_path / "artifacts").evaluate(*used, np.zeros_like(expected))
     assert relative_error(found, expected) < 2e-6
@@ -620,7 +620,7 @@ def test_weights_in_external_data_are_found_and_kept_with_the_masked_model(tmp_p
     inside = models.dncnn(0)
     x, target = batch_for(inside)
     _, output = Trainer(tmp_path / "artifacts").evaluate(x, target)
-    expected = onnxruntime.InferenceSession(inside.SerializeToString()).run(None, {"x": x})[0]
+    expected = open_session(inside).run(None, {"x": x})[0]
     assert relative_error(output, expected) < 2e-6
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage.metrics import structural_similarity
@@ -20,6 +19,7 @@ from tests import models
 from tests.artifacts.loss_graphs import graph, loss_and_gradient, off_by
 from tests.models import Array
 from tests.numpy_net import loss_of
+from tests.sessions import open_session
 from tests.trainer import Trainer, make_artifacts, relative_error
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
@@ -140,7 +140,7 @@ def test_every_operator_set_that_can_be_trained_has_ssim(opset: int) -> None:
 
 
 def test_one_graph_takes_images_of_any_size() -> None:
-    session = onnxruntime.InferenceSession(ir.to_proto(graph("ssim", (), dims="N, C, H, W")).SerializeToString())
+    session = open_session(ir.to_proto(graph("ssim", (), dims="N, C, H, W")).SerializeToString())
     for shape in ((1, 1, 11, 30), (3, 2, 24, 15)):
         x, target = images(shape)
         assert abs(float(session.run(None, {"x": x, "target": target})[0]) - ssim_loss(x, target)) < 1e-6
@@ -202,7 +202,7 @@ def test_a_model_trains_on_a_sum_with_the_same_gradient_in_both_forms(form: str,
     found = gradients[name][0]
     expected = np.zeros(found.shape)
     weight = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    hidden = onnxruntime.InferenceSession(with_output(model, "u").SerializeToString()).run(["u"], {"x": x})[0]
+    hidden = open_session(with_output(model, "u").SerializeToString()).run(["u"], {"x": x})[0]
     windows = sliding_window_view(hidden.astype(np.float64), (3, 3), axis=(2, 3))
 
     def loss_at(values: Array) -> float:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 import tgdonnx
@@ -18,6 +17,7 @@ from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state
 from tests.models import Array
 from tests.numpy_net import NumpyNet
+from tests.sessions import open_session
 from tests.trainer import make_artifacts
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError
@@ -136,7 +136,7 @@ def test_a_dry_run_counts_the_images(artifacts: Path) -> None:
 
 def test_evaluation_is_without_the_images(artifacts: Path) -> None:
     report = train(artifacts, RunData(data(), validation=HELD_OUT, agree=IMAGES), SHARED)
-    session = onnxruntime.InferenceSession(models.dncnn(0).SerializeToString())
+    session = open_session(models.dncnn(0))
     output: Array = session.run(None, {"x": HELD_OUT["x"]})[0]
     assert report.epochs[0].validation == pytest.approx(float(((output - HELD_OUT["target"]) ** 2).mean()), rel=1e-5)
 

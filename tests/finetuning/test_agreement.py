@@ -10,7 +10,6 @@ from typing import Any, Optional
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 import tgdonnx
 from tests import models
 from tests.models import Array
+from tests.sessions import open_session
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.artifacts import vendor_targets
@@ -184,7 +184,7 @@ def test_refuses_an_empty_source_another_scaling_and_other_sizes() -> None:
 
 
 def vendor_output(model: onnx.ModelProto, x: Array) -> Array:
-    output: Array = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    output: Array = open_session(model).run(None, {"x": x})[0]
     return output
 
 
@@ -254,7 +254,7 @@ def test_of_several_outputs_the_trained_one_is_taken_and_only_its_inputs_are_fed
     )
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), output="y")
     a, x = (np.random.default_rng(i).normal(size=(2, 2, 9)).astype(np.float32) for i in range(2))
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(["y"], {"a": a, "x": x})[0]
+    expected = open_session(model).run(["y"], {"a": a, "x": x})[0]
     assert relative_difference(vendor_targets(directory)([x]), expected) < 1e-6
 
 

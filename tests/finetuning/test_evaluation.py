@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import tgdonnx
 from tests import models
 from tests.models import Array
+from tests.sessions import open_session
 from tests.trainer import make_artifacts
 from tests.training_models import text_model
 from tgdonnx.errors import DataError
@@ -133,7 +133,7 @@ def vendor_and_tuned(directory: Path, x: Array) -> tuple[Array, Array]:
     outputs = []
     tgdonnx.export(directory, directory.parent / "tuned.onnx", checkpoint="checkpoint")
     for path in (directory.parent / "model.onnx", directory.parent / "tuned.onnx"):
-        outputs.append(onnxruntime.InferenceSession(str(path)).run(None, {"x": x})[0])
+        outputs.append(open_session(path).run(None, {"x": x})[0])
     return outputs[0], outputs[1]
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import tgdonnx
 from tests.models import parse, save
+from tests.sessions import open_session
 from tgdonnx.data import DataOptions
-from tgdonnx.runtime import load_onnxruntime
 
 Array = NDArray[np.float32]
 WIDTH, DEPTH = 16, 5
@@ -81,7 +81,7 @@ def test_noise2noise_is_within_a_third_of_a_decibel_of_training_with_clean_targe
             tgdonnx.AllLayers(),
             tgdonnx.TrainOptions(epochs=8, batch=16, learning_rate=2e-3, schedule="cosine"),
         )
-        session = load_onnxruntime().InferenceSession(str(tmp_path / f"{name}.onnx"))
+        session = open_session(tmp_path / f"{name}.onnx")
         quality[name] = psnr(session.run(None, {"image": test})[0], unseen)
     assert quality["clean"] > psnr(test, unseen) + 5  # both learned to denoise
     assert quality["noise2noise"] > quality["clean"] - 0.3

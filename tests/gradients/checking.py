@@ -20,6 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.gradients import exact_operators
+from tests.sessions import open_session
 from tgdonnx.gradients import differentiate
 
 Array = NDArray[Any]
@@ -165,7 +166,7 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, Array], *, optimise: bool = 
     options.log_severity_level = 3
     options.enable_mem_pattern = False
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model, options)
     results: list[Array] = session.run(None, dict(feeds))
     return results
 

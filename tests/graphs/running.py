@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
+from tests.sessions import open_session
+
 Array = NDArray[Any]
 Schema = onnx.defs.OpSchema
 SHAPE = (2, 3, 4)
@@ -83,9 +85,7 @@ class Runner:
         try:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            session = open_session(model, options)
             self._run = session.run
         except Exception:  # not implemented for these types, or too new
             self._run = ReferenceEvaluator(model).run

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import models
 from tests.models import Array
+from tests.sessions import open_session
 from tests.training_models import text_model
 from tgdonnx.layers import Network, Parameter, Quantization, open_network
 
@@ -52,7 +52,7 @@ def by_the_runtime(op_type: str, x: Array, of: Quantization) -> Array:
         [numpy_helper.from_array(of.scale, "s"), numpy_helper.from_array(of.zero_point, "z")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    (y,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    (y,) = open_session(model).run(None, {"x": x})
     return np.asarray(y)
 
 

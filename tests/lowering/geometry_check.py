@@ -18,12 +18,13 @@ from onnx import helper, numpy_helper
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.lowering.graphs import run, with_safe_groups
+from tests.sessions import open_session
 from tgdonnx.artifacts.losses import LOSS, TARGET
 from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.lowering.emitting import Lowering
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
-from tgdonnx.runtime import load_onnxruntime, session_options
+from tgdonnx.runtime import session_options
 
 Array = NDArray[Any]
 
@@ -102,7 +103,7 @@ def gradients(
     graph.output.append(helper.make_tensor_value_info(LOSS, onnx.TensorProto.FLOAT, []))
     names = list(names)
     training = gradient_model(with_safe_groups(with_loss), names)
-    session = load_onnxruntime().InferenceSession(training.SerializeToString(), session_options())
+    session = open_session(training, session_options())
     return dict(zip(names, session.run([f"{name}_grad" for name in names], {**feeds, TARGET: target})))
 
 
@@ -124,7 +125,7 @@ def run_again(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> Array:
     key = model.SerializeToString()
     if key not in _SESSIONS:
         _SESSIONS.clear()
-        _SESSIONS[key] = load_onnxruntime().InferenceSession(key)
+        _SESSIONS[key] = open_session(key)
     found: Array = _SESSIONS[key].run(None, dict(feeds))[0]
     return found
 

@@ -23,6 +23,7 @@ from onnx_ir.passes import common as passes
 
 from tests.lowering.graphs import with_safe_groups
 from tests.models import Array
+from tests.sessions import open_session
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.lowering.raising import RaiseOpset
@@ -193,6 +194,6 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     given = {value.name for value in model.graph.input}
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    session = open_session(model, options)
     results: list[Array] = session.run(None, {name: array for name, array in feeds.items() if name in given})
     return results

@@ -10,6 +10,7 @@ import onnxruntime
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.models import Array
+from tests.sessions import open_session
 from tgdonnx.layers import open_network
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.grouped_conv import LowerGroupedConv
@@ -38,4 +39,4 @@ def run(model: onnx.ModelProto, feeds: dict[str, Array]) -> Array:
     """The first output, by ONNX Runtime without its optimisations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, feeds)[0]
+    return open_session(model, options).run(None, feeds)[0]

@@ -16,6 +16,7 @@ from tests import models
 from tests.independent import tensors_of
 from tests.models import Array, Builder, save
 from tests.quantized_models import Kind, quantized
+from tests.sessions import open_session
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked import read_masked, write_masked
 from tgdonnx.modelfile import load_model
@@ -165,7 +166,7 @@ def outputs(model: onnx.ModelProto | Path, feeds: Mapping[str, Array]) -> list[b
     options.log_severity_level = 4  # that nobody reads the masks is no news
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    session = open_session(source, options)
     return [array.tobytes() for array in session.run(None, dict(feeds))]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -33,6 +32,7 @@ from tests.masked.regrown import (
 )
 from tests.models import Array, dncnn, gated, random_feeds, save
 from tests.numpy_net import NumpyNet
+from tests.sessions import open_session
 from tests.trainer import Trainer, relative_error, true_gradients
 from tgdonnx.artifacts import read_manifest, vendor_outputs, vendor_targets
 from tgdonnx.checking import check
@@ -48,7 +48,7 @@ STATISTICS = ("bn2_mean", "bn3_var")
 
 def data_for(model: onnx.ModelProto, output: str = "y") -> dict[str, Array]:
     feeds = random_feeds(model)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = open_session(model)
     shape = session.run([output], feeds)[0].shape
     return {**feeds, "target": np.random.default_rng(1).normal(size=shape).astype(np.float32)}
 
@@ -413,7 +413,7 @@ def test_the_vendors_outputs_are_those_of_the_vendors_values(name: str, tmp_path
     model, hand = variant(name, tmp_path)
     tgdonnx.build(hand.masked, tmp_path / "artifacts")
     x = random_feeds(model)["x"]
-    expected = onnxruntime.InferenceSession(str(hand.vendor)).run(None, {"x": x})[0]
+    expected = open_session(hand.vendor).run(None, {"x": x})[0]
     for given in (vendor_outputs, vendor_targets):
         assert relative_error(given(tmp_path / "artifacts")([x]), expected) < 2e-6
     _, start = Trainer(tmp_path / "artifacts").evaluate(x, expected)
@@ -423,8 +423,8 @@ def test_the_vendors_outputs_are_those_of_the_vendors_values(name: str, tmp_path
 def test_agreement_and_retention_are_with_the_vendor_and_not_with_the_start(tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
     x = random_feeds(model)["x"]
-    expected = onnxruntime.InferenceSession(str(hand.vendor)).run(None, {"x": x})[0]
-    start = onnxruntime.InferenceSession(started(model, hand.values).SerializeToString()).run(None, {"x": x})[0]
+    expected = open_session(hand.vendor).run(None, {"x": x})[0]
+    start = open_session(started(model, hand.values).SerializeToString()).run(None, {"x": x})[0]
     tgdonnx.build(hand.masked, tmp_path / "artifacts")
     options = tgdonnx.TrainOptions(steps=1, batch=3, learning_rate=1e-9, agree_share=0.5, metrics=("rmse",))
     data = {"x": x, "target": np.zeros_like(expected)}
@@ -471,7 +471,7 @@ def test_with_external_data_it_is_the_same(form: str, external: ByHand, tmp_path
         assert report.ok, report.violations
         assert {entry.name for entry in report.changed} == changed.keys()
     x = random_feeds(dncnn())["x"]
-    expected = onnxruntime.InferenceSession(dncnn().SerializeToString()).run(None, {"x": x})[0]
+    expected = open_session(dncnn()).run(None, {"x": x})[0]
     assert relative_error(vendor_outputs(artifacts)([x]), expected) < 2e-6
     (tmp_path / "work").mkdir()
     proof = prove(artifacts, tmp_path / "work", tuned=tuned)

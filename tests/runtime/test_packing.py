@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.sessions import open_session
 from tgdonnx.errors import ModelFileError
 from tgdonnx.runtime import load_onnxruntime
 from tgdonnx.runtime.packing import part, serialize
@@ -36,7 +37,7 @@ def run(parted: object) -> list[np.ndarray]:
     options = runtime.SessionOptions()
     values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in parted.beside.values()]
     options.add_external_initializers(list(parted.beside), values)
-    return runtime.InferenceSession(serialize(parted.model), options).run(None, {})
+    return open_session(serialize(parted.model), options).run(None, {})
 
 
 def test_a_small_model_is_not_even_copied() -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from tests.models import random_feeds
+from tests.sessions import open_session
 from tgdonnx.tracing import TraceReport, trace
 
 Filter = tuple[str, int]  # (name of the layer, index of the filter)
@@ -32,7 +33,7 @@ def session(model: onnx.ModelProto) -> ort.InferenceSession:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(model, options)
 
 
 def label(node: onnx.NodeProto) -> str:

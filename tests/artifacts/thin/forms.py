@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
 import tgdonnx
 from tests import models
 from tests.independent import tensors_of
 from tests.models import Array
+from tests.sessions import open_session
 from tests.trainer import Trainer
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
@@ -200,7 +200,7 @@ def computed(directory: Path, feeds: dict[str, Array], target: Array, names: lis
     model.graph.node.extend(kept)
     model.graph.input.extend(inputs)
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = open_session(model)
     given = {**feeds, "target": target, **checkpoint_of(directory)}
     return dict(zip(names, session.run(names, {value.name: given[value.name] for value in inputs})))
 
@@ -208,7 +208,7 @@ def computed(directory: Path, feeds: dict[str, Array], target: Array, names: lis
 def batch_for(model: onnx.ModelProto) -> list[Array]:
     """Random inputs, and a target of the right shape; in float32, whatever the model is in."""
     x = models.random_feeds(model, 3)["x"]
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = open_session(model)
     half = session.get_inputs()[0].type == "tensor(float16)"
     y = session.run(["y"], {"x": x.astype(np.float16) if half else x})[0]
     return [x, np.random.default_rng(4).normal(size=y.shape).astype(np.float32)]

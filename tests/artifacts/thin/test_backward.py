@@ -29,6 +29,7 @@ from tests.artifacts.thin.forms import (
     transposed,
 )
 from tests.quantized_models import Kind, quantized
+from tests.sessions import open_session
 from tests.trainer import make_artifacts, relative_error, true_gradients
 from tests.training_models import text_model
 
@@ -71,7 +72,7 @@ def test_pieces_of_rows_and_of_columns_have_the_true_gradient(build: models.Buil
 def test_they_have_the_gradient_of_the_masked_form(build: models.Builder, parts: int, tmp_path: Path) -> None:
     model = build(0)
     x = models.random_feeds(model, 7)["x"]
-    y = onnxruntime.InferenceSession(model.SerializeToString()).run(["y"], {"x": x})[0]
+    y = open_session(model).run(["y"], {"x": x})[0]
     target = np.random.default_rng(8).normal(size=y.shape).astype(np.float32)
     output = {"output": "y"} if len(model.graph.output) > 1 else {}
     build_both(model, tmp_path, tgdonnx.Phi(0.35), mode="readers", **output)
@@ -121,7 +122,7 @@ def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(
     x = np.random.default_rng(1).normal(size=(3, 2, 8, 8)).astype(np.float32)
     exact = onnxruntime.SessionOptions()
     exact.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    (y,) = onnxruntime.InferenceSession(model.SerializeToString(), exact).run(["y"], {"x": x})
+    (y,) = open_session(model, exact).run(["y"], {"x": x})
     target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
     loss, whole = gradients_of(tmp_path / "masked", {"x": x}, target)
     thin_loss, pieces = piece_gradients(tmp_path / "thin", {"x": x}, target)
@@ -313,7 +314,7 @@ def test_max_pool_has_the_gradient_that_the_masked_form_has_also_where_numbers_a
     )
     # Few different numbers, so that windows have several largest ones; and x says which of them was taken.
     x = np.random.default_rng(1).integers(-1, 2, (2, 2, 7, 9)).astype(np.float32)
-    y = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    y = open_session(model).run(None, {"x": x})[0]
     target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
     build_both(model, tmp_path, tgdonnx.Filters({"w1": [0, 3]}))
     _, masked = gradients_of(tmp_path / "masked", {"x": x}, target)
