@@ -194,6 +194,8 @@ CONSTANTS: dict[str, Array] = {
     "along": np.array([3, 1]),
     "by": np.array([2, 1]),
     "condition": np.random.default_rng(6).random((1, 4, 7, 1)) < 0.5,
+    "along_nine": np.random.default_rng(8).normal(size=9).astype(np.float32),
+    "beside_nine": np.random.default_rng(9).normal(size=9).astype(np.float32),
     "gemm": np.random.default_rng(7).normal(size=(252, 3)).astype(np.float32),
 }
 
@@ -272,6 +274,7 @@ OPERATORS: list[tuple[str, tuple[int, ...]]] = [
         "p = GatherND(a, o)\n u = Sigmoid(p)\n b = ScatterElements<axis = 3>(a, i, u)",
         (13, 21),
     ),
+    ("b = LayerNormalization<axis = 3, epsilon = 0.01>(a, along_nine, beside_nine)", (17,)),
     ("b = Unsqueeze(a, first)", (17,)),
     ("b = Where(condition, a, x)", (17,)),
     ("b = Where(condition, x, a)", (17,)),

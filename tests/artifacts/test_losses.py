@@ -19,7 +19,6 @@ from tests.sessions import open_session
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
-from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.raising import OLDEST
 from tgdonnx.runtime import NEWEST
 

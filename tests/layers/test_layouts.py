@@ -42,7 +42,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("layout", "shape", "kernel", "counts"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("layout", "shape", "kernel", "counts"), CASES, ids=lambda value: getattr(value, "__name__", str(value))
+)
 def test_kernels_are_those_of_the_operator(
     layout: Layout, shape: tuple[int, ...], kernel: object, counts: tuple[int, int]
 ) -> None:
@@ -54,7 +56,9 @@ def test_kernels_are_those_of_the_operator(
             np.testing.assert_array_equal(kernels[m, c], kernel(weight, layout.group, m, c))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(("layout", "shape", "kernel", "counts"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("layout", "shape", "kernel", "counts"), CASES, ids=lambda value: getattr(value, "__name__", str(value))
+)
 @pytest.mark.parametrize("per_kernel", [False, True])
 def test_a_mask_goes_back_to_the_elements_of_its_kernels(
     layout: Layout, shape: tuple[int, ...], kernel: object, counts: tuple[int, int], per_kernel: bool

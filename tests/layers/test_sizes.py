@@ -86,3 +86,27 @@ def test_open_sizes_get_stand_ins_and_say_so(tmp_path: Path) -> None:
     shapes = {str(value.name): shape for value, shape in opened.sizes.shapes.items()}
     assert shapes["t"] == shapes["a"]
     assert shapes["t"][1] == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "lines", "refused"),
+    [
+        ("N, 3, H, W", "b = MatMul(x, matrix)", None),  # W is 9, which no stand-in is
+        ("N, 3, H, W", "b = Add(x, odd)", None),
+        ("N, 3, H, 9", "b = MatMul(x, matrix)", None),
+        ("N, 3, H, 8", "b = MatMul(x, matrix)", "Incompatible dimensions"),
+        ("N, 4, H, W", "b = Add(x, odd)", "Incompatible dimensions"),
+        ("N, 3, H, W", "b = Transpose<perm = [0, 1, 2]>(x)", "spatial dimensions"),
+    ],
+)
+def test_a_node_is_refused_only_if_no_size_that_is_left_open_would_suit_it(
+    given: str, lines: str, refused: str | None, tmp_path: Path
+) -> None:
+    text = f"<ir_version: 8, opset_import: ['': 17]> g (float[{given}] x) => (float[a, b, c, d] y) {{ {lines} y = Conv(b, w) }}"
+    model = onnx.parser.parse_model(text.replace("'", '"'))
+    for name, shape in (("matrix", (9, 5)), ("odd", (3, 7, 9)), ("w", (2, 3, 1, 1))):
+        if name in text:
+            model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+    reasons = list(open_network(save(model, tmp_path / "model.onnx")).sizes.refused.values())
+    assert len(reasons) == (refused is not None)
+    assert all(str(refused) in reason for reason in reasons)

@@ -181,3 +181,21 @@ def test_external_data_that_is_cut_short_is_refused_by_name(tmp_path: Path) -> N
     (tmp_path / "w.data").unlink()
     with pytest.raises(ModelFileError, match=r"w\.data"):
         open_inference(load_model(path))
+
+
+def test_values_of_two_convolutions_that_only_branches_read_do_not_end_the_process() -> None:
+    """As they did in onnxruntime-training 1.19.2, by an optimizer."""
+    model = parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 13]>
+        g (float[N,3,H,W] x, bool c) => (float[N,4,H,W] y) {
+            a = Conv <pads = [1,1,1,1]> (x, w)  b = Conv <pads = [1,1,1,1]> (x, v)
+            y = If (c) <then_branch = t () => (float[N,4,H,W] p) { p = Relu(a) },
+                        else_branch = e () => (float[N,4,H,W] q) { q = Neg(b) }>
+        }"""
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(s * WEIGHT, n) for n, s in (("w", 1), ("v", np.float32(2))))
+    opened = open_inference(model)
+    relu = expected(conv_model())
+    (a,), (b,) = (opened.run({"x": X, "c": np.array(flag)}) for flag in (True, False))
+    assert np.abs(a - relu).max() <= 1e-5
+    assert np.abs(np.maximum(-b, 0) - 2 * relu).max() <= 1e-5

@@ -9,7 +9,7 @@ definite arguments, whatever they looked like in the file.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -26,6 +26,7 @@ from tgdonnx.graphs.operators import CONVOLUTIONS, is_standard
 from tgdonnx.layers.transposed import explicit_pads, write_pads
 
 Shape = tuple[int, ...]
+_Inference = Callable[[Mapping[str, Sequence[Optional[int]]], Mapping[str, NDArray[Any]]], Mapping[str, onnx.TypeProto]]
 
 # Tried in turn for sizes that are left open, until every node gets a shape; the first of each pair is for the batch, the
 # second for everything else. Small ones are quick; large ones let deep stacks of strided layers keep at least one pixel.
@@ -59,17 +60,17 @@ def infer_sizes(graph: ir.Graph, opsets: Mapping[str, int]) -> Sizes:
         opsets: the operator sets that the model imports.
     """
     best: Optional[Sizes] = None
-    refused: list[Mapping[ir.Node, str]] = []
+    refused: list[Mapping[ir.Node, _Refusal]] = []
     for batch, other in _STAND_INS:
-        sizes = _infer(graph, opsets, batch, other)
-        refused.append(sizes.refused)
+        sizes, refusals = _infer(graph, opsets, batch, other)
+        refused.append(refusals)
         if best is None or sizes.unknown < best.unknown:
             best = sizes
         if not best.unknown or not best.has_stand_ins:
             break
     assert best is not None
-    always = {node: why for node, why in best.refused.items() if all(node in each for each in refused)}
-    return replace(best, refused=always)
+    always = {node: [each[node] for each in refused] for node in refused[0] if all(node in each for each in refused)}
+    return replace(best, refused={node: each[0].why for node, each in always.items() if _is_certain(each)})
 
 
 def _is_open(graph: ir.Graph) -> bool:
@@ -82,14 +83,58 @@ def _is_size(dim: object) -> bool:
     return isinstance(dim, int) and dim > 0
 
 
-def _infer(graph: ir.Graph, opsets: Mapping[str, int], batch: int, other: int) -> Sizes:
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a node cannot be as it is, with the sizes that were tried.
+
+    Attributes:
+        why: what ONNX says.
+        infer: infers the node's outputs from the types and contents of its inputs; None if sizes do not matter.
+        shapes: of the inputs, by name.
+        contents: of inputs that do not depend on the data.
+    """
+
+    why: str
+    infer: Optional[_Inference] = None
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    contents: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def _is_certain(refusals: Sequence[_Refusal]) -> bool:
+    """Whether a node that was refused with all sizes that were tried is so with any: those that differed are open."""
+    first, infer = refusals[0], refusals[0].infer
+    if infer is None:
+        return True
+    shapes: dict[str, Sequence[Optional[int]]] = {}
+    for name in first.shapes:
+        tried = [each.shapes[name] for each in refusals]
+        if len({len(shape) for shape in tried}) > 1:
+            return False
+        shapes[name] = [axis[0] if len(set(axis)) == 1 else None for axis in zip(*tried)]
+    contents = {
+        name: array
+        for name, array in first.contents.items()
+        if all(name in each.contents and np.array_equal(each.contents[name], array) for each in refusals)
+    }
+    try:
+        infer(shapes, contents)
+    except shape_inference.InferenceError:
+        return True
+    except Exception:  # as where it was refused
+        return False
+    return False
+
+
+def _infer(
+    graph: ir.Graph, opsets: Mapping[str, int], batch: int, other: int
+) -> tuple[Sizes, Mapping[ir.Node, _Refusal]]:
     walk = _Walk(opsets)
     for value in graph.inputs:
         if value.shape is not None and value.name not in graph.initializers:
             shape = tuple(d if _is_size(d) else (batch if axis == 0 else other) for axis, d in enumerate(value.shape))
             walk.set(value, tuple(int(d) for d in shape), value.dtype)  # type: ignore[arg-type]  # all numbers by now
     walk.graph(graph)
-    return Sizes(walk.shapes, walk.contents, walk.unknown, _is_open(graph), walk.refused)
+    return Sizes(walk.shapes, walk.contents, walk.unknown, _is_open(graph)), walk.refused
 
 
 class _Walk:
@@ -99,7 +144,7 @@ class _Walk:
         self.shapes: dict[ir.Value, Shape] = {}
         self.contents: dict[ir.Value, NDArray[Any]] = {}
         self.unknown = 0
-        self.refused: dict[ir.Node, str] = {}
+        self.refused: dict[ir.Node, _Refusal] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
         self._opsets = {("" if domain == "ai.onnx" else domain): version for domain, version in opsets.items()}
         self._imports = [helper.make_opsetid(domain, version) for domain, version in self._opsets.items()]
@@ -160,8 +205,9 @@ class _Walk:
 
     def _outputs(self, node: ir.Node) -> None:
         """Infers the shapes of a node's outputs with ONNX's own inference."""
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        types, data = {}, {}
+        shapes: dict[str, Shape] = {}
+        contents: dict[str, NDArray[Any]] = {}
+        dtypes: dict[str, ir.DataType] = {}
         for value in node.inputs:
             if value is None:
                 continue
@@ -169,22 +215,22 @@ class _Walk:
             if shape is None:
                 self.unknown += 1
                 return
-            types[str(value.name)] = helper.make_tensor_type_proto(self._dtypes[value], shape)
+            shapes[str(value.name)], dtypes[str(value.name)] = shape, self._dtypes[value]
             if value in self.contents:
-                data[str(value.name)] = numpy_helper.from_array(self.contents[value])
+                contents[str(value.name)] = self.contents[value]
+        infer = self._inference(node, dtypes)
         try:
-            schema = onnx.defs.get_schema(node.op_type, self._opsets.get(domain, 1), domain)
-            proto = ir.to_proto(self._spelled(node))
-            inferred = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=self._imports)
+            inferred = infer(shapes, contents)
         except shape_inference.InferenceError as error:  # it cannot be, as far as ONNX sees
-            self.refused[node] = str(error).strip().rpartition("] ")[2].partition("\n")[0]
+            why = str(error).strip().rpartition("] ")[2].partition("\n")[0]
+            self.refused[node] = _Refusal(why, infer, shapes, contents)
             self.unknown += 1
             return
         except Exception:  # an operator or a case that ONNX cannot infer: it stays unknown
             self.unknown += 1
             return
         if not self._convolves(node):
-            self.refused[node] = "the weight has another number of axes than what it is applied to"
+            self.refused[node] = _Refusal("the weight has another number of axes than what it is applied to")
             self.unknown += 1
             return
         complete = True
@@ -196,6 +242,24 @@ class _Walk:
             elif output.name:
                 complete = False
         self.unknown += not complete
+
+    def _inference(self, node: ir.Node, dtypes: Mapping[str, ir.DataType]) -> _Inference:
+        """Returns what infers the outputs of a node from the shapes and contents of its inputs; it raises what ONNX raises."""
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        spelled = self._spelled(node)
+
+        def infer(
+            shapes: Mapping[str, Sequence[Optional[int]]], contents: Mapping[str, NDArray[Any]]
+        ) -> Mapping[str, onnx.TypeProto]:
+            schema = onnx.defs.get_schema(node.op_type, self._opsets.get(domain, 1), domain)
+            types = {name: helper.make_tensor_type_proto(dtypes[name], shape) for name, shape in shapes.items()}
+            data = {name: numpy_helper.from_array(array) for name, array in contents.items()}
+            found: Mapping[str, onnx.TypeProto] = shape_inference.infer_node_outputs(
+                schema, ir.to_proto(spelled), types, data, opset_imports=self._imports
+            )
+            return found
+
+        return infer
 
     def _convolves(self, node: ir.Node) -> bool:
         """Whether a convolution has a weight with as many axes as its input: inference reads beyond the end of one."""

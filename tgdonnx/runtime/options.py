@@ -21,8 +21,8 @@ def session_options() -> Any:
     # The plan by which onnxruntime-training 1.19.2 lays out activations in memory is wrong for some graphs: results are then
     # wrong, or the process dies.
     options.enable_mem_pattern = False
-    # In onnxruntime-training 1.19.2 this optimizer reads beyond a list, and ends the process, where the second of the values that
-    # a branch takes from outside comes from a Conv that nobody else reads. Without it nothing was seen to be slower.
+    # In onnxruntime-training 1.19.2 this optimizer reads beyond a list, and ends the process, where the second of the values
+    # that branches take from outside comes from a Conv that nobody else reads. Without it nothing was seen to be slower.
     options.add_session_config_entry("optimization.disable_specified_optimizers", "ConvActivationFusion")
     # It would compute with integers where the standard says to compute with the real numbers that they stand for.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
