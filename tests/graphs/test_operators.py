@@ -228,3 +228,8 @@ def test_a_cast_rounds_that_makes_no_real_numbers() -> None:
     assert facts.rounds(node_of("Cast", 1, to=ir.DataType.BOOL.value))
     assert not facts.rounds(node_of("Cast", 1, to=ir.DataType.FLOAT16.value))
     assert not facts.rounds(node_of("Floor", 1))
+
+
+@pytest.mark.parametrize(("imports", "expected"), [({"": 17}, 17), ({"ai.onnx": 9, "com.odd": 20}, 9), ({}, 1)])
+def test_the_operator_set_of_a_graph_is_told_under_either_name(imports: dict[str, int], expected: int) -> None:
+    assert facts.opset_of(ir.Graph([], [], nodes=[], opset_imports=imports)) == expected

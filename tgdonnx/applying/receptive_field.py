@@ -17,7 +17,7 @@ from tgdonnx.applying import rules
 from tgdonnx.applying.nodes import Axes, NotLocal, View
 from tgdonnx.applying.reach import Reach, ReceptiveField
 from tgdonnx.graphs.captured import inner_graphs
-from tgdonnx.graphs.operators import SIZES, is_standard
+from tgdonnx.graphs.operators import SIZES, is_standard, opset_of
 from tgdonnx.layers import Network
 
 
@@ -40,7 +40,7 @@ def _field(network: Network, space: Mapping[int, int], output: ir.Value) -> Rece
     rank = len(network.sizes.shapes[image]) if image in network.sizes.shapes else 1 + max(space)
     known: dict[ir.Value, Axes] = {image: tuple(Reach(a) if a in space else None for a in range(rank))}
     sized: set[ir.Value] = set()
-    opset = network.graph.opset_imports.get("", network.graph.opset_imports.get("ai.onnx", 1))
+    opset = opset_of(network.graph)
     for node in network.graph:
         inputs = [value for value in node.inputs if value is not None]
         depends = any(value in known for value in inputs)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.graphs.operators import output_types
+from tgdonnx.graphs.operators import opset_of, output_types
 
 PREFIX = "tgdonnx::"
 AttributeValue = Union[int, float, str, Sequence[int], Sequence[float], ir.Graph]
@@ -44,8 +44,7 @@ class Builder:
     ) -> None:
         self.nodes: list[ir.Node] = []
         self._graph, self._names = graph, names if names is not None else graph
-        imports = self._names.opset_imports
-        self.opset = imports.get("", imports.get("ai.onnx", 1))
+        self.opset = opset_of(self._names)
         self._word, self._place = word, place
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 

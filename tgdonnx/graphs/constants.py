@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tgdonnx import bounds
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.evaluation import evaluate, shape_content
-from tgdonnx.graphs.operators import is_standard
+from tgdonnx.graphs.operators import is_standard, opset_of
 
 _MAX_NODES = 200
 
@@ -34,7 +34,7 @@ def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
         return leaves[str(value.name)]
     graph = next(iter(nodes)).graph
     assert graph is not None
-    opsets = {"": graph.opset_imports.get("", 1)}
+    opsets = {"": opset_of(graph)}
     # The leaves are stored: their sizes are those of the file. What is computed from them is bounded.
     for node in nodes:
         inputs = {str(each.name): leaves[str(each.name)] for each in node.inputs if each is not None}

@@ -131,6 +131,11 @@ _NO_VALUES: Mapping[str, tuple[int, ...]] = {
 }
 
 
+def opset_of(graph: ir.Graph) -> int:
+    """Returns the version of ONNX's operator set that a graph imports; that of the first, if it imports none."""
+    return max(graph.opset_imports.get(domain, 1) for domain in STANDARD_DOMAINS)
+
+
 def is_standard(node: ir.Node, op_types: Union[str, frozenset[str], None] = None) -> bool:
     """Whether a node is of one of ONNX's own operators; of these, if any are named."""
     if node.domain not in STANDARD_DOMAINS:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from tgdonnx import bounds
 from tgdonnx.graphs.captured import captured_values, inner_graphs
 from tgdonnx.graphs.nodes import operator_of
-from tgdonnx.graphs.operators import is_standard
+from tgdonnx.graphs.operators import is_standard, opset_of
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, MatrixLayout, Network
 from tgdonnx.tracing.origins import Origin, OriginIds, OriginTable
 from tgdonnx.tracing.rule import Site, UntraceableError
@@ -149,7 +149,7 @@ class _Walk:
             return self._if(node, subgraphs)
         if node.op_type not in RULES:
             raise UntraceableError("there is no rule for its operator")
-        opset = self.network.graph.opset_imports.get("", self.network.graph.opset_imports.get("ai.onnx", 0))
+        opset = opset_of(self.network.graph)
         result = RULES[node.op_type](Site(node, opset, inputs, self.network.sizes, self.table))
         return result if isinstance(result, list) else [result] * len(node.outputs)
 
