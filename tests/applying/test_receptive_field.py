@@ -180,6 +180,11 @@ def test_what_looks_at_the_whole_image_has_no_receptive_field_however_it_says_so
         ("y = Pad<paddings = [0, 0, 0, 1, 0, 0, 0, 0]>(a)", 1, (-1, 1)),
         ("c = Cast<to = 6>(a) d = BitwiseNot(c) y = Cast<to = 1>(d)", 18, (0, 2)),
         ("y = Dropout(a)", 17, (0, 2)),
+        (
+            "t = Transpose<perm = [0, 2, 3, 1]>(a) s = Softmax<axis = -1>(t) y = Transpose<perm = [0, 3, 1, 2]>(s)",
+            11,
+            (0, 2),
+        ),
     ],
 )
 def test_attributes_and_inputs_of_every_operator_set_are_read(

@@ -39,6 +39,11 @@ def test_the_path_is_what_the_gradient_of_w_passes(lines: str, path: list[str]) 
     assert [node.name for node in gradient_path(graph(lines), ["w"])] == path
 
 
+def test_a_path_may_end_at_casts_to_whole_numbers() -> None:
+    g = graph("a = Mul(x, w)\n i = Cast<to = 7>(a)\n f = Cast<to = 1>(i)\n y = Add(f, a)")
+    assert [node.name for node in gradient_path(g, ["w"], through_casts=False)] == ["a", "y"]
+
+
 def test_with_two_parameters_the_paths_of_both_are_taken() -> None:
     lines = "a = Mul(x, w)\n b = Mul(x, v)\n c = Exp(a)\n d = Exp(b)\n y = Add(c, d)"
     assert [node.name for node in gradient_path(graph(lines), ["w", "v"])] == ["a", "b", "c", "d", "y"]

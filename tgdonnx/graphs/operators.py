@@ -6,6 +6,7 @@ say in prose only, or not at all, is in tables here. Who learns a new operator e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Literal, Optional, Union
@@ -194,8 +195,12 @@ def _real_ports(op_type: str) -> Optional[tuple[tuple[bool, ...], tuple[bool, ..
     return inputs, outputs
 
 
+# Numbers of 8 bits and less are what real ones are quantised to.
+_REAL = re.compile(r"\b(b?float16|float|double|complex\d+)\b")
+
+
 def _is_real(formal: onnx.defs.OpSchema.FormalParameter) -> bool:
-    return any(word in kind for kind in formal.types for word in ("float", "double", "complex"))
+    return any(_REAL.search(kind) for kind in formal.types)
 
 
 @cache
