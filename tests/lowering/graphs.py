@@ -11,6 +11,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.models import Array
 from tests.sessions import open_session
+from tgdonnx.engines.onnxruntime_training.dialect import DIALECT
 from tgdonnx.layers import open_network
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.grouped_conv import LowerGroupedConv
@@ -21,7 +22,7 @@ def lowered(model: onnx.ModelProto, *, shapes_are_known: bool = True) -> onnx.Mo
     """The lowered graph, checked; its shapes too, unless an operator of another domain hides them."""
     network = open_network(ModelFile(Path("vendor.onnx"), model.SerializeToString(), model))
     ShapeInferencePass(check_type=False, strict_mode=False)(network.model)
-    lower(network.model, ())
+    lower(network.model, (), DIALECT)
     proto = ir.to_proto(network.model)
     if shapes_are_known:  # the checker wants one for every output
         onnx.checker.check_model(proto, full_check=True)

@@ -6,13 +6,14 @@ A case is what stands between two Convs: it reads ``a`` of shape [N, 4, H, W] an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
 
 from tests.training_models import text_model
+from tgdonnx.engines import EngineName
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Case:
         sizes: of H and W in the model; empty where they are open.
         tensors: initializers that the nodes read.
         straight: whether what it rounds passes gradients all the same, so that finite differences do not apply.
+        engine: what trains it; None for any, of which the one of the runtime that is installed is tried.
     """
 
     lines: str
@@ -34,6 +36,7 @@ class Case:
     sizes: tuple[int, int] | None = None
     tensors: Mapping[str, Any] = field(default_factory=dict)
     straight: bool = False
+    engine: EngineName | None = None
 
     def model(self) -> onnx.ModelProto:
         """Returns the graph: a strided Conv, the nodes, and another Conv."""
@@ -68,7 +71,27 @@ _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "Reduc
 _REDUCTIONS += ("ReduceMean", "ReduceSum")
 _INDEX = np.array([2, 0, 3, 1])
 
+
+def _recurrent(op_type: str, outputs: str, gates: int) -> Case:
+    """Over the six places of an image of 3 by 2, forwards and backwards."""
+    case = between(
+        f"f = Reshape(a, flat)\n t = Transpose<perm = [2, 0, 1]>(f)\n "
+        f'{outputs} = {op_type}<hidden_size = 3, direction = "bidirectional">(t, wx, wh, wb)\n '
+        "u = Transpose<perm = [2, 1, 3, 0]>(states)\n b = Reshape(u, image)",
+        channels=6,
+        sizes=(3, 4),
+        flat=np.array([0, 4, 6]),
+        image=np.array([0, 6, 3, 2]),
+        wx=(2, 3 * gates, 4),
+        wh=(2, 3 * gates, 3),
+        wb=(2, 6 * gates),
+    )
+    return replace(case, engine="onnxruntime")  # the other one does not unroll them
+
+
 CASES: dict[str, list[Case]] = {
+    "LSTM": [_recurrent("LSTM", "states, last, cell", 4)],
+    "GRU": [_recurrent("GRU", "states, last", 3)],
     **{op_type: [between(f"b = {op_type}(a)")] for op_type in _UNARY},
     **{op_type: [_reduced(op_type, 13), _reduced(op_type, 18)] for op_type in _REDUCTIONS},
     **{op: [between(f"m = {op}(a, v)\n b = {op}(m, a)", v=(4, 1, 1))] for op in ("Add", "Mul", "Sub")},

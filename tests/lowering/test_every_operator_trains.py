@@ -17,6 +17,7 @@ from tests.float64 import Loss
 from tests.lowering.operators import CASES, PATTERNS, Case, between
 from tests.models import Array
 from tests.training_models import text_model
+from tgdonnx.engines import EngineName
 from tgdonnx.engines.onnxruntime_training.dialect import DIFFERENTIABLE
 from tgdonnx.errors import UntrainableError
 from tgdonnx.finetuning import TrainOptions
@@ -61,7 +62,7 @@ def labelled() -> list[Any]:
 
 @pytest.mark.parametrize("case", labelled())
 def test_one_step_is_down_the_slope_of_the_vendors_model_and_check_says_so(case: Case, tmp_path: Path) -> None:
-    require_trains(case.model(), tmp_path, straight=case.straight)
+    require_trains(case.model(), tmp_path, straight=case.straight, engine=case.engine)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -69,17 +70,19 @@ def test_what_exporters_write_in_words_trains_too(name: str, tmp_path: Path) -> 
     require_trains(PATTERNS[name].model(), tmp_path)
 
 
-def require_trains(model: onnx.ModelProto, directory: Path, *, straight: bool = False) -> None:
+def require_trains(
+    model: onnx.ModelProto, directory: Path, *, straight: bool = False, engine: EngineName | None = None
+) -> None:
     """Masks all, checks, builds, makes a step of plain gradient descent, exports, verifies, and compares every gradient."""
     path, masked = models.save(model, directory / "model.onnx"), directory / "masked.onnx"
     tgdonnx.mask(path, masked, tgdonnx.AllLayers())
     for file in (path, masked):
-        said = tgdonnx.check(file)
+        said = tgdonnx.check(file, engine=engine)
         assert said.trainable, said.findings
         nodes = [finding.node for finding in said.findings if finding.node and finding.code < "TGD100"]
         assert len(set(nodes)) == len(nodes), said.findings
     artifacts, tuned = directory / "artifacts", directory / "tuned.onnx"
-    built = tgdonnx.build(masked, artifacts, tgdonnx.BuildOptions(optimizer="sgd", form="thin"))
+    built = tgdonnx.build(masked, artifacts, tgdonnx.BuildOptions(optimizer="sgd", form="thin", engine=engine))
     rng = np.random.default_rng(2)
     shape = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim]
     x = rng.normal(size=[size or 7 for size in (3, *shape[1:])]).astype(np.float32)

@@ -175,16 +175,17 @@ def test_a_target_is_ignored_and_arrays_are_renamed(tmp_path: Path) -> None:
         sweep(path, {"x": images(), "other": images()})
 
 
-def test_an_input_called_target_is_fed(tmp_path: Path) -> None:
+def test_an_input_called_target_is_fed_by_the_array_that_feeds_it_everywhere(tmp_path: Path) -> None:
     model = text_model(
         "g (float[N,2,H,W] target) => (float[N,3,h,v] y) { a = Conv(target, w1) r = Relu(a) y = Conv(r, w2) }",
         w1=(6, 2, 3, 3),
         w2=(3, 6, 1, 1),
     )
     path = saved(model, tmp_path)
-    assert sweep(path, {"target": images()}).samples == 4
-    with pytest.raises(DataError, match="has no array 'target'"):
-        sweep(path, {"x": images()})
+    assert sweep(path, {"target_input": images()}).samples == 4
+    for name in ("target", "x"):  # the array `target` is what the output is compared with
+        with pytest.raises(DataError, match=f"has no array 'target_input'; expected target_input, found {name}"):
+            sweep(path, {name: images()})
 
 
 def test_of_many_samples_a_few_are_taken_evenly(tmp_path: Path) -> None:
