@@ -75,7 +75,7 @@ def test_every_command_ends_soon_and_within_memory_whatever_the_file_asks_for(ki
     save(tmp_path / "m.onnx", EXPLOSIVE[kind]())
     np.savez(tmp_path / "d.npz", x=rng.standard_normal((2, 2, 6, 5)).astype(np.float32))
     np.save(tmp_path / "im.npy", rng.standard_normal((2, 6, 5)).astype(np.float32))
-    for command in (
+    commands = (
         ("inspect", "m.onnx"),
         ("score", "m.onnx"),
         ("trace", "m.onnx"),
@@ -84,8 +84,8 @@ def test_every_command_ends_soon_and_within_memory_whatever_the_file_asks_for(ki
         ("build", "masked.onnx", "-o", "artifacts"),
         ("sweep", "m.onnx", "--data", "d.npz", "--phi", "0.9"),
         ("apply", "m.onnx", "--data", "im.npy", "--layout", "CHW", "-o", "applied.npy"),
-    ):
-        outcome = run_bounded(*command, cwd=tmp_path)
+    )
+    for command, outcome in zip(commands, run_bounded(commands, cwd=tmp_path)):
         assert outcome.status in (0, 1, 2), (command, outcome)
         assert "fault of tgdonnx" not in outcome.stderr, (command, outcome.stderr)
 
