@@ -150,6 +150,7 @@ def _model(path: StrPath, output: Optional[str], engine: Engine) -> list[Finding
         except SelectionError as error:
             return [_blocked("TGD003", error)]
     network = open_network(source)
+    nodes = sum(1 for _ in network.graph.all_nodes())
     frozen = list(_untrainable_tensors(network, "warning" if wanted else "error"))
     if frozen and not wanted:
         return frozen
@@ -158,7 +159,7 @@ def _model(path: StrPath, output: Optional[str], engine: Engine) -> list[Finding
         found, chosen = _training(network, wanted, output, engine), output
     else:
         found, chosen = _of_several_outputs(source, outputs, wanted, engine)
-    return [*frozen, *found, *([] if _any_error(found) else _trial(file, strategy, chosen, engine))]
+    return [*frozen, *found, *([] if _any_error(found) else _trial(file, nodes, strategy, chosen, engine))]
 
 
 def _any_error(findings: Iterable[Finding]) -> bool:
@@ -181,9 +182,9 @@ def _of_several_outputs(
     return first, None
 
 
-def _trial(file: ModelFile, strategy: Strategy, output: Optional[str], engine: Engine) -> list[Finding]:
+def _trial(file: ModelFile, nodes: int, strategy: Strategy, output: Optional[str], engine: Engine) -> list[Finding]:
     """Does what training does first, as far as this machine can."""
-    reason = why_not_tried(file)
+    reason = why_not_tried(file, nodes)
     if reason is None:
         try:
             try_training(file, strategy, output, engine.name)
@@ -215,6 +216,7 @@ def _untrainable_tensors(network: Network, severity: Severity) -> Iterable[Findi
 
 def _training(network: Network, wanted: list[str], output: Optional[str], engine: Engine) -> list[Finding]:
     """Does what build does, and says how far it comes."""
+    nodes = sum(1 for _ in network.graph.all_nodes())
     stages: tuple[tuple[str, Callable[[], object]], ...] = (
         ("TGD001", lambda: adapt(network, engine.dialect)),
         ("TGD003", lambda: require_trainable(network, wanted)),
@@ -235,7 +237,7 @@ def _training(network: Network, wanted: list[str], output: Optional[str], engine
         return findings
     try:
         finish(network.model, trained, engine.dialect)
-        if why_not_tried(network.file) is not None:
+        if why_not_tried(network.file, nodes) is not None:
             _differentiate(network.model, trained, engine)
     except UntrainableError as error:
         findings.append(_blocked("TGD005" if error.node else "TGD006", error))

@@ -22,12 +22,16 @@ MOST_BYTES = 2**29
 """Of a model that is tried: what is written is a few times as much."""
 
 
-def why_not_tried(file: ModelFile) -> Optional[str]:
-    """Says why a model is not tried; None if it is."""
+def why_not_tried(file: ModelFile, nodes: int) -> Optional[str]:
+    """Says why a model is not tried; None if it is.
+
+    Args:
+        file: the model.
+        nodes: how many it has, its functions inlined.
+    """
     size = len(file.data) + sum(tensor.length for tensor in file.outside)
     if size > MOST_BYTES:
         return f"the model has {size / 2**30:.1f} GiB, of which a copy would be written"
-    nodes = len(file.proto.graph.node)
     if nodes > bounds.TRIED_NODES:
         return f"the model has {nodes:,} nodes; up to {bounds.TRIED_NODES:,} are tried, with everything that can train"
     return None
