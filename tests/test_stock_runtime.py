@@ -133,7 +133,7 @@ tgdonnx.mask(where + "/model.onnx", where + "/masked_here.onnx", tgdonnx.Phi(flo
 print(tgdonnx.verify(where + "/model.onnx", where + "/tuned.onnx").ok)
 print(*(point.change for point in tgdonnx.sweep(where + "/model.onnx", where + "/data.npz").points))
 for call in (
-    lambda: tgdonnx.build(where + "/masked_here.onnx", where + "/never", engine="onnxruntime-training"),
+    lambda: tgdonnx.build(where + "/masked_here.onnx", where + "/never", tgdonnx.BuildOptions(engine="onnxruntime-training")),
     lambda: tgdonnx.export(where + "/artifacts", where + "/never.onnx"),
 ):
     try:
