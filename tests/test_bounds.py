@@ -37,6 +37,7 @@ REFUSED = {
     "loop": f"{bounds.LOOP_NODES:,}",
     "nested-loop": f"{bounds.LOOP_NODES:,}",
     "value-infos-1000000": f"{bounds.ENTRIES:,}",
+    "initializers-200000": f"{bounds.ENTRIES:,}",
     **dict.fromkeys(
         (
             *("range", "constant-of-shape", "constant-of-shape-square", "expand", "tile", "pad", "one-hot", "resize"),

@@ -28,8 +28,9 @@ NODES = 2**19
 INLINED_NODES = 2**16
 """Nodes that functions alone give; a model may have more if it has no functions, or if they are called once."""
 
-ENTRIES = 2**19
-"""Stored tensors, and declared values, of a file: as many as nodes may be."""
+ENTRIES = 2**17
+"""Stored tensors, and declared values, of a graph: the largest vendors' have some 20,000. Every one becomes an object; what
+goes through all of them takes half a minute for 200,000."""
 
 TRIED_NODES = 1024
 """Of a model for which `check` opens a training session: with everything trained, onnxruntime-training 1.19.2 takes seconds for

@@ -119,6 +119,14 @@ def test_refuses_an_equation_that_does_not_fit_the_ranks() -> None:
         lowered_by(LowerEinsum(), model)
 
 
+@pytest.mark.parametrize("equation", ["ij->id", "ij->d"])
+def test_refuses_an_equation_whose_result_has_a_letter_of_its_own(equation: str) -> None:
+    _, _, model = einsum("ij->i", np.ones((3, 2), np.float32))
+    model.graph.node[0].attribute[0].s = equation.encode()
+    with pytest.raises(UntrainableError, match=f"has the equation '{equation}', which does not fit its operands"):
+        lowered_by(LowerEinsum(), model)
+
+
 def test_refuses_an_input_of_unknown_rank() -> None:
     _, _, model = einsum("ij->i", np.ones((3, 2), np.float32))
     model.graph.input[0].type.tensor_type.ClearField("shape")

@@ -36,6 +36,9 @@ class LowerEinsum(Lowering):
         for term in terms:
             if len(set(term)) < len(term):
                 raise a.refusal(f"takes a diagonal: {equation!r} repeats a letter", "export the model without it")
+        strangers = set(result) - {letter for term in terms for letter in term}
+        if strangers or len(terms) < len(operands):
+            raise a.refusal(f"has the equation {equation!r}, which does not fit its operands", "correct it")
         if len(operands) == 1:
             return _ordered(emit, _summed(emit, operands[0], terms[0], result), terms[0], result)
         return a.tidy(_product(emit, a, operands, terms, result))
