@@ -17,12 +17,29 @@ import tgdonnx
 from tests import models
 from tests.models import Array
 from tests.quantized_models import Kind, quantized
+from tests.training_models import text_model
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.runtime import has_training_runtime
 
 STEPS = 50
 INSTALLED = ("onnxruntime-training", "onnxruntime") if has_training_runtime() else ("onnxruntime",)
+
+
+def padded_pool() -> onnx.ModelProto:
+    """A MaxPool that leaves its pads to the runtime, for sizes that are open."""
+    return text_model(
+        """g (float[N,2,H,W] x) => (float[N,3,P,Q] y) {
+            a = Conv<pads = [1, 1, 1, 1]>(x, v)
+            b = Relu(a)
+            c = MaxPool<kernel_shape = [3, 3], strides = [2, 2], auto_pad = "SAME_UPPER">(b)
+            y = Conv<pads = [1, 1, 1, 1]>(c, w)
+        }""",
+        v=(5, 2, 3, 3),
+        w=(3, 5, 3, 3),
+    )
+
+
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "dncnn": models.dncnn,
     "residual": models.residual,
@@ -31,6 +48,7 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "one_d": models.one_d,
     "three_d": models.three_d,
     "gated": models.gated,
+    "padded_pool": padded_pool,
     "shared": models.shared_weights,
     "quantized": lambda: quantized(Kind()),
 }

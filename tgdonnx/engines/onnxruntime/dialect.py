@@ -45,7 +45,7 @@ def _takes(node: ir.Node) -> bool:
     if node.op_type == "ConvTranspose":
         return auto_pad or "output_shape" in attributes
     if node.op_type == "MaxPool":
-        return bool(attributes.get_int("storage_order", 0))
+        return auto_pad or bool(attributes.get_int("storage_order", 0))
     if node.op_type == "AveragePool":
         dilated = any(size != 1 for size in attributes.get_ints("dilations") or ())
         return auto_pad or dilated or bool(attributes.get_int("ceil_mode", 0))

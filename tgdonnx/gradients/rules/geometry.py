@@ -38,7 +38,7 @@ class Window:
         Raises:
             UntrainableError: pads are left to the runtime, and depend on a size that is open.
         """
-        attributes, node = step.node.attributes, step.node
+        attributes = step.node.attributes
         if "kernel_shape" in attributes:
             kernel = tuple(attributes["kernel_shape"].as_ints())
         ones = (1,) * len(kernel)
@@ -50,7 +50,6 @@ class Window:
             pads = _same_pads(step, kernel, strides, dilations, upper=mode == "SAME_UPPER")
         elif mode == "VALID":
             pads = (0,) * 2 * len(kernel)
-        assert node is step.node
         return Window(kernel, strides, dilations, pads)
 
     @property

@@ -48,15 +48,14 @@ def _average_pool(step: Step) -> Mapping[int, Gradient]:
         inside = build("AveragePool", ones, **{**attributes, "count_include_pad": 1})
         inside = build("Mul", inside, build.scalar(float(np.prod(window.kernel)), step.x))
         share = build("Div", step.dy, inside)
-    alone = _one_channel(step, share, rank)
+    alone = _one_channel(step, share)
     kernel = build.constant(np.ones((1, 1, *window.kernel), (step.x.dtype or ir.DataType.FLOAT).numpy()))
     spread = window.transposed(build, alone, kernel, group=1)
     cropped = crop_like(build, spread, step.x, rank)
     return {0: reshape_like(build, cropped, step.x)}
 
 
-def _one_channel(step: Step, value: ir.Value, rank: int) -> ir.Value:
+def _one_channel(step: Step, value: ir.Value) -> ir.Value:
     build = step.build
     last = build("Shape", step.y, start=2)
-    assert rank
     return build("Reshape", value, build("Concat", build.ints(-1, 1), last, axis=0))
