@@ -14,7 +14,7 @@ from typing import Any, Optional
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -558,6 +558,12 @@ def scores_of(base: Path) -> dict[str, np.ndarray]:
     return {str(layer.weight and layer.weight.name): i.values for layer, i in zip(provenance.layers, importance)}
 
 
+def is_any_score_near(phi: float, base: Path) -> bool:
+    scored = score_filters(trace_network(open_network(base)), alpha=1.0, k=5)
+    scores = [*(layer.values for layer in scored.importance), *(layer.kse for layer in scored.scores)]
+    return any(bool((np.abs(each - phi) <= 2e-6).any()) for each in scores)
+
+
 @pytest.mark.parametrize(("distance", "is_believed"), [(2e-7, True), (-2e-7, True), (5e-6, False), (-5e-6, False)])
 def test_a_filter_that_scores_within_a_millionth_of_phi_may_be_on_either_side_and_that_is_said(
     distance: float, is_believed: bool, tmp_path: Path
@@ -626,6 +632,9 @@ def test_an_honest_file_passes_and_one_with_any_bit_forged_does_not(
     except tgdonnx.errors.SelectionError:
         return  # nothing is selected
     record = tune_by_hand(masked, tuned, seed)
+    phi = record["selection"].get("phi", -1.0)
+    # A percentile may be one of the scores; a filter so near to phi may be on either side, see the test before.
+    assume(not is_any_score_near(phi, base))
     for witness in (None, masked):
         report = tgdonnx.verify(base, tuned, witness)
         assert (report.ok, report.proof) == (True, "recomputed"), report.violations
