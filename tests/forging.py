@@ -15,9 +15,9 @@ import tgdonnx
 from tests.independent import tensors_of
 from tests.models import Array
 from tgdonnx.errors import TgdonnxError
-from tgdonnx.masked import metadata_bytes, read_masked
+from tgdonnx.masked_model import metadata_bytes, read_masked
 from tgdonnx.overwriting import overwrite_values
-from tgdonnx.provenance import earlier_rounds, encode_mask
+from tgdonnx.records import earlier_rounds, encode_mask
 
 Record = dict[str, Any]
 

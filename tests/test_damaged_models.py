@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from tests import models
 from tests.models import save
 from tgdonnx.errors import ModelFileError, TgdonnxError
-from tgdonnx.masks import MaskOptions, mask
+from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.scoring import score
 from tgdonnx.selection import AllLayers, Phi
 from tgdonnx.tracing import trace

@@ -31,10 +31,10 @@ from tests.forging import (
     tune_by_hand,
 )
 from tests.independent import expected_masks, tensors_of
-from tgdonnx import wire
+from tgdonnx.files import wire
 from tgdonnx.layers import open_network
-from tgdonnx.masked import read_masked
-from tgdonnx.provenance import pack_mask
+from tgdonnx.masked_model import read_masked
+from tgdonnx.records import pack_mask
 from tgdonnx.selection import Mode, score_filters
 from tgdonnx.tracing import trace_network
 
@@ -635,8 +635,8 @@ def test_an_honest_file_passes_and_one_with_any_bit_forged_does_not(
     phi = record["selection"].get("phi", -1.0)
     # A percentile may be one of the scores; a filter so near to phi may be on either side, see the test before.
     assume(not is_any_score_near(phi, base))
-    for witness in (None, masked):
-        report = tgdonnx.verify(base, tuned, witness)
+    for evidence in (None, masked):
+        report = tgdonnx.verify(base, tuned, evidence)
         assert (report.ok, report.proof) == (True, "recomputed"), report.violations
     body, read = body_of(tuned.read_bytes(), record), read_masked(masked)
     # A bit of a mask.

@@ -47,7 +47,7 @@ def test_what_is_not_there_is_an_attribute_error() -> None:
         "import tgdonnx, sys; assert not {'numpy', 'onnx', 'click'} & set(sys.modules)",
         "import tgdonnx; assert tgdonnx.errors.DataError",
         "from tgdonnx import *; assert callable(finetune) and callable(verify)",
-        "import tgdonnx.masks; import tgdonnx; assert callable(tgdonnx.mask)",
+        "import tgdonnx.masking; import tgdonnx; assert callable(tgdonnx.mask)",
         f"import sys, {EVERYTHING}; assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)",
     ],
 )

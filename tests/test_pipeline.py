@@ -276,7 +276,7 @@ def test_two_rounds_mask_again_what_the_first_wrote_and_the_report_keeps_both(
     assert manifest["base_sha256"] == hashlib.sha256((tmp_path / "again" / "tuned.onnx").read_bytes()).hexdigest()
     assert first.verify.ok
     assert report.verify.ok
-    assert report.verify.witness == "the records of 2 rounds in the tuned file"
+    assert report.verify.evidence == "the records of 2 rounds in the tuned file"
     assert tgdonnx.verify(base, tuned).changed == report.verify.changed
     rows = [{c.name: set(c.filters) for c in part.changed} for part in (first.verify, report.export)]
     both = {name: rows[0].get(name, set()) | rows[1].get(name, set()) for name in {**rows[0], **rows[1]}}

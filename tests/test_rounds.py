@@ -51,7 +51,7 @@ def test_two_rounds_are_proved_against_the_vendors_file_by_the_records_of_both(v
     assert keys == ["tgdonnx.provenance.1", "tgdonnx.provenance.2"]
     report = tgdonnx.verify(vendor, second)
     assert report.ok
-    assert report.witness == "the records of 2 rounds in the tuned file"
+    assert report.evidence == "the records of 2 rounds in the tuned file"
     rows = {entry.name: entry.filters for entry in report.changed}
     assert (rows["w1"], rows["w2"], rows["w3"]) == ((1, 4, 5), (0, 3), (2,))
     elements = {

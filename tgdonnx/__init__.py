@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from tgdonnx.comparing import CompareReport, compare
     from tgdonnx.data import DataOptions, Scaling
     from tgdonnx.errors import TgdonnxError
+    from tgdonnx.exporting import ExportReport, export
     from tgdonnx.finetuning import Noise2Noise, Progress, RunData, TrainOptions, TrainReport, Watch, train
     from tgdonnx.inspection import InspectReport, inspect
-    from tgdonnx.masks import MaskOptions, MaskReport, mask
+    from tgdonnx.masking import MaskOptions, MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, Results, finetune
     from tgdonnx.regrowing import Rebirth
     from tgdonnx.reporting.page import PageReport, report
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
     from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
     from tgdonnx.sweeping.sweep import SweepReport, sweep
     from tgdonnx.tracing import TraceReport, trace
-    from tgdonnx.verification import VerifyReport, verify
-    from tgdonnx.writeback import ExportReport, export
+    from tgdonnx.verifying.verification import VerifyReport, verify
 
 __all__ = [
     "AllLayers",
@@ -99,7 +99,7 @@ _PLACES = {
     "tgdonnx.errors": ("TgdonnxError",),
     "tgdonnx.finetuning": ("Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "Watch", "train"),
     "tgdonnx.inspection": ("InspectReport", "inspect"),
-    "tgdonnx.masks": ("MaskOptions", "MaskReport", "mask"),
+    "tgdonnx.masking": ("MaskOptions", "MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),
     "tgdonnx.regrowing": ("Rebirth",),
     "tgdonnx.reporting.page": ("PageReport", "report"),
@@ -107,8 +107,8 @@ _PLACES = {
     "tgdonnx.selection": ("AllLayers", "Filters", "FirstLayers", "LastLayers", "Percentile", "Phi", "Strategy"),
     "tgdonnx.sweeping": ("SweepReport", "sweep"),
     "tgdonnx.tracing": ("TraceReport", "trace"),
-    "tgdonnx.verification": ("VerifyReport", "verify"),
-    "tgdonnx.writeback": ("ExportReport", "export"),
+    "tgdonnx.verifying.verification": ("VerifyReport", "verify"),
+    "tgdonnx.exporting": ("ExportReport", "export"),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 

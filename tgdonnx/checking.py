@@ -41,11 +41,11 @@ from tgdonnx.errors import (
     TgdonnxError,
     UntrainableError,
 )
+from tgdonnx.files.model_file import ModelFile, StrPath, load_model
 from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering.dialects import Dialect
-from tgdonnx.masked import is_masked, read_masked, require_unmasked
-from tgdonnx.modelfile import ModelFile, StrPath, load_model
+from tgdonnx.masked_model import is_masked, read_masked, require_unmasked
 from tgdonnx.runtime.availability import inference_remedy, training_remedy, why_not_available
 from tgdonnx.selection import AllLayers, Percentile, Strategy, plan_masks, select
 from tgdonnx.tracing import trace_network

@@ -11,11 +11,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.files.model_file import StrPath
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
-from tgdonnx.modelfile import StrPath
 from tgdonnx.scoring import score_layers
 from tgdonnx.selection import filter_importance
 from tgdonnx.selection.strategies import require_phi

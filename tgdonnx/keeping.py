@@ -20,10 +20,10 @@ from tgdonnx.artifacts import require_new_directory
 from tgdonnx.artifacts.locking import is_locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER, MANIFEST
 from tgdonnx.errors import ArtifactsError, KeptError, OutputError, StoppedError, TgdonnxError
+from tgdonnx.files.leftovers import beside, sweep
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.outputs import is_of_artifacts
 from tgdonnx.finetuning import steps_kept
-from tgdonnx.leftovers import beside, sweep
-from tgdonnx.modelfile import StrPath
-from tgdonnx.outputs import is_of_artifacts
 
 
 @dataclass

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx import wire
+from tgdonnx.files import wire
+from tgdonnx.files.model_file import ModelFile, Pieces
 from tgdonnx.layers import Parameter
-from tgdonnx.modelfile import ModelFile, Pieces
 
 Array = NDArray[Any]
 

@@ -16,6 +16,11 @@ from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataSource
 from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
+from tgdonnx.exporting import ExportReport, export, rehearse_export
+from tgdonnx.files.model_file import StrPath, load_model
+from tgdonnx.files.model_writing import require_data_writable
+from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
+from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import (
     Need,
     Noise2Noise,
@@ -29,15 +34,10 @@ from tgdonnx.finetuning import (
 )
 from tgdonnx.finetuning.session import Session
 from tgdonnx.keeping import kept, open_place, run_of
-from tgdonnx.masks import MaskOptions, MaskReport, mask
-from tgdonnx.modelfile import StrPath, load_model
-from tgdonnx.modelwriting import require_data_writable
-from tgdonnx.outputs import Kind, Output, optional, require_outputs
+from tgdonnx.masking import MaskOptions, MaskReport, mask
 from tgdonnx.reporting.page import PageReport, rehearse_report, report, require_page
-from tgdonnx.scratch import scratch_directory
 from tgdonnx.selection import Strategy
-from tgdonnx.verification import VerifyReport, verify
-from tgdonnx.writeback import ExportReport, export, rehearse_export
+from tgdonnx.verifying.verification import VerifyReport, verify
 
 Array = NDArray[Any]
 
@@ -258,10 +258,10 @@ def finetune(
             )
     # What is deleted is not named.
     done = [
-        replace(each, export=replace(each.export, output=None), verify=replace(each.verify, witness=_MASKED))
+        replace(each, export=replace(each.export, output=None), verify=replace(each.verify, evidence=_MASKED))
         for each in done
     ]
-    proof = replace(proof, witness=_MASKED) if not done[1:] else proof
+    proof = replace(proof, evidence=_MASKED) if not done[1:] else proof
     if not place.given:
         done = [replace(each, build=replace(each.build, directory=None)) for each in done]
     *earlier, last = done

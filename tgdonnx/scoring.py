@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tgdonnx import kse
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
+from tgdonnx.files.model_file import StrPath, require_external_data
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import Layer, open_network
-from tgdonnx.modelfile import StrPath, require_external_data
 from tgdonnx.tracing import Provenance, trace_network
 
 

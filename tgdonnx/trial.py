@@ -11,11 +11,11 @@ from typing import Optional
 from tgdonnx import bounds
 from tgdonnx.artifacts import BuildOptions, build
 from tgdonnx.engines import EngineName
+from tgdonnx.files.model_file import ModelFile
+from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.session import Session
-from tgdonnx.masked import is_masked
-from tgdonnx.masks import mask
-from tgdonnx.modelfile import ModelFile
-from tgdonnx.scratch import scratch_directory
+from tgdonnx.masked_model import is_masked
+from tgdonnx.masking import mask
 from tgdonnx.selection import Strategy
 
 MOST_BYTES = 2**29

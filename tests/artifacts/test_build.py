@@ -27,7 +27,7 @@ from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError, TgdonnxError, UntrainableError
 from tgdonnx.layers import open_network
-from tgdonnx.provenance import decode_mask
+from tgdonnx.records import decode_mask
 
 BY_SCORE = tgdonnx.Phi(0.3)
 FILES = [

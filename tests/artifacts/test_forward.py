@@ -18,8 +18,8 @@ from tests.training_models import text_model
 from tgdonnx.artifacts.forward import forward_graph
 from tgdonnx.engines.onnxruntime_training.dialect import DIALECT
 from tgdonnx.errors import UntrainableError
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.layers import open_network
-from tgdonnx.modelfile import ModelFile
 
 
 def forward(model: onnx.ModelProto, *trained: str) -> onnx.ModelProto:

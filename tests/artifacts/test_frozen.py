@@ -13,14 +13,14 @@ from tests import models
 from tests.data.datasets import pair
 from tgdonnx import bounds
 from tgdonnx.artifacts import Form
-from tgdonnx.artifacts.vendor import vendor_outputs
+from tgdonnx.artifacts.vendor_outputs import vendor_outputs
 from tgdonnx.checking import check
 from tgdonnx.engines.frozen import FROZEN_DATA
 from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT, EVAL_MODEL, TRAINING_MODEL
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.exporting import export
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.writeback import export
 
 
 def lower_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

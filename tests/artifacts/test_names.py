@@ -19,7 +19,7 @@ from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.names import array_names
 from tgdonnx.errors import DataError, MissingArrayError
 from tgdonnx.finetuning import TrainOptions
-from tgdonnx.masked import SUFFIX
+from tgdonnx.masked_model import SUFFIX
 
 RNG = np.random.default_rng(4)
 X, LEVEL = RNG.normal(size=(5, 3, 6, 7)).astype(np.float32), RNG.normal(size=(5, 4, 6, 7)).astype(np.float32)

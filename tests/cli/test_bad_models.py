@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests import models
 from tests.cli.commands import save_pairs
-from tgdonnx import wire
 from tgdonnx.cli import main
+from tgdonnx.files import wire
 
 Damage = Callable[[onnx.ModelProto], None]
 

@@ -20,7 +20,7 @@ from tests import models
 from tests.tuning import data_for, options_for
 from tgdonnx.cli import main
 from tgdonnx.cli.paths import OutputPath
-from tgdonnx.outputs import Kind
+from tgdonnx.files.outputs import Kind
 
 # What every input is given as: a place in the fixture. A new path of a command is an `OutputPath`, or stands here.
 INPUTS = {

@@ -45,8 +45,8 @@ def test_each_stage_takes_what_the_one_before_wrote(vendor: Path, data: Path, tm
     assert trained["best"]["epoch"] == 2
     exported = run_json("export", artifacts, "-o", tuned)
     assert {entry["name"]: entry["filters"] for entry in exported["changed"]} == retrain
-    for witness in ((), ("--masked", masked)):
-        verified = run_json("verify", vendor, tuned, *witness)
+    for evidence in ((), ("--masked", masked)):
+        verified = run_json("verify", vendor, tuned, *evidence)
         assert verified["ok"] is True
         assert verified["violations"] == []
         assert {entry["name"]: entry["filters"] for entry in verified["changed"]} == retrain

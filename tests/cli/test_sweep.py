@@ -10,7 +10,7 @@ import pytest
 import tgdonnx
 from tests import models
 from tests.cli.commands import run, run_json, save_pairs
-from tgdonnx.masked import read_masked
+from tgdonnx.masked_model import read_masked
 
 SHAPE = (6, 3, 9, 8)
 

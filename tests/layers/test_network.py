@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests import models
 from tests.models import MODELS, Builder, bias, conv_weight, parse, random_feeds, save
 from tests.tracing.oracle import session
-from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
+from tgdonnx.files import wire
+from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import Network, Parameter, open_network, opset_version
-from tgdonnx.modelfile import load_model
 
 RNG = np.random.default_rng(7)
 

@@ -12,10 +12,10 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tests.models import Array
 from tests.sessions import open_session
 from tgdonnx.engines.onnxruntime_training.dialect import DIALECT
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.layers import open_network
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.grouped_conv import LowerGroupedConv
-from tgdonnx.modelfile import ModelFile
 
 
 def lowered(model: onnx.ModelProto, *, shapes_are_known: bool = True) -> onnx.ModelProto:

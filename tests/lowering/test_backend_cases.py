@@ -25,9 +25,9 @@ from tgdonnx.lowering.pad import LowerPad
 from tgdonnx.lowering.piecewise import LowerPiecewise
 from tgdonnx.lowering.pooling import LowerPooling
 from tgdonnx.lowering.reductions import LowerReductions
-from tgdonnx.lowering.spelling import LowerSpelling
 from tgdonnx.lowering.split import LowerSplit
-from tgdonnx.lowering.variadic import LowerVariadic
+from tgdonnx.lowering.sum_mean import LowerSumMean
+from tgdonnx.lowering.transpose_pow import LowerTransposePow
 from tgdonnx.lowering.where import LowerWhere
 
 PASSES = (
@@ -40,12 +40,12 @@ PASSES = (
     LowerLRN(),
     LowerReductions(),
     LowerGlobalPool(),
-    LowerVariadic(),
+    LowerSumMean(),
     LowerPad(),
     LowerPooling(),
     LowerWhere(),
     LowerSplit(),
-    LowerSpelling(),
+    LowerTransposePow(),
 )
 OP_TYPES = frozenset().union(*(lowering.op_types for lowering in PASSES))
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32

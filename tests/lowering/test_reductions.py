@@ -25,9 +25,9 @@ from tests.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.global_pool import LowerGlobalPool
 from tgdonnx.lowering.reductions import LowerReductions
-from tgdonnx.lowering.variadic import LowerVariadic
+from tgdonnx.lowering.sum_mean import LowerSumMean
 
-PASSES = (LowerReductions(), LowerGlobalPool(), LowerVariadic())
+PASSES = (LowerReductions(), LowerGlobalPool(), LowerSumMean())
 dims = st.sampled_from([STATIC, DYNAMIC])
 seeds = st.integers(0, 999)
 REDUCTIONS: dict[str, Callable[..., Array]] = {
@@ -169,7 +169,7 @@ def test_shape_arithmetic_is_left_alone() -> None:
     model = one_node("Max", {"x": np.zeros(3, np.float32)}, opset=8)
     model.graph.input[0].type.tensor_type.elem_type = 7
     model.graph.output[0].type.tensor_type.elem_type = 7
-    assert not LowerVariadic()(ir.from_proto(model)).modified
+    assert not LowerSumMean()(ir.from_proto(model)).modified
 
 
 def test_only_the_wanted_nodes_are_replaced() -> None:

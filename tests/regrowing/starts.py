@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 
 from tests.models import Array, random_feeds, save
 from tests.sweeping.oracle import outputs
+from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network
-from tgdonnx.modelfile import load_model
 from tgdonnx.regrowing import Rebirth, Regrown, regrow
 from tgdonnx.selection import Filters, Strategy, plan_masks, select
 from tgdonnx.sweeping.dropping import drop_filters, replace_tensors, whole_model

@@ -15,7 +15,7 @@ from tests.regrowing.starts import ANY_CHANGE, activations, data_for
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.sweeping.oracle import outputs
 from tgdonnx import Rebirth
-from tgdonnx.masked import read_masked
+from tgdonnx.masked_model import read_masked
 from tgdonnx.selection import Filters
 
 V1_NET = Path(__file__).parents[2] / "samples/pet/networks/v1-net.onnx"

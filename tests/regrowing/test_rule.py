@@ -21,7 +21,7 @@ from tests.forging import Record, body_of, entry, mask_edited, refused, selectio
 from tests.independent import tensors_of
 from tests.regrowing.starts import ANY_CHANGE, data_for
 from tgdonnx import Rebirth
-from tgdonnx.provenance import pack_mask
+from tgdonnx.records import pack_mask
 
 
 @pytest.fixture(scope="module", params=["he", "clone"])

@@ -12,8 +12,8 @@ import pytest
 import tgdonnx
 from tests.sweeping.oracle import outputs
 from tgdonnx import Rebirth
+from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network
-from tgdonnx.modelfile import load_model
 from tgdonnx.selection import Filters, plan_masks, select
 from tgdonnx.sweeping.dropping import drop_filters, whole_model
 from tgdonnx.tracing import trace_network

@@ -14,9 +14,9 @@ import onnx
 import tgdonnx
 from tests import models
 from tests.tuning import in_objects
+from tgdonnx.files.typed import encode
 from tgdonnx.finetuning.logs import Entry
 from tgdonnx.finetuning.record import RunRecord, read_record
-from tgdonnx.typedfiles import encode
 
 PHI = 0.3
 

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests import models
-from tgdonnx.masked import read_masked
+from tgdonnx.masked_model import read_masked
 from tgdonnx.reporting.filters import MOST_CELLS, SHADES, Strip, filter_strips, strip
 
 PHI = 0.3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tgdonnx.recomputing import RoundProof
 from tgdonnx.reporting.verdict import changes, headline, sentences
-from tgdonnx.verification import Changed, VerifyReport
+from tgdonnx.verifying.recomputing import RoundProof
+from tgdonnx.verifying.verification import Changed, VerifyReport
 
 MANY = tuple(Changed(f"w{i}", tuple(range(0, 1200, 2))) for i in range(40))
 ROUNDS = (RoundProof(1, "recomputed", "computed"), RoundProof(2, "recorded", "said"))
@@ -34,7 +34,7 @@ def test_the_ok_line_says_what_is_proved_and_by_what() -> None:
     report = VerifyReport(True, MANY, (), "the records of 2 rounds", "recorded", ROUNDS)
     assert headline(report) == (
         "nothing differs but 24,000 rows of 40 tensors, by the records of 2 rounds; "
-        "in part, the witness's own word is taken"
+        "in part, the evidence's own word is taken"
     )
     assert sentences(report) == ("round 1: computed", "round 2: said")
     same = VerifyReport(True, (), (), "the files themselves", "identical")

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tests.models import save
 from tgdonnx.errors import DataError, ModelFileError
-from tgdonnx.modelfile import load_model
+from tgdonnx.files.model_file import load_model
 from tgdonnx.runtime import open_inference
 
 ROOT = Path(__file__).parents[2]

@@ -18,8 +18,8 @@ from tests.selection.reference import by_experiment
 from tests.sweeping.oracle import outputs, zeroed
 from tests.training_models import text_model
 from tgdonnx.errors import ModelFileError
+from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network
-from tgdonnx.modelfile import load_model
 from tgdonnx.selection import Filters, Phi, RetrainMask, Strategy, plan_masks, select
 from tgdonnx.sweeping.dropping import drop_filters, whole_model
 from tgdonnx.tracing import trace_network

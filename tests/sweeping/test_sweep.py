@@ -21,7 +21,7 @@ from tests.sweeping.oracle import outputs, relative_change, zeroed
 from tests.training_models import text_model
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, MaskedModelError, ModelFileError, SelectionError
-from tgdonnx.masked import read_masked
+from tgdonnx.masked_model import read_masked
 from tgdonnx.runtime import InferenceModel, open_inference
 from tgdonnx.selection import Phi
 from tgdonnx.sweeping import DEFAULT_PHIS, SweepPoint, sweep

@@ -21,9 +21,9 @@ from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, m
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.data.stored import Array, Case, Stored
 from tgdonnx.errors import DataError
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.finetuning.record import read_record
-from tgdonnx.modelfile import StrPath
-from tgdonnx.outputs import Output, require_outputs
 
 # Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.
 _TILE = {1: 65536, 2: 512, 3: 96}

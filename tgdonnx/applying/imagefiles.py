@@ -13,7 +13,7 @@ import numpy as np
 from tgdonnx.data.nifti import SUFFIXES as NIFTI
 from tgdonnx.data.stored import Array, Stored, load_extra
 from tgdonnx.errors import DataError
-from tgdonnx.modelfile import replacing
+from tgdonnx.files.model_file import replacing
 
 
 def suffix_of(path: Path) -> str:

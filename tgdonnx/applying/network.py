@@ -14,8 +14,8 @@ from tgdonnx.applying.receptive_field import receptive_field
 from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.layouts import SPACE
 from tgdonnx.errors import DataError
+from tgdonnx.files.model_file import StrPath
 from tgdonnx.layers import Network, open_network
-from tgdonnx.modelfile import StrPath
 from tgdonnx.runtime import open_inference
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from tgdonnx.artifacts.build import BuildReport, build, require_new_directory
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
 from tgdonnx.artifacts.options import FORMS, BuildOptions, BuiltOptions, Form
-from tgdonnx.artifacts.vendor import vendor_outputs, vendor_targets
+from tgdonnx.artifacts.vendor_outputs import vendor_outputs, vendor_targets
 from tgdonnx.engines import GRADIENTS, OPTIMIZERS, GradientKind, OptimizerName
 
 __all__ = [

@@ -35,14 +35,14 @@ from tgdonnx.engines import (
     default_engine,
 )
 from tgdonnx.errors import MaskedModelError, OutputError
+from tgdonnx.files.leftovers import beside, sweep
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_writing import data_of, write_model
+from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
+from tgdonnx.files.paths import why_no_text
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
-from tgdonnx.leftovers import beside, sweep
-from tgdonnx.masked import MaskedModel, read_masked
-from tgdonnx.modelfile import StrPath
-from tgdonnx.modelwriting import data_of, write_model
-from tgdonnx.outputs import Kind, Output, is_of_artifacts, require_outputs
-from tgdonnx.paths import why_no_text
-from tgdonnx.provenance import encode_mask
+from tgdonnx.masked_model import MaskedModel, read_masked
+from tgdonnx.records import encode_mask
 
 
 @dataclass(frozen=True)

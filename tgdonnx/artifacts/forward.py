@@ -23,7 +23,7 @@ from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.lowering.lifting import LiftFromBranches
 from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
-from tgdonnx.lowering.quantized import HoldReal
+from tgdonnx.lowering.quantized import DequantizeParameters
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
@@ -175,7 +175,7 @@ def _require_known(model: ir.Model) -> None:
 
 
 def _adapt_precision(model: ir.Model, trained: Collection[str], integers: Mapping[str, Parameter]) -> None:
-    HoldReal({name: integers[name] for name in trained if name in integers})(model)
+    DequantizeParameters({name: integers[name] for name in trained if name in integers})(model)
     dtypes = {model.graph.initializers[name].dtype for name in trained}
     ComputeInFloat32(double=ir.DataType.DOUBLE in dtypes)(model)
 

@@ -21,7 +21,7 @@ from tgdonnx.artifacts.names import array_names
 from tgdonnx.artifacts.options import BuiltOptions
 from tgdonnx.engines import ENGINES, Engine, EngineName
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.typedfiles import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
+from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
 
 FORMAT = 2
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"

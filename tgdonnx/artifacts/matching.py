@@ -10,8 +10,8 @@ import onnx_ir as ir
 from tgdonnx.artifacts.manifest import MANIFEST, Manifest, TensorSpec
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.graphs.builder import PREFIX
-from tgdonnx.masked import MaskedModel
-from tgdonnx.provenance import encode_mask
+from tgdonnx.masked_model import MaskedModel
+from tgdonnx.records import encode_mask
 
 
 def require_masked_of(manifest: Manifest, masked: MaskedModel, directory: Path) -> None:

@@ -10,7 +10,7 @@ from tgdonnx.artifacts import BuildOptions, build
 from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
-from tgdonnx.outputs import Kind
+from tgdonnx.files.outputs import Kind
 
 
 @click.command("build")

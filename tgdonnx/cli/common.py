@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from tgdonnx.cli.paths import PATH, OutputPath
+from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
-from tgdonnx.outputs import Kind as OutputKind
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

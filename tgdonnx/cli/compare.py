@@ -19,8 +19,8 @@ from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
-from tgdonnx.outputs import Kind as OutputKind
 from tgdonnx.regrowing import Kind, Rebirth
 from tgdonnx.reporting.comparison import print_compare
 from tgdonnx.reporting.pareto import plot_compare

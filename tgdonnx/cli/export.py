@@ -10,8 +10,8 @@ import click
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, say
 from tgdonnx.cli.paths import PATH
-from tgdonnx.outputs import Kind
-from tgdonnx.writeback import export
+from tgdonnx.exporting import export
+from tgdonnx.files.outputs import Kind
 
 
 @click.command("export")

@@ -32,9 +32,9 @@ from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.cli.train import STOPPING
+from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
-from tgdonnx.masks import MaskOptions
-from tgdonnx.outputs import Kind as OutputKind
+from tgdonnx.masking import MaskOptions
 from tgdonnx.pipeline import Results, finetune
 from tgdonnx.regrowing import Kind
 from tgdonnx.reporting.verdict import headline

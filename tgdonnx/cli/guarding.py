@@ -11,8 +11,8 @@ import click
 
 from tgdonnx.cli.config import CONFIG
 from tgdonnx.cli.paths import OutputPath
-from tgdonnx.modelwriting import data_of
-from tgdonnx.outputs import Kind, Output, require_outputs
+from tgdonnx.files.model_writing import data_of
+from tgdonnx.files.outputs import Kind, Output, require_outputs
 
 
 def guard(command: click.Command) -> click.Command:

@@ -25,8 +25,8 @@ from tgdonnx.cli.output import print_json, printing
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
-from tgdonnx.masks import MaskOptions, mask
-from tgdonnx.outputs import Kind as OutputKind
+from tgdonnx.files.outputs import Kind as OutputKind
+from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.regrowing import Kind, Rebirth
 from tgdonnx.reporting.tables import print_masks
 from tgdonnx.selection import Mode

@@ -18,7 +18,7 @@ import msgspec
 
 from tgdonnx import bounds
 from tgdonnx.errors import RuntimeMissingError, SelectionError, TgdonnxError
-from tgdonnx.regular import read_regular
+from tgdonnx.files.regular import read_regular
 
 _DEEPEST = 8  # of YAML, whose reader takes time with the square of the depth; options are a mapping with lists in it
 _DOTTED = re.compile(r"(?<![\w-])(?:[\w-]+[\s\"']*\.[\s\"']*){64}")  # a key of so many parts; a UID has at most 32

@@ -21,7 +21,7 @@ from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
 from tgdonnx.engines import ENGINES
-from tgdonnx.masks import MaskOptions
+from tgdonnx.masking import MaskOptions
 from tgdonnx.regrowing import KINDS, Kind, Rebirth
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE

@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 import click
 
-from tgdonnx.outputs import Kind
-from tgdonnx.paths import why_unusable
+from tgdonnx.files.outputs import Kind
+from tgdonnx.files.paths import why_unusable
 
 
 class PathType(click.Path):

@@ -8,8 +8,8 @@ import click
 
 from tgdonnx.cli.options import Command
 from tgdonnx.cli.paths import PATH, OutputPath
+from tgdonnx.files.outputs import Kind
 from tgdonnx.finetuning import DEFAULT_AGREE_SHARE, METRICS, SCHEDULES, TrainOptions
-from tgdonnx.outputs import Kind
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 

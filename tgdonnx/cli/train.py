@@ -16,8 +16,8 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
+from tgdonnx.exporting import rehearse_export
 from tgdonnx.finetuning import DryRunReport, RunData, TrainOptions, TrainReport, Watch, dry_run, train
-from tgdonnx.writeback import rehearse_export
 
 # SIGHUP, which Windows lacks, comes when a terminal is closed; who started us with nohup wants none of it.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -12,13 +12,13 @@ from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.paths import PATH
 from tgdonnx.reporting.verdict import changes, headline, sentences
-from tgdonnx.verification import verify
+from tgdonnx.verifying.verification import verify
 
 
 @click.command("verify")
 @click.argument("base", type=PATH)
 @click.argument("tuned", type=PATH)
-@click.option("--masked", type=PATH, help="The masked model, as witness of what may differ.")
+@click.option("--masked", type=PATH, help="The masked model, as evidence of what may differ.")
 @click.option(
     "--filters", type=PATH, help="JSON file, weight name -> list of filters: what was to be retrained, from elsewhere."
 )

@@ -35,8 +35,8 @@ from tgdonnx.comparing.preparing import (
     build_all,
     building_for,
     require_runnable,
-    settle,
     steps_of_epoch,
+    write_plan,
 )
 from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import run_candidate
@@ -44,14 +44,14 @@ from tgdonnx.comparing.sameness import twins
 from tgdonnx.data import DataSource
 from tgdonnx.engines import default_engine
 from tgdonnx.errors import DataError, StoppedError, TgdonnxError
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.outputs import Kind, Output, require_outputs
+from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.layers import open_network
-from tgdonnx.masked import require_unmasked
-from tgdonnx.modelfile import StrPath
-from tgdonnx.outputs import Kind, Output, require_outputs
+from tgdonnx.masked_model import require_unmasked
 from tgdonnx.regrowing import Rebirth
-from tgdonnx.scratch import scratch_directory
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 
@@ -143,9 +143,9 @@ def compare(
         tgd = None if recommended is None else TgdRecord.of(recommended)
         content = Comparison(COMPARISON_FORMAT, settings, tgd)
         with scratch_directory() as work:
-            forgiving = select is None
+            skip_empty = select is None
             problems = build_all(
-                candidates, model, directory, work, recommended, rebirth, building, forgiving=forgiving
+                candidates, model, directory, work, recommended, rebirth, building, skip_empty=skip_empty
             )
             runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
             if not runnable:
@@ -162,7 +162,7 @@ def compare(
             require_runnable(runnable, directory, work, steps, size)
             if known is None:
                 held.enter_context(new_comparison(directory))
-            settle(work, directory, runnable, content)
+            write_plan(work, directory, runnable, content)
         every = training.validate_every or per_epoch
         # Mixed with images an epoch is longer; what is equal is the number of steps.
         equal = replace(training, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")

@@ -24,13 +24,13 @@ from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_ca
 from tgdonnx.comparing.report import CompareReport
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DataError, OutputError, SelectionError
+from tgdonnx.files.model_file import write_bytes
+from tgdonnx.files.typed import AtLeast0, Fraction, Positive, decode, encode, read_bytes
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.layers import open_network
-from tgdonnx.modelfile import write_bytes
 from tgdonnx.selection import Percentile, Phi, select
 from tgdonnx.sweeping import sweep
 from tgdonnx.tracing import trace_network
-from tgdonnx.typedfiles import AtLeast0, Fraction, Positive, decode, encode, read_bytes
 
 COMPARISON_FORMAT = 1
 COMPARISON = "comparison.json"

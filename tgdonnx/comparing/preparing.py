@@ -13,12 +13,12 @@ from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
+from tgdonnx.exporting import rehearse_export
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
-from tgdonnx.masks import MaskOptions, mask
+from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.regrowing import Rebirth
-from tgdonnx.writeback import rehearse_export
 
 ARTIFACTS = "artifacts"
 
@@ -47,7 +47,7 @@ def build_all(
     rebirth: Rebirth,
     building: BuildOptions,
     *,
-    forgiving: bool,
+    skip_empty: bool,
 ) -> dict[str, SelectionError | UntrainableError]:
     """Builds the artifacts that are not there yet; returns the selections that cannot be trained, and why.
 
@@ -59,10 +59,10 @@ def build_all(
         recommended: what ``tgd`` stands for.
         rebirth: how filters are reborn, but for isolation, which the name of the selection says.
         building: how to build, but for ``l2_sp``, which is for selections with ``+l2sp``.
-        forgiving: whether a selection that selects nothing is left out rather than refused.
+        skip_empty: whether a selection that selects nothing is left out rather than refused.
 
     Raises:
-        SelectionError: not ``forgiving``, and one selects nothing.
+        SelectionError: not ``skip_empty``, and one selects nothing.
         OutputError: what is there already was built with another ``l2_sp``.
         TgdonnxError: as `mask` and `build` do.
     """
@@ -92,7 +92,7 @@ def build_all(
             build(scratch / MASKED_MODEL, target / ARTIFACTS, options)
             rehearse_export(target / ARTIFACTS)
         except SelectionError as error:
-            if not forgiving:
+            if not skip_empty:
                 raise SelectionError(f"{candidate.name}: {error}") from error
             problems[candidate.name] = error
         except UntrainableError as error:
@@ -148,7 +148,7 @@ def artifacts_of(candidate: Candidate, directory: Path, work: Path) -> Path:
     return there if there.is_dir() else work / candidate.folder / ARTIFACTS
 
 
-def settle(work: Path, directory: Path, runnable: Sequence[Candidate], content: Comparison) -> None:
+def write_plan(work: Path, directory: Path, runnable: Sequence[Candidate], content: Comparison) -> None:
     """Moves what was built of the selections that will run to its place, and writes what the comparison is.
 
     Raises:

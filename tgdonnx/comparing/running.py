@@ -13,12 +13,12 @@ from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.choosing import Entry, best_point, curve_of
 from tgdonnx.comparing.preparing import ARTIFACTS, data_for, options_for
 from tgdonnx.errors import DivergedError, StoppedError
+from tgdonnx.exporting import export
 from tgdonnx.finetuning import Epoch, MetricName, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.finetuning.session import Session
 from tgdonnx.layers import open_network
-from tgdonnx.writeback import export
 
 TUNED = "tuned.onnx"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.comparing.candidates import Candidate
-from tgdonnx.masked import read_masked
+from tgdonnx.masked_model import read_masked
 
 
 def twins(candidates: Sequence[Candidate], artifacts_of: Callable[[Candidate], Path]) -> dict[str, str]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from tgdonnx.data.stored import Array, Case, Region, Stored, WholeFiles, machine_memory
 from tgdonnx.errors import DataError
-from tgdonnx.regular import open_regular
+from tgdonnx.files.regular import open_regular
 
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
 _NUMBERS = "biufc"

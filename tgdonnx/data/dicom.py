@@ -17,7 +17,7 @@ import numpy as np
 
 from tgdonnx.data.stored import Array, Region, Stored, WholeFiles, load_extra
 from tgdonnx.errors import DataError
-from tgdonnx.regular import open_regular
+from tgdonnx.files.regular import open_regular
 
 SUFFIXES = (".dcm", ".ima")
 _SKEWED = 0.01  # how far the normal of a plane may be from length 1

@@ -26,8 +26,8 @@ from tgdonnx.data.arrays import in_memory, memory_case, open_npy, open_npz
 from tgdonnx.data.hdf5 import open_hdf5
 from tgdonnx.data.stored import Array, Case, Stored, WholeFiles
 from tgdonnx.errors import DataError, TgdonnxError
-from tgdonnx.modelfile import StrPath
-from tgdonnx.regular import require_regular
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.regular import require_regular
 
 _HDF5 = (".h5", ".hdf5")
 _KINDS = {".npz": "npz", ".npy": "npy", **dict.fromkeys(_HDF5, "HDF5"), **dict.fromkeys(nifti.SUFFIXES, "NIfTI")}

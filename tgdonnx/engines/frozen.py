@@ -16,8 +16,8 @@ import onnx_ir as ir
 
 from tgdonnx import bounds
 from tgdonnx.errors import ArtifactsError, ModelFileError
+from tgdonnx.files.model_file import load_model, require_external_data
 from tgdonnx.graphs.captured import inner_graphs
-from tgdonnx.modelfile import load_model, require_external_data
 
 FROZEN_DATA = "frozen.data"
 _ALIGNMENT = 4096  # bytes; runtimes map pages

@@ -25,10 +25,10 @@ import msgspec
 
 from tgdonnx.artifacts.manifest import LOG, LOG_TABLE
 from tgdonnx.errors import ArtifactsError, OutputError
+from tgdonnx.files.model_file import write_bytes
+from tgdonnx.files.typed import AtLeast0, Count, encode
 from tgdonnx.finetuning.reports import Epoch, Stop, StopRule
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.modelfile import write_bytes
-from tgdonnx.typedfiles import AtLeast0, Count, encode
 
 _MOST = 2**20  # bytes of a line
 

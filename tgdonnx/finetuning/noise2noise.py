@@ -21,7 +21,7 @@ from tgdonnx.data.options import DataOptions
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.data.stored import Array, Case, Region, Stored, regions
 from tgdonnx.errors import DataError
-from tgdonnx.modelfile import StrPath
+from tgdonnx.files.model_file import StrPath
 
 # The run ends after so many validations without a better one, if nothing else is asked for.
 PATIENCE = 5

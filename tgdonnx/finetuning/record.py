@@ -21,14 +21,14 @@ from tgdonnx.artifacts import BuiltOptions, Manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.data import DataOptions
 from tgdonnx.data.scaling import Linear
+from tgdonnx.files.model_file import write_bytes
+from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes, retype
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.metrics import MetricName
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.retention import Retention
-from tgdonnx.modelfile import write_bytes
-from tgdonnx.typedfiles import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes, retype
 
 FORMAT = 1
 _PACKAGES = ("tgdonnx", "numpy", "onnx", "onnxruntime-training-cpu", "onnxruntime-training")

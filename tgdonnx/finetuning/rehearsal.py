@@ -14,13 +14,13 @@ from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataSource
 from tgdonnx.errors import DivergedError
+from tgdonnx.files.model_file import StrPath
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data, remarks_of
-from tgdonnx.modelfile import StrPath
 
 
 def dry_run(

@@ -15,9 +15,9 @@ from tgdonnx.artifacts.matching import require_inputs_of
 from tgdonnx.data import Dataset
 from tgdonnx.engines import Batch, TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.files.model_file import load_model
 from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.modelfile import load_model
 from tgdonnx.runtime import open_inference
 
 

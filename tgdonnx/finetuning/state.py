@@ -9,9 +9,9 @@ from typing import Annotated, Any, Optional
 import msgspec
 
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.files.typed import AtLeast0, Count, decode, encode
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.options import TrainOptions
-from tgdonnx.typedfiles import AtLeast0, Count, decode, encode
 
 
 @dataclass(frozen=True)

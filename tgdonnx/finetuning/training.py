@@ -14,6 +14,8 @@ from tgdonnx.artifacts.manifest import LOG, LOG_TABLE, RUN, Manifest
 from tgdonnx.data import Dataset, DataSource, open_like, open_training
 from tgdonnx.engines import Engine
 from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.outputs import Kind, optional, require_outputs
 from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
@@ -29,8 +31,6 @@ from tgdonnx.finetuning.space import needs_of_run, require_space
 from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
 from tgdonnx.finetuning.tensorboard import Board, require_board
 from tgdonnx.finetuning.watching import Watch
-from tgdonnx.modelfile import StrPath
-from tgdonnx.outputs import Kind, optional, require_outputs
 
 
 def train(

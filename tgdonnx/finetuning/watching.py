@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import Optional
 
+from tgdonnx.files.model_file import StrPath
 from tgdonnx.finetuning.reports import Epoch, Progress
-from tgdonnx.modelfile import StrPath
 
 
 def _nothing(_: object) -> None:

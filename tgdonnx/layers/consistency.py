@@ -14,13 +14,13 @@ import onnx
 from google.protobuf.message import Message
 from onnx import helper
 
-from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
+from tgdonnx.files import wire
+from tgdonnx.files.model_file import ModelFile
+from tgdonnx.files.tensors import bits_of, describe, walk_tensors
 from tgdonnx.graphs.operators import CONVOLUTIONS, MATRIX_PRODUCTS, STANDARD_DOMAINS
 from tgdonnx.layers.names import graphs_of, label, require_names
 from tgdonnx.layers.workload import require_bounded
-from tgdonnx.modelfile import ModelFile
-from tgdonnx.tensors import bits_of, describe, walk_tensors
 
 _T = onnx.TensorProto
 _NO_VERSION = 2**31  # numbers this large are damage, and onnx cannot take them

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import onnx
 
 from tgdonnx.errors import ModelFileError
-from tgdonnx.modelfile import ModelFile
+from tgdonnx.files.model_file import ModelFile
 
 _AGAIN = "export the model again"
 

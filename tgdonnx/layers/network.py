@@ -15,8 +15,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
-from tgdonnx import bounds, wire
+from tgdonnx import bounds
 from tgdonnx.errors import IntegerArithmeticError, ModelFileError
+from tgdonnx.files import wire
+from tgdonnx.files.model_file import ModelFile, StrPath, load_model
+from tgdonnx.files.tensors import describe, walk_tensors
 from tgdonnx.graphs.operators import (
     CONVOLUTIONS,
     MATRIX_PRODUCTS,
@@ -30,8 +33,6 @@ from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, Matr
 from tgdonnx.layers.parameters import Parameter, find_parameter
 from tgdonnx.layers.quantization import INTEGER_REMEDY, TRAINABLE_INTEGERS
 from tgdonnx.layers.sizes import Sizes, infer_sizes
-from tgdonnx.modelfile import ModelFile, StrPath, load_model
-from tgdonnx.tensors import describe, walk_tensors
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx import wire
 from tgdonnx.errors import ModelFileError
+from tgdonnx.files import wire
 from tgdonnx.graphs.operators import QUANTIZERS, RESHAPING, is_standard
 from tgdonnx.layers.quantization import Quantization, find_quantization
 from tgdonnx.layers.sizes import Sizes

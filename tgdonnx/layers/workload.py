@@ -15,9 +15,9 @@ import onnx
 
 from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.graphs.operators import STANDARD_DOMAINS
 from tgdonnx.layers.names import graphs_of, label, subgraphs
-from tgdonnx.modelfile import ModelFile
 
 FunctionId = tuple[str, str, str]
 _AGAIN = "export the model again, without functions if need be"

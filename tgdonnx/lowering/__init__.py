@@ -37,10 +37,10 @@ from tgdonnx.lowering.pooling import LowerPooling
 from tgdonnx.lowering.quantized import LowerQuantized, lower_idle_quantizers
 from tgdonnx.lowering.reductions import LowerReductions
 from tgdonnx.lowering.resize import LowerResize
-from tgdonnx.lowering.spelling import LowerSpelling
 from tgdonnx.lowering.split import LowerSplit
-from tgdonnx.lowering.steps import LowerSteps
-from tgdonnx.lowering.variadic import LowerVariadic
+from tgdonnx.lowering.step_functions import LowerStepFunctions
+from tgdonnx.lowering.sum_mean import LowerSumMean
+from tgdonnx.lowering.transpose_pow import LowerTransposePow
 from tgdonnx.lowering.where import LowerWhere
 
 __all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "lower"]
@@ -49,7 +49,7 @@ __all__ = ["PATH_LOWERINGS", "PREPARING_LOWERINGS", "lower"]
 PATH_LOWERINGS: tuple[type[Lowering], ...] = (
     LowerQuantized,
     LowerAutoPad,
-    LowerSpelling,
+    LowerTransposePow,
     LowerConvTranspose,
     LowerResize,
     LowerDepthSpace,
@@ -63,7 +63,7 @@ PATH_LOWERINGS: tuple[type[Lowering], ...] = (
     LowerLRN,
     LowerReductions,
     LowerGlobalPool,
-    LowerVariadic,
+    LowerSumMean,
     LowerPad,
     LowerPooling,
     LowerGroupedConv,
@@ -103,6 +103,6 @@ PREPARING_LOWERINGS: tuple[Callable[[ir.Model, Collection[str]], object], ...] =
     lambda model, _: LowerDropout()(model),
     _lower_norms_that_hide_ranks,
     lambda model, _: LowerBatchNormalization()(model),
-    lambda model, _: LowerSteps()(model),
+    lambda model, _: LowerStepFunctions()(model),
     lower_idle_quantizers,
 )

@@ -54,7 +54,7 @@ class Arithmetic:
     """Computes in front of one node.
 
     Args:
-        emit: the pen that writes there.
+        emit: the builder that writes there.
     """
 
     def __init__(self, emit: Emitter) -> None:

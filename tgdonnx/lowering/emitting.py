@@ -108,7 +108,7 @@ class Lowering(ir.passes.InPlacePass, abc.ABC):
         return [node for node in model.graph if node in wanted]
 
     def candidates(self, model: ir.Model) -> Iterator[Emitter]:
-        """Yields a pen for every node that the pass may replace."""
+        """Yields a builder for every node that the pass may replace."""
         for node in self.chosen(model):
             if is_standard(node, self.op_types):
                 data = optional_input(node, self.data_input)

@@ -11,8 +11,8 @@ limits no change of x changes y, so passing a gradient there would only drive x 
 rounding. A weight that stands for the greatest integer, as the largest of every symmetrically quantised filter does, lies
 inside and can learn.
 
-The same holds for weights that the file stores as integers behind a DequantizeLinear: `HoldReal` makes of them the numbers
-that they stand for, which train, and the DequantizeLinear becomes such a pair.
+The same holds for weights that the file stores as integers behind a DequantizeLinear: `DequantizeParameters` makes of them the
+numbers that they stand for, which train, and the DequantizeLinear becomes such a pair.
 
 The runtime has the pair as one operator for scalars s and z, FakeQuant, with the very gradient above (measured with
 onnxruntime-training 1.19.2). Scales per channel are divided and multiplied outside of it.
@@ -42,7 +42,7 @@ FAKE_QUANT = "FakeQuant"
 _NO_LIMIT = 2**62
 
 
-class HoldReal(ir.passes.InPlacePass):
+class DequantizeParameters(ir.passes.InPlacePass):
     """Turns stored integers into the float32 numbers that they stand for, up to the DequantizeLinear that reads them.
 
     That node is left behind reading float32, until `LowerQuantized` takes it.
@@ -87,7 +87,7 @@ class LowerQuantized(Lowering):
     op_types: ClassVar = frozenset(["DequantizeLinear"])
 
     def candidates(self, model: ir.Model) -> Iterator[Emitter]:
-        """Yields a pen for every node that the pass may replace, whatever integers it reads."""
+        """Yields a builder for every node that the pass may replace, whatever integers it reads."""
         for node in self.chosen(model):
             if (self._nodes is None or node in self._nodes) and node.op_type in self.op_types and not node.domain:
                 yield Emitter(node)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from tgdonnx.errors import RuntimeMissingError
-from tgdonnx.scratch import scratch_directory
+from tgdonnx.files.scratch import scratch_directory
 
 _VARIABLE = "MPLCONFIGDIR"
 _FONTS = "matplotlib.font_manager"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.masked import MaskedModel
+from tgdonnx.masked_model import MaskedModel
 
 MOST_CELLS = 256
 SHADES = 4

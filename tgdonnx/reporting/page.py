@@ -16,9 +16,10 @@ from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_source
 from tgdonnx.errors import RuntimeMissingError
+from tgdonnx.files.model_file import StrPath, require_writable, write_bytes
+from tgdonnx.files.outputs import Output, require_outputs
+from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.record import RunRecord, read_record
-from tgdonnx.modelfile import StrPath, require_writable, write_bytes
-from tgdonnx.outputs import Output, require_outputs
 from tgdonnx.reporting import facts
 from tgdonnx.reporting.curves import Curve, evaluation_curve, loss_curve, rate_curve
 from tgdonnx.reporting.figures import require_matplotlib
@@ -31,7 +32,6 @@ from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.reporting.verdict import sentences
 from tgdonnx.scoring import score_layers
-from tgdonnx.scratch import scratch_directory
 from tgdonnx.tracing import trace_network
 
 MOST_ROWS = 40

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.errors import DataError
+from tgdonnx.files.model_file import StrPath, replacing
 from tgdonnx.finetuning.metrics import SMALLER_IS_BETTER
-from tgdonnx.modelfile import StrPath, replacing
 from tgdonnx.reporting.legible import name
 from tgdonnx.reporting.plots import new_figure, require_plot
 

@@ -22,7 +22,7 @@ from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.losses import parse_loss
 from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
-from tgdonnx.modelfile import load_model
+from tgdonnx.files.model_file import load_model
 from tgdonnx.runtime import open_inference
 
 Array = NDArray[Any]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgdonnx.errors import OutputError
-from tgdonnx.modelfile import StrPath, replacing, require_writable
-from tgdonnx.outputs import Output, require_outputs
+from tgdonnx.files.model_file import StrPath, replacing, require_writable
+from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.reporting.drawing import load_matplotlib
 from tgdonnx.reporting.legible import name
 from tgdonnx.sweeping import SweepReport

@@ -1,4 +1,4 @@
-"""The files that a run is about, and what `tgdonnx.verification` says of them, found anew for the report.
+"""The files that a run is about, and what `tgdonnx.verifying.verification` says of them, found anew for the report.
 
 The vendor's file is taken out of the masked model, whose record says its hash. The tuned model is exported again from the
 checkpoint, so a tuned file that somebody hands in can be compared with it byte by byte as well.
@@ -14,11 +14,11 @@ from typing import Optional
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.masked import MaskedModel, read_masked, write_vendor
-from tgdonnx.modelfile import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.exporting import export
+from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.masked_model import MaskedModel, read_masked, write_vendor
 from tgdonnx.reporting.history import step_of_checkpoint
-from tgdonnx.verification import VerifyReport, verify
-from tgdonnx.writeback import export
+from tgdonnx.verifying.verification import VerifyReport, verify
 
 _BLOCK = 2**20
 

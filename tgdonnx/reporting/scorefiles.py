@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tgdonnx.errors import OutputError
-from tgdonnx.modelfile import StrPath, write_bytes
-from tgdonnx.outputs import Output, require_outputs
+from tgdonnx.files.model_file import StrPath, write_bytes
+from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.scoring import ScoreReport
 
 _ARRAYS = ("sparsity", "entropy", "kse")

@@ -19,7 +19,7 @@ from tgdonnx.reporting.legible import cell, legible
 
 if TYPE_CHECKING:  # a table of one stage must not bring the other stages along
     from tgdonnx.inspection import InspectReport, LayerSummary
-    from tgdonnx.masks import MaskReport
+    from tgdonnx.masking import MaskReport
     from tgdonnx.scoring import ScoreReport
     from tgdonnx.sweeping import SweepPoint, SweepReport
     from tgdonnx.tracing import LayerTrace, MapTrace, Producer

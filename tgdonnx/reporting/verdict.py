@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tgdonnx.reporting import legible
 from tgdonnx.reporting.tables import ranges
-from tgdonnx.verification import VerifyReport
+from tgdonnx.verifying.verification import VerifyReport
 
 _MOST_TENSORS = 8
 _LONGEST = 60
@@ -20,10 +20,10 @@ def headline(report: VerifyReport) -> str:
     words = {
         "recomputed": "the masks were computed again from the vendor's file",
         "listed": "the masks are those of the list that was given",
-        "recorded": "in part, the witness's own word is taken",
+        "recorded": "in part, the evidence's own word is taken",
     }
     return (
-        f"nothing differs but {filters:,} rows of {len(report.changed):,} tensors, by {report.witness}; "
+        f"nothing differs but {filters:,} rows of {len(report.changed):,} tensors, by {report.evidence}; "
         f"{words[str(report.proof)]}"
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import DataError, ModelFileError
-from tgdonnx.modelfile import ModelFile, require_external_data
+from tgdonnx.files.model_file import ModelFile, require_external_data
 from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.opsets import NEWEST, as_known
 from tgdonnx.runtime.options import NOTHING, session_options

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from tgdonnx.errors import ModelFileError
-from tgdonnx.tensors import StoredTensor, walk_tensors
+from tgdonnx.files.tensors import StoredTensor, walk_tensors
 
 _T = onnx.TensorProto
 # What numpy holds as the runtime does. Others, such as bfloat16 and integers of 4 bits, are put into the message.

@@ -7,8 +7,8 @@ from typing import Optional
 import onnx
 from onnx import inliner, shape_inference
 
+from tgdonnx.files.tensors import walk_tensors
 from tgdonnx.runtime.packing import copy_but
-from tgdonnx.tensors import walk_tensors
 
 _T = onnx.TensorProto
 _SMALL = 2**14  # bytes that are kept, for the arguments of operators are among them

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from tgdonnx.errors import ModelFileError
+from tgdonnx.files.tensors import describe, walk_tensors
 from tgdonnx.runtime.arguments import PROBLEMS
 from tgdonnx.runtime.bodies import if_problems, loop_problems, scan_problems
 from tgdonnx.runtime.sites import Shape, Site
 from tgdonnx.runtime.sketch import sketch, with_shapes
 from tgdonnx.runtime.windows import WINDOWED, window_problems
-from tgdonnx.tensors import describe, walk_tensors
 
 _T = onnx.TensorProto
 _INT32 = 2**31

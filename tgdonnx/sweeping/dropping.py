@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from onnx import external_data_helper
 
 from tgdonnx.errors import ModelFileError
+from tgdonnx.files.model_file import ModelFile, require_external_data
+from tgdonnx.files.tensors import tensor_at, walk_tensors
 from tgdonnx.layers import Parameter
-from tgdonnx.modelfile import ModelFile, require_external_data
 from tgdonnx.selection import RetrainMask
-from tgdonnx.tensors import tensor_at, walk_tensors
 
 
 def whole_model(file: ModelFile) -> onnx.ModelProto:

@@ -10,10 +10,10 @@ import numpy as np
 
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
+from tgdonnx.files.model_file import ModelFile, StrPath
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import Network, open_network
-from tgdonnx.masked import require_unmasked
-from tgdonnx.modelfile import ModelFile, StrPath
+from tgdonnx.masked_model import require_unmasked
 from tgdonnx.runtime import open_inference
 from tgdonnx.selection import Phi, RetrainMask, plan_masks, require_phi, score_filters, select
 from tgdonnx.sweeping.change import Baseline, OutputChange, baseline, output_changes, worst

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from tgdonnx.errors import SelectionError
+from tgdonnx.files.model_file import StrPath
 from tgdonnx.layers import open_network
-from tgdonnx.modelfile import StrPath
 from tgdonnx.tracing.origins import Origin
 from tgdonnx.tracing.path import Step, find_path
 from tgdonnx.tracing.provenance import trace_network

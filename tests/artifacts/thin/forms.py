@@ -23,7 +23,7 @@ from tgdonnx.artifacts.manifest import TrainedTensor
 from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT
 from tgdonnx.finetuning.session import RunState, Session, read_parameters
 from tgdonnx.layers import open_network
-from tgdonnx.masked import SUFFIX, masked_bytes
+from tgdonnx.masked_model import SUFFIX, masked_bytes
 from tgdonnx.selection import plan_masks, select
 from tgdonnx.tracing import trace_network
 
@@ -47,7 +47,8 @@ def build_with_masks(
 ) -> dict[str, tgdonnx.BuildReport]:
     """Builds both forms with these retrain masks, whatever selections may give; tensors without one are frozen.
 
-    No selection gives these masks, and `verify` refuses what is tuned by them: compare it by `tests.masked.regrown.compared`.
+    No selection gives these masks, and `verify` refuses what is tuned by them: compare it by
+    `tests.masked_model.regrown.compared`.
     """
     network = open_network(models.save(model, directory / "model.onnx"))
     provenance = trace_network(network)

@@ -28,12 +28,12 @@ from tests.artifacts.thin.forms import (
     transposed,
 )
 from tests.independent import tensors_of
-from tests.masked.regrown import compared
+from tests.masked_model.regrown import compared
 from tests.models import Array
 from tests.sessions import open_session
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST
-from tgdonnx.artifacts.vendor import vendor_outputs
+from tgdonnx.artifacts.vendor_outputs import vendor_outputs
 from tgdonnx.errors import ArtifactsError
 
 STEPS = 50

@@ -35,10 +35,10 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
             classes = class_axis(output)
             target.shape = ir.Shape([dim for axis, dim in enumerate(output.shape) if axis != classes])
     graph.inputs.append(target)
-    pen = Builder(graph, LOSS)
-    result = _sum(pen, loss, output, target, data_range)
+    builder = Builder(graph, LOSS)
+    result = _sum(builder, loss, output, target, data_range)
     result.name, result.shape, result.type = LOSS, ir.Shape([]), ir.TensorType(ir.DataType.FLOAT)
-    graph.extend(pen.nodes)
+    graph.extend(builder.nodes)
     return result
 
 
@@ -53,20 +53,20 @@ def _require_comparable(output: ir.Value, loss: Loss) -> None:
         )
 
 
-def _sum(pen: Builder, loss: Loss, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def _sum(builder: Builder, loss: Loss, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     total = None
     for term in loss.terms:
-        value = _mean(pen, term.name, y, t, data_range)
+        value = _mean(builder, term.name, y, t, data_range)
         if term.weight != 1:
-            value = pen("Mul", value, pen.scalar(term.weight))
-        total = value if total is None else pen("Add", total, value)
+            value = builder("Mul", value, builder.scalar(term.weight))
+        total = value if total is None else builder("Add", total, value)
     assert total is not None
     return total
 
 
-def _mean(pen: Builder, name: LossName, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def _mean(builder: Builder, name: LossName, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     if name == "charbonnier":
-        return charbonnier(pen, y, t, data_range)
+        return charbonnier(builder, y, t, data_range)
     if name == "ssim":
-        return ssim(pen, y, t, data_range)
-    return {"mse": mse, "l1": l1, "bce": bce, "ce": ce}[name](pen, y, t)
+        return ssim(builder, y, t, data_range)
+    return {"mse": mse, "l1": l1, "bce": bce, "ce": ce}[name](builder, y, t)

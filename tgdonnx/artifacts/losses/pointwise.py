@@ -11,42 +11,44 @@ CHARBONNIER_EPSILON = 1e-3
 """In units of the range of the data, as in Lai et al. (LapSRN, CVPR 2017), whose images lie in [0, 1]."""
 
 
-def mse(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def mse(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes mean((y - t)^2)."""
-    difference = pen("Sub", y, t)
-    return pen("ReduceMean", pen("Mul", difference, difference), keepdims=0)
+    difference = builder("Sub", y, t)
+    return builder("ReduceMean", builder("Mul", difference, difference), keepdims=0)
 
 
-def l1(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def l1(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes mean(|y - t|)."""
-    return pen("ReduceMean", pen("Abs", pen("Sub", y, t)), keepdims=0)
+    return builder("ReduceMean", builder("Abs", builder("Sub", y, t)), keepdims=0)
 
 
-def charbonnier(pen: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def charbonnier(builder: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     """Writes mean(sqrt((y - t)^2 + eps^2)): l1, but smooth where y meets t (Charbonnier et al., ICIP 1994)."""
-    difference = pen("Sub", y, t)
-    epsilon = pen.scalar((CHARBONNIER_EPSILON * data_range) ** 2)
-    return pen("ReduceMean", pen("Sqrt", pen("Add", pen("Mul", difference, difference), epsilon)), keepdims=0)
+    difference = builder("Sub", y, t)
+    epsilon = builder.scalar((CHARBONNIER_EPSILON * data_range) ** 2)
+    return builder(
+        "ReduceMean", builder("Sqrt", builder("Add", builder("Mul", difference, difference), epsilon)), keepdims=0
+    )
 
 
-def bce(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def bce(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes mean(log(1 + exp(x)) - x t), x the logits."""
     x = before(y, "Sigmoid")
     # log(1 + exp(x)) = (x + |x|) / 2 - log(sigmoid(|x|)). The usual max(x, 0) has the wrong derivative at x = 0.
-    size = pen("Abs", x)
-    half = pen("Div", pen("Add", x, size), pen.scalar(2))
-    softplus = pen("Sub", half, pen("Log", pen("Sigmoid", size)))
-    return pen("ReduceMean", pen("Sub", softplus, pen("Mul", x, t)), keepdims=0)
+    size = builder("Abs", x)
+    half = builder("Div", builder("Add", x, size), builder.scalar(2))
+    softplus = builder("Sub", half, builder("Log", builder("Sigmoid", size)))
+    return builder("ReduceMean", builder("Sub", softplus, builder("Mul", x, t)), keepdims=0)
 
 
-def ce(pen: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def ce(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     """Writes the softmax cross-entropy over the axis of classes."""
     axis = class_axis(y)
     x = before(y, "Softmax", axis)
     if axis != 1:
         assert y.shape is not None
-        x = pen("Transpose", x, perm=[0, axis, *(other for other in range(1, len(y.shape)) if other != axis)])
-    return pen.several("SoftmaxCrossEntropyLoss", [x, t], {}, 2)[0]  # the gradient wants the second
+        x = builder("Transpose", x, perm=[0, axis, *(other for other in range(1, len(y.shape)) if other != axis)])
+    return builder.several("SoftmaxCrossEntropyLoss", [x, t], {}, 2)[0]  # the gradient wants the second
 
 
 def class_axis(y: ir.Value) -> int:

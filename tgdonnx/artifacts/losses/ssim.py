@@ -29,39 +29,39 @@ _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 
 
-def ssim(pen: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
+def ssim(builder: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     """Writes 1 - mean SSIM of an output of known rank."""
     assert y.shape is not None
     rank = len(y.shape) - 2
-    apart = pen.constant(np.array([-1, 1, *(0,) * rank], np.int64))  # 0: as it was
-    y, t = pen("Reshape", y, apart), pen("Reshape", t, apart)
-    level = pen("ReduceMean", t, keepdims=0)
-    y, t, d = pen("Sub", y, level), pen("Sub", t, level), pen("Sub", y, t)
-    windows = _windows(pen, rank)
+    apart = builder.constant(np.array([-1, 1, *(0,) * rank], np.int64))  # 0: as it was
+    y, t = builder("Reshape", y, apart), builder("Reshape", t, apart)
+    level = builder("ReduceMean", t, keepdims=0)
+    y, t, d = builder("Sub", y, level), builder("Sub", t, level), builder("Sub", y, t)
+    windows = _windows(builder, rank)
 
     def mean(value: ir.Value) -> ir.Value:
         for window in windows:
-            value = pen("Conv", value, window)
+            value = builder("Conv", value, window)
         return value
 
     def squares(value: ir.Value, other: ir.Value) -> ir.Value:
-        return pen("Add", pen("Mul", value, value), pen("Mul", other, other))
+        return builder("Add", builder("Mul", value, value), builder("Mul", other, other))
 
     mean_d, mean_t = mean(d), mean(t)
-    mean_y = pen("Add", mean_t, mean_d)
-    square_d = pen("Mul", mean_d, mean_d)
-    brightness = squares(pen("Add", mean_y, level), pen("Add", mean_t, level))
-    a = pen("Div", square_d, pen("Add", brightness, pen.scalar((_K1 * data_range) ** 2)))
-    variance_d = pen("Sub", mean(pen("Mul", d, d)), square_d)
-    variances = pen("Sub", mean(squares(y, t)), squares(mean_y, mean_t))
-    b = pen("Div", variance_d, pen("Add", variances, pen.scalar((_K2 * data_range) ** 2)))
-    return pen("ReduceMean", pen("Sub", pen("Add", a, b), pen("Mul", a, b)), keepdims=0)
+    mean_y = builder("Add", mean_t, mean_d)
+    square_d = builder("Mul", mean_d, mean_d)
+    brightness = squares(builder("Add", mean_y, level), builder("Add", mean_t, level))
+    a = builder("Div", square_d, builder("Add", brightness, builder.scalar((_K1 * data_range) ** 2)))
+    variance_d = builder("Sub", mean(builder("Mul", d, d)), square_d)
+    variances = builder("Sub", mean(squares(y, t)), squares(mean_y, mean_t))
+    b = builder("Div", variance_d, builder("Add", variances, builder.scalar((_K2 * data_range) ** 2)))
+    return builder("ReduceMean", builder("Sub", builder("Add", a, b), builder("Mul", a, b)), keepdims=0)
 
 
-def _windows(pen: Builder, rank: int) -> list[ir.Value]:
+def _windows(builder: Builder, rank: int) -> list[ir.Value]:
     """Returns for every axis of space a filter with the window along it."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
     weights = (weights / weights.sum()).astype(np.float32)
     shapes = [[WINDOW if other == axis else 1 for other in range(rank)] for axis in range(rank)]
-    return [pen.constant(weights.reshape(1, 1, *shape)) for shape in shapes]
+    return [builder.constant(weights.reshape(1, 1, *shape)) for shape in shapes]

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.modelfile import write_bytes
+from tgdonnx.files.model_file import write_bytes
 
 FORMAT = 1
 STATE, BEST_STATE = "state.safetensors", "state.best.safetensors"

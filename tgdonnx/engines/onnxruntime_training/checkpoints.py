@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Optional
 
 from tgdonnx.engines.onnxruntime_training.files import BEST_CHECKPOINT, CHECKPOINT
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.paths import why_no_text
+from tgdonnx.files.paths import why_no_text
 from tgdonnx.runtime import load_training_api, reason_of
 
 _MARK = b"tgdonnx sha-256:"

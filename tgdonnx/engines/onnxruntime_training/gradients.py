@@ -28,7 +28,7 @@ from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import PREFIX
 from tgdonnx.graphs.operators import STANDARD_DOMAINS
 from tgdonnx.graphs.paths import depending
-from tgdonnx.masked import SUFFIX
+from tgdonnx.masked_model import SUFFIX
 from tgdonnx.runtime import load_builder, require_sound, session_options
 
 LOSS = "loss"

@@ -20,9 +20,9 @@ from tgdonnx.engines.onnxruntime_training.files import EVAL_MODEL, OPTIMIZER_MOD
 from tgdonnx.engines.onnxruntime_training.optimizers import average_gradients
 from tgdonnx.engines.protocol import Batch
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.modelfile import replacing
+from tgdonnx.files.model_file import replacing
+from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.runtime import load_training_api, reason_of, session_options, writing
-from tgdonnx.scratch import scratch_directory
 
 
 class ModuleSession:

@@ -1,0 +1,94 @@
+"""What the vendor's model gives, as targets of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
+from tgdonnx.artifacts.losses import before, parse_loss
+from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
+from tgdonnx.artifacts.matching import require_masked_of
+from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.layers import open_network
+from tgdonnx.masked_model import read_masked, runnable_vendor
+from tgdonnx.runtime import open_inference
+
+Array = NDArray[Any]
+_PROBABILITY = "tgdonnx::vendor.probability"
+
+
+def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
+    """Returns a function that gives, for the inputs of a step, the targets that the vendor's model already meets.
+
+    They are the output of the graph that trains, with the vendor's values in it; its masked file is in the directory. So models
+    go through that the runtime would not load as they are, and the loss against these targets is least where the weights are
+    the vendor's: at the start of training, unless filters were reborn. For bce they are probabilities: where the output is
+    logits, the sigmoid of them.
+
+    Args:
+        directory: an artifacts directory.
+
+    Raises:
+        ArtifactsError: the directory is not usable, or the loss is ce. Its targets are class indices; with those that the
+            vendor's model chooses the loss is not least at its weights, and training would exaggerate rather than agree.
+        RuntimeMissingError: no runtime is installed.
+    """
+    manifest = read_manifest(directory)
+    loss = parse_loss(manifest.options.loss)
+    if "ce" in loss.names:
+        raise ArtifactsError(
+            "agreement with the vendor's output needs targets like the output, but those of the loss ce are class indices; "
+            "add samples with labels of your own to the training data instead"
+        )
+    forward = _forward(directory, manifest)
+    graph = forward.model.graph
+    if "bce" in loss.names and before(forward.output, "Sigmoid") is forward.output:
+        node = ir.node("Sigmoid", [forward.output])
+        node.outputs[0].name, node.outputs[0].type = _PROBABILITY, forward.output.type
+        graph.append(node)
+        graph.outputs[:] = [node.outputs[0]]
+    return _runner(forward.model)
+
+
+def vendor_outputs(directory: Path) -> Callable[[Sequence[Array]], Array]:
+    """Returns a function that gives, for the inputs of a step, the output that the vendor's model has for them.
+
+    Args:
+        directory: an artifacts directory.
+
+    Raises:
+        ArtifactsError: the directory is not usable.
+        RuntimeMissingError: no runtime is installed.
+    """
+    return _runner(_forward(directory, read_manifest(directory)).model)
+
+
+def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
+    masked = read_masked(directory / MASKED_MODEL)
+    require_masked_of(manifest, masked, directory)
+    wanted = list(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
+    return forward_graph(
+        open_network(runnable_vendor(masked)), wanted, manifest.options.output, manifest.runtime.dialect
+    )
+
+
+def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:
+    ir.external_data.load_to_model(model)
+    opened = open_inference(ir.to_proto(model), what="the vendor's model")
+    names = [str(value.name) for value in model.graph.inputs]
+
+    def targets(inputs: Sequence[Array]) -> Array:
+        (output,) = opened.run(dict(zip(names, inputs)))
+        if not np.isfinite(output).all():
+            raise DataError(
+                "the vendor's model gives values that are not finite for data to agree on; remove such samples"
+            )
+        return np.ascontiguousarray(output)
+
+    return targets

@@ -1,0 +1,254 @@
+"""Write trained filters back into the vendor's file: its bytes, with new values where the masks let something train.
+
+The tensors are overwritten where they lie in the file. What was reborn or set before training has those values, also if it did
+not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the rounds):
+JSON with the hash of the file that was tuned, the selection, the training options, and for every trained tensor its filters and
+maps. From that record, or from the masked model, `tgdonnx.verifying` proves that nothing else changed; a file that does not
+pass is not written.
+
+A model with external data gets a file of its own for it, see `tgdonnx.files.relocation`; the record says its name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts.locking import locked
+from tgdonnx.artifacts.manifest import MASKED_MODEL, AxisPart
+from tgdonnx.artifacts.matching import require_masked_of
+from tgdonnx.errors import ArtifactsError
+from tgdonnx.files.model_file import Pieces, StrPath
+from tgdonnx.files.model_writing import require_data_writable, write_model
+from tgdonnx.files.outputs import Kind, Output, require_outputs
+from tgdonnx.files.relocation import layout_of
+from tgdonnx.finetuning.session import read_parameters
+from tgdonnx.layers import Parameter
+from tgdonnx.masked_model import MaskedModel, metadata_bytes, read_masked
+from tgdonnx.overwriting import differing, overwrite_values
+from tgdonnx.records import FORMAT, SetElements, earlier_rounds, encode_mask, encode_set, record_key
+from tgdonnx.verifying.allowed_changes import Allowed
+from tgdonnx.verifying.verification import Changed, compare
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        output: the tuned file; None where it was deleted since, as that of an earlier round.
+        checkpoint: the checkpoint in the artifacts directory that its values are from.
+        changed: which filters of which tensors differ from the vendor's file.
+    """
+
+    output: Optional[str]
+    checkpoint: str
+    changed: tuple[Changed, ...]
+
+
+def export(
+    directory: StrPath, output: StrPath, *, checkpoint: Optional[str] = None, overwrite: bool = False
+) -> ExportReport:
+    """Writes the vendor's model with the trained filters, after proving that nothing else differs.
+
+    Args:
+        directory: a trained artifacts directory.
+        output: the tuned model to write.
+        checkpoint: the checkpoint file in the directory; that of the best epoch if there is one, else the latest.
+        overwrite: whether ``output`` may exist.
+
+    Raises:
+        ArtifactsError: the directory is not usable, or its checkpoint has moved a frozen filter.
+        OutputError: ``output`` cannot be written.
+        RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
+    """
+    output, directory = Path(output), Path(directory)
+    require_outputs([Output(output, Kind.MODEL)], [directory], overwrite=overwrite)
+    engine = read_manifest(directory).runtime
+    with locked(directory, reading=True):
+        if checkpoint is None:
+            best = (directory / engine.best_checkpoint).is_file()
+            checkpoint = engine.best_checkpoint if best else engine.checkpoint
+        if not (directory / checkpoint).is_file():
+            raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
+        masked = read_masked(directory / MASKED_MODEL)
+        require_data_writable(output, masked.start, overwrite=overwrite)
+        tuned = _tuned(directory, checkpoint, masked)
+        write_model(tuned.masked.start, output, tuned.to, changes=tuned.external)
+    return ExportReport(str(output), checkpoint, tuned.changed)
+
+
+def rehearse_export(directory: StrPath) -> int:
+    """Makes, before training, what `export` would write of the values that training starts from, proves it, and forgets it.
+
+    Returns:
+        How many bytes the tuned model will take, with its external data.
+
+    Raises:
+        ArtifactsError: the directory is not usable, or what trains in it could not be written back.
+        RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
+    """
+    directory = Path(directory)
+    engine = read_manifest(directory).runtime
+    with locked(directory, reading=True):
+        tuned = _tuned(directory, engine.checkpoint, read_masked(directory / MASKED_MODEL))
+    outside = tuned.masked.start.outside
+    return len(tuned.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """A tuned model that is not written yet, and where it comes from.
+
+    Attributes:
+        masked: the masked model.
+        to: gives the bytes of the tuned one for the name of the file for its external data, None if it has none.
+        external: what differs in the external data, at places in that of the masked model.
+        changed: which filters differ from the vendor's file.
+    """
+
+    masked: MaskedModel
+    to: Callable[[Optional[str]], bytes]
+    external: Pieces
+    changed: tuple[Changed, ...]
+
+
+def _tuned(directory: Path, checkpoint: str, masked: MaskedModel) -> _Tuned:
+    """Puts the values of a checkpoint into the vendor's file, and proves that nothing else differs."""
+    manifest = read_manifest(directory)
+    require_masked_of(manifest, masked, directory)
+    stored, dequantized = masked.network.stored_parameters, masked.network.dequantized
+    trained = read_parameters(directory, checkpoint)
+    new: dict[Parameter, NDArray[np.generic]] = {}
+    for tensor in manifest.trained:
+        if tensor.name not in trained:
+            raise ArtifactsError(
+                f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again"
+            )
+    for name in dict.fromkeys(tensor.vendor_name for tensor in manifest.trained):
+        (parameter, *_) = dequantized.get(name, (stored[name],))
+        mask = masked.masks[parameter.name]
+        pieces = [(tensor.part, trained[tensor.name]) for tensor in manifest.trained if tensor.vendor_name == name]
+        new[parameter] = _merge(parameter, mask, _whole(pieces, parameter, mask), checkpoint)
+    written = overwrite_values(masked.start, new)
+    record = {**_provenance(manifest, checkpoint), **_rebirth(masked, manifest)}
+    number = 1 + earlier_rounds(masked.base.proto)
+    # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
+    trains = Allowed({p.name: masked.masks[p.name] for p in new}, {})
+    external = [(file, place, each) for file, at in written.external.items() for place, each in at.items()]
+    comparison = compare(masked.network, written.data, trains, external)
+    assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
+
+    def tuned(name: Optional[str]) -> bytes:
+        named = {} if name is None else {"external_data": name}
+        body = masked.start.with_external_data(name, written.data)
+        return body + metadata_bytes({record_key(number): json.dumps({**record, **named})})
+
+    changed = _changed(masked, {p.name: values for p, values in new.items()})
+    return _Tuned(masked, tuned, written.external, changed)
+
+
+def _whole(
+    pieces: Sequence[tuple[Optional[tuple[AxisPart, ...]], NDArray[np.float32]]],
+    parameter: Parameter,
+    mask: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Returns a parameter with all its filters: where the pieces hold only what trains, the rest is the vendor's."""
+    whole = _real(parameter).astype(np.float32)
+    for part, values in pieces:
+        if part is None:
+            return values
+        held = [np.arange(size) for size in whole.shape]
+        for along in part:
+            held[along.axis] = np.flatnonzero(mask) if along.indices is None else np.array(along.indices)
+        if values.shape != tuple(map(len, held)):
+            return values
+        whole[np.ix_(*held)] = values
+    return whole
+
+
+def _merge(
+    parameter: Parameter, mask: NDArray[np.float32], trained: NDArray[np.float32], checkpoint: str
+) -> NDArray[np.generic]:
+    """Returns the vendor's values with the trained ones where the mask is 1."""
+    stored, old = parameter.numpy(), _real(parameter)
+    if trained.shape != old.shape:
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} has {parameter.name!r} with shape {list(trained.shape)}, expected {list(old.shape)}"
+        )
+    trains = np.broadcast_to(mask == 1, old.shape)
+    if not np.array_equal(trained[~trains], old[~trains].astype(np.float32)):
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} has moved frozen values of {parameter.name!r}, so the network that was trained "
+            "is not the one that would be written; train with the optimizer model of these artifacts"
+        )
+    if not np.isfinite(trained).all():
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged"
+        )
+    if parameter.quantization is not None:
+        # What did not move keeps its integer: of 32 bits, float32 does not tell all apart.
+        return np.where(trained != old, parameter.quantized(trained), stored)
+    rounded = trained.astype(old.dtype)
+    if not np.isfinite(rounded.astype(np.float32)).all():
+        raise ArtifactsError(
+            f"the checkpoint {checkpoint!r} holds values in {parameter.name!r} that do not fit the vendor's {old.dtype}; "
+            "train with a smaller learning rate"
+        )
+    return np.where(trains, rounded, old)
+
+
+def _real(parameter: Parameter) -> NDArray[np.floating[Any]]:
+    """Returns the numbers that a tensor holds, or that its integers stand for."""
+    return parameter.numpy() if parameter.quantization is None else parameter.dequantized()
+
+
+def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tuple[Changed, ...]:
+    """Returns the rows that differ from the vendor's file, tensor by tensor."""
+    stored = masked.network.stored_parameters
+    changed = []
+    for name in dict.fromkeys((*new, *masked.vendor_values)):
+        start = stored[name].numpy()
+        moved = differing(new.get(name, start), masked.vendor_values.get(name, start))
+        rows = np.unique(np.broadcast_to(masked.network.filter_index(name), moved.shape)[moved])
+        if len(rows):
+            changed.append(Changed(name, tuple(int(m) for m in rows)))
+    return tuple(changed)
+
+
+def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "tgdonnx": metadata.version("tgdonnx"),
+        "base_sha256": manifest.base_sha256,
+        "selection": manifest.selection,
+        "options": manifest.options.as_dict(),
+        "checkpoint": checkpoint,
+        "trained": {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained},
+    }
+
+
+def _rebirth(masked: MaskedModel, manifest: Manifest) -> dict[str, Any]:
+    """Returns what the record says of values that are not the vendor's, though they did not train."""
+    trained = {tensor.vendor_name for tensor in manifest.trained}
+    stored, masks = masked.network.stored_parameters, masked.masks
+    reborn = {
+        name: encode_mask(masks[name], masked.network, name)
+        for name in masked.vendor_values
+        if name not in trained and name in masks and masks[name].any()
+    }
+    sets = {name: SetElements(mask, stored[name].numpy()) for name, mask in masked.set_masks.items()}
+    found: dict[str, Any] = {}
+    if reborn:
+        found["reborn"] = {name: {"retrain": rows, "kernels": kernels} for name, (rows, kernels) in reborn.items()}
+    if sets:
+        found["set"] = {name: encode_set(elements) for name, elements in sets.items()}
+    return found

@@ -1,0 +1,102 @@
+"""What a masked file has besides the vendor's: tensors known by the ends of their names, and metadata by its keys."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from tgdonnx.errors import MaskedModelError
+from tgdonnx.files import wire
+from tgdonnx.files.model_file import ModelFile
+from tgdonnx.overwriting import little_endian
+
+MASKS, REGROWN = "1", "2"
+"""The formats: masks alone, and masks with values to start from."""
+
+SUFFIX, VENDOR_SUFFIX, SET_SUFFIX = ".retrain_mask", ".vendor_values", ".set_mask"
+FORMAT_KEY, SELECTION_KEY, BASE_KEY = "tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256"
+VENDOR_KEY = "tgdonnx.vendor_values_sha256"
+EXTERNAL_KEY = "tgdonnx.vendor_external_data"
+"""Only there where the model has external data."""
+
+SUFFIXES: Mapping[str, tuple[str, ...]] = {MASKS: (SUFFIX,), REGROWN: (SUFFIX, VENDOR_SUFFIX, SET_SUFFIX)}
+KEYS: Mapping[str, tuple[str, ...]] = {
+    MASKS: (FORMAT_KEY, SELECTION_KEY, BASE_KEY),
+    REGROWN: (FORMAT_KEY, SELECTION_KEY, BASE_KEY, VENDOR_KEY),
+}
+_TENSOR_NAME, _VALUE_INFO_NAME = 8, 1
+
+
+def metadata_bytes(entries: Mapping[str, str]) -> bytes:
+    """Returns serialised metadata, to be added at the end of a model."""
+    model = onnx.ModelProto()
+    for key, value in entries.items():
+        model.metadata_props.add(key=key, value=value)
+    return bytes(model.SerializeToString())
+
+
+def is_masked(file: ModelFile) -> bool:
+    """Whether a file says of itself that it is a masked model: all that such a file has to say, for a part proves nothing."""
+    return {entry.key for entry in file.proto.metadata_props} >= set(KEYS[MASKS])
+
+
+def require_unmasked(file: ModelFile) -> None:
+    """Checks that a model is no masked one, and has nothing that would make one of it that cannot be told from ours.
+
+    Raises:
+        MaskedModelError: it is or has.
+    """
+    if is_masked(file):
+        raise MaskedModelError(f"{file.path} has retrain masks already; start from the vendor's file")
+    for what, name in _marks(file):
+        raise MaskedModelError(
+            f"{file.path} has {what} {name!r}, which is how masked models are marked, though it is none; start from the "
+            "vendor's file, or rename it there if that is the vendor's file"
+        )
+
+
+def _marks(file: ModelFile) -> Iterator[tuple[str, str]]:
+    """Yields what in a file goes by a name that masked models keep for themselves."""
+    for entry in file.proto.metadata_props:
+        if entry.key in (*KEYS[REGROWN], EXTERNAL_KEY):
+            yield "metadata", entry.key
+    stored = [tensor.name for tensor in file.proto.graph.initializer]
+    stored += [tensor.values.name for tensor in file.proto.graph.sparse_initializer]
+    for name in map(str, stored):  # a damaged file can have bytes there
+        if name.endswith(SUFFIXES[REGROWN]):
+            yield "a tensor", name
+
+
+def without_additions(data: bytes, version: str) -> bytes:
+    """Returns a masked file of a format without what the format adds."""
+    return wire.remove_fields(
+        data,
+        graph=lambda field, data: _is_tensor(field, data, SUFFIXES[version]),
+        model=lambda field, data: _is_metadata(field, data, (*KEYS[version], EXTERNAL_KEY)),
+    )
+
+
+def hash_of_values(values: Mapping[str, NDArray[Any]]) -> str:
+    """Returns the SHA-256 of tensors by name, in hex."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        digest.update(name.encode() + b"\0" + little_endian(values[name]))
+    return digest.hexdigest()
+
+
+def _is_tensor(field: wire.Field, data: wire.Buffer, suffixes: tuple[str, ...]) -> bool:
+    number = {wire.INITIALIZER: _TENSOR_NAME, wire.GRAPH_INPUT: _VALUE_INFO_NAME}.get(field.number)
+    return number is not None and _text(field, data, number).endswith(suffixes)
+
+
+def _is_metadata(field: wire.Field, data: wire.Buffer, keys: tuple[str, ...]) -> bool:
+    return field.number == wire.METADATA_PROPS and _text(field, data, wire.ENTRY_KEY) in keys
+
+
+def _text(message: wire.Field, data: wire.Buffer, number: int) -> str:
+    inner = wire.fields(data, wire.Span(message.value, message.end))
+    return next((bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == number), "")

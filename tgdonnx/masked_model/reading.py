@@ -1,0 +1,213 @@
+"""Read a masked model, and take the vendor's file out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from tgdonnx.errors import MaskedModelError
+from tgdonnx.files import wire
+from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.files.relocation import Entries, with_entries
+from tgdonnx.layers import Network, open_network
+from tgdonnx.layers.consistency import require_data
+from tgdonnx.masked_model.additions import (
+    BASE_KEY,
+    EXTERNAL_KEY,
+    FORMAT_KEY,
+    KEYS,
+    MASKS,
+    REGROWN,
+    SELECTION_KEY,
+    SET_SUFFIX,
+    SUFFIX,
+    VENDOR_KEY,
+    VENDOR_SUFFIX,
+    hash_of_values,
+    without_additions,
+)
+from tgdonnx.masked_model.checks import require_apart, require_changes_within, require_fit, require_masks
+from tgdonnx.overwriting import overwrite_values
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class MaskedModel:
+    """A masked model, checked.
+
+    Attributes:
+        file: the masked file.
+        base: the vendor's file, taken out of it; its hash is the recorded one. It names external data as the vendor does, which
+            is not beside the masked file: see `runnable_vendor`.
+        start: the file that training starts from: the vendor's, but for what was reborn, and for the names of external data,
+            which are those of the masked file.
+        network: the start, opened for analysis.
+        selection: what was asked for.
+        masks: for the name of each retrainable tensor its retrain mask, float32.
+        set_masks: for names of tensors the mask of elements that keep the value of the start and do not train, float32.
+        vendor_values: for the name of each tensor that does not start from the vendor's values, those, as stored.
+    """
+
+    file: ModelFile
+    base: ModelFile
+    start: ModelFile
+    network: Network = field(repr=False)
+    selection: Mapping[str, Any]
+    masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    set_masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    vendor_values: Mapping[str, Array] = field(repr=False)
+
+
+def read_masked(path: StrPath) -> MaskedModel:
+    """Reads a masked model and takes the vendor's file out of it.
+
+    Raises:
+        ModelFileError: no ONNX model.
+        MaskedModelError: it has no masks, or they do not belong to it.
+    """
+    file = load_model(path)
+    metadata = {entry.key: entry.value for entry in file.proto.metadata_props}
+    keys = [entry.key for entry in file.proto.metadata_props if entry.key in (*KEYS[REGROWN], EXTERNAL_KEY)]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise MaskedModelError(f"{file.path} has the metadata {twice!r} twice; mask the vendor's file again")
+    if not all(key in metadata for key in KEYS[MASKS]):
+        raise MaskedModelError(f"{file.path} has no retrain masks; make them with `tgdonnx mask`")
+    version = metadata[FORMAT_KEY]
+    if version not in KEYS:
+        raise MaskedModelError(
+            f"{file.path} has masks of format {version}; this version reads formats {MASKS} and {REGROWN}: update tgdonnx"
+        )
+    masks = _read_masks(file, SUFFIX)
+    selection = _read_selection(metadata[SELECTION_KEY], file)
+    data = without_additions(file.data, version)
+    start = ModelFile(file.path, data, onnx.ModelProto.FromString(data))
+    theirs = _read_entries(metadata.get(EXTERNAL_KEY), start)
+    if version == MASKS:
+        base = _with_names(start, theirs)
+        _require_hash(base.data, metadata[BASE_KEY], file)
+        network = open_network(start)
+        require_masks(network, masks, SUFFIX)
+        return MaskedModel(file, base, start, network, selection, masks, {}, {})
+    set_masks = _read_masks(file, SET_SUFFIX)
+    vendor = {name: _read_tensor(tensor, file) for name, tensor in _tensors(file, VENDOR_SUFFIX).items()}
+    network = open_network(start)
+    require_external_data(start)
+    require_fit(network, vendor, VENDOR_SUFFIX)
+    require_masks(network, masks, SUFFIX)
+    require_masks(network, set_masks, SET_SUFFIX)
+    _require_writable(network, {*vendor, *set_masks})
+    base = _with_names(put_back(network, vendor), theirs)
+    _require_hash(base.data, metadata[BASE_KEY], file)
+    if metadata.get(VENDOR_KEY) != hash_of_values(vendor):
+        raise MaskedModelError(
+            f"the vendor's values in {file.path} are not those that were put there; mask the vendor's file again"
+        )
+    require_apart(masks, set_masks)
+    values = {name: network.stored_parameters[name].numpy() for name in vendor}
+    require_changes_within(values, vendor, masks, set_masks)
+    return MaskedModel(file, base, start, network, selection, masks, set_masks, vendor)
+
+
+def _require_writable(network: Network, names: Iterable[str]) -> None:
+    for name in sorted(names):
+        reason = network.why_untrainable(name)
+        if reason is not None:
+            raise MaskedModelError(
+                f"{network.file.path} has other values than the vendor's for {name!r}, but it {reason}"
+            )
+
+
+def put_back(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
+    """Returns the start with the vendor's values in it again, but for those in external data."""
+    parameters = network.stored_parameters
+    data = overwrite_values(network.file, {parameters[name]: values for name, values in vendor.items()}).data
+    return ModelFile(network.file.path, data, onnx.ModelProto.FromString(data))
+
+
+def _read_entries(text: Optional[str], file: ModelFile) -> Mapping[wire.FieldPath, Entries]:
+    """Returns what the vendor's file says of its external tensors; nothing if the masked file says the same.
+
+    Raises:
+        MaskedModelError: the record of it is damaged.
+    """
+    if text is None:
+        return {}
+    try:
+        found = [[(str(key), str(value)) for key, value in entries] for entries in json.loads(text)]
+        if len(found) != len(file.outside):
+            raise ValueError(f"it has {len(found)} entries for {len(file.outside)} external tensors")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MaskedModelError(
+            f"{EXTERNAL_KEY!r} in {file.path} is damaged ({error}); mask the vendor's file again"
+        ) from error
+    return {tensor.path: entries for tensor, entries in zip(file.outside, found)}
+
+
+def _with_names(file: ModelFile, entries: Mapping[wire.FieldPath, Entries]) -> ModelFile:
+    """Returns a file that says of its external tensors what it is told."""
+    if not entries:
+        return file
+    data = with_entries(file.data, entries)
+    return ModelFile(file.path, data, onnx.ModelProto.FromString(data))
+
+
+def _require_hash(data: bytes, expected: str, file: ModelFile) -> None:
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise MaskedModelError(f"{file.path} without its masks is not the file that was masked; mask it again")
+
+
+def _tensors(file: ModelFile, suffix: str) -> dict[str, onnx.TensorProto]:
+    """Returns the added tensors of a kind by the names of those that they are for."""
+    found: dict[str, onnx.TensorProto] = {}
+    for tensor in file.proto.graph.initializer:
+        if not isinstance(tensor.name, str):  # protobuf gives bytes where a file does not hold text
+            raise MaskedModelError(
+                f"{file.path} holds {tensor.name!r} where a name should be; mask the vendor's file again"
+            )
+        name = tensor.name[: -len(suffix)]
+        if tensor.name.endswith(suffix):
+            if name in found:
+                raise MaskedModelError(f"{file.path} has {tensor.name!r} twice; mask the vendor's file again")
+            found[name] = tensor
+    return found
+
+
+def _read_masks(file: ModelFile, suffix: str) -> dict[str, NDArray[np.float32]]:
+    masks = {}
+    for name, tensor in _tensors(file, suffix).items():
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            names = onnx.TensorProto.DataType
+            kind = names.Name(tensor.data_type) if tensor.data_type in names.values() else tensor.data_type
+            raise MaskedModelError(f"{tensor.name!r} in {file.path} is of type {kind}; expected FLOAT")
+        masks[name] = _read_tensor(tensor, file)
+    return masks
+
+
+def _read_tensor(tensor: onnx.TensorProto, file: ModelFile) -> Array:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise MaskedModelError(f"{tensor.name!r} in {file.path} is external data; expected it in the file")
+    require_data(tensor, file)
+    array: Array = ir.serde.deserialize_tensor(tensor).numpy()
+    return array
+
+
+def _read_selection(text: str, file: ModelFile) -> dict[str, Any]:
+    try:
+        selection = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MaskedModelError(f"{SELECTION_KEY!r} in {file.path} is no JSON: {error}; mask it again") from error
+    if not isinstance(selection, dict):
+        raise MaskedModelError(
+            f"{SELECTION_KEY!r} in {file.path} is {text[:40]}; expected a JSON object; mask it again"
+        )
+    return selection

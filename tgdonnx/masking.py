@@ -1,0 +1,157 @@
+"""From a selection to a masked model: what `tgdonnx mask` does. `tgdonnx.masked_model` is the format of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdonnx.errors import SelectionError
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_writing import require_data_writable
+from tgdonnx.files.outputs import Kind, Output, require_outputs
+from tgdonnx.layers import Network, open_network
+from tgdonnx.masked_model import require_unmasked, write_masked
+from tgdonnx.records import earlier_rounds, trained_before
+from tgdonnx.regrowing import Rebirth, regrow
+from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
+from tgdonnx.tracing import trace_network
+
+
+@dataclass(frozen=True)
+class ParameterMask:
+    """What of one tensor trains.
+
+    Attributes:
+        name: the tensor, by its name in the vendor's file.
+        node: the node that it belongs to.
+        filters: how many filters (rows) it has.
+        retrain: the filters that train whole.
+        maps: the input maps whose kernels train in every row.
+        note: why filters that were selected stay frozen; empty if none do.
+    """
+
+    name: str
+    node: str
+    filters: int
+    retrain: tuple[int, ...]
+    maps: tuple[int, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class MaskReport:
+    """What a masked model trains.
+
+    Attributes:
+        selection: the strategy, its parameters and the mode.
+        params: every retrainable tensor.
+        rho: the fraction of the weights that train, in [0, 1]: of the elements of the retrainable tensors, and of the kernels
+            that are computed from stored tensors, which never train.
+        frozen: for the names of layers that have no weight to train, why.
+    """
+
+    selection: Mapping[str, Any]
+    params: tuple[ParameterMask, ...]
+    rho: float
+    frozen: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """What of the selected filters trains, and from where.
+
+    Attributes:
+        mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter;
+            ``regrow``: these start at 0, and the filters with fresh values.
+        rebirth: of mode ``regrow``, how filters are reborn.
+        protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
+    """
+
+    mode: Mode = "paper"
+    rebirth: Rebirth = field(default_factory=Rebirth)
+    protect: bool = False
+
+
+def mask(
+    model: StrPath,
+    output: StrPath,
+    strategy: Strategy,
+    options: MaskOptions = MaskOptions(),  # frozen
+    *,
+    overwrite: bool = False,
+) -> MaskReport:
+    """Selects filters and writes a masked model.
+
+    Args:
+        model: the vendor's file.
+        output: the masked model to write.
+        strategy: which filters to retrain.
+        options: what of the filters trains, and from where.
+        overwrite: whether ``output`` may exist.
+
+    Raises:
+        ModelFileError: no usable model.
+        MaskedModelError: it is masked already, or uses the name that a mask would have, or a record of an earlier round that
+            is to be protected is damaged.
+        SelectionError: the selection is wrong or selects nothing; or no filter can be reborn, or the output changes too much.
+        DataError: there is nothing to measure the change on, or it does not fit.
+        OutputError: ``output`` cannot be written.
+    """
+    output = Path(output)
+    require_outputs([Output(output, Kind.MODEL)], [model, options.rebirth.calibrate], overwrite=overwrite)
+    if options.mode == "regrow" and options.protect:
+        raise SelectionError(
+            "what an earlier round trained cannot be protected in mode regrow, which sets what reads reborn filters to 0; "
+            "leave out --protect, or choose another mode"
+        )
+    network = open_network(model)
+    require_unmasked(network.file)
+    require_data_writable(output, network.file, overwrite=overwrite)
+    provenance = trace_network(network)
+    selection = select(provenance, strategy)
+    record: dict[str, Any] = {
+        **selection.strategy,
+        "mode": options.mode,
+        "round": 1 + earlier_rounds(network.file.proto),
+    }
+    if options.mode == "regrow":
+        regrown = regrow(provenance, selection, options.rebirth)
+        record.update(regrown.record)
+        write_masked(
+            network,
+            regrown.masks,
+            record,
+            output,
+            values=regrown.values,
+            set_masks=regrown.set_masks,
+            overwrite=overwrite,
+        )
+        return describe(regrown.masks, record, network)
+    masks = plan_masks(provenance, selection, options.mode)
+    if options.protect:
+        masks = protect_trained(masks, trained_before(network), network)
+        record["protect"] = True
+    write_masked(network, masks, record, output, overwrite=overwrite)
+    return describe(masks, record, network)
+
+
+def describe(masks: Sequence[RetrainMask], selection: Mapping[str, Any], network: Network) -> MaskReport:
+    """Returns what the masks train, as a report."""
+    params = tuple(
+        ParameterMask(
+            m.parameter.name,
+            m.node,
+            len(m.filters),
+            tuple(int(i) for i in np.flatnonzero(m.filters)),
+            tuple(int(i) for i in np.flatnonzero(m.maps)),
+            m.note or "",
+        )
+        for m in masks
+    )
+    total = sum(int(np.prod(m.parameter.shape)) for m in masks) + sum(network.computed_kernels.values())
+    frozen = {layer.name: layer.problem or "" for layer in network.layers if layer.weight is None}
+    return MaskReport(selection, params, sum(m.trained_elements for m in masks) / total, frozen)
