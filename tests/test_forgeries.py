@@ -203,8 +203,8 @@ def set_element(name: str, row: int) -> Forgery:
 
 
 def regrown(case: Case) -> None:
-    reborn = {"rebirth": "he", "isolate": False, "seed": 0, "reborn": 0, "rows": {}, "samples": None, "change": 0.0}
-    case.record["selection"].update(mode="regrow", **reborn)
+    none = {"rebirth": "he", "isolate": False, "seed": 0, "reborn": 0, "rows": {}, "samples": None, "change": 0.0}
+    case.record["selection"].update(mode="regrow", **none)
 
 
 FORGED: dict[str, tuple[Forgery, str]] = {
@@ -226,11 +226,11 @@ FORGED: dict[str, tuple[Forgery, str]] = {
         with_tensor("nothing", [0], change=False),
         "stores no tensor under the name 'nothing'",
     ),
-    "a tensor in trained and in reborn": (
+    "a tensor in trained and in reinitialised": (
         lambda c: c.record.update(reborn={"w2": c.record["trained"]["w2"]}),
         "named twice",
     ),
-    "a set mean": (set_element("bn2_mean", 1), "reborn or set, but the mode is paper"),
+    "a set mean": (set_element("bn2_mean", 1), "reinitialised or set, but the mode is paper"),
     "mode regrow": (regrown, "round 1"),
     "a larger phi": (in_selection(phi=0.9), "is said to be frozen, but trains"),
     "a smaller phi": (in_selection(phi=0.05), "round 1: "),

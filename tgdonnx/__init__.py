@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tgdonnx.inspection import InspectReport, inspect
     from tgdonnx.masking import MaskOptions, MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, Results, finetune
-    from tgdonnx.regrowing import Rebirth
+    from tgdonnx.regrowing import Reinitialization
     from tgdonnx.reporting.page import PageReport, report
     from tgdonnx.scoring import ScoreReport, score
     from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
@@ -61,7 +61,7 @@ __all__ = [
     "Percentile",
     "Phi",
     "Progress",
-    "Rebirth",
+    "Reinitialization",
     "Results",
     "RunData",
     "Scaling",
@@ -101,7 +101,7 @@ _PLACES = {
     "tgdonnx.inspection": ("InspectReport", "inspect"),
     "tgdonnx.masking": ("MaskOptions", "MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),
-    "tgdonnx.regrowing": ("Rebirth",),
+    "tgdonnx.regrowing": ("Reinitialization",),
     "tgdonnx.reporting.page": ("PageReport", "report"),
     "tgdonnx.scoring": ("ScoreReport", "score"),
     "tgdonnx.selection": ("AllLayers", "Filters", "FirstLayers", "LastLayers", "Percentile", "Phi", "Strategy"),

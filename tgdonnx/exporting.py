@@ -1,10 +1,10 @@
 """Write trained filters back into the vendor's file: its bytes, with new values where the masks let something train.
 
-The tensors are overwritten where they lie in the file. What was reborn or set before training has those values, also if it did
-not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the rounds):
-JSON with the hash of the file that was tuned, the selection, the training options, and for every trained tensor its filters and
-maps. From that record, or from the masked model, `tgdonnx.verifying` proves that nothing else changed; a file that does not
-pass is not written.
+The tensors are overwritten where they lie in the file. What was reinitialised or set before training has those values, also if
+it did not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the
+rounds): JSON with the hash of the file that was tuned, the selection, the training options, and for every trained tensor its
+filters and maps. From that record, or from the masked model, `tgdonnx.verifying` proves that nothing else changed; a file that
+does not pass is not written.
 
 A model with external data gets a file of its own for it, see `tgdonnx.files.relocation`; the record says its name.
 """
@@ -139,7 +139,7 @@ def _tuned(directory: Path, checkpoint: str, masked: MaskedModel) -> _Tuned:
         pieces = [(tensor.part, trained[tensor.name]) for tensor in manifest.trained if tensor.vendor_name == name]
         new[parameter] = _merge(parameter, mask, _whole(pieces, parameter, mask), checkpoint)
     written = overwrite_values(masked.start, new)
-    record = {**_provenance(manifest, checkpoint), **_rebirth(masked, manifest)}
+    record = {**_provenance(manifest, checkpoint), **_reinitialized(masked, manifest)}
     number = 1 + earlier_rounds(masked.base.proto)
     # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
     trains = Allowed({p.name: masked.masks[p.name] for p in new}, {})
@@ -236,19 +236,21 @@ def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
     }
 
 
-def _rebirth(masked: MaskedModel, manifest: Manifest) -> dict[str, Any]:
+def _reinitialized(masked: MaskedModel, manifest: Manifest) -> dict[str, Any]:
     """Returns what the record says of values that are not the vendor's, though they did not train."""
     trained = {tensor.vendor_name for tensor in manifest.trained}
     stored, masks = masked.network.stored_parameters, masked.masks
-    reborn = {
+    reinitialized = {
         name: encode_mask(masks[name], masked.network, name)
         for name in masked.vendor_values
         if name not in trained and name in masks and masks[name].any()
     }
     sets = {name: SetElements(mask, stored[name].numpy()) for name, mask in masked.set_masks.items()}
     found: dict[str, Any] = {}
-    if reborn:
-        found["reborn"] = {name: {"retrain": rows, "kernels": kernels} for name, (rows, kernels) in reborn.items()}
+    if reinitialized:
+        found["reborn"] = {
+            name: {"retrain": rows, "kernels": kernels} for name, (rows, kernels) in reinitialized.items()
+        }
     if sets:
         found["set"] = {name: encode_set(elements) for name, elements in sets.items()}
     return found

@@ -16,7 +16,7 @@ from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import require_unmasked, write_masked
 from tgdonnx.records import earlier_rounds, trained_before
-from tgdonnx.regrowing import Rebirth, regrow
+from tgdonnx.regrowing import Reinitialization, regrow
 from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
 from tgdonnx.tracing import trace_network
 
@@ -66,13 +66,13 @@ class MaskOptions:
 
     Attributes:
         mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter;
-            ``regrow``: these start at 0, and the filters with fresh values.
-        rebirth: of mode ``regrow``, how filters are reborn.
+            ``regrow``: these start at 0, and the filters with initial values.
+        reinitialization: of mode ``regrow``, how filters are reinitialised.
         protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
     """
 
     mode: Mode = "paper"
-    rebirth: Rebirth = field(default_factory=Rebirth)
+    reinitialization: Reinitialization = field(default_factory=Reinitialization)
     protect: bool = False
 
 
@@ -97,16 +97,17 @@ def mask(
         ModelFileError: no usable model.
         MaskedModelError: it is masked already, or uses the name that a mask would have, or a record of an earlier round that
             is to be protected is damaged.
-        SelectionError: the selection is wrong or selects nothing; or no filter can be reborn, or the output changes too much.
+        SelectionError: the selection is wrong or selects nothing; or no filter can be reinitialised, or the output changes
+            too much.
         DataError: there is nothing to measure the change on, or it does not fit.
         OutputError: ``output`` cannot be written.
     """
     output = Path(output)
-    require_outputs([Output(output, Kind.MODEL)], [model, options.rebirth.calibrate], overwrite=overwrite)
+    require_outputs([Output(output, Kind.MODEL)], [model, options.reinitialization.calibrate], overwrite=overwrite)
     if options.mode == "regrow" and options.protect:
         raise SelectionError(
-            "what an earlier round trained cannot be protected in mode regrow, which sets what reads reborn filters to 0; "
-            "leave out --protect, or choose another mode"
+            "what an earlier round trained cannot be protected in mode regrow, which sets what reads reinitialised filters to "
+            "0; leave out --protect, or choose another mode"
         )
     network = open_network(model)
     require_unmasked(network.file)
@@ -119,7 +120,7 @@ def mask(
         "round": 1 + earlier_rounds(network.file.proto),
     }
     if options.mode == "regrow":
-        regrown = regrow(provenance, selection, options.rebirth)
+        regrown = regrow(provenance, selection, options.reinitialization)
         record.update(regrown.record)
         write_masked(
             network,

@@ -126,7 +126,7 @@ def finetune(
         training: how to train.
         building: what training minimises, and how gradients are treated. Without a form it is ``thin`` where there is that
             form, which is not of gradient ``gate``.
-        masking: what of the selected filters trains, and from where; the tolerance of a rebirth is of each round.
+        masking: what of the selected filters trains, and from where; the tolerance of a reinitialisation is of each round.
         rounds: how often to score, mask and train; each round starts from what the one before wrote.
         results: what else to write.
         watch: who looks on, and what stops training; nothing is exported then.
@@ -149,7 +149,7 @@ def finetune(
             Output(run, Kind.ARTIFACTS),
             *optional(watch.tensorboard, Kind.ADDED_TO),
         ],
-        [model, *run_data.read, masking.rebirth.calibrate, apply_to],
+        [model, *run_data.read, masking.reinitialization.calibrate, apply_to],
         overwrite=overwrite,
     )
     require_data_writable(output, load_model(model), overwrite=overwrite)

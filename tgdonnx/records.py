@@ -79,7 +79,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         checkpoint: the checkpoint that was exported.
         external_data: the file, beside the model, that its external data was written to; None if it has none.
         trained: what trained, by tensor.
-        reborn: what was reborn and did not train, by tensor.
+        reinitialized: what was reinitialised and did not train, by tensor.
         set: what was set, by tensor.
     """
 
@@ -91,7 +91,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     checkpoint: str
     trained: dict[str, TrainedPart]
     external_data: Optional[str] = None
-    reborn: dict[str, TrainedPart] = {}
+    reinitialized: dict[str, TrainedPart] = msgspec.field(name="reborn", default_factory=dict)
     set: dict[str, SetPart] = {}
 
 
@@ -102,7 +102,7 @@ class Record:
     Attributes:
         base_sha256: of the file that it started from.
         selection: what was asked for.
-        masks: for each tensor that trained, or was reborn, the mask of what may have other values than that file.
+        masks: for each tensor that trained, or was reinitialised, the mask of what may have other values than that file.
         sets: for names of tensors, the elements that have the value that they were given.
     """
 
@@ -140,14 +140,14 @@ def read_record(text: str, network: Network) -> Record:
     """
     record = msgspec.convert(read_strict(text), RoundRecord)
     selection = read_selection(record.selection)
-    twice = sorted(record.reborn.keys() & record.trained.keys())
+    twice = sorted(record.reinitialized.keys() & record.trained.keys())
     if twice:
-        raise ValueError(f"{twice[0]!r} is named twice, as trained and as reborn")
-    if selection.mode != "regrow" and (record.reborn or record.set):
-        raise ValueError(f"it names tensors that were reborn or set, but the mode is {selection.mode}")
+        raise ValueError(f"{twice[0]!r} is named twice, as trained and as reinitialised")
+    if selection.mode != "regrow" and (record.reinitialized or record.set):
+        raise ValueError(f"it names tensors that were reinitialised or set, but the mode is {selection.mode}")
     masks = {
         name: decode_mask(part.retrain, part.kernels, network, name)
-        for name, part in {**record.reborn, **record.trained}.items()
+        for name, part in {**record.reinitialized, **record.trained}.items()
     }
     sets = {name: decode_set(part, network, name) for name, part in record.set.items()}
     for name in masks.keys() & sets.keys():

@@ -37,9 +37,9 @@ class Recipe:
         base: the network that is tuned.
         strategy: which of its filters train; None for the phi that the drop test recommends.
         mode: ``paper``; ``readers``, by which the kernels that read a meaningless map train too; ``regrow``, by which
-            filters are reborn besides.
+            filters are reinitialised besides.
         gradient: ``mask`` or ``gate``.
-        isolate: of mode ``regrow``, whether only the last layer reads reborn maps.
+        isolate: of mode ``regrow``, whether only the last layer reads reinitialised maps.
     """
 
     base: str
@@ -162,6 +162,8 @@ def _finetune(
         strategy,
         tgdonnx.TrainOptions(epochs=None, steps=steps, batch=BATCH, learning_rate=RATE, schedule="cosine"),
         building=tgdonnx.BuildOptions(gradient=recipe.gradient, form="masked" if recipe.gradient == "gate" else "thin"),
-        masking=tgdonnx.MaskOptions(mode=recipe.mode, rebirth=tgdonnx.Rebirth(kind="he", isolate=recipe.isolate)),
+        masking=tgdonnx.MaskOptions(
+            mode=recipe.mode, reinitialization=tgdonnx.Reinitialization(kind="he", isolate=recipe.isolate)
+        ),
         results=tgdonnx.Results(overwrite=True),
     )

@@ -21,12 +21,12 @@ class Candidate:
         name: in tables, and of its files.
         mode: see `tgdonnx.mask`.
         layers: which whole layers train; None for the filters below phi.
-        isolate: whether reborn maps are read by the last layer alone.
-        rebirth: how filters are reborn, in mode ``regrow``.
-        calibrated: whether there are a few images of the new task, without targets, to calibrate reborn filters on.
+        isolate: whether reinitialised maps are read by the last layer alone.
+        reinitialization: how filters are reinitialised, in mode ``regrow``.
+        calibrated: whether there are a few images of the new task, without targets, to calibrate reinitialised filters on.
         phi: threshold; the network's if None.
         random: whether as many filters of every layer are drawn at random instead.
-        any_change: whether rebirth may change the output by any amount.
+        any_change: whether reinitialisation may change the output by any amount.
         once: whether one seed will do: of an ablation that nothing is chosen by.
     """
 
@@ -34,7 +34,7 @@ class Candidate:
     mode: Mode = "paper"
     layers: Optional[tgdonnx.Strategy] = None
     isolate: bool = False
-    rebirth: Optional[Kind] = None
+    reinitialization: Optional[Kind] = None
     calibrated: bool = False
     phi: Optional[float] = None
     random: bool = False
@@ -45,8 +45,8 @@ class Candidate:
 CANDIDATES = (
     Candidate("paper"),
     Candidate("readers", "readers"),
-    Candidate("regrow", "regrow", rebirth="he"),
-    Candidate("isolate", "regrow", rebirth="he", isolate=True),
+    Candidate("regrow", "regrow", reinitialization="he"),
+    Candidate("isolate", "regrow", reinitialization="he", isolate=True),
     Candidate("last-3", layers=tgdonnx.LastLayers(3)),
     Candidate("first-2", layers=tgdonnx.FirstLayers(2)),
     Candidate("all", layers=tgdonnx.AllLayers()),
@@ -56,14 +56,14 @@ REPRESENTATIVES = tuple(each for each in CANDIDATES if each.name in ("regrow", "
 
 ABLATIONS: Mapping[str, tuple[Candidate, ...]] = {
     "pet": (
-        Candidate("regrow-random", "regrow", rebirth="he", random=True, any_change=True, once=True),
-        Candidate("regrow-clone", "regrow", rebirth="clone"),
-        Candidate("regrow-calibrated", "regrow", rebirth="calibrated", calibrated=True),
-        Candidate("regrow-phi-0.7", "regrow", rebirth="he", phi=0.7, any_change=True, once=True),
+        Candidate("regrow-random", "regrow", reinitialization="he", random=True, any_change=True, once=True),
+        Candidate("regrow-clone", "regrow", reinitialization="clone"),
+        Candidate("regrow-calibrated", "regrow", reinitialization="calibrated", calibrated=True),
+        Candidate("regrow-phi-0.7", "regrow", reinitialization="he", phi=0.7, any_change=True, once=True),
     ),
     "drawings": (
-        Candidate("regrow-phi-0.1", "regrow", rebirth="he", phi=0.1, once=True),
-        Candidate("regrow-phi-0.3", "regrow", rebirth="he", phi=0.3, once=True),
+        Candidate("regrow-phi-0.1", "regrow", reinitialization="he", phi=0.1, once=True),
+        Candidate("regrow-phi-0.3", "regrow", reinitialization="he", phi=0.3, once=True),
     ),
 }
 

@@ -20,13 +20,13 @@ from network import ANY_CHANGE, PLACES, Array, Network
 
 import tgdonnx
 from tgdonnx.errors import DivergedError
-from tgdonnx.regrowing import Rebirth
+from tgdonnx.regrowing import Reinitialization
 
 FRACTIONS = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Of the steps: where a run is looked at, besides its start."""
 
 CALIBRATED = 8
-"""Images of the new task, without targets, for a rebirth that is calibrated."""
+"""Images of the new task, without targets, for a reinitialisation that is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Outcome:
     Attributes:
         network: its name.
         candidate: its name.
-        seed: of the patches, their order, and rebirth.
+        seed: of the patches, their order, and reinitialisation.
         rate: learning rate.
         rho: the part of the weights that trains.
-        rebirth: how filters were reborn; None where none were.
-        change: of the outputs by rebirth; None where there was none.
+        reinitialization: how filters were reinitialised; None where none were.
+        change: of the outputs by reinitialisation; None where there was none.
         curve: for every look the step, and of every place the loss and the score.
         changed: how many filters differ from the vendor's in the end.
         verified: whether nothing else does.
@@ -53,13 +53,17 @@ class Outcome:
     seed: int
     rate: float
     rho: float
-    rebirth: Optional[str]
+    reinitialization: Optional[str]
     change: Optional[float]
     curve: tuple[dict[str, Any], ...]
     changed: int
     verified: bool
     seconds: float
     problem: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what is stored of it; reinitialisation goes by the name of its option, ``rebirth``."""
+        return {"rebirth" if name == "reinitialization" else name: value for name, value in asdict(self).items()}
 
 
 def looks(steps: int) -> list[int]:
@@ -130,14 +134,16 @@ def mask(
         output.unlink()
     if candidate.mode != "regrow":
         return tgdonnx.mask(network.model, output, strategy, tgdonnx.MaskOptions(mode=candidate.mode))
-    rebirth = Rebirth(
-        kind=candidate.rebirth,
+    reinitialization = Reinitialization(
+        kind=candidate.reinitialization,
         isolate=candidate.isolate,
         calibrate={network.input_name: data[network.input_name][:CALIBRATED]} if candidate.calibrated else None,
         tolerance=ANY_CHANGE if candidate.any_change else network.tolerance,
         seed=seed,
     )
-    return tgdonnx.mask(network.model, output, strategy, tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth))
+    return tgdonnx.mask(
+        network.model, output, strategy, tgdonnx.MaskOptions(mode="regrow", reinitialization=reinitialization)
+    )
 
 
 def _weights(model: Path) -> set[str]:

@@ -15,7 +15,7 @@ import tgdonnx
 Array = NDArray[np.float32]
 Place = Literal["new validation", "old validation", "new test", "old test"]
 ANY_CHANGE = 1e9
-"""A tolerance for networks of which no phi stays within the default one: a rebirth that the tool would refuse."""
+"""A tolerance for networks of which no phi stays within the default one: a reinitialisation that the tool would refuse."""
 
 PLACES: tuple[Place, ...] = ("new validation", "old validation", "new test", "old test")
 
@@ -53,7 +53,7 @@ class Network:
         input_name: of the model.
         rates: learning rates to choose from.
         phis: thresholds of the KSE to choose from.
-        tolerance: the largest change that a rebirth may make, see `tgdonnx.regrowing.Rebirth`.
+        tolerance: the largest change that a reinitialisation may make, see `tgdonnx.regrowing.Reinitialization`.
         steps: of every run.
         batch: samples per step.
         data: makes the training data of a seed.

@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -61,7 +61,7 @@ class Study:
                 )
             return outcome
         with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
-            outcome = asdict(follow(network, candidate, seed, rate, steps, Path(folder)))
+            outcome = follow(network, candidate, seed, rate, steps, Path(folder)).as_dict()
         outcome = {**outcome, "steps": steps}
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -80,7 +80,7 @@ def choose(study: Study, network: Network) -> tuple[float, float, dict[str, list
     """Chooses the learning rate, then phi for `readers`, by the lowest loss on validation data of the new task.
 
     Both are then those of every candidate. The rate is the one of the lowest mean over `REPRESENTATIVES`: a large one suits
-    what starts from fresh values, a small one what is tuned whole. The seed is none of the study's.
+    what starts from initial values, a small one what is tuned whole. The seed is none of the study's.
 
     Returns:
         The rate, phi, and what was tried, for the record.

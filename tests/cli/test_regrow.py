@@ -9,7 +9,7 @@ import pytest
 import tgdonnx
 from tests import models
 from tests.cli.commands import run, run_json, save_pairs
-from tgdonnx import Rebirth
+from tgdonnx import Reinitialization
 
 SHAPE = (6, 3, 9, 8)
 MODE = ("--phi", 0.3, "--mode", "regrow", "--tolerance", 100)
@@ -28,9 +28,12 @@ def data(tmp_path: Path) -> Path:
 def test_mask_writes_what_the_library_writes_and_tells_the_change(vendor: Path, data: Path, tmp_path: Path) -> None:
     said = ("--rebirth", "calibrated", "--calibrate", data, "--isolate", "--seed", 3)
     found = run_json("mask", vendor, "-o", tmp_path / "masked.onnx", *MODE, *said)
-    rebirth = Rebirth("calibrated", data, isolate=True, tolerance=100, seed=3)
+    reinitialization = Reinitialization("calibrated", data, isolate=True, tolerance=100, seed=3)
     report = tgdonnx.mask(
-        vendor, tmp_path / "library.onnx", tgdonnx.Phi(0.3), tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth)
+        vendor,
+        tmp_path / "library.onnx",
+        tgdonnx.Phi(0.3),
+        tgdonnx.MaskOptions(mode="regrow", reinitialization=reinitialization),
     )
     assert (tmp_path / "masked.onnx").read_bytes() == (tmp_path / "library.onnx").read_bytes()
     assert found["selection"] == report.selection
@@ -39,7 +42,7 @@ def test_mask_writes_what_the_library_writes_and_tells_the_change(vendor: Path, 
     text = " ".join(run("mask", vendor, "-o", tmp_path / "again.onnx", *MODE, *said).stdout.split())
     filters, change = found["selection"]["reborn"], found["selection"]["change"]
     assert (
-        f"{filters} filters are reborn (calibrated); at the start the output differs from the vendor's by {change:.3g}"
+        f"{filters} filters are reinitialised (calibrated); at the start the output differs from the vendor's by {change:.3g}"
         in text
     )
     assert "on 6 samples" in text
@@ -47,7 +50,7 @@ def test_mask_writes_what_the_library_writes_and_tells_the_change(vendor: Path, 
 
 def test_without_images_the_change_is_told_on_random_input(vendor: Path, tmp_path: Path) -> None:
     result = run("mask", vendor, "-o", tmp_path / "masked.onnx", *MODE)
-    assert "filters are reborn (clone)" in " ".join(result.stdout.split())
+    assert "filters are reinitialised (clone)" in " ".join(result.stdout.split())
     assert "on random input" in " ".join(result.stdout.split())
 
 
@@ -69,7 +72,7 @@ def test_the_tolerance_of_phi_auto_is_that_of_the_start(vendor: Path, data: Path
 
 @pytest.mark.parametrize("option", [("--rebirth", "clone"), ("--calibrate", "x.npz"), ("--isolate",)])
 @pytest.mark.parametrize("command", ["mask", "finetune"])
-def test_options_of_rebirth_in_another_mode_are_refused(
+def test_options_of_reinitialization_in_another_mode_are_refused(
     command: str, option: tuple[str, ...], vendor: Path, data: Path, tmp_path: Path
 ) -> None:
     more = ("--data", data) if command == "finetune" else ()
@@ -93,7 +96,7 @@ def test_finetune_in_mode_regrow_proves_itself(vendor: Path, data: Path, tmp_pat
     assert chosen.items() <= found["mask"]["selection"].items()
 
 
-def test_compare_takes_rebirth_and_images(vendor: Path, data: Path, tmp_path: Path) -> None:
+def test_compare_takes_reinitialization_and_images(vendor: Path, data: Path, tmp_path: Path) -> None:
     select = "phi-regrow:0.3,phi-regrow-isolate:0.3"
     said = ("--select", select, "--rebirth", "calibrated", "--calibrate", data, "--tolerance", 100)
     budget = ("--steps", 2, "--batch", 3, "--validation", data)

@@ -50,7 +50,7 @@ CALLS: dict[str, Callable[[Path], Any]] = {
         r / "m.onnx",
         r / "other.npz",
         tgdonnx.AllLayers(),
-        tgdonnx.MaskOptions(mode="regrow", rebirth=tgdonnx.Rebirth("calibrated", r / "other.npz")),
+        tgdonnx.MaskOptions(mode="regrow", reinitialization=tgdonnx.Reinitialization("calibrated", r / "other.npz")),
         overwrite=True,
     ),
     "build on the masked model": lambda r: tgdonnx.build(r / "masked.onnx", r / "masked.onnx", overwrite=True),

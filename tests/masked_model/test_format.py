@@ -61,7 +61,7 @@ def of_filters(network: Network, name: str, values: Array) -> RetrainMask:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_what_was_written_is_read_and_the_vendors_bytes_come_back(name: str, tmp_path: Path) -> None:
     _, hand = variant(name, tmp_path)
-    assert hand.values, "something is reborn"
+    assert hand.values, "something is reinitialised"
     assert any(mask.any() for mask in hand.set_masks.values()), "something is set"
     found = read_masked(hand.masked)
     assert found.base.data == hand.vendor.read_bytes()
@@ -228,7 +228,9 @@ def field(number: int, body: bytes) -> bytes:
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("mode", PLAN_MODES)
-def test_a_model_without_rebirth_is_written_byte_by_byte_as_ever(builder: Builder, mode: Mode, tmp_path: Path) -> None:
+def test_a_model_without_reinitialization_is_written_byte_by_byte_as_ever(
+    builder: Builder, mode: Mode, tmp_path: Path
+) -> None:
     model = builder(0)
     vendor = save(model, tmp_path / "model.onnx")
     report = tgdonnx.mask(vendor, tmp_path / "masked.onnx", Phi(0.3), tgdonnx.MaskOptions(mode=mode))
@@ -309,7 +311,7 @@ def test_the_vendors_external_data_is_never_overwritten(overwrite: bool, externa
         assert {name: start[name].tobytes() for name in values} == {n: v.tobytes() for n, v in values.items()}
 
 
-def test_of_tensors_that_lie_in_the_same_bytes_none_is_reborn(external: Path) -> None:
+def test_of_tensors_that_lie_in_the_same_bytes_none_is_reinitialized(external: Path) -> None:
     vendor = external / "vendor" / "model.onnx"
 
     def tie(model: onnx.ModelProto) -> None:
@@ -432,4 +434,6 @@ def test_a_name_that_an_addition_would_have_is_refused(taken: str, tmp_path: Pat
     masks, values, set_masks = invent(network, np.random.default_rng(0))
     with pytest.raises(MaskedModelError, match=f"has a value '{taken}', as a tensor of a masked model would be called"):
         masked_bytes(network, masks, RECORD, values, set_masks)
-    assert masked_bytes(network, masks, RECORD).count(SUFFIX.encode()), "without rebirth nobody else uses these names"
+    assert masked_bytes(network, masks, RECORD).count(SUFFIX.encode()), (
+        "without reinitialisation nobody else uses these names"
+    )

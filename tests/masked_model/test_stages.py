@@ -156,7 +156,7 @@ def test_the_pull_of_l2_sp_is_to_the_start(tmp_path: Path) -> None:
         assert np.array_equal(found[name], gradient), name
 
 
-def test_the_record_says_what_was_reborn_and_set_besides_what_trained(tmp_path: Path) -> None:
+def test_the_record_says_what_was_reinitialized_and_set_besides_what_trained(tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
     artifacts = tune(model, hand.masked, tmp_path / "tuned.onnx")
     record = record_of(tmp_path / "tuned.onnx")
@@ -173,7 +173,7 @@ def test_the_record_says_what_was_reborn_and_set_besides_what_trained(tmp_path: 
 
 
 @pytest.mark.parametrize("form", ["masked", "thin"])
-def test_what_was_reborn_but_does_not_reach_the_output_is_in_the_tuned_file_all_the_same(
+def test_what_was_reinitialized_but_does_not_reach_the_output_is_in_the_tuned_file_all_the_same(
     form: str, tmp_path: Path
 ) -> None:
     # To the output `side` the last two layers give nothing, so they do not train; the other output needs their start.
@@ -374,7 +374,7 @@ def test_two_rounds_are_proved_by_their_records(tmp_path: Path) -> None:
     assert compared(hand.vendor, copy).violations == (told,)
 
 
-def test_a_later_round_without_rebirth_keeps_what_was_set(tmp_path: Path) -> None:
+def test_a_later_round_without_reinitialization_keeps_what_was_set(tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
     tune(model, hand.masked, tmp_path / "first.onnx")
     tgdonnx.mask(tmp_path / "first.onnx", tmp_path / "masked2.onnx", tgdonnx.Filters({"w1": [0]}))
@@ -386,7 +386,7 @@ def test_a_later_round_without_rebirth_keeps_what_was_set(tmp_path: Path) -> Non
     assert report.violations == (told,)
 
 
-def test_protect_keeps_what_an_earlier_round_trained_was_reborn_or_set(tmp_path: Path) -> None:
+def test_protect_keeps_what_an_earlier_round_trained_was_reinitialized_or_set(tmp_path: Path) -> None:
     model = dncnn()
     hand = regrow_by_hand(model, tmp_path, statistics=STATISTICS)
     tune(model, hand.masked, tmp_path / "first.onnx")

@@ -1,4 +1,4 @@
-"""Start models and dropped models of networks in which filters are reborn."""
+"""Start models and dropped models of networks in which filters are reinitialised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.models import Array, random_feeds, save
 from tests.sweeping.oracle import outputs
 from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network
-from tgdonnx.regrowing import Rebirth, Regrown, regrow
+from tgdonnx.regrowing import Regrown, Reinitialization, regrow
 from tgdonnx.selection import Filters, Strategy, plan_masks, select
 from tgdonnx.sweeping.dropping import drop_filters, replace_tensors, whole_model
 from tgdonnx.tracing import Provenance, trace_network
@@ -24,7 +24,7 @@ ANY_CHANGE = 1e6  # the networks of these tests need all their filters
 
 @dataclass(frozen=True)
 class Case:
-    """A network in which filters are reborn."""
+    """A network in which filters are reinitialised."""
 
     path: Path
     model: onnx.ModelProto
@@ -39,15 +39,15 @@ class Case:
         )
 
     @property
-    def reborn(self) -> dict[str, list[int]]:
-        """For weights of layers the filters that are reborn."""
+    def reinitialized(self) -> dict[str, list[int]]:
+        """For weights of layers the filters that are reinitialised."""
         weights = {layer.weight.name for layer in self.provenance.layers if layer.weight}
         rows = {m.parameter.name: np.flatnonzero(m.filters).tolist() for m in self.regrown.masks}
         return {name: found for name, found in rows.items() if name in weights and found}
 
     @property
     def dropped(self) -> onnx.ModelProto:
-        masks = plan_masks(self.provenance, select(self.provenance, Filters(self.reborn)), "paper")
+        masks = plan_masks(self.provenance, select(self.provenance, Filters(self.reinitialized)), "paper")
         return drop_filters(whole_model(load_model(self.path)), masks)
 
     def retrain_mask(self, name: str) -> NDArray[np.bool_]:
@@ -60,11 +60,13 @@ class Case:
         return np.broadcast_to(self.regrown.set_masks.get(name, np.zeros(())) == 1, shape)
 
 
-def reborn_in(model: onnx.ModelProto, directory: Path, strategy: Strategy, kind: str = "he", **options: object) -> Case:
+def reinitialized_in(
+    model: onnx.ModelProto, directory: Path, strategy: Strategy, kind: str = "he", **options: object
+) -> Case:
     path = save(model, directory / "model.onnx")
     provenance = trace_network(open_network(path))
-    rebirth = Rebirth(kind, **{"tolerance": ANY_CHANGE, **options})
-    return Case(path, model, provenance, regrow(provenance, select(provenance, strategy), rebirth))
+    reinitialization = Reinitialization(kind, **{"tolerance": ANY_CHANGE, **options})
+    return Case(path, model, provenance, regrow(provenance, select(provenance, strategy), reinitialization))
 
 
 def assert_preserves(case: Case, tolerance: float = 1e-6) -> None:

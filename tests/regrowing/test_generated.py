@@ -1,4 +1,4 @@
-"""Rebirth in generated networks of all operators that are traced."""
+"""Reinitialisation in generated networks of all operators that are traced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.regrowing.starts import (
     activations,
     assert_preserves,
     assert_within_masks,
-    reborn_in,
+    reinitialized_in,
     trained_at_random,
 )
 from tests.tracing.graphs import networks
@@ -35,19 +35,19 @@ def some_filters(data: st.DataObject, path: Path) -> Filters:
 
 
 NOTHING_TO_LOOK_AT = (
-    "none of the",  # filters that are selected can be reborn
-    "nobody would listen",
+    "none of the",  # filters that are selected can be reinitialised
+    "no layer would read",
     "on random input",  # the output does not vary, or is not finite
     "has no axis that counts samples",  # a condition of If, which images cannot give
 )
 
 
 def regrown(data: st.DataObject, model: onnx.ModelProto, kind: str, directory: Path, *, isolate: bool) -> Case:
-    """A case, if any filter can be reborn."""
+    """A case, if any filter can be reinitialised."""
     filters = some_filters(data, save(model, directory / "model.onnx"))
     images = random_feeds(model, 3) if kind == "calibrated" else None
     try:
-        return reborn_in(model, directory, filters, kind, calibrate=images, isolate=isolate)
+        return reinitialized_in(model, directory, filters, kind, calibrate=images, isolate=isolate)
     except (SelectionError, DataError) as error:
         if not any(reason in str(error) for reason in NOTHING_TO_LOOK_AT):
             raise
@@ -77,10 +77,10 @@ def test_isolated_no_map_that_stays_moves(data: st.DataObject, model: onnx.Model
         case = regrown(data, model, "he", Path(folder), isolate=True)
         assert_preserves(case)
         assert_within_masks(case)
-        reborn = {
+        reinitialized = {
             (layer.index, m)
             for layer in case.provenance.layers
-            for m in case.reborn.get(layer.weight.name if layer.weight else "", [])
+            for m in case.reinitialized.get(layer.weight.name if layer.weight else "", [])
         }
         graph = case.provenance.network.graph
         layers = [layer for layer in case.provenance.layers if layer.node.graph is graph]
@@ -93,6 +93,6 @@ def test_isolated_no_map_that_stays_moves(data: st.DataObject, model: onnx.Model
             ours, theirs = (np.moveaxis(found[name], axis, 0) for found in (before, after))
             length = len(ours) // layer.maps
             for c, origin in enumerate(case.provenance.layer_inputs[layer.index]):
-                if not origin.producers & reborn and origin.opaque is None:
+                if not origin.producers & reinitialized and origin.opaque is None:
                     places = slice(c * length, (c + 1) * length)
                     np.testing.assert_array_equal(ours[places], theirs[places], err_msg=f"map {c} of {layer.name}")

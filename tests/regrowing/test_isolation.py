@@ -1,4 +1,4 @@
-"""With isolation, whatever the reborn filters learn, every map that stays is what it was, for any input."""
+"""With isolation, whatever the reinitialised filters learn, every map that stays is what it was, for any input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from tests.models import MODELS, Array, random_feeds
-from tests.regrowing.starts import Case, activations, reborn_in, trained_at_random
+from tests.regrowing.starts import Case, activations, reinitialized_in, trained_at_random
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Layer
 from tgdonnx.selection import Filters, Phi
@@ -25,40 +25,42 @@ def input_maps(case: Case, model: onnx.ModelProto, seed: int) -> list[tuple[Laye
     return [(layer, found[name]) for layer, name in zip(layers, names)]
 
 
-def reborn_maps(case: Case, layer: Layer) -> list[int]:
-    """The input maps of a layer with a reborn producer."""
+def reinitialized_maps(case: Case, layer: Layer) -> list[int]:
+    """The input maps of a layer with a reinitialised producer."""
     names = {entry.index: entry.weight.name for entry in case.provenance.layers if entry.weight}
     return [
         c
         for c, origin in enumerate(case.provenance.layer_inputs[layer.index])
-        if any(m in case.reborn.get(names[index], []) for index, m in origin.producers)
+        if any(m in case.reinitialized.get(names[index], []) for index, m in origin.producers)
     ]
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_maps_that_stay_are_the_same_after_any_training(name: str, tmp_path: Path) -> None:
-    case = reborn_in(MODELS[name](0), tmp_path, Phi(0.3), isolate=True)
+    case = reinitialized_in(MODELS[name](0), tmp_path, Phi(0.3), isolate=True)
     trained = trained_at_random(case)
     moved = 0
     for seed in range(2):
         for (layer, before), (_, after) in zip(input_maps(case, case.start, seed), input_maps(case, trained, seed)):
-            reborn = reborn_maps(case, layer)
-            stay = [c for c in range(before.shape[1]) if c not in reborn]
+            reinitialized = reinitialized_maps(case, layer)
+            stay = [c for c in range(before.shape[1]) if c not in reinitialized]
             np.testing.assert_array_equal(before[:, stay], after[:, stay], err_msg=layer.name)
-            moved += sum(not np.array_equal(before[:, c], after[:, c]) for c in reborn)
+            moved += sum(not np.array_equal(before[:, c], after[:, c]) for c in reinitialized)
     assert moved
 
 
 def test_without_isolation_maps_that_stay_move(tmp_path: Path) -> None:
-    case = reborn_in(MODELS["chain"](0), tmp_path, Phi(0.3))
+    case = reinitialized_in(MODELS["chain"](0), tmp_path, Phi(0.3))
     trained = trained_at_random(case)
     (layer, before), (_, after) = input_maps(case, case.start, 0)[-1], input_maps(case, trained, 0)[-1]
-    stay = [c for c in range(before.shape[1]) if c not in reborn_maps(case, layer)]
+    stay = [c for c in range(before.shape[1]) if c not in reinitialized_maps(case, layer)]
     assert all(not np.array_equal(before[:, c], after[:, c]) for c in stay)
 
 
 def test_what_trains_and_what_is_only_set(tmp_path: Path) -> None:
-    case = reborn_in(MODELS["chain"](0), tmp_path, Filters({"w1": [1, 4], "w2": [2], "w3": [0, 7]}), isolate=True)
+    case = reinitialized_in(
+        MODELS["chain"](0), tmp_path, Filters({"w1": [1, 4], "w2": [2], "w3": [0, 7]}), isolate=True
+    )
     rows = {"w1": [1, 4], "w2": [2], "w3": [0, 7], "w4": []}
     maps = {"w1": [], "w2": [1, 4], "w3": [2], "w4": [0, 7]}
     for name, own in rows.items():
@@ -77,5 +79,5 @@ def test_what_trains_and_what_is_only_set(tmp_path: Path) -> None:
 
 
 def test_isolation_without_a_reader_at_the_output_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SelectionError, match=r"of the 2 filters .* nobody would listen .* leave isolation out"):
-        reborn_in(MODELS["chain"](0), tmp_path, Filters({"w1": [1, 4]}), isolate=True)
+    with pytest.raises(SelectionError, match=r"of the 2 filters .* no layer would read them; .* leave isolation out"):
+        reinitialized_in(MODELS["chain"](0), tmp_path, Filters({"w1": [1, 4]}), isolate=True)

@@ -1,4 +1,4 @@
-"""Gradients reach what is reborn: its readers at the first step, itself at the second."""
+"""Gradients reach what is reinitialised: its readers at the first step, itself at the second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import tgdonnx
 from tests.models import random_feeds, save
-from tests.regrowing.starts import ANY_CHANGE, Case, reborn_in
+from tests.regrowing.starts import ANY_CHANGE, Case, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.sweeping.oracle import outputs
 from tests.trainer import Trainer
@@ -31,30 +31,30 @@ def kernels_of(layer: Layer, weight: np.ndarray) -> np.ndarray:
     return weight.reshape(layer.group, *per_group, -1)
 
 
-def reborn_inputs(case: Case, layer: Layer) -> list[int]:
-    """The input maps of a layer that reborn filters make."""
+def reinitialized_inputs(case: Case, layer: Layer) -> list[int]:
+    """The input maps of a layer that reinitialised filters make."""
     names = {entry.index: entry.weight.name for entry in case.provenance.layers}
     return [
         c
         for c, origin in enumerate(case.provenance.layer_inputs[layer.index])
-        if any(m in case.reborn.get(names[index], []) for index, m in origin.producers)
+        if any(m in case.reinitialized.get(names[index], []) for index, m in origin.producers)
     ]
 
 
 @pytest.mark.parametrize("kind", ["he", "clone", "calibrated"])
 @pytest.mark.parametrize("name", TRAINED)
-def test_readers_learn_at_once_and_reborn_filters_after_them(name: str, kind: str, tmp_path: Path) -> None:
+def test_readers_learn_at_once_and_reinitialized_filters_after_them(name: str, kind: str, tmp_path: Path) -> None:
     topology = TOPOLOGIES[name]
     model = topology.build()
     images = random_feeds(model, 7) if kind == "calibrated" else None
-    case = reborn_in(model, tmp_path, Filters(topology.filters), kind, calibrate=images)
-    rebirth = tgdonnx.Rebirth(kind, images, tolerance=ANY_CHANGE)
+    case = reinitialized_in(model, tmp_path, Filters(topology.filters), kind, calibrate=images)
+    reinitialization = tgdonnx.Reinitialization(kind, images, tolerance=ANY_CHANGE)
     chosen = tgdonnx.Filters(topology.filters)
     tgdonnx.mask(
         save(model, tmp_path / "m.onnx"),
         tmp_path / "masked.onnx",
         chosen,
-        tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth),
+        tgdonnx.MaskOptions(mode="regrow", reinitialization=reinitialization),
     )
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
     trainer = Trainer(tmp_path / "artifacts")
@@ -67,8 +67,8 @@ def test_readers_learn_at_once_and_reborn_filters_after_them(name: str, kind: st
         if layer.weight.name not in first:
             continue
         gradient, start = (kernels_of(layer, array[layer.weight.name]) for array in (first, trainer.parameters))
-        own = case.reborn.get(layer.weight.name, [])
-        for c in reborn_inputs(case, layer):
+        own = case.reinitialized.get(layer.weight.name, [])
+        for c in reinitialized_inputs(case, layer):
             group, place = divmod(c, gradient.shape[2])
             staying = [n for n in range(gradient.shape[1]) if group * gradient.shape[1] + n not in own]
             assert not start[group, staying, place].any()
@@ -79,7 +79,7 @@ def test_readers_learn_at_once_and_reborn_filters_after_them(name: str, kind: st
     trainer.step(1e-3, *feeds.values(), target)
     _, second = trainer.gradients(*feeds.values(), target)
     for layer in case.provenance.layers:
-        for m in case.reborn.get(layer.weight.name, []):
+        for m in case.reinitialized.get(layer.weight.name, []):
             gradient = kernels_of(layer, second[layer.weight.name])
             group, place = divmod(m, gradient.shape[1])
             assert gradient[group, place].any(), f"filter {m} of {layer.name}"

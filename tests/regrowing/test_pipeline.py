@@ -14,7 +14,7 @@ from tests.models import dncnn, random_feeds, save
 from tests.regrowing.starts import ANY_CHANGE, activations, data_for
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.sweeping.oracle import outputs
-from tgdonnx import Rebirth
+from tgdonnx import Reinitialization
 from tgdonnx.masked_model import read_masked
 from tgdonnx.selection import Filters
 
@@ -36,7 +36,7 @@ def test_every_topology_is_tuned_and_proved(name: str, isolate: bool, kind: str,
         Filters(topology.filters),
         tgdonnx.TrainOptions(steps=3, batch=1, learning_rate=1e-2),
         masking=tgdonnx.MaskOptions(
-            mode="regrow", rebirth=Rebirth(kind, images, isolate=isolate, tolerance=ANY_CHANGE)
+            mode="regrow", reinitialization=Reinitialization(kind, images, isolate=isolate, tolerance=ANY_CHANGE)
         ),
         results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
     )
@@ -62,15 +62,19 @@ def test_isolated_training_keeps_every_map_that_stays_bit_for_bit(tmp_path: Path
         tmp_path / "tuned.onnx",
         Filters(topology.filters),
         options,
-        masking=tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(isolate=True, tolerance=ANY_CHANGE)),
+        masking=tgdonnx.MaskOptions(
+            mode="regrow", reinitialization=Reinitialization(isolate=True, tolerance=ANY_CHANGE)
+        ),
         results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
     )
     start, tuned = onnx.load(tmp_path / "artifacts" / "masked.onnx"), onnx.load(tmp_path / "tuned.onnx")
     feeds = random_feeds(model, 9)
     before, after = (activations(m, ["ar", "br"], feeds) for m in (start, tuned))
-    for value, reborn in (("ar", [1, 4]), ("br", [0, 3])):
+    for value, reinitialized in (("ar", [1, 4]), ("br", [0, 3])):
         for c in range(before[value].shape[1]):
-            assert np.array_equal(before[value][:, c], after[value][:, c]) == (c not in reborn), f"map {c} of {value}"
+            assert np.array_equal(before[value][:, c], after[value][:, c]) == (c not in reinitialized), (
+                f"map {c} of {value}"
+            )
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
@@ -78,8 +82,10 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     files = []
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         output = tmp_path / f"{name}.onnx"
-        rebirth = Rebirth(tolerance=ANY_CHANGE, seed=seed)
-        tgdonnx.mask(path, output, tgdonnx.Phi(0.3), tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth))
+        reinitialization = Reinitialization(tolerance=ANY_CHANGE, seed=seed)
+        tgdonnx.mask(
+            path, output, tgdonnx.Phi(0.3), tgdonnx.MaskOptions(mode="regrow", reinitialization=reinitialization)
+        )
         files.append(output.read_bytes())
     assert files[0] == files[1] != files[2]
 
@@ -94,7 +100,7 @@ def test_a_second_round_regrows_the_tuned_model(tmp_path: Path) -> None:
         tgdonnx.Percentile(20),
         tgdonnx.TrainOptions(steps=3, batch=1),
         rounds=2,
-        masking=tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(tolerance=ANY_CHANGE)),
+        masking=tgdonnx.MaskOptions(mode="regrow", reinitialization=Reinitialization(tolerance=ANY_CHANGE)),
     )
     assert report.verify.ok
     assert len(report.earlier) == 1
@@ -111,7 +117,7 @@ def test_selections_in_mode_regrow_are_compared(tmp_path: Path) -> None:
         tmp_path / "comparison",
         names,
         tgdonnx.TrainOptions(steps=2, batch=1),
-        rebirth=Rebirth("clone"),
+        reinitialization=Reinitialization("clone"),
         tolerance=ANY_CHANGE,
     )
     assert [entry.name for entry in report.entries] == names
@@ -121,11 +127,14 @@ def test_selections_in_mode_regrow_are_compared(tmp_path: Path) -> None:
     assert report.entries[0].curve[0] == report.entries[3].curve[0] != report.entries[1].curve[0]
 
 
-def test_in_the_pet_network_hundreds_of_dead_filters_are_reborn(tmp_path: Path) -> None:
+def test_in_the_pet_network_hundreds_of_dead_filters_are_reinitialized(tmp_path: Path) -> None:
     vendor = onnx.load(V1_NET)
     masked = tmp_path / "masked.onnx"
     report = tgdonnx.mask(
-        V1_NET, masked, tgdonnx.Phi(0.3), tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth("he", tolerance=1e-5))
+        V1_NET,
+        masked,
+        tgdonnx.Phi(0.3),
+        tgdonnx.MaskOptions(mode="regrow", reinitialization=Reinitialization("he", tolerance=1e-5)),
     )
     assert report.selection["reborn"] == 696
     assert report.selection["change"] < 1e-5
@@ -135,7 +144,7 @@ def test_in_the_pet_network_hundreds_of_dead_filters_are_reborn(tmp_path: Path) 
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(masked).graph.initializer}
     last = stored["layers.20.weight"]
     assert (last == 0).all(axis=(0, 2, 3)).sum() == 193
-    reborn = {param.name: list(param.retrain) for param in report.params}["layers.17.weight"]
+    reinitialized = {param.name: list(param.retrain) for param in report.params}["layers.17.weight"]
     sizes = stored["layers.17.weight"].std(axis=(1, 2, 3))
-    assert sizes[reborn].min() > 0.5 * np.median(np.delete(sizes, reborn))  # they were as good as 0
-    assert stored["layers.18.running_var"][reborn].tolist() == [1] * len(reborn)
+    assert sizes[reinitialized].min() > 0.5 * np.median(np.delete(sizes, reinitialized))  # they were as good as 0
+    assert stored["layers.18.running_var"][reinitialized].tolist() == [1] * len(reinitialized)

@@ -1,4 +1,4 @@
-"""Filters that cannot be reborn stay frozen, with the reason; and what is refused altogether."""
+"""Filters that cannot be reinitialised stay frozen, with the reason; and what is refused altogether."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 import tgdonnx
 from tests.models import MODELS, save
-from tests.regrowing.starts import ANY_CHANGE, assert_preserves, assert_within_masks, reborn_in
+from tests.regrowing.starts import ANY_CHANGE, assert_preserves, assert_within_masks, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.training_models import text_model
 from tgdonnx.errors import DataError, SelectionError
-from tgdonnx.regrowing import Rebirth
+from tgdonnx.regrowing import Reinitialization
 from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Phi, Strategy
 
 Build = Callable[[], onnx.ModelProto]
@@ -167,7 +167,7 @@ def dead_integers() -> onnx.ModelProto:
             dead_integers,
             {"q": [1, 2]},
             "q",
-            r"\(such as 1\): its integers reach up to 1.27e-07, too little for fresh values",
+            r"\(such as 1\): its integers reach up to 1.27e-07, too little for initial values",
         ),
         (sigmoid, {"w1": [1], "w2": [0, 3]}, "w2", r"2 filters \(such as 0\): without it, 'Y' reads 0.5 there, not 0"),
         (
@@ -193,15 +193,15 @@ def dead_integers() -> onnx.ModelProto:
         ),
     ],
 )
-def test_what_cannot_be_reborn_stays_frozen_with_the_reason(
+def test_what_cannot_be_reinitialized_stays_frozen_with_the_reason(
     build: Build, filters: dict[str, list[int]], weight: str, reason: str, tmp_path: Path
 ) -> None:
-    case = reborn_in(build(), tmp_path, Filters(filters))
+    case = reinitialized_in(build(), tmp_path, Filters(filters))
     notes = {mask.parameter.name: mask.note for mask in case.regrown.masks}
     assert re.search(reason, notes[weight])
     refused = re.findall(r"such as (\d+)", notes[weight])
     assert refused
-    assert not set(map(int, refused)) & set(case.reborn.get(weight, []))
+    assert not set(map(int, refused)) & set(case.reinitialized.get(weight, []))
     assert_preserves(case)
     assert_within_masks(case)
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_reborn_stays_frozen_with_the_reason(
         (
             sigmoid,
             Filters({"w2": [0]}),
-            "none of the 1 filters that are selected can be reborn: without it, 'Y' reads 0.5",
+            "none of the 1 filters that are selected can be reinitialised: without it, 'Y' reads 0.5",
         ),
         (
             shared_reader,
@@ -232,7 +232,7 @@ def test_what_cannot_be_reborn_stays_frozen_with_the_reason(
         (trunk, AllLayers(), "whole layers"),
     ],
 )
-def test_where_nothing_can_be_reborn_that_is_refused(
+def test_where_nothing_can_be_reinitialized_that_is_refused(
     build: Build, strategy: Strategy, reason: str, tmp_path: Path
 ) -> None:
     path = save(build(), tmp_path / "model.onnx")
@@ -241,7 +241,7 @@ def test_where_nothing_can_be_reborn_that_is_refused(
             path,
             tmp_path / "masked.onnx",
             strategy,
-            tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(tolerance=ANY_CHANGE)),
+            tgdonnx.MaskOptions(mode="regrow", reinitialization=Reinitialization(tolerance=ANY_CHANGE)),
         )
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -251,26 +251,36 @@ def chain() -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("rebirth", "options", "error", "reason"),
+    ("reinitialization", "options", "error", "reason"),
     [
         (
-            Rebirth(tolerance=0.001),
+            Reinitialization(tolerance=0.001),
             {},
             SelectionError,
             r"without the 2 filters the output 'y' changes by .*, and 0.001 is",
         ),
-        (Rebirth("calibrated"), {}, SelectionError, "needs a few unlabelled images"),
-        (Rebirth("she"), {}, SelectionError, "unknown kind of rebirth 'she'; expected one of clone, he, calibrated"),
-        (Rebirth(tolerance=-1), {}, SelectionError, "expected a tolerance >= 0, got -1"),
-        (Rebirth(tolerance=float("nan")), {}, SelectionError, "expected a tolerance >= 0, got nan"),
-        (Rebirth(seed=-1), {}, SelectionError, "expected a seed >= 0, got -1"),
-        (Rebirth(tolerance=ANY_CHANGE), {"protect": True}, SelectionError, "cannot be protected in mode regrow"),
-        (Rebirth(calibrate={"z": np.zeros((1, 2, 5, 5))}), {}, DataError, "x"),
-        (Rebirth(calibrate={"x": np.full((1, 2, 5, 5), np.nan, np.float32)}), {}, DataError, "is nan"),
+        (Reinitialization("calibrated"), {}, SelectionError, "needs a few unlabelled images"),
+        (
+            Reinitialization("she"),
+            {},
+            SelectionError,
+            "unknown kind of reinitialisation 'she'; expected one of clone, he, calibrated",
+        ),
+        (Reinitialization(tolerance=-1), {}, SelectionError, "expected a tolerance >= 0, got -1"),
+        (Reinitialization(tolerance=float("nan")), {}, SelectionError, "expected a tolerance >= 0, got nan"),
+        (Reinitialization(seed=-1), {}, SelectionError, "expected a seed >= 0, got -1"),
+        (
+            Reinitialization(tolerance=ANY_CHANGE),
+            {"protect": True},
+            SelectionError,
+            "cannot be protected in mode regrow",
+        ),
+        (Reinitialization(calibrate={"z": np.zeros((1, 2, 5, 5))}), {}, DataError, "x"),
+        (Reinitialization(calibrate={"x": np.full((1, 2, 5, 5), np.nan, np.float32)}), {}, DataError, "is nan"),
     ],
 )
 def test_wrong_options_and_too_large_a_change_write_nothing(
-    rebirth: Rebirth, options: dict[str, bool], error: type[Exception], reason: str, tmp_path: Path
+    reinitialization: Reinitialization, options: dict[str, bool], error: type[Exception], reason: str, tmp_path: Path
 ) -> None:
     path = save(chain(), tmp_path / "model.onnx")
     with pytest.raises(error, match=reason):
@@ -278,7 +288,7 @@ def test_wrong_options_and_too_large_a_change_write_nothing(
             path,
             tmp_path / "masked.onnx",
             Filters({"w1": [1], "w2": [0]}),
-            tgdonnx.MaskOptions(mode="regrow", rebirth=rebirth, **options),
+            tgdonnx.MaskOptions(mode="regrow", reinitialization=reinitialization, **options),
         )
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -291,4 +301,4 @@ def test_random_input_on_which_the_output_does_not_vary_asks_for_images(tmp_path
     with pytest.raises(
         DataError, match=r"on random input, no change can be measured: .*; name images with --calibrate"
     ):
-        reborn_in(model, tmp_path, Filters({"w1": [1]}))
+        reinitialized_in(model, tmp_path, Filters({"w1": [1]}))

@@ -1,4 +1,4 @@
-"""Rebirth in third-party models."""
+"""Reinitialisation in third-party models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import tgdonnx
 from tests.sweeping.oracle import outputs
-from tgdonnx import Rebirth
+from tgdonnx import Reinitialization
 from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network
 from tgdonnx.selection import Filters, plan_masks, select
@@ -53,14 +53,17 @@ def test_models_of_others_start_where_the_drop_test_ends(name: str, kind: str, t
     images = {entry: x} if kind == "calibrated" else None
     masked = tmp_path / "masked.onnx"
     report = tgdonnx.mask(
-        path, masked, tgdonnx.Phi(phi), tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(kind, images, tolerance=1e6))
+        path,
+        masked,
+        tgdonnx.Phi(phi),
+        tgdonnx.MaskOptions(mode="regrow", reinitialization=Reinitialization(kind, images, tolerance=1e6)),
     )
     weights = {layer.weight.name for layer in network.layers if layer.weight}
-    reborn = {param.name: param.retrain for param in report.params if param.name in weights and param.retrain}
-    assert sum(map(len, reborn.values())) == report.selection["reborn"] > 0
+    reinitialized = {param.name: param.retrain for param in report.params if param.name in weights and param.retrain}
+    assert sum(map(len, reinitialized.values())) == report.selection["reborn"] > 0
     provenance = trace_network(network)
     dropped = drop_filters(
-        whole_model(load_model(path)), plan_masks(provenance, select(provenance, Filters(reborn)), "paper")
+        whole_model(load_model(path)), plan_masks(provenance, select(provenance, Filters(reinitialized)), "paper")
     )
     before, after = outputs(dropped, {entry: x}), outputs(onnx.load(masked), {entry: x})
     for expected, found in zip(before, after):

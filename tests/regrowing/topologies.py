@@ -1,4 +1,4 @@
-"""Small networks of every kind in which filters are reborn, each with filters to drop.
+"""Small networks of every kind in which filters are reinitialised, each with filters to drop.
 
 Their activations hand on something of everything (LeakyRelu, PRelu), so that a gradient of 0 means that none can arrive.
 """
@@ -20,7 +20,7 @@ Filters = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class Topology:
-    """A network, and filters to drop: all of them can be reborn."""
+    """A network, and filters to drop: all of them can be reinitialised."""
 
     build: Callable[[], onnx.ModelProto]
     filters: Filters
@@ -109,7 +109,7 @@ def grouped() -> onnx.ModelProto:
 
 
 def depthwise() -> onnx.ModelProto:
-    """Reborn filters behind reborn filters that they alone read, once and twice."""
+    """Reinitialised filters behind reinitialised filters that they alone read, once and twice."""
     return text_model(
         """g (float[N,2,H,W] x) => (float[N,3,H,W] y) {
             a = Conv(x, w1, b1) an = BatchNormalization(a, s1, o1, m1, v1) ar = LeakyRelu(an)

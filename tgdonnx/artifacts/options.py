@@ -31,7 +31,7 @@ class RecordedOptions:
         optimizer: ``adamw`` or ``sgd``.
         l2: ``l2 * W`` is added to the gradient of every weight W of a layer, before the mask.
         l2_sp: ``l2_sp * (W - W0)`` is added to the gradient of everything that trains, W0 the values that training starts
-            from (the vendor's, but for what was reborn), before the mask (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
+            from (the vendor's, but for what was reinitialised), before the mask (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
         clip_norm: largest Euclidean norm of all gradients together; None for no limit.
         gradient: ``mask``: the true gradient, masked (TGD, eq. 4). ``gate``: besides, no gradient flows through frozen
             filters to earlier layers; no descent direction of the loss, offered for fidelity to the paper.

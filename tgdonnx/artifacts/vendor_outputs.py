@@ -28,8 +28,8 @@ def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
 
     They are the output of the graph that trains, with the vendor's values in it; its masked file is in the directory. So models
     go through that the runtime would not load as they are, and the loss against these targets is least where the weights are
-    the vendor's: at the start of training, unless filters were reborn. For bce they are probabilities: where the output is
-    logits, the sigmoid of them.
+    the vendor's: at the start of training, unless filters were reinitialised. For bce they are probabilities: where the output
+    is logits, the sigmoid of them.
 
     Args:
         directory: an artifacts directory.

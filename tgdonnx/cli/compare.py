@@ -11,7 +11,7 @@ import click
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
-from tgdonnx.cli.options import build_options, json_option, model_argument, output_option, rebirth_options
+from tgdonnx.cli.options import build_options, json_option, model_argument, output_option, reinitialization_options
 from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
@@ -21,7 +21,7 @@ from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
-from tgdonnx.regrowing import Kind, Rebirth
+from tgdonnx.regrowing import Kind, Reinitialization
 from tgdonnx.reporting.comparison import print_compare
 from tgdonnx.reporting.pareto import plot_compare
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
@@ -49,7 +49,7 @@ PLOT = "pareto.png"
     help="Of the drop test that finds the phi of tgd, as in `sweep`; and of the start in mode regrow.",
 )
 @click.option("--sweep-data", type=PATH, help="Unlabelled images for it; else those of --data.")
-@rebirth_options
+@reinitialization_options
 @build_options
 @data_options
 @run_options
@@ -86,7 +86,7 @@ def command(
             building=building,
             tolerance=tolerance,
             sweep_data=sweep_data,
-            rebirth=Rebirth(kind, calibrate),
+            reinitialization=Reinitialization(kind, calibrate),
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     if report.old is not None:

@@ -20,8 +20,8 @@ from tgdonnx.cli.options import (
     output_option,
     overwrite_option,
     protect_option,
-    rebirth,
-    rebirth_options,
+    reinitialization,
+    reinitialization_options,
     strategy,
     strategy_options,
 )
@@ -48,7 +48,7 @@ from tgdonnx.selection import Mode
 @build_options
 @data_options
 @noise2noise_option
-@rebirth_options
+@reinitialization_options
 @isolate_option
 @click.option(
     "--sweep-data",
@@ -111,7 +111,7 @@ def command(
     looked_at = sweep_data or (None if isinstance(data.data, Noise2Noise) else data.data)
     if choices["phi"] == AUTO and looked_at is None:
         raise click.UsageError("with --noise2noise, --phi auto needs images to look at; name them with --sweep-data")
-    reborn = rebirth(
+    reinitialized = reinitialization(
         mode=mode,
         kind=kind,
         calibrate=calibrate,
@@ -130,7 +130,7 @@ def command(
             chosen,
             options,
             building=building,
-            masking=MaskOptions(mode, reborn, protect),
+            masking=MaskOptions(mode, reinitialized, protect),
             rounds=rounds,
             results=Results(page, artifacts, apply_to, applied, overwrite),
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),

@@ -16,8 +16,8 @@ from tgdonnx.cli.options import (
     output_option,
     overwrite_option,
     protect_option,
-    rebirth,
-    rebirth_options,
+    reinitialization,
+    reinitialization_options,
     strategy,
     strategy_options,
 )
@@ -27,7 +27,7 @@ from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.masking import MaskOptions, mask
-from tgdonnx.regrowing import Kind, Rebirth
+from tgdonnx.regrowing import Kind, Reinitialization
 from tgdonnx.reporting.tables import print_masks
 from tgdonnx.selection import Mode
 
@@ -37,10 +37,14 @@ from tgdonnx.selection import Mode
 @output_option("The masked model to write.", OutputKind.MODEL)
 @strategy_options
 @click.option("--data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
-@rebirth_options
+@reinitialization_options
 @isolate_option
 @click.option(
-    "--seed", type=int, default=Rebirth().seed, show_default=True, help="Of the random numbers of --mode regrow."
+    "--seed",
+    type=int,
+    default=Reinitialization().seed,
+    show_default=True,
+    help="Of the random numbers of --mode regrow.",
 )
 @reading_options
 @protect_option
@@ -70,7 +74,7 @@ def command(
     if choice["phi"] != AUTO and (data is not None or (calibrate is None and reading != DataOptions())):
         raise click.UsageError("--data and how to read it are for the drop test, which only --phi auto does")
     recommend = drop_test(model, data or Path(), output=None, reading=reading)
-    reborn = rebirth(
+    reinitialized = reinitialization(
         mode=mode,
         kind=kind,
         calibrate=calibrate,
@@ -80,7 +84,7 @@ def command(
         reading=reading,
     )
     chosen = strategy(mode=mode, **choice, recommend=recommend)
-    report = mask(model, output, chosen, MaskOptions(mode, reborn, protect), overwrite=overwrite)
+    report = mask(model, output, chosen, MaskOptions(mode, reinitialized, protect), overwrite=overwrite)
     if as_json:
         print_json(report)
     else:

@@ -22,7 +22,7 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
 from tgdonnx.engines import ENGINES
 from tgdonnx.masking import MaskOptions
-from tgdonnx.regrowing import KINDS, Kind, Rebirth
+from tgdonnx.regrowing import KINDS, Kind, Reinitialization
 from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
@@ -52,7 +52,7 @@ def strategy_options(command: Command) -> Command:
             default=MaskOptions().mode,
             show_default=True,
             help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
-            "regrow: these start at 0, and the filters with fresh values.",
+            "regrow: these start at 0, and the filters with initial values.",
         ),
         click.option("--filters", type=PATH, help="JSON file: weight name -> list of filters."),
         click.option("--all", "all_layers", is_flag=True, help="Retrain everything."),
@@ -79,32 +79,32 @@ def strategy_options(command: Command) -> Command:
 isolate_option = click.option(
     "--isolate",
     is_flag=True,
-    help="Of --mode regrow: filters that stay never read reborn ones; only layers at the output do.",
+    help="Of --mode regrow: filters that stay never read reinitialised ones; only layers at the output do.",
 )
 
 
-def rebirth_options(command: Command) -> Command:
-    """Where reborn filters of mode regrow get their values."""
+def reinitialization_options(command: Command) -> Command:
+    """Where reinitialised filters of mode regrow get their values."""
     for option in (
         click.option(
             "--calibrate",
             type=PATH,
             metavar="DATA",
-            help="Of mode regrow: a few unlabelled images, to give reborn maps the mean and variance of the others, and to "
-            "measure the change of the output on; else that is done on random input.",
+            help="Of mode regrow: a few unlabelled images, to give reinitialised maps the mean and variance of the others, and "
+            "to measure the change of the output on; else that is done on random input.",
         ),
         click.option(
             "--rebirth",
             "kind",
             type=click.Choice(KINDS),
-            help="Of mode regrow: where fresh values come from.  [default: calibrated with --calibrate, else clone]",
+            help="Of mode regrow: where initial values come from.  [default: calibrated with --calibrate, else clone]",
         ),
     ):
         command = option(command)
     return command
 
 
-def rebirth(
+def reinitialization(
     *,
     mode: Mode,
     kind: Optional[Kind],
@@ -113,8 +113,8 @@ def rebirth(
     tolerance: Optional[float],
     seed: int,
     reading: DataOptions,
-) -> Rebirth:
-    """Returns how filters are reborn.
+) -> Reinitialization:
+    """Returns how filters are reinitialised.
 
     Raises:
         UsageError: that was said, but the mode is another.
@@ -123,7 +123,7 @@ def rebirth(
     for name, is_given in given.items():
         if is_given and mode != "regrow":
             raise click.UsageError(f"{name} is for --mode regrow; the mode is {mode}")
-    return Rebirth(
+    return Reinitialization(
         kind=kind,
         calibrate=calibrate,
         reading=reading,
@@ -237,7 +237,7 @@ def build_options(command: Command) -> Command:
             default=default.l2_sp,
             show_default=True,
             help="Added to the gradient of what trains: L2_SP * (W - W0), W0 where it starts: the vendor's "
-            "values, but for what was reborn.",
+            "values, but for what was reinitialised.",
         ),
         click.option(
             "--l2", type=float, default=default.l2, show_default=True, help="Added to the gradient of W: L2 * W."

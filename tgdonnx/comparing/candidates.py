@@ -3,7 +3,7 @@
 A name is a selection, of those in `SELECTIONS`, and behind it any of the regularisers ``+l2sp`` and ``+agree``:
 
     tgd, tgd-readers                    phi by the drop test, masks per filter, or per kernel (mode ``readers``)
-    regrow, regrow-isolate              the same phi, with filters reborn (mode ``regrow``), and isolated
+    regrow, regrow-isolate              the same phi, with filters reinitialised (mode ``regrow``), and isolated
     phi:P, phi-readers:P ...            the same with a phi of the user's
     percentile:Q, percentile-readers:Q ...  by the lowest Q % of the scores of all traced maps
     last:N, first:N, all                whole layers
@@ -70,8 +70,8 @@ class Candidate:
     Attributes:
         name: as the user gave it.
         kind: how filters are selected.
-        mode: masks per filter or per kernel, or filters reborn.
-        isolate: whether reborn filters are isolated.
+        mode: masks per filter or per kernel, or filters reinitialised.
+        isolate: whether reinitialised filters are isolated.
         number: phi, percentile, or number of layers; None where there is none.
         regularisers: what holds it near the vendor's model.
     """

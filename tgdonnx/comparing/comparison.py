@@ -51,7 +51,7 @@ from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.finetuning.record import read_record
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import require_unmasked
-from tgdonnx.regrowing import Rebirth
+from tgdonnx.regrowing import Reinitialization
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 
@@ -65,7 +65,7 @@ def compare(
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     tolerance: float = DEFAULT_TOLERANCE,
     sweep_data: Optional[DataSource] = None,
-    rebirth: Rebirth = Rebirth(),  # noqa: B008  # frozen
+    reinitialization: Reinitialization = Reinitialization(),  # noqa: B008  # frozen
     watch: Watch = Watch(),  # noqa: B008  # frozen
 ) -> CompareReport:
     """Trains several selections at equal budget, and looks at the new and the old task along every curve.
@@ -91,8 +91,8 @@ def compare(
         agree: for selections with ``+agree``: images to agree with the vendor on, see `tgdonnx.train`.
         tolerance: of the drop test that finds the phi of ``tgd``, and of the start in mode regrow.
         sweep_data: unlabelled images for the drop test; ``data`` if None.
-        rebirth: of selections in mode regrow, how filters are reborn. Whether they are isolated, their names say; tolerance,
-            seed and how images are read are those of the comparison.
+        reinitialization: of selections in mode regrow, how filters are reinitialised. Whether they are isolated, their names
+            say; tolerance, seed and how images are read are those of the comparison.
         watch: who looks on, and what stops the run under way; the next call goes on. There are no event files.
 
     Raises:
@@ -104,7 +104,7 @@ def compare(
     """
     model, directory = Path(model), Path(directory)
     run_data = RunData.of(data)
-    require_outputs([Output(directory, Kind.ADDED_TO)], [model, *run_data.read, sweep_data, rebirth.calibrate])
+    require_outputs([Output(directory, Kind.ADDED_TO)], [model, *run_data.read, sweep_data, reinitialization.calibrate])
     if isinstance(run_data.data, Noise2Noise):
         raise DataError("selections are compared on data with targets; two noisy images are for `train` and `finetune`")
     if watch.tensorboard is not None:
@@ -114,14 +114,14 @@ def compare(
     file = open_network(model).file
     require_unmasked(file)
     building = replace(building.in_cheapest_form(), engine=building.engine or default_engine())
-    rebirth = replace(rebirth, tolerance=tolerance, seed=training.seed, reading=run_data.reading)
+    reinitialization = replace(reinitialization, tolerance=tolerance, seed=training.seed, reading=run_data.reading)
     places = {
         "data": run_data.data,
         "validation": run_data.validation,
         "retain": run_data.retain,
-        "calibrate": rebirth.calibrate,
+        "calibrate": reinitialization.calibrate,
     }
-    dropping = {"tolerance": tolerance, "rebirth": rebirth.kind}
+    dropping = {"tolerance": tolerance, "rebirth": reinitialization.kind}
     settings = settings_of(file.sha256, training, building, dropping, run_data.reading, places)
     with ExitStack() as held:
         if (directory / COMPARISON).is_file():
@@ -145,7 +145,7 @@ def compare(
         with scratch_directory() as work:
             skip_empty = select is None
             problems = build_all(
-                candidates, model, directory, work, recommended, rebirth, building, skip_empty=skip_empty
+                candidates, model, directory, work, recommended, reinitialization, building, skip_empty=skip_empty
             )
             runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
             if not runnable:

@@ -18,7 +18,7 @@ from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, requir
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
 from tgdonnx.masking import MaskOptions, mask
-from tgdonnx.regrowing import Rebirth
+from tgdonnx.regrowing import Reinitialization
 
 ARTIFACTS = "artifacts"
 
@@ -44,7 +44,7 @@ def build_all(
     directory: Path,
     work: Path,
     recommended: Optional[Recommended],
-    rebirth: Rebirth,
+    reinitialization: Reinitialization,
     building: BuildOptions,
     *,
     skip_empty: bool,
@@ -57,7 +57,7 @@ def build_all(
         directory: where artifacts may be already.
         work: where to build.
         recommended: what ``tgd`` stands for.
-        rebirth: how filters are reborn, but for isolation, which the name of the selection says.
+        reinitialization: how filters are reinitialised, but for isolation, which the name of the selection says.
         building: how to build, but for ``l2_sp``, which is for selections with ``+l2sp``.
         skip_empty: whether a selection that selects nothing is left out rather than refused.
 
@@ -87,7 +87,7 @@ def build_all(
                 model,
                 scratch / MASKED_MODEL,
                 candidate.strategy(recommended.strategy if recommended is not None else None),
-                MaskOptions(candidate.mode, replace(rebirth, isolate=candidate.isolate)),
+                MaskOptions(candidate.mode, replace(reinitialization, isolate=candidate.isolate)),
             )
             build(scratch / MASKED_MODEL, target / ARTIFACTS, options)
             rehearse_export(target / ARTIFACTS)

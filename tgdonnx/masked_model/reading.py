@@ -48,8 +48,8 @@ class MaskedModel:
         file: the masked file.
         base: the vendor's file, taken out of it; its hash is the recorded one. It names external data as the vendor does, which
             is not beside the masked file: see `runnable_vendor`.
-        start: the file that training starts from: the vendor's, but for what was reborn, and for the names of external data,
-            which are those of the masked file.
+        start: the file that training starts from: the vendor's, but for what was reinitialised, and for the names of external
+            data, which are those of the masked file.
         network: the start, opened for analysis.
         selection: what was asked for.
         masks: for the name of each retrainable tensor its retrain mask, float32.

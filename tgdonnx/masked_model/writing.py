@@ -1,4 +1,4 @@
-"""Write a masked model: masks, and for what is reborn the values that training starts from."""
+"""Write a masked model: masks, and for what is reinitialised the values that training starts from."""
 
 from __future__ import annotations
 

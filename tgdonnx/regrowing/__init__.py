@@ -1,11 +1,12 @@
-"""Rebirth of dropped filters: they get values that can learn, and the network computes what it computes without them.
+"""Reinitialisation of dropped filters: they get values that can learn, and the network computes what it computes without them.
 
-``reborn``: which filters can be; ``fresh``: what they are given; ``drafting``: tensors in the making; ``probing``: a look into
-a running model; ``regrow``: the start of training, and what of it trains.
+``reinitializable``: which filters can be; ``initial_values``: what they are given; ``calibration``: these, adjusted on images;
+``tensor_edits``: how tensors change; ``activations``: what is measured of a running model; ``regrow``: the start of training,
+and what of it trains; ``expected_start``: what of that follows from the vendor's file, to check a record.
 """
 
-from tgdonnx.regrowing.rebirth import Rebirth
 from tgdonnx.regrowing.regrow import Regrown, regrow
+from tgdonnx.regrowing.reinitialization import Reinitialization
 from tgdonnx.selection import KINDS, Kind
 
-__all__ = ["KINDS", "Kind", "Rebirth", "Regrown", "regrow"]
+__all__ = ["KINDS", "Kind", "Regrown", "Reinitialization", "regrow"]

@@ -1,4 +1,4 @@
-"""Rebirth of the filters that a selection drops: the start of training, what of it trains, and how far the output moved."""
+"""Regrowing the filters that a selection drops: the start of training, what of it trains, and how far the output moved."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.layers import Layer
-from tgdonnx.regrowing.calibrating import calibrate
-from tgdonnx.regrowing.drafting import Drafts, reads
-from tgdonnx.regrowing.fresh import give_values, settable_statistics
-from tgdonnx.regrowing.probing import random_feeds
-from tgdonnx.regrowing.rebirth import Rebirth
-from tgdonnx.regrowing.reborn import Reborn, choose_reborn
+from tgdonnx.regrowing.activations import random_feeds
+from tgdonnx.regrowing.calibration import calibrate
+from tgdonnx.regrowing.initial_values import give_values, settable_statistics
+from tgdonnx.regrowing.reinitializable import Reinitialized, choose_reinitialized
+from tgdonnx.regrowing.reinitialization import Reinitialization
+from tgdonnx.regrowing.tensor_edits import TensorEdits, reads
 from tgdonnx.runtime import open_inference
 from tgdonnx.selection import Kind, RetrainMask, Selection, plan_masks
 from tgdonnx.sweeping import DEFAULT_SAMPLES
@@ -35,21 +35,21 @@ _MOST_REASONS = 3
 
 @dataclass(frozen=True)
 class Regrown:
-    """A network in which dropped filters are reborn.
+    """A network in which dropped filters are reinitialised.
 
     Attributes:
         masks: the retrain mask of every retrainable tensor.
         values: for the name of every tensor that is not the vendor's any more all of it, as stored: the start of training.
         set_masks: for names of tensors of which elements were set that do not train: float32, 1 where that is so, of a
             shape that broadcasts against the tensor.
-        kind: where fresh values come from.
-        filters: how many filters are reborn.
+        kind: where initial values come from.
+        filters: how many filters are reinitialised.
         rows: which: for names of weights, their rows.
         selected: how many were selected.
         change: how far the output is from the vendor's, of several the one that moved farthest; see `tgdonnx.sweeping.change`.
         output: the name of that output.
         samples: how many images that was measured on; None for random input.
-        rebirth: what was asked for.
+        reinitialization: what was asked for.
     """
 
     masks: tuple[RetrainMask, ...]
@@ -62,15 +62,15 @@ class Regrown:
     change: float
     output: str
     samples: Optional[int]
-    rebirth: Rebirth
+    reinitialization: Reinitialization
 
     @property
     def record(self) -> dict[str, Any]:
         """What is recorded of it, as plain values."""
         return {
             "rebirth": self.kind,
-            "isolate": self.rebirth.isolate,
-            "seed": self.rebirth.seed,
+            "isolate": self.reinitialization.isolate,
+            "seed": self.reinitialization.seed,
             "reborn": self.filters,
             "rows": {name: list(rows) for name, rows in self.rows.items()},
             "samples": self.samples,
@@ -78,53 +78,55 @@ class Regrown:
         }
 
 
-def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Regrown:
-    """Lets the filters that a selection drops be reborn, without a change of what the network computes without them.
+def regrow(provenance: Provenance, selection: Selection, reinitialization: Reinitialization) -> Regrown:
+    """Lets the filters that a selection drops be reinitialised, without a change of what the network computes without them.
 
     Args:
         provenance: the traced network.
         selection: the filters to drop; by score, or listed.
-        rebirth: how.
+        reinitialization: how.
 
     Raises:
-        SelectionError: the selection is one of whole layers, an option is out of range, no filter can be reborn, or the
+        SelectionError: the selection is one of whole layers, an option is out of range, no filter can be reinitialised, or the
             change is larger than the tolerance.
         DataError: the images do not fit, or the change cannot be measured on them, or on random input.
         ModelFileError: the runtime cannot load the model.
     """
     if selection.strategy["strategy"] not in _STRATEGIES:
         raise SelectionError(
-            "mode regrow lets filters be reborn that the network does not need; a selection of whole layers names none: "
+            "mode regrow lets filters be reinitialised that the network does not need; a selection of whole layers names none: "
             "select by phi, by percentile, or list filters"
         )
-    rebirth.require_valid()
-    kind, feeds = rebirth.chosen_kind, _feeds(provenance, rebirth)
+    reinitialization.require_valid()
+    kind, feeds = reinitialization.chosen_kind, _feeds(provenance, reinitialization)
     vendor = whole_model(provenance.network.file)
-    with _asking_for_images(rebirth):
+    with _asking_for_images(reinitialization):
         before = _vendor_outputs(vendor, feeds)
-        reborn = choose_reborn(provenance, selection, vendor, feeds)
+        reinitialized = choose_reinitialized(provenance, selection, vendor, feeds)
     selected = sum(int(rows.sum()) for rows in selection.filters)
-    if not any(rows.any() for rows in reborn.filters):
-        reason, _ = Counter(reborn.refused.values()).most_common(1)[0]
-        raise SelectionError(f"none of the {selected} filters that are selected can be reborn: {reason}; select others")
-    filters = sum(int(rows.sum()) for rows in reborn.filters)
-    drafts = give_values(provenance, reborn, kind, rebirth.seed)
-    if kind == "calibrated":
-        calibrate(provenance, reborn, drafts, vendor, feeds)
-    masks, set_masks = regrown_masks(provenance, reborn, isolate=rebirth.isolate)
-    if rebirth.isolate and not _is_heard(provenance, reborn):
+    if not any(rows.any() for rows in reinitialized.filters):
+        reason, _ = Counter(reinitialized.refused.values()).most_common(1)[0]
         raise SelectionError(
-            f"of the {filters} filters that would be reborn none is read by a layer at the output, so isolated nobody would "
-            "listen to them; select more filters, or leave isolation out"
+            f"none of the {selected} filters that are selected can be reinitialised: {reason}; select others"
         )
-    values = _checked_values(drafts, masks, set_masks)
-    start = replace_tensors(vendor, [(draft.parameter, values[draft.parameter.name]) for draft in drafts.changed()])
+    filters = sum(int(rows.sum()) for rows in reinitialized.filters)
+    edits = give_values(provenance, reinitialized, kind, reinitialization.seed)
+    if kind == "calibrated":
+        calibrate(provenance, reinitialized, edits, vendor, feeds)
+    masks, set_masks = regrown_masks(provenance, reinitialized, isolate=reinitialization.isolate)
+    if reinitialization.isolate and not _is_read(provenance, reinitialized):
+        raise SelectionError(
+            f"of the {filters} filters that would be reinitialised none is read by a layer at the output, so in isolation no "
+            "layer would read them; select more filters, or leave isolation out"
+        )
+    values = _checked_values(edits, masks, set_masks)
+    start = replace_tensors(vendor, [(edit.parameter, values[edit.parameter.name]) for edit in edits.changed()])
     moved = worst(output_changes(before, run_all(open_inference(start), feeds, before.outputs)))
     output, change = moved.output, float("inf") if moved.change is None else moved.change
-    if change > rebirth.tolerance:
+    if change > reinitialization.tolerance:
         raise SelectionError(
             f"without the {filters} filters the output {output!r} changes by "
-            f"{change:.3g}, and {rebirth.tolerance:g} is the tolerance; select fewer filters, or raise the tolerance"
+            f"{change:.3g}, and {reinitialization.tolerance:g} is the tolerance; select fewer filters, or raise the tolerance"
         )
     return Regrown(
         masks,
@@ -134,34 +136,36 @@ def regrow(provenance: Provenance, selection: Selection, rebirth: Rebirth) -> Re
         filters,
         {
             layer.weight.name: [int(m) for m in np.flatnonzero(rows)]
-            for layer, rows in zip(provenance.layers, reborn.filters)
+            for layer, rows in zip(provenance.layers, reinitialized.filters)
             if layer.weight is not None and rows.any()
         },
         selected,
         change,
         output,
         len(feeds) if isinstance(feeds, Samples) else None,
-        rebirth,
+        reinitialization,
     )
 
 
-def _feeds(provenance: Provenance, rebirth: Rebirth) -> Feeds:
-    if rebirth.calibrate is None:
-        return random_feeds(provenance.network, rebirth.seed)
-    return open_samples(rebirth.calibrate, provenance.network, most=DEFAULT_SAMPLES, options=rebirth.reading)
+def _feeds(provenance: Provenance, reinitialization: Reinitialization) -> Feeds:
+    if reinitialization.calibrate is None:
+        return random_feeds(provenance.network, reinitialization.seed)
+    return open_samples(
+        reinitialization.calibrate, provenance.network, most=DEFAULT_SAMPLES, options=reinitialization.reading
+    )
 
 
 def regrown_masks(
-    provenance: Provenance, reborn: Reborn, *, isolate: bool
+    provenance: Provenance, reinitialized: Reinitialized, *, isolate: bool
 ) -> tuple[tuple[RetrainMask, ...], dict[str, NDArray[np.float32]]]:
-    """Returns what trains, and what is set and does not train, once filters are reborn."""
-    masks = {mask.parameter.name: mask for mask in plan_masks(provenance, reborn.selection, "readers")}
+    """Returns what trains, and what is set and does not train, once filters are reinitialised."""
+    masks = {mask.parameter.name: mask for mask in plan_masks(provenance, reinitialized.selection, "readers")}
     set_masks: dict[str, NDArray[np.float32]] = {}
     unscored = _unscored(provenance)
     for layer in provenance.layers:
         if layer.weight is None:
             continue
-        name, rows, maps = layer.weight.name, reborn.filters[layer.index], reborn.maps[layer.index]
+        name, rows, maps = layer.weight.name, reinitialized.filters[layer.index], reinitialized.maps[layer.index]
         kernels = reads(layer, maps)
         if isolate and maps.any():
             trains = rows[:, None] | (kernels & unscored[layer.index][:, None])
@@ -171,10 +175,10 @@ def regrown_masks(
             masks[name] = replace(masks[name], maps=maps & whole, values=_stored(layer, trains))
             if (kernels & ~trains).any():
                 set_masks[name] = _stored(layer, kernels & ~trains)
-        note = _note(reborn, layer)
+        note = _note(reinitialized, layer)
         if note is not None:
             masks[name] = replace(masks[name], note=note)
-    filters = dict(enumerate(reborn.filters))
+    filters = dict(enumerate(reinitialized.filters))
     for tensor in settable_statistics(provenance, filters):
         shape = [-1 if axis == tensor.axis else 1 for axis in range(len(tensor.parameter.read_shape))]
         set_masks[tensor.parameter.name] = np.ascontiguousarray(
@@ -197,11 +201,11 @@ def _unscored(provenance: Provenance) -> tuple[NDArray[np.bool_], ...]:
     )
 
 
-def _is_heard(provenance: Provenance, reborn: Reborn) -> bool:
-    """Whether a filter that no layer reads reads a reborn map."""
+def _is_read(provenance: Provenance, reinitialized: Reinitialized) -> bool:
+    """Whether a filter that no layer reads reads a reinitialised map."""
     return any(
         (reads(layer, maps) & unscored[:, None]).any()
-        for layer, maps, unscored in zip(provenance.layers, reborn.maps, _unscored(provenance))
+        for layer, maps, unscored in zip(provenance.layers, reinitialized.maps, _unscored(provenance))
         if maps.any()
     )
 
@@ -211,10 +215,10 @@ def _stored(layer: Layer, kernels: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.ascontiguousarray(layer.weight.restore(layer.layout.restore(kernels)), np.float32)
 
 
-def _note(reborn: Reborn, layer: Layer) -> Optional[str]:
-    """Says why selected filters of a layer are not reborn."""
+def _note(reinitialized: Reinitialized, layer: Layer) -> Optional[str]:
+    """Says why selected filters of a layer are not reinitialised."""
     reasons: dict[str, list[int]] = defaultdict(list)
-    for (index, m), reason in sorted(reborn.refused.items()):
+    for (index, m), reason in sorted(reinitialized.refused.items()):
         if index == layer.index:
             reasons[reason].append(m)
     if not reasons:
@@ -222,30 +226,30 @@ def _note(reborn: Reborn, layer: Layer) -> Optional[str]:
     told = sorted(reasons.items(), key=lambda item: -len(item[1]))
     parts = [f"{len(rows)} filters (such as {rows[0]}): {reason}" for reason, rows in told[:_MOST_REASONS]]
     more = sum(len(rows) for _, rows in told[_MOST_REASONS:])
-    return "not reborn, so frozen: " + "; ".join([*parts, *[f"{more} for other reasons"] * bool(more)])
+    return "not reinitialised, so frozen: " + "; ".join([*parts, *[f"{more} for other reasons"] * bool(more)])
 
 
 def _checked_values(
-    drafts: Drafts, masks: Sequence[RetrainMask], set_masks: Mapping[str, NDArray[np.float32]]
+    edits: TensorEdits, masks: Sequence[RetrainMask], set_masks: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, Array]:
     """Returns the tensors that change, all within the masks."""
     trains = {mask.parameter.name: mask.values for mask in masks}
     values = {}
-    for draft in drafts.changed():
-        name = draft.parameter.name
+    for edit in edits.changed():
+        name = edit.parameter.name
         allowed = (trains.get(name, np.zeros((), np.float32)) == 1) | (set_masks.get(name, np.zeros(())) == 1)
-        assert not (draft.changed & ~np.broadcast_to(allowed, draft.changed.shape)).any(), name
-        values[name] = draft.stored()
+        assert not (edit.changed & ~np.broadcast_to(allowed, edit.changed.shape)).any(), name
+        values[name] = edit.stored()
     return values
 
 
 @contextmanager
-def _asking_for_images(rebirth: Rebirth) -> Iterator[None]:
+def _asking_for_images(reinitialization: Reinitialization) -> Iterator[None]:
     """Says of what goes wrong on random input that images would do."""
     try:
         yield
     except DataError as error:
-        if rebirth.calibrate is not None:
+        if reinitialization.calibrate is not None:
             raise
         raise DataError(f"on random input, {error}; name images with --calibrate") from error
 

@@ -25,7 +25,7 @@ _SELECTIONS = {
 _MODES = {
     "paper": "whole filters train",
     "readers": "whole filters train, and in every other filter the kernels that read a meaningless map",
-    "regrow": "dropped filters are reborn with fresh values, and what reads them starts at 0",
+    "regrow": "dropped filters are reinitialised with initial values, and what reads them starts at 0",
 }
 _UNITS = {"checkpoint_every": " s", "max_time": " s"}
 

@@ -212,8 +212,8 @@ def print_masks(report: MaskReport, console: Console) -> None:
         where = "random input" if samples is None else f"{samples} samples"
         console.print(
             Text(
-                f"{report.selection['reborn']} filters are reborn ({report.selection['rebirth']}); at the start the output "
-                f"differs from the vendor's by {report.selection['change']:.3g} on {where}"
+                f"{report.selection['reborn']} filters are reinitialised ({report.selection['rebirth']}); at the start the "
+                f"output differs from the vendor's by {report.selection['change']:.3g} on {where}"
             )
         )
     console.print(Text(f"{report.rho:.2%} of the weights train", style="bold"))

@@ -1,7 +1,7 @@
 """A selection as it is recorded, in masked models and in the records of rounds: read back, so that it can be carried out again.
 
 One flat JSON object: ``strategy`` with its parameters, ``mode``, ``round`` (counted from 1), ``protect`` if what earlier rounds
-trained stays as it is, and in mode ``regrow`` how filters were reborn, and ``rows``, which. Nothing else may be in it.
+trained stays as it is, and in mode ``regrow`` how filters were reinitialised, and ``rows``, which. Nothing else may be in it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _FromOne = Annotated[int, msgspec.Meta(ge=1)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
-class Reborn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How filters were reborn.
+class RecordedReinitialization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How filters were reinitialised.
 
     Attributes:
-        rebirth: where fresh values come from.
-        isolate: whether useful filters never read reborn maps.
+        reinitialization: where initial values come from.
+        isolate: whether useful filters never read reinitialised maps.
         seed: of all random numbers.
-        reborn: how many filters are.
+        reinitialized: how many filters are.
         rows: which: for names of weights, their rows.
         samples: on how many images the change of the output was measured; None for random input.
         change: how far the output moved.
     """
 
-    rebirth: Kind
+    reinitialization: Kind = msgspec.field(name="rebirth")
     isolate: bool
     seed: _Count
-    reborn: _Count
+    reinitialized: _Count = msgspec.field(name="reborn")
     rows: Rows
     samples: Optional[_Count]
     change: float
@@ -56,10 +56,10 @@ class _Selected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     mode: Literal["paper", "readers", "regrow"]
     round: _FromOne
     protect: bool = False
-    rebirth: Optional[Kind] = None
+    reinitialization: Optional[Kind] = msgspec.field(name="rebirth", default=None)
     isolate: Optional[bool] = None
     seed: Optional[_Count] = None
-    reborn: Optional[_Count] = None
+    reinitialized: Optional[_Count] = msgspec.field(name="reborn", default=None)
     rows: Optional[Rows] = None
     samples: Optional[_Count] = None
     change: Optional[float] = None
@@ -105,24 +105,25 @@ def read_selection(content: Mapping[str, Any]) -> RecordedSelection:
         ValueError: it is none, with the field that is wrong.
     """
     selection: RecordedSelection = msgspec.convert(content, RecordedSelection)
-    reborn_of(selection)
+    reinitialization_of(selection)
     if selection.protect and selection.mode == "regrow":
         raise ValueError("`protect` is true, but in mode regrow nothing is protected")
     if selection.mode == "regrow" and not isinstance(selection, (_Phi, _Percentile, _Listed)):
-        raise ValueError("`mode` is regrow, but the selection is one of whole layers, which are not reborn")
+        raise ValueError("`mode` is regrow, but the selection is one of whole layers, which are not reinitialised")
     return selection
 
 
-def reborn_of(selection: RecordedSelection) -> Optional[Reborn]:
-    """Returns how filters were reborn; None in other modes.
+def reinitialization_of(selection: RecordedSelection) -> Optional[RecordedReinitialization]:
+    """Returns how filters were reinitialised; None in other modes.
 
     Raises:
         ValueError: that is missing, or given in another mode.
     """
-    names = Reborn.__struct_fields__
-    given = {name: getattr(selection, name) for name in names}
+    recorded = RecordedReinitialization
+    names = zip(recorded.__struct_fields__, recorded.__struct_encode_fields__)
+    given = {key: getattr(selection, name) for name, key in names}
     if selection.mode == "regrow":
-        return msgspec.convert(given, Reborn)
+        return msgspec.convert(given, recorded)
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         raise ValueError(f"`{wrong[0]}` is given, which is of mode regrow; the mode is {selection.mode}")

@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
 from tgdonnx.overwriting import differing
 from tgdonnx.records import SetElements
-from tgdonnx.regrowing.reborn import could_be_reborn
-from tgdonnx.regrowing.rule import Rule, rule_of, why_not_reborn
+from tgdonnx.regrowing.expected_start import ExpectedStart, expected_start, why_not_reinitialized
+from tgdonnx.regrowing.reinitializable import reinitializable
 from tgdonnx.selection import Filters, Percentile, Phi, PlanMode, Selection, plan_masks, score_filters, select
 from tgdonnx.selection.channels import statistics
 from tgdonnx.selection.plan import uses
 from tgdonnx.selection.recorded import (
     RecordedSelection,
     describe_selection,
-    reborn_of,
+    reinitialization_of,
     strategy_of,
     threshold_of,
 )
@@ -101,9 +101,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Expected:
-    """What a claim must be: the rule, by which form of proof, and what has to be said about it."""
+    """What a claim must be: the start, by which form of proof, and what has to be said about it."""
 
-    rule: Rule
+    start: ExpectedStart
     form: Form
     sentence: str
     at_most: bool = False
@@ -136,15 +136,15 @@ def judge(
     except _WrongClaimError as error:
         return Verdict(nothing, (f"round {claim.number}: {error}",))
     what = describe_selection(claim.selection) if filters is None else "the list that was given"
-    violations = [*_differences(claim, expected, provenance, what), *_wrong_values(claim, expected.rule)]
+    violations = [*_differences(claim, expected, provenance, what), *_wrong_values(claim, expected.start)]
     return Verdict(RoundProof(claim.number, expected.form, expected.sentence), tuple(violations))
 
 
 def _never(claim: Claim, provenance: Provenance) -> list[str]:
     """Says of tensors and elements that the claim lets train, or be set, that they never do."""
     every = tuple(np.ones(layer.filters, bool) for layer in provenance.layers)
-    heard = tuple(np.ones(layer.maps, bool) for layer in provenance.layers)
-    planned = {m.parameter.name: m for m in plan_masks(provenance, Selection({}, every, heard), "paper")}
+    all_maps = tuple(np.ones(layer.maps, bool) for layer in provenance.layers)
+    planned = {m.parameter.name: m for m in plan_masks(provenance, Selection({}, every, all_maps), "paper")}
     norms = {tensor.parameter.name for tensor in statistics(provenance)}
     found = []
     for name in dict.fromkeys((*claim.masks, *claim.sets)):
@@ -193,8 +193,8 @@ def _expected(
         if selection.mode == "regrow":
             return _Expected(_regrown(claim, provenance, None), "recorded", sentence)
         inferred = _inferred(claim, provenance, trained)
-        rule = _planned(claim, provenance, inferred, trained)
-        return _Expected(rule, "recorded", sentence, at_most=selection.protect)
+        start = _planned(claim, provenance, inferred, trained)
+        return _Expected(start, "recorded", sentence, at_most=selection.protect)
     try:
         chosen = select(provenance, strategy)
     except (SelectionError, NonFiniteWeightError) as error:
@@ -211,56 +211,57 @@ def _expected(
     if by_score:
         _require_threshold(claim, chosen)
     if selection.mode == "regrow":
-        rule = _regrown(claim, provenance, chosen)
-        could, _ = could_be_reborn(provenance, chosen, {})
+        start = _regrown(claim, provenance, chosen)
+        could, _ = reinitializable(provenance, chosen, {})
         open_ones = sum(int(rows.sum()) for rows in could)
-        if selection.reborn != open_ones:
+        count = selection.reinitialized
+        if count != open_ones:
             form = "recorded"
-            sentence += f"; which {selection.reborn} of the {open_ones} filters that could be reborn are, is {word}"
-        if rule.set_masks.keys() - rule.exact.keys() - rule.among.keys():
+            sentence += f"; which {count} of the {open_ones} filters that could be reinitialised are, is {word}"
+        if start.set_masks.keys() - start.exact.keys() - start.among.keys():
             form = "recorded"
             sentence += f"; the means and variances that calibration set are {word}"
-        return _Expected(rule, form, sentence)
-    rule = _planned(claim, provenance, chosen, trained)
-    if by_score and any(_differ(claim.masks[n], rule.masks.get(n), n, provenance).any() for n in claim.masks):
+        return _Expected(start, form, sentence)
+    start = _planned(claim, provenance, chosen, trained)
+    if by_score and any(_differ(claim.masks[n], start.masks.get(n), n, provenance).any() for n in claim.masks):
         claimed = _inferred(claim, provenance, {})
         decided, near = _decided_near(claim, provenance, chosen, claimed)
         if near:
-            rule = _planned(claim, provenance, decided, trained)
+            start = _planned(claim, provenance, decided, trained)
             sentence += f"; {near} scores within {NEAR:g} of phi are taken as recorded"
-    return _Expected(rule, form, sentence)
+    return _Expected(start, form, sentence)
 
 
-def _planned(claim: Claim, provenance: Provenance, selection: Selection, trained: Masks) -> Rule:
+def _planned(claim: Claim, provenance: Provenance, selection: Selection, trained: Masks) -> ExpectedStart:
     mode: PlanMode = "readers" if claim.selection.mode == "readers" else "paper"
     masks = {m.parameter.name: m.values for m in plan_masks(provenance, selection, mode)}
     if claim.selection.protect:
         masks = {n: values * (1 - trained[n]) if n in trained else values for n, values in masks.items()}
-    return Rule(masks, {}, {}, {})
+    return ExpectedStart(masks, {}, {}, {})
 
 
-def _regrown(claim: Claim, provenance: Provenance, chosen: Optional[Selection]) -> Rule:
-    """Returns the rule for the filters that the claim says are reborn; they must be among those that were selected."""
-    told = reborn_of(claim.selection)
+def _regrown(claim: Claim, provenance: Provenance, chosen: Optional[Selection]) -> ExpectedStart:
+    """Returns the start for the filters that the claim says are reinitialised; they must be among those that were selected."""
+    told = reinitialization_of(claim.selection)
     assert told is not None
     try:
         rows = select(provenance, Filters(told.rows)).filters
     except SelectionError as error:
-        raise _WrongClaimError(f"the filters that are said to be reborn: {error}") from error
-    if sum(int(each.sum()) for each in rows) != told.reborn:
-        raise _WrongClaimError(f"{told.reborn} filters are said to be reborn, but others are listed")
+        raise _WrongClaimError(f"the filters that are said to be reinitialised: {error}") from error
+    if sum(int(each.sum()) for each in rows) != told.reinitialized:
+        raise _WrongClaimError(f"{told.reinitialized} filters are said to be reinitialised, but others are listed")
     if chosen is not None and any((own & ~selected).any() for own, selected in zip(rows, chosen.filters)):
         chosen, _ = _decided_near(claim, provenance, chosen, replace(chosen, filters=rows))
         for layer, own, selected in zip(provenance.layers, rows, chosen.filters):
             for row in np.flatnonzero(own & ~selected):
                 raise _WrongClaimError(
-                    f"filter {row} of {layer.name!r} is said to be reborn, but {describe_selection(claim.selection)}, "
+                    f"filter {row} of {layer.name!r} is said to be reinitialised, but {describe_selection(claim.selection)}, "
                     "does not select it"
                 )
-    for (layer_index, m), reason in sorted(why_not_reborn(provenance, rows).items()):
+    for (layer_index, m), reason in sorted(why_not_reinitialized(provenance, rows).items()):
         name = provenance.layers[layer_index].name
-        raise _WrongClaimError(f"filter {m} of {name!r} is said to be reborn, but cannot be: {reason}")
-    return rule_of(provenance, rows, told.rebirth, isolate=told.isolate)
+        raise _WrongClaimError(f"filter {m} of {name!r} is said to be reinitialised, but cannot be: {reason}")
+    return expected_start(provenance, rows, told.reinitialization, isolate=told.isolate)
 
 
 def _require_threshold(claim: Claim, chosen: Selection) -> None:
@@ -299,7 +300,7 @@ def _inferred(claim: Claim, provenance: Provenance, trained: Masks) -> Selection
     filters, maps = [], []
     for layer in provenance.layers:
         rows: Bools = np.zeros(layer.filters, bool)
-        heard: Bools = np.zeros(layer.maps, bool)
+        read: Bools = np.zeros(layer.maps, bool)
         if layer.weight is not None and layer.weight.name in claim.masks:
             name, shape = layer.weight.name, layer.weight.shape
             trains = _spread(claim.masks[name], shape)
@@ -311,30 +312,30 @@ def _inferred(claim: Claim, provenance: Provenance, trained: Masks) -> Selection
             if claim.selection.mode == "readers":
                 by_group = (whole | rows[:, None]).reshape(layer.group, layer.filters // layer.group, -1)
                 some_stay = ~np.all(rows.reshape(layer.group, -1), axis=1)
-                heard = (np.all(by_group, axis=1) & some_stay[:, None]).reshape(-1)
+                read = (np.all(by_group, axis=1) & some_stay[:, None]).reshape(-1)
         filters.append(rows)
-        maps.append(heard)
+        maps.append(read)
     return Selection({}, tuple(filters), tuple(maps))
 
 
 def _differences(claim: Claim, expected: _Expected, provenance: Provenance, what: str) -> list[str]:
     """Says where masks are not what they must be."""
     found = []
-    rule = expected.rule
-    for name in rule.masks if claim.is_whole else claim.masks:
+    start = expected.start
+    for name in start.masks if claim.is_whole else claim.masks:
         if name not in claim.masks:
             found.append(f"round {claim.number}: there is no mask of {name!r}")
             continue
-        wrong = _differ(claim.masks[name], rule.masks.get(name), name, provenance)
+        wrong = _differ(claim.masks[name], start.masks.get(name), name, provenance)
         if expected.at_most:
             wrong &= _spread(claim.masks[name], wrong.shape)
         found += _told(
             wrong, claim.masks[name], name, provenance, f"round {claim.number}: {{}} of {name!r} {{}} by {what}"
         )
     nothing = np.zeros((), np.float32)
-    for name in dict.fromkeys((*rule.set_masks, *claim.sets)):
+    for name in dict.fromkeys((*start.set_masks, *claim.sets)):
         own = claim.sets[name].mask if name in claim.sets else nothing
-        wrong = _differ(own, rule.set_masks.get(name), name, provenance)
+        wrong = _differ(own, start.set_masks.get(name), name, provenance)
         if wrong.any():
             found.append(
                 f"round {claim.number}: {_rows(wrong, name, provenance)} of {name!r} is set, or not, against {what}"
@@ -348,21 +349,21 @@ def _told(wrong: Bools, mask: NDArray[np.float32], name: str, provenance: Proven
     return [text.format(_rows(where, name, provenance), how) for where, how in said if where.any()]
 
 
-def _wrong_values(claim: Claim, rule: Rule) -> list[str]:
-    """Says which values that were set are not what the rule sets."""
+def _wrong_values(claim: Claim, start: ExpectedStart) -> list[str]:
+    """Says which values that were set are not what the start sets."""
     found = []
     for name, elements in claim.sets.items():
         chosen = _spread(elements.mask, elements.values.shape)
         values = elements.values[chosen]
-        if name in rule.exact:
-            wrong = bool(differing(values, rule.exact[name][chosen]).any())
-        elif name in rule.among and claim.is_first:
-            wrong = not bool(np.isin(_bits(values), _bits(rule.among[name])).all())
+        if name in start.exact:
+            wrong = bool(differing(values, start.exact[name][chosen]).any())
+        elif name in start.among and claim.is_first:
+            wrong = not bool(np.isin(_bits(values), _bits(start.among[name])).all())
         else:
             wrong = values.dtype.kind == "f" and not bool(np.isfinite(values).all())
         if wrong:
             found.append(
-                f"round {claim.number}: values of {name!r} are said to have been set that rebirth does not set"
+                f"round {claim.number}: values of {name!r} are said to have been set that reinitialisation does not set"
             )
     return found
 

@@ -1,13 +1,14 @@
-"""Which dropped filters can be reborn, and which maps are reborn with them.
+"""Which dropped filters can be reinitialised, and which maps are reinitialised with them.
 
-A filter is reborn if afterwards nobody can tell it from a dropped one, until training begins: everyone who reads a map that
-it has a part in must read exactly 0 from a dropped filter, and be free to ignore a reborn one, by kernels that are zero.
+A filter is reinitialised if afterwards nobody can tell it from a dropped one, until training begins: everyone who reads a map
+that it has a part in must read exactly 0 from a dropped filter, and be free to ignore a reinitialised one, by kernels that are
+zero.
 
 - Every map that it has a part in is read by layers alone, by weights that can be changed: not by the model's output, an
   operator that cannot be traced, a layer whose weight is not stored, or one that shares its weight.
-- Of such a map all producers are reborn. The map is then the same for every input, whatever it is.
+- Of such a map all producers are reinitialised. The map is then the same for every input, whatever it is.
 - Without its producers it is 0 at every reader. That is found by looking: behind a Sigmoid, or an offset that stays, it is not.
-- What has to change for it belongs to no other node, and stored integers can count what fresh values need.
+- What has to change for it belongs to no other node, and stored integers can count what initial values need.
 
 Each filter that fails makes others fail that share a map with it, so this is repeated until all that are left pass.
 """
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer
-from tgdonnx.regrowing.probing import observe
+from tgdonnx.regrowing.activations import observe_activations
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.selection.channels import channel_tensors
 from tgdonnx.selection.plan import uses
@@ -35,16 +36,16 @@ from tgdonnx.tracing.origins import Origin, Producer
 from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.tracing.report import why_not_traced
 
-_LEAST_REACH = 0.1  # of the standard deviation of fresh values; with less, they would be as good as dead
+_LEAST_REACH = 0.1  # of the standard deviation of initial values; with less, they would be as good as dead
 
 
 @dataclass(frozen=True)
-class Reborn:
-    """Filters to be reborn.
+class Reinitialized:
+    """Filters to be reinitialised.
 
     Attributes:
         filters: for each layer bool of shape (filters,).
-        maps: for each layer bool of shape (maps,): True for an input map that is made by nothing but reborn filters.
+        maps: for each layer bool of shape (maps,): True for an input map that is made by nothing but reinitialised filters.
         refused: why the other filters that were selected are not.
     """
 
@@ -54,12 +55,14 @@ class Reborn:
 
     @property
     def selection(self) -> Selection:
-        """The reborn filters and maps, as they are handed to `plan_masks`."""
+        """The reinitialised filters and maps, as they are handed to `plan_masks`."""
         return Selection({}, self.filters, self.maps)
 
 
-def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.ModelProto, feeds: Feeds) -> Reborn:
-    """Finds the selected filters that can be reborn.
+def choose_reinitialized(
+    provenance: Provenance, selection: Selection, model: onnx.ModelProto, feeds: Feeds
+) -> Reinitialized:
+    """Finds the selected filters that can be reinitialised.
 
     Args:
         provenance: the traced network.
@@ -73,10 +76,10 @@ def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.Mode
     """
     refused: dict[Producer, str] = {}
     while True:
-        rows, maps = could_be_reborn(provenance, selection, refused)
+        rows, maps = reinitializable(provenance, selection, refused)
         dropped = drop_filters(model, plan_masks(provenance, Selection({}, rows, maps), "paper"))
         if not any(row.any() for row in rows):
-            return Reborn(rows, maps, refused)
+            return Reinitialized(rows, maps, refused)
         seen = [
             (provenance.layer_inputs[layer.index][c], f"without it, {layer.name!r} reads {value:.3g} there, not 0")
             for layer, c, value in _not_zero(provenance, dropped, maps, feeds)
@@ -85,18 +88,18 @@ def choose_reborn(provenance: Provenance, selection: Selection, model: onnx.Mode
             for producer in origin.producers:
                 refused.setdefault(producer, reason)
         if not seen:
-            return Reborn(rows, maps, refused)
+            return Reinitialized(rows, maps, refused)
 
 
-def could_be_reborn(
+def reinitializable(
     provenance: Provenance, selection: Selection, refused: dict[Producer, str]
 ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.bool_], ...]]:
-    """Finds the selected filters that can be reborn as far as the graph and the stored tensors tell, without running it.
+    """Finds the selected filters that can be reinitialised as far as the graph and the stored tensors tell, without running it.
 
     Args:
         provenance: the traced network.
         selection: which of its filters are dropped.
-        refused: why filters cannot be reborn; what is found is added.
+        refused: why filters cannot be reinitialised; what is found is added.
 
     Returns:
         For each layer the filters that are left, and the input maps that are made by nothing but these.
@@ -142,7 +145,7 @@ def _read_maps(provenance: Provenance, left: set[Producer]) -> Iterator[tuple[La
 
 
 def _why_mixed(layer: Layer, origin: Origin, left: set[Producer]) -> Optional[tuple[frozenset[Producer], str]]:
-    """Says who cannot be reborn since a map has other sources as well; None if it has none."""
+    """Says who cannot be reinitialised since a map has other sources as well; None if it has none."""
     if _is_made_by(origin, left):
         return None
     if origin.opaque is not None:
@@ -222,7 +225,7 @@ def _refuse_readers(provenance: Provenance, refuse: Refuse) -> None:
 
 
 def _refuse_narrow(provenance: Provenance, refuse: Refuse) -> None:
-    """Refuses filters that are stored as integers with a scale so small, as of dead filters, that fresh values do not fit."""
+    """Refuses filters that are stored as integers with a scale so small, as of dead filters, that initial values do not fit."""
     for layer in provenance.layers:
         if layer.weight is None or layer.weight.quantization is None:
             continue
@@ -231,7 +234,7 @@ def _refuse_narrow(provenance: Provenance, refuse: Refuse) -> None:
         reach = layer.layout.kernels(layer.weight.rearrange(np.minimum(*np.abs(ends)))).reshape(layer.filters, -1)
         needed = _LEAST_REACH * np.sqrt(2 / reach.shape[1])  # of He, if it reads all maps
         for m in np.flatnonzero(reach.min(axis=1) < needed):
-            reason = f"its integers reach up to {reach[m].min():.3g}, too little for fresh values"
+            reason = f"its integers reach up to {reach[m].min():.3g}, too little for initial values"
             refuse(frozenset({(layer.index, int(m))}), reason)
 
 
@@ -257,7 +260,7 @@ def _not_zero(
     def measure(name: str, array: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         return [_largest(array, layer) for layer in reading[name]]
 
-    for name, runs in observe(dropped, shapes, feeds, measure).items():
+    for name, runs in observe_activations(dropped, shapes, feeds, measure).items():
         for layer, found in zip(reading[name], zip(*runs)):
             largest = np.max(found, axis=0)
             for c in np.flatnonzero(maps[layer.index] & (largest != 0)):  # NaN is not 0 either

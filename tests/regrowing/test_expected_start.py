@@ -1,4 +1,4 @@
-"""What a record says of reborn filters, held against the vendor's file."""
+"""What a record says of reinitialised filters, held against the vendor's file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests import models
 from tests.forging import Record, body_of, entry, mask_edited, refused, selection_edited
 from tests.independent import tensors_of
 from tests.regrowing.starts import ANY_CHANGE, data_for
-from tgdonnx import Rebirth
+from tgdonnx import Reinitialization
 from tgdonnx.records import pack_mask
 
 
 @pytest.fixture(scope="module", params=["he", "clone"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """model.onnx, tuned.onnx and artifacts, in a directory called after the kind of rebirth."""
+    """model.onnx, tuned.onnx and artifacts, in a directory called after the kind of reinitialisation."""
     directory = tmp_path_factory.mktemp("rule") / request.param
     directory.mkdir()
     model = models.dncnn(0)
@@ -36,7 +36,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         directory / "tuned.onnx",
         tgdonnx.Phi(0.3),
         tgdonnx.TrainOptions(steps=1, batch=1),
-        masking=tgdonnx.MaskOptions(mode="regrow", rebirth=Rebirth(request.param, tolerance=ANY_CHANGE)),
+        masking=tgdonnx.MaskOptions(
+            mode="regrow", reinitialization=Reinitialization(request.param, tolerance=ANY_CHANGE)
+        ),
         results=tgdonnx.Results(artifacts=directory / "artifacts"),
     )
     assert (report.verify.ok, report.verify.proof) == (True, "recomputed"), report.verify
@@ -59,17 +61,17 @@ def one_fewer(record: Record) -> None:
 
 
 FORGED: dict[str, tuple[Callable[[Record], Any], str]] = {
-    "a filter more": (one_more, "is said to be reborn, but phi 0.3, mode regrow, does not select it"),
+    "a filter more": (one_more, "is said to be reinitialised, but phi 0.3, mode regrow, does not select it"),
     "a filter fewer": (one_fewer, "of 'w1' is said to train, but is frozen"),
     "another count": (
         lambda r: r["selection"].update(reborn=99),
-        "99 filters are said to be reborn, but others are listed",
+        "99 filters are said to be reinitialised, but others are listed",
     ),
     "isolation": (lambda r: r["selection"].update(isolate=True), "of 'w2' is said to train, but is frozen"),
     "a filter of nothing": (lambda r: r["selection"].update(rows={"x": [0]}), "'x' is not the weight of a layer"),
     "a layer at the output": (
         lambda r: (r["selection"]["rows"].update(w4=[0]), r["selection"].update(reborn=r["selection"]["reborn"] + 1)),
-        "is said to be reborn, but phi 0.3, mode regrow, does not select it",
+        "is said to be reinitialised, but phi 0.3, mode regrow, does not select it",
     ),
     "mode paper": (lambda r: r["selection"].update(mode="paper"), "which is of mode regrow; the mode is paper"),
     "no seed": (lambda r: r["selection"].pop("seed"), r"Expected `int`, got `null` - at `$.seed`"),
@@ -80,7 +82,7 @@ FORGED: dict[str, tuple[Callable[[Record], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_record_of_other_reborn_filters_is_found(name: str, made: Path, tmp_path: Path) -> None:
+def test_a_record_of_other_reinitialized_filters_is_found(name: str, made: Path, tmp_path: Path) -> None:
     forge, told = FORGED[name]
     record = record_of(made)
     body = body_of((made / "tuned.onnx").read_bytes(), record)
@@ -90,7 +92,7 @@ def test_a_record_of_other_reborn_filters_is_found(name: str, made: Path, tmp_pa
     assert any(told in violation for violation in found), found
 
 
-def test_a_statistic_that_rebirth_does_not_set_is_found_though_record_and_file_agree(
+def test_a_statistic_that_reinitialization_does_not_set_is_found_though_record_and_file_agree(
     made: Path, tmp_path: Path
 ) -> None:
     record = record_of(made)
@@ -106,23 +108,23 @@ def test_a_statistic_that_rebirth_does_not_set_is_found_though_record_and_file_a
     assert data.count(tensor.raw_data) == 1
     (tmp_path / "tuned.onnx").write_bytes(data.replace(tensor.raw_data, array.tobytes()) + entry(1, record))
     found = refused(made / "model.onnx", tmp_path / "tuned.onnx")
-    assert found == ["round 1: values of 'bn2_var' are said to have been set that rebirth does not set"]
+    assert found == ["round 1: values of 'bn2_var' are said to have been set that reinitialisation does not set"]
     part["mask"] = pack_mask(np.ones(int(size), np.float32))
     (tmp_path / "tuned.onnx").write_bytes(data + entry(1, record))
     assert "what was set in 'bn2_var' is damaged" in refused(made / "model.onnx", tmp_path / "tuned.onnx")[0]
 
 
-def test_where_not_all_are_reborn_that_could_be_it_is_the_records_word(made: Path, tmp_path: Path) -> None:
+def test_where_not_all_are_reinitialized_that_could_be_it_is_the_records_word(made: Path, tmp_path: Path) -> None:
     record = record_of(made)
     body = body_of((made / "tuned.onnx").read_bytes(), record)
     record["selection"]["phi"] = 0.9
     (tmp_path / "tuned.onnx").write_bytes(body + entry(1, record))
     report = tgdonnx.verify(made / "model.onnx", tmp_path / "tuned.onnx")
     assert (report.ok, report.proof) == (True, "recorded")
-    assert "filters that could be reborn are, is the record's own word" in report.rounds[0].sentence
+    assert "filters that could be reinitialised are, is the record's own word" in report.rounds[0].sentence
 
 
-def test_a_forged_masked_model_of_reborn_filters_is_no_witness(made: Path, tmp_path: Path) -> None:
+def test_a_forged_masked_model_of_reinitialized_filters_is_no_witness(made: Path, tmp_path: Path) -> None:
     record = record_of(made)
     (tmp_path / "tuned.onnx").write_bytes(body_of((made / "tuned.onnx").read_bytes(), record))
     whole = (made / "artifacts" / "masked.onnx").read_bytes()

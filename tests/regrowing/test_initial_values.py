@@ -1,4 +1,4 @@
-"""What reborn filters are given."""
+"""What reinitialised filters are given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from tests.models import Array, random_feeds
-from tests.regrowing.starts import activations, reborn_in
+from tests.regrowing.starts import activations, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.training_models import text_model
 from tgdonnx.selection import Filters
@@ -34,7 +34,7 @@ DROPPED = Filters({"w1": list(range(40)), "w2": list(range(60))})
 
 
 def test_he_counts_what_is_really_read_and_makes_the_rest_neutral(tmp_path: Path) -> None:
-    case = reborn_in(wide(), tmp_path, DROPPED, "he")
+    case = reinitialized_in(wide(), tmp_path, DROPPED, "he")
     new = case.regrown.values
     for rows, fan_in in ((new["w1"][:40], 2 * 9), (new["w2"][:60, 40:], 10 * 9)):
         np.testing.assert_allclose(rows.std(), np.sqrt(2 / fan_in), rtol=0.06)  # of 720 numbers, and of 5400
@@ -46,7 +46,7 @@ def test_he_counts_what_is_really_read_and_makes_the_rest_neutral(tmp_path: Path
 
 
 def test_a_clone_is_a_filter_that_stays_with_a_tenth_of_noise_and_all_its_numbers(tmp_path: Path) -> None:
-    case = reborn_in(wide(), tmp_path, DROPPED, "clone")
+    case = reinitialized_in(wide(), tmp_path, DROPPED, "clone")
     new = case.regrown.values
     vendor = {name: parameter.numpy() for name, parameter in case.provenance.network.stored_parameters.items()}
     donors = set()
@@ -66,13 +66,13 @@ def test_a_clone_is_a_filter_that_stays_with_a_tenth_of_noise_and_all_its_number
     assert len({new["w1"][m].tobytes() for m in range(40)}) == 40
 
 
-def test_behind_dead_statistics_a_fresh_map_is_as_large_as_others(tmp_path: Path) -> None:
+def test_behind_dead_statistics_a_reinitialized_map_is_as_large_as_others(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     variance = np.where(np.arange(50) < 40, 1e-14, rng.uniform(0.5, 2, 50)).astype(np.float32)
     for kind in ("he", "clone", "calibrated"):
         model = wide(v1=variance)
         images = random_feeds(model, 7) if kind == "calibrated" else None
-        case = reborn_in(model, tmp_path, DROPPED, kind, calibrate=images)
+        case = reinitialized_in(model, tmp_path, DROPPED, kind, calibrate=images)
         size = activations(case.start, ["an"], random_feeds(model))["an"].std(axis=(0, 2, 3))
         assert 0.2 < np.median(size[:40]) / np.median(size[40:]) < 5, kind
 
@@ -87,7 +87,7 @@ def test_statistics_that_two_norms_read_stay_and_are_undone(tmp_path: Path) -> N
         w1=(4, 2, 1, 1), s1=(4,), o1=(4,), m=(4,), v=np.array([1e-9, 2, 1, 0.5], np.float32), w2=(4, 4, 1, 1), s2=(4,),
         o2=(4,), w3=(3, 4, 1, 1),
     )  # fmt: skip
-    case = reborn_in(model, tmp_path, Filters({"w1": [0, 1]}), "he")
+    case = reinitialized_in(model, tmp_path, Filters({"w1": [0, 1]}), "he")
     assert not {"m", "v"} & {*case.regrown.values, *case.regrown.set_masks}
     found = activations(case.start, ["a", "an"], random_feeds(model))
     np.testing.assert_allclose(found["an"][:, :2], found["a"][:, :2], rtol=1e-5, atol=1e-5)
@@ -98,7 +98,7 @@ def test_a_root_that_the_graph_computes_is_made_up_for(kind: str, tmp_path: Path
     topology = TOPOLOGIES["norms with computed roots"]
     model = topology.build()
     images = random_feeds(model, 7) if kind == "calibrated" else None
-    case = reborn_in(model, tmp_path, Filters(topology.filters), kind, calibrate=images)
+    case = reinitialized_in(model, tmp_path, Filters(topology.filters), kind, calibrate=images)
     size = activations(case.start, ["ao"], random_feeds(model))["ao"].std(axis=(0, 2, 3))
     assert size[[1, 4]].min() / size[[0, 2, 3, 5]].max() > 0.2
     assert size[[1, 4]].max() / size[[0, 2, 3, 5]].min() < 20
@@ -123,7 +123,7 @@ def test_calibrated_maps_have_the_mean_and_the_variance_of_those_that_stay(
     topology = TOPOLOGIES[name]
     model = topology.build()
     images = random_feeds(model, 7)
-    case = reborn_in(model, tmp_path, Filters(topology.filters), "calibrated", calibrate=images)
+    case = reinitialized_in(model, tmp_path, Filters(topology.filters), "calibrated", calibrate=images)
     for value, found in activations(case.start, list(maps), images).items():
         axes = (0, *range(2, found.ndim))
         mean, variance = found.astype(np.float64).mean(axis=axes), found.astype(np.float64).var(axis=axes)
@@ -139,7 +139,7 @@ def test_calibrated_norms_know_what_they_read(tmp_path: Path) -> None:
     topology = TOPOLOGIES["batch norms"]
     model = topology.build()
     images = random_feeds(model, 7)
-    case = reborn_in(model, tmp_path, Filters(topology.filters), "calibrated", calibrate=images)
+    case = reinitialized_in(model, tmp_path, Filters(topology.filters), "calibrated", calibrate=images)
     for value, mean, variance, rows in (("a", "m1", "v1", [1, 4]), ("b", "m2", "v2", [0, 3])):
         found = activations(case.start, [value], images)[value].astype(np.float64)
         np.testing.assert_allclose(

@@ -1,21 +1,21 @@
-"""Fresh values: what a reborn filter is given, and what reads it.
+"""Initial values: what a reinitialised filter is given, and what reads it.
 
-Whatever reads a reborn map is exactly 0 (of integer weights the zero point), so that the network computes what it computes
-without the filter. That is no dead end: the gradient of such a kernel is the product of the map, which is alive, and of the
-gradient at its reader; after the first step it is no longer 0, and the filter gets a gradient as well. A kernel of a reborn
-filter that reads a reborn map is 0 too, unless the filter reads nothing else, as a depthwise filter does behind a reborn
-one: then its map would be 0, with everything behind and before it, and the gradients 0 for good. The network still computes
-the same, since nobody reads such a filter either.
+Whatever reads a reinitialised map is exactly 0 (of integer weights the zero point), so that the network computes what it
+computes without the filter. That is no dead end: the gradient of such a kernel is the product of the map, which is alive, and
+of the gradient at its reader; after the first step it is no longer 0, and the filter gets a gradient as well. A kernel of a
+reinitialised filter that reads a reinitialised map is 0 too, unless the filter reads nothing else, as a depthwise filter does
+behind a reinitialised one: then its map would be 0, with everything behind and before it, and the gradients 0 for good. The
+network still computes the same, since nobody reads such a filter either.
 
 ``he``          normal numbers of variance 2 / fan-in (He, Zhang, Ren, Sun, ICCV 2015, eq. 10), where the fan-in counts what
                 the filter really reads; slopes of PRelu 0.25 (ibid.), biases and other summands 0, factors 1.
-``calibrated``  begins as ``he``; then `tgdonnx.regrowing.calibrating` gives each reborn map the mean and the variance of the
-                others.
+``calibrated``  begins as ``he``; then `tgdonnx.regrowing.calibration` gives each reinitialised map the mean and the variance of
+                the others.
 ``clone``       a filter of the same layer that stays, drawn at random (of the same group if there is one): its kernels
                 with normal noise of a tenth of their RMS, so that no two learn the same, and all its numbers per channel.
 
 Numbers of a batch norm behind the map are another matter. A dead filter leaves behind the mean and the variance of a dead
-map: of a variance near 0, its square root is of the order of sqrt(epsilon), and what a fresh filter makes would be some
+map: of a variance near 0, its square root is of the order of sqrt(epsilon), and what a reinitialised filter makes would be some
 hundred times too large behind it. So mean and variance are set along with scale and offset, once: to 0 and 1 by ``he``, by
 which the norm hands on what the filter makes, and to those of the cloned filter by ``clone``, whose statistics the clone
 has. So are the numbers of a norm that is written as Sub and Div. Where they cannot be set, since other nodes read them as
@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from tgdonnx.graphs.operators import CHANNEL_INPUTS
 from tgdonnx.layers import Layer
-from tgdonnx.regrowing.drafting import Drafts, Floats, channel_index, kernel_index, reads
-from tgdonnx.regrowing.reborn import Reborn
+from tgdonnx.regrowing.reinitializable import Reinitialized
+from tgdonnx.regrowing.tensor_edits import Floats, TensorEdits, channel_index, kernel_index, reads
 from tgdonnx.selection import Kind
 from tgdonnx.selection.channels import ChannelTensor, channel_tensors, frozen_factors, statistics
 from tgdonnx.selection.plan import uses
@@ -45,33 +45,33 @@ _SLOPE = 0.25
 Rows = Mapping[int, NDArray[np.bool_]]
 
 
-def give_values(provenance: Provenance, reborn: Reborn, kind: Kind, seed: int) -> Drafts:
-    """Gives every reborn filter fresh values, and sets what reads it to 0.
+def give_values(provenance: Provenance, reinitialized: Reinitialized, kind: Kind, seed: int) -> TensorEdits:
+    """Gives every reinitialised filter initial values, and sets what reads it to 0.
 
     Args:
         provenance: the traced network.
-        reborn: its reborn filters and maps.
+        reinitialized: its reinitialised filters and maps.
         kind: see the module; ``calibrated`` begins as ``he``.
         seed: of the random numbers; those of a layer do not depend on other layers.
     """
-    drafts, donors = Drafts(), dict[Producer, int]()
+    edits, donors = TensorEdits(), dict[Producer, int]()
     sizes = _sizes_to_undo(provenance)
     for layer in provenance.layers:
-        rows, maps = reborn.filters[layer.index], reborn.maps[layer.index]
+        rows, maps = reinitialized.filters[layer.index], reinitialized.maps[layer.index]
         if layer.weight is not None and (rows.any() or maps.any()):
             rng = np.random.default_rng([seed, 1, layer.index])
             chosen = draw_donors(layer, rows, rng) if kind == "clone" else {}
             chosen = {m: donor for m, donor in chosen.items() if (layer.index, m) not in sizes}
-            _give_kernels(drafts, layer, rows, maps, chosen, sizes, rng)
+            _give_kernels(edits, layer, rows, maps, chosen, sizes, rng)
             donors.update({(layer.index, m): donor for m, donor in chosen.items()})
-    filters = dict(enumerate(reborn.filters))
+    filters = dict(enumerate(reinitialized.filters))
     for tensor in settable(provenance, filters):
-        _give_channels(drafts, provenance, tensor, filters, donors)
-    return drafts
+        _give_channels(edits, provenance, tensor, filters, donors)
+    return edits
 
 
 def draw_donors(layer: Layer, rows: NDArray[np.bool_], rng: np.random.Generator) -> dict[int, int]:
-    """Returns for each reborn filter of a layer one that stays; empty if none does."""
+    """Returns for each reinitialised filter of a layer one that stays; empty if none does."""
     group_of = np.arange(layer.filters) // (layer.filters // layer.group)
     staying = np.flatnonzero(~rows)
     if not staying.size:
@@ -83,20 +83,20 @@ def draw_donors(layer: Layer, rows: NDArray[np.bool_], rng: np.random.Generator)
     return donors
 
 
-def heard(layer: Layer, rows: NDArray[np.bool_], maps: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def active_connections(layer: Layer, rows: NDArray[np.bool_], maps: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Returns which kernels are not 0 at the start: bool of shape (filters, maps of a group).
 
     Args:
         layer: the layer.
-        rows: its reborn filters.
-        maps: its reborn input maps.
+        rows: its reinitialised filters.
+        maps: its reinitialised input maps.
     """
     useful = ~reads(layer, maps)
     return useful | (rows & ~useful.any(axis=1))[:, None]
 
 
 def settable(provenance: Provenance, filters: Rows) -> list[ChannelTensor]:
-    """Returns all tensors with one number per channel that belong to reborn maps, and to no other node."""
+    """Returns all tensors with one number per channel that belong to reinitialised maps, and to no other node."""
     trained = [
         tensor
         for tensor in channel_tensors(provenance)
@@ -106,7 +106,7 @@ def settable(provenance: Provenance, filters: Rows) -> list[ChannelTensor]:
 
 
 def settable_statistics(provenance: Provenance, filters: Rows) -> list[ChannelTensor]:
-    """Returns the means and variances of norms over reborn maps that no other node reads."""
+    """Returns the means and variances of norms over reinitialised maps that no other node reads."""
     return [
         tensor for tensor in statistics(provenance) if tensor.made_by(filters).any() and is_settable(provenance, tensor)
     ]
@@ -119,7 +119,7 @@ def is_settable(provenance: Provenance, tensor: ChannelTensor) -> bool:
 
 
 def _give_kernels(
-    drafts: Drafts,
+    edits: TensorEdits,
     layer: Layer,
     rows: NDArray[np.bool_],
     maps: NDArray[np.bool_],
@@ -128,19 +128,19 @@ def _give_kernels(
     rng: np.random.Generator,
 ) -> None:
     assert layer.weight is not None
-    draft, index = drafts.of(layer.weight), kernel_index(layer)
-    listens = heard(layer, rows, maps)
-    vendor = draft.get(index)
-    draft.set(index[~listens], np.zeros(index[~listens].shape))
+    edit, index = edits.of(layer.weight), kernel_index(layer)
+    active = active_connections(layer, rows, maps)
+    vendor = edit.get(index)
+    edit.set(index[~active], np.zeros(index[~active].shape))
     for m in np.flatnonzero(rows):
-        kernels = _he(layer, index.shape[1:], listens[m], rng) * sizes.get((layer.index, int(m)), 1.0)
+        kernels = _he(layer, index.shape[1:], active[m], rng) * sizes.get((layer.index, int(m)), 1.0)
         if int(m) in donors:
-            cloned = vendor[donors[int(m)]] * _along_kernel(listens[m], index.ndim - 1)
-            size = np.sqrt(np.mean(np.square(cloned[listens[m]])))
-            noise = rng.standard_normal(cloned.shape) * _along_kernel(listens[m], index.ndim - 1)
-            if size > 0:  # the filter may read nothing but reborn maps
+            cloned = vendor[donors[int(m)]] * _along_kernel(active[m], index.ndim - 1)
+            size = np.sqrt(np.mean(np.square(cloned[active[m]])))
+            noise = rng.standard_normal(cloned.shape) * _along_kernel(active[m], index.ndim - 1)
+            if size > 0:  # the filter may read nothing but reinitialised maps
                 kernels = cloned + NOISE * size * noise
-        draft.set(index[m], kernels)
+        edit.set(index[m], kernels)
 
 
 def _sizes_to_undo(provenance: Provenance) -> dict[Producer, float]:
@@ -154,32 +154,32 @@ def _sizes_to_undo(provenance: Provenance) -> dict[Producer, float]:
     return sizes
 
 
-def _he(layer: Layer, shape: tuple[int, ...], listens: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-    fan_in = float(listens.sum() * np.prod(shape[1:]))
+def _he(layer: Layer, shape: tuple[int, ...], active: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
+    fan_in = float(active.sum() * np.prod(shape[1:]))
     if layer.op_type == "ConvTranspose":  # of its kernel, each output pixel sees one in so many numbers
         strides = layer.node.attributes.get_ints("strides") or [1]
         fan_in = max(1.0, fan_in / float(np.prod(strides)))
     drawn: Floats = rng.standard_normal(shape) * np.sqrt(2 / fan_in)
-    return drawn * _along_kernel(listens, len(shape))
+    return drawn * _along_kernel(active, len(shape))
 
 
-def _along_kernel(listens: NDArray[np.bool_], rank: int) -> NDArray[np.bool_]:
-    return listens.reshape(-1, *(1,) * (rank - 1))
+def _along_kernel(active: NDArray[np.bool_], rank: int) -> NDArray[np.bool_]:
+    return active.reshape(-1, *(1,) * (rank - 1))
 
 
 def _give_channels(
-    drafts: Drafts, provenance: Provenance, tensor: ChannelTensor, filters: Rows, donors: Mapping[Producer, int]
+    edits: TensorEdits, provenance: Provenance, tensor: ChannelTensor, filters: Rows, donors: Mapping[Producer, int]
 ) -> None:
-    """Gives the channels of a tensor that belong to reborn filters their numbers."""
-    draft, index = drafts.of(tensor.parameter), channel_index(tensor.parameter)
+    """Gives the channels of a tensor that belong to reinitialised filters their numbers."""
+    edit, index = edits.of(tensor.parameter), channel_index(tensor.parameter)
     owners = {producer: i for i, origin in enumerate(tensor.origins) for producer in origin.producers}
     made_by = tensor.made_by(filters)
-    vendor = draft.get(index)
+    vendor = edit.get(index)
     for i in np.flatnonzero(made_by):
         first = min(tensor.origins[i].producers)
         donor = owners.get((first[0], donors[first])) if first in donors else None
         number = vendor[donor] if donor is not None else neutral_number(provenance, tensor, int(i))
-        draft.set(index[i : i + 1], np.array([number]))
+        edit.set(index[i : i + 1], np.array([number]))
 
 
 def neutral_number(provenance: Provenance, tensor: ChannelTensor, channel: int) -> float:

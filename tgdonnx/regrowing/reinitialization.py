@@ -1,4 +1,4 @@
-"""What is asked for when dropped filters are to be reborn."""
+"""What is asked for when dropped filters are to be reinitialised."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 
 @dataclass(frozen=True)
-class Rebirth:
-    """How dropped filters are reborn.
+class Reinitialization:
+    """How dropped filters are reinitialised.
 
     Attributes:
-        kind: where fresh values come from; see `tgdonnx.regrowing.fresh`. None for ``calibrated`` where there are images
-            to calibrate on, else for ``clone``: by measurement, see `samples/regrow`.
+        kind: where initial values come from; see `tgdonnx.regrowing.initial_values`. None for ``calibrated`` where there are
+            images to calibrate on, else for ``clone``: by measurement, see `samples/regrow`.
         calibrate: a few unlabelled images, as for `tgdonnx.sweep`: to calibrate on, and to measure the change of the output
             on. None to measure it on random input.
         reading: how they are read; what is for ``target`` in it, and augmentation, is ignored.
-        isolate: whether useful filters never read reborn maps; only layers whose maps nobody scores do.
+        isolate: whether useful filters never read reinitialised maps; only layers whose maps nobody scores do.
         tolerance: the largest change of the output that is accepted; as in `tgdonnx.sweep`.
         seed: of all random numbers.
     """
@@ -42,14 +42,14 @@ class Rebirth:
             SelectionError: an option is out of range, or images are missing.
         """
         if self.kind is not None and self.kind not in KINDS:
-            raise SelectionError(f"unknown kind of rebirth {self.kind!r}; expected one of {', '.join(KINDS)}")
+            raise SelectionError(f"unknown kind of reinitialisation {self.kind!r}; expected one of {', '.join(KINDS)}")
         if not (np.isfinite(self.tolerance) and self.tolerance >= 0):
             raise SelectionError(f"expected a tolerance >= 0, got {self.tolerance:g}")
         if self.seed < 0:
             raise SelectionError(f"expected a seed >= 0, got {self.seed}")
         if self.kind == "calibrated" and self.calibrate is None:
             raise SelectionError(
-                "rebirth 'calibrated' needs a few unlabelled images to calibrate on; name them with --calibrate"
+                "reinitialisation 'calibrated' needs a few unlabelled images to calibrate on; name them with --calibrate"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Fresh filters, adjusted on a few images: each reborn map gets the mean and the variance of the maps that stay.
+"""Fresh filters, adjusted on a few images: each reinitialised map gets the mean and the variance of the maps that stay.
 
 Wherever a number per channel is computed with, from the filter on to whoever reads the map:
 
@@ -7,10 +7,10 @@ Wherever a number per channel is computed with, from the filter on to whoever re
     Sub, Div            m is subtracted, sqrt(v) divides
     Mul, Add            times sqrt(V / v); plus M - m
 
-m and v are mean and variance of the reborn map, over all images and positions: of a layer's output, or else of what the node
-reads. M and V are the averages of the same over the maps of the node's output that stay. A map that hardly varies, or beside
-which no map stays, is left as it is. As nobody reads reborn maps but filters that read nothing else, most of this can be
-measured at once; what is behind something that was adjusted is measured after it was, in another run.
+m and v are mean and variance of the reinitialised map, over all images and positions: of a layer's output, or else of what the
+node reads. M and V are the averages of the same over the maps of the node's output that stay. A map that hardly varies, or
+beside which no map stays, is left as it is. As nobody reads reinitialised maps but filters that read nothing else, most of this
+can be measured at once; what is behind something that was adjusted is measured after it was, in another run.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer
-from tgdonnx.regrowing.drafting import Drafts, channel_index, kernel_index, reads
-from tgdonnx.regrowing.fresh import Rows, settable
-from tgdonnx.regrowing.probing import observe
-from tgdonnx.regrowing.reborn import Reborn
+from tgdonnx.regrowing.activations import observe_activations
+from tgdonnx.regrowing.initial_values import Rows, settable
+from tgdonnx.regrowing.reinitializable import Reinitialized
+from tgdonnx.regrowing.tensor_edits import TensorEdits, channel_index, kernel_index, reads
 from tgdonnx.selection.channels import ChannelTensor
 from tgdonnx.sweeping.dropping import replace_tensors
 from tgdonnx.sweeping.running import Feeds
@@ -58,11 +58,11 @@ class _Moments:
 
 @dataclass(frozen=True)
 class _Point:
-    """A node at which reborn maps are adjusted.
+    """A node at which reinitialised maps are adjusted.
 
     Attributes:
         node: the node.
-        reads: the activation that the moments of reborn maps are taken of.
+        reads: the activation that the moments of reinitialised maps are taken of.
         axis: which axis of it, and of the node's output, counts channels.
         channels: which channels are adjusted: bool of shape (channels,).
         staying: which are not, and show what is usual.
@@ -77,13 +77,15 @@ class _Point:
     adjust: Callable[[int, float, float, float, float], None] = field(repr=False)
 
 
-def calibrate(provenance: Provenance, reborn: Reborn, drafts: Drafts, vendor: onnx.ModelProto, feeds: Feeds) -> None:
-    """Adjusts fresh values.
+def calibrate(
+    provenance: Provenance, reinitialized: Reinitialized, edits: TensorEdits, vendor: onnx.ModelProto, feeds: Feeds
+) -> None:
+    """Adjusts initial values.
 
     Args:
         provenance: the traced network.
-        reborn: its reborn filters and maps.
-        drafts: their fresh values, of kind ``he``; they are changed.
+        reinitialized: its reinitialised filters and maps.
+        edits: their initial values, of kind ``he``; they are changed.
         vendor: the vendor's model with its weights in it.
         feeds: a few images.
 
@@ -91,8 +93,8 @@ def calibrate(provenance: Provenance, reborn: Reborn, drafts: Drafts, vendor: on
         DataError: the model cannot be run on the images.
         ModelFileError: the runtime cannot load the model.
     """
-    for points in _in_turns(provenance, reborn, drafts):
-        start = replace_tensors(vendor, [(draft.parameter, draft.stored()) for draft in drafts.changed()])
+    for points in _in_turns(provenance, reinitialized, edits):
+        start = replace_tensors(vendor, [(edit.parameter, edit.stored()) for edit in edits.changed()])
         moments = _moments(provenance, start, points, feeds)
         for point in points:
             own, after = moments[str(point.reads.name)], moments[str(point.node.outputs[0].name)]
@@ -103,9 +105,9 @@ def calibrate(provenance: Provenance, reborn: Reborn, drafts: Drafts, vendor: on
                     point.adjust(int(i), float(mean), float(variance), usual_mean, usual_variance)
 
 
-def _in_turns(provenance: Provenance, reborn: Reborn, drafts: Drafts) -> Iterator[list[_Point]]:
+def _in_turns(provenance: Provenance, reinitialized: Reinitialized, edits: TensorEdits) -> Iterator[list[_Point]]:
     """Yields the points that can be measured together: none is behind one of a later turn."""
-    filters = dict(enumerate(reborn.filters))
+    filters = dict(enumerate(reinitialized.filters))
     tensors: dict[ir.Node, list[ChannelTensor]] = defaultdict(list)
     for tensor in settable(provenance, filters):
         if tensor.node.op_type in _ADJUSTED:
@@ -114,37 +116,37 @@ def _in_turns(provenance: Provenance, reborn: Reborn, drafts: Drafts) -> Iterato
     turns: dict[int, list[_Point]] = defaultdict(list)
     latest: dict[Producer, int] = {}
     for node in provenance.network.graph:  # sorted
-        if node in layers and reborn.filters[layers[node].index].any():
-            for turn, point in _of_layer(provenance, reborn, drafts, layers[node], latest):
+        if node in layers and reinitialized.filters[layers[node].index].any():
+            for turn, point in _of_layer(provenance, reinitialized, edits, layers[node], latest):
                 turns[turn].append(point)
         elif node in tensors:
-            for turn, point in _of_channels(provenance, filters, drafts, node, tensors[node], latest):
+            for turn, point in _of_channels(provenance, filters, edits, node, tensors[node], latest):
                 turns[turn].append(point)
     for turn in sorted(turns):
         yield turns[turn]
 
 
 def _of_layer(
-    provenance: Provenance, reborn: Reborn, drafts: Drafts, layer: Layer, latest: dict[Producer, int]
+    provenance: Provenance, reinitialized: Reinitialized, edits: TensorEdits, layer: Layer, latest: dict[Producer, int]
 ) -> Iterator[tuple[int, _Point]]:
-    """Yields the filters of a layer turn by turn: one that reads nothing but reborn maps comes after what makes these."""
-    rows = reborn.filters[layer.index]
-    listens, turns = reads(layer, reborn.maps[layer.index]), np.zeros(layer.filters, np.int64)
+    """Yields the filters of a layer turn by turn: one that reads reinitialised maps alone comes after what makes these."""
+    rows = reinitialized.filters[layer.index]
+    active, turns = reads(layer, reinitialized.maps[layer.index]), np.zeros(layer.filters, np.int64)
     per_group = layer.maps // layer.group
-    for m in np.flatnonzero(rows & listens.all(axis=1)):
+    for m in np.flatnonzero(rows & active.all(axis=1)):
         first = int(m) // (layer.filters // layer.group) * per_group
         turns[m] = 1 + _latest(provenance.layer_inputs[layer.index][first : first + per_group], latest)
-    weight, bias = layer.weight, layer.bias if _has_bias(drafts, layer) else None
+    weight, bias = layer.weight, layer.bias if _has_bias(edits, layer) else None
     assert weight is not None
     kernels = kernel_index(layer)
     biases = channel_index(bias) if bias is not None else None
 
     def adjust(m: int, mean: float, variance: float, usual_mean: float, usual_variance: float) -> None:
         factor = np.sqrt(usual_variance / variance)
-        draft = drafts.of(weight)
-        draft.set(kernels[m], draft.get(kernels[m]) * factor)
+        edit = edits.of(weight)
+        edit.set(kernels[m], edit.get(kernels[m]) * factor)
         if bias is not None and biases is not None:
-            drafts.of(bias).set(biases[m : m + 1], np.array([usual_mean - factor * mean]))
+            edits.of(bias).set(biases[m : m + 1], np.array([usual_mean - factor * mean]))
 
     axis = -1 if layer.op_type in MATRIX_PRODUCTS else 1
     for turn in np.unique(turns[rows]):
@@ -153,15 +155,15 @@ def _of_layer(
         yield int(turn), _Point(layer.node, layer.node.outputs[0], axis, now, ~rows, adjust)
 
 
-def _has_bias(drafts: Drafts, layer: Layer) -> bool:
-    """Whether the biases of reborn filters could be set."""
-    return layer.bias is not None and drafts.of(layer.bias).changed.any().item()
+def _has_bias(edits: TensorEdits, layer: Layer) -> bool:
+    """Whether the biases of reinitialised filters could be set."""
+    return layer.bias is not None and edits.of(layer.bias).changed.any().item()
 
 
 def _of_channels(
     provenance: Provenance,
     filters: Rows,
-    drafts: Drafts,
+    edits: TensorEdits,
     node: ir.Node,
     tensors: Iterable[ChannelTensor],
     latest: dict[Producer, int],
@@ -174,7 +176,7 @@ def _of_channels(
     turns = np.zeros(len(made_by), np.int64)
     for i in np.flatnonzero(made_by):
         turns[i] = 1 + _latest([some.origins[i]], latest)
-    adjust = _adjusting(provenance, drafts, node, by_position)
+    adjust = _adjusting(provenance, edits, node, by_position)
     axis = 1
     if node.op_type != "BatchNormalization":
         axis = len(provenance.network.sizes.shapes[node.outputs[0]]) - len(some.parameter.read_shape) + some.axis
@@ -186,19 +188,19 @@ def _of_channels(
 
 
 def _adjusting(
-    provenance: Provenance, drafts: Drafts, node: ir.Node, tensors: Mapping[int, ChannelTensor]
+    provenance: Provenance, edits: TensorEdits, node: ir.Node, tensors: Mapping[int, ChannelTensor]
 ) -> Callable[[int, float, float, float, float], None]:
     """Returns what sets the numbers of a channel of a node."""
 
     def put(position: int, i: int, number: float) -> None:
         if position in tensors:
             parameter = tensors[position].parameter
-            drafts.of(parameter).set(channel_index(parameter)[i : i + 1], np.array([number]))
+            edits.of(parameter).set(channel_index(parameter)[i : i + 1], np.array([number]))
 
     def number(position: int, i: int) -> float:
         if position in tensors:
             parameter = tensors[position].parameter
-            return float(drafts.of(parameter).get(channel_index(parameter)[i : i + 1])[0])
+            return float(edits.of(parameter).get(channel_index(parameter)[i : i + 1])[0])
         stored = provenance.network.parameter(node.inputs[position])
         return float("nan") if isinstance(stored, str) else float(stored.read().reshape(-1)[i])
 
@@ -244,7 +246,7 @@ def _moments(
         with np.errstate(all="ignore"):  # what is not finite is left as it is
             return _Moments(rows.shape[1], rows.mean(axis=1), rows.var(axis=1))
 
-    observed = observe(start, {str(value.name): known.get(value, ()) for value in axes}, feeds, measure)
+    observed = observe_activations(start, {str(value.name): known.get(value, ()) for value in axes}, feeds, measure)
     return {name: _together(runs) for name, runs in observed.items()}
 
 

@@ -1,4 +1,4 @@
-"""Tensors in the making: numbers are set element by element, and stored as the vendor's file stores them."""
+"""Edits of tensors: numbers are set element by element, and stored as the vendor's file stores them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Draft:
+class TensorEdit:
     """A tensor of which some elements get new numbers.
 
     Attributes:
@@ -31,10 +31,10 @@ class Draft:
     changed: NDArray[np.bool_] = field(repr=False)
 
     @staticmethod
-    def of(parameter: Parameter) -> Draft:
-        """Returns a draft in which nothing is set yet."""
+    def of(parameter: Parameter) -> TensorEdit:
+        """Returns an edit in which nothing is set yet."""
         stored = parameter.numpy() if parameter.quantization is None else parameter.dequantized()
-        return Draft(parameter, stored.astype(np.float64), np.zeros(parameter.shape, bool))
+        return TensorEdit(parameter, stored.astype(np.float64), np.zeros(parameter.shape, bool))
 
     def get(self, index: Index) -> Floats:
         """Returns the numbers at flat places of the stored tensor."""
@@ -53,23 +53,23 @@ class Draft:
         return np.where(self.changed, new, vendor)
 
 
-class Drafts:
+class TensorEdits:
     """The tensors that change, by name."""
 
     def __init__(self) -> None:
-        self._drafts: dict[str, Draft] = {}
+        self._edits: dict[str, TensorEdit] = {}
 
-    def of(self, parameter: Parameter) -> Draft:
-        """Returns the draft of a tensor."""
-        if parameter.name not in self._drafts:
-            self._drafts[parameter.name] = Draft.of(parameter)
-        return self._drafts[parameter.name]
+    def of(self, parameter: Parameter) -> TensorEdit:
+        """Returns the edit of a tensor."""
+        if parameter.name not in self._edits:
+            self._edits[parameter.name] = TensorEdit.of(parameter)
+        return self._edits[parameter.name]
 
-    def changed(self) -> Iterator[Draft]:
-        """Yields the drafts in which anything is set."""
-        for draft in self._drafts.values():
-            if draft.changed.any():
-                yield draft
+    def changed(self) -> Iterator[TensorEdit]:
+        """Yields the edits in which anything is set."""
+        for edit in self._edits.values():
+            if edit.changed.any():
+                yield edit
 
 
 def kernel_index(layer: Layer) -> Index:

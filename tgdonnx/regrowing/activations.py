@@ -1,4 +1,4 @@
-"""Look into a running model: what can be measured of activations, on images or on random input."""
+"""What can be measured of activations while a model runs, on images or on random input."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Arr
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-def observe(
+def observe_activations(
     model: onnx.ModelProto,
     shapes: Mapping[str, tuple[int, ...]],
     feeds: Feeds,
