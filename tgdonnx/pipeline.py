@@ -14,7 +14,6 @@ from tgdonnx.applying import ApplyReport, apply, require_applicable
 from tgdonnx.artifacts import BuildOptions, BuildReport, build
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataSource
-from tgdonnx.data.layouts import TARGET
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.exporting import ExportReport, export, rehearse_export
 from tgdonnx.files.model_file import StrPath, load_model
@@ -33,6 +32,7 @@ from tgdonnx.finetuning import (
     train,
 )
 from tgdonnx.finetuning.session import Session
+from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.keeping import kept, open_place, run_of
 from tgdonnx.masking import MaskOptions, MaskReport, mask
 from tgdonnx.reporting.page import PageReport, rehearse_report, report, require_page

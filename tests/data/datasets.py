@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tests.models import Array
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.data import DataOptions, Dataset, open_dataset
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def spec(name: str, *shape: int | None, dtype: str = "float32") -> TensorSpec:

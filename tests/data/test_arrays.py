@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.data.datasets import everything, spec
 from tests.models import Array
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.data import DataOptions, Dataset, open_dataset, open_like
 from tgdonnx.data import content as content_module
 from tgdonnx.data.arrays import open_npy
 from tgdonnx.data.stored import BLOCK_BYTES, regions
 from tgdonnx.errors import DataError, MissingArrayError, TgdonnxError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 X = TensorSpec("x", "float32", (None, 3, None, 5))
 SIZE = TensorSpec("size", "int64", (None,))

@@ -9,8 +9,8 @@ import pytest
 
 from tests.data.datasets import everything, opened, spec
 from tests.models import Array
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 IMAGES = (spec("x", 2, None, None), spec("target", 1, None, None))
 

@@ -35,9 +35,9 @@ from tests.data.hostile import (
     series,
     virtual,
 )
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.data import DataOptions, open_dataset
 from tgdonnx.errors import DataError, TgdonnxError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 SPECS = (TensorSpec("x", "float32", None), TensorSpec("target", "float32", None))
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.data.datasets import everything, opened
 from tests.models import Array
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 CLASSES = 3
 X = TensorSpec("x", "float32", (None, 2, None, None))

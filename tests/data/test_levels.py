@@ -13,10 +13,9 @@ from tests import models
 from tests.data.datasets import everything, opened
 from tests.models import Array
 from tests.training_models import text_model
-from tgdonnx.artifacts import TensorSpec
-from tgdonnx.artifacts.manifest import fixed_batch, shared_inputs
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning import TrainOptions
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(4, 2, 6, 5)).astype(np.float32)
@@ -163,21 +162,6 @@ def test_refuses_values_that_the_type_of_the_input_cannot_hold() -> None:
     for level, dtype in ((0.5, "int64"), (1e300, "float32"), (300, "uint8")):
         with pytest.raises(DataError, match="'s'"):
             opened(data(level), specs(dtype=dtype))
-
-
-def test_which_inputs_have_no_axis_of_samples_follows_from_the_others() -> None:
-    def places(*shapes: Optional[tuple[Optional[int], ...]]) -> list[int]:
-        inputs = [TensorSpec(str(place), "float32", shape) for place, shape in enumerate(shapes)]
-        return sorted(shared_inputs([*inputs, TensorSpec("target", "float32", (None, 2))]))
-
-    assert places((None, 3, 8, 8), ()) == [1]
-    assert places((), (None, 3, 8, 8), (1, 1, 1, 1), (7, 3)) == [0, 2, 3]
-    assert places((1, 3, 8, 8), (1, 1, 1, 1)) == []
-    assert places((4, 3, 8, 8), (1, 1, 1, 1), (4, 2)) == [1]
-    assert places(None, (1,)) == [1]
-    level, image = TensorSpec("s", "float32", (1, 1, 1, 1)), TensorSpec("x", "float32", (4, 3, 8, 8))
-    assert fixed_batch([level, image]) == 4
-    assert fixed_batch([level, TensorSpec("x", "float32", (None, 3, 8, 8))]) is None
 
 
 def denoiser(shape: str) -> Any:

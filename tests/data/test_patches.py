@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.data.datasets import opened, spec
 from tests.models import Array
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 IMAGES = (spec("x", 1, None, None), spec("target", 1, None, None))
 
@@ -115,7 +115,7 @@ def test_another_epoch_or_seed_draws_others() -> None:
 PROGRAM = """
 import sys, hashlib
 from pathlib import Path
-from tgdonnx.artifacts import TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.data import DataOptions, open_training
 names = [TensorSpec(n, "float32", (None, 1, None, None)) for n in ("x", "target")]
 options = DataOptions(patch=(4, 4), patches_per_epoch=20, augmentation=("flips", "rotations"), validation_split=0.4)

@@ -163,7 +163,7 @@ def test_a_targets_range_is_known_to_the_process(tmp_path: Path, monkeypatch: py
 
 PROGRAM = """
 import sys, time
-from tgdonnx.artifacts import TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.data import dataset as module, open_dataset
 module.READER_PAYS = 0.0
 dataset = open_dataset(sys.argv[1], [TensorSpec(n, "float32", (None, 1, None, None)) for n in ("x", "target")])

@@ -23,7 +23,7 @@ LIMIT = 2**30
 PROGRAM = """
 import json, pathlib, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
-from tgdonnx.artifacts import TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.data import DataOptions, open_dataset
 inputs = [TensorSpec("x", "float32", (None, 3, None, None)), TensorSpec("target", "float32", (None, 1, None, None))]
 options = DataOptions(layout="DHW", patch=(1200, 8), patches_per_epoch=200, augmentation=("flips",))

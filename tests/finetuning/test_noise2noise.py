@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.data import DataOptions, open_training
 from tgdonnx.data.arrays import in_memory
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.noise2noise import Noise2Noise, noise_correlation, open_pair
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 Array = NDArray[np.float32]
 STACKS = (TensorSpec("image", "float32", (None, 3, None, None)), TensorSpec("target", "float32", (None, 3, None, None)))

@@ -19,8 +19,9 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.lowering.graphs import run, with_safe_groups
 from tests.sessions import open_session
-from tgdonnx.artifacts.losses import LOSS, TARGET
+from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
+from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.lowering.emitting import Lowering
 from tgdonnx.lowering.raising import RaiseOpset
 from tgdonnx.lowering.transposed_pads import SpellTransposedPads

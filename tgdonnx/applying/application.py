@@ -13,8 +13,8 @@ from tgdonnx.applying.imagefiles import require_header, result, suffix_of
 from tgdonnx.applying.network import open_image_network
 from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.tiles import Tile, cut
-from tgdonnx.artifacts.manifest import RUN, TensorSpec
-from tgdonnx.data.layouts import SPACE, TARGET, View, model_layout
+from tgdonnx.artifacts.manifest import RUN
+from tgdonnx.data.layouts import SPACE, View, model_layout
 from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, measure
@@ -24,6 +24,7 @@ from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.finetuning.record import read_record
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 # Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.
 _TILE = {1: 65536, 2: 512, 3: 96}

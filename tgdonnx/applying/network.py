@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.receptive_field import receptive_field
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.layouts import SPACE
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import Network, open_network
 from tgdonnx.runtime import open_inference
 

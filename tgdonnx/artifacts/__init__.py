@@ -7,7 +7,7 @@ the vendor's model gives.
 
 from tgdonnx.artifacts.build import BuildReport, build, require_new_directory
 from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
-from tgdonnx.artifacts.manifest import Manifest, TensorSpec, TrainedTensor, read_manifest
+from tgdonnx.artifacts.manifest import Manifest, TrainedTensor, read_manifest
 from tgdonnx.artifacts.options import FORMS, BuildOptions, BuiltOptions, Form
 from tgdonnx.artifacts.vendor_outputs import vendor_outputs, vendor_targets
 from tgdonnx.engines import GRADIENTS, OPTIMIZERS, GradientKind, OptimizerName
@@ -26,7 +26,6 @@ __all__ = [
     "LossName",
     "Manifest",
     "OptimizerName",
-    "TensorSpec",
     "TrainedTensor",
     "build",
     "parse_loss",

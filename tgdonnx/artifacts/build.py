@@ -20,7 +20,6 @@ from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
 from tgdonnx.artifacts.manifest import (
     AxisPart,
     Manifest,
-    TensorSpec,
     TrainedTensor,
     input_specs,
 )
@@ -40,6 +39,7 @@ from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import data_of, write_model
 from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.files.paths import why_no_text
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.records import encode_mask

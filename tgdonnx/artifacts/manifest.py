@@ -16,12 +16,12 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.artifacts.losses import TARGET
 from tgdonnx.artifacts.names import array_names
 from tgdonnx.artifacts.options import BuiltOptions
 from tgdonnx.engines import ENGINES, Engine, EngineName
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
+from tgdonnx.graphs.tensor_specs import TensorSpec, fixed_batch
 
 FORMAT = 2
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
@@ -68,32 +68,6 @@ class TrainedTensor:
     part: Optional[tuple[AxisPart, ...]]
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """What an input of the training model looks like.
-
-    Attributes:
-        name: the array for it; see `tgdonnx.artifacts.names`.
-        dtype: its numpy dtype.
-        shape: its dimensions; None where any size goes; None altogether when the rank is open.
-        classes: of a target of class indices, how many there are; None where that is not known, and of all others.
-        vendor_name: the vendor's input, where that has another name than the array.
-    """
-
-    name: str
-    dtype: str
-    shape: Optional[tuple[Optional[Positive], ...]]
-    classes: Optional[Positive] = None
-    vendor_name: Optional[str] = None
-
-    @classmethod
-    def of(cls, value: ir.Value) -> TensorSpec:
-        """Returns what an input of a graph looks like; one of no known type counts as float32."""
-        dtype = value.dtype if value.dtype not in (None, ir.DataType.UNDEFINED) else ir.DataType.FLOAT
-        shape = None if value.shape is None else tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
-        return cls(str(value.name), str(dtype.numpy()), shape)
-
-
 def input_specs(inputs: Sequence[ir.Value], names: Optional[Sequence[str]] = None) -> tuple[TensorSpec, ...]:
     """Returns what the inputs of a model look like.
 
@@ -106,32 +80,6 @@ def input_specs(inputs: Sequence[ir.Value], names: Optional[Sequence[str]] = Non
         replace(TensorSpec.of(value), name=array, vendor_name=None if array == name else name)
         for value, name, array in zip(inputs, own, array_names(own))
     )
-
-
-def shared_inputs(inputs: Sequence[TensorSpec]) -> frozenset[int]:
-    """Returns the places of those inputs that have no axis of samples, such as a noise level: a batch has one value of them.
-
-    These are inputs without axes, and inputs whose first axis is of another size than the batch: fixed, where another input
-    leaves the batch open, or of another length than the batch that the input with the most axes fixes.
-
-    Args:
-        inputs: what a step is fed, with or without the target, which has samples like the output.
-    """
-    places = [place for place, spec in enumerate(inputs) if spec.name != TARGET]
-    shapes = {place: inputs[place].shape for place in places}
-    first = {place: shape[0] if shape else None for place, shape in shapes.items() if shape is None or shape}
-    if not first:
-        return frozenset(places)
-    lead = max(first, key=lambda place: (len(shapes[place] or ()), first[place] != 1))
-    batch = None if None in first.values() else first[lead]
-    return frozenset(place for place in places if place not in first or first[place] != batch)
-
-
-def fixed_batch(inputs: Sequence[TensorSpec]) -> Optional[int]:
-    """Returns the batch size that inputs fix; None if any goes."""
-    shared = shared_inputs(inputs)
-    sampled = (spec.shape for place, spec in enumerate(inputs) if place not in shared)
-    return next((shape[0] for shape in sampled if shape and shape[0] is not None), None)
 
 
 class _KnownSelection(TypedDict, total=False):

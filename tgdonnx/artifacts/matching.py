@@ -7,9 +7,10 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from tgdonnx.artifacts.manifest import MANIFEST, Manifest, TensorSpec
+from tgdonnx.artifacts.manifest import MANIFEST, Manifest
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.graphs.builder import PREFIX
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.masked_model import MaskedModel
 from tgdonnx.records import encode_mask
 

@@ -14,8 +14,9 @@ from itertools import count
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.losses import LOSS, TARGET
+from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.graphs.builder import PREFIX
+from tgdonnx.graphs.tensor_specs import TARGET
 
 TARGET_INPUT = "target_input"
 _OURS = "lazy_reset_grad"

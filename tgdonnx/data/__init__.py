@@ -9,7 +9,6 @@ Nothing is cast, padded, clipped or left out without being asked for or said.
 """
 
 from tgdonnx.data.dataset import Dataset
-from tgdonnx.data.layouts import TARGET
 from tgdonnx.data.opening import open_dataset, open_like, open_training
 from tgdonnx.data.options import AUGMENTATIONS, Augmentation, DataOptions
 from tgdonnx.data.scaling import STATISTICS, Linear, Scale, Scaling
@@ -19,7 +18,6 @@ from tgdonnx.data.splitting import split
 __all__ = [
     "AUGMENTATIONS",
     "STATISTICS",
-    "TARGET",
     "Augmentation",
     "DataOptions",
     "DataSource",

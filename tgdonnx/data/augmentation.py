@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.layouts import SPACE
 from tgdonnx.data.options import Augmentation
 from tgdonnx.data.stored import Array
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 @dataclass(frozen=True)

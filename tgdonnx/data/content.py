@@ -10,10 +10,10 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.matching import Member
 from tgdonnx.data.scaling import Linear
 from tgdonnx.data.stored import read_finite, regions
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 EXAMINED_BYTES = 2**30
 

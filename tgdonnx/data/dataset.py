@@ -17,7 +17,6 @@ from typing import Any, Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec, fixed_batch, shared_inputs
 from tgdonnx.data.augmentation import Turn, draw_turn, require_turnable
 from tgdonnx.data.content import examine, first_outside
 from tgdonnx.data.layouts import SPACE, View
@@ -32,6 +31,7 @@ from tgdonnx.data.scaling import Linear, Scaling, measure, to_json
 from tgdonnx.data.sources import Source
 from tgdonnx.data.stored import Array
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec, fixed_batch, shared_inputs
 
 # Once so many seconds have gone into making batches, a process takes over.
 READER_PAYS = 1.0

@@ -17,10 +17,9 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
-from tgdonnx.data.layouts import TARGET
 from tgdonnx.data.stored import BLOCK_BYTES, Array, Region, Stored, read_finite
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 _INT64 = np.dtype(np.int64)
 

@@ -17,12 +17,11 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.stored import UNKNOWN, Array, Stored, read_finite
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 SPACE = "DHW"
-TARGET = "target"
 # What arrays of pictures and volumes usually look like: these are proposed when another would fit.
 USUAL = ("NCHW", "NHWC", "NHW", "CHW", "HWC", "HW", "DHW", "HWD", "NCDHW", "NDHWC", "CDHW", "NCW", "NWC", "CW")
 

@@ -12,10 +12,10 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.layouts import View, plain_axes
 from tgdonnx.data.stored import Array, Stored
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def level_view(stored: Stored, spec: TensorSpec, count: int) -> Optional[View]:

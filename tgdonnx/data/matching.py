@@ -8,15 +8,15 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec, shared_inputs
 from tgdonnx.data.labels import as_labels, takes_labels
-from tgdonnx.data.layouts import SPACE, TARGET, View, fits, layouts_that_fit, model_layout, view
+from tgdonnx.data.layouts import SPACE, View, fits, layouts_that_fit, model_layout, view
 from tgdonnx.data.levels import level_view
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale
 from tgdonnx.data.sources import Source
 from tgdonnx.data.stored import Case, Stored
 from tgdonnx.errors import DataError, MissingArrayError
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec, shared_inputs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal, Optional
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.dataset import Dataset
 from tgdonnx.data.matching import renamed_for
 from tgdonnx.data.options import DataOptions
@@ -14,6 +13,7 @@ from tgdonnx.data.reading import Recipe
 from tgdonnx.data.sources import DataSource, Source, open_source
 from tgdonnx.data.splitting import split
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 Purpose = Literal["evaluation", "training"]
 

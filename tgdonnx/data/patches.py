@@ -12,10 +12,10 @@ from math import prod
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.layouts import View, Window
 from tgdonnx.data.matching import Member
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from typing import IO, TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.prefetching import read_ahead
 from tgdonnx.data.scaling import Scaling
 from tgdonnx.data.stored import Array
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 if TYPE_CHECKING:
     from tgdonnx.data.dataset import Dataset

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.content import EXAMINED_BYTES
 from tgdonnx.data.matching import Member
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.stored import BLOCK_BYTES, regions
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def describe_files(members: Sequence[Member]) -> list[dict[str, Any]]:

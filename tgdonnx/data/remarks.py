@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.content import nbytes
 from tgdonnx.data.layouts import View
 from tgdonnx.data.matching import Member
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scaling, describe_linear
 from tgdonnx.data.stored import Array
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def conversions(

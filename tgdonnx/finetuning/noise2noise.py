@@ -14,7 +14,6 @@ from typing import Optional, Union
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import TensorSpec
 from tgdonnx.data.layouts import SPACE, View
 from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
@@ -22,6 +21,7 @@ from tgdonnx.data.sources import Source, open_array
 from tgdonnx.data.stored import Array, Case, Region, Stored, regions
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 # The run ends after so many validations without a better one, if nothing else is asked for.
 PATIENCE = 5

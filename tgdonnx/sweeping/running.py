@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import TensorSpec
 from tgdonnx.artifacts.manifest import input_specs
-from tgdonnx.data import TARGET, DataOptions, Dataset, DataSource, open_dataset
+from tgdonnx.data import DataOptions, Dataset, DataSource, open_dataset
 from tgdonnx.data.matching import renamed_for
 from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 from tgdonnx.layers import Network
 from tgdonnx.runtime import InferenceModel
 

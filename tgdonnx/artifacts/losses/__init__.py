@@ -14,8 +14,8 @@ classes (ce), the logits are what goes into it. Otherwise the output itself is t
 the last where the model says so; see `tgdonnx.artifacts.losses.pointwise.class_axis`.
 """
 
-from tgdonnx.artifacts.losses.adding import LOSS, TARGET, add_loss
+from tgdonnx.artifacts.losses.adding import LOSS, add_loss
 from tgdonnx.artifacts.losses.formula import LOSSES, Loss, LossName, Term, parse_loss
 from tgdonnx.artifacts.losses.pointwise import before, class_axis
 
-__all__ = ["LOSS", "LOSSES", "TARGET", "Loss", "LossName", "Term", "add_loss", "before", "class_axis", "parse_loss"]
+__all__ = ["LOSS", "LOSSES", "Loss", "LossName", "Term", "add_loss", "before", "class_axis", "parse_loss"]

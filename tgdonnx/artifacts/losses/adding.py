@@ -9,9 +9,9 @@ from tgdonnx.artifacts.losses.pointwise import bce, before, ce, charbonnier, cla
 from tgdonnx.artifacts.losses.ssim import ssim
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import Builder
+from tgdonnx.graphs.tensor_specs import TARGET
 
 LOSS = "loss"
-TARGET = "target"
 
 
 def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float = 1.0) -> ir.Value:
