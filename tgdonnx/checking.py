@@ -29,9 +29,9 @@ import onnx_ir as ir
 
 from tgdonnx.artifacts.forward import adapt, cut, finish, require_trainable
 from tgdonnx.artifacts.losses import add_loss, parse_loss
-from tgdonnx.artifacts.names import give_way
+from tgdonnx.artifacts.names import rename_conflicting
 from tgdonnx.engines import ENGINES, Engine, EngineName, Objective, Problem, default_engine
-from tgdonnx.engines.reasons import makes_integers
+from tgdonnx.engines.differentiability import makes_integers
 from tgdonnx.errors import (
     ArtifactsError,
     IntegerArithmeticError,
@@ -246,7 +246,7 @@ def _training(network: Network, wanted: list[str], output: Optional[str], engine
 
 def _differentiate(model: ir.Model, trained: Collection[str], engine: Engine) -> None:
     """Builds the gradient of a model that is too large for more, in memory."""
-    renamed, graph = give_way(model), model.graph
+    renamed, graph = rename_conflicting(model), model.graph
     output = graph.outputs[0]
     graph.outputs[:] = [add_loss(model, output, parse_loss("mse")), output]
     parameters = tuple(renamed.get(name, name) for name in trained)

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts.consistency import require_masked_of
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import MASKED_MODEL, AxisPart
-from tgdonnx.artifacts.matching import require_masked_of
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
@@ -86,7 +86,7 @@ def export(
     return ExportReport(str(output), checkpoint, tuned.changed)
 
 
-def rehearse_export(directory: StrPath) -> int:
+def try_export(directory: StrPath) -> int:
     """Makes, before training, what `export` would write of the values that training starts from, proves it, and forgets it.
 
     Returns:

@@ -15,7 +15,7 @@ from tgdonnx.files.model_file import StrPath
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.layers.inference import InferShapes
-from tgdonnx.lowering.transposed_pads import SpellTransposedPads
+from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
 from tgdonnx.scoring import score_layers
 from tgdonnx.selection import filter_importance
 from tgdonnx.selection.strategies import require_phi
@@ -142,7 +142,7 @@ def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = DEFAULT_ALPHA, k
 def _outputs(network: Network) -> tuple[str, ...]:
     """Returns name and shape of every output: as inferred from the inputs, and where that does not tell, as declared."""
     model = open_network(network.file).model  # inference and spelling change it
-    SpellTransposedPads()(model)
+    ExplicitConvTransposePads()(model)
     InferShapes()(model)
     declared = {str(value.name): value.shape for value in network.file.to_ir().graph.outputs}
     found = []

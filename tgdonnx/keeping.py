@@ -20,7 +20,7 @@ from tgdonnx.artifacts import require_new_directory
 from tgdonnx.artifacts.locking import is_locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER, MANIFEST
 from tgdonnx.errors import ArtifactsError, KeptError, OutputError, StoppedError, TgdonnxError
-from tgdonnx.files.leftovers import beside, sweep
+from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import is_of_artifacts
 from tgdonnx.finetuning import steps_kept
@@ -75,7 +75,7 @@ class Place:
         self._was_there = self.root.is_dir()
         for path in places:
             # Whatever is killed now, this is the user's: such a name is never swept.
-            old = beside(path, "aside") if path.is_dir() else None
+            old = temporary_beside(path, "aside") if path.is_dir() else None
             if old is not None:
                 path.rename(old)
             self._aside[path] = old
@@ -100,10 +100,10 @@ class Place:
     def remove(self) -> None:
         """Deletes it; under its name it is there whole or not at all."""
         if self.root.is_dir():
-            old = beside(self.root, "old")
+            old = temporary_beside(self.root, "old")
             self.root.rename(old)
             shutil.rmtree(old, ignore_errors=True)
-            sweep(self.root)
+            remove_leftovers(self.root)
 
 
 def run_of(output: Path) -> Path:

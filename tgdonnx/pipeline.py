@@ -15,7 +15,7 @@ from tgdonnx.artifacts import BuildOptions, BuildReport, build
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataSource
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
-from tgdonnx.exporting import ExportReport, export, rehearse_export
+from tgdonnx.exporting import ExportReport, export, try_export
 from tgdonnx.files.model_file import StrPath, load_model
 from tgdonnx.files.model_writing import require_data_writable
 from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
@@ -35,7 +35,7 @@ from tgdonnx.finetuning.session import Session
 from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.keeping import kept, open_place, run_of
 from tgdonnx.masking import MaskOptions, MaskReport, mask
-from tgdonnx.reporting.page import PageReport, rehearse_report, report, require_page
+from tgdonnx.reporting.page import PageReport, report, require_page, try_report
 from tgdonnx.selection import Strategy
 from tgdonnx.verifying.verification import VerifyReport, verify
 
@@ -173,9 +173,9 @@ def finetune(
 
     def rehearse(directory: Path, base: Path) -> None:
         """Does what follows training with the values that it starts from, so that nothing of it fails afterwards."""
-        size = rehearse_export(directory)
+        size = try_export(directory)
         if page is not None and shown is not None:
-            rehearse_report(directory, base, shown, reading)
+            try_report(directory, base, shown, reading)
         require_space([Need(output.parent, size, "tuned model"), *needs_of_run(Session(directory), training.steps)])
 
     def one_round(number: int, base: Path, work: Path, held: ExitStack) -> Round:

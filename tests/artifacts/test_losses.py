@@ -19,7 +19,7 @@ from tests.sessions import open_session
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
-from tgdonnx.lowering.raising import OLDEST
+from tgdonnx.lowering.opset_upgrade import OLDEST
 from tgdonnx.runtime import NEWEST
 
 LOSSES = ("mse", "l1", "bce", "ce", "charbonnier")

@@ -15,7 +15,7 @@ import pytest
 import tgdonnx
 from tests import models
 from tests.trainer import make_artifacts
-from tgdonnx.files.leftovers import beside
+from tgdonnx.files.leftovers import temporary_beside
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.scratch import scratch_directory
 
@@ -78,7 +78,7 @@ def test_a_directory_that_a_killed_build_left_goes_with_the_next_one(tmp_path: P
     killed, _ = started("print('.')\nimport time\ntime.sleep(60)")
     end(killed)
     for suffix in ("tmp", "old"):
-        left = beside(directory, suffix)
+        left = temporary_beside(directory, suffix)
         left = left.with_name(left.name.replace(f".{os.getpid()}.", f".{killed.pid}."))
         left.mkdir()
         (left / "checkpoint").write_text("half")

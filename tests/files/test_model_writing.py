@@ -284,13 +284,13 @@ def test_where_there_are_no_hard_links_the_data_is_renamed(
 
 def test_large_data_is_copied_in_pieces(source: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    real = model_writing.copy_stretches
+    real = model_writing.copy_byte_ranges
 
-    def watched(stretches: Any, files: Any, target: Path, size: int) -> None:
-        real(stretches, files, target, size)
+    def watched(byte_ranges: Any, files: Any, target: Path, size: int) -> None:
+        real(byte_ranges, files, target, size)
         sizes.append(size)
 
-    monkeypatch.setattr(model_writing, "copy_stretches", watched)
+    monkeypatch.setattr(model_writing, "copy_byte_ranges", watched)
     with (source.parent / "w.bin").open("r+b") as file:
         file.truncate(2**32)  # sparse; nobody needs what is behind
     written(source, ours / "t.onnx")

@@ -23,7 +23,7 @@ from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.files.typed import MOST_BYTES, encode
 from tgdonnx.finetuning.logs import Log, read_log
-from tgdonnx.finetuning.record import read_record
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import read_state
 from tgdonnx.finetuning.state import RunState
 

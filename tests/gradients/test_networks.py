@@ -16,8 +16,8 @@ from tests import models
 from tests.gradients import exact_operators
 from tests.gradients.checking import _in_double, run
 from tgdonnx.gradients import differentiate
+from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.lowering.pad import LowerPad
-from tgdonnx.lowering.raising import RaiseOpset
 
 infer = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
 NETWORKS = [
@@ -63,7 +63,7 @@ def test_gradients_of_a_network_are_its_slopes(network: Callable[[], onnx.ModelP
     frozen = {name for node in proto.graph.node if node.op_type == "BatchNormalization" for name in node.input[3:]}
     graph = ir.from_proto(proto)
     infer(graph)
-    if RaiseOpset(17)(graph).modified:
+    if UpgradeOpset(17)(graph).modified:
         infer(graph)
     LowerPad()(graph)
     infer(graph)

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from tgdonnx.graphs.builder import PREFIX, Builder, constant, fresh_name, replace, take_over
+from tgdonnx.graphs.builder import PREFIX, Builder, constant, fresh_name, replace, replace_value
 
 
 def graph(opset: int = 17, kind: str = "float") -> ir.Graph:
@@ -154,10 +154,10 @@ def test_what_takes_over_has_the_name_only_if_the_model_gives_it_out() -> None:
     g = graph()
     g[0].outputs[0].shape = ir.Shape([2, 3])
     inside, outside = Builder.before(g[1])("Exp", g.inputs[0]), Builder.before(g[1])("Sin", g.inputs[0])
-    take_over(g[0].outputs[0], inside)
+    replace_value(g[0].outputs[0], inside)
     assert inside.name == f"{PREFIX}y.Exp"
     assert inside.shape == ir.Shape([2, 3])
-    take_over(g.outputs[0], outside)
+    replace_value(g.outputs[0], outside)
     assert outside.name == "y"
     assert g.outputs[0] is outside
 

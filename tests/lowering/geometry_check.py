@@ -22,9 +22,9 @@ from tests.sessions import open_session
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
 from tgdonnx.graphs.tensor_specs import TARGET
+from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
 from tgdonnx.lowering.emitting import Lowering
-from tgdonnx.lowering.raising import RaiseOpset
-from tgdonnx.lowering.transposed_pads import SpellTransposedPads
+from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.runtime import session_options
 
 Array = NDArray[Any]
@@ -73,8 +73,8 @@ def node_model(
 def lowered_by(lowering: Lowering, model: onnx.ModelProto, *, check: bool = True) -> onnx.ModelProto:
     """The graph that a pass makes of the model, checked if it can be; the pass must change it."""
     copy = ir.from_proto(model)
-    spelled = SpellTransposedPads()(copy).modified
-    raised = RaiseOpset()(copy).modified
+    spelled = ExplicitConvTransposePads()(copy).modified
+    raised = UpgradeOpset()(copy).modified
     if raised or spelled:
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
     assert lowering(copy).modified or raised

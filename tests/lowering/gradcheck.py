@@ -26,7 +26,7 @@ from tests.models import Array
 from tests.sessions import open_session
 from tgdonnx.artifacts.losses import LOSS
 from tgdonnx.engines.onnxruntime_training.gradients import gradient_model
-from tgdonnx.lowering.raising import RaiseOpset
+from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.runtime import session_options
 
 STATIC, DYNAMIC = "static", "dynamic"
@@ -100,7 +100,7 @@ def lowered_by(model: onnx.ModelProto, *lowerings: ir.passes.InPlacePass) -> onn
     """The checked model that the passes make of one; its nodes are of those that the runtime differentiates."""
     graph = ir.from_proto(model)
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
-    if RaiseOpset()(graph).modified:
+    if UpgradeOpset()(graph).modified:
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
         passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
     for lowering in lowerings:

@@ -16,7 +16,7 @@ from tests import models
 from tests.tuning import in_objects
 from tgdonnx.files.typed import encode
 from tgdonnx.finetuning.logs import Entry
-from tgdonnx.finetuning.record import RunRecord, read_record
+from tgdonnx.finetuning.run_record import RunRecord, read_record
 
 PHI = 0.3
 

@@ -1,4 +1,4 @@
-"""Curves: thinned without losing an extreme, as SVG that can be put into a page many times."""
+"""Curves: downsampled without losing an extreme, as SVG that can be put into a page many times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.reporting.runs import epoch, step, write_log
-from tgdonnx.reporting.curves import MOST_POINTS, evaluation_curve, loss_curve, rate_curve, thin
+from tgdonnx.reporting.curves import MOST_POINTS, downsample, evaluation_curve, loss_curve, rate_curve
 from tgdonnx.reporting.history import History, read_history
 
 
@@ -31,14 +31,14 @@ def history(tmp_path: Path) -> History:
 def test_a_thinned_curve_is_short_and_keeps_mean_and_extremes_of_every_stretch(count: int) -> None:
     rng = np.random.default_rng(count)
     x, values = np.cumsum(rng.integers(1, 4, count)).astype(np.float64), rng.normal(0, 1, count)
-    thinned = thin(x, values)
-    assert len(thinned.x) <= MOST_POINTS
-    pieces = [slice(i, i + thinned.stretch) for i in range(0, count, thinned.stretch)]
-    np.testing.assert_array_equal(thinned.x, [x[p][-1] for p in pieces])
-    np.testing.assert_allclose(thinned.mean, [values[p].mean() for p in pieces], rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(thinned.low, [values[p].min() for p in pieces])
-    np.testing.assert_array_equal(thinned.high, [values[p].max() for p in pieces])
-    assert (thinned.stretch == 1) == (count <= MOST_POINTS)
+    downsampled = downsample(x, values)
+    assert len(downsampled.x) <= MOST_POINTS
+    pieces = [slice(i, i + downsampled.stretch) for i in range(0, count, downsampled.stretch)]
+    np.testing.assert_array_equal(downsampled.x, [x[p][-1] for p in pieces])
+    np.testing.assert_allclose(downsampled.mean, [values[p].mean() for p in pieces], rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(downsampled.low, [values[p].min() for p in pieces])
+    np.testing.assert_array_equal(downsampled.high, [values[p].max() for p in pieces])
+    assert (downsampled.stretch == 1) == (count <= MOST_POINTS)
 
 
 def texts(svg: str) -> list[str]:

@@ -21,7 +21,7 @@ from tests.reporting.parsing import Element, parse_page
 from tests.reporting.runs import edit_record, epoch, full_log, pairs, step, trained, write_log
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, ModelFileError, OutputError
-from tgdonnx.finetuning.record import FileRecord, Resumption, RunRecord
+from tgdonnx.finetuning.run_record import FileRecord, Resumption, RunRecord
 from tgdonnx.reporting.filters import strip
 from tgdonnx.scoring import LayerScores, ScoreReport
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.sessions import open_session
 from tgdonnx.errors import ModelFileError
 from tgdonnx.runtime import load_onnxruntime
-from tgdonnx.runtime.packing import part, serialize
+from tgdonnx.runtime.packing import pack, serialize
 
 RNG = np.random.default_rng(5)
 ARRAYS = {
@@ -32,19 +32,19 @@ def model_of(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
     return helper.make_model(graph, ir_version=9, opset_imports=opsets, producer_name="somebody")
 
 
-def run(parted: object) -> list[np.ndarray]:
+def run(packed: object) -> list[np.ndarray]:
     runtime = load_onnxruntime()
     options = runtime.SessionOptions()
-    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in parted.beside.values()]
-    options.add_external_initializers(list(parted.beside), values)
-    return open_session(serialize(parted.model), options).run(None, {})
+    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in packed.beside.values()]
+    options.add_external_initializers(list(packed.beside), values)
+    return open_session(serialize(packed.model), options).run(None, {})
 
 
 def test_a_small_model_is_not_even_copied() -> None:
     model = model_of(ARRAYS)
-    parted = part(model, None)
-    assert parted.model is model
-    assert not parted.beside
+    packed = pack(model, None)
+    assert packed.model is model
+    assert not packed.beside
 
 
 @pytest.mark.parametrize("external", [False, True])
@@ -54,17 +54,17 @@ def test_large_tensors_go_beside_and_the_runtime_sees_the_same_model(external: b
         onnx.save_model(model, tmp_path / "m.onnx", save_as_external_data=True, location="d", size_threshold=0)
         model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
     before = model.SerializeToString()
-    parted = part(model, tmp_path, most=1000)
-    assert sorted(parted.beside) == ["double", "half", "whole"]
-    assert len(serialize(parted.model)) < 1000
-    for name, array in parted.beside.items():
+    packed = pack(model, tmp_path, most=1000)
+    assert sorted(packed.beside) == ["double", "half", "whole"]
+    assert len(serialize(packed.model)) < 1000
+    for name, array in packed.beside.items():
         assert array.dtype == ARRAYS[name].dtype
         assert (array == ARRAYS[name]).all()
-    for found, array in zip(run(parted), ARRAYS.values()):
+    for found, array in zip(run(packed), ARRAYS.values()):
         assert (found == array).all()
     assert model.SerializeToString() == before
-    assert (parted.model.producer_name, parted.model.graph.doc_string) == ("somebody", "of the graph")
-    assert [entry.version for entry in parted.model.opset_import] == [18, 2]
+    assert (packed.model.producer_name, packed.model.graph.doc_string) == ("somebody", "of the graph")
+    assert [entry.version for entry in packed.model.opset_import] == [18, 2]
 
 
 def test_data_at_an_odd_place_is_aligned_for_the_kernels(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_data_at_an_odd_place_is_aligned_for_the_kernels(tmp_path: Path) -> None
     tensor.external_data.add(key="offset", value="3")
     model = model_of({"w": values})
     model.graph.initializer[0].CopyFrom(tensor)  # no length is said
-    parted = part(model, tmp_path)
-    assert parted.beside["w"].ctypes.data % 4 == 0
-    assert (run(parted)[0] == values).all()
+    packed = pack(model, tmp_path)
+    assert packed.beside["w"].ctypes.data % 4 == 0
+    assert (run(packed)[0] == values).all()
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_external_data_that_is_described_badly_is_refused(
             model.graph.initializer[1].dims[1] *= 2
             del model.graph.initializer[0]
         with pytest.raises(ModelFileError, match=message):
-            part(model, tmp_path)
+            pack(model, tmp_path)

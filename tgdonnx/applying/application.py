@@ -23,7 +23,7 @@ from tgdonnx.data.stored import Array, Case, Stored
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Output, require_outputs
-from tgdonnx.finetuning.record import read_record
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 # Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.

@@ -14,7 +14,7 @@ from typing import Optional, Union
 import onnx_ir as ir
 
 from tgdonnx.applying import rules
-from tgdonnx.applying.nodes import Axes, NotLocal, View
+from tgdonnx.applying.node_view import Axes, NotLocal, ReceptiveView
 from tgdonnx.applying.reach import Reach, ReceptiveField
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.operators import SIZES, is_standard, opset_of
@@ -64,7 +64,7 @@ def _visit(network: Network, node: ir.Node, known: dict[ir.Value, Axes], sized: 
     name = network.node_names[node]
     if rule is None:
         raise NotLocal(f"node {name!r} is {node.op_type}, which may look at the whole image")
-    view = View(node, opset, network, known, sized)
+    view = ReceptiveView(node, opset, network, known, sized)
     try:
         axes = rule(view)
     except NotLocal as reason:

@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 
 from tgdonnx.applying import reach as reaches
-from tgdonnx.applying.nodes import Axes, NotLocal, View
+from tgdonnx.applying.node_view import Axes, NotLocal, ReceptiveView
 from tgdonnx.applying.reach import Reach
 from tgdonnx.applying.windows import conv, conv_transpose, pool
 from tgdonnx.graphs.operators import (
@@ -23,7 +23,7 @@ from tgdonnx.graphs.operators import (
 )
 
 
-def _elementwise(view: View) -> Axes:
+def _elementwise(view: ReceptiveView) -> Axes:
     """Axes line up at the last one; what is stored must be the same everywhere in the image."""
     inputs = [value for value in view.node.inputs if value is not None]
     shapes = {value: view.shape(value) for value in inputs if value not in view.known}
@@ -48,14 +48,14 @@ def _elementwise(view: View) -> Axes:
     return tuple(joined)
 
 
-def _along_channels(view: View) -> Axes:
+def _along_channels(view: ReceptiveView) -> Axes:
     """Operators along one axis, which must be none of space, and leave the axes as they are."""
     axes = view.image()
     _require_no_space(axes, [view.integer("axis", -1)])
     return axes
 
 
-def _softmax(view: View) -> Axes:
+def _softmax(view: ReceptiveView) -> Axes:
     if view.opset < 13:
         axes = view.image()
         _require_no_space(axes, list(range(view.integer("axis") % len(axes), len(axes))))
@@ -63,7 +63,7 @@ def _softmax(view: View) -> Axes:
     return _along_channels(view)
 
 
-def _concat(view: View) -> Axes:
+def _concat(view: ReceptiveView) -> Axes:
     inputs = [value for value in view.node.inputs if value is not None]
     if not all(value in view.known for value in inputs):
         raise NotLocal("joins the image with a stored tensor")
@@ -72,7 +72,7 @@ def _concat(view: View) -> Axes:
     return axes
 
 
-def _gather(view: View) -> Axes:
+def _gather(view: ReceptiveView) -> Axes:
     axes = view.image()
     axis = view.integer("axis")
     _require_no_space(axes, [axis])
@@ -80,7 +80,7 @@ def _gather(view: View) -> Axes:
     return (*axes[:place], *[None] * len(view.shape(view.input(1))), *axes[place + 1 :])
 
 
-def _reduce(view: View) -> Axes:
+def _reduce(view: ReceptiveView) -> Axes:
     axes = view.image()
     given = [view.integer("axis")] if view.node.op_type in EXTREME_PLACES else view.stored_integers(1, "axes")
     if not given:
@@ -93,7 +93,7 @@ def _reduce(view: View) -> Axes:
     return tuple(reach for place, reach in enumerate(axes) if keep or place not in gone)
 
 
-def _squeeze(view: View) -> Axes:
+def _squeeze(view: ReceptiveView) -> Axes:
     axes, given = view.image(), view.stored_integers(1, "axes")
     if given is None:
         raise NotLocal("removes axes that it does not name")
@@ -102,7 +102,7 @@ def _squeeze(view: View) -> Axes:
     return tuple(reach for place, reach in enumerate(axes) if place not in gone)
 
 
-def _unsqueeze(view: View) -> Axes:
+def _unsqueeze(view: ReceptiveView) -> Axes:
     axes, given = list(view.image()), view.stored_integers(1, "axes") or []
     rank = len(axes) + len(given)
     for place in sorted(axis % rank for axis in given):
@@ -110,13 +110,13 @@ def _unsqueeze(view: View) -> Axes:
     return tuple(axes)
 
 
-def _transpose(view: View) -> Axes:
+def _transpose(view: ReceptiveView) -> Axes:
     axes = view.image()
     order = view.integers("perm")
     return tuple(axes[place] for place in order) if order is not None else axes[::-1]
 
 
-def _matmul(view: View) -> Axes:
+def _matmul(view: ReceptiveView) -> Axes:
     axes = view.image()
     _require_no_space(axes, [-1])
     if len(view.shape(view.input(1))) != 2 or len(axes) < 2:
@@ -129,7 +129,7 @@ def _require_no_space(axes: Axes, places: list[int]) -> None:
         raise NotLocal("computes along an axis of space, so it looks at the whole image")
 
 
-def _pad(view: View) -> Axes:
+def _pad(view: ReceptiveView) -> Axes:
     axes, mode = view.image(), view.text("mode")
     pads = view.integers("paddings") or view.stored_integers(1, "pads") or []
     chosen = view.stored_integers(3, "axes")
@@ -146,7 +146,7 @@ def _pad(view: View) -> Axes:
     return tuple(result)
 
 
-def _slice(view: View) -> Axes:
+def _slice(view: ReceptiveView) -> Axes:
     axes = view.image()
     starts, ends, chosen, steps = (
         view.stored_integers(place, name) for place, name in enumerate(("starts", "ends", "axes", "steps"), 1)
@@ -166,13 +166,13 @@ def _slice(view: View) -> Axes:
     return tuple(result)
 
 
-def _split(view: View) -> Axes:
+def _split(view: ReceptiveView) -> Axes:
     axes = view.image()
     _require_no_space(axes, [view.integer("axis")])
     return axes
 
 
-def _depth_to_space(view: View) -> Axes:
+def _depth_to_space(view: ReceptiveView) -> Axes:
     axes, block, up = view.image(), view.integer("blocksize"), view.node.op_type == "DepthToSpace"
     if len(axes) != 4 or axes[0] is not None or axes[1] is not None:
         raise NotLocal("moves pixels between other axes than those of space")
@@ -188,7 +188,7 @@ _SHIFTS: Mapping[str, Callable[[Fraction], Fraction]] = {
 _TAPS = {"nearest": 1, "linear": 1, "cubic": 2}
 
 
-def _resize(view: View) -> Axes:
+def _resize(view: ReceptiveView) -> Axes:
     axes, upsample = view.image(), view.node.op_type == "Upsample" or view.opset < 11
     scales = view.stored(1 if upsample else 2, "scales")
     if scales is None or not scales.size:
@@ -213,7 +213,7 @@ def _resize(view: View) -> Axes:
     return tuple(result)
 
 
-def _batch_norm(view: View) -> Axes:
+def _batch_norm(view: ReceptiveView) -> Axes:
     if view.integer("training_mode"):
         raise NotLocal("takes statistics of the whole image")
     axes = view.image()
@@ -222,7 +222,7 @@ def _batch_norm(view: View) -> Axes:
     return axes
 
 
-def _per_channel(view: View) -> Axes:
+def _per_channel(view: ReceptiveView) -> Axes:
     """Quantisation per tensor or per channel."""
     axes = view.image()
     if view.shape(view.input(1)) not in ((), (1,)):
@@ -230,7 +230,7 @@ def _per_channel(view: View) -> Axes:
     return axes
 
 
-RULES: Mapping[str, Callable[[View], Axes]] = {
+RULES: Mapping[str, Callable[[ReceptiveView], Axes]] = {
     **dict.fromkeys(ELEMENTWISE | {"Dropout"}, _elementwise),
     **dict.fromkeys(REDUCTIONS | EXTREME_PLACES, _reduce),
     **dict.fromkeys(SOFTMAXES, _softmax),
@@ -243,7 +243,7 @@ RULES: Mapping[str, Callable[[View], Axes]] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Gather": _gather,
-    "LRN": View.image,
+    "LRN": ReceptiveView.image,
     "LpNormalization": _along_channels,
     "MatMul": _matmul,
     "Pad": _pad,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tgdonnx.applying import reach as reaches
-from tgdonnx.applying.nodes import Axes, NotLocal, View
+from tgdonnx.applying.node_view import Axes, NotLocal, ReceptiveView
 from tgdonnx.applying.reach import Reach
 
 
-def _window(view: View, kernel: list[int]) -> Iterator[tuple[Reach, int, int, int, int, int]]:
+def _window(view: ReceptiveView, kernel: list[int]) -> Iterator[tuple[Reach, int, int, int, int, int]]:
     """Yields per axis of space: reach, kernel, stride, dilation, padding in front and behind."""
     axes = view.image()
     count = len(kernel)
@@ -31,19 +31,19 @@ def _window(view: View, kernel: list[int]) -> Iterator[tuple[Reach, int, int, in
         yield reach, kernel[i], strides[i], dilations[i], begin, end
 
 
-def _kernel(view: View) -> list[int]:
+def _kernel(view: ReceptiveView) -> list[int]:
     weight = view.input(1)
     if weight in view.known:
         raise NotLocal("computes its weight from the image")
     return list(view.shape(weight)[2:])
 
 
-def conv(view: View) -> Axes:
+def conv(view: ReceptiveView) -> Axes:
     """The rule of Conv."""
     return (None, None, *(reaches.convolved(*window[:-1]) for window in _window(view, _kernel(view))))
 
 
-def pool(view: View) -> Axes:
+def pool(view: ReceptiveView) -> Axes:
     """The rule of MaxPool, AveragePool and LpPool."""
     if len(view.node.outputs) > 1 and view.node.outputs[1].uses():
         raise NotLocal("gives places in the image")
@@ -51,7 +51,7 @@ def pool(view: View) -> Axes:
     return (None, None, *(reaches.convolved(*window[:-1]) for window in windows))
 
 
-def conv_transpose(view: View) -> Axes:
+def conv_transpose(view: ReceptiveView) -> Axes:
     """The rule of ConvTranspose."""
     if "output_shape" in view.node.attributes:
         raise NotLocal("has a fixed output_shape")

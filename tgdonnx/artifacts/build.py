@@ -23,7 +23,7 @@ from tgdonnx.artifacts.manifest import (
     TrainedTensor,
     input_specs,
 )
-from tgdonnx.artifacts.names import give_way
+from tgdonnx.artifacts.names import rename_conflicting
 from tgdonnx.artifacts.options import BuildOptions, BuiltOptions
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters
 from tgdonnx.engines import (
@@ -34,7 +34,7 @@ from tgdonnx.engines import (
     default_engine,
 )
 from tgdonnx.errors import MaskedModelError, OutputError
-from tgdonnx.files.leftovers import beside, sweep
+from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import data_of, write_model
 from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
@@ -114,7 +114,7 @@ def build(
     thin: dict[str, tuple[ThinParameter, ...]] = {}
     if built.form == "thin":
         thin = split_parameters(forward.model, masks, forward.trained, _filter_axes(model.network, forward.trained))
-    renamed = give_way(forward.model)
+    renamed = rename_conflicting(forward.model)
     pieces = {
         name: tuple(
             replace(piece, name=renamed.get(piece.name, piece.name))
@@ -256,7 +256,7 @@ def require_new_directory(path: Path, *, overwrite: bool) -> None:
 def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Gives a temporary directory beside ``path`` that takes its place when the block ends without an error."""
     require_new_directory(path, overwrite=overwrite)
-    temporary = beside(path)
+    temporary = temporary_beside(path)
     try:
         # Nobody may be training in what is replaced. The lock is in there, so it is let go of before the directory moves.
         with locked(path) if (path / files.MANIFEST).is_file() else nullcontext():
@@ -264,7 +264,8 @@ def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             (temporary / files.LOCK).touch()
             yield temporary
         if path.is_dir():
-            old = beside(path, "was")  # not swept: before the loop below is over, it holds files of the user's
+            # `remove_leftovers` leaves it: before the loop below is over, it holds files of the user's.
+            old = temporary_beside(path, "was")
             path.rename(old)
             temporary.rename(path)
             for other in old.iterdir():
@@ -273,7 +274,7 @@ def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             temporary.rename(path)
-        sweep(path)
+        remove_leftovers(path)
     except OSError as error:
         if isinstance(error, OutputError):
             raise

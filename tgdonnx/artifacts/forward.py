@@ -19,14 +19,14 @@ from tgdonnx.layers import RUNTIME_DOMAINS, Network, Parameter
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.branches import InlineKnownBranches
+from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
 from tgdonnx.lowering.dialects import Dialect
-from tgdonnx.lowering.lifting import LiftFromBranches
+from tgdonnx.lowering.hoisting import HoistFromBranches
 from tgdonnx.lowering.new_operators import LowerNewOperators
+from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
 from tgdonnx.lowering.quantized import DequantizeParameters
-from tgdonnx.lowering.raising import RaiseOpset
-from tgdonnx.lowering.transposed_pads import SpellTransposedPads
-from tgdonnx.runtime.opsets import MAX_IR_VERSION, LowerOpset
+from tgdonnx.runtime.opsets import MAX_IR_VERSION, DowngradeOpset
 
 _REFUSED = "refused"  # why ONNX says that a node cannot be
 
@@ -85,7 +85,7 @@ def adapt(network: Network, dialect: Dialect) -> None:
     model, opsets = network.model, network.graph.opset_imports
     refused = network.sizes.refused  # by nodes, before any is replaced
     infer = InferShapes()
-    SpellTransposedPads()(model)
+    ExplicitConvTransposePads()(model)
     infer(model)
     for node, name in network.node_names.items():
         node.meta["name"] = name
@@ -95,8 +95,8 @@ def adapt(network: Network, dialect: Dialect) -> None:
         opsets[""] = opsets.pop("ai.onnx", 1)  # a file without a version is of the first
     if LowerNewOperators()(model).modified:
         infer(model)
-    LowerOpset()(model)
-    raised = RaiseOpset(dialect.opset)(model).modified
+    DowngradeOpset()(model)
+    raised = UpgradeOpset(dialect.opset)(model).modified
     if InlineKnownBranches()(model).modified or raised:
         infer(model)
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
@@ -116,7 +116,7 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str], dialec
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.RemoveInitializersFromInputsPass()(model)
     if dialect.enters_branches:
-        LiftFromBranches(wanted)(model)
+        HoistFromBranches(wanted)(model)
     passes.RemoveUnusedNodesPass()(model)
     for node in graph.all_nodes():
         if _REFUSED in node.meta:

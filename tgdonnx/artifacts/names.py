@@ -29,7 +29,7 @@ _NEEDED = re.compile(
 )
 
 
-def give_way(model: ir.Model) -> dict[str, str]:
+def rename_conflicting(model: ir.Model) -> dict[str, str]:
     """Renames the values and nodes of a graph, subgraphs included, whose names training needs, in place.
 
     Args:

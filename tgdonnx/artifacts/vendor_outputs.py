@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.artifacts.consistency import require_masked_of
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.losses import before, parse_loss
 from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
-from tgdonnx.artifacts.matching import require_masked_of
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked, runnable_vendor

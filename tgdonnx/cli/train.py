@@ -16,7 +16,7 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.results import result_lines
 from tgdonnx.cli.run_options import run_options, watch_options
-from tgdonnx.exporting import rehearse_export
+from tgdonnx.exporting import try_export
 from tgdonnx.finetuning import DryRunReport, RunData, TrainOptions, TrainReport, Watch, dry_run, train
 
 # SIGHUP, which Windows lacks, comes when a terminal is closed; who started us with nohup wants none of it.
@@ -51,7 +51,7 @@ def command(
         cost = dry_run(directory, data, options, on_remark=remark)
         print_json(cost) if as_json else _print_cost(cost)
         return
-    rehearse_export(directory)  # what could not be written back is refused before the first step
+    try_export(directory)  # what could not be written back is refused before the first step
     with training_bar() as show:
         report = train(
             directory,

@@ -16,6 +16,7 @@ from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.comparing.candidates import NONE
 from tgdonnx.comparing.choosing import Entry, choose
+from tgdonnx.comparing.duplicates import duplicates
 from tgdonnx.comparing.plan import (
     COMPARISON,
     COMPARISON_FORMAT,
@@ -40,7 +41,6 @@ from tgdonnx.comparing.preparing import (
 )
 from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import run_candidate
-from tgdonnx.comparing.sameness import twins
 from tgdonnx.data import DataSource
 from tgdonnx.engines import default_engine
 from tgdonnx.errors import DataError, StoppedError, TgdonnxError
@@ -48,7 +48,7 @@ from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
-from tgdonnx.finetuning.record import read_record
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import require_unmasked
 from tgdonnx.regrowing import Reinitialization
@@ -150,7 +150,7 @@ def compare(
             runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
             if not runnable:
                 raise next(iter(problems.values()))
-            left_out = twins(runnable, lambda candidate: artifacts_of(candidate, directory, work))
+            left_out = duplicates(runnable, lambda candidate: artifacts_of(candidate, directory, work))
             for name, other in left_out.items():
                 notes.append(f"{name} selects the same as {other}, so it is not trained again")
                 watch.on_remark(notes[-1])

@@ -13,7 +13,7 @@ from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
-from tgdonnx.exporting import rehearse_export
+from tgdonnx.exporting import try_export
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
@@ -90,7 +90,7 @@ def build_all(
                 MaskOptions(candidate.mode, replace(reinitialization, isolate=candidate.isolate)),
             )
             build(scratch / MASKED_MODEL, target / ARTIFACTS, options)
-            rehearse_export(target / ARTIFACTS)
+            try_export(target / ARTIFACTS)
         except SelectionError as error:
             if not skip_empty:
                 raise SelectionError(f"{candidate.name}: {error}") from error

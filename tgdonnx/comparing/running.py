@@ -16,7 +16,7 @@ from tgdonnx.errors import DivergedError, StoppedError
 from tgdonnx.exporting import export
 from tgdonnx.finetuning import Epoch, MetricName, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.logs import Log
-from tgdonnx.finetuning.record import read_record
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
 from tgdonnx.layers import open_network
 

@@ -20,17 +20,17 @@ _QUIET = 600.0  # seconds: a file that is being written changes more often
 _DAY = 86400.0
 
 
-def beside(path: Path, suffix: str = "tmp") -> Path:
+def temporary_beside(path: Path, suffix: str = "tmp") -> Path:
     """Returns a new hidden name beside ``path``.
 
     Args:
         path: what will be there.
-        suffix: ``tmp``, or ``old`` for what was there; `sweep` deletes only these.
+        suffix: ``tmp``, or ``old`` for what was there; `remove_leftovers` deletes only these.
     """
     return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.{suffix}")
 
 
-def sweep(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Deletes what dead processes left beside ``path``, which is whole now."""
     ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.[0-9a-f]{{8}}\.(tmp|old)")
     with suppress(OSError), os.scandir(path.parent) as entries:

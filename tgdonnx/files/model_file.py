@@ -19,7 +19,7 @@ from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.files import wire
 from tgdonnx.files.external_data import Outside, relocated, require_inside, resolve_external, tensors_outside
-from tgdonnx.files.leftovers import beside, sweep
+from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.paths import why_unwritable
 from tgdonnx.files.regular import TooLargeError, read_regular
 from tgdonnx.files.relocation import entries_in, with_entries
@@ -181,13 +181,13 @@ def replacing(path: StrPath) -> Iterator[Path]:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    temporary = beside(path)
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sweep(path)
+        remove_leftovers(path)
     except OSError as error:
         if isinstance(error, OutputError):
             raise

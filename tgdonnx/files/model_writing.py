@@ -17,9 +17,9 @@ from types import MappingProxyType
 from typing import Optional
 
 from tgdonnx.errors import ModelFileError, OutputError
-from tgdonnx.files.leftovers import beside, sweep
+from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import ModelFile, Pieces, load_model, replacing, require_external_data, write_bytes
-from tgdonnx.files.relocation import Layout, copy_stretches, layout_of
+from tgdonnx.files.relocation import Layout, copy_byte_ranges, layout_of
 
 _NOTHING: Pieces = MappingProxyType({})
 
@@ -90,10 +90,10 @@ def write_model(
             data.unlink(missing_ok=True)
         return
     layout, files = layout_of(source.outside), require_external_data(source)
-    temporary = beside(data)
+    temporary = temporary_beside(data)
     needed = False  # whether a model names the temporary file
     try:
-        copy_stretches(layout.stretches, files, temporary, layout.size)
+        copy_byte_ranges(layout.byte_ranges, files, temporary, layout.size)
         _write_changes(temporary, layout, changes)
         if not os.path.lexists(data):
             os.replace(temporary, data)
@@ -109,7 +109,7 @@ def write_model(
         _take_name(temporary, data)
         write_bytes(output, make(data.name))
         needed = False
-        sweep(data)  # the model names none of those any more
+        remove_leftovers(data)  # the model names none of those any more
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -121,7 +121,7 @@ def write_model(
 
 def _take_name(temporary: Path, data: Path) -> None:
     """Puts a file in the place of another, so that it can be had by its old name as well, where the file system allows."""
-    second = beside(data)
+    second = temporary_beside(data)
     try:
         os.link(temporary, second)
     except OSError:
@@ -137,10 +137,10 @@ def _take_name(temporary: Path, data: Path) -> None:
 def _write_changes(path: Path, layout: Layout, changes: Pieces) -> None:
     with path.open("r+b") as file:
         for location, pieces in changes.items():
-            own = [stretch for stretch in layout.stretches if stretch.location == location]
+            own = [byte_range for byte_range in layout.byte_ranges if byte_range.location == location]
             for offset, content in pieces.items():
-                stretch = next(s for s in own if s.start <= offset and offset + len(content) <= s.start + s.length)
-                file.seek(stretch.target + offset - stretch.start)
+                byte_range = next(s for s in own if s.start <= offset and offset + len(content) <= s.start + s.length)
+                file.seek(byte_range.target + offset - byte_range.start)
                 file.write(content)
         file.flush()
         os.fsync(file.fileno())

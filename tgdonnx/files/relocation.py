@@ -9,8 +9,8 @@ these three, in this order. (``checksum``, which ONNX knows, would be of another
 may list there would be those from before training.)
 
 In the new file the bytes that tensors need stand in the order of the old files and offsets; those that tensors share stay
-shared. Each stretch begins where it did modulo 64 KiB, so what was aligned to pages for mapping them still is. Between
-stretches are zeros, as few as that takes. Of a model with one external file, without gaps of 64 KiB or more, all offsets stay.
+shared. Each range begins where it did modulo 64 KiB, so what was aligned to pages for mapping them still is. Between
+ranges are zeros, as few as that takes. Of a model with one external file, without gaps of 64 KiB or more, all offsets stay.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Entries = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ByteRange:
     """Bytes of an external file that go into the new one, in one piece.
 
     Attributes:
@@ -53,34 +53,34 @@ class Layout:
     """The new file.
 
     Attributes:
-        stretches: what it holds, in order; zeros between them.
+        byte_ranges: what it holds, in order; zeros between them.
         offsets: for every external tensor where it begins, by the path of the tensor.
     """
 
-    stretches: tuple[Stretch, ...]
+    byte_ranges: tuple[ByteRange, ...]
     offsets: Mapping[wire.FieldPath, int] = field(repr=False)
 
     @property
     def size(self) -> int:
         """The length of the file."""
-        return max((stretch.target + stretch.length for stretch in self.stretches), default=0)
+        return max((byte_range.target + byte_range.length for byte_range in self.byte_ranges), default=0)
 
 
 def layout_of(tensors: Iterable[Outside]) -> Layout:
     """Returns how a file of their own holds external tensors; of tensors that lie in such a file, how it does already."""
-    stretches: list[Stretch] = []
+    byte_ranges: list[ByteRange] = []
     offsets: dict[wire.FieldPath, int] = {}
     for tensor in sorted(tensors, key=lambda each: (each.location, each.offset, each.length)):
-        last = stretches[-1] if stretches else Stretch("", 0, 0, 0)
+        last = byte_ranges[-1] if byte_ranges else ByteRange("", 0, 0, 0)
         end = last.start + last.length
-        if stretches and last.location == tensor.location and tensor.offset <= end:
-            stretches[-1] = Stretch(last.location, last.start, max(end, tensor.end) - last.start, last.target)
+        if byte_ranges and last.location == tensor.location and tensor.offset <= end:
+            byte_ranges[-1] = ByteRange(last.location, last.start, max(end, tensor.end) - last.start, last.target)
         else:
             free = last.target + last.length
             target = free + (tensor.offset - free) % _ALIGNMENT
-            stretches.append(Stretch(tensor.location, tensor.offset, tensor.length, target))
-        offsets[tensor.path] = stretches[-1].target + tensor.offset - stretches[-1].start
-    return Layout(tuple(stretches), offsets)
+            byte_ranges.append(ByteRange(tensor.location, tensor.offset, tensor.length, target))
+        offsets[tensor.path] = byte_ranges[-1].target + tensor.offset - byte_ranges[-1].start
+    return Layout(tuple(byte_ranges), offsets)
 
 
 def entries_of(model: onnx.ModelProto, tensors: Iterable[Outside]) -> dict[wire.FieldPath, Entries]:
@@ -150,11 +150,11 @@ def require_reversible(data: bytes, model: onnx.ModelProto, tensors: Sequence[Ou
         )
 
 
-def copy_stretches(stretches: Iterable[Stretch], files: Mapping[str, Path], target: Path, size: int) -> None:
+def copy_byte_ranges(byte_ranges: Iterable[ByteRange], files: Mapping[str, Path], target: Path, size: int) -> None:
     """Writes the external data of a model into a file of its own, piece by piece.
 
     Args:
-        stretches: what goes where.
+        byte_ranges: what goes where.
         files: where the files lie that hold it, by their location.
         target: the file to write.
         size: its length.
@@ -165,7 +165,7 @@ def copy_stretches(stretches: Iterable[Stretch], files: Mapping[str, Path], targ
     """
     with target.open("wb") as out:
         out.truncate(size)
-        for stretch in stretches:
-            out.seek(stretch.target)
-            for piece in chunks(files[stretch.location], stretch.start, stretch.length):
+        for byte_range in byte_ranges:
+            out.seek(byte_range.target)
+            for piece in chunks(files[byte_range.location], byte_range.start, byte_range.length):
                 out.write(piece)

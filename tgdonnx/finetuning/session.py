@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
-from tgdonnx.artifacts.matching import require_inputs_of
+from tgdonnx.artifacts.consistency import require_inputs_of
 from tgdonnx.data import Dataset
 from tgdonnx.engines import Batch, TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError

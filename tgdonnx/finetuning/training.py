@@ -18,16 +18,16 @@ from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Kind, optional, require_outputs
 from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.data import RunData
+from tgdonnx.finetuning.disk_space import needs_of_run, require_space
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, follow
 from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
-from tgdonnx.finetuning.record import read_record, write_record
 from tgdonnx.finetuning.reports import Best, Epoch, Stop, TrainReport
 from tgdonnx.finetuning.retention import Retention, open_retention
+from tgdonnx.finetuning.run_record import read_record, write_record
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.space import needs_of_run, require_space
 from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
 from tgdonnx.finetuning.tensorboard import Board, require_board
 from tgdonnx.finetuning.watching import Watch

@@ -218,7 +218,7 @@ def replace(node: ir.Node, output: ir.Value) -> None:
     output.name = name
 
 
-def take_over(old: ir.Value, new: ir.Value) -> None:
+def replace_value(old: ir.Value, new: ir.Value) -> None:
     """Lets ``new`` take the place of ``old``, and its name if the model gives it out."""
     new.shape, new.type, name = old.shape, old.type, old.name
     given_out = old.is_graph_output()

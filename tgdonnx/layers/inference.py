@@ -25,7 +25,7 @@ class InferShapes(ir.passes.InPlacePass):
             )
         except Exception:  # what it cannot take is refused, with a reason, by whoever needs the shapes
             return ir.passes.PassResult(model, modified=False)
-        return ir.passes.PassResult(model, modified=_take_over(model, inferred))
+        return ir.passes.PassResult(model, modified=_copy_inferred(model, inferred))
 
 
 def _declared(model: ir.Model) -> onnx.ModelProto:
@@ -50,7 +50,7 @@ def _declared(model: ir.Model) -> onnx.ModelProto:
         del graph.inputs[len(inputs) :]
 
 
-def _take_over(model: ir.Model, inferred: onnx.ModelProto) -> bool:
+def _copy_inferred(model: ir.Model, inferred: onnx.ModelProto) -> bool:
     modified = False
     for graph, other in zip(model.graphs(), ir.from_proto(inferred).graphs()):
         found = ir.convenience.create_value_mapping(other)

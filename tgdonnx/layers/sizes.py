@@ -23,7 +23,7 @@ from tgdonnx import bounds
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.evaluation import elements, evaluate, shape_content
 from tgdonnx.graphs.operators import CONVOLUTIONS, is_standard
-from tgdonnx.layers.transposed import explicit_pads, write_pads
+from tgdonnx.layers.conv_transpose_pads import explicit_pads, write_pads
 
 Shape = tuple[int, ...]
 _Inference = Callable[[Mapping[str, Sequence[Optional[int]]], Mapping[str, NDArray[Any]]], Mapping[str, onnx.TypeProto]]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tgdonnx.graphs.nodes import optional_input, required_input
 from tgdonnx.lowering.arithmetic import Arithmetic, Number, attribute, int64
 from tgdonnx.lowering.emitting import Emitter, Lowering
-from tgdonnx.lowering.interleaving import interleave
+from tgdonnx.lowering.pixel_shuffle import pixel_shuffle
 
 
 class LowerConvTranspose(Lowering):
@@ -153,7 +153,7 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
     )
     if phases > 1:
         grown = [a.compute("Add", size, int64(plan.growth)) for size, plan in zip(sizes, plans)]
-        y = interleave(a, y, channels=int64(group * out), factors=[plan.phases for plan in plans], sizes=grown)
+        y = pixel_shuffle(a, y, channels=int64(group * out), factors=[plan.phases for plan in plans], sizes=grown)
     if any(any(plan.crop) for plan in plans):
         y = _crop(a, y, [plan.crop for plan in plans])
     return y

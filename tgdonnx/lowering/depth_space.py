@@ -11,7 +11,7 @@ import onnx_ir as ir
 from tgdonnx.graphs.nodes import first_input
 from tgdonnx.lowering.arithmetic import Arithmetic, Number, attribute, int64
 from tgdonnx.lowering.emitting import Emitter, Lowering
-from tgdonnx.lowering.interleaving import deinterleave, interleave
+from tgdonnx.lowering.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 
 
 class LowerDepthSpace(Lowering):
@@ -34,9 +34,9 @@ def _lowered(a: Arithmetic, node: ir.Node) -> ir.Value:
     if node.op_type == "DepthToSpace":
         channels = a.divide(channels, area)
         x = x if block_last else _swap_channels(a, x, area, channels)
-        return interleave(a, x, channels=channels, factors=[block, block], sizes=[height, width])
+        return pixel_shuffle(a, x, channels=channels, factors=[block, block], sizes=[height, width])
     sizes = [a.divide(size, int64(block)) for size in (height, width)]
-    x = deinterleave(a, x, channels=channels, factors=[block, block], sizes=sizes)
+    x = pixel_unshuffle(a, x, channels=channels, factors=[block, block], sizes=sizes)
     if block_last:
         return x
     return a.reshape(_swap_channels(a, x, channels, area), [0, a.compute("Mul", channels, area), *sizes])

@@ -15,7 +15,7 @@ from typing import ClassVar, Optional, final
 
 import onnx_ir as ir
 
-from tgdonnx.graphs.builder import take_over
+from tgdonnx.graphs.builder import replace_value
 from tgdonnx.graphs.nodes import first_input, optional_input, required_input
 from tgdonnx.lowering.emitting import Emitter, Lowering
 
@@ -51,6 +51,6 @@ def _arithmetic(emit: Emitter, node: ir.Node, x: ir.Value, scale: ir.Value, bias
     variance = emit.reduce("ReduceMean", emit("Mul", centred, centred), axes)
     deviation = emit("Sqrt", emit("Add", variance, emit.scalar(node.attributes.get_float("epsilon", 1e-5))))
     for old, new in zip(node.outputs[1:], (mean, emit("Reciprocal", deviation))):
-        take_over(old, new)
+        replace_value(old, new)
     y = emit("Mul", emit("Div", centred, deviation), scale)
     return y if bias is None else emit("Add", y, bias)

@@ -16,7 +16,7 @@ from typing import ClassVar, Optional, final
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.graphs.builder import take_over
+from tgdonnx.graphs.builder import replace_value
 from tgdonnx.graphs.nodes import first_input, optional_input
 from tgdonnx.lowering.emitting import Emitter, Lowering
 
@@ -42,7 +42,7 @@ class LowerRecurrent(Lowering):
     def rewrite(self, emit: Emitter, node: ir.Node) -> None:
         """Puts the unrolled nodes in the place of a node, all outputs of it."""
         for old, new in zip(list(node.outputs), _unrolled(emit, node)):
-            take_over(old, new)
+            replace_value(old, new)
         assert node.graph is not None
         node.graph.remove(node, safe=True)
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Optional, final
 
 import onnx_ir as ir
 
-from tgdonnx.graphs.builder import take_over
+from tgdonnx.graphs.builder import replace_value
 from tgdonnx.lowering.emitting import Emitter, Lowering
 
 
@@ -31,5 +31,5 @@ class LowerSplit(Lowering):
                 zeros = emit("Mul", part, emit.mask("Less", part, part))
                 parts[first] = emit("Add", parts[first], emit("ReduceSum", zeros, keepdims=0))
         for old, new in list(zip(node.outputs, parts))[1:]:
-            take_over(old, new)
+            replace_value(old, new)
         return parts[0]

@@ -106,7 +106,7 @@ def read_masked(path: StrPath) -> MaskedModel:
     require_masks(network, masks, SUFFIX)
     require_masks(network, set_masks, SET_SUFFIX)
     _require_writable(network, {*vendor, *set_masks})
-    base = _with_names(put_back(network, vendor), theirs)
+    base = _with_names(with_vendor_values(network, vendor), theirs)
     _require_hash(base.data, metadata[BASE_KEY], file)
     if metadata.get(VENDOR_KEY) != hash_of_values(vendor):
         raise MaskedModelError(
@@ -127,7 +127,7 @@ def _require_writable(network: Network, names: Iterable[str]) -> None:
             )
 
 
-def put_back(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
+def with_vendor_values(network: Network, vendor: Mapping[str, Array]) -> ModelFile:
     """Returns the start with the vendor's values in it again, but for those in external data."""
     parameters = network.stored_parameters
     data = overwrite_values(network.file, {parameters[name]: values for name, values in vendor.items()}).data

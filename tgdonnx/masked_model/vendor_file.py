@@ -12,7 +12,7 @@ from tgdonnx.errors import OutputError
 from tgdonnx.files.external_data import chunks
 from tgdonnx.files.model_file import ModelFile, require_external_data, write_bytes
 from tgdonnx.files.tensors import tensor_at
-from tgdonnx.masked_model.reading import MaskedModel, put_back
+from tgdonnx.masked_model.reading import MaskedModel, with_vendor_values
 from tgdonnx.overwriting import overwrite_values
 
 
@@ -29,7 +29,7 @@ def runnable_vendor(masked: MaskedModel) -> ModelFile:
     }
     if not masked.vendor_values:
         return masked.start
-    vendor = put_back(masked.network, masked.vendor_values)
+    vendor = with_vendor_values(masked.network, masked.vendor_values)
     if not outside:
         return vendor
     model = onnx.ModelProto()

@@ -45,7 +45,7 @@ _SLOPE = 0.25
 Rows = Mapping[int, NDArray[np.bool_]]
 
 
-def give_values(provenance: Provenance, reinitialized: Reinitialized, kind: Kind, seed: int) -> TensorEdits:
+def initialize(provenance: Provenance, reinitialized: Reinitialized, kind: Kind, seed: int) -> TensorEdits:
     """Gives every reinitialised filter initial values, and sets what reads it to 0.
 
     Args:

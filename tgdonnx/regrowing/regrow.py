@@ -16,7 +16,7 @@ from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.layers import Layer
 from tgdonnx.regrowing.activations import random_feeds
 from tgdonnx.regrowing.calibration import calibrate
-from tgdonnx.regrowing.initial_values import give_values, settable_statistics
+from tgdonnx.regrowing.initial_values import initialize, settable_statistics
 from tgdonnx.regrowing.reinitializable import Reinitialized, choose_reinitialized
 from tgdonnx.regrowing.reinitialization import Reinitialization
 from tgdonnx.regrowing.tensor_edits import TensorEdits, reads
@@ -110,7 +110,7 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
             f"none of the {selected} filters that are selected can be reinitialised: {reason}; select others"
         )
     filters = sum(int(rows.sum()) for rows in reinitialized.filters)
-    edits = give_values(provenance, reinitialized, kind, reinitialization.seed)
+    edits = initialize(provenance, reinitialized, kind, reinitialization.seed)
     if kind == "calibrated":
         calibrate(provenance, reinitialized, edits, vendor, feeds)
     masks, set_masks = regrown_masks(provenance, reinitialized, isolate=reinitialization.isolate)

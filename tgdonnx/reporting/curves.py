@@ -25,7 +25,7 @@ _LOGARITHMIC_FROM = 20.0
 
 
 @dataclass(frozen=True)
-class Thinned:
+class Downsampled:
     """A curve in few points.
 
     Attributes:
@@ -58,7 +58,7 @@ class Curve:
     stretch: int
 
 
-def thin(x: Array, values: Array, most: int = MOST_POINTS) -> Thinned:
+def downsample(x: Array, values: Array, most: int = MOST_POINTS) -> Downsampled:
     """Returns a curve with at most ``most`` points.
 
     Args:
@@ -69,7 +69,7 @@ def thin(x: Array, values: Array, most: int = MOST_POINTS) -> Thinned:
     stretch = -(-len(values) // most)
     starts = np.arange(0, len(values), stretch)
     counts = np.diff(np.append(starts, len(values)))
-    return Thinned(
+    return Downsampled(
         x[starts + counts - 1].astype(np.float64),
         np.add.reduceat(values, starts) / counts,
         np.minimum.reduceat(values, starts),
@@ -90,13 +90,19 @@ def loss_curve(history: History, exported: Optional[int]) -> Curve:
     stretch = 1
     with one_plot("loss") as (axes, drawn):
         if len(history.steps):
-            thinned = thin(history.steps.astype(np.float64), history.losses)
-            stretch = thinned.stretch
+            downsampled = downsample(history.steps.astype(np.float64), history.losses)
+            stretch = downsampled.stretch
             if stretch > 1:
-                axes.fill_between(thinned.x, thinned.low, thinned.high, color=BLUE, alpha=0.2, linewidth=0)
-                shown += [thinned.low, thinned.high]
-            axes.plot(thinned.x, thinned.mean, color=BLUE, linewidth=1.4, marker="" if len(thinned.x) > 40 else ".")
-            shown.append(thinned.mean)
+                axes.fill_between(downsampled.x, downsampled.low, downsampled.high, color=BLUE, alpha=0.2, linewidth=0)
+                shown += [downsampled.low, downsampled.high]
+            axes.plot(
+                downsampled.x,
+                downsampled.mean,
+                color=BLUE,
+                linewidth=1.4,
+                marker="" if len(downsampled.x) > 40 else ".",
+            )
+            shown.append(downsampled.mean)
         if held_out:
             steps, values = np.array(held_out, np.float64).T
             _draw_evaluations(axes, steps, values, ORANGE, "s")
@@ -132,27 +138,29 @@ def rate_curve(history: History) -> Curve:
     noted = np.isfinite(history.learning_rates)
     x, y = history.steps[noted].astype(np.float64), history.learning_rates[noted]
     with one_plot("rate") as (axes, drawn):
-        thinned = thin(x, y)
-        axes.plot(thinned.x, thinned.mean, color=BLUE, linewidth=1.4, marker="" if len(thinned.x) > 1 else ".")
+        downsampled = downsample(x, y)
+        axes.plot(
+            downsampled.x, downsampled.mean, color=BLUE, linewidth=1.4, marker="" if len(downsampled.x) > 1 else "."
+        )
         axes.set_ylim(0, 1.08 * float(y.max()))
         _finish(axes, "learning rate", None, logarithmic=False)
-    return Curve(drawn[0], False, thinned.stretch)
+    return Curve(drawn[0], False, downsampled.stretch)
 
 
 def _draw_evaluations(axes: Axes, x: Array, y: Array, colour: str, marker: str) -> int:
-    thinned = thin(x, y)
-    if thinned.stretch > 1:
-        axes.fill_between(thinned.x, thinned.low, thinned.high, color=colour, alpha=0.2, linewidth=0)
+    downsampled = downsample(x, y)
+    if downsampled.stretch > 1:
+        axes.fill_between(downsampled.x, downsampled.low, downsampled.high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(
-        thinned.x,
-        thinned.mean,
+        downsampled.x,
+        downsampled.mean,
         color=colour,
         linewidth=1.4,
         marker=marker,
-        markersize=4 if len(thinned.x) <= 40 else 0,
+        markersize=4 if len(downsampled.x) <= 40 else 0,
         linestyle="-" if colour == BLUE else "--",
     )
-    return thinned.stretch
+    return downsampled.stretch
 
 
 def _set_scale(axes: Axes, values: Array) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
 from tgdonnx.data import Scaling
-from tgdonnx.finetuning.record import DataRecord, RunRecord
+from tgdonnx.finetuning.run_record import DataRecord, RunRecord
 from tgdonnx.reporting.proof import FileFacts
 
 MOST_FILES = 20

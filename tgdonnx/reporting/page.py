@@ -19,7 +19,7 @@ from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.model_file import StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
-from tgdonnx.finetuning.record import RunRecord, read_record
+from tgdonnx.finetuning.run_record import RunRecord, read_record
 from tgdonnx.reporting import facts
 from tgdonnx.reporting.curves import Curve, evaluation_curve, loss_curve, rate_curve
 from tgdonnx.reporting.figures import require_matplotlib
@@ -151,7 +151,7 @@ def report(
     return PageReport(str(output), len(encoded), proof.verify.ok, tuple(content["left_out"].values()))
 
 
-def rehearse_report(
+def try_report(
     directory: StrPath,
     model: StrPath,
     data: DataSource,

@@ -3,23 +3,23 @@
 ``importing`` and ``training``: the doors to onnxruntime and onnxruntime-training, which keep torch out; ``availability``: where
 they can be had; ``inference``: a model opened for inference, whatever its IR version; ``options``: of every session;
 ``packing``: large tensors beside the message; ``opsets``: what the runtimes know, and models of newer sets as they know them;
-``soundness``: what would crash the runtime, with ``windows``, ``bodies`` and ``arguments`` of operators at ``sites`` of a
-``sketch`` of the model; ``reasons``: what the runtime says, as sentences.
+``soundness``: what would crash the runtime, with ``windows``, ``control_flow`` and ``arguments`` of operators, as
+``node_protos`` shows them, of a ``weightless`` model; ``error_text``: what the runtime says, as sentences.
 """
 
+from tgdonnx.runtime.error_text import reason_of
 from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.inference import InferenceModel, Port, open_inference
-from tgdonnx.runtime.opsets import MAX_IR_VERSION, NEWEST, LowerOpset
+from tgdonnx.runtime.opsets import MAX_IR_VERSION, NEWEST, DowngradeOpset
 from tgdonnx.runtime.options import session_options
-from tgdonnx.runtime.reasons import reason_of
 from tgdonnx.runtime.soundness import require_sound
 from tgdonnx.runtime.training import has_training_runtime, load_builder, load_training_api, writing
 
 __all__ = [
     "MAX_IR_VERSION",
     "NEWEST",
+    "DowngradeOpset",
     "InferenceModel",
-    "LowerOpset",
     "Port",
     "has_training_runtime",
     "load_builder",

@@ -8,43 +8,43 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tgdonnx.runtime.sites import Site
+from tgdonnx.runtime.node_protos import NodeProtoView
 
 _INT32 = 2**31 - 1
 _MOST_BLOCK = 2**15  # it is squared
 
 
-def _block(site: Site) -> Iterator[str]:
+def _block(view: NodeProtoView) -> Iterator[str]:
     """DepthToSpace and SpaceToDepth divide by the square of the block, which can overflow to 0."""
-    for size in site.integers("blocksize") or ():
+    for size in view.integers("blocksize") or ():
         if not 1 <= size <= _MOST_BLOCK:
             yield f"has blocksize {size}; expected 1 to {_MOST_BLOCK}"
 
 
-def _groups(site: Site) -> Iterator[str]:
+def _groups(view: NodeProtoView) -> Iterator[str]:
     """GroupNormalization divides by the number of groups."""
-    for number in site.integers("num_groups") or ():
+    for number in view.integers("num_groups") or ():
         if not 1 <= number <= _INT32:
             yield f"has num_groups {number}; expected 1 or more"
 
 
-def _diagonal(site: Site) -> Iterator[str]:
+def _diagonal(view: NodeProtoView) -> Iterator[str]:
     """Trilu negates and adds the number of the diagonal without a look at its size."""
-    number = site.constant(1)
+    number = view.constant(1)
     if number is not None and number.size and abs(int(number.reshape(-1)[0])) > _INT32:
         yield f"has the diagonal {int(number.reshape(-1)[0])}; expected at most {_INT32} in either direction"
 
 
-def _parts(site: Site) -> Iterator[str]:
+def _parts(view: NodeProtoView) -> Iterator[str]:
     """SplitToSequence divides by the size of a part."""
-    size = site.constant(1)
+    size = view.constant(1)
     if size is not None and size.ndim == 0 and int(size) < 1:
         yield f"splits into parts of {int(size)}; expected 1 or more"
 
 
-def _columns(site: Site) -> Iterator[str]:
+def _columns(view: NodeProtoView) -> Iterator[str]:
     """Col2Im takes its input to be as large as image and block need."""
-    image, block, columns = site.constant(1), site.constant(2), site.shape(0)
+    image, block, columns = view.constant(1), view.constant(2), view.shape(0)
     if image is None or block is None:
         yield "computes the sizes of its image or block; expected stored ones"
         return
@@ -52,8 +52,8 @@ def _columns(site: Site) -> Iterator[str]:
     if block.size != axes or any(not 1 <= int(size) <= _INT32 for size in (*image.flat, *block.flat)):
         yield f"has an image of {image.tolist()} and a block of {block.tolist()}; expected as many sizes, from 1 on"
         return
-    strides, dilations = ((site.integers(name) or [1] * axes) for name in ("strides", "dilations"))
-    pads = site.integers("pads") or [0] * 2 * axes
+    strides, dilations = ((view.integers(name) or [1] * axes) for name in ("strides", "dilations"))
+    pads = view.integers("pads") or [0] * 2 * axes
     if not (len(strides) == len(dilations) == axes and len(pads) == 2 * axes and min(*strides, *dilations) > 0):
         return  # said elsewhere
     steps = [
@@ -65,20 +65,20 @@ def _columns(site: Site) -> Iterator[str]:
         yield f"reads columns of shape {found}; expected {math.prod(steps)} of them by its image and block"
 
 
-def _unpooling(site: Site) -> Iterator[str]:
+def _unpooling(view: NodeProtoView) -> Iterator[str]:
     """MaxUnpool writes where the indices say; one outside ends the process, from a thread where nobody catches."""
-    indices = site.constant(1)
+    indices = view.constant(1)
     if indices is None:
         return
-    size = site.constant(2)
-    shape = site.shape(0)
+    size = view.constant(2)
+    shape = view.shape(0)
     most = None
     if size is not None:
         most = math.prod(int(length) for length in size)
     elif shape is not None and None not in shape:
         axes = len(shape) - 2
-        strides, pads = site.integers("strides") or [1] * axes, site.integers("pads") or [0] * 2 * axes
-        kernel = site.integers("kernel_shape") or []
+        strides, pads = view.integers("strides") or [1] * axes, view.integers("pads") or [0] * 2 * axes
+        kernel = view.integers("kernel_shape") or []
         if len(strides) == len(kernel) == axes and len(pads) == 2 * axes:
             lengths = [
                 (int(shape[2 + d] or 0) - 1) * strides[d] - pads[d] - pads[axes + d] + kernel[d] for d in range(axes)
@@ -88,9 +88,9 @@ def _unpooling(site: Site) -> Iterator[str]:
         yield f"has indices from {int(indices.min())} to {int(indices.max())}; expected 0 to below {most or 'its output'}"
 
 
-def _regions(site: Site) -> Iterator[str]:
+def _regions(view: NodeProtoView) -> Iterator[str]:
     """RoiAlign reads the sample that a region names, whether it is there or not."""
-    samples, shape = site.constant(2), site.shape(0)
+    samples, shape = view.constant(2), view.shape(0)
     if samples is None or not samples.size:
         return
     most = shape[0] if shape and shape[0] is not None else _INT32
@@ -98,7 +98,7 @@ def _regions(site: Site) -> Iterator[str]:
         yield f"takes regions from samples {np.unique(samples)[:4].tolist()}; expected 0 to below {most}"
 
 
-PROBLEMS: Mapping[str, Callable[[Site], Iterator[str]]] = MappingProxyType(
+PROBLEMS: Mapping[str, Callable[[NodeProtoView], Iterator[str]]] = MappingProxyType(
     {
         "DepthToSpace": _block,
         "SpaceToDepth": _block,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Union
 
 from tgdonnx.errors import ArtifactsError, RuntimeMissingError
+from tgdonnx.runtime.error_text import reason_of
 from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.options import session_options
-from tgdonnx.runtime.reasons import reason_of
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

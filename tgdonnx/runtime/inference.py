@@ -14,11 +14,11 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import DataError, ModelFileError
 from tgdonnx.files.model_file import ModelFile, require_external_data
+from tgdonnx.runtime.error_text import reason_of
 from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.opsets import NEWEST, as_known
 from tgdonnx.runtime.options import NOTHING, session_options
-from tgdonnx.runtime.packing import part, serialize
-from tgdonnx.runtime.reasons import reason_of
+from tgdonnx.runtime.packing import pack, serialize
 from tgdonnx.runtime.soundness import require_sound
 
 Array = NDArray[Any]
@@ -122,13 +122,13 @@ def open_inference(
         require_external_data(model)
         model, folder = model.proto, model.path.parent
     require_sound(model, what)
-    parted = part(model, folder)
-    known, problem = as_known(parted.model if outputs is None else _cut(parted.model, outputs))
+    packed = pack(model, folder)
+    known, problem = as_known(packed.model if outputs is None else _cut(packed.model, outputs))
     content = serialize(known)
     options = session_options()
-    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in parted.beside.values()]
+    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in packed.beside.values()]
     if values:
-        options.add_external_initializers(list(parted.beside), values)
+        options.add_external_initializers(list(packed.beside), values)
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises its own types, which share no base

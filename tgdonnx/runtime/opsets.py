@@ -20,7 +20,7 @@ MAX_IR_VERSION = 10
 _ONNX = ("", "ai.onnx")
 
 
-class LowerOpset(ir.passes.InPlacePass):
+class DowngradeOpset(ir.passes.InPlacePass):
     """Declares a model of a newer opset to be of opset `NEWEST`, if every node means the same there."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -36,7 +36,7 @@ _BESIDE = "beside"  # a location that nobody reads
 
 
 @dataclass(frozen=True)
-class Parted:
+class PackedModel:
     """A model in two parts.
 
     Attributes:
@@ -48,8 +48,8 @@ class Parted:
     beside: dict[str, NDArray[Any]] = field(repr=False)
 
 
-def part(model: onnx.ModelProto, folder: Optional[Path], *, most: int = MOST_BYTES) -> Parted:
-    """Parts a model, which stays as it is.
+def pack(model: onnx.ModelProto, folder: Optional[Path], *, most: int = MOST_BYTES) -> PackedModel:
+    """Packs a model, which stays as it is.
 
     Args:
         model: the model.
@@ -63,7 +63,7 @@ def part(model: onnx.ModelProto, folder: Optional[Path], *, most: int = MOST_BYT
     total = sum(tensor.nbytes for tensor in tensors if not tensor.is_external)
     beside: dict[str, NDArray[Any]] = {}
     if total <= most and not any(tensor.is_external for tensor in walk_tensors(model)):
-        return Parted(model, beside)
+        return PackedModel(model, beside)
     kept = copy_but(model, "graph")
     kept.graph.CopyFrom(copy_but(model.graph, "initializer"))
     for tensor in tensors:
@@ -77,7 +77,7 @@ def part(model: onnx.ModelProto, folder: Optional[Path], *, most: int = MOST_BYT
             _load(tensor, folder)
     for name, values in beside.items():
         kept.graph.initializer.append(_placeholder(name, values))
-    return Parted(kept, beside)
+    return PackedModel(kept, beside)
 
 
 def serialize(model: onnx.ModelProto) -> bytes:

@@ -21,9 +21,9 @@ from onnx import numpy_helper
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files.tensors import describe, walk_tensors
 from tgdonnx.runtime.arguments import PROBLEMS
-from tgdonnx.runtime.bodies import if_problems, loop_problems, scan_problems
-from tgdonnx.runtime.sites import Shape, Site
-from tgdonnx.runtime.sketch import sketch, with_shapes
+from tgdonnx.runtime.control_flow import if_problems, loop_problems, scan_problems
+from tgdonnx.runtime.node_protos import NodeProtoView, Shape
+from tgdonnx.runtime.weightless import with_shapes, without_weights
 from tgdonnx.runtime.windows import WINDOWED, window_problems
 
 _T = onnx.TensorProto
@@ -56,16 +56,16 @@ def _problems(model: onnx.ModelProto) -> Iterator[str]:
     yield from _tensor_problems(model)
     yield from _calls_in_a_circle(model)
     yield from _sparse_problems(model)
-    sketched = sketch(model)
-    yield from _node_problems(sketched)
+    weightless = without_weights(model)
+    yield from _node_problems(weightless)
     # Not before: the inference of shapes, too, relies on some of what has been looked at by now.
-    inferred = with_shapes(sketched)
+    inferred = with_shapes(weightless)
     if inferred is not None:
         yield from _node_problems(inferred)
 
 
-def _node_problems(sketched: onnx.ModelProto) -> Iterator[str]:
-    for imports, graph in ((sketched.opset_import, sketched.graph), *_bodies(sketched)):
+def _node_problems(weightless: onnx.ModelProto) -> Iterator[str]:
+    for imports, graph in ((weightless.opset_import, weightless.graph), *_bodies(weightless)):
         opsets = {("" if entry.domain in _ONNX else entry.domain): entry.version for entry in imports}
         yield from _graph_problems(graph, {}, {}, opsets)
 
@@ -140,24 +140,24 @@ def _graph_problems(
     shapes, constants = {**shapes, **_shapes(graph)}, {**constants, **_constants(graph)}
     for node in graph.node:
         domain = "" if node.domain in _ONNX else node.domain
-        site = Site(node, opsets.get(domain, 1), shapes, constants)
-        problems = [*_gaps(site, domain)]
+        view = NodeProtoView(node, opsets.get(domain, 1), shapes, constants)
+        problems = [*_gaps(view, domain)]
         if node.op_type in WINDOWED:
-            problems += window_problems(site)
+            problems += window_problems(view)
         if node.op_type in PROBLEMS:
-            problems += PROBLEMS[node.op_type](site)
+            problems += PROBLEMS[node.op_type](view)
         if domain == "" and node.op_type in _BODIES:
-            problems += _BODIES[node.op_type](site)
+            problems += _BODIES[node.op_type](view)
         for problem in problems:
-            yield f"{site.label} {problem}"
+            yield f"{view.label} {problem}"
         for inner in _inner(node):
             yield from _graph_problems(inner, shapes, constants, opsets)
 
 
-def _gaps(site: Site, domain: str) -> Iterator[str]:
+def _gaps(view: NodeProtoView, domain: str) -> Iterator[str]:
     """What must be there and is left out is a null pointer to the kernel: inputs, and outputs of Split and Loop."""
     for kind, names, needed in zip(
-        ("input", "output"), (site.node.input, site.node.output), _needed(site.node.op_type, site.opset, domain)
+        ("input", "output"), (view.node.input, view.node.output), _needed(view.node.op_type, view.opset, domain)
     ):
         for index, name in enumerate(names):
             if not name and needed and needed[min(index, len(needed) - 1)]:
@@ -238,7 +238,9 @@ def _sparse_tensors(graph: onnx.GraphProto) -> Iterator[tuple[onnx.SparseTensorP
     for node in graph.node:
         for attribute in node.attribute:
             many = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-            yield from ((sparse, f"of {Site(node, 0, {}, {}).label}") for sparse in (*many, *attribute.sparse_tensors))
+            yield from (
+                (sparse, f"of {NodeProtoView(node, 0, {}, {}).label}") for sparse in (*many, *attribute.sparse_tensors)
+            )
         for inner in _inner(node):
             yield from _sparse_tensors(inner)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tgdonnx.tracing.origins import OriginIds
-from tgdonnx.tracing.rule import Rule, Site, UntraceableError, full_length, of_rank, require_length
+from tgdonnx.tracing.rule import Rule, TracingView, UntraceableError, full_length, of_rank, require_length
 
 
-def _slice(site: Site) -> OriginIds:
-    ids = of_rank(site.ids[0], len(site.shape()))
+def _slice(view: TracingView) -> OriginIds:
+    ids = of_rank(view.ids[0], len(view.shape()))
     starts, ends, axes, steps = (
-        site.stored_integers(place, name) for place, name in enumerate(("starts", "ends", "axes", "steps"), 1)
+        view.stored_integers(place, name) for place, name in enumerate(("starts", "ends", "axes", "steps"), 1)
     )
     for index, (start, end) in enumerate(zip(starts or [], ends or [])):
         axis = (axes[index] if axes else index) % ids.ndim
@@ -20,39 +20,39 @@ def _slice(site: Site) -> OriginIds:
             # ONNX clamps as Python does, but for the end of a backward slice that runs to the first element.
             stop = None if step < 0 and end < -ids.shape[axis] else end
             ids = ids[(slice(None),) * axis + (slice(start, stop, step),)]
-    return ids if ids.size else np.full((1,) * ids.ndim, int(site.table.constant))
+    return ids if ids.size else np.full((1,) * ids.ndim, int(view.table.constant))
 
 
-def _split(site: Site) -> list[OriginIds]:
-    ids = of_rank(site.ids[0], len(site.shape()))
-    axis = site.integer("axis") % ids.ndim
+def _split(view: TracingView) -> list[OriginIds]:
+    ids = of_rank(view.ids[0], len(view.shape()))
+    axis = view.integer("axis") % ids.ndim
     if ids.shape[axis] == 1:
-        return [ids] * len(site.node.outputs)
-    lengths = [site.output_shape(index)[axis] for index in range(len(site.node.outputs))]
+        return [ids] * len(view.node.outputs)
+    lengths = [view.output_shape(index)[axis] for index in range(len(view.node.outputs))]
     return np.split(ids, np.cumsum(lengths)[:-1], axis=axis)
 
 
-def _gather(site: Site) -> OriginIds:
-    ids = of_rank(site.ids[0], len(site.shape()))
-    axis = site.integer("axis") % ids.ndim
-    if any(site.table[int(i)] != site.table[int(site.table.constant)] for i in site.ids[1].flat):
+def _gather(view: TracingView) -> OriginIds:
+    ids = of_rank(view.ids[0], len(view.shape()))
+    axis = view.integer("axis") % ids.ndim
+    if any(view.table[int(i)] != view.table[int(view.table.constant)] for i in view.ids[1].flat):
         raise UntraceableError("its indices depend on the data")
-    rank = len(site.shape(1))
+    rank = len(view.shape(1))
     if ids.shape[axis] == 1:
         return ids.reshape((*ids.shape[:axis], *(1,) * rank, *ids.shape[axis + 1 :]))
-    indices = site.stored(1, "indices")
+    indices = view.stored(1, "indices")
     assert indices is not None
     require_length(ids.size // max(1, ids.shape[axis]) * indices.size)
     return np.take(ids, indices.astype(np.int64), axis=axis)
 
 
-def _pad(site: Site) -> OriginIds:
-    shape = site.shape()
-    ids = of_rank(site.ids[0], len(shape))
-    if site.has(2) and any(site.table[int(i)].producers for i in site.ids[2].flat):
+def _pad(view: TracingView) -> OriginIds:
+    shape = view.shape()
+    ids = of_rank(view.ids[0], len(shape))
+    if view.has(2) and any(view.table[int(i)].producers for i in view.ids[2].flat):
         raise UntraceableError("the value it pads with is computed by layers")
-    before, after = _pads(site, len(shape))
-    mode = site.text("mode")
+    before, after = _pads(view, len(shape))
+    mode = view.text("mode")
     for axis in range(ids.ndim):
         widths = (before[axis], after[axis])
         if not any(widths) or (ids.shape[axis] == 1 and (mode != "constant" or axis != 1 or min(widths) < 0)):
@@ -63,16 +63,16 @@ def _pad(site: Site) -> OriginIds:
         pairs = [tuple(pair) for pair in added]
         require_length(ids.size // max(1, ids.shape[axis]) * (ids.shape[axis] + sum(max(0, w) for w in widths)))
         if mode == "constant":
-            ids = np.pad(ids, pairs, constant_values=int(site.table.constant))
+            ids = np.pad(ids, pairs, constant_values=int(view.table.constant))
         else:
             ids = np.pad(ids, pairs, mode={"reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode])  # type: ignore[call-overload]
     return ids
 
 
-def _pads(site: Site, rank: int) -> tuple[list[int], list[int]]:
+def _pads(view: TracingView, rank: int) -> tuple[list[int], list[int]]:
     """Returns how much is added before and after each axis."""
-    pads = site.integers("paddings") or site.stored_integers(1, "pads") or []
-    axes = site.stored_integers(3, "axes") or list(range(rank))
+    pads = view.integers("paddings") or view.stored_integers(1, "pads") or []
+    axes = view.stored_integers(3, "axes") or list(range(rank))
     if len(pads) != 2 * len(axes):
         raise UntraceableError(f"it has {len(pads)} pads for {len(axes)} axes")
     before, after = [0] * rank, [0] * rank

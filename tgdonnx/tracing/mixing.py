@@ -12,103 +12,103 @@ import numpy as np
 
 from tgdonnx.graphs.operators import EXTREME_PLACES, GLOBAL_POOLS, POOLS, REDUCTIONS, SOFTMAXES
 from tgdonnx.tracing.origins import OriginIds
-from tgdonnx.tracing.rule import Rule, Site, UntraceableError, of_rank
+from tgdonnx.tracing.rule import Rule, TracingView, UntraceableError, of_rank
 
 
-def _mix(site: Site, ids: OriginIds, axes: Sequence[int]) -> OriginIds:
-    return site.table.union_along(ids, tuple(axis % ids.ndim for axis in axes)) if ids.ndim else ids
+def _mix(view: TracingView, ids: OriginIds, axes: Sequence[int]) -> OriginIds:
+    return view.table.union_along(ids, tuple(axis % ids.ndim for axis in axes)) if ids.ndim else ids
 
 
-def _affine(site: Site) -> None:
+def _affine(view: TracingView) -> None:
     """Checks that scale and offset are no activations."""
-    for ids in site.ids[1:]:
-        if any(site.table[int(i)].producers or site.table[int(i)].opaque for i in ids.flat):
+    for ids in view.ids[1:]:
+        if any(view.table[int(i)].producers or view.table[int(i)].opaque for i in ids.flat):
             raise UntraceableError("its scale or offset is computed by layers")
 
 
-def _reduce(site: Site) -> OriginIds:
-    ids = site.ids[0]
+def _reduce(view: TracingView) -> OriginIds:
+    ids = view.ids[0]
     if ids.ndim == 0:
         return ids
-    axes = site.stored_integers(1, "axes")
+    axes = view.stored_integers(1, "axes")
     if not axes:
-        if site.integer("noop_with_empty_axes"):
+        if view.integer("noop_with_empty_axes"):
             return ids
         axes = list(range(ids.ndim))
     axes = [axis % ids.ndim for axis in axes]
-    ids = _mix(site, ids, axes)
-    return ids if site.integer("keepdims") else ids.squeeze(tuple(axes))
+    ids = _mix(view, ids, axes)
+    return ids if view.integer("keepdims") else ids.squeeze(tuple(axes))
 
 
-def _arg(site: Site) -> OriginIds:
-    ids = site.ids[0]
+def _arg(view: TracingView) -> OriginIds:
+    ids = view.ids[0]
     if ids.ndim == 0:
         return ids
-    axis = site.integer("axis") % ids.ndim
-    ids = _mix(site, ids, [axis])
-    return ids if site.integer("keepdims") else ids.squeeze(axis)
+    axis = view.integer("axis") % ids.ndim
+    ids = _mix(view, ids, [axis])
+    return ids if view.integer("keepdims") else ids.squeeze(axis)
 
 
-def _softmax(site: Site) -> OriginIds:
-    ids = site.ids[0]
-    axis = site.integer("axis")
-    if site.opset < 13:  # then it normalises over all axes from `axis` on
-        return _mix(site, ids, range(axis % ids.ndim if ids.ndim else 0, ids.ndim))
-    return _mix(site, ids, [axis])
+def _softmax(view: TracingView) -> OriginIds:
+    ids = view.ids[0]
+    axis = view.integer("axis")
+    if view.opset < 13:  # then it normalises over all axes from `axis` on
+        return _mix(view, ids, range(axis % ids.ndim if ids.ndim else 0, ids.ndim))
+    return _mix(view, ids, [axis])
 
 
-def _along_axis(site: Site) -> OriginIds:
-    if site.node.op_type == "CumSum":
-        (axis,) = site.stored_integers(1, "axis") or [0]
+def _along_axis(view: TracingView) -> OriginIds:
+    if view.node.op_type == "CumSum":
+        (axis,) = view.stored_integers(1, "axis") or [0]
     else:
-        axis = site.integer("axis", -1)
-    return _mix(site, site.ids[0], [axis])
+        axis = view.integer("axis", -1)
+    return _mix(view, view.ids[0], [axis])
 
 
-def _pool(site: Site) -> OriginIds:
-    ids = site.ids[0]
-    return _mix(site, ids, range(2, ids.ndim))
+def _pool(view: TracingView) -> OriginIds:
+    ids = view.ids[0]
+    return _mix(view, ids, range(2, ids.ndim))
 
 
-def _instance_norm(site: Site) -> OriginIds:
-    _affine(site)
-    return _pool(site)
+def _instance_norm(view: TracingView) -> OriginIds:
+    _affine(view)
+    return _pool(view)
 
 
-def _layer_norm(site: Site) -> OriginIds:
-    _affine(site)
-    ids = site.ids[0]
-    axis = site.integer("axis")
-    return _mix(site, ids, range(axis % ids.ndim if ids.ndim else 0, ids.ndim))
+def _layer_norm(view: TracingView) -> OriginIds:
+    _affine(view)
+    ids = view.ids[0]
+    axis = view.integer("axis")
+    return _mix(view, ids, range(axis % ids.ndim if ids.ndim else 0, ids.ndim))
 
 
-def _group_norm(site: Site) -> OriginIds:
-    _affine(site)
-    ids = _pool(site)
-    groups = site.integer("num_groups")
+def _group_norm(view: TracingView) -> OriginIds:
+    _affine(view)
+    ids = _pool(view)
+    groups = view.integer("num_groups")
     if ids.ndim < 2 or ids.shape[1] == 1:
         return ids
     grouped = ids.reshape(ids.shape[0], groups, -1)
-    mixed = np.repeat(site.table.union_along(grouped, (2,)), grouped.shape[2], axis=2)
+    mixed = np.repeat(view.table.union_along(grouped, (2,)), grouped.shape[2], axis=2)
     return mixed.reshape(ids.shape)
 
 
-def _mean_variance(site: Site) -> OriginIds:
-    return _mix(site, site.ids[0], site.integers("axes") or [0, 2, 3])
+def _mean_variance(view: TracingView) -> OriginIds:
+    return _mix(view, view.ids[0], view.integers("axes") or [0, 2, 3])
 
 
-def _lrn(site: Site) -> OriginIds:
-    ids, size = site.ids[0], site.integer("size")
+def _lrn(view: TracingView) -> OriginIds:
+    ids, size = view.ids[0], view.integer("size")
     if ids.ndim < 2 or ids.shape[1] == 1:
         return ids
     before, after = math.floor((size - 1) / 2), math.ceil((size - 1) / 2)
     channels = ids.shape[1]
     windows = [ids[:, max(0, c - before) : c + after + 1] for c in range(channels)]
-    return np.concatenate([site.table.union_along(window, (1,)) for window in windows], axis=1)
+    return np.concatenate([view.table.union_along(window, (1,)) for window in windows], axis=1)
 
 
-def _top_k(site: Site) -> OriginIds:
-    return _mix(site, of_rank(site.ids[0], len(site.shape())), [site.integer("axis")])
+def _top_k(view: TracingView) -> OriginIds:
+    return _mix(view, of_rank(view.ids[0], len(view.shape())), [view.integer("axis")])
 
 
 RULES: dict[str, Rule] = {

@@ -20,7 +20,7 @@ from tgdonnx.graphs.nodes import operator_of
 from tgdonnx.graphs.operators import is_standard, opset_of
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, MatrixLayout, Network
 from tgdonnx.tracing.origins import Origin, OriginIds, OriginTable
-from tgdonnx.tracing.rule import Site, UntraceableError
+from tgdonnx.tracing.rule import TracingView, UntraceableError
 from tgdonnx.tracing.rules import RULES
 
 
@@ -150,7 +150,7 @@ class _Walk:
         if node.op_type not in RULES:
             raise UntraceableError("there is no rule for its operator")
         opset = opset_of(self.network.graph)
-        result = RULES[node.op_type](Site(node, opset, inputs, self.network.sizes, self.table))
+        result = RULES[node.op_type](TracingView(node, opset, inputs, self.network.sizes, self.table))
         return result if isinstance(result, list) else [result] * len(node.outputs)
 
     def _if(self, node: ir.Node, branches: list[ir.Graph]) -> list[OriginIds]:

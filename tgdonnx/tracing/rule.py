@@ -21,7 +21,7 @@ class UntraceableError(Exception):
 
 
 @dataclass(frozen=True)
-class Site(NodeView):
+class TracingView(NodeView):
     """A node with what is known of its inputs.
 
     Attributes:
@@ -69,7 +69,7 @@ class Site(NodeView):
 
 # A rule gives the origins of all outputs: one array if they are alike, else a list. It raises UntraceableError when it
 # cannot tell.
-Rule = Callable[[Site], Union[OriginIds, list[OriginIds]]]
+Rule = Callable[[TracingView], Union[OriginIds, list[OriginIds]]]
 
 
 def of_rank(ids: OriginIds, rank: int) -> OriginIds:

@@ -18,7 +18,7 @@ import onnx
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files.external_data import chunks, resolve_external
 from tgdonnx.files.model_file import ModelFile, require_external_data
-from tgdonnx.files.relocation import Stretch, entries_in, entries_of, layout_of, with_entries
+from tgdonnx.files.relocation import ByteRange, entries_in, entries_of, layout_of, with_entries
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,22 @@ class Aligned:
 
     Attributes:
         body: the model file, saying of external data what the vendor's says.
-        stretches: the vendor's bytes, by his files and offsets, and at their targets the tuned model's bytes for them.
+        byte_ranges: the vendor's bytes, by his files and offsets, and at their targets the tuned model's bytes for them.
         files: for each of the vendor's files the one that holds the tuned model's bytes for it.
         violations: what is wrong with the places of external data.
     """
 
     body: bytes = field(repr=False)
-    stretches: tuple[Stretch, ...]
+    byte_ranges: tuple[ByteRange, ...]
     files: Mapping[str, Path]
     violations: tuple[str, ...]
 
     def pieces(self) -> Iterator[tuple[str, int, bytes]]:
         """Yields the tuned model's external data piece by piece: the vendor's file and offset, and the bytes."""
-        for stretch in self.stretches:
-            offset = stretch.start
-            for piece in chunks(self.files[stretch.location], stretch.target, stretch.length):
-                yield stretch.location, offset, piece
+        for byte_range in self.byte_ranges:
+            offset = byte_range.start
+            for piece in chunks(self.files[byte_range.location], byte_range.target, byte_range.length):
+                yield byte_range.location, offset, piece
                 offset += len(piece)
 
 
@@ -90,9 +90,9 @@ def align(base: ModelFile, body: bytes, path: Path, wanted: Optional[str]) -> Al
     if file.stat().st_size != layout.size:
         violations.append(f"the external file {location!r} has {file.stat().st_size:,} bytes, not {layout.size:,}")
     else:
-        violations += _between(layout.stretches, file, location)
-    stretches = layout.stretches if file.stat().st_size >= layout.size else ()
-    return Aligned(with_entries(body, own), stretches, dict.fromkeys(theirs, file), tuple(violations))
+        violations += _between(layout.byte_ranges, file, location)
+    byte_ranges = layout.byte_ranges if file.stat().st_size >= layout.size else ()
+    return Aligned(with_entries(body, own), byte_ranges, dict.fromkeys(theirs, file), tuple(violations))
 
 
 def _as_it_is(body: bytes, theirs: Mapping[str, Path], ours: Mapping[str, Path]) -> Aligned:
@@ -102,14 +102,14 @@ def _as_it_is(body: bytes, theirs: Mapping[str, Path], ours: Mapping[str, Path])
         for location, size in sizes.items()
         if ours[location].stat().st_size != size
     ]
-    stretches = () if lengths else tuple(Stretch(location, 0, size, 0) for location, size in sizes.items())
-    return Aligned(body, stretches, ours, tuple(lengths))
+    byte_ranges = () if lengths else tuple(ByteRange(location, 0, size, 0) for location, size in sizes.items())
+    return Aligned(body, byte_ranges, ours, tuple(lengths))
 
 
-def _between(stretches: tuple[Stretch, ...], file: Path, location: str) -> Iterator[str]:
+def _between(byte_ranges: tuple[ByteRange, ...], file: Path, location: str) -> Iterator[str]:
     """Says where bytes that belong to no tensor are not zero."""
     end = 0
-    for stretch in stretches:
-        if any(any(piece) for piece in chunks(file, end, stretch.target - end)):
-            yield f"bytes {end:,} to {stretch.target:,} of {location!r}, which belong to no tensor, are not zero"
-        end = stretch.target + stretch.length
+    for byte_range in byte_ranges:
+        if any(any(piece) for piece in chunks(file, end, byte_range.target - end)):
+            yield f"bytes {end:,} to {byte_range.target:,} of {location!r}, which belong to no tensor, are not zero"
+        end = byte_range.target + byte_range.length

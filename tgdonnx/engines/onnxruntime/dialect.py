@@ -12,7 +12,7 @@ from typing import Optional
 
 import onnx_ir as ir
 
-from tgdonnx.engines.reasons import why_no_gradient
+from tgdonnx.engines.differentiability import why_no_gradient
 from tgdonnx.gradients.rule import entry_of
 from tgdonnx.graphs.operators import is_standard
 from tgdonnx.graphs.paths import gradient_path

@@ -6,13 +6,13 @@ from typing import Optional
 
 import onnx_ir as ir
 
-from tgdonnx.engines.reasons import why_no_gradient
+from tgdonnx.engines.differentiability import why_no_gradient
 from tgdonnx.graphs.operators import is_standard, rounds
 from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.lowering import PATH_LOWERINGS, PREPARING_LOWERINGS
 from tgdonnx.lowering.dialects import Dialect
+from tgdonnx.lowering.opset_upgrade import OLDEST
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
-from tgdonnx.lowering.raising import OLDEST
 
 # Operators with a gradient on CPU, after lowering: each trained between two Convs with onnxruntime-training 1.19.2.
 DIFFERENTIABLE = frozenset(

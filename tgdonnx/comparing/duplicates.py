@@ -11,7 +11,7 @@ from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.masked_model import read_masked
 
 
-def twins(candidates: Sequence[Candidate], artifacts_of: Callable[[Candidate], Path]) -> dict[str, str]:
+def duplicates(candidates: Sequence[Candidate], artifacts_of: Callable[[Candidate], Path]) -> dict[str, str]:
     """Returns the names of selections that are left out, each with the one that it is the same as.
 
     Of several that are the same one stays that has been trained already, or else the first.

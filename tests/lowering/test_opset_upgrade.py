@@ -15,7 +15,7 @@ from onnx_ir.passes import common as passes
 from tests.lowering.gradcheck import run
 from tests.models import Array
 from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.raising import OLDEST, RaiseOpset
+from tgdonnx.lowering.opset_upgrade import OLDEST, UpgradeOpset
 
 F32, I64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 RNG = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def raised(model: onnx.ModelProto) -> onnx.ModelProto:
     """The checked model of opset 13 that the pass makes of one."""
     graph = ir.from_proto(model)
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
-    RaiseOpset()(graph)
+    UpgradeOpset()(graph)
     proto = ir.to_proto(graph)
     assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", OLDEST)]
     passes.ShapeInferencePass(check_type=True, strict_mode=True)(graph)
@@ -282,13 +282,13 @@ def test_what_cannot_be_converted_is_refused_by_name(
 ) -> None:
     model = ir.from_proto(one(op_type, opset, {"x": X}, constants, **attributes))
     with pytest.raises(UntrainableError, match=rf"node 'old' \({op_type}\) .*{reason}") as caught:
-        RaiseOpset()(model)
+        UpgradeOpset()(model)
     assert "; " in str(caught.value)
     assert "Assertion" not in str(caught.value)
 
 
 def test_newer_models_are_left_alone() -> None:
-    assert not RaiseOpset()(ir.from_proto(one("Relu", 13, {"x": X}))).modified
+    assert not UpgradeOpset()(ir.from_proto(one("Relu", 13, {"x": X}))).modified
 
 
 def test_branches_are_converted_too() -> None:

@@ -1,6 +1,6 @@
-"""Phases to pixels and back: how channels become neighbours in space.
+"""Pixel shuffle in any number of dimensions, and its inverse: how channels become neighbours in space.
 
-    interleave:    (N, C * s1 * ... * sd, H1, ..., Hd)  ->  (N, C, H1 * s1, ..., Hd * sd)
+    pixel_shuffle:  (N, C * s1 * ... * sd, H1, ..., Hd)  ->  (N, C, H1 * s1, ..., Hd * sd)
 
 Channel ``(c, r1, ..., rd)`` at pixel ``(i1, ..., id)`` goes to channel c at pixel ``(i1 * s1 + r1, ...)``. Written as one
 Transpose of rank 2 + 2d, the runtime takes eight times as long as with one Transpose per axis that swaps two
@@ -16,7 +16,7 @@ import onnx_ir as ir
 from tgdonnx.lowering.arithmetic import Arithmetic, Number, int64
 
 
-def interleave(
+def pixel_shuffle(
     a: Arithmetic, x: ir.Value, *, channels: Number, factors: Sequence[int], sizes: Sequence[Number]
 ) -> ir.Value:
     """Adds nodes that spread the phases in the channels over space.
@@ -43,10 +43,10 @@ def interleave(
     return a.reshape(x, [0, channels, *enlarged])
 
 
-def deinterleave(
+def pixel_unshuffle(
     a: Arithmetic, x: ir.Value, *, channels: Number, factors: Sequence[int], sizes: Sequence[Number]
 ) -> ir.Value:
-    """Adds nodes that gather the phases of space in the channels: the inverse of `interleave`.
+    """Adds nodes that gather the phases of space in the channels: the inverse of `pixel_shuffle`.
 
     Args:
         a: where to.

@@ -1,4 +1,4 @@
-"""A node with what is known of what it reads."""
+"""A node of a ModelProto with what is known of what it reads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Shape = tuple[Optional[int], ...]
 
 
 @dataclass(frozen=True)
-class Site:
-    """A node where it stands.
+class NodeProtoView:
+    """A node with what is known of what it reads.
 
     Attributes:
         node: the node.

@@ -1,4 +1,4 @@
-"""A model without its numbers: what can be known of shapes, quickly and in little memory."""
+"""A model without its weights: what can be known of shapes, quickly and in little memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _T = onnx.TensorProto
 _SMALL = 2**14  # bytes that are kept, for the arguments of operators are among them
 
 
-def sketch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a model with functions put in the place of their calls, where that can be done.
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a model without its large numbers, and with functions put in the place of their calls where that is possible.
 
-    Large tensors have lost their numbers, and what the file declares of shapes within the graph is left out: much is wrong.
+    What the file declares of shapes within the graph is left out: much is wrong.
 
     Args:
         model: a model whose functions do not call themselves; it stays as it is.
@@ -45,10 +45,10 @@ def sketch(model: onnx.ModelProto) -> onnx.ModelProto:
     return inlined
 
 
-def with_shapes(sketched: onnx.ModelProto) -> Optional[onnx.ModelProto]:
-    """Returns a sketch with the shapes that follow from its inputs; None where nothing follows, since it fits nowhere."""
+def with_shapes(weightless: onnx.ModelProto) -> Optional[onnx.ModelProto]:
+    """Returns such a model with the shapes that follow from its inputs; None where nothing follows, since it fits nowhere."""
     try:
-        inferred: onnx.ModelProto = shape_inference.infer_shapes(sketched)
+        inferred: onnx.ModelProto = shape_inference.infer_shapes(weightless)
     except Exception:  # as above; the runtime infers shapes, too, and will say what is wrong
         return None
     return inferred

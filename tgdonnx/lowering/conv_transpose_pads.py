@@ -1,14 +1,14 @@
-"""ConvTranspose with its pads spelled out, before shapes are inferred: see `tgdonnx.layers.transposed`."""
+"""ConvTranspose with its pads spelled out, before shapes are inferred: see `tgdonnx.layers.conv_transpose_pads`."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from tgdonnx.graphs.operators import is_standard
-from tgdonnx.layers.transposed import write_pads
+from tgdonnx.layers.conv_transpose_pads import write_pads
 
 
-class SpellTransposedPads(ir.passes.InPlacePass):
+class ExplicitConvTransposePads(ir.passes.InPlacePass):
     """Writes the pads of every ConvTranspose whose weight has a known shape, subgraphs included."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

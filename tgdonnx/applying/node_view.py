@@ -21,7 +21,7 @@ class NotLocal(Exception):  # noqa: N818  # no error: the network runs on whole 
 
 
 @dataclass(frozen=True)
-class View(NodeView):
+class ReceptiveView(NodeView):
     """A node, and what is known where it stands.
 
     Attributes:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tgdonnx.runtime.sites import Site
+from tgdonnx.runtime.node_protos import NodeProtoView
 
 
-def if_problems(site: Site) -> Iterator[str]:
+def if_problems(view: NodeProtoView) -> Iterator[str]:
     """Yields what is wrong with an If, to be read after its name."""
     for name in ("then_branch", "else_branch"):
-        branch = site.graph(name)
+        branch = view.graph(name)
         if branch is None:
             yield f"has no {name}"
-        elif branch.input or len(branch.output) != len(site.node.output):
+        elif branch.input or len(branch.output) != len(view.node.output):
             yield (
                 f"has a {name} of {len(branch.input)} inputs and {len(branch.output)} outputs; "
-                f"expected 0 and {len(site.node.output)}"
+                f"expected 0 and {len(view.node.output)}"
             )
 
 
-def loop_problems(site: Site) -> Iterator[str]:
+def loop_problems(view: NodeProtoView) -> Iterator[str]:
     """Yields what is wrong with a Loop, to be read after its name."""
-    body = site.graph("body")
-    inputs, outputs = len(site.node.input), len(site.node.output)
+    body = view.graph("body")
+    inputs, outputs = len(view.node.input), len(view.node.output)
     if body is None:
         yield "has no body"
     elif len(body.input) != inputs or inputs < 2:
@@ -32,12 +32,12 @@ def loop_problems(site: Site) -> Iterator[str]:
         yield f"carries {inputs - 2} values and has {outputs} outputs, and its body has {len(body.output)}; expected one more"
 
 
-def scan_problems(site: Site) -> Iterator[str]:
+def scan_problems(view: NodeProtoView) -> Iterator[str]:
     """Yields what is wrong with a Scan, to be read after its name."""
-    body = site.graph("body")
-    scanned = site.integers("num_scan_inputs")
+    body = view.graph("body")
+    scanned = view.integers("num_scan_inputs")
     # Before opset 9 the first input says how long sequences are, and the body does not take it.
-    inputs, outputs = len(site.node.input) - (site.opset < 9), len(site.node.output)
+    inputs, outputs = len(view.node.input) - (view.opset < 9), len(view.node.output)
     if body is None:
         yield "has no body"
     elif scanned is None or not 1 <= scanned[0] <= inputs:

@@ -24,7 +24,7 @@ _SPELLED_AS_IN = {"Pad": 2}  # once its rule has been there
 _MOST_ELEMENTS = 4096  # of a constant that the converter may look at: axes, pads, scales
 
 
-class RaiseOpset(ir.passes.InPlacePass):
+class UpgradeOpset(ir.passes.InPlacePass):
     """Converts a model of an older opset, subgraphs included, to a newer one; needs shapes inferred.
 
     Args:

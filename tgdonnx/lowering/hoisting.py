@@ -9,7 +9,7 @@ import onnx_ir as ir
 from tgdonnx.graphs.captured import inner_graphs
 
 
-class LiftFromBranches(ir.passes.InPlacePass):
+class HoistFromBranches(ir.passes.InPlacePass):
     """Moves initializers of the graphs inside If to the main graph.
 
     Args:
