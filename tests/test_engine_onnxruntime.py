@@ -14,6 +14,7 @@ from tests.independent import assert_only_changed, expected_masks
 from tests.models import Array
 from tests.numpy_net import NumpyNet
 from tests.sessions import open_session
+from tests.trainer import true_gradients
 from tests.tuning import PHI, data_for, interrupt
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.finetuning.session import read_parameters
@@ -145,3 +146,45 @@ def test_one_changed_bit_of_a_frozen_filter_is_no_proof(tmp_path: Path) -> None:
     report = tgdonnx.verify(base, tuned)
     assert not report.ok
     assert any("'w3'" in violation for violation in report.violations)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_momentum_is_that_of_the_textbook_with_gradients_in_float64(form: str, tmp_path: Path) -> None:
+    model, rate, steps = models.chain(0), 2e-3, 4
+    data = data_for(model)
+    tgdonnx.mask(models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", tgdonnx.Filters({"w2": [0, 1]}))
+    chosen = tgdonnx.BuildOptions(engine=ENGINE, form=form, optimizer="sgd", momentum=0.9)
+    tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", chosen)
+    run = tgdonnx.TrainOptions(steps=steps, batch=len(data["x"]), learning_rate=rate)
+    tgdonnx.train(tmp_path / "artifacts", data, run)
+    found = read_parameters(tmp_path / "artifacts", "state.safetensors")
+    start = {t.name: onnx.numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer}
+    tensors, moved = dict(start), {name: np.zeros(array.shape) for name, array in start.items()}
+    for _ in range(steps):
+        _, gradients = true_gradients(model, {"x": data["x"]}, data["target"], tensors=tensors)
+        for tensor in read_manifest(tmp_path / "artifacts").trained:
+            name, rows = tensor.vendor_name, list(tensor.retrain)
+            moved[name][rows] = 0.9 * moved[name][rows] + gradients[name][rows]
+            tensors[name] = tensors[name] - rate * moved[name]
+    for tensor in read_manifest(tmp_path / "artifacts").trained:
+        rows = list(tensor.retrain)
+        new = found[tensor.name] if tensor.part is not None else found[tensor.name][rows]
+        expected, old = tensors[tensor.vendor_name][rows], start[tensor.vendor_name][rows]
+        assert np.abs(expected - old).max() > 1e-3 * np.abs(old).max()
+        assert np.abs(new - expected).max() <= 1e-4 * np.abs(expected - old).max() + 1e-7 * np.abs(old).max()
+
+
+def test_a_run_with_momentum_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    model = models.chain(0)
+    tgdonnx.mask(models.save(model, tmp_path / "model.onnx"), tmp_path / "masked.onnx", tgdonnx.AllLayers())
+    found = []
+    for name, lengths in {"whole": [6], "cut": [3, 6]}.items():
+        chosen = tgdonnx.BuildOptions(engine=ENGINE, optimizer="sgd", momentum=0.9)
+        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / name, chosen)
+        for steps in lengths:
+            run = tgdonnx.TrainOptions(steps=steps, batch=2, learning_rate=1e-4)
+            report = tgdonnx.train(tmp_path / name, data_for(model), run, resume=steps != lengths[0])
+        found.append(report.loss)
+        tgdonnx.export(tmp_path / name, tmp_path / f"{name}.onnx")
+    assert found[0] == found[1]
+    assert (tmp_path / "whole.onnx").read_bytes() == (tmp_path / "cut.onnx").read_bytes()

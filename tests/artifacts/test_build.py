@@ -192,8 +192,8 @@ def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: P
     assert {t.vendor_name: t.shape for t in manifest.trained} == {name: shapes[name] for name in expected}
     assert manifest.options.as_dict() == report.options
     assert dict(report.options) == {
-        **{"loss": "mse", "data_range": 1.0, "optimizer": "sgd", "l2": 0.5, "l2_sp": 0.0, "clip_norm": 2.0},
-        **{"gradient": "gate", "form": "masked", "output": "y"},
+        **{"loss": "mse", "data_range": 1.0, "optimizer": "sgd", "momentum": 0.0, "l2": 0.5, "l2_sp": 0.0},
+        **{"clip_norm": 2.0, "gradient": "gate", "form": "masked", "output": "y"},
     }
     retrainable = sum(int(np.prod(shapes[name])) for name in shapes if not name.endswith(("_mean", "_var")))
     trains = 2 * 27 + 2 + 10 * 15 + 1 + 1 + 1
@@ -465,6 +465,13 @@ def test_refuses_options_out_of_range_and_names_it_does_not_know(
     options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     refused(tmp_path, masked(models.chain(0), tmp_path), ArtifactsError, message, **options)
+
+
+def test_momentum_is_refused_by_the_engine_that_has_none(tmp_path: Path) -> None:
+    asked = {"optimizer": "sgd", "momentum": 0.9, "engine": "onnxruntime-training"}
+    refused(
+        tmp_path, masked(models.chain(0), tmp_path), ArtifactsError, "onnxruntime-training has no sgd with", **asked
+    )
 
 
 # The directory.

@@ -36,6 +36,10 @@ def test_the_cheapest_form_is_thin_where_there_is_it_and_none_is_said(options: d
         ({"form": "thin", "gradient": "gate"}, "use form 'masked' for gradient 'gate'"),
         ({"loss": "hinge"}, "hinge"),
         ({"l2_sp": float("inf")}, "expected l2_sp >= 0, got inf"),
+        ({"optimizer": "sgd", "momentum": 1.0}, "expected a momentum of at least 0 and less than 1, got 1"),
+        ({"optimizer": "sgd", "momentum": -0.1}, "expected a momentum of at least 0 and less than 1, got -0.1"),
+        ({"optimizer": "sgd", "momentum": float("nan")}, "expected a momentum of at least 0 and less than 1, got nan"),
+        ({"momentum": 0.9}, "momentum is of the optimizer sgd; got 0.9 for adamw.*leave it out, or choose sgd"),
     ],
 )
 def test_wrong_options_are_refused_where_they_are_made(options: dict[str, Any], message: str) -> None:
@@ -52,8 +56,8 @@ def test_the_record_has_what_was_chosen_and_the_axis_of_classes_only_where_there
     chosen = BuildOptions(loss="0.2 * l1 + 0.8*mse", l2=0.25, clip_norm=3.0, engine="onnxruntime")
     plain = BuiltOptions.of(chosen, output="y", class_axis=None)
     expected = {
-        **{"loss": "0.2*l1+0.8*mse", "data_range": 1.0, "optimizer": "adamw", "l2": 0.25, "l2_sp": 0.0},
-        **{"clip_norm": 3.0, "gradient": "mask", "form": "masked", "output": "y"},
+        **{"loss": "0.2*l1+0.8*mse", "data_range": 1.0, "optimizer": "adamw", "momentum": 0.0},
+        **{"l2": 0.25, "l2_sp": 0.0, "clip_norm": 3.0, "gradient": "mask", "form": "masked", "output": "y"},
     }
     assert plain.as_dict() == json.loads(msgspec.json.encode(plain)) == expected
     classes = BuiltOptions.of(BuildOptions(loss="ce", form="thin"), output="z", class_axis=0)

@@ -33,7 +33,7 @@ from tgdonnx.engines import (
     Problem,
     default_engine,
 )
-from tgdonnx.errors import MaskedModelError, OutputError
+from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import data_of, write_model
@@ -87,6 +87,7 @@ def build(
         overwrite: whether ``directory`` may exist; it is replaced.
 
     Raises:
+        ArtifactsError: the engine lacks what an option asks for.
         MaskedModelError: no masked model, or its masks do not go with the options.
         UntrainableError: a node on a gradient path cannot be trained.
         RuntimeMissingError: the engine is onnxruntime-training, which is not installed.
@@ -98,6 +99,10 @@ def build(
     require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
     formula = parse_loss(options.loss)
     engine = options.engine or default_engine()
+    if options.momentum and not ENGINES[engine].has_momentum:
+        raise ArtifactsError(
+            f"the engine {engine} has no sgd with momentum; build for the engine onnxruntime, or leave momentum out"
+        )
     model = read_masked(masked)
     wanted = _wanted_parameters(model)
     network = open_network(model.start)
@@ -127,6 +132,7 @@ def build(
     gated = {name: renamed.get(output, output) for name, output in forward.layer_outputs.items()}
     objective = Objective(
         optimizer=options.optimizer,
+        momentum=options.momentum,
         l2=options.l2,
         regularised=frozenset(parameter for parameter, name in parameters.items() if name in weights),
         l2_sp=options.l2_sp,

@@ -29,6 +29,8 @@ class RecordedOptions:
         data_range: difference between the largest and the least value that the output may have, for the losses charbonnier
             and ssim.
         optimizer: ``adamw`` or ``sgd``.
+        momentum: of sgd, at least 0 and less than 1: the weights move by ``u <- momentum * u + gradient``. The engine
+            onnxruntime has it alone.
         l2: ``l2 * W`` is added to the gradient of every weight W of a layer, before the mask.
         l2_sp: ``l2_sp * (W - W0)`` is added to the gradient of everything that trains, W0 the values that training starts
             from (the vendor's, but for what was reinitialised), before the mask (L2-SP; Li, Grandvalet, Davoine, ICML 2018).
@@ -40,6 +42,7 @@ class RecordedOptions:
     loss: str = "mse"
     data_range: float = 1.0
     optimizer: OptimizerName = "adamw"
+    momentum: float = 0.0
     l2: float = 0.0
     l2_sp: float = 0.0
     clip_norm: Optional[float] = None
@@ -49,6 +52,13 @@ class RecordedOptions:
         parse_loss(self.loss)
         _require_one_of("optimizer", self.optimizer, OPTIMIZERS)
         _require_one_of("gradient", self.gradient, GRADIENTS)
+        if not 0 <= self.momentum < 1:
+            raise ArtifactsError(f"expected a momentum of at least 0 and less than 1, got {self.momentum:g}")
+        if self.momentum and self.optimizer != "sgd":
+            raise ArtifactsError(
+                f"momentum is of the optimizer sgd; got {self.momentum:g} for {self.optimizer}, which has moments of its own: "
+                "leave it out, or choose sgd"
+            )
         for name in ("l2", "l2_sp"):
             factor = getattr(self, name)
             if not (isfinite(factor) and factor >= 0):

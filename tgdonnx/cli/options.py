@@ -243,6 +243,13 @@ def build_options(command: Command) -> Command:
             "--l2", type=float, default=default.l2, show_default=True, help="Added to the gradient of W: L2 * W."
         ),
         click.option(
+            "--momentum",
+            type=float,
+            default=default.momentum,
+            show_default=True,
+            help="Of sgd, less than 1; the engine onnxruntime has it alone.",
+        ),
+        click.option(
             "--optimizer",
             type=click.Choice(OPTIMIZERS),
             default=default.optimizer,

@@ -145,6 +145,7 @@ class Engine:
     Attributes:
         name: what it is called.
         dialect: what it differentiates.
+        has_momentum: whether its optimizer sgd takes a momentum.
         models: the files of its artifacts that are models.
         eval_model: the one of these that gives loss and output.
         checkpoint: the file with parameters and optimizer state.
@@ -158,6 +159,7 @@ class Engine:
 
     name: EngineName
     dialect: Dialect
+    has_momentum: bool
     models: tuple[str, ...]
     eval_model: str
     checkpoint: str
