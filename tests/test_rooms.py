@@ -19,6 +19,7 @@ ROOMS = (
     *("pipeline", "checking", "trial", "keeping"),
     *("reporting", "inspection", "comparing", "applying"),
     *("exporting", "verifying"),
+    "blending",
     *("finetuning", "masking", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),
     *("records", "masked_model", "overwriting", "selection", "scoring", "tracing"),
     *("layers", "graphs", "runtime", "kse"),

@@ -2,9 +2,9 @@
 
 The tensors are overwritten where they lie in the file. What was reinitialised or set before training has those values, also if
 it did not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the
-rounds): JSON with the hash of the file that was tuned, the selection, the training options, and for every trained tensor its
-filters and maps. From that record, or from the masked model, `tgdonnx.verifying` proves that nothing else changed; a file that
-does not pass is not written.
+rounds): JSON with the hash of the file that was tuned, the selection, the training options, the blend where it is not 1, and
+for every trained tensor its filters and maps. From that record, or from the masked model, `tgdonnx.verifying` proves that
+nothing else changed; a file that does not pass is not written.
 
 A model with external data gets a file of its own for it, see `tgdonnx.files.relocation`; the record says its name.
 """
@@ -12,7 +12,7 @@ A model with external data gets a file of its own for it, see `tgdonnx.files.rel
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,19 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, read_manifest
-from tgdonnx.artifacts.consistency import require_masked_of
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.artifacts.manifest import MASKED_MODEL, AxisPart
+from tgdonnx.artifacts.manifest import MASKED_MODEL
+from tgdonnx.blending.endpoints import read_endpoints
+from tgdonnx.blending.formula import require_blend
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.relocation import layout_of
-from tgdonnx.finetuning.session import read_parameters
-from tgdonnx.layers import Parameter
 from tgdonnx.masked_model import MaskedModel, metadata_bytes, read_masked
 from tgdonnx.overwriting import differing, overwrite_values
-from tgdonnx.records import FORMAT, SetElements, earlier_rounds, encode_mask, encode_set, record_key
+from tgdonnx.records import BLENDED, WHOLE, SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.verifying.allowed_changes import Allowed
 from tgdonnx.verifying.verification import Changed, compare
 
@@ -47,15 +46,22 @@ class ExportReport:
         output: the tuned file; None where it was deleted since, as that of an earlier round.
         checkpoint: the checkpoint in the artifacts directory that its values are from.
         changed: which filters of which tensors differ from the vendor's file.
+        blend: how far it goes from what training started from (0) to what it came to (1).
     """
 
     output: Optional[str]
     checkpoint: str
     changed: tuple[Changed, ...]
+    blend: float = 1.0
 
 
 def export(
-    directory: StrPath, output: StrPath, *, checkpoint: Optional[str] = None, overwrite: bool = False
+    directory: StrPath,
+    output: StrPath,
+    *,
+    checkpoint: Optional[str] = None,
+    blend: float = 1.0,
+    overwrite: bool = False,
 ) -> ExportReport:
     """Writes the vendor's model with the trained filters, after proving that nothing else differs.
 
@@ -63,14 +69,18 @@ def export(
         directory: a trained artifacts directory.
         output: the tuned model to write.
         checkpoint: the checkpoint file in the directory; that of the best epoch if there is one, else the latest.
+        blend: how far to go from what training started from (0) to what it came to (1); see `tgdonnx.blending`. In mode
+            ``regrow`` it scales what reads reinitialised maps: 0 is the network without these filters.
         overwrite: whether ``output`` may exist.
 
     Raises:
         ArtifactsError: the directory is not usable, or its checkpoint has moved a frozen filter.
+        DataError: the blend is not from 0 to 1.
         OutputError: ``output`` cannot be written.
         RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
     """
     output, directory = Path(output), Path(directory)
+    require_blend(blend)
     require_outputs([Output(output, Kind.MODEL)], [directory], overwrite=overwrite)
     engine = read_manifest(directory).runtime
     with locked(directory, reading=True):
@@ -81,9 +91,9 @@ def export(
             raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
         masked = read_masked(directory / MASKED_MODEL)
         require_data_writable(output, masked.start, overwrite=overwrite)
-        tuned = _tuned(directory, checkpoint, masked)
+        tuned = _tuned(directory, checkpoint, masked, blend)
         write_model(tuned.masked.start, output, tuned.to, changes=tuned.external)
-    return ExportReport(str(output), checkpoint, tuned.changed)
+    return ExportReport(str(output), checkpoint, tuned.changed, float(blend))
 
 
 def try_export(directory: StrPath) -> int:
@@ -99,7 +109,7 @@ def try_export(directory: StrPath) -> int:
     directory = Path(directory)
     engine = read_manifest(directory).runtime
     with locked(directory, reading=True):
-        tuned = _tuned(directory, engine.checkpoint, read_masked(directory / MASKED_MODEL))
+        tuned = _tuned(directory, engine.checkpoint, read_masked(directory / MASKED_MODEL), 1.0)
     outside = tuned.masked.start.outside
     return len(tuned.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
 
@@ -121,25 +131,12 @@ class _Tuned:
     changed: tuple[Changed, ...]
 
 
-def _tuned(directory: Path, checkpoint: str, masked: MaskedModel) -> _Tuned:
-    """Puts the values of a checkpoint into the vendor's file, and proves that nothing else differs."""
+def _tuned(directory: Path, checkpoint: str, masked: MaskedModel, blend: float) -> _Tuned:
+    """Puts the values of a checkpoint, at a blend, into the vendor's file, and proves that nothing else differs."""
     manifest = read_manifest(directory)
-    require_masked_of(manifest, masked, directory)
-    stored, dequantized = masked.network.stored_parameters, masked.network.dequantized
-    trained = read_parameters(directory, checkpoint)
-    new: dict[Parameter, NDArray[np.generic]] = {}
-    for tensor in manifest.trained:
-        if tensor.name not in trained:
-            raise ArtifactsError(
-                f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again"
-            )
-    for name in dict.fromkeys(tensor.vendor_name for tensor in manifest.trained):
-        (parameter, *_) = dequantized.get(name, (stored[name],))
-        mask = masked.masks[parameter.name]
-        pieces = [(tensor.part, trained[tensor.name]) for tensor in manifest.trained if tensor.vendor_name == name]
-        new[parameter] = _merge(parameter, mask, _whole(pieces, parameter, mask), checkpoint)
+    new = read_endpoints(directory, checkpoint, manifest, masked).stored(blend)
     written = overwrite_values(masked.start, new)
-    record = {**_provenance(manifest, checkpoint), **_reinitialized(masked, manifest)}
+    record = {**_provenance(manifest, checkpoint, blend), **_reinitialized(masked, manifest)}
     number = 1 + earlier_rounds(masked.base.proto)
     # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
     trains = Allowed({p.name: masked.masks[p.name] for p in new}, {})
@@ -156,61 +153,6 @@ def _tuned(directory: Path, checkpoint: str, masked: MaskedModel) -> _Tuned:
     return _Tuned(masked, tuned, written.external, changed)
 
 
-def _whole(
-    pieces: Sequence[tuple[Optional[tuple[AxisPart, ...]], NDArray[np.float32]]],
-    parameter: Parameter,
-    mask: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Returns a parameter with all its filters: where the pieces hold only what trains, the rest is the vendor's."""
-    whole = _real(parameter).astype(np.float32)
-    for part, values in pieces:
-        if part is None:
-            return values
-        held = [np.arange(size) for size in whole.shape]
-        for along in part:
-            held[along.axis] = np.flatnonzero(mask) if along.indices is None else np.array(along.indices)
-        if values.shape != tuple(map(len, held)):
-            return values
-        whole[np.ix_(*held)] = values
-    return whole
-
-
-def _merge(
-    parameter: Parameter, mask: NDArray[np.float32], trained: NDArray[np.float32], checkpoint: str
-) -> NDArray[np.generic]:
-    """Returns the vendor's values with the trained ones where the mask is 1."""
-    stored, old = parameter.numpy(), _real(parameter)
-    if trained.shape != old.shape:
-        raise ArtifactsError(
-            f"the checkpoint {checkpoint!r} has {parameter.name!r} with shape {list(trained.shape)}, expected {list(old.shape)}"
-        )
-    trains = np.broadcast_to(mask == 1, old.shape)
-    if not np.array_equal(trained[~trains], old[~trains].astype(np.float32)):
-        raise ArtifactsError(
-            f"the checkpoint {checkpoint!r} has moved frozen values of {parameter.name!r}, so the network that was trained "
-            "is not the one that would be written; train with the optimizer model of these artifacts"
-        )
-    if not np.isfinite(trained).all():
-        raise ArtifactsError(
-            f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged"
-        )
-    if parameter.quantization is not None:
-        # What did not move keeps its integer: of 32 bits, float32 does not tell all apart.
-        return np.where(trained != old, parameter.quantized(trained), stored)
-    rounded = trained.astype(old.dtype)
-    if not np.isfinite(rounded.astype(np.float32)).all():
-        raise ArtifactsError(
-            f"the checkpoint {checkpoint!r} holds values in {parameter.name!r} that do not fit the vendor's {old.dtype}; "
-            "train with a smaller learning rate"
-        )
-    return np.where(trains, rounded, old)
-
-
-def _real(parameter: Parameter) -> NDArray[np.floating[Any]]:
-    """Returns the numbers that a tensor holds, or that its integers stand for."""
-    return parameter.numpy() if parameter.quantization is None else parameter.dequantized()
-
-
 def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tuple[Changed, ...]:
     """Returns the rows that differ from the vendor's file, tensor by tensor."""
     stored = masked.network.stored_parameters
@@ -224,14 +166,16 @@ def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tup
     return tuple(changed)
 
 
-def _provenance(manifest: Manifest, checkpoint: str) -> dict[str, Any]:
+def _provenance(manifest: Manifest, checkpoint: str, blend: float) -> dict[str, Any]:
+    blended = {} if blend == 1 else {"blend": float(blend)}
     return {
-        "format": FORMAT,
+        "format": BLENDED if blended else WHOLE,
         "tgdonnx": metadata.version("tgdonnx"),
         "base_sha256": manifest.base_sha256,
         "selection": manifest.selection,
         "options": manifest.options.as_dict(),
         "checkpoint": checkpoint,
+        **blended,
         "trained": {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained},
     }
 

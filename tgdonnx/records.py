@@ -1,8 +1,8 @@
 """Records of training in a model: the metadata ``tgdonnx.provenance.N``, one per round, which export adds.
 
-Each is a JSON object of format 1, as `RoundRecord` has it, in the spelling of `json.dumps`; ``base_sha256`` is the hash of the
-file that the round started from, and ``trained`` names the tensors that trained, with ``retrain`` and ``kernels`` as
-`encode_mask` gives them. A round of mode ``regrow`` has two more:
+Each is a JSON object as `RoundRecord` has it, in the spelling of `json.dumps`: of format 1, or of format 2 if it has ``blend``.
+``base_sha256`` is the hash of the file that the round started from, and ``trained`` names the tensors that trained, with
+``retrain`` and ``kernels`` as `encode_mask` gives them. A round of mode ``regrow`` has two more:
 
 - ``reborn`` names, likewise, tensors that did not train, though their masks let them, but have other values than the vendor's.
 - ``set`` names tensors with elements that were given a value and kept it: ``mask`` as `pack_mask` gives it, and ``values``,
@@ -35,7 +35,9 @@ from tgdonnx.selection.recorded import RecordedSelection, read_selection, read_s
 _PREFIX = "tgdonnx.provenance."
 _NUMBERED = re.compile(re.escape(_PREFIX) + "([1-9][0-9]{0,8})")
 _SHAPE = re.compile("([0-9]{1,19}x)*[0-9]{1,19}")
-FORMAT = 1
+WHOLE, BLENDED = 1, 2
+"""The formats: what trained is as it came to be, and what trained is blended with what it started from."""
+
 Array = NDArray[Any]
 Masks = Mapping[str, NDArray[np.float32]]
 
@@ -71,25 +73,27 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """The record of a round as it is written.
 
     Attributes:
-        format: 1.
+        format: 1, or 2 with ``blend``.
         tgdonnx: the version that wrote it.
         base_sha256: of the file that the round started from.
         selection: as in the masked model; see `tgdonnx.selection.recorded`.
         options: of the build.
         checkpoint: the checkpoint that was exported.
+        blend: how far what trained goes from what it started from (0) to what it came to; None for all the way, 1.
         external_data: the file, beside the model, that its external data was written to; None if it has none.
         trained: what trained, by tensor.
         reinitialized: what was reinitialised and did not train, by tensor.
         set: what was set, by tensor.
     """
 
-    format: Literal[1]
+    format: Literal[1, 2]
     tgdonnx: str
     base_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     selection: dict[str, Any]
     options: dict[str, Any]
     checkpoint: str
     trained: dict[str, TrainedPart]
+    blend: Optional[Annotated[float, msgspec.Meta(ge=0, lt=1)]] = None
     external_data: Optional[str] = None
     reinitialized: dict[str, TrainedPart] = msgspec.field(name="reborn", default_factory=dict)
     set: dict[str, SetPart] = {}
@@ -104,12 +108,14 @@ class Record:
         selection: what was asked for.
         masks: for each tensor that trained, or was reinitialised, the mask of what may have other values than that file.
         sets: for names of tensors, the elements that have the value that they were given.
+        blend: how far what trained goes from what it started from (0) to what it came to (1).
     """
 
     base_sha256: str
     selection: RecordedSelection
     masks: Masks
     sets: Mapping[str, SetElements]
+    blend: float = 1.0
 
 
 def record_key(number: int) -> str:
@@ -139,6 +145,10 @@ def read_record(text: str, network: Network) -> Record:
         ValueError: it was not written by export for this model.
     """
     record = msgspec.convert(read_strict(text), RoundRecord)
+    if (record.format == BLENDED) != (record.blend is not None):
+        raise ValueError(
+            f"it is of format {record.format}, but `blend` is {record.blend}; format 2 has one, format 1 none"
+        )
     selection = read_selection(record.selection)
     twice = sorted(record.reinitialized.keys() & record.trained.keys())
     if twice:
@@ -153,7 +163,7 @@ def read_record(text: str, network: Network) -> Record:
     for name in masks.keys() & sets.keys():
         if (masks[name] * sets[name].mask).any():
             raise ValueError(f"elements of {name!r} are said to have trained and to have been set")
-    return Record(record.base_sha256, selection, masks, sets)
+    return Record(record.base_sha256, selection, masks, sets, 1.0 if record.blend is None else record.blend)
 
 
 def union(first: Masks, second: Masks) -> dict[str, NDArray[np.float32]]:

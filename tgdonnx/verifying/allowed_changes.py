@@ -131,8 +131,9 @@ def recorded_evidence(network: Network, tuned: ModelFile) -> Evidence:
         if number == first and record.base_sha256 != base.sha256:
             reason = f"{record_key(number)!r} in {tuned.path} is of another file than {base.path}"
             return Evidence("", NOTHING, (), (reason,))
-        allowed = _after(allowed, record)
-        claims.append(Claim(number, number == first, record.selection, record.masks, record.sets, False))
+        if record.blend or record.selection.mode == "regrow":  # else it left all as it was
+            allowed = _after(allowed, record)
+        claims.append(Claim(number, number == first, record.selection, record.masks, record.sets, False, record.blend))
     name = "the record in the tuned file"
     if len(claims) > 1:
         name = f"the records of {len(claims)} rounds in the tuned file"

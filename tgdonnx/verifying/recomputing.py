@@ -61,6 +61,7 @@ class Claim:
         masks: for names of tensors what may have other values than the file that the round started from.
         sets: for names of tensors the elements that were given a value and keep it.
         is_whole: whether there must be a mask of every retrainable tensor, as in a masked model; a record names what trained.
+        blend: how far what trained goes from what it started from (0) to what it came to; a masked model does not say it.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Claim:
     masks: Masks = field(repr=False)
     sets: Mapping[str, SetElements] = field(repr=False)
     is_whole: bool
+    blend: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,21 @@ def judge(
         return Verdict(nothing, (f"round {claim.number}: {error}",))
     what = describe_selection(claim.selection) if filters is None else "the list that was given"
     violations = [*_differences(claim, expected, provenance, what), *_wrong_values(claim, expected.start)]
-    return Verdict(RoundProof(claim.number, expected.form, expected.sentence), tuple(violations))
+    sentence = expected.sentence + _blended(claim)
+    return Verdict(RoundProof(claim.number, expected.form, sentence), tuple(violations))
+
+
+def _blended(claim: Claim) -> str:
+    """Says what is known of a blend: at 0 it can be seen (`tgdonnx.verifying.blends`), elsewhere it cannot."""
+    if claim.blend == 1:
+        return ""
+    if claim.blend:
+        return f"; that it is blended at {claim.blend:g} is the record's own word"
+    return (
+        "; blended at 0, nothing reads the reinitialised filters"
+        if claim.selection.mode == "regrow"
+        else "; blended at 0"
+    )
 
 
 def _never(claim: Claim, provenance: Provenance) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
@@ -29,6 +29,7 @@ from tgdonnx.verifying.allowed_changes import (
     records_are_plain,
     with_values,
 )
+from tgdonnx.verifying.blends import heard_at_zero
 from tgdonnx.verifying.recomputing import FORMS, Form, RoundProof, Verdict, judge
 
 _MOST_VIOLATIONS = 20
@@ -102,9 +103,11 @@ def verify(
         return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
     comparison = compare_files(network, after, evidence.allowed)
     violations = comparison.violations
+    if evidence is not recorded and any(claim.blend == 0 for claim in recorded.claims):
+        violations = (*violations, *compare_files(network, after, recorded.allowed).violations)[:_MOST_VIOLATIONS]
     if not violations and not records_are_plain(before.proto, after):
         violations = (f"the records in {tuned} are not at its end, one after the other, as export writes them",)
-    verdicts = _judged(network, evidence, recorded, filters) if not violations else []
+    verdicts = _judged(network, after, evidence, recorded, filters) if not violations else []
     unproved = [violation for verdict in verdicts for violation in verdict.violations]
     violations = (*violations, *dict.fromkeys((*unproved, *_contradictions(evidence, recorded))))[:_MOST_VIOLATIONS]
     if violations:
@@ -127,7 +130,11 @@ def _contradictions(evidence: Evidence, recorded: Evidence) -> tuple[str, ...]:
 
 
 def _judged(
-    network: Network, evidence: Evidence, recorded: Evidence, filters: Optional[Mapping[str, Sequence[int]]]
+    network: Network,
+    after: ModelFile,
+    evidence: Evidence,
+    recorded: Evidence,
+    filters: Optional[Mapping[str, Sequence[int]]],
 ) -> list[Verdict]:
     """Holds what is claimed against the base: first what the evidence claims, then what the records do besides."""
     if not evidence.claims and not recorded.claims:
@@ -142,6 +149,9 @@ def _judged(
             verdicts.append(judge(claim, provenance, trained, filters))
             trained = union(trained, claim.masks)
             trained = union(trained, {name: elements.mask for name, elements in claim.sets.items()})
+    if not any(verdict.violations for verdict in verdicts):
+        heard = tuple(heard_at_zero(recorded.claims, provenance, after))
+        verdicts[-1] = replace(verdicts[-1], violations=heard)
     return verdicts
 
 

@@ -1,0 +1,4 @@
+"""The dial: tuned models between the values that training started from and those that it came to.
+
+``formula``: what a number becomes; ``endpoints``: both ends of every tensor that trained, and what is written between them.
+"""
