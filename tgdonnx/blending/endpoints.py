@@ -37,7 +37,7 @@ class Endpoint:
     Attributes:
         parameter: the tensor, with the values that training started from.
         trains: bool of the stored shape: what trained.
-        trained: float32 of the stored shape: the numbers that it came to.
+        trained: float32 of the stored shape: the numbers that it came to, on a grid no farther than it reaches.
         checkpoint: where these are from.
     """
 
@@ -187,6 +187,10 @@ def _endpoint(
         raise ArtifactsError(
             f"the checkpoint {checkpoint!r} holds NaN or infinity in {parameter.name!r}; training diverged"
         )
+    if parameter.quantization is not None:  # what is beyond the ends of the grid counts as these
+        dtype, limits = parameter.numpy().dtype, parameter.quantization.limits
+        low, high = (parameter.dequantized(np.full(parameter.shape, limit, dtype)) for limit in limits)
+        trained = np.where(trains, np.clip(trained, low, high), trained)
     return Endpoint(parameter, trains, trained, checkpoint)
 
 

@@ -18,13 +18,24 @@ from tgdonnx.files.outputs import Kind
 @click.argument("directory", type=PATH)
 @output_option("The tuned model to write.", Kind.MODEL)
 @click.option("--checkpoint", metavar="FILE", help="In DIRECTORY; checkpoint.best if there is one, else checkpoint.")
+@click.option(
+    "--blend",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="How far to go from what training started from (0) to what it came to (1); of mode regrow, how loud the "
+    "reinitialised filters are.",
+)
 @overwrite_option
 @json_option
-def command(directory: Path, output: Path, checkpoint: Optional[str], overwrite: bool, as_json: bool) -> None:
+def command(
+    directory: Path, output: Path, checkpoint: Optional[str], blend: float, overwrite: bool, as_json: bool
+) -> None:
     """Write the vendor's model with the filters trained in DIRECTORY; every other byte is the vendor's."""
-    report = export(directory, output, checkpoint=checkpoint, overwrite=overwrite)
+    report = export(directory, output, checkpoint=checkpoint, blend=blend, overwrite=overwrite)
     if as_json:
         print_json(report)
     else:
+        at = "" if report.blend == 1 else f", blended at {report.blend:g}"
         filters = sum(len(entry.filters) for entry in report.changed)
-        say(f"{report.output}: {filters} rows of {len(report.changed)} tensors changed, from {report.checkpoint}")
+        say(f"{report.output}: {filters} rows of {len(report.changed)} tensors changed, from {report.checkpoint}{at}")
