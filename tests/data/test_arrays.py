@@ -18,7 +18,7 @@ from tests.models import Array
 from tgdonnx.data import DataOptions, Dataset, open_dataset, open_like
 from tgdonnx.data import content as content_module
 from tgdonnx.data.arrays import open_npy
-from tgdonnx.data.stored import BLOCK_BYTES, regions
+from tgdonnx.data.lazy_arrays import BLOCK_BYTES, regions
 from tgdonnx.errors import DataError, MissingArrayError, TgdonnxError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 

@@ -13,6 +13,7 @@ from tests import models
 from tests.data.datasets import everything, opened
 from tests.models import Array
 from tests.training_models import text_model
+from tgdonnx.data import Prefetched
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.graphs.tensor_specs import TensorSpec
@@ -213,11 +214,11 @@ def test_different_levels_are_refused_before_the_first_step(tmp_path: Path) -> N
 def test_what_a_process_reads_ahead_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "data.npz", **data(LEVELS))
     plain = everything(opened(data(LEVELS.repeat(1)), specs(None)))
-    monkeypatch.setattr("tgdonnx.data.dataset.READER_PAYS", -1.0)
-    dataset = opened(tmp_path / "data.npz", specs())
+    monkeypatch.setattr("tgdonnx.data.prefetching.WORKER_PAYS", -1.0)
+    dataset = Prefetched(opened(tmp_path / "data.npz", specs()))
     for _ in range(3):
         found = [batch[1] for batch in dataset.batches(1)]
         assert [level.shape for level in found] == [()] * 4
         assert np.array_equal(np.stack(found), plain[1])
-        if dataset._reader is not None:
-            dataset._reader._opened.wait(30)
+        if dataset._worker is not None:
+            dataset._worker._opened.wait(30)

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from tests.data.datasets import everything, opened, spec
 from tests.models import Array
-from tgdonnx.data import DataOptions, open_training
+from tgdonnx.data import DataOptions, lazy_arrays, open_training
 from tgdonnx.data import scaling as scaling_module
-from tgdonnx.data import stored as stored_module
 from tgdonnx.data.scaling import Linear
 from tgdonnx.errors import DataError
 
@@ -42,7 +41,7 @@ EXPECTED: dict[Any, tuple[float, float]] = {
 def test_input_and_target_are_scaled_alike_by_what_the_input_has(
     how: Any, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_module, "BLOCK_BYTES", block)
+    monkeypatch.setattr(lazy_arrays, "BLOCK_BYTES", block)
     target = (WORDS // 2).astype(np.int16)
     dataset = opened({"x": WORDS, "target": target}, IMAGES, scale=how)
     offset, divisor = EXPECTED[how]
@@ -130,7 +129,7 @@ def test_percentiles_of_much_data_come_from_evenly_spaced_values_and_that_is_sai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scaling_module, "PERCENTILE_VALUES", 50)
-    monkeypatch.setattr(stored_module, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(lazy_arrays, "BLOCK_BYTES", 100)
     dataset = opened({"x": WORDS, "target": WORDS}, IMAGES, scale="percentile")
     assert dataset.scaling is not None
     linear = dataset.scaling.arrays["x"]

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from tests.data.datasets import everything, opened, spec
 from tgdonnx.data import DataOptions, open_training, split
+from tgdonnx.data.lazy_arrays import ArrayGroup
 from tgdonnx.data.sources import Source
-from tgdonnx.data.stored import Case
 from tgdonnx.errors import DataError
 
 IMAGES = (spec("x", 1, None, None), spec("target", 1, None, None))
 
 
 def source(count: int) -> Source:
-    return Source("here", tuple(Case(f"{number:02}", {}) for number in range(count)))
+    return Source("here", tuple(ArrayGroup(f"{number:02}", {}) for number in range(count)))
 
 
 @given(st.integers(2, 30), st.floats(0.02, 0.98), st.integers(0, 9))
@@ -29,14 +29,14 @@ def test_every_file_is_on_one_side_and_none_is_empty_or_it_is_refused(count: int
             split(source(count), fraction, seed)
         return
     training, validation = split(source(count), fraction, seed)
-    assert len(validation.cases) == round(count * fraction)
-    names = [case.name for part in (training, validation) for case in part.cases]
+    assert len(validation.groups) == round(count * fraction)
+    names = [group.name for part in (training, validation) for group in part.groups]
     assert sorted(names) == [f"{number:02}" for number in range(count)]
     assert split(source(count), fraction, seed) == (training, validation)
 
 
 def test_another_seed_holds_out_others() -> None:
-    assert len({str(split(source(10), 0.2, seed)[1].cases) for seed in range(10)}) > 3
+    assert len({str(split(source(10), 0.2, seed)[1].groups) for seed in range(10)}) > 3
 
 
 def files(directory: Path, count: int) -> Path:

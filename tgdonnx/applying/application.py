@@ -15,11 +15,11 @@ from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.tiles import Tile, cut
 from tgdonnx.artifacts.manifest import RUN
 from tgdonnx.data.layouts import SPACE, View, model_layout
+from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
 from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, measure
 from tgdonnx.data.sources import Source, open_array
-from tgdonnx.data.stored import Array, Case, Stored
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Output, require_outputs
@@ -160,20 +160,20 @@ def _prepare(
     return _Job(assembly, field if isinstance(field, str) else None)
 
 
-def _view(spec: TensorSpec, stored: Stored, layout: Optional[str], *, scaled: bool) -> View:
+def _view(spec: TensorSpec, stored: LazyArray, layout: Optional[str], *, scaled: bool) -> View:
     """Returns the data as samples of the model's input, which may be larger than the model takes."""
     axes = (layout or "").partition(":")[2] or model_layout(spec, layout)
     if spec.shape is not None and axes is not None and len(axes) == len(spec.shape):
         spec = replace(spec, shape=tuple(None if x in SPACE else size for x, size in zip(axes, spec.shape)))
     if spec.shape is not None:  # any number of samples: they are grouped as the model takes them
         spec = replace(spec, shape=(None, *spec.shape[1:]))
-    source = Source(stored.place, (Case(stored.place, {spec.name: stored}),))
+    source = Source(stored.place, (ArrayGroup(stored.place, {spec.name: stored}),))
     (member,) = match(source, [spec], DataOptions(layout=layout, scale=1.0 if scaled else None))
     return member.views[0]
 
 
 def _scaling(
-    spec: TensorSpec, stored: Stored, scale: Optional[Scale], artifacts: Optional[StrPath]
+    spec: TensorSpec, stored: LazyArray, scale: Optional[Scale], artifacts: Optional[StrPath]
 ) -> Optional[Scaling]:
     if scale is not None and artifacts is not None:
         raise DataError("got both a scale and a run whose scaling is recorded; expected one of them")
@@ -182,7 +182,7 @@ def _scaling(
     if scale is None:
         return None
     check_scale(scale)
-    linear = measure(scale, spec.name, [stored])
+    linear = measure(scale, spec.name, stored)
     return Scaling({spec.name: linear, TARGET: linear})
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from tgdonnx.applying.network import ImageNetwork
 from tgdonnx.applying.tiles import Tile
 from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.scaling import Scaling
-from tgdonnx.data.stored import Array
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TARGET
 

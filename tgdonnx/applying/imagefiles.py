@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tgdonnx.data.extras import load_extra
+from tgdonnx.data.lazy_arrays import Array, LazyArray
 from tgdonnx.data.nifti import SUFFIXES as NIFTI
-from tgdonnx.data.stored import Array, Stored, load_extra
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import replacing
 
@@ -29,7 +30,7 @@ def suffix_of(path: Path) -> str:
     return suffix
 
 
-def require_header(output: Path, source: Stored) -> None:
+def require_header(output: Path, source: LazyArray) -> None:
     """Checks that a result can be written where it shall.
 
     Raises:
@@ -46,7 +47,7 @@ def require_header(output: Path, source: Stored) -> None:
 
 
 @contextmanager
-def result(output: Path, source: Stored, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Array]:
+def result(output: Path, source: LazyArray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Array]:
     """Gives an array to fill, and writes the file when the block ends without an error.
 
     Args:
@@ -78,11 +79,11 @@ def result(output: Path, source: Stored, shape: tuple[int, ...], dtype: np.dtype
         temporary.write_bytes(gzip.compress(content, mtime=0) if suffix.endswith(".gz") else content)
 
 
-def _nifti_file(source: Stored) -> Path | None:
+def _nifti_file(source: LazyArray) -> Path | None:
     return next((path for path in source.files if path.name.lower().endswith(NIFTI)), None)
 
 
-def _nifti_bytes(values: Array, source: Stored) -> bytes:
+def _nifti_bytes(values: Array, source: LazyArray) -> bytes:
     path = _nifti_file(source)
     nibabel: Any = load_extra("nibabel", "nibabel", "nifti", str(path))
     original = nibabel.load(path)

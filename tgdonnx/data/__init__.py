@@ -1,9 +1,10 @@
 """Training data: arrays by name, matched to what a training step is fed, read as they are needed.
 
-``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats; ``layouts``: axes;
-``matching``: names, dtypes, shapes; ``labels``: class indices; ``patches``, ``augmentation``, ``scaling``: what is done to
-samples; ``splitting``: by file; ``content``: a look at all values first; ``dataset``: batches; ``reading``, ``prefetching``:
-made ahead, by another process; ``record``, ``remarks``: what a run keeps and says of its data.
+``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats, which give
+``lazy_arrays``; ``layouts``: axes; ``matching``: names, dtypes, shapes; ``labels``: class indices; ``levels``: one value for
+all; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by file; ``content``: a look at all
+values first; ``sampling``, ``dataset``: batches; ``prefetching``: made ahead, by another process (``worker``, ``serving``);
+``description``, ``remarks``: what a run keeps and says of its data.
 
 Nothing is cast, padded, clipped or left out without being asked for or said.
 """
@@ -11,6 +12,7 @@ Nothing is cast, padded, clipped or left out without being asked for or said.
 from tgdonnx.data.dataset import Dataset
 from tgdonnx.data.opening import open_dataset, open_like, open_training
 from tgdonnx.data.options import AUGMENTATIONS, Augmentation, DataOptions
+from tgdonnx.data.prefetching import Prefetched
 from tgdonnx.data.scaling import STATISTICS, Linear, Scale, Scaling
 from tgdonnx.data.sources import DataSource, Source, open_source
 from tgdonnx.data.splitting import split
@@ -23,6 +25,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "Linear",
+    "Prefetched",
     "Scale",
     "Scaling",
     "Source",

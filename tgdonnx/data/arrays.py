@@ -16,7 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from tgdonnx.data.stored import Array, Case, Region, Stored, WholeFiles, machine_memory
+from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region, machine_memory
 from tgdonnx.errors import DataError
 from tgdonnx.files.regular import open_regular
 
@@ -26,17 +27,17 @@ _NUMBERS = "biufc"
 _MOST_PACKED, _LARGE = 200, 2**30
 
 
-def memory_case(arrays: Mapping[str, Array]) -> Case:
-    """Returns arrays in memory as a case."""
-    return Case("the data", {name: in_memory(np.asanyarray(array), "the data") for name, array in arrays.items()})
+def memory_group(arrays: Mapping[str, Array]) -> ArrayGroup:
+    """Returns arrays in memory as a group."""
+    return ArrayGroup("the data", {name: in_memory(np.asanyarray(array), "the data") for name, array in arrays.items()})
 
 
-def in_memory(array: Array, place: str, files: tuple[Path, ...] = ()) -> Stored:
+def in_memory(array: Array, place: str, files: tuple[Path, ...] = ()) -> LazyArray:
     """Returns an array in memory."""
-    return Stored(place, array.shape, array.dtype, lambda region: array[region], files=files)
+    return LazyArray(place, array.shape, array.dtype, lambda region: array[region], files=files)
 
 
-def open_npy(path: Path) -> Stored:
+def open_npy(path: Path) -> LazyArray:
     """Opens a ``.npy`` file.
 
     Raises:
@@ -71,10 +72,10 @@ def open_npy(path: Path) -> Stored:
         values = np.array(mapped[inner])
         return values.T if fortran else values
 
-    return Stored(str(path), shape, dtype, read, files=(path,))
+    return LazyArray(str(path), shape, dtype, read, files=(path,))
 
 
-def open_npz(path: Path, kept: WholeFiles | None = None) -> Case:
+def open_npz(path: Path, kept: FileCache | None = None) -> ArrayGroup:
     """Opens an ``.npz`` archive.
 
     Args:
@@ -95,17 +96,17 @@ def open_npz(path: Path, kept: WholeFiles | None = None) -> Case:
                     "whole; save its arrays as .npy files in a directory, or as HDF5"
                 )
             arrays = {name: _member(path, archive, name, header) for name, header in members.items()}
-            return Case(path.name, {n: in_memory(array, str(path), (path,)) for n, array in arrays.items()})
-    return Case(path.name, {name: _in_archive(path, name, header, kept) for name, header in members.items()})
+            return ArrayGroup(path.name, {n: in_memory(array, str(path), (path,)) for n, array in arrays.items()})
+    return ArrayGroup(path.name, {name: _in_archive(path, name, header, kept) for name, header in members.items()})
 
 
-def _in_archive(path: Path, name: str, header: Header, kept: WholeFiles) -> Stored:
+def _in_archive(path: Path, name: str, header: Header, kept: FileCache) -> LazyArray:
     def load() -> Array:
         with _archive(path) as archive:
             return _member(path, archive, name, header)
 
     shape, _, dtype = header
-    return Stored(str(path), shape, dtype, lambda region: kept.get((path, name), load)[region], files=(path,))
+    return LazyArray(str(path), shape, dtype, lambda region: kept.get((path, name), load)[region], files=(path,))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Flips and rotations by right angles: exact, no value is interpolated.
 
-All arrays of a sample that have axes of space turn together; others, such as class labels of whole pictures, stay.
+All arrays of a sample that have axes of space are transformed together; others, such as class labels of whole pictures, stay.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tgdonnx.data.layouts import SPACE
+from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.options import Augmentation
-from tgdonnx.data.stored import Array
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 @dataclass(frozen=True)
-class Turn:
-    """How a sample is turned: first rotated, then mirrored.
+class Transform:
+    """How a sample is transformed: first rotated, then mirrored.
 
     Attributes:
         quarters: quarter turns in the plane of H and W.
@@ -30,24 +30,24 @@ class Turn:
     mirrored: str = ""
 
     def apply(self, array: Array, axes: str) -> Array:
-        """Returns an array turned; ``axes`` is its layout."""
+        """Returns an array transformed; ``axes`` is its layout."""
         if self.quarters and "H" in axes and "W" in axes:
             array = np.rot90(array, self.quarters, (axes.index("H"), axes.index("W")))
         flipped = tuple(axes.index(letter) for letter in self.mirrored if letter in axes)
         return np.flip(array, flipped) if flipped else array
 
 
-def draw_turn(kinds: Sequence[Augmentation], axes: str, generator: np.random.Generator) -> Turn:
-    """Draws a turn; ``axes`` are those of space."""
+def draw_transform(kinds: Sequence[Augmentation], axes: str, generator: np.random.Generator) -> Transform:
+    """Draws a transform; ``axes`` are those of space."""
     quarters = int(generator.integers(4)) if "rotations" in kinds else 0
     mirrored = "".join(letter for letter in axes if generator.integers(2)) if "flips" in kinds else ""
-    return Turn(quarters, mirrored)
+    return Transform(quarters, mirrored)
 
 
-def require_turnable(
+def require_transformable(
     kinds: Sequence[Augmentation], inputs: Sequence[TensorSpec], samples: Sequence[tuple[str, tuple[int, ...]]]
 ) -> None:
-    """Checks that samples can be turned.
+    """Checks that samples can be transformed.
 
     Args:
         kinds: what was asked for.

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tgdonnx.data.stored import Array, Region, Stored, WholeFiles, load_extra
+from tgdonnx.data.extras import load_extra
+from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.lazy_arrays import Array, LazyArray, Region
 from tgdonnx.errors import DataError
 from tgdonnx.files.regular import open_regular
 
@@ -47,7 +49,7 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def open_series(directory: Path, files: Sequence[Path], kept: WholeFiles) -> Stored:
+def open_series(directory: Path, files: Sequence[Path], kept: FileCache) -> LazyArray:
     """Opens the files of a series as one volume.
 
     Args:
@@ -91,7 +93,7 @@ def open_series(directory: Path, files: Sequence[Path], kept: WholeFiles) -> Sto
     orientation = ", ".join(f"{value:.2f}" for value in first.plane)
     paths = tuple(found.path for found in slices)
     shape = (len(slices), *first.shape)
-    return Stored(str(directory), shape, np.dtype(np.float32), read, "DHW", orientation, paths, tuple(remarks))
+    return LazyArray(str(directory), shape, np.dtype(np.float32), read, "DHW", orientation, paths, tuple(remarks))
 
 
 def _open_slice(pydicom: Any, path: Path) -> _Slice:

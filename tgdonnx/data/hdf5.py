@@ -10,13 +10,14 @@ import warnings
 from pathlib import Path
 from typing import Any, Optional
 
-from tgdonnx.data.stored import Array, Case, Region, Stored, load_extra
+from tgdonnx.data.extras import load_extra
+from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
 from tgdonnx.errors import DataError
 
 _COPY = "copy its values into one file, such as with h5py: new[name] = old[name][...]"
 
 
-def open_hdf5(path: Path) -> Case:
+def open_hdf5(path: Path) -> ArrayGroup:
     """Opens an HDF5 file; datasets in groups go by their path, such as ``scan/image``.
 
     Raises:
@@ -24,7 +25,7 @@ def open_hdf5(path: Path) -> Case:
         RuntimeMissingError: h5py is not installed.
     """
     h5py = load_extra("h5py", "h5py", "hdf5", str(path))
-    arrays: dict[str, Stored] = {}
+    arrays: dict[str, LazyArray] = {}
 
     # What h5py calls must not raise: it gives back the problem, at which h5py stops.
     def visit(name: str, item: Any) -> Optional[str]:
@@ -47,7 +48,7 @@ def open_hdf5(path: Path) -> Case:
         raise
     except Exception as error:  # h5py raises whatever it stumbles over
         raise DataError(f"{path} cannot be read: {_reason(error)}") from error
-    return Case(path.name, arrays)
+    return ArrayGroup(path.name, arrays)
 
 
 def _problem_of_dataset(h5py: Any, item: Any) -> Optional[str]:
@@ -87,7 +88,7 @@ def _problem_of_link(h5py: Any, file: Any, name: str, link: Any) -> Optional[str
     return None
 
 
-def _stored(h5py: Any, path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> Stored:
+def _stored(h5py: Any, path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> LazyArray:
     def read(region: Region) -> Array:
         try:
             with warnings.catch_warnings(), h5py.File(path, "r") as file:
@@ -99,7 +100,7 @@ def _stored(h5py: Any, path: Path, name: str, shape: tuple[int, ...], dtype: Any
         except Exception as error:  # h5py raises whatever it stumbles over
             raise DataError(f"{path} cannot be read: {name}: {_reason(error)}") from error
 
-    return Stored(str(path), shape, dtype, read, files=(path,))
+    return LazyArray(str(path), shape, dtype, read, files=(path,))
 
 
 def _several(names: list[str]) -> str:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from tgdonnx.data.arrays import opened
-from tgdonnx.data.stored import Array, Region, Stored, WholeFiles, load_extra
+from tgdonnx.data.extras import load_extra
+from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.lazy_arrays import Array, LazyArray, Region
 from tgdonnx.errors import DataError
 
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -34,7 +36,7 @@ _MODES = {
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF
 
 
-def open_image(path: Path, kept: WholeFiles) -> Stored:
+def open_image(path: Path, kept: FileCache) -> LazyArray:
     """Opens a picture.
 
     Raises:
@@ -78,7 +80,7 @@ def open_image(path: Path, kept: WholeFiles) -> Stored:
     def read(region: Region) -> Array:
         return kept.get(path, load)[region]
 
-    return Stored(str(path), shape, np.dtype(dtype).newbyteorder("="), read, layout, files=(path,))
+    return LazyArray(str(path), shape, np.dtype(dtype).newbyteorder("="), read, layout, files=(path,))
 
 
 def _require_plain(image: Any, path: Path, start: bytes) -> None:

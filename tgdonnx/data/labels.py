@@ -17,7 +17,7 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.data.stored import BLOCK_BYTES, Array, Region, Stored, read_finite
+from tgdonnx.data.lazy_arrays import BLOCK_BYTES, Array, LazyArray, Region, read_finite
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
@@ -29,7 +29,7 @@ def takes_labels(spec: TensorSpec) -> bool:
     return spec.name == TARGET and np.dtype(spec.dtype) == _INT64
 
 
-def as_labels(stored: Stored, spec: TensorSpec, said: Optional[str]) -> tuple[Stored, Optional[str]]:
+def as_labels(stored: LazyArray, spec: TensorSpec, said: Optional[str]) -> tuple[LazyArray, Optional[str]]:
     """Returns an array as class indices, where it holds such, and its layout; both unchanged where not.
 
     Args:
@@ -65,7 +65,7 @@ def _fits(shape: tuple[int, ...], axis: int, wanted: Sequence[Optional[int]]) ->
     return all(want is None or want == size for want, size in zip(wanted[1:], rest))
 
 
-def _starts_one_hot(stored: Stored, axis: int) -> bool:
+def _starts_one_hot(stored: LazyArray, axis: int) -> bool:
     """Whether the first index of the first axis other than the classes' is."""
     if 0 in stored.shape:
         return False
@@ -78,7 +78,7 @@ def _is_one_hot(values: Array, axis: int) -> bool:
     return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=axis, dtype=np.int64) == 1).all())
 
 
-def _without(stored: Stored, axis: int) -> Stored:
+def _without(stored: LazyArray, axis: int) -> LazyArray:
     shape = stored.shape[:axis] + stored.shape[axis + 1 :]
 
     def read(region: Region) -> Array:
@@ -89,7 +89,7 @@ def _without(stored: Stored, axis: int) -> Stored:
     return replace(stored, shape=shape, read=read, remarks=(*stored.remarks, remark))
 
 
-def _whole_numbers(stored: Stored) -> Stored:
+def _whole_numbers(stored: LazyArray) -> LazyArray:
     if stored.dtype == _INT64:
         return stored
 
@@ -114,7 +114,7 @@ def _whole_numbers(stored: Stored) -> Stored:
     return replace(stored, dtype=_INT64, read=read, remarks=(*stored.remarks, remark))
 
 
-def _from_one_hot(stored: Stored, axis: int) -> Stored:
+def _from_one_hot(stored: LazyArray, axis: int) -> LazyArray:
     shape = stored.shape[:axis] + stored.shape[axis + 1 :]
 
     def read(region: Region) -> Array:

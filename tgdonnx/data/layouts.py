@@ -3,8 +3,8 @@
 A layout names axes: N samples, C channels, D, H, W space. A stored array and a model's input each have one. A model's
 is NCHW, with as many axes of space as its rank leaves (targets of class indices lack C), unless it is said otherwise.
 
-- Stored N: samples. Without N the array is one sample.
-- Stored D that the input lacks: every slice is a sample. Without stored C the channels of the input are the slice and its
+- LazyArray N: samples. Without N the array is one sample.
+- LazyArray D that the input lacks: every slice is a sample. Without stored C the channels of the input are the slice and its
   neighbours, a 2.5-D stack: an odd number, the slice in the middle; beyond the first and the last slice, that slice again.
 - The input's C that the array lacks: one channel.
 """
@@ -17,7 +17,7 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.data.stored import UNKNOWN, Array, Stored, read_finite
+from tgdonnx.data.lazy_arrays import UNKNOWN, Array, LazyArray, read_finite
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
@@ -73,7 +73,7 @@ class View:
         shape: of one sample, without N.
     """
 
-    stored: Stored
+    stored: LazyArray
     source: str
     layout: str
     stack: int
@@ -133,7 +133,7 @@ class View:
         return ordered
 
 
-def view(stored: Stored, spec: TensorSpec, said: Optional[str], where: str) -> View:
+def view(stored: LazyArray, spec: TensorSpec, said: Optional[str], where: str) -> View:
     """Returns an array as samples of an input.
 
     Args:
@@ -166,7 +166,7 @@ def view(stored: Stored, spec: TensorSpec, said: Optional[str], where: str) -> V
     return made
 
 
-def _as_it_is(stored: Stored, spec: TensorSpec, where: str) -> View:
+def _as_it_is(stored: LazyArray, spec: TensorSpec, where: str) -> View:
     rank = len(stored.shape)
     if not rank:
         raise DataError(f"{where} has no axis that counts samples")
@@ -180,7 +180,7 @@ def plain_axes(count: int) -> str:
     return "abcdefghijklmnopqrstuvwxyzABEFGIJKLMOPQRSTUVXYZ"[:count]
 
 
-def _convert(stored: Stored, spec: TensorSpec, source: str, target: str) -> View | str:
+def _convert(stored: LazyArray, spec: TensorSpec, source: str, target: str) -> View | str:
     """Returns the view, or why there is none."""
     sizes = dict(zip(source, stored.shape))
     sliced = "D" in source and "D" not in target
@@ -204,7 +204,7 @@ def _convert(stored: Stored, spec: TensorSpec, source: str, target: str) -> View
     return View(stored, source, target, stack, count, tuple(sizes[letter] for letter in target if letter != "N"))
 
 
-def layouts_that_fit(stored: Stored, spec: TensorSpec) -> list[str]:
+def layouts_that_fit(stored: LazyArray, spec: TensorSpec) -> list[str]:
     """Returns the usual layouts in which an array would fit an input."""
     target = model_layout(spec, None)
     if target is None or spec.shape is None:

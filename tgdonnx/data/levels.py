@@ -13,12 +13,12 @@ from typing import Optional
 import numpy as np
 
 from tgdonnx.data.layouts import View, plain_axes
-from tgdonnx.data.stored import Array, Stored
+from tgdonnx.data.lazy_arrays import Array, LazyArray
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
-def level_view(stored: Stored, spec: TensorSpec, count: int) -> Optional[View]:
+def level_view(stored: LazyArray, spec: TensorSpec, count: int) -> Optional[View]:
     """Returns an array as values of an input without an axis of samples; None if it is neither one nor one per sample.
 
     Args:
@@ -57,10 +57,10 @@ def shaped(values: Array, spec: TensorSpec) -> Array:
 
 
 def common_level(views: Sequence[View], name: str) -> Optional[Array]:
-    """Returns the stored value that all samples of all cases have; None if they differ.
+    """Returns the stored value that all samples of all groups have; None if they differ.
 
     Args:
-        views: of an input, one per case.
+        views: of an input, one per group.
         name: of the input, for messages.
 
     Raises:

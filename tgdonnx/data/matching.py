@@ -10,21 +10,21 @@ import numpy as np
 
 from tgdonnx.data.labels import as_labels, takes_labels
 from tgdonnx.data.layouts import SPACE, View, fits, layouts_that_fit, model_layout, view
+from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
 from tgdonnx.data.levels import level_view
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale
 from tgdonnx.data.sources import Source
-from tgdonnx.data.stored import Case, Stored
 from tgdonnx.errors import DataError, MissingArrayError
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec, shared_inputs
 
 
 @dataclass(frozen=True)
-class Member:
-    """A case as samples of a training step.
+class SampleSet:
+    """A group as samples of a training step.
 
     Attributes:
-        name: of the case.
+        name: of the group.
         views: one per input, in order, of the same number of samples, but for what is one value for all.
     """
 
@@ -39,32 +39,32 @@ class Member:
 
 def match(
     source: Source, inputs: Sequence[TensorSpec], options: DataOptions, *, ignored: Collection[str] = ()
-) -> tuple[Member, ...]:
-    """Matches every case of a source to the inputs of a training step.
+) -> tuple[SampleSet, ...]:
+    """Matches every group of a source to the inputs of a training step.
 
     Args:
-        source: the cases.
+        source: the groups.
         inputs: what a step is fed.
         options: how the data is read and varied.
         ignored: names of arrays that may be there although they are not asked for.
 
     Raises:
-        DataError: an array is missing or not asked for; its dtype, rank or shape does not fit; the arrays of a case differ in
-            the number of samples or in how they lie in space, or are empty; without patches, cases differ in size.
+        DataError: an array is missing or not asked for; its dtype, rank or shape does not fit; the arrays of a group differ in
+            the number of samples or in how they lie in space, or are empty; without patches, groups differ in size.
     """
     names = [spec.name for spec in inputs]
     for what, given in (("layout", options.layouts), ("scale", options.scales)):
         for name in given:
             if name not in names:
                 raise DataError(f"--{what} names {name!r}, which the model does not take; expected {', '.join(names)}")
-    members = tuple(
-        _match_case(case, source.where, inputs, options, ignored, len(source.cases) > 1) for case in source.cases
+    sets = tuple(
+        _match_group(group, source.where, inputs, options, ignored, len(source.groups) > 1) for group in source.groups
     )
-    if not sum(member.count for member in members):
+    if not sum(sample_set.count for sample_set in sets):
         raise DataError(f"{source.where} holds no sample")
     if options.patch is None:
-        _require_one_size(members, inputs)
-    return members
+        _require_one_size(sets, inputs)
+    return sets
 
 
 def renamed_for(renamed: Mapping[str, str], inputs: Sequence[TensorSpec]) -> Mapping[str, str]:
@@ -94,19 +94,19 @@ def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, S
     return found
 
 
-def _match_case(
-    case: Case,
+def _match_group(
+    group: ArrayGroup,
     where: str,
     inputs: Sequence[TensorSpec],
     options: DataOptions,
     ignored: Collection[str],
     several: bool,
-) -> Member:
+) -> SampleSet:
     if several:
         where = (
-            next(iter({stored.place for stored in case.arrays.values()}), where) if _in_one_file(case) else case.name
+            next(iter({stored.place for stored in group.arrays.values()}), where) if _in_one_file(group) else group.name
         )
-    arrays = _rename(case.arrays, renamed_for(options.renamed, inputs), where)
+    arrays = _rename(group.arrays, renamed_for(options.renamed, inputs), where)
     expected = [spec.name for spec in inputs]
     for name in expected:
         if name not in arrays:
@@ -135,7 +135,7 @@ def _match_case(
         raise DataError(
             f"the volumes of {where} lie differently in space ({said}); bring them to one orientation first"
         )
-    return Member(case.name, views)
+    return SampleSet(group.name, views)
 
 
 def _hint(inputs: Sequence[TensorSpec]) -> str:
@@ -148,17 +148,17 @@ def _hint(inputs: Sequence[TensorSpec]) -> str:
     )
 
 
-def _in_one_file(case: Case) -> bool:
-    return len({stored.place for stored in case.arrays.values()}) == 1
+def _in_one_file(group: ArrayGroup) -> bool:
+    return len({stored.place for stored in group.arrays.values()}) == 1
 
 
-def _rename(arrays: Mapping[str, Stored], renamed: Mapping[str, str], where: str) -> dict[str, Stored]:
+def _rename(arrays: Mapping[str, LazyArray], renamed: Mapping[str, str], where: str) -> dict[str, LazyArray]:
     for array_name, input_name in renamed.items():
         if array_name not in arrays:
             raise MissingArrayError(
                 f"{where} has no array {array_name!r} to map to {input_name!r}; it has {_names(arrays)}", input_name
             )
-    result: dict[str, Stored] = {}
+    result: dict[str, LazyArray] = {}
     for name, array in arrays.items():
         new = renamed.get(name, name)
         if new in result:
@@ -167,7 +167,7 @@ def _rename(arrays: Mapping[str, Stored], renamed: Mapping[str, str], where: str
     return result
 
 
-def _check_dtype(spec: TensorSpec, stored: Stored, scale: Optional[Scale]) -> None:
+def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
     if scale is None:
         if str(stored.dtype) != spec.dtype:
             raise DataError(f"{_mismatch(spec, stored)}; convert it, or say how: {_scale_hint(spec, stored)}")
@@ -180,14 +180,14 @@ def _check_dtype(spec: TensorSpec, stored: Stored, scale: Optional[Scale]) -> No
         )
 
 
-def _scale_hint(spec: TensorSpec, stored: Stored) -> str:
+def _scale_hint(spec: TensorSpec, stored: LazyArray) -> str:
     if spec.dtype == "float32" and stored.dtype in (np.uint8, np.uint16):
         return f"--scale {np.iinfo(stored.dtype).max} divides by it, --scale 1 takes the numbers as they are"
     return f"--scale {spec.name}=1 takes the numbers as they are"
 
 
 def _views(
-    pairs: Sequence[tuple[TensorSpec, Stored]], options: DataOptions, scales: Mapping[str, Scale]
+    pairs: Sequence[tuple[TensorSpec, LazyArray]], options: DataOptions, scales: Mapping[str, Scale]
 ) -> tuple[View, ...]:
     """Returns every array as samples of its input, or as one value for all."""
     shared = shared_inputs([spec for spec, _ in pairs])
@@ -218,7 +218,7 @@ def _takes_one(spec: TensorSpec) -> bool:
     return spec.name != TARGET and spec.shape is not None and spec.shape[:1] == (1,) and not is_image
 
 
-def _require_number(spec: TensorSpec, stored: Stored, scale: Optional[Scale]) -> None:
+def _require_number(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
     """Checks the dtype of single values. They are few, and usually plain Python numbers: what can hold them will do."""
     kinds = "biuf" if np.dtype(spec.dtype).kind == "f" else "biu"
     if stored.dtype.kind not in kinds:
@@ -233,7 +233,7 @@ def _said(spec: TensorSpec, options: DataOptions) -> Optional[str]:
     return said
 
 
-def _view(spec: TensorSpec, stored: Stored, said: Optional[str], options: DataOptions) -> View:
+def _view(spec: TensorSpec, stored: LazyArray, said: Optional[str], options: DataOptions) -> View:
     made = view(stored, spec, said, f"{stored.place}: {spec.name!r}")
     if not fits(made, spec if options.patch is None else _open_space(spec, made)):
         raise DataError(_mismatch(spec, stored, made) + _shape_hint(spec, stored, made))
@@ -247,14 +247,14 @@ def _open_space(spec: TensorSpec, made: View) -> TensorSpec:
     return TensorSpec(spec.name, spec.dtype, tuple(None if x in SPACE else s for x, s in zip(made.layout, spec.shape)))
 
 
-def _mismatch(spec: TensorSpec, stored: Stored, made: Optional[View] = None) -> str:
+def _mismatch(spec: TensorSpec, stored: LazyArray, made: Optional[View] = None) -> str:
     found = f"{stored.dtype} {_shape(stored.shape)}"
     if made is not None and made.source != made.layout:
         found += f", which as {made.source} gives samples of {_shape(made.shape)}"
     return f"{stored.place}: expected {spec.name!r} to be {spec.dtype} {_shape(spec.shape)}, found {found}"
 
 
-def _shape_hint(spec: TensorSpec, stored: Stored, made: View) -> str:
+def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> str:
     others = [layout for layout in layouts_that_fit(stored, spec) if layout != made.source]
     if others:
         said = " or ".join(f"--layout {spec.name}={layout}" for layout in others)
@@ -271,11 +271,11 @@ def _shape_hint(spec: TensorSpec, stored: Stored, made: View) -> str:
     return ""
 
 
-def _require_one_size(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> None:
+def _require_one_size(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> None:
     for position, spec in enumerate(inputs):
-        first = members[0].views[position]
-        for member in members[1:]:
-            other = member.views[position]
+        first = sets[0].views[position]
+        for sample_set in sets[1:]:
+            other = sample_set.views[position]
             if other.shape != first.shape:
                 raise DataError(
                     f"{spec.name!r} differs in size: {first.stored.place} has samples of {_shape(first.shape)}, "
@@ -287,7 +287,7 @@ def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
     return "of any shape" if shape is None else "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
 
 
-def _names(arrays: Mapping[str, Stored]) -> str:
+def _names(arrays: Mapping[str, LazyArray]) -> str:
     names = sorted(arrays)
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return (", ".join(names[:10]) or "none") + more

@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from tgdonnx.data.stored import UNKNOWN, Array, Region, Stored, WholeFiles, load_extra, whole
+from tgdonnx.data.extras import load_extra
+from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.lazy_arrays import UNKNOWN, Array, LazyArray, Region, whole
 from tgdonnx.errors import DataError
 
 SUFFIXES = (".nii", ".nii.gz")
 LARGEST_COMPRESSED = 2**30
 
 
-def open_nifti(path: Path, kept: WholeFiles) -> Stored:
+def open_nifti(path: Path, kept: FileCache) -> LazyArray:
     """Opens a NIfTI file. ``.nii`` is read piece by piece, ``.nii.gz`` whole.
 
     Raises:
@@ -85,7 +87,7 @@ def open_nifti(path: Path, kept: WholeFiles) -> Stored:
         return load(region)
 
     layout = {2: "HW", 3: "DHW"}.get(len(shape), UNKNOWN)
-    return Stored(str(path), shape, dtype, read, layout, orientation, (path,), tuple(remarks))
+    return LazyArray(str(path), shape, dtype, read, layout, orientation, (path,), tuple(remarks))
 
 
 @contextmanager

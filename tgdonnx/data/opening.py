@@ -9,7 +9,7 @@ from typing import Literal, Optional
 from tgdonnx.data.dataset import Dataset
 from tgdonnx.data.matching import renamed_for
 from tgdonnx.data.options import DataOptions
-from tgdonnx.data.reading import Recipe
+from tgdonnx.data.recipe import Recipe
 from tgdonnx.data.sources import DataSource, Source, open_source
 from tgdonnx.data.splitting import split
 from tgdonnx.errors import DataError
@@ -71,7 +71,7 @@ def open_training(
     training, held_out = open_source(source), None
     if options.validation_split is not None:
         training, held_out = split(training, options.validation_split, seed)
-        said = f"held out for validation: {', '.join(case.name for case in held_out.cases)}"
+        said = f"held out for validation: {', '.join(group.name for group in held_out.groups)}"
         held_out = replace(held_out, remarks=(said,))
     elif validation is not None:
         held_out = open_source(validation)
@@ -123,11 +123,11 @@ def open_recipe(recipe: Recipe) -> Dataset:
         DataError: the files have changed.
     """
     source = open_source(recipe.path)
-    cases = tuple(case for case in source.cases if case.name in recipe.cases)
-    if tuple(case.name for case in cases) != recipe.cases:
+    groups = tuple(group for group in source.groups if group.name in recipe.groups)
+    if tuple(group.name for group in groups) != recipe.groups:
         raise DataError(f"files of {recipe.path} have changed since it was opened")
     dataset = Dataset(
-        replace(source, cases=cases),
+        replace(source, groups=groups),
         recipe.inputs,
         recipe.options,
         scaling=recipe.scaling,
@@ -135,5 +135,6 @@ def open_recipe(recipe: Recipe) -> Dataset:
         settled=True,
     )
     if recipe.target_limits is not None:
-        dataset.require_target(*recipe.target_limits)
+        limits = recipe.target_limits
+        dataset.require_target(limits.low, limits.high, limits.loss)
     return dataset

@@ -43,7 +43,7 @@ class DataOptions:
     validation_split: Optional[float] = None
 
     def for_evaluation(self, names: Collection[str]) -> DataOptions:
-        """Returns how the same data is read to evaluate on some of its inputs: in tiles, not turned, not divided."""
+        """Returns how the same data is read to evaluate on some of its inputs: in tiles, not transformed, not divided."""
         return replace(self.for_inputs(names), patches_per_epoch=None, augmentation=(), validation_split=None)
 
     def for_inputs(self, names: Collection[str]) -> DataOptions:

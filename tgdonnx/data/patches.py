@@ -13,14 +13,14 @@ from math import prod
 import numpy as np
 
 from tgdonnx.data.layouts import View, Window
-from tgdonnx.data.matching import Member
+from tgdonnx.data.matching import SampleSet
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Patches of one case's samples.
+    """The patches of one group's samples.
 
     Attributes:
         size: of the grid, per axis of space.
@@ -60,11 +60,36 @@ class Grid:
         }
 
 
-def grid_of(member: Member, inputs: Sequence[TensorSpec], patch: tuple[int, ...]) -> Grid:
-    """Returns the grid of a case.
+def grids_of(
+    sets: Sequence[SampleSet], inputs: Sequence[TensorSpec], patch: tuple[int, ...] | None
+) -> tuple[Grid, ...]:
+    """Returns the grid of every group; one without axes where samples are taken whole.
+
+    Raises:
+        DataError: as `grid_of`, or the model fixes another size than that of a patch.
+    """
+    if patch is None:
+        return tuple(Grid({}, {}, ()) for _ in sets)
+    grids = tuple(grid_of(sample_set, inputs, patch) for sample_set in sets)
+    require_patch_fits(inputs, sets[0], grids[0])
+    return grids
+
+
+def sample_shapes(sample_set: SampleSet, grid: Grid) -> list[tuple[str, tuple[int, ...]]]:
+    """Returns axes and shape of each array of a sample, or of a patch of it."""
+    found = []
+    for index, view in enumerate(sample_set.views):
+        window = grid.window(tuple(0 for _ in grid.size), index) if grid.size else None
+        sizes = (window[x].stop if window and x in window else size for x, size in zip(view.axes, view.shape))
+        found.append((view.axes, tuple(sizes)))
+    return found
+
+
+def grid_of(sample_set: SampleSet, inputs: Sequence[TensorSpec], patch: tuple[int, ...]) -> Grid:
+    """Returns the grid of a group.
 
     Args:
-        member: the case.
+        sample_set: the group.
         inputs: what a training step is fed.
         patch: size in pixels of the first array that has axes of space.
 
@@ -72,17 +97,17 @@ def grid_of(member: Member, inputs: Sequence[TensorSpec], patch: tuple[int, ...]
         DataError: there is no such array, it has another number of axes, is smaller than a patch, or the arrays do not lie on
             one grid.
     """
-    spaces = [view.space for view in member.views]
+    spaces = [view.space for view in sample_set.views]
     lead = next((index for index, space in enumerate(spaces) if space), None)
     if lead is None:
-        raise DataError(f"{member.name}: no array has axes of space to cut patches from; leave out --patch")
+        raise DataError(f"{sample_set.name}: no array has axes of space to cut patches from; leave out --patch")
     if len(spaces[lead]) != len(patch):
         raise DataError(
             f"a patch of {'x'.join(map(str, patch))} does not go with the axes {', '.join(spaces[lead])} of "
             f"{inputs[lead].name!r}; expected {len(spaces[lead])} sizes"
         )
     wanted = dict(zip(spaces[lead], patch))
-    place = member.views[lead].stored.place
+    place = sample_set.views[lead].stored.place
     for letter, least in wanted.items():
         if spaces[lead][letter] < least:
             fits = _size({x: min(space, wanted[x]) for x, space in spaces[lead].items()})
@@ -90,7 +115,7 @@ def grid_of(member: Member, inputs: Sequence[TensorSpec], patch: tuple[int, ...]
             raise DataError(f"{place} is smaller than a patch: {found}; --patch {fits} fits it")
     images = [space for space in spaces if space]
     size = {letter: min(space.get(letter, 0) for space in images) for letter in wanted}
-    for spec, view, space in zip(inputs, member.views, spaces):
+    for spec, view, space in zip(inputs, sample_set.views, spaces):
         if space and (set(space) != set(size) or any(not size[x] or space[x] % size[x] for x in size)):
             raise DataError(
                 f"{view.stored.place}: {spec.name!r} of size {_size(space)} does not lie on the grid of {_size(size)}; patches "
@@ -102,19 +127,19 @@ def grid_of(member: Member, inputs: Sequence[TensorSpec], patch: tuple[int, ...]
     for letter in size:
         if wanted[letter] % lead_factors[letter]:
             raise DataError(
-                f"a patch of {'x'.join(map(str, patch))} is no whole number of pixels in the coarser array of {member.name}; "
-                f"expected a multiple of {lead_factors[letter]} along {letter}"
+                f"a patch of {'x'.join(map(str, patch))} is no whole number of pixels in the coarser array of "
+                f"{sample_set.name}; expected a multiple of {lead_factors[letter]} along {letter}"
             )
     return Grid(size, {x: wanted[x] // lead_factors[x] for x in size}, factors)
 
 
-def require_patch_fits(inputs: Sequence[TensorSpec], member: Member, grid: Grid) -> None:
+def require_patch_fits(inputs: Sequence[TensorSpec], sample_set: SampleSet, grid: Grid) -> None:
     """Checks that the model takes patches of this size.
 
     Raises:
         DataError: it fixes another one.
     """
-    for index, (spec, view) in enumerate(zip(inputs, member.views)):
+    for index, (spec, view) in enumerate(zip(inputs, sample_set.views)):
         window = grid.window(tuple(0 for _ in grid.size), index)
         if spec.shape is None or window is None:
             continue
@@ -122,13 +147,13 @@ def require_patch_fits(inputs: Sequence[TensorSpec], member: Member, grid: Grid)
             if letter in window and size is not None and size != window[letter].stop:
                 raise DataError(
                     f"the model fixes {letter} of {spec.name!r} at {size}; a patch would give it {window[letter].stop}"
-                    + _fixed_hint(spec, view, index, member)
+                    + _fixed_hint(spec, view, index, sample_set)
                 )
 
 
-def _fixed_hint(spec: TensorSpec, view: View, index: int, member: Member) -> str:
+def _fixed_hint(spec: TensorSpec, view: View, index: int, sample_set: SampleSet) -> str:
     """Returns which patch would fit, where the input is the one whose pixels a patch is given in."""
-    lead = next(place for place, other in enumerate(member.views) if other.space)
+    lead = next(place for place, other in enumerate(sample_set.views) if other.space)
     fixed = {x: s for x, s in zip(view.layout, spec.shape or ()) if x in view.space}
     if index != lead or None in fixed.values():
         return ""

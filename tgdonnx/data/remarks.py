@@ -7,21 +7,21 @@ from typing import Optional
 
 from tgdonnx.data.content import nbytes
 from tgdonnx.data.layouts import View
-from tgdonnx.data.matching import Member
+from tgdonnx.data.lazy_arrays import Array
+from tgdonnx.data.matching import SampleSet
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scaling, describe_linear
-from tgdonnx.data.stored import Array
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def conversions(
-    members: Sequence[Member], inputs: Sequence[TensorSpec], options: DataOptions, scaling: Optional[Scaling]
+    sets: Sequence[SampleSet], inputs: Sequence[TensorSpec], options: DataOptions, scaling: Optional[Scaling]
 ) -> tuple[str, ...]:
     """Returns what is done to every input between file and batch, each thing once."""
     said = dict.fromkeys(
         remark
         for index, spec in enumerate(inputs)
-        for remark in _of_input(spec, [member.views[index] for member in members], options, scaling)
+        for remark in _of_input(spec, [sample_set.views[index] for sample_set in sets], options, scaling)
     )
     return tuple(said)
 
@@ -32,9 +32,11 @@ def describe_level(spec: TensorSpec, level: Array) -> str:
     return f"{spec.name}: {said} in every batch"
 
 
-def unseen(where: str, members: Sequence[Member]) -> str:
+def unseen(where: str, sets: Sequence[SampleSet]) -> str:
     """Returns what is said of data too large to look through."""
-    return f"{where}: {nbytes(members) / 1e9:.1f} GB are too much to look through first; values are checked as they are read"
+    return (
+        f"{where}: {nbytes(sets) / 1e9:.1f} GB are too much to look through first; values are checked as they are read"
+    )
 
 
 def _of_input(

@@ -13,13 +13,13 @@ Offset and divisor are computed once, on the training data.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args
 
 import numpy as np
 
-from tgdonnx.data.stored import Array, Stored, read_finite, regions
+from tgdonnx.data.lazy_arrays import Array, LazyArray, read_finite, regions
 from tgdonnx.errors import DataError
 
 Statistic = Literal["minmax", "percentile", "standard"]
@@ -91,40 +91,75 @@ def check_scale(how: Scale) -> None:
         raise DataError(f"expected a scale > 0, got {how:g}")
 
 
-def measure(how: Scale, name: str, arrays: Iterable[Stored]) -> Linear:
-    """Computes offset and divisor.
+class Measurement:
+    """Offset and divisor of one input, from its values block by block.
+
+    Attributes:
+        how: see the module.
+        name: of the input, for messages.
+        reads: whether they depend on values.
+    """
+
+    def __init__(self, how: Scale, name: str, arrays: Sequence[LazyArray]) -> None:
+        """Begins; ``arrays`` are those of the training data, all of which have to be added in the end, where values count."""
+        self.how, self.name = how, name
+        self.reads = isinstance(how, str)
+        total = sum(math.prod(stored.shape) for stored in arrays)
+        self._every = -(-total // PERCENTILE_VALUES) if how == "percentile" else 1
+        self._low, self._high, self._mean, self._squares, self._count = math.inf, -math.inf, 0.0, 0.0, 0
+        self._chosen: list[Array] = []
+
+    def add(self, values: Array) -> None:
+        """Takes the next values into account; the order matters to percentiles alone."""
+        if not self.reads or not values.size:
+            return
+        block = values.astype(np.float64).ravel()
+        if self.how == "percentile":
+            # Copied: a view would keep the whole block.
+            self._chosen.append(block[-self._count % self._every :: self._every].copy())
+        self._low, self._high = min(self._low, float(block.min())), max(self._high, float(block.max()))
+        # Mean and squared deviations of two sets together (Chan, Golub and LeVeque 1979).
+        shift, weight = float(block.mean()) - self._mean, len(block) / (self._count + len(block))
+        self._squares += float(((block - block.mean()) ** 2).sum()) + shift**2 * self._count * weight
+        self._mean, self._count = self._mean + shift * weight, self._count + len(block)
+
+    def result(self) -> Linear:
+        """Returns offset and divisor.
+
+        Raises:
+            DataError: all values are the same.
+        """
+        if not isinstance(self.how, str):
+            return Linear(0.0, float(self.how), self.how)
+        if self.how == "percentile":
+            offset, top = (float(value) for value in np.percentile(np.concatenate(self._chosen), (1, 99)))
+        elif self.how == "minmax":
+            offset, top = self._low, self._high
+        else:
+            offset, top = self._mean, self._mean + math.sqrt(self._squares / self._count)
+        if not (math.isfinite(top - offset) and top > offset):
+            raise DataError(
+                f"{self.name!r} cannot be scaled by {self.how}: its values do not differ, {offset:g} to {top:g}"
+            )
+        return Linear(offset, top - offset, self.how, self._every)
+
+
+def measure(how: Scale, name: str, array: LazyArray) -> Linear:
+    """Computes offset and divisor of one array.
 
     Args:
         how: see the module.
         name: of the input, for messages.
-        arrays: those of the training data; read in pieces, unless ``how`` is a number.
+        array: read in pieces, unless ``how`` is a number.
 
     Raises:
-        DataError: an array cannot be read; all values are the same.
+        DataError: the array cannot be read; all values are the same.
     """
-    if not isinstance(how, str):
-        return Linear(0.0, float(how), how)
-    arrays = list(arrays)
-    total = sum(int(np.prod(stored.shape, dtype=np.int64)) for stored in arrays)
-    every = -(-total // PERCENTILE_VALUES) if how == "percentile" else 1
-    low, high, mean, squares, count, chosen = math.inf, -math.inf, 0.0, 0.0, 0, []
-    for stored in arrays:
-        for region in regions(stored.shape, stored.dtype.itemsize):
-            block = read_finite(stored, region, name).astype(np.float64).ravel()
-            if how == "percentile":
-                chosen.append(block[-count % every :: every])
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
-            # Mean and squared deviations of two sets together (Chan, Golub and LeVeque 1979).
-            shift, weight = float(block.mean()) - mean, len(block) / (count + len(block))
-            squares += float(((block - block.mean()) ** 2).sum()) + shift**2 * count * weight
-            mean, count = mean + shift * weight, count + len(block)
-    if how == "percentile":
-        offset, top = (float(value) for value in np.percentile(np.concatenate(chosen), (1, 99)))
-    else:
-        offset, top = (low, high) if how == "minmax" else (mean, mean + math.sqrt(squares / count))
-    if not (math.isfinite(top - offset) and top > offset):
-        raise DataError(f"{name!r} cannot be scaled by {how}: its values do not differ, {offset:g} to {top:g}")
-    return Linear(offset, top - offset, how, every)
+    measurement = Measurement(how, name, [array])
+    if measurement.reads:
+        for region in regions(array.shape, array.dtype.itemsize):
+            measurement.add(read_finite(array, region, name))
+    return measurement.result()
 
 
 def describe_linear(linear: Linear, stored: str) -> str:

@@ -1,10 +1,10 @@
-"""Where data may lie, and the cases in it.
+"""Where data may lie, and the groups in it.
 
-- a mapping of names to arrays, an ``.npz`` or HDF5 file: one case;
-- a directory of ``.npz`` or of HDF5 files: a case per file;
-- a directory of ``.npy`` or of NIfTI files named after their arrays: one case;
+- a mapping of names to arrays, an ``.npz`` or HDF5 file: one group;
+- a directory of ``.npz`` or of HDF5 files: a group per file;
+- a directory of ``.npy`` or of NIfTI files named after their arrays: one group;
 - a directory with one sub-directory per array: pictures, ``.npy``, NIfTI files, or sub-directories with a DICOM series each.
-  What has the same name, without suffix, is a case. A sub-directory with the files of one DICOM series is one case itself.
+  What has the same name, without suffix, is a group. A sub-directory with the files of one DICOM series is one group itself.
 
 Files whose names begin with a dot do not count. Other files and directories that are no data are left alone and named in
 the remarks.
@@ -22,9 +22,10 @@ from typing import Optional, Union
 import numpy as np
 
 from tgdonnx.data import dicom, images, nifti
-from tgdonnx.data.arrays import in_memory, memory_case, open_npy, open_npz
+from tgdonnx.data.arrays import in_memory, memory_group, open_npy, open_npz
+from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.hdf5 import open_hdf5
-from tgdonnx.data.stored import Array, Case, Stored, WholeFiles
+from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
 from tgdonnx.errors import DataError, TgdonnxError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.regular import require_regular
@@ -42,13 +43,13 @@ class Source:
 
     Attributes:
         where: what it is, for messages.
-        cases: at least one, in order of their names.
+        groups: at least one, in order of their names.
         path: where it lies; None in memory.
         remarks: what is worth knowing.
     """
 
     where: str
-    cases: tuple[Case, ...]
+    groups: tuple[ArrayGroup, ...]
     path: Optional[Path] = None
     remarks: tuple[str, ...] = ()
 
@@ -66,7 +67,7 @@ def open_source(source: DataSource) -> Source:
     if isinstance(source, Source):
         return source
     if isinstance(source, Mapping):
-        return Source("the data", (memory_case(source),))
+        return Source("the data", (memory_group(source),))
     path = Path(source)
     with _told(path):
         if path.is_dir():
@@ -102,7 +103,7 @@ def _leads_nowhere(path: Path) -> str:
     return ": it is a link that leads nowhere" if path.is_symlink() else ""
 
 
-def open_array(source: Union[StrPath, Array]) -> Stored:
+def open_array(source: Union[StrPath, Array]) -> LazyArray:
     """Opens a single array: one of numpy, a ``.npy`` or NIfTI file, a picture, or a directory with the files of a DICOM series.
 
     Raises:
@@ -116,9 +117,9 @@ def open_array(source: Union[StrPath, Array]) -> Stored:
         if path.is_dir():
             series = [entry for entry in _listing(path) if entry.is_file() and dicom.is_dicom(entry)]
             if series:
-                return dicom.open_series(path, series, WholeFiles())
+                return dicom.open_series(path, series, FileCache())
         elif path.exists() and _suffix(path) in (".npy", *nifti.SUFFIXES, *images.SUFFIXES):
-            return _open_single(path, WholeFiles())
+            return _open_single(path, FileCache())
     state = "" if path.exists() else " does not exist"
     raise DataError(f"{path}{state}: expected a .npy or NIfTI file, a picture, or a directory with a DICOM series")
 
@@ -138,14 +139,14 @@ def _open_directory(path: Path) -> Source:
         return _open_directories(path, directories, [entry for entry in entries if not entry.is_dir()])
     taken = set(files)
     remarks = _ignored(path, [entry for entry in entries if entry not in taken])
-    kept = WholeFiles()
+    kept = FileCache()
     if kinds == ["npz"]:
-        cases = tuple(open_npz(file, kept) for file in files)
+        groups = tuple(open_npz(file, kept) for file in files)
     elif kinds == ["HDF5"]:
-        cases = tuple(open_hdf5(file) for file in files)
+        groups = tuple(open_hdf5(file) for file in files)
     else:
-        cases = (Case(path.name, {_stem(file): _open_single(file, kept) for file in _unique(files)}),)
-    return Source(str(path), cases, path, remarks)
+        groups = (ArrayGroup(path.name, {_stem(file): _open_single(file, kept) for file in _unique(files)}),)
+    return Source(str(path), groups, path, remarks)
 
 
 def _open_directories(path: Path, directories: list[Path], others: list[Path]) -> Source:
@@ -155,9 +156,9 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
             f"{path} holds {pictures[0].name} itself; expected one directory per array in it, named like the model's inputs "
             "and target"
         )
-    kept = WholeFiles()
+    kept = FileCache()
     ignored: list[Path] = list(others)
-    arrays: dict[str, dict[str, Stored]] = {}
+    arrays: dict[str, dict[str, LazyArray]] = {}
     for directory in directories:
         found = _open_array(directory, kept, ignored)
         if found:
@@ -166,25 +167,25 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
             ignored.append(directory)
     if not arrays:
         raise DataError(f"{path} holds no data; {_FORMS}")
-    cases: dict[str, dict[str, Stored]] = defaultdict(dict)
+    groups: dict[str, dict[str, LazyArray]] = defaultdict(dict)
     # Only one volume per array: then its name is of no account.
     single = all(len(found) == 1 for found in arrays.values())
     for name, found in arrays.items():
         for stem, stored in found.items():
-            cases[path.name if single else stem][name] = stored
-    for stem in sorted(cases):
-        lacking = [name for name in arrays if name not in cases[stem]]
+            groups[path.name if single else stem][name] = stored
+    for stem in sorted(groups):
+        lacking = [name for name in arrays if name not in groups[stem]]
         if lacking:
-            have = next(iter(cases[stem].values())).place
-            count = sum(len(case) < len(arrays) for case in cases.values())
+            have = next(iter(groups[stem].values())).place
+            count = sum(len(group) < len(arrays) for group in groups.values())
             more = f" ({count} files without a counterpart)" if count > 1 else ""
             raise DataError(
                 f"{path / lacking[0]} has nothing named {stem!r} to go with {have}{more}; files go by their names"
             )
-    return Source(str(path), tuple(Case(s, cases[s]) for s in sorted(cases)), path, _ignored(path, ignored))
+    return Source(str(path), tuple(ArrayGroup(s, groups[s]) for s in sorted(groups)), path, _ignored(path, ignored))
 
 
-def _open_array(directory: Path, kept: WholeFiles, ignored: list[Path]) -> dict[str, Stored]:
+def _open_array(directory: Path, kept: FileCache, ignored: list[Path]) -> dict[str, LazyArray]:
     """Opens what a directory holds of one array, by stem."""
     entries = _listing(directory)
     files, series = [], {}
@@ -207,7 +208,7 @@ def _open_array(directory: Path, kept: WholeFiles, ignored: list[Path]) -> dict[
     return series or {_stem(file): _open_single(file, kept) for file in _unique(files)}
 
 
-def _open_single(path: Path, kept: WholeFiles) -> Stored:
+def _open_single(path: Path, kept: FileCache) -> LazyArray:
     _require_regular(path)
     suffix = _suffix(path)
     if suffix == ".npy":

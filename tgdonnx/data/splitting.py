@@ -11,20 +11,20 @@ from tgdonnx.errors import DataError
 
 
 def split(source: Source, fraction: float, seed: int = 0) -> tuple[Source, Source]:
-    """Divides the cases of a source.
+    """Divides the groups of a source.
 
     Args:
-        source: at least two cases.
-        fraction: of the cases that are for validation, rounded.
+        source: at least two groups.
+        fraction: of the groups that are for validation, rounded.
         seed: which ones; the same names and seed give the same split everywhere.
 
     Returns:
         What is for training and for validation.
 
     Raises:
-        DataError: there is one case only, or either part would be empty.
+        DataError: there is one group only, or either part would be empty.
     """
-    total = len(source.cases)
+    total = len(source.groups)
     if total == 1:
         raise DataError(
             f"{source.where} is a single file, and a split goes by files; give --validation, or the data as several files"
@@ -34,6 +34,6 @@ def split(source: Source, fraction: float, seed: int = 0) -> tuple[Source, Sourc
         empty = "validation" if not held_out else "training"
         raise DataError(f"a validation split of {fraction:g} of {total} files leaves none for {empty}")
     chosen = set(np.random.default_rng([seed]).permutation(total)[:held_out].tolist())
-    training = tuple(case for index, case in enumerate(source.cases) if index not in chosen)
-    validation = tuple(case for index, case in enumerate(source.cases) if index in chosen)
-    return replace(source, cases=training), replace(source, cases=validation, remarks=())
+    training = tuple(group for index, group in enumerate(source.groups) if index not in chosen)
+    validation = tuple(group for index, group in enumerate(source.groups) if index in chosen)
+    return replace(source, groups=training), replace(source, groups=validation, remarks=())

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss
-from tgdonnx.data import Dataset
+from tgdonnx.data import Dataset, Prefetched
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.metrics import OF_TASK, MetricName, Task, measure, require_metrics
 from tgdonnx.finetuning.session import Session
@@ -50,7 +50,7 @@ class Evaluator:
         classify: turns outputs into what metrics compare.
     """
 
-    dataset: Dataset
+    dataset: Prefetched
     batch: int
     metrics: tuple[MetricName, ...]
     data_range: Optional[float]
@@ -88,12 +88,13 @@ def evaluator(
     task = task_of(session.manifest)
     names = tuple(metrics) or default_metrics(task)
     first = next(dataset.batches(session.manifest.fixed_batch or 1))
+    ahead = Prefetched(dataset)
     require_metrics(names, task, session.predict(first[:-1]).shape)
     if data_range is None and _NEED_RANGE & set(names):
-        low, high = _target_bounds(dataset, batch)
+        low, high = dataset.target_range or _target_bounds(ahead, batch)
         data_range = range_between(low, high)
     ranged = data_range if _NEED_RANGE & set(names) else None
-    return Evaluator(dataset, batch, names, ranged, classifier(session))
+    return Evaluator(ahead, batch, names, ranged, classifier(session))
 
 
 def range_between(low: float, high: float) -> float:
@@ -170,10 +171,8 @@ def finite(value: float) -> Optional[float]:
     return value if np.isfinite(value) else None
 
 
-def _target_bounds(dataset: Dataset, batch: int) -> tuple[float, float]:
-    """Returns the smallest and the largest value of the targets of a data set, by reading it if need be."""
-    if dataset.target_range is not None:
-        return dataset.target_range
+def _target_bounds(dataset: Prefetched, batch: int) -> tuple[float, float]:
+    """Returns the smallest and the largest value of the targets of a data set, by reading it."""
     low, high = np.inf, -np.inf
     for *_, target in dataset.batches(batch):
         low, high = min(low, float(target.min())), max(high, float(target.max()))

@@ -15,10 +15,10 @@ from typing import Optional, Union
 import numpy as np
 
 from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region, regions
 from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.sources import Source, open_array
-from tgdonnx.data.stored import Array, Case, Region, Stored, regions
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.graphs.tensor_specs import TensorSpec
@@ -57,7 +57,7 @@ class Noise2Noise:
 def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOptions) -> tuple[Source, Source]:
     """Opens two noisy images as data to train on, and data that is held out.
 
-    Each has both ways as cases. What is held out is a run of samples or slices from the middle, or a strip of the image.
+    Each has both ways as groups. What is held out is a run of samples or slices from the middle, or a strip of the image.
 
     Args:
         pair: the images.
@@ -79,14 +79,14 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
     a, b = open_array(pair.a), open_array(pair.b)
     _require_alike(a, b)
     names = [spec.name for spec in inputs]
-    (member,) = match(_both_ways(a, b, names, single=True), inputs, options)
-    view = member.views[0]
+    (sample_set,) = match(_both_ways(a, b, names, single=True), inputs, options)
+    view = sample_set.views[0]
     letter, held = _choose(view, options, pair.held_out)
     axis = view.source.index(letter)
     rest = [part for part in ((0, held[0]), (held[1], a.shape[axis])) if part[0] < part[1]]
-    training: list[Case] = []
+    training: list[ArrayGroup] = []
     for first, last in rest:
-        training += _both_ways(_part(a, axis, first, last), _part(b, axis, first, last), names).cases
+        training += _both_ways(_part(a, axis, first, last), _part(b, axis, first, last), names).groups
     unit = {"N": "samples", "D": "slices", "H": "rows", "W": "columns"}[letter]
     guard = f"held out against fitting noise: {unit} {held[0] + 1} to {held[1]} of {a.shape[axis]}"
     remarks = ("trained from A to B and from B to A", guard, *_warning(a, b, view))
@@ -95,7 +95,7 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
     return Source(where, tuple(training), remarks=remarks), replace(held_out, where=where)
 
 
-def _require_alike(a: Stored, b: Stored) -> None:
+def _require_alike(a: LazyArray, b: LazyArray) -> None:
     if a.shape != b.shape or a.dtype != b.dtype:
         raise DataError(
             f"expected two images of the same study, of one shape and dtype; found {a.dtype} {list(a.shape)} ({a.place}) and "
@@ -108,10 +108,10 @@ def _require_alike(a: Stored, b: Stored) -> None:
         )
 
 
-def _both_ways(a: Stored, b: Stored, names: Sequence[str], *, single: bool = False) -> Source:
+def _both_ways(a: LazyArray, b: LazyArray, names: Sequence[str], *, single: bool = False) -> Source:
     there, back = dict(zip(names, (a, b))), dict(zip(names, (b, a)))
-    cases = (Case("A to B", there), Case("B to A", back))
-    return Source(f"{a.place} and {b.place}", cases[:1] if single else cases)
+    groups = (ArrayGroup("A to B", there), ArrayGroup("B to A", back))
+    return Source(f"{a.place} and {b.place}", groups[:1] if single else groups)
 
 
 def _choose(view: View, options: DataOptions, fraction: float) -> tuple[str, tuple[int, int]]:
@@ -140,7 +140,7 @@ def _choose(view: View, options: DataOptions, fraction: float) -> tuple[str, tup
     )
 
 
-def _part(stored: Stored, axis: int, start: int, stop: int) -> Stored:
+def _part(stored: LazyArray, axis: int, start: int, stop: int) -> LazyArray:
     """Returns a stretch of an array along one axis."""
 
     def read(region: Region) -> Array:
@@ -151,7 +151,7 @@ def _part(stored: Stored, axis: int, start: int, stop: int) -> Stored:
     return replace(stored, shape=(*stored.shape[:axis], stop - start, *stored.shape[axis + 1 :]), read=read)
 
 
-def _warning(a: Stored, b: Stored, view: View) -> tuple[str, ...]:
+def _warning(a: LazyArray, b: LazyArray, view: View) -> tuple[str, ...]:
     found = noise_correlation(a, b, view.source)
     if found is None or abs(found) < _SUSPICIOUS:
         return ()
@@ -161,7 +161,7 @@ def _warning(a: Stored, b: Stored, view: View) -> tuple[str, ...]:
     )
 
 
-def noise_correlation(a: Stored, b: Stored, layout: str) -> Optional[float]:
+def noise_correlation(a: LazyArray, b: LazyArray, layout: str) -> Optional[float]:
     """Returns how the finest detail of two images correlates, which is mostly noise: near 0 if that is independent.
 
     The second differences along W and H take away what is smooth. Of runs of a few pixels the median counts, so that edges,

@@ -13,7 +13,7 @@ from typing import Any, Optional
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import vendor_outputs
-from tgdonnx.data import Dataset, DataSource, open_like
+from tgdonnx.data import Dataset, DataSource, Prefetched, open_like
 from tgdonnx.errors import DataError, MissingArrayError
 from tgdonnx.finetuning.evaluation import (
     Evaluator,
@@ -42,7 +42,7 @@ class Retention:
         data_range: that psnr and ssim are taken with, if they are.
     """
 
-    dataset: Dataset
+    dataset: Prefetched
     guarded: MetricName
     evaluate: Callable[[Session, Callable[[], None]], Mapping[str, Optional[float]]]
     labelled: bool
@@ -79,10 +79,10 @@ def open_retention(
         if error.array != inputs[-1].name:
             raise
         dataset = open_like(training, source, inputs[:-1])
-        return _agreement(session, dataset, batch, metrics, data_range)
+        return _agreement(session, Prefetched(dataset), batch, metrics, data_range)
     session.require_fit(dataset)
     measured = evaluator(session, dataset, batch, metrics, data_range)
-    return Retention(dataset, measured.metrics[0], _metrics_of(measured), True, measured.data_range)
+    return Retention(measured.dataset, measured.metrics[0], _metrics_of(measured), True, measured.data_range)
 
 
 def _metrics_of(measured: Evaluator) -> Callable[[Session, Callable[[], None]], Mapping[str, Optional[float]]]:
@@ -90,7 +90,7 @@ def _metrics_of(measured: Evaluator) -> Callable[[Session, Callable[[], None]], 
 
 
 def _agreement(
-    session: Session, dataset: Dataset, batch: int, metrics: Sequence[MetricName], data_range: Optional[float]
+    session: Session, dataset: Prefetched, batch: int, metrics: Sequence[MetricName], data_range: Optional[float]
 ) -> Retention:
     task = task_of(session.manifest)
     vendor = vendor_outputs(session.directory)

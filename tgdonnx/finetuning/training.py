@@ -11,7 +11,7 @@ from typing import Optional, Union
 from tgdonnx.artifacts import read_manifest, vendor_targets
 from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.artifacts.manifest import LOG, LOG_TABLE, RUN, Manifest
-from tgdonnx.data import Dataset, DataSource, open_like, open_training
+from tgdonnx.data import Dataset, DataSource, Prefetched, open_like, open_training
 from tgdonnx.engines import Engine
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import StrPath
@@ -122,7 +122,7 @@ def open_data(
     for dataset in (labelled, held_out):
         if dataset is not None:
             session.require_fit(dataset)
-    training = labelled if agree is None else _agreeing(session, labelled, agree, options)
+    training = Prefetched(labelled) if agree is None else _agreeing(session, labelled, agree, options)
     batch, data_range = options.batch, options.metric_range
     validating = evaluator(session, held_out, batch, options.metrics, data_range) if held_out is not None else None
     retention = None
@@ -149,7 +149,9 @@ def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: T
     fixed = session.manifest.fixed_batch
     vendor, shared = vendor_targets(session.directory), labelled.shared | images.shared
     images.require_batch(options.batch)
-    return with_agreement(labelled, images, vendor, share=share, fixed_batch=fixed, shared=shared)
+    return with_agreement(
+        Prefetched(labelled), Prefetched(images), vendor, share=share, fixed_batch=fixed, shared=shared
+    )
 
 
 def _start(session: Session, settings: Mapping[str, object], *, resume: bool) -> RunState:
@@ -201,7 +203,7 @@ def _require_batch(manifest: Manifest, options: TrainOptions, dataset: Dataset) 
     raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {options.batch}: use {remedy}")
 
 
-def _require_whole_batches(manifest: Manifest, batch: int, dataset: Dataset, role: str) -> None:
+def _require_whole_batches(manifest: Manifest, batch: int, dataset: Union[Dataset, Prefetched], role: str) -> None:
     dataset.require_batch(batch)
     fixed, found = manifest.fixed_batch, len(dataset)
     if fixed is not None and found % fixed:

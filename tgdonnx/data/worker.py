@@ -1,8 +1,9 @@
-"""A process that reads ahead, so that the next batches are there when the loop asks for them.
+"""A process that makes batches, so that the next ones are there when the loop asks for them: this side of it.
 
 A thread cannot do it: a training step of onnxruntime-training 1.19 keeps Python's lock from its begin to its end. The
-process gets told once what to open, then, stream after stream, which batches to make. It answers with bytes on a pipe, and
-makes two batches ahead while the pipe is full. When either side ends, the other finds its pipe closed.
+process, which runs `tgdonnx.data.serving`, gets told once what to open, then, stream after stream, which batches to make. It
+answers with bytes on a pipe, and makes two batches ahead while the pipe is full. When either side ends, the other finds its
+pipe closed.
 
 Each answer is a length (8 bytes, little-endian), a pickle of that length, and the bytes of the arrays that the pickle
 announces as shapes and dtypes; instead of those it may hold an error.
@@ -11,28 +12,19 @@ announces as shapes and dtypes; instead of those it may hold an error.
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Optional
+from typing import IO, Any
 
 import numpy as np
 
-from tgdonnx.data.options import DataOptions
-from tgdonnx.data.prefetching import read_ahead
-from tgdonnx.data.scaling import Scaling
-from tgdonnx.data.stored import Array
+from tgdonnx.data.lazy_arrays import Array
+from tgdonnx.data.recipe import Recipe, Stream
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TensorSpec
-
-if TYPE_CHECKING:
-    from tgdonnx.data.dataset import Dataset
 
 if sys.platform == "linux":
     import fcntl
@@ -48,45 +40,12 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 warnings.simplefilter("ignore")
 import pickle
 sys.path[:] = pickle.load(sys.stdin.buffer)
-from tgdonnx.data.reading import serve
+from tgdonnx.data.serving import serve
 serve()
 """
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What a process needs to open the same data.
-
-    Attributes:
-        path: the source.
-        cases: which of its cases.
-        inputs: what a step is fed.
-        options: how the data is varied.
-        scaling: as it was measured.
-        ignored: names of arrays that may be there besides.
-        target_limits: see `Dataset.require_target`.
-    """
-
-    path: Path
-    cases: tuple[str, ...]
-    inputs: tuple[TensorSpec, ...]
-    options: DataOptions
-    scaling: Optional[Scaling]
-    ignored: tuple[str, ...]
-    target_limits: Optional[tuple[float, float, str]]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Which batches to make; see `Dataset.batches`."""
-
-    size: int
-    epoch: Optional[int]
-    seed: int
-    start: int
-
-
-class Reader:
+class Worker:
     """A process that makes batches.
 
     Attributes:
@@ -115,7 +74,7 @@ class Reader:
         return self._opened.is_set()
 
     def batches(self, stream: Stream, count: int) -> Iterator[list[Array]]:
-        """Yields the batches of a stream. A consumer that stops before the last one has to close the reader.
+        """Yields the batches of a stream. A consumer that stops before the last one has to close the worker.
 
         Args:
             stream: which.
@@ -144,48 +103,10 @@ class Reader:
             ) from error
 
 
-def serve() -> None:
-    """The process: takes a recipe, then streams, from standard input, until that ends."""
-    from tgdonnx.data.opening import open_recipe  # opening imports this module
-
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get between the batches
-    try:
-        recipe: Recipe = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
-        try:
-            dataset: Dataset | DataError = open_recipe(recipe)
-        except DataError as error:
-            dataset = error
-        _answer(answers, "opened")
-        while True:
-            try:
-                stream: Stream = pickle.load(sys.stdin.buffer)  # noqa: S301
-            except EOFError:
-                return
-            try:
-                if isinstance(dataset, DataError):
-                    raise dataset
-                for batch in read_ahead(dataset.make(stream)):
-                    _answer(answers, [(array.shape, array.dtype) for array in batch])
-                    for array in batch:
-                        answers.write(array.tobytes())
-                    answers.flush()
-            except DataError as error:
-                _answer(answers, DataError(str(error)))
-    except (BrokenPipeError, EOFError):
-        return
-
-
 def _await_opening(answers: IO[bytes], opened: threading.Event) -> None:
     with contextlib.suppress(DataError, OSError, ValueError):  # whoever asks for batches will be told
         _receive(answers)
     opened.set()
-
-
-def _answer(answers: IO[bytes], what: object) -> None:
-    content = pickle.dumps(what)
-    answers.write(len(content).to_bytes(8, "little") + content)
-    answers.flush()
 
 
 def _receive(answers: IO[bytes]) -> object:

@@ -1,18 +1,16 @@
 """Arrays where they lie, read a region at a time.
 
-Every format gives `Stored` arrays: shape and dtype are known, values are read when they are asked for. A `Case` is what one
-file, or one set of files of the same name, holds: one array per name. Cases are what a validation split divides.
+Every format gives a `LazyArray`: shape and dtype are known, values are read when they are asked for. An `ArrayGroup` is what
+one file, or one set of files of the same name, holds: one array per name. Groups, which the guides call cases, are what a
+validation split divides.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -20,7 +18,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.errors import DataError, RuntimeMissingError
+from tgdonnx.errors import DataError
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]
@@ -30,7 +28,7 @@ UNKNOWN = "?"  # a layout that the user has to say
 
 
 @dataclass(frozen=True)
-class Stored:
+class LazyArray:
     """One array in a file.
 
     Attributes:
@@ -60,11 +58,11 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Case:
+class ArrayGroup:
     """What belongs together: one array per name."""
 
     name: str
-    arrays: Mapping[str, Stored]
+    arrays: Mapping[str, LazyArray]
 
 
 def whole(shape: tuple[int, ...]) -> Region:
@@ -92,7 +90,7 @@ def regions(shape: tuple[int, ...], itemsize: int) -> Iterator[Region]:
     return split(done, rest)
 
 
-def read_finite(stored: Stored, region: Region, name: str) -> Array:
+def read_finite(stored: LazyArray, region: Region, name: str) -> Array:
     """Reads a region and refuses NaN and infinity in it.
 
     Args:
@@ -119,7 +117,7 @@ def read_finite(stored: Stored, region: Region, name: str) -> Array:
     return values
 
 
-def _too_large(stored: Stored, name: str, size: int) -> DataError:
+def _too_large(stored: LazyArray, name: str, size: int) -> DataError:
     return DataError(
         f"{stored.place}: {name} would take {size / 2**30:.1f} GiB at once, more than there is memory; read it in patches "
         "(--patch), or make its samples smaller"
@@ -133,44 +131,3 @@ def machine_memory() -> Optional[int]:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows; systems that do not know the names
         return None
-
-
-class WholeFiles:
-    """Keeps arrays of files that can only be read whole, the latest used ones up to a limit.
-
-    Attributes:
-        limit: bytes that are kept. The array that was asked for last is kept whatever its size.
-    """
-
-    def __init__(self, limit: int = 2**29) -> None:
-        self.limit = limit
-        self._kept: OrderedDict[Hashable, Array] = OrderedDict()
-        self._lock = threading.Lock()  # training reads ahead in a thread while the loop may look at samples itself
-
-    def get(self, key: Hashable, load: Callable[[], Array]) -> Array:
-        """Returns what is kept for ``key``, or loads it."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        array = load()
-        with self._lock:
-            self._kept[key] = array
-            total = sum(kept.nbytes for kept in self._kept.values())
-            while total > self.limit and len(self._kept) > 1:
-                total -= self._kept.popitem(last=False)[1].nbytes
-        return array
-
-
-def load_extra(module: str, package: str, extra: str, where: str) -> Any:
-    """Imports the library that reads a format.
-
-    Raises:
-        RuntimeMissingError: it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"{where} is read with {package}, which is not installed; pip install 'tgdonnx[{extra}]'"
-        ) from error

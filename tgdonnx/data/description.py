@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from tgdonnx.data.content import EXAMINED_BYTES
-from tgdonnx.data.matching import Member
+from tgdonnx.data.lazy_arrays import BLOCK_BYTES, regions
+from tgdonnx.data.matching import SampleSet
 from tgdonnx.data.options import DataOptions
-from tgdonnx.data.stored import BLOCK_BYTES, regions
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
-def describe_files(members: Sequence[Member]) -> list[dict[str, Any]]:
+def describe_files(sets: Sequence[SampleSet]) -> list[dict[str, Any]]:
     """Returns path, size, time of change and, where that is quick, hash of every file."""
-    paths = sorted({path for member in members for view in member.views for path in view.stored.files})
+    paths = sorted({path for sample_set in sets for view in sample_set.views for path in view.stored.files})
     quick = sum(path.stat().st_size for path in paths) <= EXAMINED_BYTES
     return [
         {
@@ -33,8 +33,8 @@ def describe_files(members: Sequence[Member]) -> list[dict[str, Any]]:
     ]
 
 
-def describe_arrays(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> dict[str, dict[str, Any]]:
-    """Returns what the arrays of the first case look like, by input."""
+def describe_arrays(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> dict[str, dict[str, Any]]:
+    """Returns what the arrays of the first group look like, by input."""
     return {
         spec.name: {
             "dtype": str(view.stored.dtype),
@@ -42,12 +42,12 @@ def describe_arrays(members: Sequence[Member], inputs: Sequence[TensorSpec]) -> 
             "layout": view.source,
             "sample": list(view.shape),
         }
-        for spec, view in zip(inputs, members[0].views)
+        for spec, view in zip(inputs, sets[0].views)
     }
 
 
 def identity(
-    files: Sequence[dict[str, Any]], members: Sequence[Member], inputs: Sequence[TensorSpec], options: DataOptions
+    files: Sequence[dict[str, Any]], sets: Sequence[SampleSet], inputs: Sequence[TensorSpec], options: DataOptions
 ) -> str:
     """Returns a hash of what batches depend on: options and contents, not where files lie.
 
@@ -56,15 +56,15 @@ def identity(
     known = [file["sha256"] or [Path(file["path"]).name, file["bytes"], file["modified"]] for file in files]
     arrays = [
         [spec.name, list(view.stored.shape), str(view.stored.dtype)]
-        for member in members
-        for spec, view in zip(inputs, member.views)
+        for sample_set in sets
+        for spec, view in zip(inputs, sample_set.views)
     ]
-    text = json.dumps([known, list(_hashes_of_memory(members)), arrays, asdict(options)], sort_keys=True)
+    text = json.dumps([known, list(_hashes_of_memory(sets)), arrays, asdict(options)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _hashes_of_memory(members: Sequence[Member]) -> Iterator[str]:
-    for view in (view for member in members for view in member.views if not view.stored.files):
+def _hashes_of_memory(sets: Sequence[SampleSet]) -> Iterator[str]:
+    for view in (view for sample_set in sets for view in sample_set.views if not view.stored.files):
         stored = view.stored
         if stored.nbytes <= EXAMINED_BYTES:
             parts = (stored.read(region) for region in regions(stored.shape, stored.dtype.itemsize))
