@@ -276,7 +276,7 @@ def test_what_is_no_data_is_left_alone_and_said(tmp_path: Path) -> None:
 def test_a_directory_with_several_kinds_of_files_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, "npy", arrays())
     np.savez(path / "all.npz", **arrays())
-    with pytest.raises(DataError, match=r"several kinds \(npy, npz\); expected one kind"):
+    with pytest.raises(DataError, match=r"several kinds \(\.npy, \.npz\); expected one kind"):
         open_dataset(path, INPUTS)
 
 

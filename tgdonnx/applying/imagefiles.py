@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tgdonnx.data.extras import load_extra
 from tgdonnx.data.lazy_arrays import Array, LazyArray
-from tgdonnx.data.nifti import SUFFIXES as NIFTI
+from tgdonnx.data.nifti import NIBABEL, NIFTI
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import replacing
 
@@ -24,7 +23,7 @@ def suffix_of(path: Path) -> str:
         DataError: it is none.
     """
     name = path.name.lower()
-    suffix = next((s for s in (".npy", *NIFTI) if name.endswith(s)), None)
+    suffix = next((s for s in (".npy", *NIFTI.suffixes) if name.endswith(s)), None)
     if suffix is None:
         raise DataError(f"{path}: results are written as .npy, .nii or .nii.gz; choose one of these names")
     return suffix
@@ -37,9 +36,9 @@ def require_header(output: Path, source: LazyArray) -> None:
         DataError: it would be a NIfTI file, which needs the header of another, and was made from none.
         RuntimeMissingError: nibabel is not installed.
     """
-    if suffix_of(output) not in NIFTI:
+    if suffix_of(output) not in NIFTI.suffixes:
         return
-    load_extra("nibabel", "nibabel", "nifti", str(output))
+    NIBABEL.load(str(output))
     if not _nifti_file(source):
         raise DataError(
             f"{output}: a NIfTI file says where the volume lies in space, which {source.place} does not; write it as .npy"
@@ -61,7 +60,7 @@ def result(output: Path, source: LazyArray, shape: tuple[int, ...], dtype: np.dt
         OutputError: it cannot be written.
     """
     suffix = suffix_of(output)
-    if suffix in NIFTI and shape != source.shape:
+    if suffix in NIFTI.suffixes and shape != source.shape:
         raise DataError(
             f"{output}: the result has the shape {list(shape)}, the volume {list(source.shape)}, so its header does not hold "
             "for it; write it as .npy"
@@ -80,12 +79,12 @@ def result(output: Path, source: LazyArray, shape: tuple[int, ...], dtype: np.dt
 
 
 def _nifti_file(source: LazyArray) -> Path | None:
-    return next((path for path in source.files if path.name.lower().endswith(NIFTI)), None)
+    return next((path for path in source.files if path.name.lower().endswith(NIFTI.suffixes)), None)
 
 
 def _nifti_bytes(values: Array, source: LazyArray) -> bytes:
     path = _nifti_file(source)
-    nibabel: Any = load_extra("nibabel", "nibabel", "nifti", str(path))
+    nibabel: Any = NIBABEL.load(str(path))
     original = nibabel.load(path)
     header = original.header.copy()
     header.set_data_dtype(values.dtype)

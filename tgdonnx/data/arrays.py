@@ -12,14 +12,14 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Optional
 
 import numpy as np
 
-from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.file_cache import FileCache, opened
+from tgdonnx.data.format import ArrayFormat, GroupFormat
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region, machine_memory
 from tgdonnx.errors import DataError
-from tgdonnx.files.regular import open_regular
 
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
 _NUMBERS = "biufc"
@@ -37,7 +37,7 @@ def in_memory(array: Array, place: str, files: tuple[Path, ...] = ()) -> LazyArr
     return LazyArray(place, array.shape, array.dtype, lambda region: array[region], files=files)
 
 
-def open_npy(path: Path) -> LazyArray:
+def open_npy(path: Path, _: Optional[FileCache] = None) -> LazyArray:
     """Opens a ``.npy`` file.
 
     Raises:
@@ -75,43 +75,43 @@ def open_npy(path: Path) -> LazyArray:
     return LazyArray(str(path), shape, dtype, read, files=(path,))
 
 
-def open_npz(path: Path, kept: FileCache | None = None) -> ArrayGroup:
-    """Opens an ``.npz`` archive.
-
-    Args:
-        path: the file.
-        kept: where its arrays are kept for a while once they have been read; if None, they are read here and now.
+def open_npz(path: Path, kept: FileCache) -> ArrayGroup:
+    """Opens an ``.npz`` archive. Where all its arrays can be kept they are read together, when one is asked for.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read; its arrays could be kept, but are more than this machine's memory.
     """
-    with _archive(path) as archive:
-        members = _members(path, archive)
-        if kept is None:
-            memory = machine_memory()
-            total = sum(_nbytes(shape, dtype) for shape, _, dtype in members.values())
-            if memory is not None and total > memory:
-                raise DataError(
-                    f"{path} holds {total / 2**30:.1f} GiB, more than the memory of this machine, and an archive is read "
-                    "whole; save its arrays as .npy files in a directory, or as HDF5"
-                )
-            arrays = {name: _member(path, archive, name, header) for name, header in members.items()}
-            return ArrayGroup(path.name, {n: in_memory(array, str(path), (path,)) for n, array in arrays.items()})
-    return ArrayGroup(path.name, {name: _in_archive(path, name, header, kept) for name, header in members.items()})
+    with _archive(path, kept.open(path)) as archive:
+        headers = _headers(path, archive)
+    total, memory = _total(headers), machine_memory()
+    if memory is not None and memory < total <= kept.limit:
+        raise DataError(
+            f"{path} holds {total / 2**30:.1f} GiB, more than the memory of this machine, and an archive is read "
+            "whole; save its arrays as .npy files in a directory, or as HDF5"
+        )
+    return ArrayGroup(path.name, {name: _in_archive(path, name, headers, kept) for name in headers})
 
 
-def _in_archive(path: Path, name: str, header: Header, kept: FileCache) -> LazyArray:
+def _in_archive(path: Path, name: str, headers: Mapping[str, Header], kept: FileCache) -> LazyArray:
     def load() -> Array:
-        with _archive(path) as archive:
-            return _member(path, archive, name, header)
+        with _archive(path, kept.take(path)) as archive:
+            wanted = headers if _total(headers) <= kept.limit else {name: headers[name]}
+            arrays = {other: _read_member(path, archive, other, header) for other, header in wanted.items()}
+        for other, array in arrays.items():
+            kept.keep((path, other), array)
+        return arrays[name]
 
-    shape, _, dtype = header
+    shape, _, dtype = headers[name]
     return LazyArray(str(path), shape, dtype, lambda region: kept.get((path, name), load)[region], files=(path,))
 
 
+def _total(headers: Mapping[str, Header]) -> int:
+    return sum(_nbytes(shape, dtype) for shape, _, dtype in headers.values())
+
+
 @contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    with opened(path) as file:
+def _archive(path: Path, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    with file:
         if file.read(6) == b"\x93NUMPY":
             raise DataError(f"{path} holds a single array; expected an .npz file with one per name")
         file.seek(0)
@@ -125,7 +125,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
 
 
-def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
+def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
     """Returns the header of every array of an archive."""
     found: dict[str, Header] = {}
     for info in archive.infolist():
@@ -152,7 +152,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
     return found
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str, header: Header) -> Array:
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str, header: Header) -> Array:
     """Reads an array of an archive whose header was looked at before."""
     file = f"{name}.npy"
     try:
@@ -204,18 +204,6 @@ def _nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return int(dtype.itemsize) * math.prod(shape)
 
 
-def opened(path: Path) -> IO[bytes]:
-    """Opens a file.
-
-    Raises:
-        DataError: it cannot be opened.
-    """
-    try:
-        return open_regular(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"it does not fit into memory{f' ({error})' if str(error) else ''}"
@@ -224,3 +212,9 @@ def _reason(error: BaseException) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 160 else f"{text[:120]}...{text[-20:]}"
+
+
+NPY = ArrayFormat(
+    title=".npy", suffixes=(".npy",), streamed=(".npy",), axes=(), library=None, open=open_npy, holds_sample=False
+)
+NPZ = GroupFormat(title=".npz", suffixes=(".npz",), streamed=(), axes=(), library=None, open=open_npz)

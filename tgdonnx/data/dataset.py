@@ -68,7 +68,7 @@ class Dataset:
         self.where = source.where
         self.inputs = tuple(inputs)
         self.options = options
-        self._path = source.path
+        self._path, self._hashes = source.path, source.hashes
         self._ignored = tuple(ignored)
         self._sets = match(source, inputs, options, ignored=ignored)
         grids = grids_of(self._sets, self.inputs, options.patch)
@@ -197,7 +197,7 @@ class Dataset:
 
     @cached_property
     def _files(self) -> list[dict[str, Any]]:
-        return describe_files(self._sets)
+        return describe_files(self._sets, self._hashes)
 
     @property
     def recipe(self) -> Optional[Recipe]:

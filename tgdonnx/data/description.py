@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from tgdonnx.data.options import DataOptions
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
-def describe_files(sets: Sequence[SampleSet]) -> list[dict[str, Any]]:
-    """Returns path, size, time of change and, where that is quick, hash of every file."""
+def describe_files(sets: Sequence[SampleSet], hashes: Mapping[Path, str]) -> list[dict[str, Any]]:
+    """Returns path, size, time of change and, where that is quick, hash of every file; those that are known are given."""
     paths = sorted({path for sample_set in sets for view in sample_set.views for path in view.stored.files})
     quick = sum(path.stat().st_size for path in paths) <= EXAMINED_BYTES
     return [
@@ -27,7 +27,7 @@ def describe_files(sets: Sequence[SampleSet]) -> list[dict[str, Any]]:
             "path": str(path),
             "bytes": path.stat().st_size,
             "modified": path.stat().st_mtime,
-            "sha256": _hash(_blocks(path)) if quick else None,
+            "sha256": (hashes.get(path) or _hash(_blocks(path))) if quick else None,
         }
         for path in paths
     ]

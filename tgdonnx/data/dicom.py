@@ -11,17 +11,18 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from tgdonnx.data.extras import load_extra
 from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.format import Library, SeriesFormat
 from tgdonnx.data.lazy_arrays import Array, LazyArray, Region
 from tgdonnx.errors import DataError
 from tgdonnx.files.regular import open_regular
 
-SUFFIXES = (".dcm", ".ima")
+_PYDICOM = Library("pydicom", "pydicom", "dicom")
+_SUFFIXES = (".dcm", ".ima")
 _SKEWED = 0.01  # how far the normal of a plane may be from length 1
 
 
@@ -38,7 +39,7 @@ class _Slice:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file says that it is DICOM, by its suffix or, without one, by its preamble."""
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in _SUFFIXES:
         return True
     if path.suffix and not path.suffix[1:].isdigit():
         return False
@@ -61,8 +62,8 @@ def open_series(directory: Path, files: Sequence[Path], kept: FileCache) -> Lazy
         DataError: a file cannot be read or is of another series or size; positions are missing or the same.
         RuntimeMissingError: pydicom is not installed.
     """
-    pydicom = load_extra("pydicom", "pydicom", "dicom", str(directory))
-    slices = sorted((_open_slice(pydicom, path) for path in files), key=lambda found: found.position)
+    pydicom = _PYDICOM.load(str(directory))
+    slices = sorted((_open_slice(pydicom, path, kept) for path in files), key=lambda found: found.position)
     first = slices[0]
     for other in slices[1:]:
         for what in ("series", "shape", "plane"):
@@ -88,7 +89,7 @@ def open_series(directory: Path, files: Sequence[Path], kept: FileCache) -> Lazy
         wanted = slices[region[0]]
         if not wanted:
             return np.empty((0, *(part.stop - part.start for part in region[1:])), np.float32)
-        return np.stack([kept.get(s.path, lambda s=s: _read_slice(pydicom, s))[region[1:]] for s in wanted])  # type: ignore[misc]
+        return np.stack([kept.get(s.path, lambda s=s: _read_slice(pydicom, s, kept))[region[1:]] for s in wanted])  # type: ignore[misc]
 
     orientation = ", ".join(f"{value:.2f}" for value in first.plane)
     paths = tuple(found.path for found in slices)
@@ -96,8 +97,9 @@ def open_series(directory: Path, files: Sequence[Path], kept: FileCache) -> Lazy
     return LazyArray(str(directory), shape, np.dtype(np.float32), read, "DHW", orientation, paths, tuple(remarks))
 
 
-def _open_slice(pydicom: Any, path: Path) -> _Slice:
-    data = _read(pydicom, path, headers_only=True)
+def _open_slice(pydicom: Any, path: Path, kept: FileCache) -> _Slice:
+    with kept.open(path) as file:
+        data = _read(pydicom, path, file, headers_only=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values are parsed when they are asked for
@@ -142,8 +144,9 @@ def _numbers(path: Path, name: str, values: Any, count: int) -> tuple[float, ...
     return found
 
 
-def _read_slice(pydicom: Any, found: _Slice) -> Array:
-    data = _read(pydicom, found.path, headers_only=False)
+def _read_slice(pydicom: Any, found: _Slice, kept: FileCache) -> Array:
+    with kept.take(found.path) as file:
+        data = _read(pydicom, found.path, file, headers_only=False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -161,14 +164,25 @@ def _read_slice(pydicom: Any, found: _Slice) -> Array:
     return values
 
 
-def _read(pydicom: Any, path: Path, *, headers_only: bool) -> Any:
+def _read(pydicom: Any, path: Path, file: IO[bytes], *, headers_only: bool) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks of pydicom on values that bend the standard
-            return pydicom.dcmread(path, stop_before_pixels=headers_only)
+            return pydicom.dcmread(file, stop_before_pixels=headers_only)
     except Exception as error:  # pydicom raises whatever it stumbles over
         raise DataError(f"{path} cannot be read as DICOM: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+DICOM = SeriesFormat(
+    title="DICOM",
+    suffixes=_SUFFIXES,
+    streamed=_SUFFIXES,
+    axes=("DHW",),
+    library=_PYDICOM,
+    open=open_series,
+    recognises=is_dicom,
+)

@@ -10,21 +10,23 @@ import warnings
 from pathlib import Path
 from typing import Any, Optional
 
-from tgdonnx.data.extras import load_extra
+from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.format import GroupFormat, Library
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
 from tgdonnx.errors import DataError
 
+_H5PY = Library("h5py", "h5py", "hdf5")
 _COPY = "copy its values into one file, such as with h5py: new[name] = old[name][...]"
 
 
-def open_hdf5(path: Path) -> ArrayGroup:
+def open_hdf5(path: Path, _: FileCache) -> ArrayGroup:
     """Opens an HDF5 file; datasets in groups go by their path, such as ``scan/image``.
 
     Raises:
         DataError: it cannot be read, or holds what is no array of numbers in the file itself.
         RuntimeMissingError: h5py is not installed.
     """
-    h5py = load_extra("h5py", "h5py", "hdf5", str(path))
+    h5py = _H5PY.load(str(path))
     arrays: dict[str, LazyArray] = {}
 
     # What h5py calls must not raise: it gives back the problem, at which h5py stops.
@@ -110,3 +112,8 @@ def _several(names: list[str]) -> str:
 def _reason(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.partition("\n")[0] or type(error).__name__
+
+
+HDF5 = GroupFormat(
+    title="HDF5", suffixes=(".h5", ".hdf5"), streamed=(".h5", ".hdf5"), axes=(), library=_H5PY, open=open_hdf5
+)

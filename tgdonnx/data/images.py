@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tgdonnx.data.arrays import opened
-from tgdonnx.data.extras import load_extra
 from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.format import ArrayFormat, Library
 from tgdonnx.data.lazy_arrays import Array, LazyArray, Region
 from tgdonnx.errors import DataError
 
-SUFFIXES = (".png", ".tif", ".tiff")
+_PILLOW = Library("PIL.Image", "Pillow", "images")
 
 # Pillow's modes whose arrays are what the file holds: dtype, and how many values a pixel has.
 _MODES = {
@@ -43,8 +42,8 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
         DataError: it cannot be read, or not without a conversion.
         RuntimeMissingError: Pillow is not installed.
     """
-    pillow = load_extra("PIL.Image", "Pillow", "images", str(path))
-    with opened(path) as file, warnings.catch_warnings():
+    pillow = _PILLOW.load(str(path))
+    with kept.open(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks of Pillow on metadata
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
         start = file.read(26)
@@ -64,7 +63,7 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
     layout = "HW" if channels == 1 else "HWC"
 
     def load() -> Array:
-        with opened(path) as file:
+        with kept.take(path) as file:
             try:
                 with warnings.catch_warnings(), pillow.open(file) as picture:
                     warnings.simplefilter("ignore")
@@ -113,3 +112,14 @@ def _reason(error: Exception, path: Path) -> str:
     if "cannot identify" in text:
         return "it is no picture, or damaged"
     return text.replace(str(path), "it") or type(error).__name__
+
+
+IMAGES = ArrayFormat(
+    title="picture",
+    suffixes=(".png", ".tif", ".tiff"),
+    streamed=(),
+    axes=("HW", "HWC"),
+    library=_PILLOW,
+    open=open_image,
+    holds_sample=True,
+)

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tgdonnx.data.extras import load_extra
 from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.format import ArrayFormat, Library
 from tgdonnx.data.lazy_arrays import UNKNOWN, Array, LazyArray, Region, whole
 from tgdonnx.errors import DataError
 
-SUFFIXES = (".nii", ".nii.gz")
+NIBABEL = Library("nibabel", "nibabel", "nifti")
 LARGEST_COMPRESSED = 2**30
 
 
@@ -32,7 +32,7 @@ def open_nifti(path: Path, kept: FileCache) -> LazyArray:
         DataError: it cannot be read; compressed and larger than `LARGEST_COMPRESSED`.
         RuntimeMissingError: nibabel is not installed.
     """
-    nibabel = load_extra("nibabel", "nibabel", "nifti", str(path))
+    nibabel = NIBABEL.load(str(path))
     try:
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")  # remarks of nibabel on unusual headers
@@ -104,3 +104,14 @@ def _quiet() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+NIFTI = ArrayFormat(
+    title="NIfTI",
+    suffixes=(".nii", ".nii.gz"),
+    streamed=(".nii",),
+    axes=("HW", "DHW"),
+    library=NIBABEL,
+    open=open_nifti,
+    holds_sample=False,
+)

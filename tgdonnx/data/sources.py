@@ -1,10 +1,10 @@
-"""Where data may lie, and the groups in it.
+"""Where data may lie, and the groups in it; the formats are those of `tgdonnx.data.formats`.
 
-- a mapping of names to arrays, an ``.npz`` or HDF5 file: one group;
-- a directory of ``.npz`` or of HDF5 files: a group per file;
-- a directory of ``.npy`` or of NIfTI files named after their arrays: one group;
-- a directory with one sub-directory per array: pictures, ``.npy``, NIfTI files, or sub-directories with a DICOM series each.
-  What has the same name, without suffix, is a group. A sub-directory with the files of one DICOM series is one group itself.
+- a mapping of names to arrays, or a file that holds several arrays: one group;
+- a directory of such files: a group per file;
+- a directory of files with an array each, named after it: one group;
+- a directory with one sub-directory per array: files with a sample or an array each, or sub-directories with a series each.
+  What has the same name, without suffix, is a group. A sub-directory with the files of one series is one group itself.
 
 Files whose names begin with a dot do not count. Other files and directories that are no data are left alone and named in
 the remarks.
@@ -12,29 +12,24 @@ the remarks.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, Union
 
 import numpy as np
 
-from tgdonnx.data import dicom, images, nifti
-from tgdonnx.data.arrays import in_memory, memory_group, open_npy, open_npz
+from tgdonnx.data.arrays import in_memory, memory_group
 from tgdonnx.data.file_cache import FileCache
-from tgdonnx.data.hdf5 import open_hdf5
+from tgdonnx.data.format import ArrayFormat, Format, GroupFormat
+from tgdonnx.data.formats import describe_arrays, describe_sources, format_of, holds_sample, series_in, suffix_of
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
 from tgdonnx.errors import DataError, TgdonnxError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.regular import require_regular
-
-_HDF5 = (".h5", ".hdf5")
-_KINDS = {".npz": "npz", ".npy": "npy", **dict.fromkeys(_HDF5, "HDF5"), **dict.fromkeys(nifti.SUFFIXES, "NIfTI")}
-_FORMS = (
-    "expected an .npz or HDF5 file, or a directory of .npy, .npz, HDF5 or NIfTI files, or of one directory per array"
-)
 
 
 @dataclass(frozen=True)
@@ -46,12 +41,14 @@ class Source:
         groups: at least one, in order of their names.
         path: where it lies; None in memory.
         remarks: what is worth knowing.
+        hashes: the SHA-256 of its files, so far as they were read for other reasons.
     """
 
     where: str
     groups: tuple[ArrayGroup, ...]
     path: Optional[Path] = None
     remarks: tuple[str, ...] = ()
+    hashes: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
 
 DataSource = Union[StrPath, Mapping[str, Array], Source]
@@ -72,16 +69,14 @@ def open_source(source: DataSource) -> Source:
     with _told(path):
         if path.is_dir():
             return _open_directory(path)
-        suffix = _suffix(path)
         if path.exists():
             _require_regular(path)
-        if suffix == ".npz":
-            return Source(str(path), (open_npz(path),), path)
-        if suffix in _HDF5:
-            return Source(str(path), (open_hdf5(path),), path)
-        if not path.exists():
-            raise DataError(f"{path} does not exist{_leads_nowhere(path)}; {_FORMS}")
-        raise DataError(f"{path}: {_FORMS}")
+        found = format_of(path)
+        if isinstance(found, GroupFormat):
+            kept = FileCache(math.inf)  # all the data there is
+            return Source(str(path), (found.open(path, kept),), path, hashes=kept.hashes)
+        state = "" if path.exists() else f" does not exist{_leads_nowhere(path)}"
+        raise DataError(f"{path}{state}{';' if state else ':'} expected {describe_sources()}")
 
 
 @contextmanager
@@ -104,7 +99,7 @@ def _leads_nowhere(path: Path) -> str:
 
 
 def open_array(source: Union[StrPath, Array]) -> LazyArray:
-    """Opens a single array: one of numpy, a ``.npy`` or NIfTI file, a picture, or a directory with the files of a DICOM series.
+    """Opens a single array: one of numpy, a file that holds one, or a directory with the files of a series.
 
     Raises:
         DataError: it is none of these, or cannot be read.
@@ -115,45 +110,47 @@ def open_array(source: Union[StrPath, Array]) -> LazyArray:
     path = Path(source)
     with _told(path):
         if path.is_dir():
-            series = [entry for entry in _listing(path) if entry.is_file() and dicom.is_dicom(entry)]
-            if series:
-                return dicom.open_series(path, series, FileCache())
-        elif path.exists() and _suffix(path) in (".npy", *nifti.SUFFIXES, *images.SUFFIXES):
-            return _open_single(path, FileCache())
+            series = series_in(_listing(path))
+            if series is not None:
+                return series[0].open(path, series[1], FileCache())
+        elif path.exists() and isinstance(found := format_of(path), ArrayFormat):
+            return _open_file(found, path, FileCache())
     state = "" if path.exists() else " does not exist"
-    raise DataError(f"{path}{state}: expected a .npy or NIfTI file, a picture, or a directory with a DICOM series")
+    raise DataError(f"{path}{state}: expected {describe_arrays()}")
 
 
 def _open_directory(path: Path) -> Source:
     entries = _listing(path)
-    named = [entry for entry in entries if _suffix(entry) in _KINDS]
+    named = [entry for entry in entries if _may_lie_in_a_directory(format_of(entry))]
     files = [entry for entry in named if entry.is_file()]
     for entry in named:
         if not entry.exists():
             raise DataError(f"{entry} is a link that leads nowhere; remove it, or put the file there")
-    kinds = sorted({_KINDS[_suffix(file)] for file in files})
-    if len(kinds) > 1:
-        raise DataError(f"{path} holds files of several kinds ({', '.join(kinds)}); expected one kind")
+    formats = {file: format_of(file) for file in files}
+    titles = sorted({found.title for found in formats.values() if found is not None})
+    if len(titles) > 1:
+        raise DataError(f"{path} holds files of several kinds ({', '.join(titles)}); expected one kind")
     if not files:
         directories = [entry for entry in entries if entry.is_dir()]
         return _open_directories(path, directories, [entry for entry in entries if not entry.is_dir()])
     taken = set(files)
     remarks = _ignored(path, [entry for entry in entries if entry not in taken])
     kept = FileCache()
-    if kinds == ["npz"]:
-        groups = tuple(open_npz(file, kept) for file in files)
-    elif kinds == ["HDF5"]:
-        groups = tuple(open_hdf5(file) for file in files)
+    found = formats[files[0]]
+    if isinstance(found, GroupFormat):
+        groups = tuple(found.open(file, kept) for file in files)
     else:
-        groups = (ArrayGroup(path.name, {_stem(file): _open_single(file, kept) for file in _unique(files)}),)
-    return Source(str(path), groups, path, remarks)
+        assert isinstance(found, ArrayFormat)
+        groups = (ArrayGroup(path.name, {_stem(file): _open_file(found, file, kept) for file in _unique(files)}),)
+    return Source(str(path), groups, path, remarks, kept.hashes)
 
 
 def _open_directories(path: Path, directories: list[Path], others: list[Path]) -> Source:
-    pictures = [entry for entry in others if _suffix(entry) in images.SUFFIXES or dicom.is_dicom(entry)]
-    if pictures:
+    series = series_in(others)
+    samples = [entry for entry in others if holds_sample(format_of(entry)) or (series and entry in series[1])]
+    if samples:
         raise DataError(
-            f"{path} holds {pictures[0].name} itself; expected one directory per array in it, named like the model's inputs "
+            f"{path} holds {samples[0].name} itself; expected one directory per array in it, named like the model's inputs "
             "and target"
         )
     kept = FileCache()
@@ -166,7 +163,7 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
         else:
             ignored.append(directory)
     if not arrays:
-        raise DataError(f"{path} holds no data; {_FORMS}")
+        raise DataError(f"{path} holds no data; expected {describe_sources()}")
     groups: dict[str, dict[str, LazyArray]] = defaultdict(dict)
     # Only one volume per array: then its name is of no account.
     single = all(len(found) == 1 for found in arrays.values())
@@ -182,38 +179,45 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
             raise DataError(
                 f"{path / lacking[0]} has nothing named {stem!r} to go with {have}{more}; files go by their names"
             )
-    return Source(str(path), tuple(ArrayGroup(s, groups[s]) for s in sorted(groups)), path, _ignored(path, ignored))
+    made = tuple(ArrayGroup(stem, groups[stem]) for stem in sorted(groups))
+    return Source(str(path), made, path, _ignored(path, ignored), kept.hashes)
 
 
 def _open_array(directory: Path, kept: FileCache, ignored: list[Path]) -> dict[str, LazyArray]:
     """Opens what a directory holds of one array, by stem."""
     entries = _listing(directory)
-    files, series = [], {}
-    slices = {entry: None for entry in entries if entry.is_file() and dicom.is_dicom(entry)}
-    if slices:
-        series[directory.name] = dicom.open_series(directory, list(slices), kept)
+    own = series_in(entries)
+    files: dict[Path, ArrayFormat] = {}
+    series: dict[str, LazyArray] = {}
+    title = own[0].title if own is not None else ""
+    if own is not None:
+        series[directory.name] = own[0].open(directory, own[1], kept)
+    slices = frozenset(own[1] if own is not None else ())
     for entry in entries:
         if entry.is_dir():
-            inside = [file for file in _listing(entry) if file.is_file() and dicom.is_dicom(file)]
-            if inside:
-                series[entry.name] = dicom.open_series(entry, inside, kept)
+            inside = series_in(_listing(entry))
+            if inside is not None:
+                title = inside[0].title
+                series[entry.name] = inside[0].open(entry, inside[1], kept)
             else:
                 ignored.append(entry)
-        elif _suffix(entry) in (*images.SUFFIXES, *nifti.SUFFIXES, ".npy"):
-            files.append(entry)
+        elif isinstance(found := format_of(entry), ArrayFormat):
+            files[entry] = found
         elif entry not in slices:
             ignored.append(entry)
     if (files and series) or (slices and len(series) > 1):
-        raise DataError(f"{directory} mixes a DICOM series with other data; expected one kind")
-    return series or {_stem(file): _open_single(file, kept) for file in _unique(files)}
+        raise DataError(f"{directory} mixes a {title} series with other data; expected one kind")
+    return series or {_stem(file): _open_file(files[file], file, kept) for file in _unique(list(files))}
 
 
-def _open_single(path: Path, kept: FileCache) -> LazyArray:
+def _may_lie_in_a_directory(found: Optional[Format]) -> bool:
+    """Whether files of a format lie side by side in a directory of data, each a case, or an array."""
+    return isinstance(found, GroupFormat) or (isinstance(found, ArrayFormat) and not found.holds_sample)
+
+
+def _open_file(found: ArrayFormat, path: Path, kept: FileCache) -> LazyArray:
     _require_regular(path)
-    suffix = _suffix(path)
-    if suffix == ".npy":
-        return open_npy(path)
-    return nifti.open_nifti(path, kept) if suffix in nifti.SUFFIXES else images.open_image(path, kept)
+    return found.open(path, kept)
 
 
 def _require_regular(path: Path) -> None:
@@ -247,10 +251,5 @@ def _ignored(path: Path, entries: list[Path]) -> tuple[str, ...]:
     return (f"{path}: not read, being no data: {names}{f' and {len(entries) - 5} more' if len(entries) > 5 else ''}",)
 
 
-def _suffix(path: Path) -> str:
-    lower = path.name.lower()
-    return ".nii.gz" if lower.endswith(".nii.gz") else path.suffix.lower()
-
-
 def _stem(path: Path) -> str:
-    return path.name[: -len(_suffix(path))]
+    return path.name[: -len(suffix_of(path))]
