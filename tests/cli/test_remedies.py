@@ -193,9 +193,9 @@ def test_every_extra_that_is_named_anywhere_exists() -> None:
         for group in re.findall(r"tgdonnx\[([a-z0-9,]+)\]", text)
         for extra in group.split(",")
     }
-    for path in PACKAGE.rglob("*.py"):  # the last but one argument of `load_extra` is one, too
+    for path in PACKAGE.rglob("*.py"):  # so does the table of formats
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_extra":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Library":
                 assert isinstance(node.args[2], ast.Constant)
                 named[node.args[2].value] = str(path)
     assert {"train", "yaml", "dicom"} <= named.keys()

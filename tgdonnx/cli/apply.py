@@ -12,6 +12,7 @@ from tgdonnx.cli.common import json_option, model_argument, output_option, overw
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import Scale
+from tgdonnx.data.formats import describe_arrays
 
 
 def tile_size(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[tuple[int, ...]]:
@@ -37,7 +38,7 @@ def scale_of(_context: click.Context, _parameter: click.Parameter, text: Optiona
     "--data",
     required=True,
     type=PATH,
-    help=".npy, NIfTI, a picture, or a directory of DICOM slices.",
+    help=f"What to apply it to: {describe_arrays()}.",
 )
 @click.option("--layout", help="What the axes of the data are: NCHW, HW, HWC, DHW ...; as for train.")
 @click.option(

@@ -12,6 +12,7 @@ import click
 from tgdonnx.cli.options import Command
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
+from tgdonnx.data.formats import describe_sources
 from tgdonnx.finetuning import Noise2Noise, RunData
 
 
@@ -73,12 +74,15 @@ def data_options(command: Command) -> Command:
         click.option(
             "--data",
             type=PATH,
-            help="An .npz or HDF5 file, or a directory: .npy files, or pictures, NIfTI or DICOM in one directory per array. "
-            "An array per model input, and `target`.",
+            help=f"{_capital(describe_sources())}. An array per model input, and `target`.",
         ),
     ):
         made = option(made)
     return made  # type: ignore[return-value]
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _source(data: Optional[Path], pair: Optional[tuple[Path, Path]]) -> Union[Path, Noise2Noise, None]:
