@@ -25,7 +25,7 @@ from tests.cli.commands import as_from_a_terminal, run, save_pairs
 from tests.finetuning.runs import log_of
 from tests.tuning import PHI, data_for, in_objects, listing, options_for
 from tgdonnx.errors import DataError, DivergedError, KeptError, OutputError, StoppedError, TgdonnxError
-from tgdonnx.finetuning import space
+from tgdonnx.finetuning import disk_space
 from tgdonnx.finetuning.session import Session
 
 ROOT = Path(__file__).parents[1]
@@ -232,7 +232,7 @@ def test_a_disk_without_room_is_refused_before_training_with_the_numbers(
     vendor: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage(1000))
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: usage(1000))
     told: list[object] = []
     message = (
         r"has 1,000 bytes free, and [\d,]+ will be written \(tuned model [\d,]+, checkpoints [\d,]+, log 150,000,000\)"
