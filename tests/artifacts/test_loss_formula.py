@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tgdonnx.artifacts.losses import LOSSES, Loss, Term, parse_loss
+from tests.cli.commands import run
+from tgdonnx.artifacts.losses import FUNCTIONS, LOSSES, RANGED_LOSSES, Loss, Term, parse_loss
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.guides import text_of
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -82,3 +84,13 @@ def test_only_ssim_minds_the_shape_of_the_output() -> None:
     assert parse_loss("mse+l1").output_problem((3, 4)) is None
     assert parse_loss("mse+ssim").output_problem((None, "C", 11, -1)) is None
     assert parse_loss("mse+ssim").output_problem((None, "C", 11, 10)) is not None
+
+
+def test_the_guide_and_the_help_name_every_loss_as_the_table_does() -> None:
+    listed = " ".join(text_of("runs").split())
+    told = [f"- `{each.name}`: {each.told}." for each in FUNCTIONS]
+    assert " ".join(told) in listed
+    help_of_build = " ".join(run("build", "--help").output.split())
+    assert f"{', '.join(LOSSES)}, or a weighted sum" in help_of_build
+    assert f"for the losses {' and '.join(RANGED_LOSSES)}." in help_of_build
+    assert len(set(LOSSES)) == len(FUNCTIONS)

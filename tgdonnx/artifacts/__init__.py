@@ -6,7 +6,7 @@ the vendor's model gives.
 """
 
 from tgdonnx.artifacts.build import BuildReport, build, require_new_directory
-from tgdonnx.artifacts.losses import LOSSES, Loss, LossName, parse_loss
+from tgdonnx.artifacts.losses import LOSSES, RANGED_LOSSES, Loss, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TrainedTensor, read_manifest
 from tgdonnx.artifacts.options import FORMS, BuildOptions, BuiltOptions, Form
 from tgdonnx.artifacts.vendor_outputs import vendor_outputs, vendor_targets
@@ -17,13 +17,13 @@ __all__ = [
     "GRADIENTS",
     "LOSSES",
     "OPTIMIZERS",
+    "RANGED_LOSSES",
     "BuildOptions",
     "BuildReport",
     "BuiltOptions",
     "Form",
     "GradientKind",
     "Loss",
-    "LossName",
     "Manifest",
     "OptimizerName",
     "TrainedTensor",

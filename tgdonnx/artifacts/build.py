@@ -112,7 +112,7 @@ def build(
     built = BuiltOptions.of(
         options,
         output=options.output or str(network.graph.outputs[0].name),
-        class_axis=class_axis(forward.output) if "ce" in formula.names else None,
+        class_axis=class_axis(forward.output) if formula.targets == "classes" else None,
     )
     masks = {name: model.masks[name] for name in forward.trained}
     reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
@@ -214,7 +214,7 @@ def _add_loss(
         *input_specs(inputs, [own.get(str(value.name), str(value.name)) for value in inputs]),
         TensorSpec.of(target),
     )
-    if "ce" in loss.names and output.shape is not None:
+    if loss.targets == "classes" and output.shape is not None:
         classes = output.shape[class_axis(output)] if len(output.shape) > 1 else None
         specs = (*specs[:-1], replace(specs[-1], classes=classes if isinstance(classes, int) else None))
     return specs

@@ -28,27 +28,27 @@ def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
 
     They are the output of the graph that trains, with the vendor's values in it; its masked file is in the directory. So models
     go through that the runtime would not load as they are, and the loss against these targets is least where the weights are
-    the vendor's: at the start of training, unless filters were reinitialised. For bce they are probabilities: where the output
-    is logits, the sigmoid of them.
+    the vendor's: at the start of training, unless filters were reinitialised. Where the loss compares probabilities they are
+    such: where the output is logits, the sigmoid of them.
 
     Args:
         directory: an artifacts directory.
 
     Raises:
-        ArtifactsError: the directory is not usable, or the loss is ce. Its targets are class indices; with those that the
+        ArtifactsError: the directory is not usable, or the loss is one of class indices, such as ce; with those that the
             vendor's model chooses the loss is not least at its weights, and training would exaggerate rather than agree.
         RuntimeMissingError: no runtime is installed.
     """
     manifest = read_manifest(directory)
     loss = parse_loss(manifest.options.loss)
-    if "ce" in loss.names:
+    if loss.targets == "classes":
         raise ArtifactsError(
-            "agreement with the vendor's output needs targets like the output, but those of the loss ce are class indices; "
-            "add samples with labels of your own to the training data instead"
+            f"agreement with the vendor's output needs targets like the output, but those of the loss {loss} are class "
+            "indices; add samples with labels of your own to the training data instead"
         )
     forward = _forward(directory, manifest)
     graph = forward.model.graph
-    if "bce" in loss.names and before(forward.output, "Sigmoid") is forward.output:
+    if loss.targets == "probabilities" and before(forward.output, "Sigmoid") is forward.output:
         node = ir.node("Sigmoid", [forward.output])
         node.outputs[0].name, node.outputs[0].type = _PROBABILITY, forward.output.type
         graph.append(node)

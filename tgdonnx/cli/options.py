@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 
 import click
 
-from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS, BuildOptions
+from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS, RANGED_LOSSES, BuildOptions
 from tgdonnx.cli.common import Command as Command
 from tgdonnx.cli.common import json_option as json_option
 from tgdonnx.cli.common import model_argument as model_argument
@@ -261,7 +261,7 @@ def build_options(command: Command) -> Command:
             type=float,
             default=default.data_range,
             show_default=True,
-            help="Largest minus least value of the data, for the losses charbonnier (eps = 0.001 of it) and ssim.",
+            help=f"Largest minus least value of the data, for the losses {' and '.join(RANGED_LOSSES)}.",
         ),
         click.option(
             "--loss",

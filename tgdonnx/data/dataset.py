@@ -17,6 +17,7 @@ import numpy as np
 from tgdonnx.data.augmentation import require_transformable
 from tgdonnx.data.content import first_outside, look_through
 from tgdonnx.data.description import describe_arrays, describe_files, identity
+from tgdonnx.data.labels import takes_labels
 from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.levels import one_by_one
 from tgdonnx.data.matching import match
@@ -147,7 +148,7 @@ class Dataset:
         Raises:
             DataError: they are not.
         """
-        self._target_limits = TargetLimits(low, high, loss)
+        self._target_limits = TargetLimits(low, high, loss, takes_labels(self.inputs[-1]))
         found = self.target_range
         if found is not None and not self._target_limits.allow(*found):
             name = self.inputs[-1].name

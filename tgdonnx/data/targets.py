@@ -17,11 +17,13 @@ class TargetLimits:
         low: the least value that a target may have, as a step is fed it.
         high: the largest.
         loss: which loss.
+        labels: whether targets are class indices.
     """
 
     low: float
     high: float
     loss: str
+    labels: bool
 
     def allow(self, low: float, high: float) -> bool:
         """Whether values from ``low`` to ``high`` are in range."""
@@ -45,7 +47,7 @@ class TargetLimits:
         low, high = found
         between = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         said = f"the loss {self.loss} needs targets in {self.low:g} to {self.high:g}, found {between} ({place})"
-        if self.loss == "ce":
+        if self.labels:
             counted = (low, high) == (1, self.high + 1)
             remedy = "subtract 1 if they count from 1" if counted else "correct them, or leave them out"
             return DataError(f"{said}: class indices of a model of {self.high + 1:g} classes; {remedy}")

@@ -16,12 +16,14 @@ import onnx
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest, parse_loss
+from tgdonnx.artifacts.losses.function import Targets
 from tgdonnx.data import Dataset, Prefetched
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.metrics import OF_TASK, MetricName, Task, measure, require_metrics
 from tgdonnx.finetuning.session import Session
 
 Array = NDArray[Any]
+_TASKS: dict[Targets, Task] = {"values": "values", "probabilities": "mask", "classes": "classes"}
 _NEED_RANGE: frozenset[MetricName] = frozenset({"psnr", "ssim"})
 
 
@@ -112,10 +114,7 @@ def range_between(low: float, high: float) -> float:
 
 def task_of(manifest: Manifest) -> Task:
     """Returns what outputs are, by the loss."""
-    names = parse_loss(manifest.options.loss).names
-    if "ce" in names:
-        return "classes"
-    return "mask" if "bce" in names else "values"
+    return _TASKS[parse_loss(manifest.options.loss).targets]
 
 
 def default_metrics(task: Task) -> tuple[MetricName, ...]:

@@ -84,7 +84,7 @@ def show_samples(base: Path, tuned: Path, manifest: Manifest, dataset: Dataset) 
     Raises:
         NoPicturesError: outputs are no images of the target's size, or the runtime cannot run a model.
     """
-    if "ce" in parse_loss(manifest.options.loss).names:
+    if parse_loss(manifest.options.loss).targets == "classes":
         raise NoPicturesError("Outputs are scores of classes, not images.")
     run_base, run_tuned = _runner(base, manifest), _runner(tuned, manifest)
     samples: list[Sample] = []

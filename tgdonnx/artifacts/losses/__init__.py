@@ -11,11 +11,26 @@ Each takes the model's output y and a new graph input ``target``, t, and gives t
 
 or their sum with weights, as in ``0.8*l1+0.2*ssim``. Where the model ends in Sigmoid (bce) or in Softmax over the axis of
 classes (ce), the logits are what goes into it. Otherwise the output itself is taken for logits. The axis of classes is 1, or
-the last where the model says so; see `tgdonnx.artifacts.losses.pointwise.class_axis`.
+the last where the model says so; see `tgdonnx.artifacts.losses.logits.class_axis`.
+
+``functions``: the table of losses; ``function``: what a row says; ``pointwise``, ``ssim``: their nodes; ``formula``: sums of
+them; ``adding``: at the end of a graph.
 """
 
 from tgdonnx.artifacts.losses.adding import LOSS, add_loss
-from tgdonnx.artifacts.losses.formula import LOSSES, Loss, LossName, Term, parse_loss
-from tgdonnx.artifacts.losses.pointwise import before, class_axis
+from tgdonnx.artifacts.losses.formula import Loss, Term, parse_loss
+from tgdonnx.artifacts.losses.functions import FUNCTIONS, LOSSES, RANGED_LOSSES
+from tgdonnx.artifacts.losses.logits import before, class_axis
 
-__all__ = ["LOSS", "LOSSES", "Loss", "LossName", "Term", "add_loss", "before", "class_axis", "parse_loss"]
+__all__ = [
+    "FUNCTIONS",
+    "LOSS",
+    "LOSSES",
+    "RANGED_LOSSES",
+    "Loss",
+    "Term",
+    "add_loss",
+    "before",
+    "class_axis",
+    "parse_loss",
+]

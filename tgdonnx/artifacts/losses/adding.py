@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from tgdonnx.artifacts.losses.formula import Loss, LossName
-from tgdonnx.artifacts.losses.pointwise import bce, before, ce, charbonnier, class_axis, l1, mse
-from tgdonnx.artifacts.losses.ssim import ssim
+from tgdonnx.artifacts.losses.formula import Loss
+from tgdonnx.artifacts.losses.functions import BY_NAME
+from tgdonnx.artifacts.losses.logits import before, class_axis
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import Builder
 from tgdonnx.graphs.tensor_specs import TARGET
@@ -21,7 +21,7 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
         model: the model, changed in place; no value of it is called `LOSS` or `TARGET`.
         output: what the loss compares; float32.
         loss: which.
-        data_range: difference between the largest and the least value that the data may have; for charbonnier and ssim.
+        data_range: difference between the largest and the least value that the data may have; for the losses that depend on it.
 
     Raises:
         UntrainableError: the output is nothing that the loss can compare.
@@ -29,7 +29,7 @@ def add_loss(model: ir.Model, output: ir.Value, loss: Loss, *, data_range: float
     graph = model.graph
     _require_comparable(output, loss)
     target = ir.Value(name=TARGET, shape=output.shape, type=ir.TensorType(ir.DataType.FLOAT))
-    if "ce" in loss.names:
+    if loss.targets == "classes":
         target.type = ir.TensorType(ir.DataType.INT64)
         if output.shape is not None:
             classes = class_axis(output)
@@ -46,27 +46,21 @@ def _require_comparable(output: ir.Value, loss: Loss) -> None:
     problem = loss.output_problem(None if output.shape is None else tuple(output.shape))
     if problem is not None:
         raise UntrainableError(problem)
-    if "bce" in loss.names and len(loss.terms) > 1 and before(output, "Sigmoid") is output:
-        raise UntrainableError(
-            f"in the loss {loss}, bce takes the output for logits and the others compare it with probabilities, for the "
-            "model does not end in Sigmoid; use bce alone, or leave it out"
-        )
+    for function in loss.functions:
+        activation = function.logits_of
+        if activation is not None and len(loss.terms) > 1 and before(output, activation) is output:
+            raise UntrainableError(
+                f"in the loss {loss}, {function.name} takes the output for logits and the others compare it with "
+                f"probabilities, for the model does not end in {activation}; use {function.name} alone, or leave it out"
+            )
 
 
 def _sum(builder: Builder, loss: Loss, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     total = None
     for term in loss.terms:
-        value = _mean(builder, term.name, y, t, data_range)
+        value = BY_NAME[term.name].write(builder, y, t, data_range)
         if term.weight != 1:
             value = builder("Mul", value, builder.scalar(term.weight))
         total = value if total is None else builder("Add", total, value)
     assert total is not None
     return total
-
-
-def _mean(builder: Builder, name: LossName, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
-    if name == "charbonnier":
-        return charbonnier(builder, y, t, data_range)
-    if name == "ssim":
-        return ssim(builder, y, t, data_range)
-    return {"mse": mse, "l1": l1, "bce": bce, "ce": ce}[name](builder, y, t)

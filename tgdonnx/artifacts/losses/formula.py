@@ -3,8 +3,8 @@
     loss = term { "+" term }
     term = [ weight "*" ] name
 
-A weight is a positive decimal number; every name occurs once. Spaces do not matter. ``ce`` stands alone: its targets are class
-indices, those of the others are arrays like the output.
+A weight is a positive decimal number; every name occurs once. Spaces do not matter. A loss whose targets are class indices
+stands alone: those of the others are arrays like the output.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Optional, cast
+from typing import Optional
 
-from tgdonnx.artifacts.losses.ssim import WINDOW
+from tgdonnx.artifacts.losses.function import LossFunction, Targets
+from tgdonnx.artifacts.losses.functions import BY_NAME, LOSSES
 from tgdonnx.errors import ArtifactsError
-
-LossName = Literal["mse", "l1", "bce", "ce", "charbonnier", "ssim"]
-LOSSES: tuple[LossName, ...] = ("mse", "l1", "bce", "ce", "charbonnier", "ssim")
 
 _TERM = re.compile(
     r"\s*(?:(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*\s*)?(?P<name>[A-Za-z_]\w*)\s*(?P<end>\+|$)"
@@ -36,7 +34,7 @@ class Term:
     """
 
     weight: float
-    name: LossName
+    name: str
 
 
 @dataclass(frozen=True)
@@ -53,19 +51,25 @@ class Loss:
         return "+".join(term.name if term.weight == 1 else f"{term.weight!r}*{term.name}" for term in self.terms)
 
     @property
-    def names(self) -> frozenset[LossName]:
+    def functions(self) -> tuple[LossFunction, ...]:
         """Which losses occur."""
-        return frozenset(term.name for term in self.terms)
+        return tuple(BY_NAME[term.name] for term in self.terms)
+
+    @property
+    def targets(self) -> Targets:
+        """What targets are: the narrowest of what the losses ask for."""
+        asked = {function.targets for function in self.functions}
+        return "classes" if "classes" in asked else "probabilities" if "probabilities" in asked else "values"
 
     def target_shape(self, output: tuple[int, ...], class_axis: int = 1) -> tuple[int, ...]:
         """Returns the shape of the targets for an output of this shape."""
-        return output[:class_axis] + output[class_axis + 1 :] if "ce" in self.names else output
+        return output[:class_axis] + output[class_axis + 1 :] if self.targets == "classes" else output
 
     def target_limit(self, output: tuple[int, ...], class_axis: int = 1) -> Optional[int]:
         """Returns the largest value of a target, where the least is 0; None where any value goes."""
-        if "ce" in self.names:
+        if self.targets == "classes":
             return output[class_axis] - 1 if len(output) > 1 else 0
-        return 1 if "bce" in self.names else None
+        return 1 if self.targets == "probabilities" else None
 
     def output_problem(self, output: Optional[Sequence[object]]) -> Optional[str]:
         """Returns why an output of this shape cannot be compared, with a remedy, or None.
@@ -73,23 +77,9 @@ class Loss:
         Args:
             output: the sizes of its axes; what is no whole number is not known. None if not even the rank is known.
         """
-        if "ssim" not in self.names:
-            return None
-        if output is None:
-            return "the loss ssim needs an output of known rank; declare its shape, or use another loss"
-        sizes = [size if isinstance(size, int) and size > 0 else None for size in output]
-        shown = f"[{', '.join('?' if size is None else str(size) for size in sizes)}]"
-        if not 3 <= len(sizes) <= 5:
-            return (
-                "the loss ssim needs an output with the axes sample, channel, and one to three of space; "
-                f"found {shown}; use another loss"
-            )
-        if any(size is not None and size < WINDOW for size in sizes[2:]):
-            return (
-                f"the loss ssim needs an output of at least {WINDOW} along every axis of space, the size of its window; "
-                f"found {shown}; use larger images or patches, or another loss"
-            )
-        return None
+        sizes = None if output is None else [size if isinstance(size, int) and size > 0 else None for size in output]
+        problems = (function.problem(sizes) for function in self.functions)
+        return next((problem for problem in problems if problem is not None), None)
 
 
 def parse_loss(text: str) -> Loss:
@@ -114,13 +104,14 @@ def parse_loss(text: str) -> Loss:
             raise ArtifactsError(
                 f"expected weights > 0 in the loss {text!r}; got {match['weight']} for {match['name']}"
             )
-        terms.append(Term(weight, cast(LossName, match["name"])))
+        terms.append(Term(weight, match["name"]))
         position, more = match.end(), match["end"] == "+"
     loss = Loss(tuple(terms))
-    if len(loss.names) < len(terms):
+    if len({term.name for term in terms}) < len(terms):
         raise ArtifactsError(f"expected every loss once; got {text!r}")
-    if "ce" in loss.names and len(terms) > 1:
+    alone = next((function.name for function in loss.functions if function.targets == "classes"), None)
+    if alone is not None and len(terms) > 1:
         raise ArtifactsError(
-            f"the loss ce goes with no other: its targets are class indices, theirs are like the output; got {text!r}"
+            f"the loss {alone} goes with no other: its targets are class indices, theirs are like the output; got {text!r}"
         )
     return loss

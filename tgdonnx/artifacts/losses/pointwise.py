@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from tgdonnx.artifacts.losses.function import LossFunction
+from tgdonnx.artifacts.losses.logits import before, class_axis
 from tgdonnx.graphs.builder import Builder
-from tgdonnx.graphs.operators import is_standard
 
 CHARBONNIER_EPSILON = 1e-3
 """In units of the range of the data, as in Lai et al. (LapSRN, CVPR 2017), whose images lie in [0, 1]."""
 
 
-def mse(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def mse(builder: Builder, y: ir.Value, t: ir.Value, _: float) -> ir.Value:
     """Writes mean((y - t)^2)."""
     difference = builder("Sub", y, t)
     return builder("ReduceMean", builder("Mul", difference, difference), keepdims=0)
 
 
-def l1(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def l1(builder: Builder, y: ir.Value, t: ir.Value, _: float) -> ir.Value:
     """Writes mean(|y - t|)."""
     return builder("ReduceMean", builder("Abs", builder("Sub", y, t)), keepdims=0)
 
@@ -31,7 +32,7 @@ def charbonnier(builder: Builder, y: ir.Value, t: ir.Value, data_range: float) -
     )
 
 
-def bce(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def bce(builder: Builder, y: ir.Value, t: ir.Value, _: float) -> ir.Value:
     """Writes mean(log(1 + exp(x)) - x t), x the logits."""
     x = before(y, "Sigmoid")
     # log(1 + exp(x)) = (x + |x|) / 2 - log(sigmoid(|x|)). The usual max(x, 0) has the wrong derivative at x = 0.
@@ -41,7 +42,7 @@ def bce(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     return builder("ReduceMean", builder("Sub", softplus, builder("Mul", x, t)), keepdims=0)
 
 
-def ce(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
+def ce(builder: Builder, y: ir.Value, t: ir.Value, _: float) -> ir.Value:
     """Writes the softmax cross-entropy over the axis of classes."""
     axis = class_axis(y)
     x = before(y, "Softmax", axis)
@@ -51,60 +52,10 @@ def ce(builder: Builder, y: ir.Value, t: ir.Value) -> ir.Value:
     return builder.several("SoftmaxCrossEntropyLoss", [x, t], {}, 2)[0]  # the gradient wants the second
 
 
-def class_axis(y: ir.Value) -> int:
-    """Returns which axis of an output counts classes.
-
-    That is 1, unless the model says that it is the last: where it ends in a Softmax over it, in a Transpose that takes axis 1
-    there (as exporters of channels-last frameworks write), or in a MatMul with its weights, whose columns are the last axis.
-    """
-    rank = len(y.shape) if y.shape is not None else 0
-    if rank < 3:
-        return 1
-    value: ir.Value | None = y
-    while value is not None and (node := value.producer()) is not None and is_standard(node):
-        if node.op_type == "Softmax":
-            axis = _softmax_axis(node) % rank
-            return axis if axis in (1, rank - 1) else 1
-        if node.op_type == "Transpose":
-            order = node.attributes["perm"].as_ints() if "perm" in node.attributes else ()
-            return rank - 1 if tuple(order) == (0, *range(2, rank), 1) else 1
-        if node.op_type == "MatMul":
-            first = node.inputs[0]
-            return 1 if first is not None and first.is_initializer() else rank - 1
-        value = _operand(node)
-    return 1
-
-
-def _operand(node: ir.Node) -> ir.Value | None:
-    """Returns what a node passes on place by place: a bias added to it, or a factor, is no reason to stop."""
-    if node.op_type in ("Identity", "Cast", "Relu", "Dropout"):
-        return node.inputs[0]
-    if node.op_type not in ("Add", "Mul"):
-        return None
-    computed = [value for value in node.inputs if value is not None and value.producer() is not None]
-    return computed[0] if len(computed) == 1 else None
-
-
-def before(y: ir.Value, activation: str, axis: int = 1) -> ir.Value:
-    """Returns what goes into the activation that the model ends in, or ``y`` if it ends otherwise.
-
-    Args:
-        y: the output.
-        activation: ``Sigmoid`` or ``Softmax``.
-        axis: that of the Softmax; one over another axis does not count.
-    """
-    node = y.producer()
-    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
-    if node is None or not is_standard(node, activation):
-        return y
-    if activation == "Softmax":
-        rank = len(y.shape) if y.shape is not None else 0
-        if not rank or _softmax_axis(node) % rank != axis:
-            return y
-    assert node.inputs[0] is not None
-    return node.inputs[0]
-
-
-def _softmax_axis(node: ir.Node) -> int:
-    return node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+MSE = LossFunction("mse", "mean of the squared differences", mse)
+L1 = LossFunction("l1", "mean of the absolute differences", l1)
+BCE = LossFunction(
+    "bce", "binary cross-entropy; targets lie in 0 to 1", bce, targets="probabilities", logits_of="Sigmoid"
+)
+CE = LossFunction("ce", "softmax cross-entropy; targets are class indices", ce, targets="classes", logits_of="Softmax")
+CHARBONNIER = LossFunction("charbonnier", "l1, but smooth near 0", charbonnier, is_ranged=True)

@@ -19,9 +19,12 @@ there: the batch and channel axes become one, and no Conv has groups (of those i
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx.artifacts.losses.function import LossFunction, Sizes
 from tgdonnx.graphs.builder import Builder
 
 WINDOW = 11
@@ -65,3 +68,31 @@ def _windows(builder: Builder, rank: int) -> list[ir.Value]:
     weights = (weights / weights.sum()).astype(np.float32)
     shapes = [[WINDOW if other == axis else 1 for other in range(rank)] for axis in range(rank)]
     return [builder.constant(weights.reshape(1, 1, *shape)) for shape in shapes]
+
+
+def _problem(sizes: Sizes) -> Optional[str]:
+    """Returns why an output cannot be compared; see `LossFunction`."""
+    if sizes is None:
+        return "the loss ssim needs an output of known rank; declare its shape, or use another loss"
+    shown = f"[{', '.join('?' if size is None else str(size) for size in sizes)}]"
+    if not 3 <= len(sizes) <= 5:
+        return (
+            "the loss ssim needs an output with the axes sample, channel, and one to three of space; "
+            f"found {shown}; use another loss"
+        )
+    if any(size is not None and size < WINDOW for size in sizes[2:]):
+        return (
+            f"the loss ssim needs an output of at least {WINDOW} along every axis of space, the size of its window; "
+            f"found {shown}; use larger images or patches, or another loss"
+        )
+    return None
+
+
+SSIM = LossFunction(
+    "ssim",
+    "one minus the structural similarity, on signals, images or volumes with 11 or more elements along every axis; axis 1 "
+    "counts channels, what follows is space",
+    ssim,
+    is_ranged=True,
+    problem=_problem,
+)

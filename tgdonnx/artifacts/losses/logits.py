@@ -1,0 +1,66 @@
+"""What a model's output is: logits or what became of them, and which axis counts classes."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from tgdonnx.graphs.operators import is_standard
+
+
+def class_axis(y: ir.Value) -> int:
+    """Returns which axis of an output counts classes.
+
+    That is 1, unless the model says that it is the last: where it ends in a Softmax over it, in a Transpose that takes axis 1
+    there (as exporters of channels-last frameworks write), or in a MatMul with its weights, whose columns are the last axis.
+    """
+    rank = len(y.shape) if y.shape is not None else 0
+    if rank < 3:
+        return 1
+    value: ir.Value | None = y
+    while value is not None and (node := value.producer()) is not None and is_standard(node):
+        if node.op_type == "Softmax":
+            axis = _softmax_axis(node) % rank
+            return axis if axis in (1, rank - 1) else 1
+        if node.op_type == "Transpose":
+            order = node.attributes["perm"].as_ints() if "perm" in node.attributes else ()
+            return rank - 1 if tuple(order) == (0, *range(2, rank), 1) else 1
+        if node.op_type == "MatMul":
+            first = node.inputs[0]
+            return 1 if first is not None and first.is_initializer() else rank - 1
+        value = _operand(node)
+    return 1
+
+
+def _operand(node: ir.Node) -> ir.Value | None:
+    """Returns what a node passes on place by place: a bias added to it, or a factor, is no reason to stop."""
+    if node.op_type in ("Identity", "Cast", "Relu", "Dropout"):
+        return node.inputs[0]
+    if node.op_type not in ("Add", "Mul"):
+        return None
+    computed = [value for value in node.inputs if value is not None and value.producer() is not None]
+    return computed[0] if len(computed) == 1 else None
+
+
+def before(y: ir.Value, activation: str, axis: int = 1) -> ir.Value:
+    """Returns what goes into the activation that the model ends in, or ``y`` if it ends otherwise.
+
+    Args:
+        y: the output.
+        activation: ``Sigmoid`` or ``Softmax``.
+        axis: that of the Softmax; one over another axis does not count.
+    """
+    node = y.producer()
+    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None or not is_standard(node, activation):
+        return y
+    if activation == "Softmax":
+        rank = len(y.shape) if y.shape is not None else 0
+        if not rank or _softmax_axis(node) % rank != axis:
+            return y
+    assert node.inputs[0] is not None
+    return node.inputs[0]
+
+
+def _softmax_axis(node: ir.Node) -> int:
+    return node.attributes["axis"].as_int() if "axis" in node.attributes else -1
