@@ -7,6 +7,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     sweep                     the drop test over phi, and the phi that it recommends
     mask                      choose filters, write a masked model
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
+    blend                     a run between what it started from and what it came to
     apply                     a model on a whole image or volume, by tiles
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
@@ -23,12 +24,23 @@ if TYPE_CHECKING:
     from tgdonnx.applying import ApplyReport, apply
     from tgdonnx.artifacts.build import BuildReport, build
     from tgdonnx.artifacts.options import BuildOptions
+    from tgdonnx.blending.blend import blend
     from tgdonnx.checking import CheckReport, check
     from tgdonnx.comparing import CompareReport, compare
     from tgdonnx.data import DataOptions, Scaling
     from tgdonnx.errors import TgdonnxError
     from tgdonnx.exporting import ExportReport, export
-    from tgdonnx.finetuning import Noise2Noise, Progress, RunData, TrainOptions, TrainReport, Watch, train
+    from tgdonnx.finetuning import (
+        BlendCurve,
+        BlendPoint,
+        Noise2Noise,
+        Progress,
+        RunData,
+        TrainOptions,
+        TrainReport,
+        Watch,
+        train,
+    )
     from tgdonnx.inspection import InspectReport, inspect
     from tgdonnx.masking import MaskOptions, MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, Results, finetune
@@ -43,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AllLayers",
     "ApplyReport",
+    "BlendCurve",
+    "BlendPoint",
     "BuildOptions",
     "BuildReport",
     "CheckReport",
@@ -75,6 +89,7 @@ __all__ = [
     "VerifyReport",
     "Watch",
     "apply",
+    "blend",
     "build",
     "check",
     "compare",
@@ -93,11 +108,15 @@ __all__ = [
 _PLACES = {
     "tgdonnx.applying": ("ApplyReport", "apply"),
     "tgdonnx.artifacts": ("BuildOptions", "BuildReport", "build"),
+    "tgdonnx.blending.blend": ("blend",),
     "tgdonnx.checking": ("CheckReport", "check"),
     "tgdonnx.comparing": ("CompareReport", "compare"),
     "tgdonnx.data": ("DataOptions", "Scaling"),
     "tgdonnx.errors": ("TgdonnxError",),
-    "tgdonnx.finetuning": ("Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "Watch", "train"),
+    "tgdonnx.finetuning": (
+        *("BlendCurve", "BlendPoint", "Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "Watch"),
+        "train",
+    ),
     "tgdonnx.inspection": ("InspectReport", "inspect"),
     "tgdonnx.masking": ("MaskOptions", "MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),

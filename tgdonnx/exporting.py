@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import MASKED_MODEL
-from tgdonnx.blending.endpoints import read_endpoints
+from tgdonnx.blending.endpoints import kept_checkpoint, read_endpoints
 from tgdonnx.blending.formula import require_blend
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import Pieces, StrPath
@@ -82,11 +82,9 @@ def export(
     output, directory = Path(output), Path(directory)
     require_blend(blend)
     require_outputs([Output(output, Kind.MODEL)], [directory], overwrite=overwrite)
-    engine = read_manifest(directory).runtime
+    read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory, reading=True):
-        if checkpoint is None:
-            best = (directory / engine.best_checkpoint).is_file()
-            checkpoint = engine.best_checkpoint if best else engine.checkpoint
+        checkpoint = kept_checkpoint(directory) if checkpoint is None else checkpoint
         if not (directory / checkpoint).is_file():
             raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
         masked = read_masked(directory / MASKED_MODEL)

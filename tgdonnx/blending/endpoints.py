@@ -15,7 +15,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import Manifest
+from tgdonnx.artifacts import Manifest, read_manifest
 from tgdonnx.artifacts.consistency import require_masked_of
 from tgdonnx.artifacts.manifest import AxisPart
 from tgdonnx.blending.formula import interpolated, require_blend, scaled
@@ -131,6 +131,16 @@ class Endpoints:
                 whole if tensor.part is None else np.ascontiguousarray(whole[_held(tensor.part, whole, mask)])
             )
         return found
+
+
+def kept_checkpoint(directory: Path) -> str:
+    """Returns the checkpoint of an artifacts directory that counts: that of the best epoch if there is one, else the latest.
+
+    Raises:
+        ArtifactsError: the directory is not usable.
+    """
+    engine = read_manifest(directory).runtime
+    return engine.best_checkpoint if (directory / engine.best_checkpoint).is_file() else engine.checkpoint
 
 
 def read_endpoints(directory: Path, checkpoint: str, manifest: Manifest, masked: MaskedModel) -> Endpoints:

@@ -91,6 +91,14 @@ class TrainingSession(Protocol):
         """Returns copies of the parameters, by name."""
         ...
 
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Puts other values in place of parameters; what the optimizer remembers stays.
+
+        Args:
+            values: by names of parameters, each of its shape.
+        """
+        ...
+
     def save(self, path: Path, run: str) -> None:
         """Writes a checkpoint.
 

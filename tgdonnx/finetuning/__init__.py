@@ -20,7 +20,7 @@ from tgdonnx.finetuning.disk_space import Need, needs_of_run, require_space
 from tgdonnx.finetuning.metrics import METRICS, MetricName
 from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
-from tgdonnx.finetuning.reports import Best, DryRunReport, Epoch, Progress, Stop, TrainReport
+from tgdonnx.finetuning.reports import Best, BlendCurve, BlendPoint, DryRunReport, Epoch, Progress, Stop, TrainReport
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
 from tgdonnx.finetuning.session import steps_kept
 from tgdonnx.finetuning.training import train
@@ -31,6 +31,8 @@ __all__ = [
     "METRICS",
     "SCHEDULES",
     "Best",
+    "BlendCurve",
+    "BlendPoint",
     "DryRunReport",
     "Epoch",
     "MetricName",

@@ -34,10 +34,12 @@ class Evaluation:
     Attributes:
         loss: the mean over the samples.
         metrics: the same of every metric; None in place of a number that is not finite.
+        losses: of every batch.
     """
 
     loss: float
     metrics: Mapping[str, Optional[float]]
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,18 @@ class Evaluator:
 
     def __call__(self, session: Session, check: Callable[[], None]) -> Evaluation:
         """Evaluates the data with the parameters as they are; ``check`` is called before every batch."""
-        total, samples, sums = 0.0, 0, dict.fromkeys(self.metrics, 0.0)
+        total, samples, sums, losses = 0.0, 0, dict.fromkeys(self.metrics, 0.0), []
         for batch in self.dataset.batches(self.batch):
             check()
             loss, output = session.evaluate(batch)
+            losses.append(loss)
             total, samples = total + loss * len(batch[-1]), samples + len(batch[-1])
             if self.metrics:
                 found, wanted = self.classify(output), self.classify.target(batch[-1])
                 for name in self.metrics:
                     sums[name] += float(measure(name, found, wanted, self.data_range).sum())
-        return Evaluation(total / samples, {name: finite(value / samples) for name, value in sums.items()})
+        means = {str(name): finite(value / samples) for name, value in sums.items()}
+        return Evaluation(total / samples, means, tuple(losses))
 
 
 def evaluator(

@@ -94,6 +94,52 @@ class TrainReport:
 
 
 @dataclass(frozen=True)
+class BlendPoint:
+    """What the network is at a blend.
+
+    Attributes:
+        blend: how far it goes from what training started from (0) to what it came to (1).
+        validation: ``loss`` and the metrics of the validation data; None in place of a number that is infinite.
+        retain: the metrics of the vendor's own task, the guarded one first; empty without such data.
+        uncertainty: the standard error, over the samples, of how far its loss is above the lowest; 0 there, and of one sample.
+    """
+
+    blend: float
+    validation: Mapping[str, Optional[float]]
+    retain: Mapping[str, Optional[float]]
+    uncertainty: float
+
+    @property
+    def loss(self) -> float:
+        """The validation loss."""
+        loss = self.validation["loss"]
+        assert loss is not None
+        return loss
+
+
+@dataclass(frozen=True)
+class BlendCurve:
+    """A finished run between what training started from and what it came to.
+
+    Attributes:
+        curve: by rising blend, from 0 to 1.
+        chosen: the blend to take.
+        reason: why.
+        checkpoint: the checkpoint that was blended.
+    """
+
+    curve: tuple[BlendPoint, ...]
+    chosen: float
+    reason: str
+    checkpoint: str
+
+    @property
+    def at_chosen(self) -> BlendPoint:
+        """The point that was chosen."""
+        return next(point for point in self.curve if point.blend == self.chosen)
+
+
+@dataclass(frozen=True)
 class Progress:
     """What is told after every step.
 

@@ -21,6 +21,7 @@ from tgdonnx.artifacts import BuiltOptions, Manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.data import DataOptions
 from tgdonnx.data.scaling import Linear
+from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes, retype
 from tgdonnx.finetuning.agreement import Samples
@@ -28,6 +29,7 @@ from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.metrics import MetricName
 from tgdonnx.finetuning.options import TrainOptions
+from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.retention import Retention
 
 FORMAT = 1
@@ -140,6 +142,7 @@ class RunRecord:
         versions: of Python, the platform and packages.
         started: when (UTC).
         resumed: when and from where it went on.
+        blend: how the run does between its start and its end, since that was last evaluated; None if it was not.
     """
 
     format: Positive
@@ -155,6 +158,7 @@ class RunRecord:
     versions: Mapping[str, str]
     started: str
     resumed: tuple[Resumption, ...]
+    blend: Optional[BlendCurve] = None
 
 
 def write_record(
@@ -225,7 +229,23 @@ def read_record(directory: Path) -> Optional[RunRecord]:
     return decode(data, RunRecord, str(path), remedy=_REMEDY, newest=FORMAT, check=_check)
 
 
+def write_blend(directory: Path, curve: BlendCurve) -> None:
+    """Writes into the record of the run in a directory how it does between its start and its end.
+
+    Raises:
+        ArtifactsError: there is no record, or it is damaged.
+        OutputError: it cannot be written.
+    """
+    record = read_record(directory)
+    if record is None:
+        raise ArtifactsError(f"{directory} holds no record of a run ({RUN}); train it first")
+    write_bytes(directory / RUN, encode(replace(record, blend=curve), indent=1))
+
+
 def _check(record: RunRecord) -> None:
+    blend = record.blend
+    if blend is not None and blend.chosen not in {point.blend for point in blend.curve if "loss" in point.validation}:
+        raise ValueError(f"the blend {blend.chosen:g} was chosen, but not evaluated")
     described = [record.data, record.validation, record.retain, record.agree and record.agree.images]
     for data in described:
         for name, linear in data.scaling.items() if data else ():

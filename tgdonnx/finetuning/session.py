@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
@@ -114,6 +114,10 @@ class Session:
         limit = loss.target_limit(output, self.manifest.class_axis)
         if limit is not None:
             dataset.require_target(0, limit, str(loss))
+
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Puts other values in place of parameters, to evaluate with them; no model is opened anew."""
+        self._engine.set_parameters(values)
 
     def parameters_are_finite(self) -> bool:
         """Whether no parameter has become NaN or infinite."""

@@ -118,7 +118,7 @@ def open_data(
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     _require_batch(session.manifest, options, labelled)
     if held_out is not None:
-        _require_whole_batches(session.manifest, options.batch, held_out, "validation")
+        require_whole_batches(session.manifest, options.batch, held_out, "validation")
     for dataset in (labelled, held_out):
         if dataset is not None:
             session.require_fit(dataset)
@@ -130,7 +130,7 @@ def open_data(
         retention = open_retention(
             session, labelled, retain, batch=batch, metrics=options.metrics, data_range=data_range
         )
-        _require_whole_batches(session.manifest, batch, retention.dataset, "retention")
+        require_whole_batches(session.manifest, batch, retention.dataset, "retention")
     return training, validating, retention
 
 
@@ -203,7 +203,12 @@ def _require_batch(manifest: Manifest, options: TrainOptions, dataset: Dataset) 
     raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {options.batch}: use {remedy}")
 
 
-def _require_whole_batches(manifest: Manifest, batch: int, dataset: Union[Dataset, Prefetched], role: str) -> None:
+def require_whole_batches(manifest: Manifest, batch: int, dataset: Union[Dataset, Prefetched], role: str) -> None:
+    """Checks that data to evaluate on goes into batches, whole ones where the model fixes their size.
+
+    Raises:
+        DataError: it does not.
+    """
     dataset.require_batch(batch)
     fixed, found = manifest.fixed_batch, len(dataset)
     if fixed is not None and found % fixed:

@@ -5,7 +5,7 @@ A step whose loss is not finite moves nothing: what it wrote is not taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -109,6 +109,12 @@ class StepSession:
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Returns copies of the parameters."""
         return {name: np.array(self._now[name].numpy()) for name in self._parameters}
+
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Puts other values in place of parameters; see `tgdonnx.engines.TrainingSession`."""
+        for name, array in values.items():
+            assert array.shape == tuple(self._now[name].shape()), name
+            self._now[name] = self._value(np.array(array, np.float32))
 
     def save(self, path: Path, run: str) -> None:
         """Writes a checkpoint.

@@ -6,7 +6,7 @@ place and renamed: it is there whole or not at all, and its parts belong togethe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -79,6 +79,13 @@ class ModuleSession:
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Returns copies of the parameters, by name."""
         return {name: np.array(parameter.data) for name, parameter in self._state.parameters}
+
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Puts other values in place of parameters; see `tgdonnx.engines.TrainingSession`."""
+        for name, array in values.items():
+            parameter = self._state.parameters[name]
+            assert array.shape == parameter.data.shape, name
+            parameter.data = np.ascontiguousarray(array, np.float32)
 
     def save(self, path: Path, run: str) -> None:
         """Writes a checkpoint; see `tgdonnx.engines.TrainingSession`."""
