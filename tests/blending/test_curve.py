@@ -49,7 +49,9 @@ def trained(network: str, directory: Path, *, engine: str = "onnxruntime", form:
     masking = tgdonnx.MaskOptions(mode, Reinitialization("he", tolerance=ANY_CHANGE))
     tgdonnx.mask(vendor, directory / "masked.onnx", Filters(filters), masking)
     tgdonnx.build(
-        directory / "masked.onnx", directory / "run", tgdonnx.BuildOptions(engine=engine, form=form)  # type: ignore[arg-type]
+        directory / "masked.onnx",
+        directory / "run",
+        tgdonnx.BuildOptions(engine=engine, form=form),  # type: ignore[arg-type]
     )
     data = tgdonnx.RunData(data_of(model, 1), validation=data_of(model, 2), retain=data_of(model, 3))
     options = tgdonnx.TrainOptions(steps=12, batch=2, learning_rate=1e-2, metrics=("rmse",))
