@@ -26,6 +26,7 @@ from rich.progress import track
 from vendor_models import fetch
 
 import tgdonnx
+from tgdonnx.engines import EngineName
 from tgdonnx.errors import TgdonnxError
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
@@ -34,6 +35,7 @@ Array = NDArray[Any]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 STEPS, LEARNING_RATE = 3, 1e-5
+ENGINE: EngineName = "onnxruntime"
 _LOWEST_TENTH = tgdonnx.Percentile(10)
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
 
@@ -130,6 +132,7 @@ CASES = (
     Case("ppocr-v4-rec, opset 9", "ppocr-v4-rec-opset9", _LINE),
     Case("silero-vad-sequence, last layer", "silero-vad-sequence", _SEQUENCE, strategy=tgdonnx.LastLayers(1)),
     Case("silero-vad-sequence", "silero-vad-sequence", _SEQUENCE),
+    Case("silero-vad, last layer", "silero-vad", _SILERO, strategy=tgdonnx.LastLayers(1)),
     Case("silero-vad", "silero-vad", _SILERO),
     Case("silero-vad-opset18", "silero-vad-opset18", {**_SILERO, "sr": ()}),
     Case("silero-vad-half", "silero-vad-half", _SILERO),
@@ -167,13 +170,14 @@ def output_of(case: Case, path: Path) -> str:
     return case.output or onnx.load(path, load_external_data=False).graph.output[0].name
 
 
-def go_through(case: Case, path: Path, work: Path) -> Outcome:
+def go_through(case: Case, path: Path, work: Path, engine: EngineName = ENGINE) -> Outcome:
     """Takes a model through all stages after the check.
 
     Args:
         case: what to try.
         path: as `prepare` gives it.
         work: a directory; artifacts and files are left in it.
+        engine: what trains it.
 
     Raises:
         TgdonnxError: a stage refused it.
@@ -181,7 +185,7 @@ def go_through(case: Case, path: Path, work: Path) -> Outcome:
     output = output_of(case, path)
     report = tgdonnx.mask(path, work / "masked.onnx", case.strategy)
     begin = time.perf_counter()
-    built = tgdonnx.build(work / "masked.onnx", work / "artifacts", tgdonnx.BuildOptions(output=output))
+    built = tgdonnx.build(work / "masked.onnx", work / "artifacts", tgdonnx.BuildOptions(output=output, engine=engine))
     seconds = time.perf_counter() - begin
     feeds = random_feeds(case, path)
     (y,) = quiet_session(path).run([output], feeds)
@@ -193,7 +197,7 @@ def go_through(case: Case, path: Path, work: Path) -> Outcome:
     for _ in range(STEPS):
         session.step([batch], LEARNING_RATE)
     after, _ = session.evaluate(batch)
-    session.save("checkpoint", RunState(0, STEPS, {}))
+    session.save(session.manifest.runtime.checkpoint, RunState(0, STEPS, {}))
     (work / "out").mkdir()
     tuned = work / "out" / "tuned.onnx"
     tgdonnx.export(work / "artifacts", tuned)
@@ -206,7 +210,7 @@ def _nodes(path: Path) -> list[bytes]:
     return [node.SerializeToString() for node in nodes if node.op_type != "Constant"]
 
 
-def refusal(case: Case, path: Path, work: Path) -> str:
+def refusal(case: Case, path: Path, work: Path, engine: EngineName = ENGINE) -> str:
     """Returns what the check says of a model that is refused: of the selection if one can be made; empty if it is not."""
     try:
         (work / "check").mkdir()
@@ -215,7 +219,9 @@ def refusal(case: Case, path: Path, work: Path) -> str:
         asked = path  # the check says why nothing can be selected
     else:
         asked = work / "check" / "selection.onnx"
-    errors = [f for f in tgdonnx.check(asked, output=output_of(case, path)).findings if f.severity == "error"]
+    errors = [
+        f for f in tgdonnx.check(asked, output=output_of(case, path), engine=engine).findings if f.severity == "error"
+    ]
     if not errors:
         return ""
     first = errors[0]

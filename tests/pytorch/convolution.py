@@ -87,12 +87,19 @@ def _places(node: Node, x: Tensor, kernel: list[int]) -> tuple[list[int], list[i
 
 
 @operator("MaxPool")
-def _max_pool(node: Node, x: Tensor) -> Tensor:
+def _max_pool(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
     kernel = node.integers("kernel_shape") or []
     strides, dilations, pads, beyond = _places(node, x, kernel)
     margins = _margins([pad + more for pad, more in zip(pads, beyond)])
     padded = functional.pad(x, margins, value=-math.inf)
-    return _MAX_POOL[len(kernel)](padded, kernel, strides, 0, dilations)
+    y, flat = _MAX_POOL[len(kernel)](padded, kernel, strides, 0, dilations, return_indices=True)
+    # Counted in each plane as it was padded; ONNX counts through the whole input.
+    planes = torch.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *[1] * len(kernel))
+    places, factor = planes * math.prod(x.shape[2:]), 1
+    for axis in reversed(range(len(kernel))):
+        places = places + (flat % padded.shape[2 + axis] - pads[axis]) * factor
+        flat, factor = flat // padded.shape[2 + axis], factor * x.shape[2 + axis]
+    return y, places
 
 
 @operator("AveragePool")

@@ -22,7 +22,7 @@ def captured_values(node: ir.Node) -> tuple[ir.Value, ...]:
     """Returns the values from outside that the graphs inside a node read or give out, however deep, in the order of reading."""
     read: dict[ir.Value, None] = {}
     made: set[ir.Value] = set()
-    for graph in _graphs_within(node):
+    for graph in graphs_within(node):
         made.update(graph.inputs)
         made.update(graph.initializers.values())
         for inner in graph:
@@ -32,7 +32,8 @@ def captured_values(node: ir.Node) -> tuple[ir.Value, ...]:
     return tuple(value for value in read if value not in made)
 
 
-def _graphs_within(node: ir.Node) -> Iterator[ir.Graph]:
+def graphs_within(node: ir.Node) -> Iterator[ir.Graph]:
+    """Yields the graphs inside a node, however deep."""
     pending = inner_graphs(node)[::-1]
     while pending:
         graph = pending.pop()

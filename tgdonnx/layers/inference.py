@@ -7,6 +7,8 @@ all of them, and the elements of those alone that can be the argument of a shape
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 import onnx_ir as ir
 from onnx import shape_inference
@@ -42,12 +44,26 @@ def _declared(model: ir.Model) -> onnx.ModelProto:
         graph.inputs.extend(value for value in stored.values() if value not in given)
         for value in large:
             del graph.initializers[str(value.name)]
-        return ir.to_proto(model)
+        proto = ir.to_proto(model)
     finally:
         graph.initializers.clear()
         for value in stored.values():  # in their old order
             graph.initializers.add(value)
         del graph.inputs[len(inputs) :]
+    _hand_down(proto.graph, {})
+    return proto
+
+
+def _hand_down(graph: onnx.GraphProto, outer: Mapping[str, onnx.TensorProto]) -> None:
+    """Gives graphs inside nodes the stored tensors that they read from outside: inference knows only a graph's own."""
+    known = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                own = {tensor.name for tensor in inner.initializer} | {value.name for value in inner.input}
+                read = dict.fromkeys(name for other in inner.node for name in other.input)
+                inner.initializer.extend(known[name] for name in read if name in known and name not in own)
+                _hand_down(inner, known)
 
 
 def _copy_inferred(model: ir.Model, inferred: onnx.ModelProto) -> bool:

@@ -27,6 +27,7 @@ from onnx_ir.passes import common as passes
 from tgdonnx.artifacts.thin.cuts import cuts_of, piece
 from tgdonnx.artifacts.thin.pieces import Part, Split, join, split
 from tgdonnx.graphs.builder import AttributeValue, Builder
+from tgdonnx.graphs.captured import captured_values, graphs_within
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.graphs.operators import is_standard
 from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
@@ -88,20 +89,32 @@ def split_parameters(
     moving = {graph.initializers[name] for name in trained}
     joined: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
-        if any(value in moving for value in node.inputs):
+        captured = captured_values(node)
+        if any(value in moving for value in (*node.inputs, *captured)):
             moving.update(node.outputs)
-        read = [(place, value) for place, value in enumerate(node.inputs) if value is not None and value in splits]
+        read = [value for value in dict.fromkeys((*node.inputs, *captured)) if value is not None and value in splits]
         passed_on = _through(node, splits, moving) if read else None
         if passed_on is not None:
             splits[node.outputs[0]] = passed_on
             continue
-        for place, value in read:
+        for value in read:
             if value not in joined:
                 joined[value] = join(node, str(value.name), splits[value])
                 joined[value].shape, joined[value].type = value.shape, value.type
-            node.replace_input_with(place, joined[value])
+            _read_instead(node, value, joined[value])
     passes.RemoveUnusedNodesPass()(model)
     return thin
+
+
+def _read_instead(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
+    """Makes a node, and the graphs inside it, read another value."""
+    inside = [inner for graph in graphs_within(node) for inner in graph]
+    for reader in (node, *inside):
+        for place, value in enumerate(reader.inputs):
+            if value is old:
+                reader.replace_input_with(place, new)
+    for graph in graphs_within(node):
+        graph.outputs[:] = [new if value is old else value for value in graph.outputs]
 
 
 def _through(node: ir.Node, splits: Mapping[ir.Value, Split], moving: set[ir.Value]) -> Optional[Split]:

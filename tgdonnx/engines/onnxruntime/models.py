@@ -30,6 +30,7 @@ from tgdonnx.engines.protocol import Objective
 from tgdonnx.gradients import differentiate
 from tgdonnx.gradients.rules.quantization import expand_fake_quant
 from tgdonnx.graphs.builder import PREFIX, Builder
+from tgdonnx.layers.inference import InferShapes
 
 RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
 
@@ -70,7 +71,7 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
     _feed(evaluating.graph, parameters)
     differentiated = forward.clone()
     # What was rewritten since the last time has no shapes; rules ask for them.
-    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(differentiated)
+    InferShapes()(differentiated)
     values = _feed(differentiated.graph, parameters)
     loss = differentiated.graph.outputs[0]
     gates = {str(v.name): v for node in differentiated.graph for v in node.outputs if v.name in objective.gates}

@@ -20,32 +20,34 @@ def _reduces_all(step: Step) -> bool:
     return not named and not step.node.attributes.get_int("noop_with_empty_axes", 0)
 
 
+def _named_axes(step: Step) -> Optional[list[int]]:
+    """Returns the axes as the node names them, none if it names none; None if they are known only while running."""
+    if "axes" in step.node.attributes:
+        return list(step.node.attributes["axes"].as_ints())
+    if step.optional(1) is None:
+        return []
+    known = step.known(1)
+    return None if known is None else [int(axis) for axis in known.reshape(-1)]
+
+
 def _axes(step: Step) -> Optional[list[int]]:
     """Returns the axes, counted from the front; None if they are known only while running."""
-    rank = step.rank(step.x)
-    if "axes" in step.node.attributes:
-        given = list(step.node.attributes["axes"].as_ints())
-    elif step.optional(1) is None:
-        given = []
-    else:
-        known = step.known(1)
-        if known is None:
-            return None
-        given = [int(axis) for axis in known.reshape(-1)]
-    if not given:
+    rank, named = step.rank(step.x), _named_axes(step)
+    if named is None:
+        return None
+    if not named:
         return [] if step.node.attributes.get_int("noop_with_empty_axes", 0) else list(range(rank))
-    return sorted(axis % rank for axis in given)
+    return sorted(axis % rank for axis in named)
 
 
 def _kept(step: Step, value: ir.Value) -> ir.Value:
-    """Returns an output, or its gradient, with the reduced axes as axes of size 1."""
+    """Returns an output, or its gradient, with the reduced axes as axes of size 1; the rank need not be known."""
     if step.node.attributes.get_int("keepdims", 1) or _reduces_all(step):
         return value  # a single number broadcasts as it is
-    axes = _axes(step)
-    if axes is not None:
-        return step.build("Unsqueeze", value, step.build.ints(*axes)) if axes else value
-    axes_value = step.input(1)
-    return step.build("Unsqueeze", value, axes_value)
+    named = _named_axes(step)
+    if named is None:
+        return step.build("Unsqueeze", value, step.input(1))
+    return step.build("Unsqueeze", value, step.build.ints(*named)) if named else value
 
 
 def _count(step: Step) -> ir.Value:

@@ -1,0 +1,124 @@
+"""Third-party models: gradients of all that trains, as artifacts of the engine onnxruntime compute them, against PyTorch.
+
+PyTorch runs the vendor's file as it was published, with the tensors that train as leaves, in float64.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import AttributeProto, numpy_helper
+
+import tgdonnx
+from tests.engines.onnxruntime.artifact_gradients import feeds_of, gradients_in, gradients_of, part_of
+from tests.pytorch.operators import gradients, run, tensor_of
+from tgdonnx.artifacts.manifest import TrainedTensor
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from vendor_stages import CASES, ENGINE, Case, output_of, prepare, quiet_session, random_feeds  # a script
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+Array = NDArray[Any]
+TOLERANCE = 1e-5
+# What is left of float32 after 50 layers and more; where it is more than the tolerance, the same graph in float64 is within it.
+ROUNDING = 5e-5
+
+REFUSED = ("silero-vad-sequence", "silero-vad", "silero-vad-half", "ppocr-v6-rec", "ddddocr-int8")
+"""What `check` refuses; tests/test_vendor_stages.py says with what reasons."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+def test_gradients_of_a_model_that_the_check_passes_are_those_of_pytorch(case: Case, tmp_path: Path) -> None:
+    path, output = prepare(case, tmp_path), output_of(case, prepare(case, tmp_path))
+    last = isinstance(case.strategy, tgdonnx.LastLayers)
+    strategies = [case.strategy] if last else [tgdonnx.AllLayers(), case.strategy]
+    model = only_output(onnx.load(path), output)
+    expected: dict[str, Array] = {}
+    compared = 0
+    for place, strategy in enumerate(strategies):
+        masked = tmp_path / f"masked{place}.onnx"
+        if not trains(path, masked, strategy, output):
+            continue
+        for form in ("masked", "thin"):
+            directory = tmp_path / f"{form}{place}"
+            options = tgdonnx.BuildOptions(output=output, engine=ENGINE, form=form)
+            built = tgdonnx.build(masked, directory, options)
+            feeds = random_feeds(case, path)
+            (y,) = quiet_session(path).run([output], feeds)
+            target = (y / 2).astype(np.float32)
+            batch = [*(feeds[spec.name].astype(spec.dtype) for spec in built.inputs[:-1]), target]
+            missing = set(built.trained) - set(expected)
+            if missing:
+                expected.update(by_pytorch(model, feeds, target, missing))
+            found = gradients_of(directory, batch)
+            assert {tensor.vendor_name for tensor, _ in found} == set(built.trained)
+            errors = {tensor.name: error(tensor, gradient, expected) for tensor, gradient in found}
+            if max(errors.values()) > TOLERANCE:
+                require_rounding_alone(directory, batch, errors, expected)
+            compared += len(errors)
+    assert compared or case.title in REFUSED
+
+
+def trains(path: Path, masked: Path, strategy: tgdonnx.Strategy, output: str) -> bool:
+    try:
+        tgdonnx.mask(path, masked, strategy)
+    except tgdonnx.errors.TgdonnxError:
+        assert not tgdonnx.check(path, output=output, engine=ENGINE).trainable
+        return False
+    return tgdonnx.check(masked, output=output, engine=ENGINE).trainable
+
+
+def only_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    for value in [value for value in model.graph.output if value.name != name]:
+        model.graph.output.remove(value)
+    return model
+
+
+def by_pytorch(model: onnx.ModelProto, feeds: dict[str, Array], target: Array, names: set[str]) -> dict[str, Array]:
+    stored = tensors_of(model.graph)
+    wide = tensor_of(target)
+    starts = {name: stored[name] for name in sorted(names)}
+    return gradients(model, feeds, list(starts), lambda outputs: ((outputs[0] - wide) ** 2).mean(), starts)[1]
+
+
+def tensors_of(graph: onnx.GraphProto) -> dict[str, Array]:
+    """The stored tensors of a graph and of those inside it, by name."""
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                found.update(tensors_of(attribute.g))
+            elif node.op_type == "Constant" and attribute.type == AttributeProto.TENSOR:
+                found[node.output[0]] = numpy_helper.to_array(attribute.t)
+    return found
+
+
+def error(tensor: TrainedTensor, gradient: Array, expected: dict[str, Array]) -> float:
+    """In units of the largest element of the gradient of the whole tensor."""
+    whole = expected[tensor.vendor_name]
+    part = part_of(whole, tensor)
+    assert gradient.shape == part.shape, tensor.name
+    largest = float(np.abs(whole).max())
+    return float(np.abs(gradient - part).max()) / largest if largest else float(np.abs(gradient).max())
+
+
+def require_rounding_alone(
+    directory: Path, batch: list[Array], errors: dict[str, float], expected: dict[str, Array]
+) -> None:
+    """The graph of the artifacts, in float64, gives the gradients within the tolerance."""
+    graph = onnx.load(directory / "gradients.onnx")
+    with torch.no_grad():
+        outputs = [output.numpy() for output in run(graph, feeds_of(directory, batch))]
+    named = dict(zip([value.name for value in graph.graph.output], outputs))
+    for tensor, gradient in gradients_in(directory, named):
+        assert errors[tensor.name] <= ROUNDING, tensor.name
+        exact = error(tensor, gradient, expected)
+        assert exact <= TOLERANCE, f"{tensor.name}: {exact:.2g}, in float32 {errors[tensor.name]:.2g}"
