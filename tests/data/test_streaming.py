@@ -17,7 +17,9 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the limit and sparse files are those of Linux"),
 ]
 
-SHAPE = (1250, 2000, 2000)
+# Many small slices: a row that is touched brings the 128 KB around it into the page cache, and where there is no byte on disk
+# the kernel fills these with zeros. Of slices of 16 MB that took a minute of system time.
+SHAPE = (12520, 632, 632)
 LIMIT = 2**30
 
 PROGRAM = """
@@ -26,7 +28,7 @@ resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.data import DataOptions, open_dataset
 inputs = [TensorSpec("x", "float32", (None, 3, None, None)), TensorSpec("target", "float32", (None, 1, None, None))]
-options = DataOptions(layout="DHW", patch=(1200, 8), patches_per_epoch=200, augmentation=("flips",))
+options = DataOptions(layout="DHW", patch=(380, 8), patches_per_epoch=100, augmentation=("flips",))
 dataset = open_dataset(sys.argv[1], inputs, options)
 slices = [
     [[float(below.max()), float(middle.max()), float(above.max()), float(target.max())]
@@ -43,16 +45,16 @@ print(json.dumps({"slices": sum(slices, []), "peak": peak, "remarks": said, "las
 
 
 def sparse(path: Path, header: bytes) -> None:
-    """Writes a volume of zeros, of which no byte is on disk, with one row of slice d holding d + 1."""
+    """Writes a volume of zeros, of which no byte is on disk, with the middle row of slice d holding d + 1: any patch has it."""
     row = np.ones(SHAPE[2], "<f4")
     with path.open("wb") as file:
         file.write(header)
         file.truncate(len(header) + 4 * int(np.prod(SHAPE, dtype=np.int64)))
         for depth in range(SHAPE[0]):
-            file.seek(len(header) + 4 * SHAPE[2] * (SHAPE[1] * depth + 1000))
+            file.seek(len(header) + 4 * SHAPE[2] * (SHAPE[1] * depth + SHAPE[1] // 2))
             file.write((row * (depth + 1)).tobytes())
     assert path.stat().st_size > 20e9 - 1
-    assert path.stat().st_blocks * 512 < 50e6
+    assert path.stat().st_blocks * 512 < 150e6
 
 
 def header_of(suffix: str, scratch: Path) -> bytes:
@@ -84,12 +86,12 @@ def test_a_volume_twenty_times_the_memory_gives_aligned_patches(suffix: str, tmp
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["peak"] < 1e9
-    assert len(found["slices"]) == 400
+    assert len(found["slices"]) == 200
     for below, middle, above, target in found["slices"]:
         assert middle == target
         assert (below, above) == (max(1, target - 1), min(SHAPE[0], target + 1))
-    assert len({target for *_, target in found["slices"]}) > 250, "patches come from all over the volume"
-    assert found["last"] == [1, 3, 1200, 8], "skipping reads nothing"
+    assert len({target for *_, target in found["slices"]}) > 170, "patches come from all over the volume"
+    assert found["last"] == [1, 3, 380, 8], "skipping reads nothing"
     assert any("40.0 GB are too much to look through first" in remark for remark in found["remarks"])
     for name in ("x", "target"):
         (data / f"{name}{suffix}").unlink()
