@@ -17,8 +17,7 @@ from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
 from tgdonnx.scoring import score_layers
-from tgdonnx.selection import filter_importance
-from tgdonnx.selection.strategies import require_phi
+from tgdonnx.selection import filter_importance, require_phi
 from tgdonnx.tracing import trace_network
 from tgdonnx.tracing.report import why_not_traced
 

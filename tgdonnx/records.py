@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from tgdonnx.errors import MaskedModelError
 from tgdonnx.layers import Network
 from tgdonnx.overwriting import little_endian
-from tgdonnx.selection.recorded import RecordedSelection, read_selection, read_strict
+from tgdonnx.selection.recorded import read_selection, read_strict
+from tgdonnx.selection.strategy import RecordedSelection
 
 _PREFIX = "tgdonnx.provenance."
 _NUMBERED = re.compile(re.escape(_PREFIX) + "([1-9][0-9]{0,8})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,18 @@ import numpy as np
 import onnx
 import pytest
 
+import tgdonnx
 from tests import models
 from tests.models import MODELS, Builder, conv_weight, parse, save
 from tests.selection.reference import by_experiment
 from tests.tracing.oracle import Filter, label, layers
+from tgdonnx.cli import main
+from tgdonnx.comparing import SELECTIONS
 from tgdonnx.errors import SelectionError
+from tgdonnx.guides import text_of
 from tgdonnx.layers import open_network
 from tgdonnx.selection import (
+    STRATEGIES,
     AllLayers,
     Filters,
     FirstLayers,
@@ -25,8 +31,11 @@ from tgdonnx.selection import (
     Phi,
     Selection,
     Strategy,
+    StrategyType,
     select,
 )
+from tgdonnx.selection.recorded import read_selection, strategy_of
+from tgdonnx.selection.strategies import BY_NAME
 from tgdonnx.tracing import trace_network
 
 RNG = np.random.default_rng(4)
@@ -275,3 +284,35 @@ def test_a_model_in_which_every_filter_is_useful_says_why(tmp_path: Path) -> Non
     for strategy in (Phi(0.9), Percentile(90)):
         with pytest.raises(SelectionError, match=r"every one is useful \(it reaches the output 'y', for example\)"):
             selection(model, strategy, tmp_path)
+
+
+@pytest.mark.parametrize("each", STRATEGIES, ids=lambda each: each.name)
+def test_every_strategy_of_the_table_is_public_has_an_option_and_stands_in_the_guide(
+    each: StrategyType[Any, Any],
+) -> None:
+    assert getattr(tgdonnx, each.strategy.__name__) is each.strategy
+    for command in ("mask", "finetune"):
+        (option,) = (option for option in main.commands[command].params if option.name == each.name)
+        assert (option.opts, option.help) == ([f"--{each.name}"], each.help)  # type: ignore[attr-defined]
+    table = text_of("selections").partition("| selection | retrains |")[2].partition("\n\n")[0]
+    assert re.search(rf"`--{each.name}\b", table)
+    assert (each.name in {name.partition(":")[0] for name in SELECTIONS}) == (each.letter is not None)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Phi(0.5, 0.7, 3, 0.02),
+        Percentile(40, 0.7, 3),
+        LastLayers(2),
+        FirstLayers(1),
+        AllLayers(),
+        Filters({"w1": [0, 2]}),
+    ],
+    ids=lambda strategy: type(strategy).__name__,
+)
+def test_a_strategy_is_restored_from_what_is_recorded_of_it(strategy: Strategy, tmp_path: Path) -> None:
+    record = selection(models.chain(), strategy, tmp_path).strategy
+    recorded = read_selection({**json.loads(json.dumps(record)), "mode": "paper", "round": 1})
+    assert strategy_of(recorded) == strategy
+    assert record["strategy"] in BY_NAME

@@ -121,7 +121,7 @@ def command(
         reading=data.reading,
     )
     recommend = drop_test(model, looked_at or Path(), output=building.output, reading=data.reading)
-    chosen = strategy(mode=mode, **choices, recommend=recommend)
+    chosen = strategy(choices, mode=mode, recommend=recommend)
     with training_bar() as show:
         report = finetune(
             model,

@@ -83,7 +83,7 @@ def command(
         seed=seed,
         reading=reading,
     )
-    chosen = strategy(mode=mode, **choice, recommend=recommend)
+    chosen = strategy(choice, mode=mode, recommend=recommend)
     report = mask(model, output, chosen, MaskOptions(mode, reinitialized, protect), overwrite=overwrite)
     if as_json:
         print_json(report)

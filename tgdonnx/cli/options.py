@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -23,7 +23,7 @@ from tgdonnx.data import DataOptions
 from tgdonnx.engines import ENGINES
 from tgdonnx.masking import MaskOptions
 from tgdonnx.regrowing import KINDS, Kind, Reinitialization
-from tgdonnx.selection import MODES, AllLayers, Filters, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
+from tgdonnx.selection import MODES, STRATEGIES, Mode, Phi, Strategy, StrategyType
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 AUTO = "auto"
@@ -54,26 +54,26 @@ def strategy_options(command: Command) -> Command:
             help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
             "regrow: these start at 0, and the filters with initial values.",
         ),
-        click.option("--filters", type=PATH, help="JSON file: weight name -> list of filters."),
-        click.option("--all", "all_layers", is_flag=True, help="Retrain everything."),
-        click.option("--first", type=int, help="Retrain the first N layers."),
-        click.option("--last", type=int, help="Retrain the last N layers."),
-        click.option("--percentile", type=float, help="Retrain by the lowest Q % of the scores of all traced maps."),
         click.option(
             "--tolerance",
             type=float,
             help="Of --phi auto and --mode regrow: the largest change of the output, as in `sweep`.  "
             f"[default: {DEFAULT_TOLERANCE}]",
         ),
-        click.option(
-            "--phi",
-            metavar="PHI",
-            callback=_phi_or_auto,
-            help="Retrain filters whose maps score below PHI everywhere; auto: the PHI that `sweep` recommends.",
-        ),
+        *(_strategy_option(each) for each in reversed(STRATEGIES)),
     ):
         command = option(command)
     return score_options(command)
+
+
+def _strategy_option(each: StrategyType[Any, Any]) -> Callable[[Command], Command]:
+    """Returns the option that asks for a strategy; its parameter has the strategy's name."""
+    if each.strategy is Phi:  # the drop test may find it
+        return click.option("--phi", metavar="PHI", callback=_phi_or_auto, help=each.help)
+    types = {"number": float, "count": int, "nothing": bool, "filters": PATH}
+    return click.option(
+        f"--{each.name}", each.name, type=types[each.takes], is_flag=each.takes == "nothing", help=each.help
+    )
 
 
 isolate_option = click.option(
@@ -133,67 +133,32 @@ def reinitialization(
     )
 
 
-def strategy(
-    *,
-    mode: Mode,
-    phi: Union[float, str, None],
-    tolerance: Optional[float],
-    percentile: Optional[float],
-    last: Optional[int],
-    first: Optional[int],
-    all_layers: bool,
-    filters: Optional[Path],
-    alpha: float,
-    neighbours: int,
-    recommend: Callable[[float, float, int], Phi],
-) -> Strategy:
+def strategy(given: Mapping[str, Any], *, mode: Mode, recommend: Callable[[float, float, int], Phi]) -> Strategy:
     """Returns the one strategy that was asked for.
 
     Args:
+        given: what `strategy_options` collects.
         mode: of the masks; mode regrow measures how far the output moves, too.
-        phi: as the command line has it, like all others but the last.
-        tolerance: of the drop test.
-        percentile: see `Percentile`.
-        last: see `LastLayers`.
-        first: see `FirstLayers`.
-        all_layers: see `AllLayers`.
-        filters: the file for `Filters`.
-        alpha: of the KSE.
-        neighbours: of the KSE.
         recommend: finds phi by the drop test; takes tolerance, alpha and the number of neighbours.
 
     Raises:
         UsageError: none or several were, or a tolerance without a drop test.
         SelectionError: the file with filters is not readable.
     """
-    given = {
-        "--phi": phi is not None,
-        "--percentile": percentile is not None,
-        "--last": last is not None,
-        "--first": first is not None,
-        "--all": all_layers,
-        "--filters": filters is not None,
-    }
-    chosen = [name for name, is_given in given.items() if is_given]
+    chosen = [each for each in STRATEGIES if given[each.name] is not None and given[each.name] is not False]
     if len(chosen) != 1:
-        what = "got none" if not chosen else f"got {', '.join(chosen)}"
-        raise click.UsageError(f"expected exactly one of {', '.join(given)}; {what}")
-    if phi == AUTO:
-        return recommend(DEFAULT_TOLERANCE if tolerance is None else tolerance, alpha, neighbours)
+        what = f"got {', '.join(f'--{each.name}' for each in chosen)}" if chosen else "got none"
+        raise click.UsageError(f"expected exactly one of {', '.join(f'--{each.name}' for each in STRATEGIES)}; {what}")
+    (asked,), tolerance = chosen, given["tolerance"]
+    value = given[asked.name]
+    if value == AUTO:
+        return recommend(DEFAULT_TOLERANCE if tolerance is None else tolerance, given["alpha"], given["neighbours"])
     if tolerance is not None and mode != "regrow":
         raise click.UsageError("--tolerance is of the drop test, which only --phi auto and --mode regrow do")
-    if isinstance(phi, float):
-        return Phi(phi, alpha, neighbours)
-    if percentile is not None:
-        return Percentile(percentile, alpha, neighbours)
-    if last is not None:
-        return LastLayers(last)
-    if first is not None:
-        return FirstLayers(first)
-    if all_layers:
-        return AllLayers()
-    assert filters is not None
-    return Filters(read_filters(filters))
+    made: Strategy = asked.ask(
+        read_filters(value) if asked.takes == "filters" else value, given["alpha"], given["neighbours"]
+    )
+    return made
 
 
 engine_option = click.option(

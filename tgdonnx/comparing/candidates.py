@@ -12,55 +12,52 @@ A name is a selection, of those in `SELECTIONS`, and behind it any of the regula
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 from tgdonnx.errors import SelectionError
-from tgdonnx.selection import AllLayers, FirstLayers, LastLayers, Mode, Percentile, Phi, Strategy
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
+from tgdonnx.selection import MODES, STRATEGIES, Mode, Strategy, StrategyType
 
-Kind = Literal["tgd", "phi", "percentile", "last", "first", "all", "none"]
 Regulariser = Literal["l2sp", "agree"]
-SELECTIONS = (
-    "tgd",
-    "tgd-readers",
-    "regrow",
-    "regrow-isolate",
-    "phi:P",
-    "phi-readers:P",
-    "phi-regrow:P",
-    "phi-regrow-isolate:P",
-    "percentile:Q",
-    "percentile-readers:Q",
-    "percentile-regrow:Q",
-    "percentile-regrow-isolate:Q",
-    "last:N",
-    "first:N",
-    "all",
-    "none",
-)
 REGULARISERS: tuple[Regulariser, ...] = ("l2sp", "agree")
 DEFAULT_SELECTIONS = ("none", "tgd", "tgd-readers", "percentile:10", "last:3", "first:2", "all")
 NONE = "none"
 
 _ISOLATE = "-isolate"
-_KINDS: dict[str, tuple[Kind, Mode]] = {
-    "tgd": ("tgd", "paper"),
-    "tgd-readers": ("tgd", "readers"),
-    "regrow": ("tgd", "regrow"),
-    "phi": ("phi", "paper"),
-    "phi-readers": ("phi", "readers"),
-    "phi-regrow": ("phi", "regrow"),
-    "percentile": ("percentile", "paper"),
-    "percentile-readers": ("percentile", "readers"),
-    "percentile-regrow": ("percentile", "regrow"),
-    "last": ("last", "paper"),
-    "first": ("first", "paper"),
-    "all": ("all", "paper"),
-    "none": ("none", "paper"),
+_TGD: dict[str, Mode] = {"tgd": "paper", "tgd-readers": "readers", "regrow": "regrow"}
+_COMPARED = {each.name: each for each in STRATEGIES if each.letter is not None}
+
+
+def _named(each: StrategyType[Any, Any], mode: Mode) -> str:
+    """Returns the name of a strategy with masks of some mode."""
+    return each.name if mode == "paper" else f"{each.name}-{mode}"
+
+
+_WORDS: dict[str, tuple[str, Mode]] = {
+    **{word: ("tgd", mode) for word, mode in _TGD.items()},
+    **{
+        _named(each, mode): (each.name, mode)
+        for each in _COMPARED.values()
+        for mode in MODES
+        if mode == "paper" or each.regrows
+    },
+    NONE: (NONE, "paper"),
 }
-_WHOLE: frozenset[Kind] = frozenset({"last", "first"})
-_NUMBERED: frozenset[Kind] = frozenset({"phi", "percentile", *_WHOLE})
+"""For every word that may begin a name, what selects and the mode of the masks."""
+
+
+def _shown() -> Iterator[str]:
+    for word, (kind, mode) in _WORDS.items():
+        letter = _COMPARED[kind].letter if kind in _COMPARED else ""
+        number = f":{letter}" if letter else ""
+        yield f"{word}{number}"
+        if mode == "regrow":
+            yield f"{word}{_ISOLATE}{number}"
+
+
+SELECTIONS = tuple(_shown())
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Candidate:
 
     Attributes:
         name: as the user gave it.
-        kind: how filters are selected.
+        kind: how filters are selected: ``tgd``, ``none``, or the name of a strategy.
         mode: masks per filter or per kernel, or filters reinitialised.
         isolate: whether reinitialised filters are isolated.
         number: phi, percentile, or number of layers; None where there is none.
@@ -77,7 +74,7 @@ class Candidate:
     """
 
     name: str
-    kind: Kind
+    kind: str
     mode: Mode
     isolate: bool
     number: Optional[float]
@@ -94,18 +91,13 @@ class Candidate:
         Args:
             recommended: what ``tgd`` stands for; None where no candidate is that.
         """
-        assert self.kind != "none"
         if self.kind == "tgd":
             assert recommended is not None
             return recommended
-        if self.kind == "all":
-            return AllLayers()
-        assert self.number is not None
-        if self.kind == "phi":
-            return Phi(self.number)
-        if self.kind == "percentile":
-            return Percentile(self.number)
-        return LastLayers(int(self.number)) if self.kind == "last" else FirstLayers(int(self.number))
+        asked = _COMPARED[self.kind]
+        number = int(self.number) if asked.takes == "count" and self.number is not None else self.number
+        made: Strategy = asked.ask(number, DEFAULT_ALPHA, DEFAULT_K)
+        return made
 
 
 def parse_candidates(names: Sequence[str]) -> tuple[Candidate, ...]:
@@ -130,27 +122,29 @@ def _parse(name: str) -> Candidate:
     base, *regularisers = name.split("+")
     word, colon, text = base.partition(":")
     plain = word[: -len(_ISOLATE)] if word.endswith(_ISOLATE) else word
-    if plain not in _KINDS or (plain != word and _KINDS[plain][1] != "regrow"):
+    if plain not in _WORDS or (plain != word and _WORDS[plain][1] != "regrow"):
         raise SelectionError(f"unknown selection {name!r}; expected {', '.join(SELECTIONS)}, or one of them {_WITH}")
-    kind, mode = _KINDS[plain]
+    kind, mode = _WORDS[plain]
+    asked = _COMPARED.get(kind)
+    is_numbered = asked is not None and asked.takes != "nothing"
     for regulariser in regularisers:
         if regulariser not in REGULARISERS or regularisers.count(regulariser) > 1:
             raise SelectionError(f"unknown regulariser in {name!r}; expected a selection {_WITH}")
     if kind == "none" and regularisers:
         raise SelectionError(f"{name!r}: nothing trains, so nothing can be regularised; leave {regularisers[0]} out")
-    number = _number(name, word, kind, text) if colon or kind in _NUMBERED else None
+    number = _number(name, word, asked, text) if colon or is_numbered else None
     return Candidate(name, kind, mode, plain != word, number, frozenset(r for r in REGULARISERS if r in regularisers))
 
 
 _WITH = f"with {' or '.join('+' + regulariser for regulariser in REGULARISERS)}"
 
 
-def _number(name: str, word: str, kind: Kind, text: str) -> float:
-    if kind not in _NUMBERED:
+def _number(name: str, word: str, asked: Optional[StrategyType[Any, Any]], text: str) -> float:
+    if asked is None or asked.takes == "nothing":
         raise SelectionError(f"{name!r}: {word} takes no number; leave it out")
     try:
-        number = int(text) if kind in _WHOLE else float(text)
+        number = int(text) if asked.takes == "count" else float(text)
     except ValueError:
-        example = {"phi": "phi:0.3", "percentile": "percentile:10"}.get(kind, f"{word}:2")
+        example = {"phi": "phi:0.3", "percentile": "percentile:10"}.get(asked.name, f"{word}:2")
         raise SelectionError(f"{name!r}: expected a number behind a colon, such as {example}") from None
     return float(number)

@@ -21,7 +21,7 @@ from tgdonnx.regrowing.reinitializable import Reinitialized, choose_reinitialize
 from tgdonnx.regrowing.reinitialization import Reinitialization
 from tgdonnx.regrowing.tensor_edits import TensorEdits, reads
 from tgdonnx.runtime import open_inference
-from tgdonnx.selection import Kind, RetrainMask, Selection, plan_masks
+from tgdonnx.selection import STRATEGIES, Kind, RetrainMask, Selection, plan_masks
 from tgdonnx.sweeping import DEFAULT_SAMPLES
 from tgdonnx.sweeping.change import Baseline, baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import replace_tensors, whole_model
@@ -29,7 +29,7 @@ from tgdonnx.sweeping.running import Feeds, Samples, open_samples, run_all
 from tgdonnx.tracing.provenance import Provenance
 
 Array = NDArray[Any]
-_STRATEGIES = ("phi", "percentile", "filters")
+_STRATEGIES = tuple(each.name for each in STRATEGIES if each.regrows)
 _MOST_REASONS = 3
 
 

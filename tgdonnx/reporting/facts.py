@@ -12,16 +12,10 @@ from tgdonnx.artifacts import Manifest
 from tgdonnx.data import Scaling
 from tgdonnx.finetuning.run_record import DataRecord, RunRecord
 from tgdonnx.reporting.proof import FileFacts
+from tgdonnx.selection import STRATEGIES
 
 MOST_FILES = 20
-_SELECTIONS = {
-    "phi": "filters whose every map scores below phi with every layer that reads it",
-    "percentile": "as by phi; phi is the threshold below which the lowest {percentile} % of all traced scores lie",
-    "last": "all filters of the last {last} layers",
-    "first": "all filters of the first {first} layers",
-    "all": "every filter",
-    "filters": "the filters of a list",
-}
+_SELECTIONS = {each.name: each.told for each in STRATEGIES}
 _MODES = {
     "paper": "whole filters train",
     "readers": "whole filters train, and in every other filter the kernels that read a meaningless map",

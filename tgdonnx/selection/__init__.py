@@ -1,34 +1,25 @@
 """Strategies that fill the retrain masks.
 
-``importance``: what a filter is worth; ``strategies``: which filters to retrain; ``channels``: tensors with one number per
-channel; ``plan``: the retrain mask of every tensor; ``protection``: what earlier rounds trained; ``recorded``: a selection as
-it is recorded.
+``importance``: what a filter is worth; ``strategies``: the table of which filters to retrain, whose rows are in ``by_score``
+and ``whole_layers``; ``strategy``: what a row says; ``channels``: tensors with one number per channel; ``plan``: the retrain
+mask of every tensor; ``protection``: what earlier rounds trained; ``recorded``: a selection as it is recorded.
 """
 
+from tgdonnx.selection.by_score import ByScore, Percentile, Phi, Scored, require_phi, score_filters
 from tgdonnx.selection.importance import Importance, filter_importance
 from tgdonnx.selection.plan import MODES, PLAN_MODES, Mode, PlanMode, RetrainMask, plan_masks
 from tgdonnx.selection.protection import protect_trained
-from tgdonnx.selection.recorded import KINDS, Kind
-from tgdonnx.selection.strategies import (
-    AllLayers,
-    Filters,
-    FirstLayers,
-    LastLayers,
-    Percentile,
-    Phi,
-    Scored,
-    Selection,
-    Strategy,
-    require_phi,
-    score_filters,
-    select,
-)
+from tgdonnx.selection.strategies import STRATEGIES, select
+from tgdonnx.selection.strategy import KINDS, Kind, Selection, Strategy, StrategyType
+from tgdonnx.selection.whole_layers import AllLayers, Filters, FirstLayers, LastLayers
 
 __all__ = [
     "KINDS",
     "MODES",
     "PLAN_MODES",
+    "STRATEGIES",
     "AllLayers",
+    "ByScore",
     "Filters",
     "FirstLayers",
     "Importance",
@@ -42,6 +33,7 @@ __all__ = [
     "Scored",
     "Selection",
     "Strategy",
+    "StrategyType",
     "filter_importance",
     "plan_masks",
     "protect_trained",

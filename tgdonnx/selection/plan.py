@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.layers import Layer, Network, Parameter
 from tgdonnx.selection.channels import ChannelTensor, channel_tensors
-from tgdonnx.selection.strategies import Selection
+from tgdonnx.selection.strategy import Selection
 from tgdonnx.tracing.provenance import Provenance
 
 PlanMode = Literal["paper", "readers"]

@@ -8,26 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Any, Optional, Union
 
 import msgspec
 
-from tgdonnx.selection.strategies import (
-    AllLayers,
-    Filters,
-    FirstLayers,
-    LastLayers,
-    Percentile,
-    Phi,
-    Strategy,
-)
-
-Kind = Literal["clone", "he", "calibrated"]
-KINDS: tuple[Kind, ...] = ("clone", "he", "calibrated")
-Rows = dict[str, list[Annotated[int, msgspec.Meta(ge=0)]]]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-_FromOne = Annotated[int, msgspec.Meta(ge=1)]
-_NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+from tgdonnx.selection.by_score import RecordedByScore
+from tgdonnx.selection.strategies import STRATEGIES
+from tgdonnx.selection.strategy import Count, Kind, RecordedSelection, Rows, Strategy, StrategyType
 
 
 class RecordedReinitialization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,57 +32,14 @@ class RecordedReinitialization(msgspec.Struct, frozen=True, kw_only=True, forbid
 
     reinitialization: Kind = msgspec.field(name="rebirth")
     isolate: bool
-    seed: _Count
-    reinitialized: _Count = msgspec.field(name="reborn")
+    seed: Count
+    reinitialized: Count = msgspec.field(name="reborn")
     rows: Rows
-    samples: Optional[_Count]
+    samples: Optional[Count]
     change: float
 
 
-class _Selected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="strategy"):
-    mode: Literal["paper", "readers", "regrow"]
-    round: _FromOne
-    protect: bool = False
-    reinitialization: Optional[Kind] = msgspec.field(name="rebirth", default=None)
-    isolate: Optional[bool] = None
-    seed: Optional[_Count] = None
-    reinitialized: Optional[_Count] = msgspec.field(name="reborn", default=None)
-    rows: Optional[Rows] = None
-    samples: Optional[_Count] = None
-    change: Optional[float] = None
-
-
-class _Phi(_Selected, frozen=True, tag="phi"):
-    phi: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    alpha: _NotNegative
-    k: _FromOne
-    tolerance: Optional[_NotNegative] = None
-
-
-class _Percentile(_Selected, frozen=True, tag="percentile"):
-    percentile: Annotated[float, msgspec.Meta(ge=0, le=100)]
-    alpha: _NotNegative
-    k: _FromOne
-    phi: _NotNegative
-
-
-class _Last(_Selected, frozen=True, tag="last"):
-    last: _FromOne
-
-
-class _First(_Selected, frozen=True, tag="first"):
-    first: _FromOne
-
-
-class _All(_Selected, frozen=True, tag="all"):
-    pass
-
-
-class _Listed(_Selected, frozen=True, tag="filters"):
-    filters: Rows
-
-
-RecordedSelection = Union[_Phi, _Percentile, _Last, _First, _All, _Listed]
+_AnyRecorded = Union[tuple(each.recorded for each in STRATEGIES)]  # type: ignore[valid-type]
 
 
 def read_selection(content: Mapping[str, Any]) -> RecordedSelection:
@@ -104,11 +48,11 @@ def read_selection(content: Mapping[str, Any]) -> RecordedSelection:
     Raises:
         ValueError: it is none, with the field that is wrong.
     """
-    selection: RecordedSelection = msgspec.convert(content, RecordedSelection)
+    selection: RecordedSelection = msgspec.convert(content, _AnyRecorded)
     reinitialization_of(selection)
     if selection.protect and selection.mode == "regrow":
         raise ValueError("`protect` is true, but in mode regrow nothing is protected")
-    if selection.mode == "regrow" and not isinstance(selection, (_Phi, _Percentile, _Listed)):
+    if selection.mode == "regrow" and not _type_of(selection).regrows:
         raise ValueError("`mode` is regrow, but the selection is one of whole layers, which are not reinitialised")
     return selection
 
@@ -130,36 +74,24 @@ def reinitialization_of(selection: RecordedSelection) -> Optional[RecordedReinit
     return None
 
 
+def _type_of(selection: RecordedSelection) -> StrategyType[Any, Any]:
+    return next(each for each in STRATEGIES if each.recorded is type(selection))
+
+
 def strategy_of(selection: RecordedSelection) -> Strategy:
     """Returns the strategy that was carried out."""
-    if isinstance(selection, _Phi):
-        return Phi(selection.phi, selection.alpha, selection.k, selection.tolerance)
-    if isinstance(selection, _Percentile):
-        return Percentile(selection.percentile, selection.alpha, selection.k)
-    if isinstance(selection, _Last):
-        return LastLayers(selection.last)
-    if isinstance(selection, _First):
-        return FirstLayers(selection.first)
-    return Filters(selection.filters) if isinstance(selection, _Listed) else AllLayers()
+    strategy: Strategy = _type_of(selection).restore(selection)
+    return strategy
 
 
 def threshold_of(selection: RecordedSelection) -> Optional[float]:
     """Returns the phi below which filters were selected, as recorded; None if they were not selected by score."""
-    return selection.phi if isinstance(selection, (_Phi, _Percentile)) else None
+    return selection.phi if isinstance(selection, RecordedByScore) else None
 
 
 def describe_selection(selection: RecordedSelection) -> str:
     """Says in short what was asked for."""
-    if isinstance(selection, _Phi):
-        told = f"phi {selection.phi:g}" + (" (as --phi auto found it)" if selection.tolerance is not None else "")
-    elif isinstance(selection, _Percentile):
-        told = f"percentile {selection.percentile:g}"
-    elif isinstance(selection, _Last):
-        told = f"the last {selection.last} layers"
-    elif isinstance(selection, _First):
-        told = f"the first {selection.first} layers"
-    else:
-        told = "a list of filters" if isinstance(selection, _Listed) else "all layers"
+    told = _type_of(selection).describe(selection)
     protected = ", without what earlier rounds trained" if selection.protect else ""
     isolated = ", isolated" if selection.isolate else ""
     return f"{told}, mode {selection.mode}{isolated}{protected}"

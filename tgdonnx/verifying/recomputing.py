@@ -26,16 +26,16 @@ from tgdonnx.overwriting import differing
 from tgdonnx.records import SetElements
 from tgdonnx.regrowing.expected_start import ExpectedStart, expected_start, why_not_reinitialized
 from tgdonnx.regrowing.reinitializable import reinitializable
-from tgdonnx.selection import Filters, Percentile, Phi, PlanMode, Selection, plan_masks, score_filters, select
+from tgdonnx.selection import ByScore, Filters, PlanMode, Selection, plan_masks, score_filters, select
 from tgdonnx.selection.channels import statistics
 from tgdonnx.selection.plan import uses
 from tgdonnx.selection.recorded import (
-    RecordedSelection,
     describe_selection,
     reinitialization_of,
     strategy_of,
     threshold_of,
 )
+from tgdonnx.selection.strategy import RecordedSelection
 from tgdonnx.tracing.provenance import Provenance
 
 Array = NDArray[Any]
@@ -200,7 +200,7 @@ def _expected(
     selection, told = claim.selection, describe_selection(claim.selection)
     word = "the masked model's own word" if claim.is_whole else "the record's own word"
     strategy = strategy_of(selection) if filters is None else Filters(filters)
-    by_score = isinstance(strategy, (Phi, Percentile))
+    by_score = isinstance(strategy, ByScore)
     if by_score and not claim.is_first:
         sentence = (
             f"{told}, was scored on the result of the round before, which is not at hand: which filters it selected is "
@@ -293,7 +293,7 @@ def _require_threshold(claim: Claim, chosen: Selection) -> None:
 def _decided_near(claim: Claim, provenance: Provenance, chosen: Selection, claimed: Selection) -> tuple[Selection, int]:
     """Returns a selection in which filters and maps near the threshold are as claimed, and how many are near."""
     strategy, phi = strategy_of(claim.selection), _threshold(chosen)
-    if phi is None or not isinstance(strategy, (Phi, Percentile)):
+    if phi is None or not isinstance(strategy, ByScore):
         return chosen, 0
     scored = score_filters(provenance, alpha=strategy.alpha, k=strategy.k)
     filters = [np.abs(layer.values - phi) <= NEAR for layer in scored.importance]
