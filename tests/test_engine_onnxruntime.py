@@ -188,3 +188,22 @@ def test_a_run_with_momentum_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path
         tgdonnx.export(tmp_path / name, tmp_path / f"{name}.onnx")
     assert found[0] == found[1]
     assert (tmp_path / "whole.onnx").read_bytes() == (tmp_path / "cut.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sizes_that_a_file_declares_as_minus_one_are_open(form: str, tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    for size in model.graph.input[0].type.tensor_type.shape.dim:
+        if size.dim_param:
+            size.dim_value = -1
+    base, tuned = models.save(model, tmp_path / "model.onnx"), tmp_path / "tuned.onnx"
+    report = tgdonnx.finetune(
+        base,
+        tgdonnx.RunData(weaker(models.dncnn(0), 3)),
+        tuned,
+        tgdonnx.Phi(PHI),
+        tgdonnx.TrainOptions(epochs=2, batch=2, learning_rate=1e-3),
+        building=tgdonnx.BuildOptions(engine=ENGINE, form=form),
+    )
+    assert report.train.loss[-1] < report.train.loss[0]
+    assert report.verify.ok

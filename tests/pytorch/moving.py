@@ -183,6 +183,11 @@ def _top_k(node: Node, x: Tensor, k: Tensor | None = None) -> Any:
     return tuple(torch.topk(x, count, node.get("axis", -1), bool(node.get("largest", 1))))
 
 
+@operator("NonZero")
+def _non_zero(node: Node, x: Tensor) -> Tensor:
+    return torch.nonzero(x).T
+
+
 @operator("Trilu")
 def _triangle(node: Node, x: Tensor, k: Tensor | None = None) -> Tensor:
     function = torch.triu if node.get("upper", 1) else torch.tril

@@ -17,10 +17,14 @@ _ARGUMENT_BYTES = 1000
 
 
 class InferShapes(ir.passes.InPlacePass):
-    """Sets shapes and types of the values of a graph and its subgraphs, as far as ONNX can tell them."""
+    """Sets shapes and types of the values of a graph and its subgraphs, as far as ONNX can tell them.
+
+    Some exporters declare a size of -1 where they mean that any goes: it becomes an open one.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass; if inference fails as a whole the model stays as it is."""
+        _open_negative_sizes(model)
         try:
             inferred = shape_inference.infer_shapes(
                 _declared(model), check_type=False, strict_mode=False, data_prop=True
@@ -28,6 +32,13 @@ class InferShapes(ir.passes.InPlacePass):
         except Exception:  # what it cannot take is refused, with a reason, by whoever needs the shapes
             return ir.passes.PassResult(model, modified=False)
         return ir.passes.PassResult(model, modified=_copy_inferred(model, inferred))
+
+
+def _open_negative_sizes(model: ir.Model) -> None:
+    for graph in model.graphs():
+        for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+            if value.shape is not None and any(isinstance(size, int) and size < 0 for size in value.shape):
+                value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
 
 
 def _declared(model: ir.Model) -> onnx.ModelProto:
