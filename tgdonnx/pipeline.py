@@ -6,13 +6,15 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Literal, Optional, Union
 
 from numpy.typing import NDArray
 
 from tgdonnx.applying import ApplyReport, apply, require_applicable
 from tgdonnx.artifacts import BuildOptions, BuildReport, build
 from tgdonnx.artifacts.locking import locked
+from tgdonnx.blending.curve import blend_run
+from tgdonnx.blending.formula import require_blend
 from tgdonnx.data import DataSource
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.exporting import ExportReport, export, try_export
@@ -21,6 +23,7 @@ from tgdonnx.files.model_writing import require_data_writable
 from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import (
+    BlendCurve,
     Need,
     Noise2Noise,
     RunData,
@@ -44,13 +47,17 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Round:
-    """The reports of the stages of a round; ``verify`` compares with the file that the round started from."""
+    """The reports of the stages of a round; ``verify`` compares with the file that the round started from.
+
+    ``blend`` is the curve that its blend was chosen from; None if that was not asked for.
+    """
 
     mask: MaskReport
     build: BuildReport
     train: TrainReport
     export: ExportReport
     verify: VerifyReport
+    blend: Optional[BlendCurve] = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class FinetuneReport:
         note: why there were fewer rounds than asked for; None if there were not.
         apply: what came of applying the tuned model; None if that was not asked for.
         page: the report that was written, of the last round; None if none was asked for.
+        blend: the curve that the blend was chosen from; None if that was not asked for.
     """
 
     mask: MaskReport
@@ -78,11 +86,12 @@ class FinetuneReport:
     note: Optional[str] = None
     apply: Optional[ApplyReport] = None
     page: Optional[PageReport] = None
+    blend: Optional[BlendCurve] = None
 
 
 @dataclass(frozen=True)
 class Results:
-    """What `finetune` writes besides the tuned model.
+    """What `finetune` makes of a run: how far the tuned model goes, and what is written besides it.
 
     Attributes:
         page: a report, an HTML page, with samples of the validation data, or else of the data.
@@ -93,6 +102,9 @@ class Results:
         applied: where to write the result of that; beside the tuned model, as ``.applied`` and the suffix of ``apply_to``, if
             None.
         overwrite: whether all of these, and the tuned model, may exist.
+        blend: how far the tuned model goes from what training started from (0) to what it came to (1), in every round; see
+            `tgdonnx.export`. ``auto`` evaluates blends on the validation data and chooses one, see `tgdonnx.blending.curve`;
+            then ``retain_limit`` of the training options does not stop the run, but is for the choice.
     """
 
     page: Optional[StrPath] = None
@@ -100,6 +112,11 @@ class Results:
     apply_to: Optional[Union[StrPath, Array]] = None
     applied: Optional[StrPath] = None
     overwrite: bool = False
+    blend: Union[float, Literal["auto"]] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.blend != "auto":
+            require_blend(self.blend)
 
 
 def finetune(
@@ -128,7 +145,7 @@ def finetune(
             form, which is not of gradient ``gate``.
         masking: what of the selected filters trains, and from where; the tolerance of a reinitialisation is of each round.
         rounds: how often to score, mask and train; each round starts from what the one before wrote.
-        results: what else to write.
+        results: how far the tuned model goes, and what else to write.
         watch: who looks on, and what stops training; nothing is exported then.
 
     Raises:
@@ -155,6 +172,10 @@ def finetune(
     require_data_writable(output, load_model(model), overwrite=overwrite)
     if page is not None:
         page = require_page(page, overwrite=overwrite)
+    if results.blend == "auto" and not (run_data.validated or isinstance(run_data.data, Noise2Noise)):
+        raise DataError("blend auto chooses on validation data, and there is none; pass it, or say which blend")
+    if results.blend == "auto" and training.retain_limit is not None and run_data.retain is None:
+        raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
     if rounds < 1:
         raise SelectionError(f"expected at least 1 round, got {rounds}")
     reading, shown = run_data.reading, run_data.shown
@@ -201,18 +222,18 @@ def finetune(
         looking = watch
         if watch.tensorboard is not None and rounds > 1:
             looking = replace(watch, tensorboard=Path(watch.tensorboard) / scratch.name)
-        trained = train(
-            directory,
-            run_data,
-            training,
-            watch=looking,
-        )
+        limit = None if results.blend == "auto" else training.retain_limit
+        trained = train(directory, run_data, replace(training, retain_limit=limit), watch=looking)
         if trained.stop.signal is not None:
             raise StoppedError(trained.stop.reason, trained.stop.signal)
         place.go_on_with("export", directory, "-o", output, *again)
-        exported = export(directory, scratch / "tuned" / output.name)
+        curve = blend_run(directory, run_data, training) if results.blend == "auto" else None
+        blend = curve.chosen if curve is not None else float(results.blend)
+        if blend != 1:
+            place.go_on_with("export", directory, "--blend", str(blend), "-o", output, *again)
+        exported = export(directory, scratch / "tuned" / output.name, blend=blend)
         verified = verify(base, scratch / "tuned" / output.name, masked=masked_model)
-        return Round(masked, built, trained, exported, verified)
+        return Round(masked, built, trained, exported, verified, curve)
 
     done: list[Round] = []
     note = None
@@ -229,7 +250,7 @@ def finetune(
             base = work / f"round-{number}" / "tuned" / output.name
         directory = place.of_round(len(done))
         # Each round proved itself; now the last one is written where it shall be.
-        exported = export(directory, output, overwrite=overwrite)
+        exported = export(directory, output, blend=done[-1].export.blend, overwrite=overwrite)
         proof = verify(model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None)
         application = None
         if apply_to is not None and applied is not None:
@@ -254,6 +275,7 @@ def finetune(
                 tuned=output if len(done) == 1 else None,
                 data=shown,
                 reading=reading,
+                blend=exported.blend,
                 overwrite=overwrite,
             )
     # What is deleted is not named.
@@ -266,7 +288,12 @@ def finetune(
         done = [replace(each, build=replace(each.build, directory=None)) for each in done]
     *earlier, last = done
     return FinetuneReport(
-        last.mask, last.build, last.train, exported, proof, tuple(earlier), note, application, written
+        *(last.mask, last.build, last.train, exported, proof),
+        tuple(earlier),
+        note,
+        application,
+        written,
+        last.blend,
     )
 
 

@@ -135,6 +135,16 @@ def earlier_rounds(proto: onnx.ModelProto) -> int:
     return max((round_of(entry.key) or 0 for entry in proto.metadata_props), default=0)
 
 
+def last_blend(proto: onnx.ModelProto) -> float:
+    """Returns the blend that the last record of a model says; 1 where there is none, or none that can be read."""
+    texts = {number: entry.value for entry in proto.metadata_props if (number := round_of(entry.key)) is not None}
+    try:
+        record = msgspec.convert(read_strict(texts[max(texts)]), RoundRecord) if texts else None
+    except (ValueError, TypeError):
+        return 1.0
+    return 1.0 if record is None or record.blend is None else record.blend
+
+
 def read_record(text: str, network: Network) -> Record:
     """Reads a record.
 

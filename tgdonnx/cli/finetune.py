@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional, Union
 
 import click
 
 from tgdonnx.artifacts import BuildOptions
+from tgdonnx.cli.blend_option import blend_option
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options, noise2noise_option
 from tgdonnx.cli.options import (
@@ -25,7 +26,7 @@ from tgdonnx.cli.options import (
     strategy,
     strategy_options,
 )
-from tgdonnx.cli.output import print_json, remark, say, styled
+from tgdonnx.cli.output import print_json, printing, remark, say, styled
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.results import result_lines
@@ -37,6 +38,7 @@ from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.masking import MaskOptions
 from tgdonnx.pipeline import Results, finetune
 from tgdonnx.regrowing import Kind
+from tgdonnx.reporting.blends import print_blends
 from tgdonnx.reporting.verdict import headline
 from tgdonnx.selection import Mode
 
@@ -77,6 +79,7 @@ from tgdonnx.selection import Mode
     show_default=True,
     help="Score, mask and train so often, each time from the last result.",
 )
+@blend_option
 @protect_option
 @click.option("--report", "page", type=OutputPath(), metavar="FILE.html", help="Write a report, one page.")
 @click.option("--artifacts", type=OutputPath(OutputKind.ARTIFACTS), help="Keep the artifacts in this directory.")
@@ -97,6 +100,7 @@ def command(
     sweep_data: Optional[Path],
     tensorboard: Optional[Path],
     rounds: int,
+    blend: Union[float, Literal["auto"]],
     protect: bool,
     page: Optional[Path],
     artifacts: Optional[Path],
@@ -132,7 +136,7 @@ def command(
             building=building,
             masking=MaskOptions(mode, reinitialized, protect),
             rounds=rounds,
-            results=Results(page, artifacts, apply_to, applied, overwrite),
+            results=Results(page, artifacts, apply_to, applied, overwrite, blend),
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     if as_json:
@@ -149,7 +153,11 @@ def command(
             say(f"stopped early: {report.train.stop.reason}")
         for line in result_lines(report.train):
             say(line)
-        say(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed")
+        if report.blend is not None:
+            with printing() as console:
+                print_blends(report.blend, console)
+        at = "" if report.export.blend == 1 else f", blended at {report.export.blend:g}"
+        say(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed{at}")
         if report.apply is not None:
             say(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
         if report.page is not None:

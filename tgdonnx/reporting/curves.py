@@ -133,6 +133,24 @@ def evaluation_curve(
     return Curve(drawn[0], False, stretch)
 
 
+def blend_curve(name: str, blends: Sequence[float], values: Sequence[float], written: float, *, old: bool) -> str:
+    """Draws a number against the blend, as SVG.
+
+    Args:
+        name: of the figure, unique in its page.
+        blends: from 0 to 1.
+        values: finite, of the same length.
+        written: the blend of the tuned model.
+        old: whether it is of the vendor's own task.
+    """
+    with one_plot(name, whole=False) as (axes, drawn):
+        colour, marker = (ORANGE, "s") if old else (BLUE, "o")
+        axes.plot(blends, values, color=colour, marker=marker, markersize=4, linewidth=1.4)
+        axes.axvline(written, color=GREEN, linewidth=1.4)
+        axes.set_xlabel("blend")
+    return drawn[0]
+
+
 def rate_curve(history: History) -> Curve:
     """Draws the learning rate against steps."""
     noted = np.isfinite(history.learning_rates)

@@ -44,11 +44,12 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
-def one_plot(name: str) -> Iterator[tuple[Axes, list[str]]]:
+def one_plot(name: str, *, whole: bool = True) -> Iterator[tuple[Axes, list[str]]]:
     """Gives axes to draw on, and a list that holds the SVG when the block is over.
 
     Args:
         name: of the figure, unique in its page: what is defined in it is named after it.
+        whole: whether the horizontal axis counts, so that only whole numbers stand there.
     """
     matplotlib = load_matplotlib()
     drawn: list[str] = []
@@ -63,7 +64,7 @@ def one_plot(name: str) -> Iterator[tuple[Axes, list[str]]]:
         axes.margins(x=0.02)
         yield axes, drawn
         axes.yaxis.set_major_formatter(_plain)
-        axes.xaxis.set_major_formatter(_whole)
+        axes.xaxis.set_major_formatter(_whole if whole else _plain)
         drawn.append(_inline(figure, name))
 
 

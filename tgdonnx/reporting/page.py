@@ -19,9 +19,10 @@ from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.model_file import StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
+from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.run_record import RunRecord, read_record
 from tgdonnx.reporting import facts
-from tgdonnx.reporting.curves import Curve, evaluation_curve, loss_curve, rate_curve
+from tgdonnx.reporting.curves import Curve, blend_curve, evaluation_curve, loss_curve, rate_curve
 from tgdonnx.reporting.figures import require_matplotlib
 from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
@@ -90,6 +91,27 @@ class MetricFigure:
     exported: Optional[float]
 
 
+@dataclass(frozen=True)
+class BlendFigure:
+    """A number of the new task, or of the vendor's own, against the blend.
+
+    Attributes:
+        name: of the number.
+        what: of which data it is.
+        svg: the curve.
+        start: the number at blend 0.
+        written: the same at the blend of the tuned model; None if it was not evaluated there.
+        end: the same at blend 1.
+    """
+
+    name: str
+    what: str
+    svg: str
+    start: float
+    written: Optional[float]
+    end: float
+
+
 def require_page(output: StrPath, *, overwrite: bool = False) -> Path:
     """Checks that a page can be made and written, before any work is done for it.
 
@@ -110,6 +132,7 @@ def report(
     tuned: Optional[StrPath] = None,
     data: Optional[DataSource] = None,
     reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    blend: float = 1.0,
     overwrite: bool = False,
 ) -> PageReport:
     """Writes what was done in an artifacts directory as one self-contained HTML page.
@@ -124,6 +147,7 @@ def report(
         data: samples to show before and after; the first four. They are scaled as the training data was, where the record of
             the run says how.
         reading: how the data is read; patches, augmentation and a split are ignored.
+        blend: of the checkpoint, where ``tuned`` is None; see `tgdonnx.export`.
         overwrite: whether ``output`` may exist.
 
     Raises:
@@ -140,7 +164,7 @@ def report(
     with scratch_directory() as work:
         with locked(directory, reading=True):
             history, run = read_history(directory), read_record(directory)
-            proof = prove(directory, work, model=model, tuned=tuned)
+            proof = prove(directory, work, model=model, tuned=tuned, blend=blend)
         scaling = facts.recorded_scaling(run)
         samples, no_samples = _samples(proof.base, proof.tuned, proof.manifest, data, _whole(reading), scaling)
     content = _content(proof, history, run, samples, no_samples)
@@ -238,6 +262,8 @@ def _content(
         "rate": rate_curve(history) if (history.learning_rates > 0).any() else None,
         "metrics": _metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
         "retained": retained,
+        "blend": run.blend if run is not None else None,
+        "blends": _blend_figures(run.blend, proof.blend) if run is not None and run.blend is not None else (),
         "labelled": facts.is_labelled(run),
         "rows": _chosen_rows(history.evaluations, proof.step),
         "samples": samples,
@@ -278,6 +304,21 @@ def _metric_figures(
             curve = evaluation_curve(f"{prefix}{index}", steps, values, exported, start=start is not None)
         title, unit, meaning = _METRICS.get(name, (name, "", ""))
         figures.append(MetricFigure(title, unit, meaning, curve, start, at_export))
+    return tuple(figures)
+
+
+def _blend_figures(curve: BlendCurve, written: float) -> tuple[BlendFigure, ...]:
+    """Returns the figures of what was evaluated between the start and the end of the run, where it is finite throughout."""
+    figures = []
+    first = curve.curve[0]
+    for index, (name, old) in enumerate([*((n, False) for n in first.validation), *((n, True) for n in first.retain)]):
+        found = {p.blend: (p.retain if old else p.validation).get(name) for p in curve.curve}
+        values = [value for value in found.values() if value is not None]
+        if len(values) == len(found):
+            svg = blend_curve(f"blend{index}", list(found), values, written, old=old)
+            title = _METRICS[name][0] if name in _METRICS else name
+            what = "vendor's own task" if old else "validation data"
+            figures.append(BlendFigure(title, what, svg, values[0], found.get(written), values[-1]))
     return tuple(figures)
 
 

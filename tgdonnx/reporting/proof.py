@@ -17,6 +17,7 @@ from tgdonnx.errors import ArtifactsError
 from tgdonnx.exporting import export
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
 from tgdonnx.masked_model import MaskedModel, read_masked, write_vendor
+from tgdonnx.records import last_blend
 from tgdonnx.reporting.history import step_of_checkpoint
 from tgdonnx.verifying.verification import VerifyReport, verify
 
@@ -53,7 +54,8 @@ class Proof:
         step: after which step it was written; None if no run wrote it.
         files: the models, with their hashes.
         handed_in: whether the tuned file was handed in.
-        as_exported: whether the tuned file is, byte by byte, what the checkpoint gives.
+        as_exported: whether the tuned file is, byte by byte, what the checkpoint gives at its blend.
+        blend: how far it goes from what training started from (0) to what it came to (1).
         verify: what verification says.
     """
 
@@ -66,10 +68,18 @@ class Proof:
     files: tuple[FileFacts, ...]
     handed_in: bool
     as_exported: bool
+    blend: float
     verify: VerifyReport
 
 
-def prove(directory: Path, work: Path, *, model: Optional[StrPath] = None, tuned: Optional[StrPath] = None) -> Proof:
+def prove(
+    directory: Path,
+    work: Path,
+    *,
+    model: Optional[StrPath] = None,
+    tuned: Optional[StrPath] = None,
+    blend: float = 1.0,
+) -> Proof:
     """Verifies the tuned model of an artifacts directory.
 
     Args:
@@ -77,6 +87,7 @@ def prove(directory: Path, work: Path, *, model: Optional[StrPath] = None, tuned
         work: an empty directory, for copies.
         model: the vendor's file.
         tuned: the tuned file; the one that the checkpoint gives, if None.
+        blend: at which the checkpoint gives it; of a tuned file what its record says.
 
     Raises:
         ArtifactsError: the directory is not usable; ``model`` is another file than the artifacts were built from.
@@ -91,7 +102,8 @@ def prove(directory: Path, work: Path, *, model: Optional[StrPath] = None, tuned
     after = None if tuned is None else load_model(tuned)
     (work / "export").mkdir()
     name = _name_of(after)
-    exported = export(directory, work / "export" / name)
+    blend = blend if after is None else last_blend(after.proto)
+    exported = export(directory, work / "export" / name, blend=blend)
     fresh = load_model(work / "export" / name)
     after = after or fresh
     files = [
@@ -111,6 +123,7 @@ def prove(directory: Path, work: Path, *, model: Optional[StrPath] = None, tuned
         tuple(files),
         tuned is not None,
         _contents(after) == _contents(fresh),
+        exported.blend,
         verify(base, after.path, masked=directory / MASKED_MODEL),
     )
 

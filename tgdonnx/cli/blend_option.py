@@ -1,0 +1,37 @@
+"""The option --blend of commands that train: a number, or ``auto``."""
+
+from __future__ import annotations
+
+from typing import Literal, Union
+
+import click
+
+Blend = Union[float, Literal["auto"]]
+
+
+def blend_value(_context: click.Context, _parameter: click.Parameter, text: str) -> Blend:
+    """Reads a number from 0 to 1, or ``auto``.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        blend = float(text)
+    except ValueError:
+        blend = -1.0
+    if not 0 <= blend <= 1:
+        raise click.BadParameter(f"expected a number from 0 to 1, or auto; got {text!r}")
+    return blend
+
+
+blend_option = click.option(
+    "--blend",
+    default="1",
+    callback=blend_value,
+    metavar="A|auto",
+    show_default=True,
+    help="How far the tuned model goes from what training started from (0) to what it came to (1). auto: the smallest within "
+    "one standard error of the lowest validation loss, or the lowest within --retain-limit, which then stops no run.",
+)
