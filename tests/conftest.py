@@ -1,5 +1,19 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and which of them a runtime is missing for."""
+
+from __future__ import annotations
+
+import pytest
 
 from tests.environments import no_torch_environment, stock_environment
+from tgdonnx.runtime import has_training_runtime
 
 __all__ = ["no_torch_environment", "stock_environment"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests of onnxruntime-training where it is not installed; pytest counts them as deselected."""
+    if has_training_runtime():
+        return
+    absent = [item for item in items if item.get_closest_marker("training")]
+    config.hook.pytest_deselected(items=absent)
+    items[:] = [item for item in items if not item.get_closest_marker("training")]

@@ -60,6 +60,7 @@ def test_a_node_without_a_gradient_is_named_and_blocks_only_filters_before_it(tm
     assert tgdonnx.check(tmp_path / "late.onnx").trainable
 
 
+@pytest.mark.training
 def test_a_lowered_node_says_by_what_and_others_that_they_train_as_they_are(tmp_path: Path) -> None:
     path = models.save(between("r = Relu(a)\n[curve] b = HardSwish(r)"), tmp_path / "model.onnx")
     tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())
@@ -112,6 +113,7 @@ def test_an_old_operator_that_cannot_be_converted_is_an_error_with_its_name(tmp_
     assert finding.remedy == "export the model for inference"
 
 
+@pytest.mark.training
 def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise UntrainableError("ONNX Runtime cannot build the gradient", remedy="report it")
@@ -153,6 +155,7 @@ def test_what_is_not_tried_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "opening the session were not tried: the model has" in said.message
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("op_type", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_a_recurrent_branch_that_no_gradient_passes_trains_beside_filters(

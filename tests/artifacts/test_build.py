@@ -60,6 +60,7 @@ def listing(directory: Path) -> list[str]:
 # What stock ONNX Runtime makes of it.
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(("optimizer", "gradient", "clip"), [("adamw", "mask", None), ("sgd", "gate", 0.5)])
 def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
     optimizer: str, gradient: str, clip: float | None, tmp_path: Path
@@ -89,6 +90,7 @@ def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
             assert relative_error(result["p." + name], values) < 1e-6, name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "build",
     [models.chain, models.dncnn, models.residual, models.dense, models.grouped, models.three_d, models.shared_weights],
@@ -108,6 +110,7 @@ def test_training_and_evaluation_agree_at_equal_weights_and_at_first_with_the_ve
         assert loss != before
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_with_batch_norm_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_samples(
     batch: int, tmp_path: Path
@@ -121,6 +124,7 @@ def test_with_batch_norm_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_sa
     assert trainer.gradients(x, target)[0] == pytest.approx(np.mean(each), rel=1e-6)
 
 
+@pytest.mark.training
 def test_running_mean_and_variance_never_move(tmp_path: Path) -> None:
     model = models.dncnn(1)
     x, target = batch_for(model)
@@ -138,6 +142,7 @@ def test_running_mean_and_variance_never_move(tmp_path: Path) -> None:
 # What is in it.
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(("opset", "ir_version"), [(9, 4), (13, 7), (17, 8), (21, 10), (21, 11), (12, 3)])
 def test_every_file_keeps_to_versions_that_the_runtime_reads(opset: int, ir_version: int, tmp_path: Path) -> None:
     model = text_model(
@@ -165,6 +170,7 @@ def test_the_masked_model_is_kept_byte_for_byte(tmp_path: Path) -> None:
     assert (directory / "masked.onnx").read_bytes() == (tmp_path / "masked.onnx").read_bytes()
 
 
+@pytest.mark.training
 def test_building_twice_gives_the_same_files(tmp_path: Path) -> None:
     path = masked(models.dncnn(0), tmp_path)
     for name in ("one", "two"):
@@ -173,6 +179,7 @@ def test_building_twice_gives_the_same_files(tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
+@pytest.mark.training
 def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: Path) -> None:
     model = models.dncnn(0)
     chosen = tgdonnx.Filters({"w1": [3, 1], "w3": [0]})
@@ -237,6 +244,7 @@ def test_in_readers_mode_the_manifest_lists_the_filters_and_the_maps_that_train(
         assert np.array_equal(np.broadcast_to(found, tensor.shape), np.broadcast_to(expected, tensor.shape)), name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("output", ["y", "side"])
 def test_of_several_outputs_the_chosen_one_is_trained_and_only_what_it_needs(output: str, tmp_path: Path) -> None:
     model = text_model(
@@ -302,6 +310,7 @@ def test_refuses_an_operator_that_is_newer_than_the_runtime_by_name(tmp_path: Pa
     refused(tmp_path, path, UntrainableError, r"node 'culprit' \(CumProd\) is not part of opset 21")
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("opset", [22, 24])
 def test_newer_operator_sets_whose_operators_mean_the_same_are_trained(opset: int, tmp_path: Path) -> None:
     path = masked(one_op("b = Relu(a)", opset=opset, ir_version=10), tmp_path, tgdonnx.AllLayers())
@@ -336,12 +345,14 @@ def with_branches(then: str) -> onnx.ModelProto:
     )
 
 
+@pytest.mark.training
 def test_refuses_branches_that_read_what_a_retrained_filter_makes(tmp_path: Path) -> None:
     # Neither branch is fed by an input of If. The runtime's builder ends the process on such a graph.
     path = masked(with_branches("p = Neg(a)"), tmp_path, tgdonnx.AllLayers())
     refused(tmp_path, path, UntrainableError, r"node 'choice' \(If\) .*chooses its branch while the model runs")
 
 
+@pytest.mark.training
 def test_refuses_filters_inside_a_branch_with_what_to_ask_for(tmp_path: Path) -> None:
     model = with_branches("p = Identity(a)")
     choice = model.graph.node[1]
@@ -353,6 +364,7 @@ def test_refuses_filters_inside_a_branch_with_what_to_ask_for(tmp_path: Path) ->
     refused(tmp_path, path, UntrainableError, "'v' would retrain, but lies inside a branch of If .*exported without If")
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("operator", ["Cosh", "Hardmax", "Atan", "Tan"])
 def test_refuses_an_operator_without_gradient_behind_a_retrained_filter_by_name(operator: str, tmp_path: Path) -> None:
     path = masked(one_op(f"[culprit] b = {operator}(a)"), tmp_path, tgdonnx.Filters({"w": [1]}))
@@ -366,6 +378,7 @@ def test_refuses_an_operator_of_another_domain_behind_a_retrained_filter(tmp_pat
     refused(tmp_path, masked(model, tmp_path, tgdonnx.AllLayers()), UntrainableError, r"node 'B' \(elsewhere\.Relu\)")
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("text", ["b = Elu(a)", "h = HardSwish(x)\n c = Conv(h, w2)\n b = Add(a, c)"])
 def test_an_operator_without_gradient_elsewhere_does_not_stand_in_the_way(text: str, tmp_path: Path) -> None:
     model = one_op(text, **({"w2": (4, 2, 1)} if "w2" in text else {}))
@@ -477,6 +490,7 @@ def test_momentum_is_refused_by_the_engine_that_has_none(tmp_path: Path) -> None
 # The directory.
 
 
+@pytest.mark.training
 def test_a_directory_that_exists_is_replaced_only_when_told_to(tmp_path: Path) -> None:
     path = masked(models.chain(0), tmp_path)
     tgdonnx.build(path, tmp_path / "artifacts")
@@ -490,6 +504,7 @@ def test_a_directory_that_exists_is_replaced_only_when_told_to(tmp_path: Path) -
     assert listing(tmp_path) == ["artifacts", "masked.onnx", "model.onnx"]
 
 
+@pytest.mark.training
 def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:
     path = masked(models.chain(0), tmp_path)
     (tmp_path / "artifacts").mkdir()
@@ -514,6 +529,7 @@ def test_a_file_in_the_way_and_a_missing_parent_are_told(tmp_path: Path) -> None
         tgdonnx.build(path, tmp_path / "nowhere" / "artifacts")
 
 
+@pytest.mark.training
 def test_a_failure_while_writing_leaves_the_old_artifacts_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -558,6 +574,7 @@ def test_keys_that_a_later_version_added_are_ignored(artifacts: Path) -> None:
     assert read_manifest(artifacts) == before
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", [name for name in FILES if name not in ("manifest.json", ".lock")])
 def test_a_missing_file_is_named(name: str, artifacts: Path) -> None:
     (artifacts / name).unlink()
@@ -616,6 +633,7 @@ def test_the_batch_size_that_a_model_fixes_is_known(tmp_path: Path) -> None:
     assert read_manifest(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).fixed_batch == 4
 
 
+@pytest.mark.training
 def test_weights_in_external_data_are_found_and_kept_with_the_masked_model(tmp_path: Path) -> None:
     model = models.dncnn(0)
     (tmp_path / "vendor").mkdir()
@@ -631,6 +649,7 @@ def test_weights_in_external_data_are_found_and_kept_with_the_masked_model(tmp_p
     assert relative_error(output, expected) < 2e-6
 
 
+@pytest.mark.training
 def test_what_was_built_is_built_from_the_vendors_own_tensors_in_constant_nodes_too(tmp_path: Path) -> None:
     (tmp_path / "constants").mkdir()
     (tmp_path / "initializers").mkdir()

@@ -17,6 +17,8 @@ from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import read_parameters
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -191,6 +191,7 @@ def test_the_branch_that_a_constant_condition_takes_trains(
     assert set(same_bytes_but_for_metadata(path, tmp_path)) == {"w1", "w2", "w3"}
 
 
+@pytest.mark.training
 def test_a_condition_that_is_computed_blocks_what_comes_before_it_and_only_that(tmp_path: Path) -> None:
     model = branching(
         "s = ReduceSum<keepdims = 0>(x)\n zero = Constant<value_float = 0.0>()\n c = Greater(s, zero)", "c"
@@ -207,6 +208,7 @@ def test_a_condition_that_is_computed_blocks_what_comes_before_it_and_only_that(
     assert tgdonnx.build(tmp_path / "last.onnx", tmp_path / "behind").trained == ("w3",)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "attributes",
     [

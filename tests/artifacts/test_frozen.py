@@ -54,6 +54,7 @@ def trained(directory: Path) -> tuple[list[float], dict[str, np.ndarray]]:
     return losses, read_parameters(directory, CHECKPOINT)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_a_large_model_trains_as_a_small_one_and_what_is_frozen_lies_beside_the_messages(
@@ -103,6 +104,7 @@ def test_the_vendors_outputs_of_a_large_model_are_those_of_a_small_one(
     assert np.array_equal(vendor_outputs(tmp_path / "large")(batches()[0][:1]), expected)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("damage", ["missing", "short"])
 def test_frozen_data_that_is_not_whole_is_refused_before_the_runtime_reads_it(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -118,6 +120,7 @@ def test_frozen_data_that_is_not_whole_is_refused_before_the_runtime_reads_it(
         Session(tmp_path / "large")
 
 
+@pytest.mark.training
 def test_what_trains_and_is_too_large_itself_is_refused_with_the_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

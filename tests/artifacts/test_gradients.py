@@ -28,6 +28,7 @@ from tgdonnx.engines.onnxruntime_training.dialect import DIFFERENTIABLE
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_trained_rows_have_the_true_gradient_and_frozen_rows_exactly_none(name: str, tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS[name]
@@ -43,6 +44,7 @@ def test_trained_rows_have_the_true_gradient_and_frozen_rows_exactly_none(name: 
         assert not np.delete(gradients[tensor], list(rows), axis=0).any(), tensor
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("build", [models.chain, models.dncnn, models.residual, models.grouped, models.three_d])
 def test_masks_per_kernel_leave_the_true_gradient_of_the_kernels_that_train(
     build: models.Builder, tmp_path: Path
@@ -81,6 +83,7 @@ def gates_for(model: onnx.ModelProto, asked: dict[str, Sequence[int]]) -> dict[s
     return gates
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_through_gates_gradient_flows_as_in_a_backward_pass_with_the_gates_in_it(name: str, tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS[name]
@@ -97,6 +100,7 @@ def test_through_gates_gradient_flows_as_in_a_backward_pass_with_the_gates_in_it
         assert not np.delete(gradients[tensor], list(rows), axis=0).any(), tensor
 
 
+@pytest.mark.training
 def test_with_a_partly_frozen_middle_layer_an_earlier_layer_hears_only_through_its_trained_filters(
     tmp_path: Path,
 ) -> None:
@@ -120,6 +124,7 @@ def test_with_a_partly_frozen_middle_layer_an_earlier_layer_hears_only_through_i
     assert relative_error(through_gate["w2"], whole["w2"]) < 1e-6, "the gate is behind the weights that it belongs to"
 
 
+@pytest.mark.training
 def test_a_wholly_frozen_layer_has_no_gate(tmp_path: Path) -> None:
     model = models.chain(2)
     feeds, target = batch_for(model)
@@ -134,6 +139,7 @@ def test_a_wholly_frozen_layer_has_no_gate(tmp_path: Path) -> None:
 # The regulariser.
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("gradient", ["mask", "gate"])
 def test_l2_is_added_to_the_trained_rows_of_weights_and_to_nothing_else(gradient: str, tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS["batch norm"]
@@ -150,6 +156,7 @@ def test_l2_is_added_to_the_trained_rows_of_weights_and_to_nothing_else(gradient
         assert not np.delete(gradients[tensor], list(rows), axis=0).any(), tensor
 
 
+@pytest.mark.training
 def test_l2_of_a_shared_weight_is_added_once(tmp_path: Path) -> None:
     build, asked, _ = SELECTIONS["weights that two layers share"]
     model = build(2)
@@ -160,6 +167,7 @@ def test_l2_of_a_shared_weight_is_added_once(tmp_path: Path) -> None:
     assert relative_error(gradients["w"][[0, 3]], (expected["w"] + 3.5 * weight(model, "w"))[[0, 3]]) < 1e-5
 
 
+@pytest.mark.training
 def test_gradients_of_two_batches_add_up_until_they_are_reset(tmp_path: Path) -> None:
     model = models.chain(2)
     feeds, target = batch_for(model)
@@ -316,6 +324,7 @@ def by_differences(model: onnx.ModelProto, text: str, x: Array, target: Optional
     return y if target is None else np.mean((y - target) ** 2)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("dims", ["N, 4, H, W", "3, 4, 7, 9"])
 @pytest.mark.parametrize(("text", "opset"), [(text, opset) for text, opsets in OPERATORS for opset in opsets])
 def test_the_gradient_through_an_operator_is_the_slope_of_the_loss(
@@ -404,6 +413,7 @@ def pool_gradients(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Union
     return results
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_gradient_through_a_pool_is_true_whatever_the_sizes(
     case: Case, pool_gradients: dict[Case, Union[dict[str, Array], str]]
@@ -423,6 +433,7 @@ def test_every_operator_that_is_said_to_be_differentiable_is_tried_here() -> Non
     assert missing == {"Gemm", "GatherElements"}
 
 
+@pytest.mark.training
 def test_the_gradient_through_a_fully_connected_end_is_true(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, 5] x) => (float[N, 3] y) {
@@ -451,6 +462,7 @@ def test_the_gradient_through_a_fully_connected_end_is_true(tmp_path: Path) -> N
     assert relative_error(gradients["w"], np.einsum("nm,nct->mct", d_pooled, windows)) < 1e-5
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_gradients_that_are_found_first_are_accumulated_first(form: str, tmp_path: Path) -> None:
     """The runtime computes first what the last of the nodes without readers needs, here those of the last layer."""

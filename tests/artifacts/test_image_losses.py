@@ -70,6 +70,7 @@ def slopes(loss: Callable[[Array], float], x: Array) -> Array:
     return found
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("data_range", [1.0, 255.0])
 @pytest.mark.parametrize(
     ("shape", "dims"),

@@ -86,6 +86,7 @@ def functions(draw: st.DrawFn) -> tuple[str, int, dict[str, Any]]:
     return op_type, draw(st.integers(SINCE.get(op_type, 8), 21)), attributes
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=120)
 @given(functions(), arrays(), st.sampled_from([STATIC, DYNAMIC]))
 def test_has_the_values_and_the_gradient_of_the_original(
@@ -98,6 +99,7 @@ def test_has_the_values_and_the_gradient_of_the_original(
     check_gradients(lower, {"x": x}, lambda x: FORMULAS[op_type](x, **attributes))
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=60)
 @given(arrays(), st.integers(8, 21), st.sampled_from([STATIC, DYNAMIC]), st.booleans(), st.data())
 def test_prelu_has_the_values_of_the_original_and_the_gradient_of_its_slope(
@@ -111,6 +113,7 @@ def test_prelu_has_the_values_of_the_original_and_the_gradient_of_its_slope(
     check_gradients(lower, feeds, lambda x, slope: np.where(x > 0, x, slope * x))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("limits", [(-0.4, 0.7), (-0.4, None), (None, 0.7), (None, None), (0.1, 0.1)])
 @pytest.mark.parametrize("opset", [8, 10, 11, 12, 13, 21])
 @pytest.mark.parametrize("dims", [STATIC, DYNAMIC])
@@ -134,6 +137,7 @@ def test_clip_has_the_gradient_of_the_original_in_every_operator_set(
     check_gradients(lower, {"x": x}, lambda x: np.clip(x, low, high))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("op_type", "attributes", "derivative"),
     [
@@ -157,6 +161,7 @@ def test_has_the_derivative_of_the_definition_at_zero(
     assert np.allclose(found, derivative, rtol=1e-6, atol=0)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("op_type", ["Softplus", "Mish", "Elu", "Selu", "Celu", "Softsign", "HardSwish"])
 def test_far_from_zero_nothing_overflows(op_type: str) -> None:
     x = np.array([-3e4, -200, -90, -30, 30, 90, 200, 3e4], np.float32)

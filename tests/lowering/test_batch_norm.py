@@ -88,6 +88,7 @@ def test_computes_what_the_original_computes(sample: tuple[onnx.ModelProto, str]
     assert ("Add" in after) == (place not in (FOLDED, WITHOUT_CONV)), "folding leaves no pass over the activations"
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=25)
 @given(sample=networks().filter(lambda sample: sample[1] != OUTPUT_TOO))
 def test_has_the_gradient_of_the_original(

@@ -41,6 +41,7 @@ def test_moves_every_pixel_where_the_original_does(sample: tuple[onnx.ModelProto
     assert {node.op_type for node in lower.graph.node}.isdisjoint(OTHER)
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=60)
 @given(nodes())
 def test_moves_every_gradient_back(sample: tuple[onnx.ModelProto, Array]) -> None:

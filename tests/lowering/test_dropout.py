@@ -42,6 +42,7 @@ def network(
     )
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("form", FORMS)
 def test_is_taken_out_and_the_model_trains_as_if_it_were_not_there(form: str, tmp_path: Path) -> None:
     model = network(*FORMS[form])

@@ -60,6 +60,7 @@ def labelled() -> list[Any]:
     ]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("case", labelled())
 def test_one_step_is_down_the_slope_of_the_vendors_model_and_check_says_so(case: Case, tmp_path: Path) -> None:
     require_trains(case.model(), tmp_path, straight=case.straight, engine=case.engine)
@@ -125,6 +126,7 @@ def test_statistics_in_the_precision_of_a_model_are_computed_in_float32_with_the
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
 
 
+@pytest.mark.training
 def test_a_power_that_filters_compute_of_what_is_not_constant_is_refused_by_name(tmp_path: Path) -> None:
     path = models.save(between("p = Softplus(a)\n [power] b = Pow(p, a)").model(), tmp_path / "model.onnx")
     tgdonnx.mask(path, tmp_path / "masked.onnx", tgdonnx.AllLayers())

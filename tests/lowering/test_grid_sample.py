@@ -62,6 +62,7 @@ def test_computes_what_the_original_computes(sample: Sample) -> None:
     assert "GridSample" not in [node.op_type for node in lower.graph.node]
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=40)
 @given(nodes(), st.integers(0, 99))
 def test_has_the_gradient_of_the_original_by_the_image(sample: Sample, seed: int) -> None:
@@ -80,6 +81,7 @@ def test_of_a_constant_grid_and_image_size_only_the_picking_is_left() -> None:
     assert not {node.op_type for node in lower.graph.node} & {"Floor", "Round", "Less", "Max"}
 
 
+@pytest.mark.training
 def test_a_grid_that_would_train_has_no_gradient() -> None:
     inputs = {"x": np.ones((1, 2, 3, 4), np.float32), "grid": np.zeros((1, 2, 2, 2), np.float32)}
     model = lowered_by(LowerGridSample(), node_model("GridSample", inputs, opset=20, mode="linear"))

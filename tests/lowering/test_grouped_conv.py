@@ -23,6 +23,7 @@ from tgdonnx.lowering.grouped_conv import LowerGroupedConv
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_computes_what_the_original_does_with_its_gradients(data: st.DataObject) -> None:
@@ -65,6 +66,7 @@ def test_what_the_runtime_gets_right_stays(shape: tuple[int, ...], group: int) -
     assert leaves_alone(LowerGroupedConv(), node_model("Conv", inputs, opset=13, group=group))
 
 
+@pytest.mark.training
 def test_the_gradient_of_one_that_is_not_lowered_is_never_built() -> None:
     model = text_model(
         "g (float[N, 4, L] x, float[6, 2, 3] w) => (float loss) {"

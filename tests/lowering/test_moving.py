@@ -12,6 +12,8 @@ from tests.lowering.gradcheck import DYNAMIC, STATIC, check_gradients, gradients
 from tests.models import Array
 from tgdonnx.engines.onnxruntime_training.dialect import DIFFERENTIABLE
 
+pytestmark = pytest.mark.training
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 4)).astype(np.float32)
 UPDATES = RNG.normal(size=(2, 3, 2)).astype(np.float32)

@@ -55,6 +55,7 @@ def normal(rng: np.random.Generator, *shape: int) -> Array:
     return rng.normal(0.3, 1, shape).astype(np.float32)
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=50)
 @given(st.data(), dims, seeds)
 def test_instance_normalization(data: st.DataObject, dims: str, seed: int) -> None:
@@ -85,6 +86,7 @@ def test_instance_normalization(data: st.DataObject, dims: str, seed: int) -> No
     check_gradients(lower, feeds, formula)
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=50)
 @given(st.data(), dims, seeds)
 def test_group_normalization_with_a_scale_per_group_and_from_21_on_per_channel(
@@ -122,6 +124,7 @@ def test_group_normalization_with_a_scale_per_group_and_from_21_on_per_channel(
     check_gradients(lower, feeds, formula)
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=50)
 @given(st.data(), dims, seeds, st.booleans())
 def test_layer_normalization_over_any_axes_with_and_without_bias(
@@ -153,6 +156,7 @@ def test_layer_normalization_over_any_axes_with_and_without_bias(
     check_gradients(lower, feeds, formula)
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=50)
 @given(st.data(), dims, seeds)
 def test_mean_variance_normalization_over_any_axes(data: st.DataObject, dims: str, seed: int) -> None:
@@ -170,6 +174,7 @@ def test_mean_variance_normalization_over_any_axes(data: st.DataObject, dims: st
     check_gradients(lower, {"x": x}, lambda x: standardised(x, tuple(axes or (0, 2, 3)), 1e-18))
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=50)
 @given(st.data(), dims, seeds)
 def test_lp_normalization(data: st.DataObject, dims: str, seed: int) -> None:
@@ -189,6 +194,7 @@ def test_lp_normalization(data: st.DataObject, dims: str, seed: int) -> None:
     check_gradients(lower, {"x": x}, formula)
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=50)
 @given(st.data(), dims, seeds)
 def test_lrn_of_odd_and_even_size(data: st.DataObject, dims: str, seed: int) -> None:
@@ -226,6 +232,7 @@ def test_lrn_of_other_ranks_sums_across_channels_too(rank: int) -> None:
     assert np.allclose(run(lower, {"x": x}), x / (1 + 0.5 / 3 * total) ** 0.75, rtol=1e-6, atol=0)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_norm_of_zeros_gives_zeros_and_a_finite_gradient(order: int) -> None:
     x = np.zeros((2, 3), np.float32)
@@ -234,6 +241,7 @@ def test_the_norm_of_zeros_gives_zeros_and_a_finite_gradient(order: int) -> None
     assert np.isfinite(gradients(lower, {"x": x}, np.ones_like(x))["x"]).all()
 
 
+@pytest.mark.training
 def test_constant_maps_have_a_finite_gradient() -> None:
     x = np.full((2, 3, 2, 2), 0.7, np.float32)
     for op_type in ("MeanVarianceNormalization", "InstanceNormalization"):

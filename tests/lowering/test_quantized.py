@@ -92,6 +92,7 @@ def numbers(scale: Array, zero_point: Array) -> Array:
     return x.astype(np.float32)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("dims", [STATIC, DYNAMIC])
 @pytest.mark.parametrize("read_twice", [False, True], ids=["", "read twice"])
@@ -105,6 +106,7 @@ def test_rounds_to_the_bit_and_passes_the_gradient_inside_the_limits(grid: str, 
     check_gradients(lower_model, {"x": x}, lambda x: (1 + read_twice) * np.clip(x, low, high), tolerance=1e-7)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("grid", GRIDS)
 def test_rounds_ties_as_the_runtime_does(grid: str) -> None:
     scale, zero_point = (np.asarray(part) for part in GRIDS[grid])
@@ -114,6 +116,7 @@ def test_rounds_ties_as_the_runtime_does(grid: str) -> None:
     np.testing.assert_array_equal(run(lowered(model), {"x": x}), run(model, {"x": x}))
 
 
+@pytest.mark.training
 def test_the_ends_of_the_grid_pass_their_gradient() -> None:
     # The largest weight of a symmetrically quantised filter stands for 127: it must be able to learn.
     x = np.float32([-129, -128.4, -128, 0, 127, 127.4, 128]) * np.float32(0.25)
@@ -122,6 +125,7 @@ def test_the_ends_of_the_grid_pass_their_gradient() -> None:
     np.testing.assert_array_equal(gradients(model, {"x": x}, weights)["x"], weights * [0, 1, 1, 1, 1, 1, 0])
 
 
+@pytest.mark.training
 def test_a_pair_without_zero_point_is_of_uint8() -> None:
     x = np.float32([-1, 0, 0.6, 300])
     model = pair(np.float32(1), np.uint8(0), x=x)
@@ -130,6 +134,7 @@ def test_a_pair_without_zero_point_is_of_uint8() -> None:
     np.testing.assert_array_equal(run(lowered(model), {"x": x}), [0, 0, 1, 255])
 
 
+@pytest.mark.training
 def test_integers_that_two_read_are_no_trouble_off_the_gradient_path() -> None:
     x = numbers(*GRIDS["int8"])
     model = pair(*GRIDS["int8"], x=x, read_twice=True)
@@ -137,6 +142,7 @@ def test_integers_that_two_read_are_no_trouble_off_the_gradient_path() -> None:
     np.testing.assert_array_equal(run(idle, {"x": x}), run(model, {"x": x}))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("grid", ["int8 off centre", "uint8"])
 def test_integers_off_the_gradient_path_that_are_read_as_such_stay_integers(grid: str) -> None:
     x = numbers(*GRIDS[grid])
@@ -197,6 +203,7 @@ def test_a_scale_that_is_computed_is_refused() -> None:
         lowered(model)
 
 
+@pytest.mark.training
 def test_lower_takes_pairs_on_the_gradient_path_and_beside_it() -> None:
     x = numbers(*GRIDS["int8"])
     model = pair(*GRIDS["int8"], x=x)

@@ -45,6 +45,7 @@ def normal(seed: int, *shape: int) -> Array:
     return np.random.default_rng(seed).normal(0.3, 1, shape).astype(np.float32)
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=120)
 @given(st.data(), st.sampled_from(sorted(REDUCTIONS)), dims, seeds)
 def test_a_reduction_over_any_axes_in_every_operator_set(
@@ -74,6 +75,7 @@ def test_a_reduction_over_any_axes_in_every_operator_set(
     check_gradients(lower, {"x": x}, lambda x: np.asarray(REDUCTIONS[op_type](x, **reduced)))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("op_type", ["ReduceMax", "ReduceL2", "ReduceLogSumExp"])
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_axes_may_be_computed_where_they_are_an_input(op_type: str, keepdims: int) -> None:
@@ -88,6 +90,7 @@ def test_axes_may_be_computed_where_they_are_an_input(op_type: str, keepdims: in
     check_gradients(lower, {"x": x}, lambda x: REDUCTIONS[op_type](x, axis=(0, 2), keepdims=bool(keepdims)))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("op_type", sorted(REDUCTIONS))
 def test_no_axes_can_mean_no_reduction(op_type: str) -> None:
     x = normal(0, 2, 3)
@@ -100,6 +103,7 @@ def test_no_axes_can_mean_no_reduction(op_type: str) -> None:
     check_gradients(lower, {"x": x}, lambda x: x)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("op_type", ["ReduceMax", "ReduceMin", "GlobalMaxPool"])
 def test_equal_extremes_share_the_gradient(op_type: str) -> None:
     x = np.zeros((1, 1, 2, 3), np.float32)
@@ -111,6 +115,7 @@ def test_equal_extremes_share_the_gradient(op_type: str) -> None:
     assert np.allclose(found, [[[[2, 2, 2], [0, 0, 0]]]], rtol=1e-6, atol=0)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("op_type", ["ReduceL2", "GlobalLpPool"])
 def test_the_norm_of_zeros_has_a_finite_gradient(op_type: str) -> None:
     x = np.zeros((1, 2, 3, 3), np.float32)
@@ -120,6 +125,7 @@ def test_the_norm_of_zeros_has_a_finite_gradient(op_type: str) -> None:
     assert not gradients(lower, {"x": x}, np.ones((1, 2, 1, 1), np.float32))["x"].any()
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=60)
 @given(st.data(), dims, seeds)
 def test_global_pooling_over_any_number_of_axes(data: st.DataObject, dims: str, seed: int) -> None:
@@ -149,6 +155,7 @@ VARIADIC: dict[str, Callable[..., Array]] = {
 }
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=80)
 @given(st.data(), st.sampled_from(sorted(VARIADIC)), dims, seeds)
 def test_any_number_of_inputs_that_broadcast(data: st.DataObject, op_type: str, dims: str, seed: int) -> None:

@@ -18,6 +18,7 @@ from tgdonnx.lowering.where import LowerWhere
 dims = st.sampled_from([STATIC, DYNAMIC])
 
 
+@pytest.mark.training
 @settings(deadline=None, max_examples=60)
 @given(st.data(), dims)
 def test_where_of_operands_that_broadcast(data: st.DataObject, dims: str) -> None:
@@ -68,6 +69,7 @@ def split_model(opset: int, dims: str, used: list[int], x: Array) -> Any:
     return model
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("opset", [8, 12, 13, 18, 21])
 @pytest.mark.parametrize("dims", [STATIC, DYNAMIC])
 @pytest.mark.parametrize("used", [[0], [1], [2, 0], [1, 2], [0, 1, 2]])

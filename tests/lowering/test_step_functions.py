@@ -12,6 +12,7 @@ from tgdonnx.lowering.step_functions import LowerStepFunctions
 FUNCTIONS = {"Sign": np.sign, "Floor": np.floor, "Ceil": np.ceil, "Round": np.round}
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("op_type", FUNCTIONS)
 @pytest.mark.parametrize("dims", [STATIC, DYNAMIC])
 @pytest.mark.parametrize("opset", [11, 21])

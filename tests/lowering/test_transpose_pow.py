@@ -16,6 +16,7 @@ def positive(*shape: int) -> Array:
     return np.random.default_rng(0).uniform(0.5, 2, shape).astype(np.float32)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (1, 3, 4, 2)])
 @pytest.mark.parametrize("dims", [STATIC, DYNAMIC])
 @pytest.mark.parametrize("opset", [8, 13, 21])
@@ -27,6 +28,7 @@ def test_transpose_without_perm_reverses_the_axes(shape: tuple[int, ...], dims: 
     check_gradients(lower, {"x": x}, np.transpose)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("dims", [STATIC, DYNAMIC])
 @pytest.mark.parametrize(
     "exponent", [2, [3], [[2, -1, 1]], [[[0]], [[2]]], 0.5, [0.5, 1.5, 2], [[1.5], [2]], [[[[0.5]]]]], ids=str

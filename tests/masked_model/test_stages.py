@@ -79,6 +79,7 @@ def test_the_tuned_file_differs_within_the_masks_and_what_was_set_stays(name: st
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "tuned.onnx").read_bytes()
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_training_starts_from_the_start(form: str, tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
@@ -108,6 +109,7 @@ def test_the_manifest_is_that_of_the_vendors_file(tmp_path: Path) -> None:
     assert (tmp_path / "artifacts" / "masked.onnx").read_bytes() == hand.masked.read_bytes()
 
 
+@pytest.mark.training
 def test_the_pull_of_l2_sp_is_to_the_start(tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
     data = data_for(model)
@@ -173,6 +175,7 @@ def test_the_report_finds_the_vendors_file_again(tmp_path: Path) -> None:
     assert proof.as_exported
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", ["dncnn", "constant nodes", "float16"])
 def test_the_vendors_outputs_are_those_of_the_vendors_values(name: str, tmp_path: Path) -> None:
     model, hand = variant(name, tmp_path)

@@ -88,6 +88,7 @@ def test_every_section_is_there_with_its_heading_and_every_picture_has_words(fol
     assert not page.all("p", class_="none")
 
 
+@pytest.mark.training
 def test_files_are_named_with_their_true_sizes_and_hashes(folder: Path) -> None:
     page = made(folder, model=folder / "vendor.onnx", tuned=folder / "tuned.onnx")
     rows = section(page, "files").rows()[1:]
@@ -260,6 +261,7 @@ def test_damaged_lines_of_the_log_are_counted_on_the_page(folder: Path) -> None:
     assert "2 lines of the log could not be read and are left out" in section(made(folder), "training").text
 
 
+@pytest.mark.training
 def test_a_tuned_file_that_differs_elsewhere_is_not_verified(folder: Path) -> None:
     spoilt = onnx.load(folder / "tuned.onnx")
     (bias,) = (t for t in spoilt.graph.initializer if t.name == "w4")
@@ -439,6 +441,7 @@ def test_bad_input_is_refused_and_nothing_is_written(
     assert not (folder / "page.html").exists()
 
 
+@pytest.mark.training
 def test_external_data_is_copied_hashed_and_verified(tmp_path: Path) -> None:
     vendor, tuned = tmp_path / "vendor", tmp_path / "tuned"
     vendor.mkdir()

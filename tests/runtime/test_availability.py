@@ -52,6 +52,7 @@ def test_the_extra_is_not_named_where_it_installs_nothing(
     assert "tgdonnx[ort]" in availability.training_remedy()
 
 
+@pytest.mark.training
 def test_check_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.save(models.dncnn(0), tmp_path / "model.onnx")
     monkeypatch.setattr("tgdonnx.checking._TRAINING", ())

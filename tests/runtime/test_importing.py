@@ -42,6 +42,7 @@ def fake_package(path: Path, name: str, files: dict[str, str]) -> None:
         target.write_text(text)
 
 
+@pytest.mark.training
 def test_the_whole_pipeline_never_imports_torch_although_it_could(tmp_path: Path) -> None:
     fake_package(tmp_path, "torch", {"__init__.py": "raise SystemExit('torch was imported')"})
     models.save(models.dncnn(0), tmp_path / "model.onnx")
@@ -88,6 +89,7 @@ def test_no_onnxruntime_at_all_is_told_with_the_remedy(tmp_path: Path) -> None:
     assert availability.inference_remedy() in done.stdout
 
 
+@pytest.mark.training
 def test_without_onnxruntime_the_training_interface_is_missing_too(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "onnxruntime"]:
         monkeypatch.delitem(sys.modules, name)

@@ -11,6 +11,7 @@ from tgdonnx.errors import OutputError
 from tgdonnx.runtime import load_builder, writing
 
 
+@pytest.mark.training
 def test_a_file_that_the_runtime_cannot_write_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "checkpoint"
     message = rf"^{re.escape(str(path))} cannot be written: ONNX Runtime gave up after 0 bytes$"
