@@ -55,7 +55,7 @@ def test_a_node_without_a_gradient_is_named_and_blocks_only_filters_before_it(tm
     assert not report.trainable
     first = report.findings[0]
     assert (first.code, first.severity, first.node, first.op_type) == ("TGD005", "error", "culprit", "Hardmax")
-    assert "--last" in report.findings[0].remedy
+    assert "`last`" in report.findings[0].remedy
     tgdonnx.mask(path, tmp_path / "late.onnx", tgdonnx.LastLayers(1))
     assert tgdonnx.check(tmp_path / "late.onnx").trainable
 
@@ -84,7 +84,7 @@ def test_several_outputs_without_a_choice_are_a_question_and_the_answer_is_of_th
     first = report.findings[0]
     assert (first.code, first.severity) == ("TGD002", "warning")
     assert first.message == "the model has 3 outputs; found out for 'y', the first that can be trained on"
-    assert first.remedy == "choose one with --output: hard, y, place"
+    assert first.remedy == "choose one with `output`: hard, y, place"
     assert "TGD002" not in {finding.code for finding in tgdonnx.check(path, output="y").findings}
     assert [f.code for f in tgdonnx.check(path, output="hard").findings if f.severity == "error"] == ["TGD005"]
     (wrong,) = (f for f in tgdonnx.check(path, output="place").findings if f.severity == "error")

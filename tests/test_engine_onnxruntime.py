@@ -51,7 +51,7 @@ def test_a_model_is_tuned_validated_reported_and_proved(
         tgdonnx.Phi(PHI),
         tgdonnx.TrainOptions(epochs=3, batch=1, accumulate=2, learning_rate=3e-2),
         building=tgdonnx.BuildOptions(engine=ENGINE, form=form),
-        results=tgdonnx.Results(page=tmp_path / "report.html", artifacts=tmp_path / "artifacts"),
+        results=tgdonnx.Results(report=tmp_path / "report.html", artifacts=tmp_path / "artifacts"),
     )
     assert read_manifest(tmp_path / "artifacts").engine == ENGINE
     assert report.train.steps == 6

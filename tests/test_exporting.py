@@ -354,7 +354,7 @@ def test_a_masked_model_that_was_touched_is_refused(artifacts: Path) -> None:
 
 def test_an_output_that_exists_is_kept_unless_told_otherwise(artifacts: Path, tmp_path: Path) -> None:
     (tmp_path / "tuned.onnx").write_text("mine")
-    refuse(artifacts, "exists; pass --overwrite", OutputError)
+    refuse(artifacts, "exists; pass `overwrite=True`", OutputError)
     assert (tmp_path / "tuned.onnx").read_text() == "mine"
     tgdonnx.export(artifacts, tmp_path / "tuned.onnx", overwrite=True)
     assert tgdonnx.verify(artifacts.parent / "tuned.onnx", tmp_path / "tuned.onnx").ok

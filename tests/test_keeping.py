@@ -15,6 +15,7 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import onnx
 import pytest
@@ -24,7 +25,10 @@ from tests import models
 from tests.cli.commands import as_from_a_terminal, run, save_pairs
 from tests.finetuning.runs import log_of
 from tests.tuning import PHI, data_for, in_objects, listing, options_for
+from tgdonnx.cli import main
+from tgdonnx.cli.spelling import spelled
 from tgdonnx.errors import DataError, DivergedError, KeptError, OutputError, StoppedError, TgdonnxError
+from tgdonnx.exporting import ExportReport, Tuned
 from tgdonnx.finetuning import disk_space
 from tgdonnx.finetuning.session import Session
 
@@ -50,6 +54,8 @@ def finetune(vendor: Path, **more: Any) -> tgdonnx.FinetuneReport:
 
 
 def command_in(message: str) -> list[str]:
+    with click.Context(main, info_name="tgdonnx"):
+        message = spelled(message)
     found = re.search(r"go on with `tgdonnx (.*?)`", message)
     assert found is not None, message
     return shlex.split(found[1])
@@ -73,10 +79,10 @@ def bug(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("stage", "fail", "error"),
     [
-        ("export", full, OutputError),
-        ("export", bug, KeptError),
-        ("verify", full, OutputError),
-        ("verify", bug, KeptError),
+        ("export_artifacts", full, OutputError),
+        ("export_artifacts", bug, KeptError),
+        ("verify_files", full, OutputError),
+        ("verify_files", bug, KeptError),
     ],
 )
 @pytest.mark.parametrize("artifacts", [False, True])
@@ -88,10 +94,29 @@ def test_a_failure_after_training_leaves_the_training_and_the_command_that_write
         patch.setattr(pipeline, stage, fail)
         with pytest.raises(error) as raised:
             finetune(vendor, artifacts=kept if artifacts else None)
-    assert f"{kept} keeps what was trained: go on with `tgdonnx export {kept} -o " in str(raised.value)
+    assert f"{kept} keeps what was trained: go on with `tgdonnx.export({str(kept)!r}, output=" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert listing(vendor.parent) == sorted(["model.onnx", kept.name])
     assert listing(scratch) == []
+    assert run(*command_in(str(raised.value))).exit_code == 0
+    assert (vendor.parent / "tuned.onnx").read_bytes() == expected
+
+
+def test_a_file_that_is_not_what_was_written_is_found_and_written_again_by_the_command(
+    vendor: Path, expected: bytes
+) -> None:
+    write = Tuned.write
+
+    def damaged(tuned: Tuned, output: Path) -> ExportReport:
+        report = write(tuned, output)
+        if output.parent == vendor.parent:
+            output.write_bytes(output.read_bytes()[:-1] + b"?")
+        return report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tuned, "write", damaged)
+        with pytest.raises(OutputError, match="is not what was written there") as raised:
+            finetune(vendor)
     assert run(*command_in(str(raised.value))).exit_code == 0
     assert (vendor.parent / "tuned.onnx").read_bytes() == expected
 
@@ -100,12 +125,12 @@ def test_a_failure_of_apply_or_report_leaves_the_model_too(vendor: Path, expecte
     image = vendor.parent / "full.npy"
     np.save(image, data_for(models.dncnn(0))["x"][:1])
     page = vendor.parent / "page.html"
-    for stage, more, result in (
-        ("apply", {"apply_to": image}, vendor.parent / "tuned.applied.npy"),
-        ("report", {"page": page}, page),
+    for stage, function, more, result in (
+        ("apply", "apply", {"apply_to": image}, vendor.parent / "tuned.applied.npy"),
+        ("report", "write_page", {"report": page}, page),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pipeline, stage, full)
+            patch.setattr(pipeline, function, full)
             with pytest.raises(OutputError) as raised:
                 finetune(vendor, overwrite=True, **more)
         assert (vendor.parent / "tuned.onnx").read_bytes() == expected
@@ -142,19 +167,19 @@ def test_a_run_that_diverged_after_a_checkpoint_is_kept_and_one_that_did_before_
         finetune(vendor, training=tgdonnx.TrainOptions(30, 3, 1e25))
     assert listing(vendor.parent) == ["model.onnx"]
     late = tgdonnx.TrainOptions(steps=40, batch=3, learning_rate=1e25, warmup=10**6, checkpoint_every=0)
-    with pytest.raises(DivergedError, match=r"tuned\.run keeps what was trained: go on with `tgdonnx train"):
+    with pytest.raises(DivergedError, match=r"tuned\.run keeps what was trained: go on with `tgdonnx\.train\("):
         finetune(vendor, training=late)
     assert listing(vendor.parent) == ["model.onnx", "tuned.run"]
 
 
 def test_what_an_earlier_call_left_is_not_replaced_unless_asked_for(vendor: Path, expected: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "export", full)
+        patch.setattr(pipeline, "export_artifacts", full)
         with pytest.raises(OutputError):
             finetune(vendor)
     kept = vendor.parent / "tuned.run"
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
-    with pytest.raises(OutputError, match=rf"tuned\.run holds 4 steps of an earlier call .*`tgdonnx export {kept} -o "):
+    with pytest.raises(OutputError, match=r"tuned\.run holds 4 steps of an earlier call .*`tgdonnx\.export\("):
         finetune(vendor)
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     finetune(vendor, overwrite=True)
@@ -190,7 +215,7 @@ def test_reports_name_nothing_that_was_deleted(vendor: Path) -> None:
 BEFORE: dict[str, tuple[dict[str, Any], type[TgdonnxError], str]] = {
     "a report on data that does not fit": (
         {
-            "page": "page.html",
+            "report": "page.html",
             "data": tgdonnx.RunData(data_for(models.dncnn(0)), {"x": np.zeros((2, 3, 7, 8), np.float32)}),
         },
         DataError,

@@ -395,7 +395,7 @@ def test_an_existing_output_is_kept_unless_it_may_be_overwritten(tmp_path: Path)
     vendor = save(models.chain(), tmp_path / "model.onnx")
     output = tmp_path / "masked.onnx"
     output.write_bytes(b"precious")
-    with pytest.raises(OutputError, match=r"masked\.onnx exists; pass --overwrite"):
+    with pytest.raises(OutputError, match=r"masked\.onnx exists; pass `overwrite=True`"):
         mask(vendor, output, Phi(0.3))
     assert output.read_bytes() == b"precious"
     mask(vendor, output, Phi(0.3), overwrite=True)
@@ -477,7 +477,7 @@ def half(index: tuple[int, ...]) -> Any:
             "has masks of format 3; this version reads formats 1 and 2: update tgdonnx",
         ),
         (set_metadata("tgdonnx.base_sha256", "0" * 64), "without its masks is not the file that was masked; mask it again"),
-        (lambda model: model.metadata_props.pop(), "has no retrain masks; make them with `tgdonnx mask`"),
+        (lambda model: model.metadata_props.pop(), "has no retrain masks; make them with `tgdonnx.mask`"),
     ],
 )  # fmt: skip
 def test_a_masked_model_that_breaks_the_format_is_refused(
@@ -537,7 +537,7 @@ def test_any_change_to_the_vendor_s_bytes_is_noticed(tmp_path: Path) -> None:
 
 def test_a_file_without_masks_is_told_how_to_get_them(tmp_path: Path) -> None:
     path = save(models.chain(), tmp_path / "model.onnx")
-    with pytest.raises(MaskedModelError, match=r"model\.onnx has no retrain masks; make them with `tgdonnx mask`$"):
+    with pytest.raises(MaskedModelError, match=r"model\.onnx has no retrain masks; make them with `tgdonnx\.mask`$"):
         read_masked(path)
 
 

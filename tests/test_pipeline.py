@@ -211,7 +211,7 @@ def test_an_output_that_exists_is_found_before_any_work(tmp_path: Path) -> None:
     base = models.save(model, tmp_path / "model.onnx")
     (tmp_path / "tuned.onnx").write_text("mine")
     told: list[tgdonnx.Progress] = []
-    with pytest.raises(OutputError, match="exists; pass --overwrite"):
+    with pytest.raises(OutputError, match="exists; pass `overwrite=True`"):
         tgdonnx.finetune(
             base,
             data_for(model),

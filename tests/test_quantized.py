@@ -278,7 +278,7 @@ def test_integer_arithmetic_between_a_retrained_filter_and_the_output_is_told_wi
     assert not report.trainable
     found = {(finding.code, finding.node): finding for finding in report.findings if finding.severity == "error"}
     assert "quantised with QuantizeLinear and DequantizeLinear around Conv" in found["TGD007", "culprit"].remedy
-    assert "--last" in found["TGD007", "culprit"].remedy
+    assert "`last`" in found["TGD007", "culprit"].remedy
     with pytest.raises(UntrainableError, match="quantised with QuantizeLinear and DequantizeLinear around Conv"):
         tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
     # Filters behind it train.

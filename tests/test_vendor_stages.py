@@ -28,7 +28,7 @@ from vendor_stages import (  # a script, no part of the package
 
 # What the check says of those that cannot be trained: the code, why, and what to do.
 REFUSED = {
-    "silero-vad-sequence": ("TGD005: ", "LSTM has no gradient", "--last"),
+    "silero-vad-sequence": ("TGD005: ", "LSTM has no gradient", "`last`"),
     "silero-vad": ("TGD002: ", "lies inside a branch of If", "ask for the model exported without If"),
     "silero-vad-opset18": ("TGD005: ", "If chooses its branch", "ask for a model without it"),
     "silero-vad-half": ("TGD005: ", "If chooses its branch", "ask for a model without it"),

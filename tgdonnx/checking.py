@@ -139,17 +139,16 @@ def _model(path: StrPath, output: Optional[str], engine: Engine) -> list[Finding
     if is_masked(file):
         masked = read_masked(path)
         wanted = [name for name, values in masked.masks.items() if values.any()]
-        source = masked.start
+        network = masked.network
     else:
         require_unmasked(file)
-        source = file
         try:
-            wanted, strategy = _selectable(open_network(file))
+            network = open_network(file)
+            wanted, strategy = _selectable(network)
         except IntegerArithmeticError as error:
             return [_blocked("TGD007", error)]
         except SelectionError as error:
             return [_blocked("TGD003", error)]
-    network = open_network(source)
     nodes = sum(1 for _ in network.graph.all_nodes())
     frozen = list(_untrainable_tensors(network, "warning" if wanted else "error"))
     if frozen and not wanted:
@@ -158,7 +157,7 @@ def _model(path: StrPath, output: Optional[str], engine: Engine) -> list[Finding
     if output is not None or len(outputs) == 1:
         found, chosen = _training(network, wanted, output, engine), output
     else:
-        found, chosen = _of_several_outputs(source, outputs, wanted, engine)
+        found, chosen = _of_several_outputs(network, outputs, wanted, engine)
     return [*frozen, *found, *([] if _any_error(found) else _trial(file, nodes, strategy, chosen, engine))]
 
 
@@ -167,15 +166,15 @@ def _any_error(findings: Iterable[Finding]) -> bool:
 
 
 def _of_several_outputs(
-    source: ModelFile, outputs: Sequence[str], wanted: list[str], engine: Engine
+    network: Network, outputs: Sequence[str], wanted: list[str], engine: Engine
 ) -> tuple[list[Finding], Optional[str]]:
     """Returns what is found of the first output that can be trained on, else of the first, and its name."""
     first: Optional[list[Finding]] = None
     for name in outputs:
-        found = _training(open_network(source), wanted, name, engine)
+        found = _training(network, wanted, name, engine)
         if not _any_error(found):
             message = f"the model has {len(outputs)} outputs; found out for {name!r}, the first that can be trained on"
-            remedy = f"choose one with --output: {', '.join(outputs)}"
+            remedy = f"choose one with `output`: {', '.join(outputs)}"
             return [Finding("TGD002", "warning", "", "", message, remedy), *found], name
         first = found if first is None else first
     assert first is not None
@@ -200,7 +199,7 @@ def _trial(file: ModelFile, nodes: int, strategy: Strategy, output: Optional[str
             return []
     message = f"building the gradient and opening the session were not tried: {reason}"
     return [
-        Finding("TGD105", "warning", "", "", message, "`tgdonnx build` and `train --dry-run` try it where it can be")
+        Finding("TGD105", "warning", "", "", message, "`tgdonnx.build` and `tgdonnx.dry_run` try it where it can be")
     ]
 
 
@@ -216,6 +215,7 @@ def _untrainable_tensors(network: Network, severity: Severity) -> Iterable[Findi
 
 def _training(network: Network, wanted: list[str], output: Optional[str], engine: Engine) -> list[Finding]:
     """Does what build does, and says how far it comes."""
+    network = network.clone()
     nodes = sum(1 for _ in network.graph.all_nodes())
     stages: tuple[tuple[str, Callable[[], object]], ...] = (
         ("TGD001", lambda: adapt(network, engine.dialect)),

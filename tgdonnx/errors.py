@@ -1,7 +1,8 @@
 """The errors a user can cause, and nothing else.
 
 Each is also a builtin error, so code that does not know tgdonnx can still catch it. Messages say what was expected,
-what came, where, and the remedy; the command line prints them and exits with 2.
+what came, where, and the remedy, and name options and functions as Python does, see `tgdonnx.calls`; the command line prints
+them in its own words and exits with 2.
 """
 
 from __future__ import annotations
@@ -93,13 +94,13 @@ class KeptError(TgdonnxError, RuntimeError):
 
     Attributes:
         directory: the artifacts.
-        command: what goes on from there.
+        call: what goes on from there.
     """
 
-    def __init__(self, message: str, directory: Path, command: str) -> None:
+    def __init__(self, message: str, directory: Path, call: str) -> None:
         super().__init__(message)
         self.directory = directory
-        self.command = command
+        self.call = call
 
 
 class DivergedError(TgdonnxError, ArithmeticError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
@@ -21,17 +21,15 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, read_manifest
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.artifacts.manifest import MASKED_MODEL
-from tgdonnx.blending.endpoints import kept_checkpoint, read_endpoints
+from tgdonnx.blending.endpoints import read_endpoints
 from tgdonnx.blending.formula import require_blend
-from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.relocation import layout_of
-from tgdonnx.masked_model import MaskedModel, metadata_bytes, read_masked
+from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.records import BLENDED, WHOLE, SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.verifying.allowed_changes import Allowed
@@ -84,14 +82,9 @@ def export(
     require_outputs([Output(output, Kind.MODEL)], [directory], overwrite=overwrite)
     read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory, reading=True):
-        checkpoint = kept_checkpoint(directory) if checkpoint is None else checkpoint
-        if not (directory / checkpoint).is_file():
-            raise ArtifactsError(f"{directory} has no checkpoint {checkpoint!r}")
-        masked = read_masked(directory / MASKED_MODEL)
-        require_data_writable(output, masked.start, overwrite=overwrite)
-        tuned = _tuned(directory, checkpoint, masked, blend)
-        write_model(tuned.masked.start, output, tuned.to, changes=tuned.external)
-    return ExportReport(str(output), checkpoint, tuned.changed, float(blend))
+        artifacts = open_artifacts(directory)
+        require_data_writable(output, artifacts.masked.start, overwrite=overwrite)
+        return export_artifacts(artifacts, checkpoint, blend).write(output)
 
 
 def try_export(directory: StrPath) -> int:
@@ -105,34 +98,74 @@ def try_export(directory: StrPath) -> int:
         RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
     """
     directory = Path(directory)
-    engine = read_manifest(directory).runtime
+    read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory, reading=True):
-        tuned = _tuned(directory, engine.checkpoint, read_masked(directory / MASKED_MODEL), 1.0)
-    outside = tuned.masked.start.outside
-    return len(tuned.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
+        return try_export_artifacts(open_artifacts(directory))
+
+
+def try_export_artifacts(artifacts: Artifacts) -> int:
+    """Does what `try_export` does with artifacts that are open.
+
+    Raises:
+        TgdonnxError: as `try_export`.
+    """
+    return export_artifacts(artifacts, artifacts.manifest.runtime.checkpoint).size
 
 
 @dataclass(frozen=True)
-class _Tuned:
-    """A tuned model that is not written yet, and where it comes from.
+class Tuned:
+    """A tuned model that is not written yet, and where it comes from. It is proved that nothing but what trained differs.
 
     Attributes:
         masked: the masked model.
         to: gives the bytes of the tuned one for the name of the file for its external data, None if it has none.
         external: what differs in the external data, at places in that of the masked model.
         changed: which filters differ from the vendor's file.
+        checkpoint: the checkpoint that its values are from.
+        blend: how far it goes from what training started from (0) to what it came to (1).
+        run: the state of the run that wrote that, as JSON; None if none did.
     """
 
-    masked: MaskedModel
-    to: Callable[[Optional[str]], bytes]
-    external: Pieces
+    masked: MaskedModel = field(repr=False)
+    to: Callable[[Optional[str]], bytes] = field(repr=False)
+    external: Pieces = field(repr=False)
     changed: tuple[Changed, ...]
+    checkpoint: str
+    blend: float
+    run: Optional[str] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, with its external data."""
+        outside = self.masked.start.outside
+        return len(self.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
+
+    def write(self, output: Path) -> ExportReport:
+        """Writes it; whether that is possible, `require_data_writable` has said.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_model(self.masked.start, output, self.to, changes=self.external)
+        return ExportReport(str(output), self.checkpoint, self.changed, self.blend)
 
 
-def _tuned(directory: Path, checkpoint: str, masked: MaskedModel, blend: float) -> _Tuned:
-    """Puts the values of a checkpoint, at a blend, into the vendor's file, and proves that nothing else differs."""
-    manifest = read_manifest(directory)
-    new = read_endpoints(directory, checkpoint, manifest, masked).stored(blend)
+def export_artifacts(artifacts: Artifacts, checkpoint: Optional[str] = None, blend: float = 1.0) -> Tuned:
+    """Puts the values of a checkpoint, at a blend, into the vendor's file, and proves that nothing else differs.
+
+    Args:
+        artifacts: of the training.
+        checkpoint: the checkpoint; that of the best epoch if there is one, else the latest.
+        blend: how far to go from what training started from (0) to what it came to (1).
+
+    Raises:
+        ArtifactsError: there is no such checkpoint, or it has moved a frozen filter.
+        RuntimeMissingError: the runtime of the engine, which reads it, is not installed.
+    """
+    checkpoint = checkpoint or artifacts.kept_checkpoint
+    manifest, masked = artifacts.manifest, artifacts.masked
+    ends = read_endpoints(artifacts, checkpoint)
+    new = ends.stored(blend)
     written = overwrite_values(masked.start, new)
     record = {**_provenance(manifest, checkpoint, blend), **_reinitialized(masked, manifest)}
     number = 1 + earlier_rounds(masked.base.proto)
@@ -148,7 +181,7 @@ def _tuned(directory: Path, checkpoint: str, masked: MaskedModel, blend: float) 
         return body + metadata_bytes({record_key(number): json.dumps({**record, **named})})
 
     changed = _changed(masked, {p.name: values for p, values in new.items()})
-    return _Tuned(masked, tuned, written.external, changed)
+    return Tuned(masked, tuned, written.external, changed, checkpoint, float(blend), ends.run)
 
 
 def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tuple[Changed, ...]:

@@ -140,7 +140,7 @@ def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = DEFAULT_ALPHA, k
 
 def _outputs(network: Network) -> tuple[str, ...]:
     """Returns name and shape of every output: as inferred from the inputs, and where that does not tell, as declared."""
-    model = open_network(network.file).model  # inference and spelling change it
+    model = network.clone().model  # inference and spelling change it
     ExplicitConvTransposePads()(model)
     InferShapes()(model)
     declared = {str(value.name): value.shape for value in network.file.to_ir().graph.outputs}

@@ -7,7 +7,6 @@ is not replaced unless asked to.
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import signal
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Optional
 from tgdonnx.artifacts import require_new_directory
 from tgdonnx.artifacts.locking import is_locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER, MANIFEST
+from tgdonnx.calls import call
 from tgdonnx.errors import ArtifactsError, KeptError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import StrPath
@@ -34,14 +34,14 @@ class Place:
         root: the directory; of several rounds that of ``round-1`` and so on.
         rounds: how many there will be.
         given: whether the user named it, so that it stays.
-        command: what goes on, should something fail now; empty before there is anything to go on with.
+        call: what goes on, should something fail now; empty before there is anything to go on with.
         and_then: what is said behind it.
     """
 
     root: Path
     rounds: int
     given: bool
-    command: str = field(default="", init=False)
+    call: str = field(default="", init=False)
     and_then: str = field(default="", init=False)
     _aside: dict[Path, Optional[Path]] = field(default_factory=dict, init=False)
     _was_there: bool = field(default=False, init=False)
@@ -50,9 +50,9 @@ class Place:
         """Returns the artifacts directory of a round, counted from 1."""
         return self.root / f"round-{number}" if self.rounds > 1 else self.root
 
-    def go_on_with(self, *words: StrPath, and_then: str = "") -> None:
-        """Notes the command that goes on, should something fail from now on, and what else there is to say."""
-        self.command, self.and_then = shlex.join(["tgdonnx", *map(str, words)]), and_then
+    def go_on_with(self, what: str, and_then: str = "") -> None:
+        """Notes the call that goes on, should something fail from now on, and what else there is to say."""
+        self.call, self.and_then = what, and_then
 
     @property
     def steps(self) -> int:
@@ -146,7 +146,9 @@ def _require_replaceable(place: Place, output: Path, *, overwrite: bool) -> None
         and any(not path.name.startswith("round-") and path.name not in known for path in place.root.iterdir())
     )
     if strange:
-        raise OutputError(f"{place.root} is no run of ours, and a run goes there; move it, or name --artifacts DIR")
+        raise OutputError(
+            f"{place.root} is no run of ours, and a run goes there; move it, or choose another with `artifacts`"
+        )
     within = [path for path in (place.root, *place.root.glob("round-*")) if (path / MANIFEST).is_file()]
     for path in within:
         if is_locked(path):
@@ -156,9 +158,9 @@ def _require_replaceable(place: Place, output: Path, *, overwrite: bool) -> None
         latest = within[-1]
         raise OutputError(
             f"{latest} holds {steps} steps of an earlier call that did not get to its end: "
-            f"`{shlex.join(['tgdonnx', 'export', str(latest), '-o', str(output)])}` writes the model, "
-            f"`{shlex.join(['tgdonnx', 'train', str(latest), '--resume'])}` with the same options trains on; or pass "
-            "--overwrite to start anew"
+            f"`{call('export', latest, options={'output': output})}` writes the model, "
+            f"`{call('train', latest, options={'resume': True})}` with the same options trains on; or pass "
+            "`overwrite=True` to start anew"
         )
 
 
@@ -189,12 +191,12 @@ def kept(place: Place, *, signals: bool) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        steps = place.steps if place.command else 0
+        steps = place.steps if place.call else 0
         if not steps:
             place.put_back()
             raise
         place.forget()
-        more = f"{place.root} keeps what was trained: go on with `{place.command}`{place.and_then}"
+        more = f"{place.root} keeps what was trained: go on with `{place.call}`{place.and_then}"
         if isinstance(error, TgdonnxError):
             error.add(more)
             raise
@@ -202,7 +204,7 @@ def kept(place: Place, *, signals: bool) -> Iterator[None]:
             raise StoppedError(f"stopped by SIGINT; {more}", int(signal.SIGINT)) from error
         if isinstance(error, Exception):
             reason = str(error).partition("\n")[0]
-            raise KeptError(f"{type(error).__name__}: {reason}; {more}", place.root, place.command) from error
+            raise KeptError(f"{type(error).__name__}: {reason}; {more}", place.root, place.call) from error
         raise
     place.forget()
     if not place.given:

@@ -69,11 +69,21 @@ class MaskOptions:
             ``regrow``: these start at 0, and the filters with initial values.
         reinitialization: of mode ``regrow``, how filters are reinitialised.
         protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
+
+    Raises:
+        SelectionError: what an earlier round trained is to be protected in mode ``regrow``.
     """
 
     mode: Mode = "paper"
     reinitialization: Reinitialization = field(default_factory=Reinitialization)
     protect: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode == "regrow" and self.protect:
+            raise SelectionError(
+                "what an earlier round trained cannot be protected in mode regrow, which sets what reads reinitialised "
+                "filters to 0; leave out `protect`, or choose another mode"
+            )
 
 
 def mask(
@@ -104,12 +114,17 @@ def mask(
     """
     output = Path(output)
     require_outputs([Output(output, Kind.MODEL)], [model, options.reinitialization.calibrate], overwrite=overwrite)
-    if options.mode == "regrow" and options.protect:
-        raise SelectionError(
-            "what an earlier round trained cannot be protected in mode regrow, which sets what reads reinitialised filters to "
-            "0; leave out --protect, or choose another mode"
-        )
-    network = open_network(model)
+    return mask_network(open_network(model), output, strategy, options, overwrite=overwrite)
+
+
+def mask_network(
+    network: Network, output: Path, strategy: Strategy, options: MaskOptions, *, overwrite: bool = False
+) -> MaskReport:
+    """Does what `mask` does with a model that is open.
+
+    Raises:
+        TgdonnxError: as `mask`.
+    """
     require_unmasked(network.file)
     require_data_writable(output, network.file, overwrite=overwrite)
     provenance = trace_network(network)

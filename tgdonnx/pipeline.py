@@ -11,15 +11,16 @@ from typing import Any, Literal, Optional, Union
 from numpy.typing import NDArray
 
 from tgdonnx.applying import ApplyReport, apply, require_applicable
-from tgdonnx.artifacts import BuildOptions, BuildReport, build
+from tgdonnx.artifacts import Artifacts, BuildOptions, BuildReport, build_masked
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.blending.curve import blend_run
 from tgdonnx.blending.formula import require_blend
+from tgdonnx.calls import call
 from tgdonnx.data import DataSource
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
-from tgdonnx.exporting import ExportReport, export, try_export
-from tgdonnx.files.model_file import StrPath, load_model
-from tgdonnx.files.model_writing import require_data_writable
+from tgdonnx.exporting import ExportReport, Tuned, export_artifacts, try_export_artifacts
+from tgdonnx.files.model_file import ModelFile, StrPath, load_model
+from tgdonnx.files.model_writing import require_data_writable, require_same_model
 from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import (
@@ -32,15 +33,21 @@ from tgdonnx.finetuning import (
     Watch,
     needs_of_run,
     require_space,
-    train,
 )
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.training import train_session
 from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.keeping import kept, open_place, run_of
-from tgdonnx.masking import MaskOptions, MaskReport, mask
-from tgdonnx.reporting.page import PageReport, report, require_page, try_report
+from tgdonnx.layers import Network, open_network
+from tgdonnx.masked_model import read_masked
+from tgdonnx.masking import MaskOptions, MaskReport, mask_network
+from tgdonnx.reporting.history import read_history
+from tgdonnx.reporting.page import PageReport, Samples, require_page, write_page
+from tgdonnx.reporting.pictures import Runners
+from tgdonnx.reporting.proof import proof_of
 from tgdonnx.selection import Strategy
-from tgdonnx.verifying.verification import VerifyReport, verify
+from tgdonnx.verifying.verification import VerifyReport, verify_files
 
 Array = NDArray[Any]
 
@@ -73,7 +80,7 @@ class FinetuneReport:
         earlier: the rounds before.
         note: why there were fewer rounds than asked for; None if there were not.
         apply: what came of applying the tuned model; None if that was not asked for.
-        page: the report that was written, of the last round; None if none was asked for.
+        report: the page that was written, of the last round; None if none was asked for.
         blend: the curve that the blend was chosen from; None if that was not asked for.
     """
 
@@ -85,7 +92,7 @@ class FinetuneReport:
     earlier: tuple[Round, ...] = ()
     note: Optional[str] = None
     apply: Optional[ApplyReport] = None
-    page: Optional[PageReport] = None
+    report: Optional[PageReport] = None
     blend: Optional[BlendCurve] = None
 
 
@@ -94,7 +101,7 @@ class Results:
     """What `finetune` makes of a run: how far the tuned model goes, and what is written besides it.
 
     Attributes:
-        page: a report, an HTML page, with samples of the validation data, or else of the data.
+        report: an HTML page, with samples of the validation data, or else of the data.
         artifacts: a directory to keep the artifacts in. If it is None they are in ``STEM.run`` beside the tuned model, and
             deleted at the end; a failure or signal after the first checkpoint leaves them there, and says so. Those of several
             rounds are in ``round-1`` and so on.
@@ -107,7 +114,7 @@ class Results:
             then ``retain_limit`` of the training options does not stop the run, but is for the choice.
     """
 
-    page: Optional[StrPath] = None
+    report: Optional[StrPath] = None
     artifacts: Optional[StrPath] = None
     apply_to: Optional[Union[StrPath, Array]] = None
     applied: Optional[StrPath] = None
@@ -153,11 +160,11 @@ def finetune(
         KeptError: what nobody foresaw, after training.
         TgdonnxError: as the stages do; after training, with the command that goes on.
     """
-    output, run_data = Path(output), RunData.of(data)
-    page, artifacts, overwrite = results.page, results.artifacts, results.overwrite
+    output, run_data, file = Path(output), RunData.of(data), load_model(model)
+    page, overwrite = results.report, results.overwrite
     apply_to, applied = results.apply_to, results.applied
     applied = _beside(output, apply_to) if applied is None and apply_to is not None else applied
-    run = Path(artifacts) if artifacts is not None else run_of(output)
+    run = Path(results.artifacts) if results.artifacts is not None else run_of(output)
     require_outputs(
         [
             Output(output, Kind.MODEL),
@@ -166,10 +173,10 @@ def finetune(
             Output(run, Kind.ARTIFACTS),
             *optional(watch.tensorboard, Kind.ADDED_TO),
         ],
-        [model, *run_data.read, masking.reinitialization.calibrate, apply_to],
+        [file, *run_data.read, masking.reinitialization.calibrate, apply_to],
         overwrite=overwrite,
     )
-    require_data_writable(output, load_model(model), overwrite=overwrite)
+    require_data_writable(output, file, overwrite=overwrite)
     if page is not None:
         page = require_page(page, overwrite=overwrite)
     if results.blend == "auto" and not (run_data.validated or isinstance(run_data.data, Noise2Noise)):
@@ -178,7 +185,7 @@ def finetune(
         raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
     if rounds < 1:
         raise SelectionError(f"expected at least 1 round, got {rounds}")
-    reading, shown = run_data.reading, run_data.shown
+    reading = run_data.reading
     layouts = [layout for name, layout in reading.layouts.items() if name != TARGET]
     layout = layouts[0] if layouts else reading.layout
     scaled = bool(reading.scale is not None or reading.scales)
@@ -189,73 +196,83 @@ def finetune(
         )
     elif applied is not None:
         raise DataError(f"there is nothing to apply the tuned model to, so {applied} cannot be written; name the data")
-    place = open_place(output, artifacts, rounds=rounds, overwrite=overwrite)
-    again = ("--overwrite",) if overwrite else ()
+    place = open_place(output, results.artifacts, rounds=rounds, overwrite=overwrite)
+    again = {"overwrite": True} if overwrite else {}
 
-    def rehearse(directory: Path, base: Path) -> None:
-        """Does what follows training with the values that it starts from, so that nothing of it fails afterwards."""
-        size = try_export(directory)
-        if page is not None and shown is not None:
-            try_report(directory, base, shown, reading)
-        require_space([Need(output.parent, size, "tuned model"), *needs_of_run(Session(directory), training.steps)])
-
-    def one_round(number: int, base: Path, work: Path, held: ExitStack) -> Round:
+    def one_round(number: int, before: Network, work: Path, held: ExitStack) -> _Proved:
         scratch, directory = work / f"round-{number}", place.of_round(number)
         (scratch / "masked").mkdir(parents=True)
         (scratch / "tuned").mkdir()
-        masked_model = scratch / "masked" / "masked.onnx"
-        masked = mask(base, masked_model, strategy, masking)
+        masked_model, tuned_model = scratch / "masked" / "masked.onnx", scratch / "tuned" / output.name
+        masked = mask_network(before, masked_model, strategy, masking)
         if rounds > 1:
             directory.parent.mkdir(exist_ok=True)
-        built = build(
-            masked_model,
-            directory,
-            building.in_cheapest_form(),
-            overwrite=overwrite and place.given,
+        built, artifacts = build_masked(
+            read_masked(masked_model), directory, building.in_cheapest_form(), overwrite=overwrite and place.given
         )
         # Held from here to the end, so that no other process builds or trains between our stages.
         held.enter_context(locked(directory))
         place.go_on_with(
-            "train", directory, "--resume", and_then=" and the same data and options, then `tgdonnx export` it"
+            call("train", directory, options={"resume": True}),
+            and_then=" and the same data and options, then `tgdonnx.export` it",
         )
-        rehearse(directory, base)
+        session = Session(directory, artifacts=artifacts)
+        shown = Samples(Runners(artifacts.manifest), run_data.shown, reading)
+        # What follows training, with the values that it starts from, so that nothing of it fails afterwards.
+        size = try_export_artifacts(artifacts)
+        if page is not None and shown.data is not None:
+            shown.show(before.file, before.file, None)
+        require_space([Need(output.parent, size, "tuned model"), *needs_of_run(session, training.steps)])
         looking = watch
         if watch.tensorboard is not None and rounds > 1:
             looking = replace(watch, tensorboard=Path(watch.tensorboard) / scratch.name)
         limit = None if results.blend == "auto" else training.retain_limit
-        trained = train(directory, run_data, replace(training, retain_limit=limit), watch=looking)
+        trained = train_session(session, run_data, replace(training, retain_limit=limit), watch=looking)
         if trained.stop.signal is not None:
             raise StoppedError(trained.stop.reason, trained.stop.signal)
-        place.go_on_with("export", directory, "-o", output, *again)
-        curve = blend_run(directory, run_data, training) if results.blend == "auto" else None
+        place.go_on_with(call("export", directory, options={"output": output, **again}))
+        curve = blend_run(artifacts, run_data, training) if results.blend == "auto" else None
         blend = curve.chosen if curve is not None else float(results.blend)
         if blend != 1:
-            place.go_on_with("export", directory, "--blend", str(blend), "-o", output, *again)
-        exported = export(directory, scratch / "tuned" / output.name, blend=blend)
-        verified = verify(base, scratch / "tuned" / output.name, masked=masked_model)
-        return Round(masked, built, trained, exported, verified, curve)
+            place.go_on_with(call("export", directory, options={"output": output, "blend": blend, **again}))
+        tuned = export_artifacts(artifacts, blend=blend)
+        exported = tuned.write(tuned_model)
+        after = load_model(tuned_model)
+        verified = verify_files(before, after, artifacts.masked)
+        # What is deleted is not named.
+        verified = replace(verified, evidence=_MASKED)
+        built = built if place.given else replace(built, directory=None)
+        reports = Round(masked, built, trained, replace(exported, output=None), verified, curve)
+        return _Proved(reports, before, after, artifacts, tuned, shown)
 
-    done: list[Round] = []
+    done: list[_Proved] = []
     note = None
     with kept(place, signals=bool(watch.stop_on)), scratch_directory() as work, ExitStack() as held:
-        base = Path(model)
+        vendor = before = open_network(file)
         for number in range(1, rounds + 1):
             try:
-                done.append(one_round(number, base, work, held))
+                done.append(one_round(number, before, work, held))
             except NothingLeftError as error:
                 if not done:
                     raise
                 note = f"there was no round {number}: {error}"
                 break
-            base = work / f"round-{number}" / "tuned" / output.name
-        directory = place.of_round(len(done))
-        # Each round proved itself; now the last one is written where it shall be.
-        exported = export(directory, output, blend=done[-1].export.blend, overwrite=overwrite)
-        proof = verify(model, output, masked=work / "round-1" / "masked" / "masked.onnx" if len(done) == 1 else None)
+            if number < rounds:
+                before = open_network(done[-1].after)
+        last, only = done[-1], len(done) == 1
+        directory = last.artifacts.directory
+        # Each round proved itself; now the last one is written where it shall be, and read back.
+        exported = last.tuned.write(output)
+        place.go_on_with(
+            call("export", directory, options={"output": output, "blend": exported.blend, "overwrite": True})
+        )
+        require_same_model(output, last.after)
+        proof = last.reports.verify if only else verify_files(vendor, load_model(output), None)
         application = None
         if apply_to is not None and applied is not None:
             # An array in memory has no command; the model is there.
-            place.go_on_with("apply", output, "--data", _named(apply_to), "-o", applied, *again)
+            options = {"data": _named(apply_to), "output": applied, **again}
+            place.go_on_with(call("apply", output, options=options))
             application = apply(
                 output,
                 apply_to,
@@ -267,34 +284,53 @@ def finetune(
             )
         written = None
         if page is not None:
-            place.go_on_with("report", directory, "-o", page, *again)
-            written = report(
-                directory,
-                page,
-                model=model if len(done) == 1 else None,
-                tuned=output if len(done) == 1 else None,
-                data=shown,
-                reading=reading,
-                blend=exported.blend,
-                overwrite=overwrite,
+            place.go_on_with(call("report", directory, options={"output": page, **again}))
+            names = (Path(model).name, output.name) if only else ("", "")
+            checked = proof_of(
+                last.artifacts,
+                last.tuned,
+                last.before.file,
+                last.after,
+                last.reports.verify,
+                names=names,
+                as_exported=True,
             )
-    # What is deleted is not named.
-    done = [
-        replace(each, export=replace(each.export, output=None), verify=replace(each.verify, evidence=_MASKED))
-        for each in done
-    ]
-    proof = replace(proof, evidence=_MASKED) if not done[1:] else proof
-    if not place.given:
-        done = [replace(each, build=replace(each.build, directory=None)) for each in done]
-    *earlier, last = done
+            history, record = read_history(directory), read_record(directory)
+            written = write_page(directory, Path(page), checked, history, record, last.shown)
+    reports = last.reports
     return FinetuneReport(
-        *(last.mask, last.build, last.train, exported, proof),
-        tuple(earlier),
+        reports.mask,
+        reports.build,
+        reports.train,
+        exported,
+        proof,
+        tuple(each.reports for each in done[:-1]),
         note,
         application,
         written,
-        last.blend,
+        reports.blend,
     )
+
+
+@dataclass(frozen=True)
+class _Proved:
+    """A round that is proved, and what is open of it.
+
+    Attributes:
+        reports: of its stages.
+        before: the model that it started from.
+        after: the tuned file, as it was read back.
+        artifacts: of the training.
+        tuned: what was written to that file.
+        shown: what its page shows samples of.
+    """
+
+    reports: Round
+    before: Network
+    after: ModelFile
+    artifacts: Artifacts
+    tuned: Tuned
+    shown: Samples
 
 
 _MASKED = "the masked model of this run"

@@ -177,7 +177,7 @@ def refuse(message: str, error: type[Exception], tmp_path: Path, *arguments: Any
 
 def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp_path: Path) -> None:
     out, images = tmp_path / "out.npy", noise(1, 3, 40, 40)
-    refuse("float64.*--scale", DataError, tmp_path, denoiser, images.astype(np.float64), out)
+    refuse("float64.*`scale", DataError, tmp_path, denoiser, images.astype(np.float64), out)
     refuse("found float32 .1, 2, 40, 40.", DataError, tmp_path, denoiser, images[:, :2], out)
     refuse("a tile of 10 pixels is too small", DataError, tmp_path, denoiser, images, out, tile=(10, 40))
     message = "expected a tile of 2 sizes, each 1 or more, got "
@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp
     refuse("expected a .npy or NIfTI file", DataError, tmp_path, denoiser, tmp_path / "none.npy", out)
     refuse("one of them", DataError, tmp_path, denoiser, images, out, scale=2.0, artifacts=tmp_path)
     refuse(
-        "has no run.json, so how the data of the run was scaled is not known; say it with --scale",
+        "has no run.json, so how the data of the run was scaled is not known; say it with `scale`",
         DataError,
         tmp_path,
         denoiser,
@@ -245,7 +245,7 @@ def test_a_model_with_several_outputs_or_inputs_is_asked_about(tmp_path: Path) -
     path = save(model, tmp_path / "gated.onnx")
     names = [value.name for value in model.graph.output]
     refuse(
-        f"several outputs .{', '.join(names)}.; choose one with --output",
+        f"several outputs .{', '.join(names)}.; choose one with `output_name`",
         DataError,
         tmp_path,
         path,

@@ -321,7 +321,7 @@ def test_newer_operator_sets_whose_operators_mean_the_same_are_trained(opset: in
 
 def test_refuses_several_outputs_without_a_choice_and_an_output_that_is_not_there(tmp_path: Path) -> None:
     path = masked(models.gated(0), tmp_path)
-    refused(tmp_path, path, UntrainableError, "2 outputs; choose one with --output: y, side")
+    refused(tmp_path, path, UntrainableError, "2 outputs; choose one with `output`: y, side")
     refused(tmp_path, path, UntrainableError, "no output 'z'; expected one of y, side", output="z")
 
 
@@ -495,7 +495,7 @@ def test_a_directory_that_exists_is_replaced_only_when_told_to(tmp_path: Path) -
     path = masked(models.chain(0), tmp_path)
     tgdonnx.build(path, tmp_path / "artifacts")
     before = (tmp_path / "artifacts" / "manifest.json").read_bytes()
-    refused(tmp_path, path, OutputError, "exists; pass --overwrite", l2=0.5)
+    refused(tmp_path, path, OutputError, "exists; pass `overwrite=True`", l2=0.5)
     assert (tmp_path / "artifacts" / "manifest.json").read_bytes() == before
     (tmp_path / "artifacts" / "log.jsonl").write_text("of an earlier run\n")
     tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=0.5), overwrite=True)

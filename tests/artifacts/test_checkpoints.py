@@ -57,7 +57,7 @@ def test_every_flipped_bit_is_found(name: str, copy: Path) -> None:
 def test_what_reads_a_damaged_checkpoint_names_it_and_the_other_one(copy: Path, tmp_path: Path) -> None:
     content = (copy / "checkpoint.best").read_bytes()
     (copy / "checkpoint.best").write_bytes(flipped(content, 4 * len(content)))
-    message = r"checkpoint.best is damaged: .*; export checkpoint \(--checkpoint checkpoint\)"
+    message = r"checkpoint.best is damaged: .*; export checkpoint \(`checkpoint='checkpoint'`\)"
     with pytest.raises(ArtifactsError, match=message):
         tgdonnx.export(copy, tmp_path / "tuned.onnx")
     with pytest.raises(ArtifactsError, match=message):

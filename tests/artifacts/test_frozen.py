@@ -13,6 +13,7 @@ from tests import models
 from tests.data.datasets import pair
 from tgdonnx import bounds
 from tgdonnx.artifacts import Form
+from tgdonnx.artifacts.opened import open_artifacts
 from tgdonnx.artifacts.vendor_outputs import vendor_outputs
 from tgdonnx.checking import check
 from tgdonnx.engines.frozen import FROZEN_DATA
@@ -98,10 +99,10 @@ def test_the_vendors_outputs_of_a_large_model_are_those_of_a_small_one(
 ) -> None:
     source = masked(tmp_path / "a", external=True)
     tgdonnx.build(source, tmp_path / "small")
-    expected = vendor_outputs(tmp_path / "small")(batches()[0][:1])
+    expected = vendor_outputs(open_artifacts(tmp_path / "small"))(batches()[0][:1])
     lower_bounds(monkeypatch)
     tgdonnx.build(source, tmp_path / "large")
-    assert np.array_equal(vendor_outputs(tmp_path / "large")(batches()[0][:1]), expected)
+    assert np.array_equal(vendor_outputs(open_artifacts(tmp_path / "large"))(batches()[0][:1]), expected)
 
 
 @pytest.mark.training

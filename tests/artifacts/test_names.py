@@ -188,7 +188,7 @@ def test_an_input_called_target_is_fed_by_its_own_array_or_by_a_mapped_one(tmp_p
         None,
     )
     with pytest.raises(
-        DataError, match=r"'target_input' is for the model's input 'target' .--map ARRAY=target."
+        DataError, match=r"'target_input' is for the model's input 'target' .`renamed={'ARRAY': 'target'}`."
     ) as caught:
         trained(named, tmp_path / "missing", {"x": X, "target": TARGET})
     assert isinstance(caught.value, MissingArrayError)

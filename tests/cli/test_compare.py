@@ -86,7 +86,7 @@ def test_without_the_old_task_there_is_no_plot(arguments: list[object], tmp_path
     ("more", "message"),
     [
         (("--select", "tdg"), "unknown selection 'tdg'"),
-        (("--select", "tgd+agree", "--l2-sp", "0"), "needs --agree DATA"),
+        (("--select", "tgd+agree", "--l2-sp", "0"), "needs --agree"),
         (("--patience", "3"), "compared at equal steps"),
         (("--tensorboard", "events"), "for single runs"),
         (("--agree-share", "1.5"), "above 0 and below 1"),

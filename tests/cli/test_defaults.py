@@ -10,17 +10,47 @@ import pytest
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli import main
-from tgdonnx.finetuning import TrainOptions
+from tgdonnx.data import DataOptions
+from tgdonnx.finetuning import RunData, TrainOptions
+from tgdonnx.pipeline import Results
+from tgdonnx.regrowing import Reinitialization
 
 # What the command line calls otherwise than Python, or has no option for.
 NAMES = {"output": "output_name"}
-WITHOUT = {"on_retain_limit"}
+WITHOUT = {"on_retain_limit", "reading"}
+# Options that are shorter than the field.
+SHORTER = {"renamed": "map", "augmentation": "augment", "apply_to": "apply", "kind": "rebirth"}
 
 
 def parameters(command: str) -> dict[str, click.Parameter]:
     found = main.get_command(click.Context(main), command)
     assert found is not None
     return {str(parameter.name): parameter for parameter in found.params}
+
+
+# What has an option of its own for each of several values, and in Python a mapping or a tuple.
+COLLECTED = {"layout": "layouts", "scale": "scales"}
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("build", BuildOptions),
+        ("train", TrainOptions),
+        ("train", RunData),
+        ("train", DataOptions),
+        ("finetune", Results),
+        ("mask", Reinitialization),
+    ],
+)
+def test_a_field_an_option_and_a_key_in_files_have_one_name(command: str, kind: Any) -> None:
+    known = parameters(command)
+    for field in fields(kind):
+        if field.name in WITHOUT:
+            continue
+        parameter = known[NAMES.get(field.name, COLLECTED.get(field.name, field.name))]
+        words = {name.lstrip("-").replace("-", "_") for name in parameter.opts}
+        assert words & {field.name, field.name.rstrip("s"), SHORTER.get(field.name)}, field.name
 
 
 @pytest.mark.parametrize(

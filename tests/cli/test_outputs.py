@@ -188,7 +188,7 @@ def test_every_path_of_every_command_is_known_to_be_read_or_written() -> None:
         "mask output",
         "export output",
         "report output",
-        "finetune page",
+        "finetune report",
         "train tensorboard",
         "score output",
     }

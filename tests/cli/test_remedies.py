@@ -170,14 +170,17 @@ def test_every_option_that_is_named_anywhere_exists() -> None:
     assert not {option: place for option, place in named.items() if option not in there | FOREIGN}
 
 
+def test_every_function_that_is_named_anywhere_exists() -> None:
+    named = {name: place for place, text in texts() for name in re.findall(r"`tgdonnx\.([a-z_]+)[`(]", text)}
+    assert {"build", "mask"} <= named.keys()
+    assert not {name: place for name, place in named.items() if name not in tgdonnx.__all__}
+
+
 def test_every_command_that_is_named_anywhere_exists() -> None:
     named = {
-        verb: place
-        for place, text in texts()
-        for verb in re.findall(r"`tgdonnx (?:--?\S+ )*([a-z][a-z-]*)", text)
-        if isinstance(main, click.Group)
+        verb: place for place, text in texts() for verb in re.findall(r"`tgdonnx (?:--?\S+ )*([a-z][a-z-]*)", text)
     }
-    assert {"build"} <= named.keys()
+    assert isinstance(main, click.Group)
     assert not {verb: place for verb, place in named.items() if verb not in main.commands}
 
 

@@ -31,8 +31,8 @@ def finetune(vendor: Path, data: Path, *more: object) -> tuple[object, ...]:
 def test_finetune_leaves_a_report_and_nothing_else(vendor: Path, data: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     report = run_json(*finetune(vendor, data, "--report", page))
-    assert report["page"]["verified"] is True
-    assert report["page"]["size"] == page.stat().st_size
+    assert report["report"]["verified"] is True
+    assert report["report"]["size"] == page.stat().st_size
     root = parse_page(page)
     assert root.one("h1").text == "vendor.onnx"
     assert len(root.all("img")) == 20

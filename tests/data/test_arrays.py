@@ -285,7 +285,7 @@ def test_cases_of_other_sizes_are_refused_unless_they_are_cut_into_patches(tmp_p
     for name, size in (("a", 8), ("b", 9)):
         np.savez(tmp_path / f"{name}.npz", **{s.name: np.zeros((1, 1, 8, size), np.float32) for s in specs})
     with pytest.raises(
-        DataError, match=r"'x' differs in size: .*a.npz .*\[1, 8, 8\], .*b.npz of \[1, 8, 9\]; .*--patch"
+        DataError, match=r"'x' differs in size: .*a.npz .*\[1, 8, 8\], .*b.npz of \[1, 8, 9\]; .*`patch`"
     ):
         open_dataset(tmp_path, specs)
     assert len(open_dataset(tmp_path, specs, DataOptions(patch=(4, 4), patches_per_epoch=5))) == 5

@@ -314,7 +314,7 @@ def test_a_sample_larger_than_memory_is_refused_before_it_is_read(tmp_path: Path
         made = file.create_dataset("x", (2, 1, 2**22, 2**22), "f4", chunks=(1, 1, 64, 64))
         made[0, 0, :2, :2] = 1
 
-    with pytest.raises(DataError, match=r"x would take 65536\.0 GiB at once, .*--patch"):
+    with pytest.raises(DataError, match=r"x would take 65536\.0 GiB at once, .*`patch`"):
         read(hdf5(write)(tmp_path))
 
 

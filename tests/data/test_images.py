@@ -205,5 +205,5 @@ def test_colour_for_a_grey_model_is_told(tmp_path: Path) -> None:
 def test_bytes_for_a_float_model_are_refused_unless_it_is_said_how(tmp_path: Path) -> None:
     for folder in folders(tmp_path):
         png(folder / "a.png", bytes_of(5, 6), 8, 0)
-    with pytest.raises(DataError, match=r"found uint8 .*--scale 255 divides by it, --scale 1 takes the numbers"):
+    with pytest.raises(DataError, match=r"found uint8 .*`scale=255` divides by it, `scale=1` takes the numbers"):
         opened(tmp_path / "data", GREY)

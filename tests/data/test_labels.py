@@ -91,13 +91,13 @@ def broken(labels: Array, index: tuple[int, ...], value: float, dtype: Any = np.
 
 
 REFUSED: dict[str, tuple[Array, TensorSpec, str]] = {
-    "a fraction": (broken(PLACES, (3, 1, 2), 0.5), MAP, r"target\[3, 1, 2\] is 0\.5; .* build with --loss mse"),
+    "a fraction": (broken(PLACES, (3, 1, 2), 0.5), MAP, r"target\[3, 1, 2\] is 0\.5; .* build with `loss='mse'`"),
     "NaN": (broken(PLACES, (3, 1, 2), np.nan), MAP, r"target\[3, 1, 2\] is nan"),
     "no longer one-hot": (broken(one_hot(PLACES, 1), (2, 0, 1, 1), 2), MAP, r"target\[2\] is not one-hot"),
     "probabilities": (
         np.full((5, CLASSES, 4, 6), 1 / 3, np.float32),
         MAP,
-        "one-hot with 3 classes: build with --loss mse",
+        "one-hot with 3 classes: build with `loss='mse'`",
     ),
     "other classes": (np.eye(4, dtype=np.float32)[WHOLE], ONE, "class indices, or one-hot with 3 classes"),
     "complex numbers": (PLACES.astype(np.complex64), MAP, "found complex64"),

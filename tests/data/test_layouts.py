@@ -130,16 +130,17 @@ def test_lines_have_a_width_alone() -> None:
         (
             values(6, 4, 5, 3),
             (3, None, None),
-            r"found float32 \[6, 4, 5, 3\]; it would fit as --layout x=NHWC, if that",
+            r"found float32 \[6, 4, 5, 3\]; it would fit as `layouts={'x': 'NHWC'}`, if that",
         ),
         (
             values(4, 5, 3),
             (3, None, None),
-            r"found float32 \[4, 5, 3\]; it would fit as --layout x=HWC or --layout x=DHW or --layout x=HWD",
+            r"found float32 \[4, 5, 3\]; it would fit as `layouts={'x': 'HWC'}` or `layouts={'x': 'DHW'}` or "
+            r"`layouts={'x': 'HWD'}`",
         ),
-        (values(4, 5), (1, None, None), r"found float32 \[4, 5\]; it would fit as --layout x=HW, if that"),
-        (values(2, 4, 5, 6, 3), (3, None, None, None), "it would fit as --layout x=NDHWC, if that"),
-        (values(6, 3, 70, 80), (3, 64, 64), r"found float32 \[6, 3, 70, 80\]; --patch 64x64 trains on patches"),
+        (values(4, 5), (1, None, None), r"found float32 \[4, 5\]; it would fit as `layouts={'x': 'HW'}`, if that"),
+        (values(2, 4, 5, 6, 3), (3, None, None, None), "it would fit as `layouts={'x': 'NDHWC'}`, if that"),
+        (values(6, 3, 70, 80), (3, 64, 64), r"found float32 \[6, 3, 70, 80\]; `patch=\(64, 64\)` trains on patches"),
     ],
 )
 def test_data_in_another_order_is_refused_with_the_layout_that_would_fit(
@@ -175,7 +176,7 @@ def test_a_layout_that_does_not_fit_is_told(
 
 
 def test_a_layout_for_an_input_that_there_is_not_is_told() -> None:
-    with pytest.raises(DataError, match="--layout names 'y', which the model does not take; expected x, target"):
+    with pytest.raises(DataError, match="`layouts` names 'y', which the model does not take; expected x, target"):
         opened({"x": values(1, 1)}, (spec("x", 1), spec("target", 1)), layouts={"y": "NW"})
 
 

@@ -97,7 +97,7 @@ def test_maps_that_differ_between_samples_come_in_the_shape_of_the_input() -> No
 def test_values_that_differ_between_samples_cannot_share_a_batch_and_the_remedy_is_said() -> None:
     dataset = opened(data(LEVELS), specs())
     for act in (lambda: dataset.require_batch(2), lambda: next(dataset.batches(2))):
-        with pytest.raises(DataError, match=r"'s' has no axis of samples .* pass --batch 1 \(with --accumulate"):
+        with pytest.raises(DataError, match=r"'s' has no axis of samples .* pass `batch=1` \(with `accumulate"):
             act()
     dataset.require_batch(1)
     assert dataset.fixed_batch == 1
@@ -111,7 +111,7 @@ def test_every_file_may_bring_its_own_value(tmp_path: Path) -> None:
     np.savez(tmp_path / "1.npz", x=X[2:], s=0.5, target=X[:2])
     dataset = opened(tmp_path, specs())
     assert [float(batch[1]) for batch in dataset.batches(1)] == pytest.approx([0.1, 0.1, 0.5, 0.5])
-    with pytest.raises(DataError, match="--batch 1"):
+    with pytest.raises(DataError, match="`batch=1`"):
         dataset.require_batch(2)
 
 

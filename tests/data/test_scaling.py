@@ -141,11 +141,11 @@ def test_percentiles_of_much_data_come_from_evenly_spaced_values_and_that_is_sai
 @pytest.mark.parametrize(
     ("dtype", "hint"),
     [
-        ("uint8", "--scale 255 divides by it, --scale 1 takes"),
-        ("uint16", "--scale 65535 divides by it"),
-        ("int16", "--scale x=1 takes the numbers as they are"),
-        ("float64", "--scale x=1"),
-        (">f4", "--scale x=1"),
+        ("uint8", "`scale=255` divides by it, `scale=1` takes"),
+        ("uint16", "`scale=65535` divides by it"),
+        ("int16", "`scales={'x': 1}` takes the numbers as they are"),
+        ("float64", "`scales={'x': 1}`"),
+        (">f4", "`scales={'x': 1}`"),
     ],
 )
 def test_numbers_of_another_kind_are_refused_with_the_scale_that_would_take_them(dtype: str, hint: str) -> None:
@@ -162,7 +162,7 @@ def test_numbers_of_another_kind_are_refused_with_the_scale_that_would_take_them
         (BYTES, {"scale": 0}, "expected a scale > 0, got 0"),
         (BYTES, {"scale": -1.0}, "expected a scale > 0, got -1"),
         (BYTES, {"scale": float("nan")}, "expected a scale > 0, got nan"),
-        (BYTES, {"scales": {"y": 1}}, "--scale names 'y', which the model does not take"),
+        (BYTES, {"scales": {"y": 1}}, "`scales` names 'y', which the model does not take"),
         (
             np.full((2, 1, 3, 3), 7, np.uint8),
             {"scale": "minmax"},

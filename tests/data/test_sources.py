@@ -83,11 +83,11 @@ HDF5_REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "another rank": (
         lambda p: save_hdf5(p, x=picture(2, 4, 5), target=picture(2, 4, 5)),
-        "it would fit as --layout x=NHW or --layout x=DHW",
+        "it would fit as `layouts={'x': 'NHW'}` or `layouts={'x': 'DHW'}`",
     ),
     "channels last": (
         lambda p: save_hdf5(p, x=picture(2, 4, 5, 1), target=picture(2, 1, 4, 5)),
-        "it would fit as --layout x=NHWC",
+        "it would fit as `layouts={'x': 'NHWC'}`",
     ),
     "no sample": (lambda p: save_hdf5(p, x=picture(0, 1, 4, 5), target=picture(0, 1, 4, 5)), "holds no sample"),
     "NaN": (

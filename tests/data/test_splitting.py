@@ -64,7 +64,7 @@ def test_no_patch_of_a_held_out_file_is_trained_on_and_it_is_said_which_are_held
 
 def test_a_split_that_cannot_be_is_told(tmp_path: Path) -> None:
     one = files(tmp_path, 1) / "0.npz"
-    with pytest.raises(DataError, match=r"0.npz is a single file, and a split goes by files; give --validation"):
+    with pytest.raises(DataError, match=r"0.npz is a single file, and a split goes by files; give `validation`"):
         open_training(one, IMAGES, DataOptions(validation_split=0.2))
     files(tmp_path, 3)
     with pytest.raises(DataError, match=r"a validation split of 0\.1 of 3 files leaves none for validation"):

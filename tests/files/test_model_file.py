@@ -161,7 +161,9 @@ def test_a_path_that_is_free_may_be_written(tmp_path: Path) -> None:
 def test_an_existing_file_may_only_be_written_on_request(tmp_path: Path) -> None:
     path = tmp_path / "out.onnx"
     path.write_bytes(b"old")
-    with pytest.raises(OutputError, match=r"out\.onnx exists; pass --overwrite to replace it, or choose another name$"):
+    with pytest.raises(
+        OutputError, match=r"out\.onnx exists; pass `overwrite=True` to replace it, or choose another name$"
+    ):
         require_writable(path)
     assert require_writable(path, overwrite=True) == path
     assert path.read_bytes() == b"old"

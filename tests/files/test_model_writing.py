@@ -120,7 +120,7 @@ def test_several_files_become_one_with_the_same_values_alignment_and_sharing(tmp
     assert [t.offset for t in again.outside] == [t.offset for t in after.outside]
     assert (ours / "u.onnx.data").read_bytes() == (ours / "t.onnx.data").read_bytes()
     assert tgdonnx.verify(source, ours / "t.onnx").violations == (
-        f"{ours / 't.onnx'} has no record of what was retrained from {source}; name the masked model with --masked",
+        f"{ours / 't.onnx'} has no record of what was retrained from {source}; name the masked model with `masked`",
         *(f"the tensor {t.name!r} differs" for t in before.proto.graph.initializer),
     )
 
@@ -141,7 +141,7 @@ def test_data_that_is_there_already_is_only_replaced_with_the_model_that_it_belo
 ) -> None:
     (ours / "t.onnx.data").write_bytes(b"somebody else's")
     for overwrite, words in (
-        (False, "pass --overwrite if it is that of an earlier"),
+        (False, "pass `overwrite=True` if it is that of an earlier"),
         (True, "it is not that of an earlier"),
     ):
         with pytest.raises(OutputError, match=f"t.onnx.data exists, .*{words}"):

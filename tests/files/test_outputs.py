@@ -78,10 +78,10 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     "a comparison on its data": lambda r: tgdonnx.compare(r / "m.onnx", r / "data.npz", r / "data.npz"),
     **{
         f"finetune's {output} on {name}": lambda r, output=output, name=name: finetune(r, **{output: name})  # type: ignore[misc]
-        for output in ("output", "page", "applied", "artifacts", "tensorboard")
+        for output in ("output", "report", "applied", "artifacts", "tensorboard")
         for name in ("m.onnx", "w.bin", "data.npz", "other.npz", "image.npy")
     },
-    "finetune's page on its output": lambda r: finetune(r, page="tuned2.onnx"),
+    "finetune's report on its output": lambda r: finetune(r, report="tuned2.onnx"),
     "finetune's result on its data": lambda r: finetune(r, applied="tuned2.onnx.data"),
     "finetune's events in its artifacts": lambda r: finetune(r, tensorboard="tuned2.run"),
     "two noisy images": lambda r: tgdonnx.finetune(

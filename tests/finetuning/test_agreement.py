@@ -20,7 +20,7 @@ from tests.models import Array
 from tests.sessions import open_session
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
-from tgdonnx.artifacts import vendor_targets
+from tgdonnx.artifacts import open_artifacts, vendor_targets
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning import with_agreement
 from tgdonnx.finetuning.agreement import Samples
@@ -197,12 +197,12 @@ def test_targets_are_the_vendors_output_also_after_training(form: str, tmp_path:
     model = models.dncnn(0)
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), form=form)
     x = models.random_feeds(model, 3)["x"]
-    target = vendor_targets(directory)([x])
+    target = vendor_targets(open_artifacts(directory))([x])
     assert target.dtype == np.float32
     assert relative_difference(target, vendor_output(model, x)) < 1e-6
     data = {"x": x, "target": np.zeros_like(target)}
     tgdonnx.train(directory, data, tgdonnx.TrainOptions(epochs=3, learning_rate=1e-2))
-    assert np.array_equal(vendor_targets(directory)([x]), target)
+    assert np.array_equal(vendor_targets(open_artifacts(directory))([x]), target)
     assert relative_difference(Trainer(directory).evaluate(x, target)[1], target) > 1e-3, "the trained model is another"
 
 
@@ -212,8 +212,8 @@ def test_at_the_start_there_is_nothing_to_agree_on(loss: str, tmp_path: Path) ->
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss=loss)
     x = np.random.default_rng(0).random((2, 2, 16, 15)).astype(np.float32)
     trainer = Trainer(directory)
-    loss_there, gradients = trainer.gradients(x, vendor_targets(directory)([x]))
-    _, elsewhere = trainer.gradients(x, vendor_targets(directory)([x]) + np.float32(0.1))
+    loss_there, gradients = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x]))
+    _, elsewhere = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x]) + np.float32(0.1))
     least = 1e-3 if loss == "charbonnier" else 0.0
     assert abs(loss_there - least) < 1e-6
     if loss != "l1":  # whose slope is a sign, of rounding errors too
@@ -225,7 +225,7 @@ def test_for_bce_targets_are_probabilities(ending: str, tmp_path: Path) -> None:
     model = text_model(f"g (float[N, 2, W] x) => (float[N, 3, w] y) {{ {ending} }}", w=(3, 2, 3))
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss="bce")
     x = np.random.default_rng(0).normal(size=(2, 2, 9)).astype(np.float32)
-    target = vendor_targets(directory)([x])
+    target = vendor_targets(open_artifacts(directory))([x])
     output = vendor_output(model, x).astype(np.float64)
     expected = output if "Sigmoid" in ending else 1 / (1 + np.exp(-output))
     assert np.abs(target - expected).max() < 1e-6
@@ -236,14 +236,14 @@ def test_refuses_ce_whose_targets_are_class_indices(tmp_path: Path) -> None:
     model = text_model("g (float[N, 2, W] x) => (float[N, 3, w] y) { y = Conv(x, w) }", w=(3, 2, 3))
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss="ce")
     with pytest.raises(ArtifactsError, match="class indices; add samples with labels"):
-        vendor_targets(directory)
+        vendor_targets(open_artifacts(directory))
 
 
 def test_sizes_that_the_vendors_model_does_not_take_are_told(tmp_path: Path) -> None:
     model = text_model("g (float[N, 2, W] x) => (float[N, 3, w] y) { y = Conv(x, w) }", w=(3, 2, 5))
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers())
     with pytest.raises(DataError, match=r"the vendor's model cannot be run on x \[1, 2, 4\]: "):
-        vendor_targets(directory)([np.zeros((1, 2, 4), np.float32)])
+        vendor_targets(open_artifacts(directory))([np.zeros((1, 2, 4), np.float32)])
 
 
 def test_of_several_outputs_the_trained_one_is_taken_and_only_its_inputs_are_fed(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_of_several_outputs_the_trained_one_is_taken_and_only_its_inputs_are_fed
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), output="y")
     a, x = (np.random.default_rng(i).normal(size=(2, 2, 9)).astype(np.float32) for i in range(2))
     expected = open_session(model).run(["y"], {"a": a, "x": x})[0]
-    assert relative_difference(vendor_targets(directory)([x]), expected) < 1e-6
+    assert relative_difference(vendor_targets(open_artifacts(directory))([x]), expected) < 1e-6
 
 
 def test_a_mixture_trains_towards_targets_and_stays_closer_to_the_vendor_on_the_images(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_mixture_trains_towards_targets_and_stays_closer_to_the_vendor_on_the_
         folder = tmp_path / str(share)
         folder.mkdir()
         directory = make_artifacts(model, folder, tgdonnx.AllLayers())
-        vendor = vendor_targets(directory)
+        vendor = vendor_targets(open_artifacts(directory))
         source: Samples = samples
         if share:
             source = with_agreement(samples, Arrays(0, 8, False, arrays=(images,)), vendor, share=share)

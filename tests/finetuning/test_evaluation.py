@@ -114,7 +114,7 @@ def test_a_perfect_output_has_no_psnr_that_json_could_hold(tmp_path: Path) -> No
         (
             np.zeros((6, 2, 12, 13), np.float32),
             {},
-            "all targets are 0, so psnr and ssim have no range; give --metric-range",
+            "all targets are 0, so psnr and ssim have no range; give `metric_range`",
         ),
         (np.zeros((6, 2, 12, 13), np.float32), {"metrics": ("dice",)}, "dice does not suit this loss"),
     ],

@@ -201,5 +201,5 @@ def test_a_falling_rate_cannot_be_prolonged(artifacts: Path) -> None:
 
 
 def test_there_is_nothing_to_resume_in_new_artifacts(artifacts: Path) -> None:
-    with pytest.raises(ArtifactsError, match="holds no run to resume; train it without --resume"):
+    with pytest.raises(ArtifactsError, match="holds no run to resume; train it without `resume`"):
         train(artifacts, data(), OPTIONS, resume=True)

@@ -109,9 +109,9 @@ def test_images_that_are_no_pair_are_refused(tmp_path: Path) -> None:
     refuse(r"of one shape.*\[20, 6, 5\].*\[19, 6, 5\]", a, b[:19], layout="DHW")
     refuse("of one shape and dtype.*float32.*float64", a, b.astype(np.float64), layout="DHW")
     refuse("none.npy does not exist", tmp_path / "none.npy", b, layout="DHW")
-    refuse("too small for a part of it to be held out.*--patch", a[0], b[0], PICTURES, layout="HW")
+    refuse("too small for a part of it to be held out.*`patch=", a[0], b[0], PICTURES, layout="HW")
     refuse("too small.*smaller patches", a[0], b[0], PICTURES, layout="HW", patch=(4, 4))
-    refuse("leave out --map", a, b, layout="DHW", renamed={"x": "image"})
+    refuse("leave out `renamed`", a, b, layout="DHW", renamed={"x": "image"})
     refuse("leave out the validation split", a, b, layout="DHW", validation_split=0.5)
     refuse(
         "trains? a model of one image; this one takes image, more",

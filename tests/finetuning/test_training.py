@@ -175,7 +175,9 @@ def test_without_validation_data_the_last_epoch_is_kept(artifacts: Path) -> None
 def test_a_second_run_needs_resume_or_new_artifacts(artifacts: Path) -> None:
     train(artifacts, data(), replace(OPTIONS, epochs=1))
     before = {path.name: path.read_bytes() for path in artifacts.iterdir()}
-    with pytest.raises(ArtifactsError, match=r"holds a run \(3 steps\); continue it with --resume, or build again"):
+    with pytest.raises(
+        ArtifactsError, match=r"holds a run \(3 steps\); continue it with `resume=True`, or build again"
+    ):
         train(artifacts, data(), OPTIONS)
     assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
 

@@ -57,7 +57,7 @@ def test_a_gradient_that_no_rule_knows_is_refused(name: str) -> None:
     with pytest.raises(UntrainableError, match="has no gradient") as refused:
         differentiated(nodes)
     assert what in str(refused.value)
-    assert "--last" in str(refused.value)
+    assert "`last`" in str(refused.value)
 
 
 @pytest.mark.parametrize(

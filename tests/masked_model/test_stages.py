@@ -30,7 +30,7 @@ from tests.models import Array, dncnn, gated, random_feeds, save
 from tests.numpy_net import NumpyNet
 from tests.sessions import open_session
 from tests.trainer import Trainer, relative_error, true_gradients
-from tgdonnx.artifacts import read_manifest, vendor_outputs, vendor_targets
+from tgdonnx.artifacts import open_artifacts, read_manifest, vendor_outputs, vendor_targets
 from tgdonnx.checking import check
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked
@@ -171,7 +171,7 @@ def test_the_report_finds_the_vendors_file_again(tmp_path: Path) -> None:
     artifacts = tune(model, hand.masked, tmp_path / "tuned.onnx")
     (tmp_path / "work").mkdir()
     proof = prove(artifacts, tmp_path / "work", tuned=tmp_path / "tuned.onnx")
-    assert proof.base.read_bytes() == hand.vendor.read_bytes()
+    assert proof.base.data == hand.vendor.read_bytes()
     assert proof.as_exported
 
 
@@ -183,7 +183,7 @@ def test_the_vendors_outputs_are_those_of_the_vendors_values(name: str, tmp_path
     x = random_feeds(model)["x"]
     expected = open_session(hand.vendor).run(None, {"x": x})[0]
     for given in (vendor_outputs, vendor_targets):
-        assert relative_error(given(tmp_path / "artifacts")([x]), expected) < 2e-6
+        assert relative_error(given(open_artifacts(tmp_path / "artifacts"))([x]), expected) < 2e-6
     _, start = Trainer(tmp_path / "artifacts").evaluate(x, expected)
     assert relative_error(start, expected) > 0.1
 
@@ -237,11 +237,11 @@ def test_with_external_data_it_is_the_same(form: str, external: ByHand, tmp_path
         assert {entry.name for entry in report.changed} == changed.keys()
     x = random_feeds(dncnn())["x"]
     expected = open_session(dncnn()).run(None, {"x": x})[0]
-    assert relative_error(vendor_outputs(artifacts)([x]), expected) < 2e-6
+    assert relative_error(vendor_outputs(open_artifacts(artifacts))([x]), expected) < 2e-6
     (tmp_path / "work").mkdir()
     proof = prove(artifacts, tmp_path / "work", tuned=tuned)
     assert proof.as_exported
-    assert (proof.base.parent / "weights.bin").read_bytes() == before[external.vendor.parent / "weights.bin"]
+    assert (proof.base.path.parent / "weights.bin").read_bytes() == before[external.vendor.parent / "weights.bin"]
 
 
 def test_in_external_data_what_was_set_may_not_change(external: ByHand, tmp_path: Path) -> None:

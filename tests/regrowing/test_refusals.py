@@ -299,6 +299,6 @@ def test_random_input_on_which_the_output_does_not_vary_asks_for_images(tmp_path
         w1=(4, 2, 1, 1), w2=(3, 4, 1, 1), zero=np.zeros(1, np.float32),
     )  # fmt: skip
     with pytest.raises(
-        DataError, match=r"on random input, no change can be measured: .*; name images with --calibrate"
+        DataError, match=r"on random input, no change can be measured: .*; name images with `calibrate`"
     ):
         reinitialized_in(model, tmp_path, Filters({"w1": [1]}))

@@ -64,7 +64,7 @@ def test_without_a_limit_or_targets_the_plot_says_so(tmp_path: Path) -> None:
 
 
 def test_without_the_old_task_there_is_nothing_to_draw(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--retain"):
+    with pytest.raises(DataError, match="`retain`"):
         plot_compare(replace(REPORT, old=None), tmp_path / "pareto.png")
     assert not list(tmp_path.iterdir())
 

@@ -126,7 +126,7 @@ def test_data_files_are_those_of_the_record(folder: Path) -> None:
 def test_patches_augmentation_and_images_to_agree_on_of_a_real_run_are_shown(tmp_path: Path) -> None:
     reading = DataOptions(patch=(8, 6), patches_per_epoch=9, augmentation=("flips",))
     agree = {"x": pairs(samples=4, seed=3)["x"]}
-    trained(tmp_path, data={"reading": reading, "agree": agree}, page=tmp_path / "page.html")
+    trained(tmp_path, data={"reading": reading, "agree": agree}, report=tmp_path / "page.html")
     asked = section(parse_page(tmp_path / "page.html"), "asked").rows()
     found = {row[0]: row[1] for row in asked}
     assert found["training data"] == "6 samples; 1 cases; patches of 8, 6, 9 per epoch; varied by flips"
@@ -189,7 +189,7 @@ def test_the_log_that_training_writes_is_understood(folder: Path) -> None:
 
 
 def test_a_run_with_metrics_and_retention_is_told_as_its_own_log_tells_it(tmp_path: Path) -> None:
-    trained(tmp_path, data={"retain": pairs(seed=2)}, page=tmp_path / "page.html")
+    trained(tmp_path, data={"retain": pairs(seed=2)}, report=tmp_path / "page.html")
     page = parse_page(tmp_path / "page.html")
     entries = [json.loads(line) for line in (tmp_path / "artifacts" / "log.jsonl").read_text().splitlines()]
     evaluated = [entry for entry in entries if entry["event"] in ("epoch", "validation")]
@@ -486,7 +486,7 @@ def test_samples_are_scaled_as_the_training_data_was(tmp_path: Path) -> None:
         tmp_path / "t.onnx",
         tgdonnx.Phi(0.3),
         options,
-        results=tgdonnx.Results(artifacts=kept, page=page),
+        results=tgdonnx.Results(artifacts=kept, report=page),
     )
     brighter = {name: array // 4 for name, array in stored.items()}  # by itself it would be scaled otherwise
     for data in (stored, brighter):

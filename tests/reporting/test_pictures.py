@@ -20,7 +20,8 @@ from tests.reporting.runs import pairs, trained
 from tests.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.data import open_dataset
-from tgdonnx.reporting.pictures import MOST_SIDE, NoPicturesError, Picture, Sample, show_samples
+from tgdonnx.files.model_file import load_model
+from tgdonnx.reporting.pictures import MOST_SIDE, NoPicturesError, Picture, Runners, Sample, show_samples
 
 Array = NDArray[Any]
 
@@ -28,7 +29,8 @@ Array = NDArray[Any]
 def samples(folder: Path, data: dict[str, Array]) -> tuple[Sample, ...]:
     manifest = read_manifest(folder / "artifacts")
     dataset = open_dataset(data, manifest.inputs)
-    return show_samples(folder / "vendor.onnx", folder / "tuned.onnx", manifest, dataset)
+    base, tuned = load_model(folder / "vendor.onnx"), load_model(folder / "tuned.onnx")
+    return show_samples(base, tuned, Runners(manifest), dataset)
 
 
 def pixels(picture: Picture) -> Array:
@@ -192,5 +194,6 @@ def test_a_model_that_the_runtime_does_not_run_is_a_reason(folder: Path, tmp_pat
     broken.graph.node[0].domain = "no.such.domain"
     onnx.save(broken, tmp_path / "broken.onnx")
     manifest = read_manifest(folder / "artifacts")
+    base, tuned = load_model(tmp_path / "broken.onnx"), load_model(folder / "tuned.onnx")
     with pytest.raises(NoPicturesError, match="cannot load the model"):
-        show_samples(tmp_path / "broken.onnx", folder / "tuned.onnx", manifest, open_dataset(pairs(), manifest.inputs))
+        show_samples(base, tuned, Runners(manifest), open_dataset(pairs(), manifest.inputs))

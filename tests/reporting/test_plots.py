@@ -62,7 +62,7 @@ def test_other_suffixes_and_existing_files_are_refused(tmp_path: Path) -> None:
         plot_sweep(REPORT, tmp_path / "curve.gif")
     path = tmp_path / "curve.png"
     path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="`overwrite=True`"):
         plot_sweep(REPORT, path)
     assert path.read_bytes() == b"mine"
 

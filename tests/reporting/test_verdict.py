@@ -17,7 +17,7 @@ def test_what_changed_is_short_and_whole_on_request() -> None:
     assert all(len(line) < 120 for line in short)
     assert short[0].startswith("w0: 600 filters, 0, 2, 4, ")
     assert short[0].endswith(", ... 1198")
-    assert short[-1] == "and 19,200 filters of 32 more tensors; --verbose names all"
+    assert short[-1] == "and 19,200 filters of 32 more tensors; `whole=True` names all"
     whole = list(changes(report, whole=True))
     assert len(whole) == 40
     assert whole[39].count(",") == 600

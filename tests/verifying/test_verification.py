@@ -294,7 +294,7 @@ def test_without_its_record_a_tuned_file_needs_the_masked_model(directory: Path)
     report = check(directory, tuned[: len(base)])
     assert not report.ok
     assert "no record of what was retrained" in report.violations[0]
-    assert "--masked" in report.violations[0]
+    assert "`masked`" in report.violations[0]
     assert report.changed == ()
     assert check(directory, tuned[: len(base)], masked=True).ok
 

@@ -1,13 +1,14 @@
 """Masked model -> what ONNX Runtime trains.
 
 ``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``thin``: the same at the cost of
-what trains; ``options``: what is chosen; ``build``: all of it into a directory; ``manifest``: what is in it; ``vendor``: what
-the vendor's model gives.
+what trains; ``options``: what is chosen; ``build``: all of it into a directory; ``manifest``: what is in it; ``opened``: that,
+read once; ``vendor_outputs``: what the vendor's model gives.
 """
 
-from tgdonnx.artifacts.build import BuildReport, build, require_new_directory
+from tgdonnx.artifacts.build import BuildReport, build, build_masked, require_new_directory
 from tgdonnx.artifacts.losses import LOSSES, RANGED_LOSSES, Loss, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TrainedTensor, read_manifest
+from tgdonnx.artifacts.opened import Artifacts, open_artifacts
 from tgdonnx.artifacts.options import FORMS, BuildOptions, BuiltOptions, Form
 from tgdonnx.artifacts.vendor_outputs import vendor_outputs, vendor_targets
 from tgdonnx.engines import GRADIENTS, OPTIMIZERS, GradientKind, OptimizerName
@@ -18,6 +19,7 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "RANGED_LOSSES",
+    "Artifacts",
     "BuildOptions",
     "BuildReport",
     "BuiltOptions",
@@ -28,6 +30,8 @@ __all__ = [
     "OptimizerName",
     "TrainedTensor",
     "build",
+    "build_masked",
+    "open_artifacts",
     "parse_loss",
     "read_manifest",
     "require_new_directory",

@@ -24,6 +24,7 @@ from tgdonnx.artifacts.manifest import (
     input_specs,
 )
 from tgdonnx.artifacts.names import rename_conflicting
+from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.artifacts.options import BuildOptions, BuiltOptions
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters
 from tgdonnx.engines import (
@@ -40,7 +41,7 @@ from tgdonnx.files.model_writing import data_of, write_model
 from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.files.paths import why_no_text
 from tgdonnx.graphs.tensor_specs import TensorSpec
-from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter, open_network
+from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.records import encode_mask
 
@@ -97,21 +98,32 @@ def build(
     if reason := why_no_text(directory):
         raise OutputError(f"{directory} can be no artifacts directory: {reason}")
     require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
+    parse_loss(options.loss)
+    return build_masked(read_masked(masked), Path(directory), options, overwrite=overwrite)[0]
+
+
+def build_masked(
+    model: MaskedModel, directory: Path, options: BuildOptions, *, overwrite: bool = False
+) -> tuple[BuildReport, Artifacts]:
+    """Does what `build` does with a masked model that is open, and returns the artifacts open, too.
+
+    Raises:
+        TgdonnxError: as `build`.
+    """
     formula = parse_loss(options.loss)
     engine = options.engine or default_engine()
     if options.momentum and not ENGINES[engine].has_momentum:
         raise ArtifactsError(
             f"the engine {engine} has no sgd with momentum; build for the engine onnxruntime, or leave momentum out"
         )
-    model = read_masked(masked)
     wanted = _wanted_parameters(model)
-    network = open_network(model.start)
-    gates = _gates(network, model) if options.gradient == "gate" else {}
+    network = model.network
+    gates = _gates(model) if options.gradient == "gate" else {}
     weights = {layer.weight.name for layer in network.layers if layer.weight}
     forward = forward_graph(network, list(wanted), options.output, ENGINES[engine].dialect)
     built = BuiltOptions.of(
         options,
-        output=options.output or str(network.graph.outputs[0].name),
+        output=str(forward.output.name),
         class_axis=class_axis(forward.output) if formula.targets == "classes" else None,
     )
     masks = {name: model.masks[name] for name in forward.trained}
@@ -161,13 +173,16 @@ def build(
         trained,
         engine,
     )
-    with _new_directory(Path(directory), overwrite=overwrite) as target:
+    with _new_directory(directory, overwrite=overwrite) as target:
         ENGINES[engine].write(problem, target)
         write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
     frozen = tuple(name for name in wanted if name not in forward.trained)
     unthinned = tuple(name for name in masks if built.form == "thin" and name not in thin and not masks[name].all())
-    return BuildReport(str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, engine)
+    report = BuildReport(
+        str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, engine
+    )
+    return report, Artifacts(directory, manifest, model)
 
 
 def _wanted_parameters(model: MaskedModel) -> dict[str, Parameter]:
@@ -179,12 +194,12 @@ def _wanted_parameters(model: MaskedModel) -> dict[str, Parameter]:
     return wanted
 
 
-def _gates(network: Network, model: MaskedModel) -> dict[str, NDArray[np.float32]]:
+def _gates(model: MaskedModel) -> dict[str, NDArray[np.float32]]:
     """Returns for each layer with trained and with frozen filters the gate at its output.
 
     A layer in which nothing trains has no gate: gradient passes it whole, or nothing before it could learn.
     """
-    gates = {}
+    gates, network = {}, model.network
     for layer in network.layers:
         if layer.weight is None or layer.weight.name not in model.masks:
             continue
@@ -253,7 +268,7 @@ def require_new_directory(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} is a file; the artifacts need a directory")
     if path.is_dir() and any(path.iterdir()):
         if not overwrite:
-            raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
+            raise OutputError(f"{path} exists; pass `overwrite=True` to replace it, or choose another name")
         if not (path / files.MANIFEST).is_file():
             raise OutputError(f"{path} holds other files than artifacts, and is not replaced; choose another name")
 

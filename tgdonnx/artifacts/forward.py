@@ -56,7 +56,7 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
     """Prepares a model for training.
 
     Args:
-        network: the vendor's model. Its graph is used up: open it again for anything else.
+        network: the vendor's model.
         wanted: the names of the tensors to train.
         output: which output to train on; may be None when there is one.
         dialect: what the engine differentiates.
@@ -65,6 +65,7 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
         UntrainableError: the opset is not supported, the output is not there, is no float32 or depends on no wanted
             tensor, or a node on the way to it has no gradient.
     """
+    network = network.clone()
     adapt(network, dialect)
     trained = cut(network, wanted, output, dialect)
     layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
@@ -77,7 +78,7 @@ def forward_graph(network: Network, wanted: Collection[str], output: Optional[st
 
 
 def adapt(network: Network, dialect: Dialect) -> None:
-    """Brings a graph to an operator set that the lowerings know, and infers shapes.
+    """Brings a graph to an operator set that the lowerings know, and infers shapes; in place.
 
     Raises:
         UntrainableError: a node cannot be brought there.
@@ -104,7 +105,7 @@ def adapt(network: Network, dialect: Dialect) -> None:
 
 
 def cut(network: Network, wanted: Collection[str], output: Optional[str], dialect: Dialect) -> tuple[str, ...]:
-    """Reduces a graph to what one output needs, in float32; returns the wanted tensors that are left.
+    """Reduces a graph to what one output needs, in float32, in place; returns the wanted tensors that are left.
 
     Raises:
         UntrainableError: the output is not there, is no number, or depends on no wanted tensor.
@@ -170,7 +171,7 @@ def _require_known(model: ir.Model) -> None:
             raise refusal(
                 node,
                 f"is of an operator that ONNX does not know in opset {opset}",
-                "export the model without it, or choose an --output that does not need it",
+                "export the model without it, or choose an output that does not need it (`output`)",
             )
 
 
@@ -197,7 +198,7 @@ def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
     names = [str(value.name) for value in graph.outputs]
     if name is None and len(names) > 1:
         raise UntrainableError(
-            f"the model has {len(names)} outputs", remedy=f"choose one with --output: {', '.join(names)}"
+            f"the model has {len(names)} outputs", remedy=f"choose one with `output`: {', '.join(names)}"
         )
     if name is not None and name not in names:
         raise UntrainableError(f"the model has no output {name!r}", remedy=f"expected one of {', '.join(names)}")
@@ -205,7 +206,7 @@ def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
     if chosen.dtype is not None and not chosen.dtype.is_floating_point():
         raise UntrainableError(
             f"the output {chosen.name!r} is {chosen.dtype.name}",
-            remedy="training handles floating-point outputs; choose another with --output",
+            remedy="training handles floating-point outputs; choose another with `output`",
         )
     graph.outputs[:] = [chosen]
 

@@ -147,7 +147,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.is_file():
         raise ArtifactsError(
-            f"{directory} is no artifacts directory: it has no {MANIFEST}; make one with `tgdonnx build`"
+            f"{directory} is no artifacts directory: it has no {MANIFEST}; make one with `tgdonnx.build`"
         )
     data = read_bytes(path, remedy=_REMEDY)
     manifest = decode(data, Manifest, str(path), remedy=_REMEDY, newest=FORMAT, upgrade=_from_older, check=_check)

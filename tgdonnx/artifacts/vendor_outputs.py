@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts.consistency import require_masked_of
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.losses import before, parse_loss
-from tgdonnx.artifacts.manifest import MASKED_MODEL, Manifest, read_manifest
+from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
-from tgdonnx.masked_model import read_masked, runnable_vendor
+from tgdonnx.masked_model import runnable_vendor
 from tgdonnx.runtime import open_inference
 
 Array = NDArray[Any]
 _PROBABILITY = "tgdonnx::vendor.probability"
 
 
-def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
+def vendor_targets(artifacts: Artifacts) -> Callable[[Sequence[Array]], Array]:
     """Returns a function that gives, for the inputs of a step, the targets that the vendor's model already meets.
 
     They are the output of the graph that trains, with the vendor's values in it; its masked file is in the directory. So models
@@ -32,21 +30,20 @@ def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
     such: where the output is logits, the sigmoid of them.
 
     Args:
-        directory: an artifacts directory.
+        artifacts: of the training.
 
     Raises:
-        ArtifactsError: the directory is not usable, or the loss is one of class indices, such as ce; with those that the
+        ArtifactsError: the loss is one of class indices, such as ce; with those that the
             vendor's model chooses the loss is not least at its weights, and training would exaggerate rather than agree.
         RuntimeMissingError: no runtime is installed.
     """
-    manifest = read_manifest(directory)
-    loss = parse_loss(manifest.options.loss)
+    loss = parse_loss(artifacts.manifest.options.loss)
     if loss.targets == "classes":
         raise ArtifactsError(
             f"agreement with the vendor's output needs targets like the output, but those of the loss {loss} are class "
             "indices; add samples with labels of your own to the training data instead"
         )
-    forward = _forward(directory, manifest)
+    forward = _forward(artifacts)
     graph = forward.model.graph
     if loss.targets == "probabilities" and before(forward.output, "Sigmoid") is forward.output:
         node = ir.node("Sigmoid", [forward.output])
@@ -56,26 +53,23 @@ def vendor_targets(directory: Path) -> Callable[[Sequence[Array]], Array]:
     return _runner(forward.model)
 
 
-def vendor_outputs(directory: Path) -> Callable[[Sequence[Array]], Array]:
+def vendor_outputs(artifacts: Artifacts) -> Callable[[Sequence[Array]], Array]:
     """Returns a function that gives, for the inputs of a step, the output that the vendor's model has for them.
 
     Args:
-        directory: an artifacts directory.
+        artifacts: of the training.
 
     Raises:
-        ArtifactsError: the directory is not usable.
         RuntimeMissingError: no runtime is installed.
     """
-    return _runner(_forward(directory, read_manifest(directory)).model)
+    return _runner(_forward(artifacts).model)
 
 
-def _forward(directory: Path, manifest: Manifest) -> ForwardGraph:
-    masked = read_masked(directory / MASKED_MODEL)
-    require_masked_of(manifest, masked, directory)
+def _forward(artifacts: Artifacts) -> ForwardGraph:
+    manifest, masked = artifacts.manifest, artifacts.masked
     wanted = list(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
-    return forward_graph(
-        open_network(runnable_vendor(masked)), wanted, manifest.options.output, manifest.runtime.dialect
-    )
+    network = open_network(runnable_vendor(masked)) if masked.vendor_values else masked.network
+    return forward_graph(network, wanted, manifest.options.output, manifest.runtime.dialect)
 
 
 def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:

@@ -9,8 +9,8 @@ from typing import Optional
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import RUN
+from tgdonnx.artifacts.opened import kept_checkpoint
 from tgdonnx.blending.curve import BLENDS, evaluate_blends
-from tgdonnx.blending.endpoints import kept_checkpoint
 from tgdonnx.data import Dataset, DataSource, Scaling, open_source
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import StrPath
@@ -49,12 +49,12 @@ def blend(
         RuntimeMissingError: the runtime of its engine is not installed.
     """
     directory = Path(directory)
-    read_manifest(directory)  # no lock is put into what is no artifacts directory
+    manifest = read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory):
         record = read_record(directory)
         if record is None:
             raise ArtifactsError(f"{directory} holds no record of a run ({RUN}); train it first")
-        session = Session(directory, checkpoint=kept_checkpoint(directory))
+        session = Session(directory, checkpoint=kept_checkpoint(directory, manifest))
         inputs, options = session.manifest.inputs, record.options
         reading = record.data.options.for_evaluation([spec.name for spec in inputs])
         scaling = Scaling(dict(record.data.scaling)) if record.data.scaling else None

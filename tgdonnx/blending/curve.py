@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
-from tgdonnx.artifacts.manifest import MASKED_MODEL
+from tgdonnx.artifacts import Artifacts
 from tgdonnx.blending.choosing import above_lowest, lowest_within_limit, smallest_within_error
-from tgdonnx.blending.endpoints import kept_checkpoint, read_endpoints
+from tgdonnx.blending.endpoints import read_endpoints
 from tgdonnx.blending.formula import require_blend
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning import RunData, TrainOptions
@@ -25,32 +24,31 @@ from tgdonnx.finetuning.retention import Retention
 from tgdonnx.finetuning.run_record import write_blend
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
-from tgdonnx.masked_model import read_masked
 
 BLENDS = tuple(tenth / 10 for tenth in range(11))
 
 
 def blend_run(
-    directory: Path, data: RunData, options: TrainOptions, check: Callable[[], None] = lambda: None
+    artifacts: Artifacts, data: RunData, options: TrainOptions, check: Callable[[], None] = lambda: None
 ) -> BlendCurve:
     """Evaluates and chooses a blend for the run in a directory on the data of that run, and writes it into its record.
 
     Args:
-        directory: the artifacts directory.
+        artifacts: of the run, trained.
         data: of the run; with validation data.
         options: of the run; ``retain_limit`` is for the choice.
         check: called before every batch.
 
     Raises:
-        ArtifactsError: the directory is not usable.
+        ArtifactsError: the checkpoint is not usable.
         DataError: there is no validation data, or data does not fit.
     """
-    session = Session(directory, checkpoint=kept_checkpoint(directory))
+    session = Session(artifacts.directory, checkpoint=artifacts.kept_checkpoint, artifacts=artifacts)
     _, validation, retention = open_data(session, data, options)
     if validation is None:
         raise DataError("a blend is chosen on validation data, and there is none; pass it, or say which blend")
     curve = evaluate_blends(session, validation, retention, limit=options.retain_limit, check=check)
-    write_blend(directory, curve)
+    write_blend(artifacts.directory, curve)
     return curve
 
 
@@ -80,9 +78,8 @@ def evaluate_blends(
         require_blend(blend)
     if limit is not None and retention is None:
         raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
-    directory, checkpoint = session.directory, kept_checkpoint(session.directory)
-    masked = read_masked(directory / MASKED_MODEL)
-    endpoints = read_endpoints(directory, checkpoint, session.manifest, masked)
+    checkpoint = session.artifacts.kept_checkpoint
+    endpoints = read_endpoints(session.artifacts, checkpoint)
     by_sample = replace(validation, batch=session.manifest.fixed_batch or 1)
     points, losses = [], []
     for blend in sorted({0.0, 1.0, *map(float, blends)}):
@@ -112,7 +109,8 @@ def _choice(
     start = points[0].retain[name]
     if start is None:
         raise DataError(
-            f"{name} of the vendor's own task is infinite at blend 0, so no loss of it can be measured; choose --metric rmse"
+            f"{name} of the vendor's own task is infinite at blend 0, so no loss of it can be measured; choose "
+            "`metrics=('rmse',)`"
         )
     values = [point.retain[name] for point in points]
     falls = [None if value is None else worsening(name, start, value) for value in values]

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import Manifest, read_manifest
-from tgdonnx.artifacts.consistency import require_masked_of
+from tgdonnx.artifacts import Artifacts, Manifest
 from tgdonnx.artifacts.manifest import AxisPart
 from tgdonnx.blending.formula import interpolated, require_blend, scaled
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.finetuning.session import read_parameters
 from tgdonnx.layers import Parameter
 from tgdonnx.masked_model import MaskedModel
 from tgdonnx.regrowing.readers import reading_kernels
@@ -77,11 +74,13 @@ class Endpoints:
         masked: the masked model that they are of.
         manifest: of the artifacts.
         tensors: the tensors.
+        run: the state of the run that wrote the checkpoint, as JSON; None if none did.
     """
 
     masked: MaskedModel
     manifest: Manifest
     tensors: tuple[Endpoint, ...]
+    run: Optional[str] = field(repr=False)
 
     @cached_property
     def readers(self) -> Optional[Mapping[str, NDArray[np.bool_]]]:
@@ -133,32 +132,21 @@ class Endpoints:
         return found
 
 
-def kept_checkpoint(directory: Path) -> str:
-    """Returns the checkpoint of an artifacts directory that counts: that of the best epoch if there is one, else the latest.
-
-    Raises:
-        ArtifactsError: the directory is not usable.
-    """
-    engine = read_manifest(directory).runtime
-    return engine.best_checkpoint if (directory / engine.best_checkpoint).is_file() else engine.checkpoint
-
-
-def read_endpoints(directory: Path, checkpoint: str, manifest: Manifest, masked: MaskedModel) -> Endpoints:
+def read_endpoints(artifacts: Artifacts, checkpoint: str) -> Endpoints:
     """Reads both ends from an artifacts directory.
 
     Args:
-        directory: the artifacts directory.
-        checkpoint: the file in it.
-        manifest: of the artifacts.
-        masked: the masked model in it.
+        artifacts: the artifacts.
+        checkpoint: the file in their directory.
 
     Raises:
-        ArtifactsError: the files do not belong together, the checkpoint has moved what is frozen, or is not finite.
+        ArtifactsError: the checkpoint is not there, has moved what is frozen, or is not finite.
         RuntimeMissingError: the runtime of the engine, which reads the checkpoint, is not installed.
     """
-    require_masked_of(manifest, masked, directory)
+    manifest, masked = artifacts.manifest, artifacts.masked
     stored, dequantized = masked.network.stored_parameters, masked.network.dequantized
-    trained = read_parameters(directory, checkpoint)
+    found = artifacts.checkpoint(checkpoint)
+    trained = found.parameters
     for tensor in manifest.trained:
         if tensor.name not in trained:
             raise ArtifactsError(
@@ -170,7 +158,7 @@ def read_endpoints(directory: Path, checkpoint: str, manifest: Manifest, masked:
         mask = masked.masks[parameter.name]
         pieces = [(tensor.part, trained[tensor.name]) for tensor in manifest.trained if tensor.vendor_name == name]
         tensors.append(_endpoint(parameter, mask, _whole(pieces, parameter, mask), checkpoint))
-    return Endpoints(masked, manifest, tuple(tensors))
+    return Endpoints(masked, manifest, tuple(tensors), found.run)
 
 
 def real_numbers(parameter: Parameter) -> NDArray[np.floating[Any]]:

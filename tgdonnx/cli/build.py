@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from tgdonnx.artifacts import BuildOptions, build
-from tgdonnx.cli.options import build_options, json_option, output_option, overwrite_option
+from tgdonnx.cli.build_options import build_options
+from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.files.outputs import Kind

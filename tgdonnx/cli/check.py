@@ -9,8 +9,8 @@ from typing import Optional
 import click
 
 from tgdonnx.checking import check
+from tgdonnx.cli.build_options import engine_option
 from tgdonnx.cli.common import json_option, model_argument
-from tgdonnx.cli.options import engine_option
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.engines import EngineName
 

@@ -23,15 +23,14 @@ def output_option(what: str, kind: OutputKind = OutputKind.FILE) -> Callable[[Co
     return click.option("-o", "output", required=True, type=OutputPath(kind), help=what)
 
 
+ALPHA = click.option(
+    "--alpha", type=click.FloatRange(0), default=DEFAULT_ALPHA, show_default=True, help="Weight of the entropy."
+)
+NEIGHBOURS = click.option(
+    "-k", type=click.IntRange(1), default=DEFAULT_K, show_default=True, help="Nearest neighbours."
+)
+
+
 def score_options(command: Command) -> Command:
     """The parameters of the KSE."""
-    for option in (
-        click.option(
-            "-k", "neighbours", type=click.IntRange(1), default=DEFAULT_K, show_default=True, help="Nearest neighbours."
-        ),
-        click.option(
-            "--alpha", type=click.FloatRange(0), default=DEFAULT_ALPHA, show_default=True, help="Weight of the entropy."
-        ),
-    ):
-        command = option(command)
-    return command
+    return ALPHA(NEIGHBOURS(command))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import click
 
 from tgdonnx.artifacts import BuildOptions
+from tgdonnx.cli.build_options import build_options
+from tgdonnx.cli.collecting import collected
+from tgdonnx.cli.common import json_option, model_argument, output_option
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
-from tgdonnx.cli.options import build_options, json_option, model_argument, output_option, reinitialization_options
 from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
-from tgdonnx.cli.run_options import run_options, watch_options
+from tgdonnx.cli.run_options import run_options, tensorboard_option
+from tgdonnx.cli.selection_options import reinitialization_options
+from tgdonnx.cli.spelling import spelled
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.errors import RuntimeMissingError
@@ -27,6 +31,10 @@ from tgdonnx.reporting.pareto import plot_compare
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 PLOT = "pareto.png"
+
+
+def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance: float) -> Reinitialization:
+    return Reinitialization(kind, calibrate, tolerance=tolerance)
 
 
 @click.command("compare")
@@ -41,52 +49,53 @@ PLOT = "pareto.png"
     help=f"Of {', '.join(SELECTIONS)}; with +l2sp or +agree behind, these regularise.  "
     f"[default: {','.join(DEFAULT_SELECTIONS)}, as far as they fit]",
 )
-@click.option(
-    "--tolerance",
-    type=float,
-    default=DEFAULT_TOLERANCE,
-    show_default=True,
-    help="Of the drop test that finds the phi of tgd, as in `sweep`; and of the start in mode regrow.",
+@collected(
+    "reinitialization",
+    _reinitialization,
+    click.option(
+        "--tolerance",
+        type=float,
+        default=DEFAULT_TOLERANCE,
+        show_default=True,
+        help="Of the drop test that finds the phi of tgd, as in `sweep`; and of the start in mode regrow.",
+    ),
 )
 @click.option("--sweep-data", type=PATH, help="Unlabelled images for it; else those of --data.")
 @reinitialization_options
 @build_options
 @data_options
 @run_options
-@watch_options
+@tensorboard_option
 @config_option
 @json_option
 def command(
     model: Path,
     output: Path,
     select: Optional[str],
-    tolerance: float,
+    reinitialization: Reinitialization,
     sweep_data: Optional[Path],
-    kind: Optional[Kind],
-    calibrate: Optional[Path],
     building: BuildOptions,
     data: RunData,
+    training: TrainOptions,
     tensorboard: Optional[Path],
     as_json: bool,
-    **choices: Any,
 ) -> None:
     """Train several selections of MODEL at equal budget; show new and old task along every run.
 
     The same steps, batches, seed and learning rate for all. Recommended is the lowest validation loss among what keeps the
     vendor's own task (--retain) within --retain-limit; the limit stops no run here. The same command goes on after a stop.
     """
-    options = TrainOptions(**{f.name: choices.pop(f.name) for f in fields(TrainOptions) if f.name in choices})
     with training_bar() as show:
         report = compare(
             model,
             data,
             output,
             None if select is None else [name for name in select.split(",") if name.strip()],
-            options,
+            training,
             building=building,
-            tolerance=tolerance,
+            tolerance=reinitialization.tolerance,
             sweep_data=sweep_data,
-            reinitialization=Reinitialization(kind, calibrate),
+            reinitialization=reinitialization,
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     if report.old is not None:
@@ -97,5 +106,6 @@ def command(
     if as_json:
         print_json(report)
     else:
+        told = replace(report, reason=spelled(report.reason), notes=tuple(map(spelled, report.notes)))
         with printing() as console:
-            print_compare(report, console)
+            print_compare(told, console)

@@ -2,99 +2,115 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import click
 
-from tgdonnx.cli.options import Command
+from tgdonnx.cli.collecting import Body, collected
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
 from tgdonnx.data.formats import describe_sources
 from tgdonnx.finetuning import Noise2Noise, RunData
 
 
-def reading_options(command: Command) -> Command:
-    """How data is read. The command gets ``reading``, a `DataOptions`."""
-    made = _collected(command)
-    for option in (
-        click.option(
-            "--scale",
-            "scales",
-            multiple=True,
-            metavar="[INPUT=]HOW",
-            help=f"Scale intensities: divide by a number, or {', '.join(STATISTICS)} of the training data; of all float "
-            "images alike, or of INPUT.",
-        ),
-        click.option(
-            "--layout",
-            "layouts",
-            multiple=True,
-            metavar="[INPUT=]LAYOUT",
-            help="What the axes of the arrays are, or of INPUT's: NCHW, NHWC, HW, HWC, DHW ...; after a colon the model's, "
-            "where it is not NCHW.",
-        ),
-        click.option("--map", "renames", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
-    ):
+def data_options(command: Body) -> Body:
+    """What a run reads. The command gets ``data``, a `RunData`."""
+    return _read(collected("data", _of_arrays)(command))
+
+
+def paired_data_options(command: Body) -> Body:
+    """The same, where it may be two noisy images."""
+    return _read(noise2noise_option(collected("data", _of_arrays_or_pair)(command)))
+
+
+def _read(command: Body) -> Body:
+    made = reading_options(command)
+    for option in reversed(_RUN):
         made = option(made)
     return made
 
 
-def data_options(command: Command) -> Command:
-    """What a run reads. The command gets ``data``, a `RunData`, of these options and ``pair``, ``retain`` and ``agree``."""
+def _reading(
+    renamed: tuple[str, ...],
+    layouts: tuple[str, ...],
+    scales: tuple[str, ...],
+    patch: Optional[str] = None,
+    patches_per_epoch: Optional[int] = None,
+    augmentation: Optional[str] = None,
+    validation_split: Optional[float] = None,
+) -> DataOptions:
+    layout, layout_by_name = _divide("--layout", layouts)
+    scale, scale_by_name = _divide("--scale", scales)
+    return DataOptions(
+        renamed=_pairs("--map ARRAY=INPUT", renamed),
+        layout=layout,
+        layouts=layout_by_name,
+        patch=None if patch is None else _sizes(patch),
+        patches_per_epoch=patches_per_epoch,
+        augmentation=tuple(_kinds(augmentation)),
+        scale=None if scale is None else _scale(scale),
+        scales={name: _scale(how) for name, how in scale_by_name.items()},
+        validation_split=validation_split,
+    )
 
-    @functools.wraps(command)
-    def collected(
-        *args: Any,
-        data: Optional[Path],
-        validation: Optional[Path],
-        reading: DataOptions,
-        retain: Optional[Path],
-        agree: Optional[Path],
-        **others: Any,
-    ) -> Any:
-        source = _source(data, others.pop("pair")) if "pair" in others else data
-        if source is None:
-            raise click.UsageError("expected --data, what to train on")
-        return command(*args, data=RunData(source, validation, retain, agree, reading), **others)
 
-    made = reading_options(collected)
-    for option in (
-        click.option("--augment", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
-        click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
-        click.option("--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x64."),
-        click.option("--validation-split", type=float, help="Hold out this fraction of the files for validation."),
-        click.option(
-            "--validation",
-            type=PATH,
-            help="Data that is not trained on; the epoch that does best on it is kept.",
-        ),
-        click.option(
-            "--data",
-            type=PATH,
-            help=f"{_capital(describe_sources())}. An array per model input, and `target`.",
-        ),
-    ):
-        made = option(made)
-    return made  # type: ignore[return-value]
+reading_options = collected(
+    "reading",
+    _reading,
+    click.option("--map", "renamed", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
+    click.option(
+        "--layout",
+        "layouts",
+        multiple=True,
+        metavar="[INPUT=]LAYOUT",
+        help="What the axes of the arrays are, or of INPUT's: NCHW, NHWC, HW, HWC, DHW ...; after a colon the model's, "
+        "where it is not NCHW.",
+    ),
+    click.option(
+        "--scale",
+        "scales",
+        multiple=True,
+        metavar="[INPUT=]HOW",
+        help=f"Scale intensities: divide by a number, or {', '.join(STATISTICS)} of the training data; of all float "
+        "images alike, or of INPUT.",
+    ),
+)
+"""How data is read. The command gets ``reading``, a `DataOptions`."""
 
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _source(data: Optional[Path], pair: Optional[tuple[Path, Path]]) -> Union[Path, Noise2Noise, None]:
-    """Returns what to train on.
-
-    Raises:
-        UsageError: neither is given, or both are.
-    """
-    if (data is None) == (pair is None):
-        raise click.UsageError("expected either --data or --noise2noise")
-    return Noise2Noise(*pair) if pair is not None else data
-
+_RUN = (
+    click.option(
+        "--data",
+        type=PATH,
+        help=f"{_capital(describe_sources())}. An array per model input, and `target`.",
+    ),
+    click.option(
+        "--validation",
+        type=PATH,
+        help="Data that is not trained on; the epoch that does best on it is kept.",
+    ),
+    click.option("--validation-split", type=float, help="Hold out this fraction of the files for validation."),
+    click.option(
+        "--retain",
+        type=PATH,
+        help="Data of the vendor's own task; without `target`, agreement with the vendor's outputs is measured.",
+    ),
+    click.option(
+        "--agree",
+        type=PATH,
+        metavar="DATA",
+        help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
+    ),
+    click.option("--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x64."),
+    click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
+    click.option("--augment", "augmentation", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
+)
 
 noise2noise_option = click.option(
     "--noise2noise",
@@ -106,37 +122,31 @@ noise2noise_option = click.option(
 )
 
 
-def _collected(command: Command) -> Command:
-    """Makes a `DataOptions` of the options that there are."""
+def _of_arrays(
+    data: Optional[Path],
+    validation: Optional[Path],
+    retain: Optional[Path],
+    agree: Optional[Path],
+    reading: DataOptions,
+) -> RunData:
+    if data is None:
+        raise click.UsageError("expected --data, what to train on")
+    return RunData(data, validation, retain, agree, reading)
 
-    @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        renames: tuple[str, ...],
-        layouts: tuple[str, ...],
-        scales: tuple[str, ...],
-        patch: Optional[str] = None,
-        patches_per_epoch: Optional[int] = None,
-        augment: Optional[str] = None,
-        validation_split: Optional[float] = None,
-        **others: Any,
-    ) -> Any:
-        layout, by_name = _divide("--layout", layouts)
-        scale, scale_by_name = _divide("--scale", scales)
-        reading = DataOptions(
-            renamed=_pairs("--map ARRAY=INPUT", renames),
-            layout=layout,
-            layouts=by_name,
-            patch=None if patch is None else _sizes(patch),
-            patches_per_epoch=patches_per_epoch,
-            augmentation=tuple(_kinds(augment)),
-            scale=None if scale is None else _scale(scale),
-            scales={name: _scale(how) for name, how in scale_by_name.items()},
-            validation_split=validation_split,
-        )
-        return command(*args, reading=reading, **others)
 
-    return wrapped  # type: ignore[return-value]
+def _of_arrays_or_pair(
+    data: Optional[Path],
+    pair: Optional[tuple[Path, Path]],
+    validation: Optional[Path],
+    retain: Optional[Path],
+    agree: Optional[Path],
+    reading: DataOptions,
+) -> RunData:
+    if pair is None and data is not None:
+        return RunData(data, validation, retain, agree, reading)
+    if pair is not None and data is None:
+        return RunData(Noise2Noise(*pair), validation, retain, agree, reading)
+    raise click.UsageError("expected either --data or --noise2noise")
 
 
 def _pairs(form: str, pairs: Iterable[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ def guard(command: click.Command) -> click.Command:
         context = click.get_current_context()
         outputs = [Output(path, kind) for path, kind in _written(context)]
         overwrite = bool(context.params.get("overwrite"))
-        require_outputs(outputs, _read(context), overwrite=overwrite, rewritten=list(_rewritten(outputs)))
+        require_outputs(outputs, list(_read(context)), overwrite=overwrite, rewritten=list(_rewritten(outputs)))
         return callback(*args, **kwargs)
 
     command.callback = guarded

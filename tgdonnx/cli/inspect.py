@@ -17,9 +17,9 @@ from tgdonnx.reporting.tables import print_inspection
 @click.option("--phi", type=float, default=0.3, show_default=True, help="Threshold of the KSE.")
 @score_options
 @json_option
-def command(model: Path, phi: float, alpha: float, neighbours: int, as_json: bool) -> None:
+def command(model: Path, phi: float, alpha: float, k: int, as_json: bool) -> None:
     """Show the layers of MODEL: scores, what would retrain, what is frozen and why."""
-    report = inspect(model, phi=phi, alpha=alpha, k=neighbours)
+    report = inspect(model, phi=phi, alpha=alpha, k=k)
     if as_json:
         print_json(report)
     else:

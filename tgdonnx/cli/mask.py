@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
 
 import click
 
+from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
-from tgdonnx.cli.options import (
-    AUTO,
-    isolate_option,
-    json_option,
-    model_argument,
-    output_option,
-    overwrite_option,
-    protect_option,
-    reinitialization,
-    reinitialization_options,
-    strategy,
-    strategy_options,
-)
 from tgdonnx.cli.output import print_json, printing
 from tgdonnx.cli.paths import PATH
+from tgdonnx.cli.selection_options import (
+    Selecting,
+    isolate_option,
+    protect_option,
+    reinitialization_options,
+    selection_options,
+)
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.files.outputs import Kind as OutputKind
-from tgdonnx.masking import MaskOptions, mask
-from tgdonnx.regrowing import Kind, Reinitialization
+from tgdonnx.masking import mask
+from tgdonnx.regrowing import Reinitialization
 from tgdonnx.reporting.tables import print_masks
-from tgdonnx.selection import Mode
 
 
 @click.command("mask")
 @model_argument
 @output_option("The masked model to write.", OutputKind.MODEL)
-@strategy_options
-@click.option("--data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
+@selection_options
+@click.option("--data", "sweep_data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
 @reinitialization_options
 @isolate_option
 @click.option(
@@ -53,38 +46,23 @@ from tgdonnx.selection import Mode
 def command(
     model: Path,
     output: Path,
-    mode: Mode,
-    kind: Optional[Kind],
-    calibrate: Optional[Path],
-    isolate: bool,
+    selecting: Selecting,
     seed: int,
-    protect: bool,
-    data: Optional[Path],
     reading: DataOptions,
     overwrite: bool,
     as_json: bool,
-    **choice: Any,
 ) -> None:
     """Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it.
 
     In --mode regrow the outputs are those without the filters; how far they are from MODEL's is told.
     """
-    if choice["phi"] == AUTO and data is None:
+    if selecting.by_drop_test and selecting.sweep_data is None:
         raise click.UsageError("--phi auto looks at the output on a few images; name them with --data")
-    if choice["phi"] != AUTO and (data is not None or (calibrate is None and reading != DataOptions())):
+    unread = selecting.calibrate is None and reading != DataOptions()
+    if not selecting.by_drop_test and (selecting.sweep_data is not None or unread):
         raise click.UsageError("--data and how to read it are for the drop test, which only --phi auto does")
-    recommend = drop_test(model, data or Path(), output=None, reading=reading)
-    reinitialized = reinitialization(
-        mode=mode,
-        kind=kind,
-        calibrate=calibrate,
-        isolate=isolate,
-        tolerance=choice["tolerance"],
-        seed=seed,
-        reading=reading,
-    )
-    chosen = strategy(choice, mode=mode, recommend=recommend)
-    report = mask(model, output, chosen, MaskOptions(mode, reinitialized, protect), overwrite=overwrite)
+    chosen = selecting.strategy(drop_test(model, selecting.sweep_data or Path(), output=None, reading=reading))
+    report = mask(model, output, chosen, selecting.masking(reading, seed), overwrite=overwrite)
     if as_json:
         print_json(report)
     else:

@@ -1,7 +1,8 @@
 """What commands print: results on stdout, as text or as one JSON document; everything else on stderr.
 
-This is the only door to the terminal. Names in what passes it are made legible (`tgdonnx.reporting.legible`), and what looks
-like rich's markup in them is none; a stream that cannot be written is an `OutputError`.
+This is the only door to the terminal. What Python names is said in the words of the command line (`tgdonnx.cli.spelling`);
+other names are made legible (`tgdonnx.reporting.legible`), and what looks like rich's markup in them is none; a stream that
+cannot be written is an `OutputError`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from tgdonnx.cli.spelling import spelled, spelled_report
 from tgdonnx.errors import OutputError
 from tgdonnx.reporting.legible import cell, legible, message
 
@@ -71,7 +73,7 @@ def styled(text: str, style: str) -> Text:
 
 
 def _line(parts: Iterable[Union[str, Text]]) -> Text:
-    return Text.assemble(*(Text(message(part)) if isinstance(part, str) else part for part in parts))
+    return Text.assemble(*(Text(message(spelled(part))) if isinstance(part, str) else part for part in parts))
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 def print_json(report: Any) -> None:
     """Prints a report as one JSON document; in ASCII where the stream's encoding lacks its characters."""
-    plain = to_plain(report)
+    plain = spelled_report(to_plain(report))
     text = to_json(plain)
     try:
         text.encode(sys.stdout.encoding or "ascii")

@@ -21,9 +21,9 @@ from tgdonnx.scoring import score
 @score_options
 @overwrite_option
 @json_option
-def command(model: Path, output: Optional[Path], alpha: float, neighbours: int, overwrite: bool, as_json: bool) -> None:
+def command(model: Path, output: Optional[Path], alpha: float, k: int, overwrite: bool, as_json: bool) -> None:
     """Compute sparsity, entropy and KSE of every input map of every layer of MODEL."""
-    report = score(model, alpha=alpha, k=neighbours)
+    report = score(model, alpha=alpha, k=k)
     if output is not None:
         save_scores(report, output, overwrite=overwrite)
     if as_json:

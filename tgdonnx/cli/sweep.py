@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
 import click
 from rich import progress as rich_progress
 
-from tgdonnx.cli.common import json_option, model_argument, overwrite_option, score_options
+from tgdonnx.cli.collecting import collected
+from tgdonnx.cli.common import ALPHA, NEIGHBOURS, json_option, model_argument, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.output import print_json, printing, remark, stderr
 from tgdonnx.cli.paths import PATH, OutputPath
@@ -19,6 +21,18 @@ from tgdonnx.reporting.plots import plot_sweep, require_plot
 from tgdonnx.reporting.tables import print_sweep
 from tgdonnx.selection import Phi
 from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, sweep
+
+
+@dataclass(frozen=True)
+class DropTest:
+    """How outputs are compared; see `sweep`."""
+
+    samples: int
+    phis: Optional[str]
+    tolerance: float
+    output: Optional[str]
+    alpha: float
+    k: int
 
 
 @click.command("sweep")
@@ -30,29 +44,34 @@ from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, s
     help="A few unlabelled images: an array per model input, as for `train`. A `target` is ignored.",
 )
 @reading_options
-@click.option(
-    "--samples",
-    type=click.IntRange(1),
-    default=DEFAULT_SAMPLES,
-    show_default=True,
-    help="Run on so many samples at most, spread evenly over the data.",
+@collected(
+    "test",
+    DropTest,
+    click.option(
+        "--samples",
+        type=click.IntRange(1),
+        default=DEFAULT_SAMPLES,
+        show_default=True,
+        help="Run on so many samples at most, spread evenly over the data.",
+    ),
+    click.option(
+        "--phi",
+        "phis",
+        metavar="P,...",
+        help="Thresholds to try.  [default: 0.01, 0.02, and 0.05 to 0.95 in steps of 0.05]",
+    ),
+    click.option(
+        "--tolerance",
+        type=float,
+        default=DEFAULT_TOLERANCE,
+        show_default=True,
+        help="The largest change that is accepted: RMS of the change by the standard deviation of the vendor's output.",
+    ),
+    click.option("--output", metavar="NAME", help="The output to look at; of several, the one that moves farthest."),
+    ALPHA,
+    NEIGHBOURS,
 )
-@click.option(
-    "--phi",
-    "phis",
-    metavar="P,...",
-    help="Thresholds to try.  [default: 0.01, 0.02, and 0.05 to 0.95 in steps of 0.05]",
-)
-@click.option(
-    "--tolerance",
-    type=float,
-    default=DEFAULT_TOLERANCE,
-    show_default=True,
-    help="The largest change that is accepted: RMS of the change by the standard deviation of the vendor's output.",
-)
-@click.option("--output", metavar="NAME", help="The output to look at; of several, the one that moves farthest.")
 @click.option("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
-@score_options
 @overwrite_option
 @json_option
 @click.pass_context
@@ -61,13 +80,8 @@ def command(
     model: Path,
     data: Path,
     reading: DataOptions,
-    samples: int,
-    phis: Optional[str],
-    tolerance: float,
-    output: Optional[str],
+    test: DropTest,
     plot: Optional[Path],
-    alpha: float,
-    neighbours: int,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -82,12 +96,12 @@ def command(
         report = sweep(
             model,
             data,
-            phis=DEFAULT_PHIS if phis is None else _numbers(phis),
-            tolerance=tolerance,
-            output=output,
-            samples=samples,
-            alpha=alpha,
-            k=neighbours,
+            phis=DEFAULT_PHIS if test.phis is None else _numbers(test.phis),
+            tolerance=test.tolerance,
+            output=test.output,
+            samples=test.samples,
+            alpha=test.alpha,
+            k=test.k,
             reading=reading,
             on_progress=show,
         )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import click
 
+from tgdonnx.cli.common import json_option
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.data_options import data_options, noise2noise_option
-from tgdonnx.cli.options import json_option
+from tgdonnx.cli.data_options import paired_data_options
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.results import result_lines
-from tgdonnx.cli.run_options import run_options, watch_options
+from tgdonnx.cli.run_options import run_options, tensorboard_option
 from tgdonnx.exporting import try_export
 from tgdonnx.finetuning import DryRunReport, RunData, TrainOptions, TrainReport, Watch, dry_run, train
 
@@ -25,10 +25,9 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 @click.command("train")
 @click.argument("directory", type=PATH)
-@data_options
-@noise2noise_option
+@paired_data_options
 @run_options
-@watch_options
+@tensorboard_option
 @click.option("--resume", is_flag=True, help="Continue the run in DIRECTORY.")
 @click.option("--dry-run", "rehearse", is_flag=True, help="Do one step, say what the run will cost, write nothing.")
 @config_option
@@ -36,19 +35,18 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 def command(
     directory: Path,
     data: RunData,
+    training: TrainOptions,
     tensorboard: Optional[Path],
     resume: bool,
     rehearse: bool,
     as_json: bool,
-    **run: Any,
 ) -> None:
     """Train the artifacts in DIRECTORY; leaves a newer checkpoint and log.jsonl there.
 
     Ctrl-C, SIGTERM or SIGHUP saves and stops (exit status 130, 143 or 129); the same command with --resume goes on from there.
     """
-    options = TrainOptions(**run)
     if rehearse:
-        cost = dry_run(directory, data, options, on_remark=remark)
+        cost = dry_run(directory, data, training, on_remark=remark)
         print_json(cost) if as_json else _print_cost(cost)
         return
     try_export(directory)  # what could not be written back is refused before the first step
@@ -56,7 +54,7 @@ def command(
         report = train(
             directory,
             data,
-            options,
+            training,
             resume=resume,
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )

@@ -106,7 +106,9 @@ def compare(
     run_data = RunData.of(data)
     require_outputs([Output(directory, Kind.ADDED_TO)], [model, *run_data.read, sweep_data, reinitialization.calibrate])
     if isinstance(run_data.data, Noise2Noise):
-        raise DataError("selections are compared on data with targets; two noisy images are for `train` and `finetune`")
+        raise DataError(
+            "selections are compared on data with targets; two noisy images are for `tgdonnx.train` and `tgdonnx.finetune`"
+        )
     if watch.tensorboard is not None:
         raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
     candidates = wanted_candidates(select, agree=run_data.agree, l2_sp=building.l2_sp)
@@ -221,7 +223,7 @@ def _report(
     if limit is not None:
         within = f" among what keeps {old} of the vendor's own task within {limit:g} of the start"
     else:
-        within = "; no limit is set (--retain-limit), so the vendor's own task has no say" if old is not None else ""
+        within = "; no limit is set (`retain_limit`), so the vendor's own task has no say" if old is not None else ""
     if chosen.best.step == 0:
         name, command = NONE, ""
         reason = f"nothing that was tried does better than the vendor's model on the validation data{within}"

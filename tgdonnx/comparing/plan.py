@@ -106,7 +106,7 @@ def wanted_candidates(
         return parse_candidates([*DEFAULT_SELECTIONS, *(f"tgd-readers+{name}" for name in regularisers)])
     candidates = parse_candidates(names)
     used = {regulariser for candidate in candidates for regulariser in candidate.regularisers}
-    for regulariser, given, option in (("l2sp", l2_sp > 0, "--l2-sp X"), ("agree", agree is not None, "--agree DATA")):
+    for regulariser, given, option in (("l2sp", l2_sp > 0, "`l2_sp`"), ("agree", agree is not None, "`agree`")):
         if regulariser in used and not given:
             raise SelectionError(f"a selection with +{regulariser} needs {option}")
         if given and regulariser not in used:

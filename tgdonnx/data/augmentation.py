@@ -58,7 +58,7 @@ def require_transformable(
         DataError: no array has axes of space; rotations would change a shape.
     """
     if kinds and not any(letter in SPACE for axes, _ in samples for letter in axes):
-        raise DataError("no array has axes of space to turn; leave out --augment")
+        raise DataError("no array has axes of space to turn; leave out `augmentation`")
     if "rotations" not in kinds:
         return
     if not any("H" in axes for axes, _ in samples):
@@ -68,5 +68,5 @@ def require_transformable(
         if sizes.get("H") != sizes.get("W"):
             raise DataError(
                 f"rotations by right angles need squares, {spec.name!r} has H {sizes.get('H')} and W {sizes.get('W')}; "
-                "use square patches (--patch), or flips alone"
+                "use square patches (`patch`), or flips alone"
             )

@@ -155,7 +155,7 @@ def _read_slice(pydicom: Any, found: _Slice, kept: FileCache) -> Array:
         raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise DataError(
-            f"{found.path} cannot be decoded: {_reason(error)}; if it is compressed, decompress it (dcmdjpeg, gdcmconv --raw)"
+            f"{found.path} cannot be decoded: {_reason(error)}; if it is compressed, decompress it (dcmdjpeg, gdcmconv)"
         ) from error
     if stored.shape != found.shape:
         raise DataError(f"{found.path} cannot be read: expected {list(found.shape)}, found {list(stored.shape)}")

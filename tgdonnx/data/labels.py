@@ -102,7 +102,7 @@ def _whole_numbers(stored: LazyArray) -> LazyArray:
                 index = [int(i) + part.start for i, part in zip(at, region)]
                 raise DataError(
                     f"{stored.place}: {TARGET}{index} is {values[tuple(at)]:g}; expected class indices, which are whole "
-                    "numbers, for the loss ce: build with --loss mse or l1 to train on values"
+                    "numbers, for the loss ce: build with `loss='mse'` or `loss='l1'` to train on values"
                 )
             values = np.clip(values.astype(np.float64), -(2.0**62), 2.0**62)
         # What int64 cannot hold is no class either; it stays out of range.

@@ -148,7 +148,7 @@ def view(stored: LazyArray, spec: TensorSpec, said: Optional[str], where: str) -
     source, _, model = (said or "").partition(":")
     if not source and stored.layout == UNKNOWN:
         raise DataError(
-            f"{where} has the shape {list(stored.shape)}; say with --layout what its axes are, such as NDHW"
+            f"{where} has the shape {list(stored.shape)}; say with `layout` what its axes are, such as NDHW"
         )
     source = source or stored.layout or ""
     if not source:
@@ -157,7 +157,7 @@ def view(stored: LazyArray, spec: TensorSpec, said: Optional[str], where: str) -
         raise DataError(f"{where} has {len(stored.shape)} axes {list(stored.shape)}; that is not {source}")
     target = model or model_layout(spec, source)
     if target is None:
-        raise DataError(f"{where}: say the layout of {spec.name!r} in the model too, as in --layout {source}:NCHW")
+        raise DataError(f"{where}: say the layout of {spec.name!r} in the model too, as in `layout='{source}:NCHW'`")
     if spec.shape is not None and len(target) != len(spec.shape):
         raise DataError(f"{spec.name!r} has {len(spec.shape)} axes in the model; that is not {target}")
     made = _convert(stored, spec, source, target)

@@ -120,7 +120,7 @@ def read_finite(stored: LazyArray, region: Region, name: str) -> Array:
 def _too_large(stored: LazyArray, name: str, size: int) -> DataError:
     return DataError(
         f"{stored.place}: {name} would take {size / 2**30:.1f} GiB at once, more than there is memory; read it in patches "
-        "(--patch), or make its samples smaller"
+        "(`patch`), or make its samples smaller"
     )
 
 

@@ -53,10 +53,10 @@ def match(
             the number of samples or in how they lie in space, or are empty; without patches, groups differ in size.
     """
     names = [spec.name for spec in inputs]
-    for what, given in (("layout", options.layouts), ("scale", options.scales)):
+    for what, given in (("layouts", options.layouts), ("scales", options.scales)):
         for name in given:
             if name not in names:
-                raise DataError(f"--{what} names {name!r}, which the model does not take; expected {', '.join(names)}")
+                raise DataError(f"`{what}` names {name!r}, which the model does not take; expected {', '.join(names)}")
     sets = tuple(
         _match_group(group, source.where, inputs, options, ignored, len(source.groups) > 1) for group in source.groups
     )
@@ -143,8 +143,8 @@ def _hint(inputs: Sequence[TensorSpec]) -> str:
     if spec is None:
         return ""
     return (
-        f"; {spec.name!r} is for the model's input {spec.vendor_name!r} (--map ARRAY={spec.vendor_name}), and the array "
-        f"{TARGET!r} for what the output is compared with"
+        f"; {spec.name!r} is for the model's input {spec.vendor_name!r} (`renamed={{'ARRAY': {spec.vendor_name!r}}}`), and the "
+        f"array {TARGET!r} for what the output is compared with"
     )
 
 
@@ -175,15 +175,15 @@ def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) ->
         raise DataError(f"{_mismatch(spec, stored)}; these are no numbers to scale")
     elif spec.dtype != "float32" and not (scale == 1 and np.can_cast(stored.dtype, spec.dtype)):
         raise DataError(
-            f"{_mismatch(spec, stored)}; only float32 inputs can be scaled, and others, with --scale {spec.name}=1, be taken "
-            "as they are where no value can change"
+            f"{_mismatch(spec, stored)}; only float32 inputs can be scaled, and others, with `scales={{{spec.name!r}: 1}}`, be "
+            "taken as they are where no value can change"
         )
 
 
 def _scale_hint(spec: TensorSpec, stored: LazyArray) -> str:
     if spec.dtype == "float32" and stored.dtype in (np.uint8, np.uint16):
-        return f"--scale {np.iinfo(stored.dtype).max} divides by it, --scale 1 takes the numbers as they are"
-    return f"--scale {spec.name}=1 takes the numbers as they are"
+        return f"`scale={np.iinfo(stored.dtype).max}` divides by it, `scale=1` takes the numbers as they are"
+    return f"`scales={{{spec.name!r}: 1}}` takes the numbers as they are"
 
 
 def _views(
@@ -257,17 +257,17 @@ def _mismatch(spec: TensorSpec, stored: LazyArray, made: Optional[View] = None) 
 def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> str:
     others = [layout for layout in layouts_that_fit(stored, spec) if layout != made.source]
     if others:
-        said = " or ".join(f"--layout {spec.name}={layout}" for layout in others)
+        said = " or ".join(f"`layouts={{{spec.name!r}: {layout!r}}}`" for layout in others)
         return f"; it would fit as {said}, if that is what it is"
     if takes_labels(spec):
         one_hot = f", or one-hot with {spec.classes} classes" if spec.classes is not None else ""
-        return f"; the loss ce takes class indices{one_hot}: build with --loss mse or l1 to train on values"
+        return f"; the loss ce takes class indices{one_hot}: build with `loss='mse'` or `loss='l1'` to train on values"
     if spec.shape is not None and made.layout[0] == "N" and len(spec.shape) == len(made.layout):
         want = dict(zip(made.layout, spec.shape))
         space = {letter: size for letter, size in want.items() if letter in SPACE}
         sizes = dict(zip(made.axes, made.shape))
         if want.get("C") in (None, sizes.get("C")) and all(s and s <= sizes[letter] for letter, s in space.items()):
-            return f"; --patch {'x'.join(str(size) for size in space.values())} trains on patches of that size"
+            return f"; `patch={tuple(space.values())}` trains on patches of that size"
     return ""
 
 
@@ -279,7 +279,7 @@ def _require_one_size(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -
             if other.shape != first.shape:
                 raise DataError(
                     f"{spec.name!r} differs in size: {first.stored.place} has samples of {_shape(first.shape)}, "
-                    f"{other.stored.place} of {_shape(other.shape)}; bring them to one size, or train on patches (--patch)"
+                    f"{other.stored.place} of {_shape(other.shape)}; bring them to one size, or train on patches (`patch`)"
                 )
 
 

@@ -100,7 +100,7 @@ def grid_of(sample_set: SampleSet, inputs: Sequence[TensorSpec], patch: tuple[in
     spaces = [view.space for view in sample_set.views]
     lead = next((index for index, space in enumerate(spaces) if space), None)
     if lead is None:
-        raise DataError(f"{sample_set.name}: no array has axes of space to cut patches from; leave out --patch")
+        raise DataError(f"{sample_set.name}: no array has axes of space to cut patches from; leave out `patch`")
     if len(spaces[lead]) != len(patch):
         raise DataError(
             f"a patch of {'x'.join(map(str, patch))} does not go with the axes {', '.join(spaces[lead])} of "
@@ -110,9 +110,9 @@ def grid_of(sample_set: SampleSet, inputs: Sequence[TensorSpec], patch: tuple[in
     place = sample_set.views[lead].stored.place
     for letter, least in wanted.items():
         if spaces[lead][letter] < least:
-            fits = _size({x: min(space, wanted[x]) for x, space in spaces[lead].items()})
+            fits = tuple(min(space, wanted[x]) for x, space in spaces[lead].items())
             found = f"{letter} is {spaces[lead][letter]}, the patch {least}"
-            raise DataError(f"{place} is smaller than a patch: {found}; --patch {fits} fits it")
+            raise DataError(f"{place} is smaller than a patch: {found}; `patch={fits}` fits it")
     images = [space for space in spaces if space]
     size = {letter: min(space.get(letter, 0) for space in images) for letter in wanted}
     for spec, view, space in zip(inputs, sample_set.views, spaces):
@@ -157,7 +157,7 @@ def _fixed_hint(spec: TensorSpec, view: View, index: int, sample_set: SampleSet)
     fixed = {x: s for x, s in zip(view.layout, spec.shape or ()) if x in view.space}
     if index != lead or None in fixed.values():
         return ""
-    return f"; --patch {'x'.join(map(str, fixed.values()))} fits it"
+    return f"; `patch={tuple(fixed.values())}` fits it"
 
 
 def _size(space: dict[str, int]) -> str:

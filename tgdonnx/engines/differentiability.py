@@ -15,9 +15,9 @@ def makes_integers(node: ir.Node) -> bool:
 
 def why_no_gradient(node: ir.Node) -> tuple[str, str]:
     """Says of a node that has no gradient why, and what would help."""
-    remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
+    remedy = "retrain filters behind it only, for example with `last`; if there are none, ask for a model without it"
     if is_standard(node, "If"):
         return "chooses its branch while the model runs", f"{remedy}, or with a constant condition"
     if makes_integers(node):
-        remedy = f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with --last"
+        remedy = f"{INTEGER_REMEDY}, or retrain filters behind it only, for example with `last`"
     return "has no gradient", remedy

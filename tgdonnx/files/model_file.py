@@ -165,7 +165,7 @@ def require_writable(path: StrPath, *, overwrite: bool = False) -> Path:
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is no regular file, and is not replaced; choose another name")
     if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
+        raise OutputError(f"{path} exists; pass `overwrite=True` to replace it, or choose another name")
     if not path.parent.is_dir():
         raise OutputError(f"the directory {path.parent} does not exist; create it or choose another")
     if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Optional
 
 from tgdonnx.errors import ModelFileError, OutputError
+from tgdonnx.files.external_data import chunks
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import ModelFile, Pieces, load_model, replacing, require_external_data, write_bytes
 from tgdonnx.files.relocation import Layout, copy_byte_ranges, layout_of
@@ -45,7 +46,9 @@ def require_data_writable(output: Path, source: ModelFile, *, overwrite: bool = 
         return
     goes = f"{data} exists, and the external data of {output.name} goes there;"
     if not overwrite:
-        raise OutputError(f"{goes} pass --overwrite if it is that of an earlier {output.name}, or choose another name")
+        raise OutputError(
+            f"{goes} pass `overwrite=True` if it is that of an earlier {output.name}, or choose another name"
+        )
     if not _refers(output, data):
         raise OutputError(f"{goes} it is not that of an earlier {output.name}: move it away, or choose another name")
     other = model_that_reads(data, but=output)
@@ -117,6 +120,29 @@ def write_model(
     finally:
         if not needed:
             temporary.unlink(missing_ok=True)
+
+
+def require_same_model(output: Path, expected: ModelFile) -> None:
+    """Checks that a model that was written is, byte by byte, another one, and so is its external data.
+
+    Raises:
+        OutputError: it is not, or cannot be read.
+    """
+    try:
+        same = output.read_bytes() == expected.data and all(
+            _same_content(output.parent / location, path) for location, path in require_external_data(expected).items()
+        )
+    except OSError as error:
+        raise OutputError(f"{output} cannot be read back: {error.strerror or error}") from error
+    if not same:
+        raise OutputError(f"{output} is not what was written there; look at the disk, and write it again")
+
+
+def _same_content(first: Path, second: Path) -> bool:
+    size = first.stat().st_size
+    if second.stat().st_size != size:
+        return False
+    return all(ours == theirs for ours, theirs in zip(chunks(first, 0, size), chunks(second, 0, size)))
 
 
 def _take_name(temporary: Path, data: Path) -> None:

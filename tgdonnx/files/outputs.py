@@ -17,14 +17,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Optional
 
 from tgdonnx.errors import ModelFileError, OutputError
-from tgdonnx.files.model_file import StrPath, load_model, require_writable
+from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_writable
 from tgdonnx.files.model_writing import data_of, model_that_reads
 from tgdonnx.files.paths import why_unusable, why_unwritable
 
@@ -61,13 +61,14 @@ def optional(path: Optional[StrPath], kind: Kind = Kind.FILE) -> list[Output]:
 
 
 def require_outputs(
-    outputs: Sequence[Output], inputs: Iterable[object], *, overwrite: bool = False, rewritten: Iterable[StrPath] = ()
+    outputs: Sequence[Output], inputs: Collection[object], *, overwrite: bool = False, rewritten: Iterable[StrPath] = ()
 ) -> None:
     """Checks that what a command will write may be written, before any work is done.
 
     Args:
         outputs: what it writes.
-        inputs: what it reads: paths of files and directories. Anything else, such as arrays, is not looked at.
+        inputs: what it reads: paths of files and directories, and models that are open. Anything else, such as arrays, is not
+            looked at.
         overwrite: whether files and artifacts may exist.
         rewritten: files of an artifacts directory that is replaced which the new one has as well.
 
@@ -77,9 +78,10 @@ def require_outputs(
     for each in outputs:
         if reason := why_unwritable(each.path):
             raise OutputError(f"{str(each.path)!r} can be no file: {reason}; {_ELSE}")
-    named = [Path(each) for each in inputs if isinstance(each, (str, os.PathLike))]
+    opened = {each.path: each for each in inputs if isinstance(each, ModelFile)}
+    named = [*opened, *(Path(each) for each in inputs if isinstance(each, (str, os.PathLike)))]
     given = [path for path in named if not why_unusable(path)]  # whoever opens the others says so
-    read = list(dict.fromkeys(_read(given)))
+    read = list(dict.fromkeys(_read(given, opened)))
     hashes = {value for path in given for value in _vendor_hashes(path)}
     again = [Path(path) for path in rewritten]
     files = [*outputs, *(Output(data_of(each.path)) for each in outputs if each.kind is Kind.MODEL)]
@@ -107,11 +109,13 @@ def _require_kind(wanted: Output, *, overwrite: bool) -> None:
         raise OutputError(f"{path} is a file; {what} a directory")
 
 
-def _read(paths: Iterable[Path]) -> Iterator[Path]:
+def _read(paths: Iterable[Path], opened: Mapping[Path, ModelFile]) -> Iterator[Path]:
     """Yields what a command reads that is given some paths."""
     for path in paths:
         yield path
-        if path.is_file():
+        if path in opened:
+            yield from (path.parent / location for location in opened[path].external_files)
+        elif path.is_file():
             yield from _external(path)
         elif _is_artifacts(path):
             for name in ("data", "validation", "retain", "agree"):

@@ -183,7 +183,7 @@ def _common(arrays: Sequence[Array], _is_image: Sequence[bool]) -> Array:
     if not all(np.array_equal(array, arrays[0]) for array in arrays):
         raise DataError(
             f"a batch has one value of every input without an axis of samples, and training data and images to agree on have "
-            f"different ones, such as {arrays[0].tolist()}; give both the same, or pass --batch 1"
+            f"different ones, such as {arrays[0].tolist()}; give both the same, or pass `batch=1`"
         )
     return arrays[0]
 

@@ -111,7 +111,7 @@ def range_between(low: float, high: float) -> float:
     """
     if high <= low:
         raise DataError(
-            f"all targets are {low:g}, so psnr and ssim have no range; give --metric-range, or choose --metric rmse"
+            f"all targets are {low:g}, so psnr and ssim have no range; give `metric_range`, or choose `metrics=('rmse',)`"
         )
     return high - low
 

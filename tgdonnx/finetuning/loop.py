@@ -70,7 +70,7 @@ class Run:
         return self.options.steps_per_epoch(len(self.training), self.session.manifest.fixed_batch)
 
 
-def follow(run: Run, state: RunState, signals: Collection[Signals]) -> tuple[RunState, Stop]:
+def run_until_stop(run: Run, state: RunState, signals: Collection[Signals]) -> tuple[RunState, Stop]:
     """Trains from a state on until there is a reason to stop; returns the last state and the reason.
 
     Args:
@@ -105,7 +105,7 @@ def follow(run: Run, state: RunState, signals: Collection[Signals]) -> tuple[Run
                     saved, saved_at = state, time.monotonic()
         except OutputError as error:
             if saved.step:
-                error.add(f"the checkpoint of step {saved.step} is kept; make room, and go on with --resume")
+                error.add(f"the checkpoint of step {saved.step} is kept; make room, and go on with `resume=True`")
             raise
         except Interrupted as interrupted:
             number = interrupted.signal
@@ -255,7 +255,7 @@ def _guard(state: RunState, options: TrainOptions, now: Optional[float], retenti
         if now is None and options.retain_limit is not None:
             raise DataError(
                 f"{retention.guarded} of the vendor's own task is infinite at the start, so no loss of it can be "
-                "measured; choose --metric rmse"
+                "measured; choose `metrics=('rmse',)`"
             )
         return replace(state, retain_start=now, retain_fall=0.0)
     if now is None or state.retain_start is None:
@@ -284,4 +284,4 @@ def _save(run: Run, state: RunState) -> None:
 
 def _diverged(what: str, kept: int) -> str:
     there = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint of any step before"
-    return f"training diverged: {what}; {there}. Try a smaller learning rate, or clip the gradient (build --clip-norm)"
+    return f"training diverged: {what}; {there}. Try a smaller learning rate, or clip the gradient (build with `clip_norm`)"

@@ -69,12 +69,12 @@ def require_metrics(names: tuple[MetricName, ...], task: Task, shape: tuple[int,
     for name in names:
         if name not in OF_TASK[task]:
             raise DataError(
-                f"the metric {name} does not suit this loss; expected {', '.join(OF_TASK[task])}: choose another --metric"
+                f"the metric {name} does not suit this loss; expected {', '.join(OF_TASK[task])}: choose another of `metrics`"
             )
     if "ssim" in names and not takes_ssim(shape):
         raise DataError(
             f"the metric ssim needs at least {WINDOW} elements along every axis of an image, found an output of shape "
-            f"{list(shape)}; choose another --metric"
+            f"{list(shape)}; choose another of `metrics`"
         )
 
 

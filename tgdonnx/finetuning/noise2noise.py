@@ -70,7 +70,7 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
         RuntimeMissingError: the library for a format is not installed.
     """
     if options.renamed:
-        raise DataError("two noisy images have no names to map; leave out --map")
+        raise DataError("two noisy images have no names to map; leave out `renamed`")
     if options.validation_split is not None:
         raise DataError("of two noisy images a part is held out already; leave out the validation split")
     if len(inputs) != 2:
@@ -132,7 +132,7 @@ def _choose(view: View, options: DataOptions, fraction: float) -> tuple[str, tup
     # Half of the longest axis leaves as much for either part.
     halves = {x: max(1, sizes[x] // 2) for x in view.axes if x in SPACE and x in sizes}
     smaller = "smaller patches" if options.patch else "patches"
-    named = f"{smaller} (--patch {'x'.join(map(str, halves.values()))})"
+    named = f"{smaller} (`patch={tuple(halves.values())}`)"
     hint = named if max(halves.values(), default=1) > 1 else "larger images"
     raise DataError(
         f"{view.stored.place} is too small for a part of it to be held out, without which nothing guards against fitting "

@@ -93,14 +93,14 @@ def _agreement(
     session: Session, dataset: Prefetched, batch: int, metrics: Sequence[MetricName], data_range: Optional[float]
 ) -> Retention:
     task = task_of(session.manifest)
-    vendor = vendor_outputs(session.directory)
+    vendor = vendor_outputs(session.artifacts)
     outputs = session.predict(next(dataset.batches(session.manifest.fixed_batch or 1)))
     names = tuple(metrics) or _agreement_metrics(task, outputs.shape)
     require_metrics(names, task, outputs.shape)
     if names[0] == "psnr":
         raise DataError(
             "the psnr of the vendor's outputs against themselves is infinite, so no loss of it can be measured; put ssim or "
-            "rmse before it (--metric), or add targets to the data to retain"
+            "rmse before it (`metrics`), or add targets to the data to retain"
         )
     if data_range is None and {"psnr", "ssim"} & set(names):
         bounds = [(float(out.min()), float(out.max())) for out in map(vendor, dataset.batches(batch))]

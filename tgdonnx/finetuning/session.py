@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import Manifest, parse_loss, read_manifest
+from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, parse_loss, read_manifest
 from tgdonnx.artifacts.consistency import require_inputs_of
 from tgdonnx.data import Dataset
 from tgdonnx.engines import Batch, TrainingSession
@@ -18,7 +19,7 @@ from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.runtime import open_inference
+from tgdonnx.runtime import InferenceModel, open_inference
 
 
 class Session:
@@ -29,18 +30,21 @@ class Session:
         manifest: what is in it.
     """
 
-    def __init__(self, directory: Path, *, checkpoint: Optional[str] = None) -> None:
+    def __init__(
+        self, directory: Path, *, checkpoint: Optional[str] = None, artifacts: Optional[Artifacts] = None
+    ) -> None:
         """Opens an artifacts directory.
 
         Args:
             directory: the artifacts directory.
             checkpoint: the file in it to start from; the latest if None.
+            artifacts: the same, where they are open.
 
         Raises:
             ArtifactsError: the directory is not usable, or the runtime cannot load it.
             RuntimeMissingError: the runtime of its engine is not installed.
         """
-        self.directory = directory
+        self.directory, self._artifacts = directory, artifacts
         self.manifest: Manifest = read_manifest(directory)
         require_inputs_of(self.manifest, directory)
         engine = self.manifest.runtime
@@ -79,7 +83,7 @@ class Session:
         return self._engine.evaluate(batch)
 
     def predict(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Returns the model's output with the parameters as they are, without a target; loads the model anew, which takes time.
+        """Returns the model's output with the parameters as they are, without a target; the first time opens a model for that.
 
         Raises:
             DataError: the model does not take inputs of these sizes.
@@ -87,11 +91,25 @@ class Session:
         given = self._engine.parameters()
         target = self.manifest.inputs[-1]  # has to be fed, but is not read
         given[self._inputs[-1]] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
-        # The loss stays out: a target that does not fit would break it.
-        model = open_inference(self._eval_model, outputs=[self._eval_model.proto.graph.output[1].name])
         output: NDArray[np.float32]
-        (output,) = model.run(dict(zip(self._inputs, inputs)), given=given)
+        (output,) = self._predictor.run(dict(zip(self._inputs, inputs)), given=given)
         return output
+
+    @cached_property
+    def _predictor(self) -> InferenceModel:
+        # The loss stays out: a target that does not fit would break it.
+        return open_inference(self._eval_model, outputs=[self._eval_model.proto.graph.output[1].name])
+
+    def close_predictor(self) -> None:
+        """Lets go of what `predict` opened."""
+        self.__dict__.pop("_predictor", None)
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """The artifacts, with the masked model."""
+        if self._artifacts is None:
+            self._artifacts = open_artifacts(self.directory)
+        return self._artifacts
 
     def require_fit(self, dataset: Dataset) -> None:
         """Checks by one forward pass that samples go through the model, and that the targets fit what comes out.

@@ -32,7 +32,7 @@ def _library() -> Any:
         return importlib.import_module("tensorboardX")
     except ImportError as error:
         raise RuntimeMissingError(
-            f"--tensorboard needs tensorboardX ({error}); pip install 'tgdonnx[tensorboard]'"
+            f"event files (`tensorboard`) need tensorboardX ({error}); pip install 'tgdonnx[tensorboard]'"
         ) from error
 
 

@@ -21,7 +21,7 @@ from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.disk_space import needs_of_run, require_space
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.logs import Log
-from tgdonnx.finetuning.loop import Run, follow
+from tgdonnx.finetuning.loop import Run, run_until_stop
 from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise, open_pair
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.reports import Best, Epoch, Stop, TrainReport
@@ -67,28 +67,40 @@ def train(
     require_outputs(optional(watch.tensorboard, Kind.ADDED_TO), [directory, *run_data.read])
     read_manifest(directory)  # no lock is put into what is no artifacts directory
     with locked(directory):
-        session = Session(directory)
-        if isinstance(run_data.data, Noise2Noise) and options.patience is None:
-            options = replace(options, patience=PATIENCE)
-        training, validating, retention = open_data(session, run_data, options)
-        settings = settings_of(options, training, retention.guarded if retention else None)
-        state = _start(session, settings, resume=resume)
-        if watch.tensorboard is not None:
-            require_board(Path(watch.tensorboard))
-        left = options.last_step(options.steps_per_epoch(len(training), session.manifest.fixed_batch))
-        require_space(needs_of_run(session, None if left is None else max(0, left - state.step)))
-        step = state.step if resume and state.recorded >= 0 else None
-        announce(directory)
-        write_record(directory, session.manifest, options, run_data, training, validating, retention, step)
-        _clean(directory, session.manifest)
-        for remark in remarks_of(training, validating, retention):
-            watch.on_remark(remark)
-        log = Log(directory, state)
-        board = Board(Path(watch.tensorboard), state.step) if watch.tensorboard is not None else None
-        with closing(board) if board is not None else nullcontext():
-            run = Run(session, training, options, validating, retention, log, board, watch.on_progress, watch.on_epoch)
-            state, stop = follow(run, state, watch.stop_on)
-        return _report(state, stop, log, validating, session.manifest.runtime)
+        return train_session(Session(directory), run_data, options, resume=resume, watch=watch)
+
+
+def train_session(
+    session: Session, run_data: RunData, options: TrainOptions, *, resume: bool = False, watch: Watch
+) -> TrainReport:
+    """Does what `train` does with artifacts that are open; the caller holds the lock of their directory.
+
+    Raises:
+        TgdonnxError: as `train`.
+    """
+    directory = session.directory
+    if isinstance(run_data.data, Noise2Noise) and options.patience is None:
+        options = replace(options, patience=PATIENCE)
+    training, validating, retention = open_data(session, run_data, options)
+    session.close_predictor()
+    settings = settings_of(options, training, retention.guarded if retention else None)
+    state = _start(session, settings, resume=resume)
+    if watch.tensorboard is not None:
+        require_board(Path(watch.tensorboard))
+    left = options.last_step(options.steps_per_epoch(len(training), session.manifest.fixed_batch))
+    require_space(needs_of_run(session, None if left is None else max(0, left - state.step)))
+    step = state.step if resume and state.recorded >= 0 else None
+    announce(directory)
+    write_record(directory, session.manifest, options, run_data, training, validating, retention, step)
+    _clean(directory, session.manifest)
+    for remark in remarks_of(training, validating, retention):
+        watch.on_remark(remark)
+    log = Log(directory, state)
+    board = Board(Path(watch.tensorboard), state.step) if watch.tensorboard is not None else None
+    with closing(board) if board is not None else nullcontext():
+        run = Run(session, training, options, validating, retention, log, board, watch.on_progress, watch.on_epoch)
+        state, stop = run_until_stop(run, state, watch.stop_on)
+    return _report(state, stop, log, validating, session.manifest.runtime)
 
 
 def open_data(
@@ -147,7 +159,7 @@ def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: T
     images = open_like(labelled, agree, inputs, purpose="training", ignored=(target.name,))
     share = DEFAULT_AGREE_SHARE if options.agree_share is None else options.agree_share
     fixed = session.manifest.fixed_batch
-    vendor, shared = vendor_targets(session.directory), labelled.shared | images.shared
+    vendor, shared = vendor_targets(session.artifacts), labelled.shared | images.shared
     images.require_batch(options.batch)
     return with_agreement(
         Prefetched(labelled), Prefetched(images), vendor, share=share, fixed_batch=fixed, shared=shared
@@ -159,13 +171,13 @@ def _start(session: Session, settings: Mapping[str, object], *, resume: bool) ->
     if not resume:
         if state is not None:
             raise ArtifactsError(
-                f"{session.directory} holds a run ({state.step} steps); continue it with --resume, or build again"
+                f"{session.directory} holds a run ({state.step} steps); continue it with `resume=True`, or build again"
             )
         return RunState(0, 0, settings)
     if state is None:
         if read_record(session.directory) is not None:  # it was cut off before its first checkpoint
             return RunState(0, 0, settings)
-        raise ArtifactsError(f"{session.directory} holds no run to resume; train it without --resume")
+        raise ArtifactsError(f"{session.directory} holds no run to resume; train it without `resume`")
     require_same_settings(state, settings)
     return state
 
@@ -197,10 +209,10 @@ def _require_batch(manifest: Manifest, options: TrainOptions, dataset: Dataset) 
         return
     # As many samples per update of the weights as were asked for, or a few more.
     accumulate = max(1, -(-options.batch * options.accumulate // fixed))
-    remedy = f"--batch {fixed}"
+    remedy = f"batch={fixed}"
     if accumulate != 1 or options.accumulate != 1:
-        remedy += f" --accumulate {accumulate}"
-    raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {options.batch}: use {remedy}")
+        remedy += f", accumulate={accumulate}"
+    raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {options.batch}: use `{remedy}`")
 
 
 def require_whole_batches(manifest: Manifest, batch: int, dataset: Union[Dataset, Prefetched], role: str) -> None:

@@ -111,7 +111,7 @@ def back_propagate(
 def _entry(node: ir.Node, sources: Sequence[Source]) -> Entry:
     """Returns the rule for a node, which a gradient shall pass by some of what it reads."""
     entry = entry_of(node)
-    remedy = "retrain filters behind it only, for example with --last; if there are none, ask for a model without it"
+    remedy = "retrain filters behind it only, for example with `last`; if there are none, ask for a model without it"
     if entry is None:
         raise refusal(node, "lies between a retrained filter and the output, and has no gradient", remedy)
     if entry.carries is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -107,6 +108,16 @@ class Network:
     def graph(self) -> ir.Graph:
         """The main graph."""
         return self.model.graph
+
+    def clone(self) -> Network:
+        """Returns the same with a graph of its own, which may be edited; tensors are shared."""
+        model = self.model.clone()
+        copies = dict(zip(_values(self.model), _values(model)))
+        for value in copies.values():
+            value.type = copy.copy(value.type)  # a clone of onnx_ir's shares it, and a dtype is set in it
+        return Network(
+            self.file, model, {copies[value]: path for value, path in self.places.items() if value in copies}
+        )
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -343,6 +354,15 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
             )
         raise ModelFileError(problem)
     return network
+
+
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    """Yields all values that a model defines, in an order that a clone of it shares."""
+    for graph in model.graphs():
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs
 
 
 def _inline_functions(model: ir.Model) -> None:

@@ -37,7 +37,7 @@ class LowerPad(Lowering):
         if value is not None and self.passes_gradient(value):
             raise emit.refusal(
                 "pads with a number that filters compute, through which no gradient passes",
-                "retrain filters behind it only, for example with --last",
+                "retrain filters behind it only, for example with `last`",
             )
         mode = node.attributes.get_string("mode", "constant")
         listed = optional_input(node, 3)

@@ -82,19 +82,19 @@ def _length(emit: Emitter, node: ir.Node, by_batch: bool) -> int:
     if not isinstance(length, int):
         raise emit.refusal(
             "runs over a sequence whose length is open",
-            "export the model with a fixed length, or retrain filters behind it only, for example with --last",
+            "export the model with a fixed length, or retrain filters behind it only, for example with `last`",
         )
     if length > MOST_PLACES:
         raise emit.refusal(
             f"runs over {length} places, of which at most {MOST_PLACES} are unrolled",
-            "retrain filters behind it only, for example with --last",
+            "retrain filters behind it only, for example with `last`",
         )
     return length
 
 
 def _require_plain(emit: Emitter, node: ir.Node, length: int) -> None:
     kind, attributes = node.op_type, node.attributes
-    remedy = "retrain filters behind it only, for example with --last"
+    remedy = "retrain filters behind it only, for example with `last`"
     given = [str(name) for name in attributes["activations"].as_strings()] if "activations" in attributes else []
     usual = _ACTIVATIONS[kind]
     if given and given != usual * (len(given) // len(usual)):

@@ -43,7 +43,7 @@ def _exponential(emit: Emitter, node: ir.Node) -> ir.Value:
     if base is None or not (base > 0).all():
         raise emit.refusal(
             "raises what is not constant and positive to a power that filters compute, through which no gradient passes",
-            "retrain filters behind it only, for example with --last",
+            "retrain filters behind it only, for example with `last`",
         )
     logarithm = np.log(base.astype(np.float64)).astype(np.float32)
     return emit("Exp", emit("Mul", required_input(node, 1), emit.constant(logarithm)))

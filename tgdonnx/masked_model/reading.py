@@ -81,7 +81,7 @@ def read_masked(path: StrPath) -> MaskedModel:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise MaskedModelError(f"{file.path} has the metadata {twice!r} twice; mask the vendor's file again")
     if not all(key in metadata for key in KEYS[MASKS]):
-        raise MaskedModelError(f"{file.path} has no retrain masks; make them with `tgdonnx mask`")
+        raise MaskedModelError(f"{file.path} has no retrain masks; make them with `tgdonnx.mask`")
     version = metadata[FORMAT_KEY]
     if version not in KEYS:
         raise MaskedModelError(

@@ -251,7 +251,7 @@ def _asking_for_images(reinitialization: Reinitialization) -> Iterator[None]:
     except DataError as error:
         if reinitialization.calibrate is not None:
             raise
-        raise DataError(f"on random input, {error}; name images with --calibrate") from error
+        raise DataError(f"on random input, {error}; name images with `calibrate`") from error
 
 
 def _vendor_outputs(vendor: onnx.ModelProto, feeds: Feeds) -> Baseline:

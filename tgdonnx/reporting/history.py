@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.finetuning.logs import StepEntry, StopEntry, read_log
-from tgdonnx.finetuning.session import read_state
+from tgdonnx.finetuning.state import RunState
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,17 @@ def read_history(directory: Path) -> History:
     return History(numbers, losses, rates, seconds, wait, tuple(evaluations), stop, unreadable)
 
 
-def step_of_checkpoint(directory: Path, checkpoint: str) -> Optional[int]:
+def step_of(run: Optional[str], checkpoint: Path) -> Optional[int]:
     """Returns after which step a checkpoint was written; None if no run of ours wrote it.
 
+    Args:
+        run: what it says of the run, as JSON.
+        checkpoint: the checkpoint, for messages.
+
     Raises:
-        ArtifactsError: the checkpoint cannot be read.
-        RuntimeMissingError: onnxruntime-training, which reads checkpoints, is not installed.
+        ArtifactsError: that is no state of a run.
     """
-    state = read_state(directory, checkpoint)
-    return None if state is None else state.step
+    return None if run is None else RunState.from_json(run, str(checkpoint)).step
 
 
 def _known(values: Mapping[str, Optional[float]]) -> dict[str, float]:

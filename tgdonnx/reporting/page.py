@@ -12,11 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
-from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_source
 from tgdonnx.errors import RuntimeMissingError
-from tgdonnx.files.model_file import StrPath, require_writable, write_bytes
+from tgdonnx.files.model_file import ModelFile, StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.reports import BlendCurve
@@ -28,7 +28,7 @@ from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
 from tgdonnx.reporting.history import Evaluation, History, read_history
 from tgdonnx.reporting.legible import message
-from tgdonnx.reporting.pictures import NoPicturesError, Sample, show_samples
+from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, show_samples
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.reporting.verdict import sentences
@@ -165,58 +165,64 @@ def report(
         with locked(directory, reading=True):
             history, run = read_history(directory), read_record(directory)
             proof = prove(directory, work, model=model, tuned=tuned, blend=blend)
-        scaling = facts.recorded_scaling(run)
-        samples, no_samples = _samples(proof.base, proof.tuned, proof.manifest, data, _whole(reading), scaling)
+        return write_page(directory, output, proof, history, run, Samples(Runners(proof.manifest), data, reading))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a page shows samples of.
+
+    Attributes:
+        runners: run the models.
+        data: the data, if there is any.
+        reading: how it is read; patches, augmentation and a split are ignored.
+    """
+
+    runners: Runners
+    data: Optional[DataSource]
+    reading: DataOptions
+
+    def show(self, base: ModelFile, tuned: ModelFile, scaling: Optional[Scaling]) -> tuple[tuple[Sample, ...], str]:
+        """Returns the first samples, through both models, or why there are none.
+
+        Raises:
+            DataError: the data does not fit.
+        """
+        if self.data is None:
+            return (), "No samples were handed in."
+        whole = replace(self.reading, patch=None, patches_per_epoch=None, augmentation=(), validation_split=None)
+        dataset = Dataset(open_source(self.data), self.runners.manifest.inputs, whole, scaling=scaling)
+        try:
+            return show_samples(base, tuned, self.runners, dataset), ""
+        except NoPicturesError as reason:
+            return (), str(reason)
+
+
+def write_page(
+    directory: Path, output: Path, proof: Proof, history: History, run: Optional[RunRecord], shown: Samples
+) -> PageReport:
+    """Writes the page of a run whose files are open.
+
+    Args:
+        directory: the artifacts directory.
+        output: the page to write.
+        proof: what was checked.
+        history: what the log says.
+        run: what the run is; None if its record is gone.
+        shown: the samples to show.
+
+    Raises:
+        DataError: the data does not fit.
+        OutputError: the page cannot be written.
+        RuntimeMissingError: jinja2 or matplotlib is not installed.
+    """
+    samples, no_samples = shown.show(proof.base, proof.tuned, facts.recorded_scaling(run))
     content = _content(proof, history, run, samples, no_samples)
     name = proof.files[0].name or directory.resolve().name
     page = _environment().get_template("report.html.j2").render(name=name, **content)
     encoded = page.encode("utf-8", "replace")
     write_bytes(output, encoded)
     return PageReport(str(output), len(encoded), proof.verify.ok, tuple(content["left_out"].values()))
-
-
-def try_report(
-    directory: StrPath,
-    model: StrPath,
-    data: DataSource,
-    reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
-) -> None:
-    """Checks, before training, that a report can show samples of some data, by showing the vendor's outputs for them.
-
-    Args:
-        directory: the artifacts directory.
-        model: the vendor's file.
-        data: as of `report`.
-        reading: as of `report`.
-
-    Raises:
-        ArtifactsError: the directory is not usable.
-        DataError: the data does not fit.
-    """
-    manifest, model = read_manifest(Path(directory)), Path(model)
-    _samples(model, model, manifest, data, _whole(reading), None)
-
-
-def _whole(reading: DataOptions) -> DataOptions:
-    """Returns how samples are read: whole, not turned, not divided."""
-    return replace(reading, patch=None, patches_per_epoch=None, augmentation=(), validation_split=None)
-
-
-def _samples(
-    base: Path,
-    tuned: Path,
-    manifest: Manifest,
-    data: Optional[DataSource],
-    reading: DataOptions,
-    scaling: Optional[Scaling],
-) -> tuple[tuple[Sample, ...], str]:
-    if data is None:
-        return (), "No samples were handed in (option --data)."
-    dataset = Dataset(open_source(data), manifest.inputs, reading, scaling=scaling)
-    try:
-        return show_samples(base, tuned, manifest, dataset), ""
-    except NoPicturesError as reason:
-        return (), str(reason)
 
 
 def _content(
@@ -232,9 +238,7 @@ def _content(
         left_out["training"] = "The artifacts have not been trained, or their log is gone."
     retained = _metric_figures(history, history.retain_names(), lambda e: e.retain, proof.step, "retain")
     if not retained:
-        left_out["retention"] = (
-            "The vendor's own task was not evaluated (option --retain), so how much of it was kept is not known."
-        )
+        left_out["retention"] = "The vendor's own task was not evaluated, so how much of it was kept is not known."
     strips = filter_strips(proof.masked)
     return {
         "proof": proof,

@@ -33,7 +33,7 @@ def plot_compare(report: CompareReport, path: StrPath, *, overwrite: bool = Fals
     """
     path = require_plot(path, overwrite=overwrite)
     if report.old is None:
-        raise DataError("a plot of the new task against the old needs data of the vendor's own task (--retain)")
+        raise DataError("a plot of the new task against the old needs data of the vendor's own task (`retain`)")
     figure = new_figure((8.4, 5.6))
     axes = figure.subplots()
     trained = [entry for entry in report.entries if entry.steps]

@@ -22,10 +22,11 @@ from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.losses import parse_loss
 from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
-from tgdonnx.files.model_file import load_model
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.runtime import open_inference
 
 Array = NDArray[Any]
+Runner = Callable[[Sequence[Array]], NDArray[np.float64]]
 MOST_SAMPLES = 4
 MOST_SIDE = 256  # pixels; 20 pictures of this size take 1.7 MB at worst, as base 64
 _PERCENTILES = (0.5, 99.5)
@@ -72,21 +73,41 @@ class Sample:
     after: float
 
 
-def show_samples(base: Path, tuned: Path, manifest: Manifest, dataset: Dataset) -> tuple[Sample, ...]:
+class Runners:
+    """Models as functions of the arrays of a batch without its target. Each is opened once, when it is asked for."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Takes the manifest of the artifacts, which says what the models are fed."""
+        self.manifest = manifest
+        self._opened: dict[Path, Runner] = {}
+
+    def of(self, file: ModelFile) -> Runner:
+        """Returns a model, as such a function.
+
+        Raises:
+            NoPicturesError: the runtime cannot load it; the function raises it where it cannot be run.
+        """
+        if file.path not in self._opened:
+            self._opened[file.path] = _runner(file, self.manifest)
+        return self._opened[file.path]
+
+
+def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: Dataset) -> tuple[Sample, ...]:
     """Runs both models on the first samples of a data set.
 
     Args:
         base: the vendor's model.
         tuned: the tuned model.
-        manifest: of the artifacts; says what the models are fed.
+        runners: run them.
         dataset: the data.
 
     Raises:
         NoPicturesError: outputs are no images of the target's size, or the runtime cannot run a model.
     """
+    manifest = runners.manifest
     if parse_loss(manifest.options.loss).targets == "classes":
         raise NoPicturesError("Outputs are scores of classes, not images.")
-    run_base, run_tuned = _runner(base, manifest), _runner(tuned, manifest)
+    run_base, run_tuned = runners.of(base), runners.of(tuned)
     samples: list[Sample] = []
     for batch in dataset.batches(manifest.fixed_batch or 1):  # one by one: samples may differ in size
         target = batch[-1]
@@ -104,10 +125,9 @@ def show_samples(base: Path, tuned: Path, manifest: Manifest, dataset: Dataset) 
     return tuple(samples[:MOST_SAMPLES])
 
 
-def _runner(path: Path, manifest: Manifest) -> Callable[[Sequence[Array]], NDArray[np.float64]]:
-    """Returns a model as a function of the arrays of a batch without its target."""
+def _runner(file: ModelFile, manifest: Manifest) -> Runner:
     try:
-        model = open_inference(load_model(path))
+        model = open_inference(file)
     except ModelFileError as error:
         raise NoPicturesError(f"{error}.") from error
     types = {port.name: port.dtype for port in model.inputs if port.dtype in _FLOATS}

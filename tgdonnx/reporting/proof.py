@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tgdonnx.artifacts import Manifest, read_manifest
+from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts
 from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.exporting import export
+from tgdonnx.exporting import Tuned, export_artifacts
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
-from tgdonnx.masked_model import MaskedModel, read_masked, write_vendor
+from tgdonnx.layers import open_network
+from tgdonnx.masked_model import MaskedModel, write_vendor
 from tgdonnx.records import last_blend
-from tgdonnx.reporting.history import step_of_checkpoint
-from tgdonnx.verifying.verification import VerifyReport, verify
+from tgdonnx.reporting.history import step_of
+from tgdonnx.verifying.verification import VerifyReport, verify_files
 
 _BLOCK = 2**20
 
@@ -48,8 +49,8 @@ class Proof:
     Attributes:
         manifest: of the artifacts.
         masked: the masked model.
-        base: the vendor's file: the one handed in, or a copy in ``work``.
-        tuned: the tuned file: the one handed in, or an export in ``work``.
+        base: the vendor's file: the one handed in, or a copy of it.
+        tuned: the tuned file: the one handed in, or an export.
         checkpoint: the checkpoint that is exported.
         step: after which step it was written; None if no run wrote it.
         files: the models, with their hashes.
@@ -61,8 +62,8 @@ class Proof:
 
     manifest: Manifest
     masked: MaskedModel
-    base: Path
-    tuned: Path
+    base: ModelFile
+    tuned: ModelFile
     checkpoint: str
     step: Optional[int]
     files: tuple[FileFacts, ...]
@@ -95,36 +96,64 @@ def prove(
         MaskedModelError: the masked model is damaged.
         RuntimeMissingError: onnxruntime-training, which reads checkpoints, is not installed.
     """
-    manifest = read_manifest(directory)
-    masked = read_masked(directory / MASKED_MODEL)
-    base = _base(masked, work) if model is None else _require_base(model, manifest)
-    before = load_model(base)
+    artifacts = open_artifacts(directory)
+    masked = artifacts.masked
+    before = _base(masked, work) if model is None else _require_base(model, artifacts.manifest)
     after = None if tuned is None else load_model(tuned)
     (work / "export").mkdir()
     name = _name_of(after)
     blend = blend if after is None else last_blend(after.proto)
-    exported = export(directory, work / "export" / name, blend=blend)
+    exported = export_artifacts(artifacts, blend=blend)
+    exported.write(work / "export" / name)
     fresh = load_model(work / "export" / name)
-    after = after or fresh
+    require_external_data(before)
+    found = verify_files(open_network(before), after or fresh, masked)
+    names = ("" if model is None else Path(model).name, "" if tuned is None else Path(tuned).name)
+    as_exported = after is None or _contents(after) == _contents(fresh)
+    return proof_of(artifacts, exported, before, after or fresh, found, names=names, as_exported=as_exported)
+
+
+def proof_of(
+    artifacts: Artifacts,
+    exported: Tuned,
+    before: ModelFile,
+    after: ModelFile,
+    found: VerifyReport,
+    *,
+    names: tuple[str, str],
+    as_exported: bool,
+) -> Proof:
+    """Returns what was checked of files that are open.
+
+    Args:
+        artifacts: of the training.
+        exported: what its checkpoint gives.
+        before: the vendor's file.
+        after: the tuned file.
+        found: what verification says of them.
+        names: what the user calls these two; empty for copies of ours.
+        as_exported: whether the tuned file is, byte by byte, what the checkpoint gives.
+    """
+    masked = artifacts.masked
     files = [
-        FileFacts("vendor's model", "" if model is None else Path(model).name, len(before.data), before.sha256),
+        FileFacts("vendor's model", names[0], len(before.data), before.sha256),
         *_externals(before, "its external data"),
         FileFacts("masked model", MASKED_MODEL, len(masked.file.data), masked.file.sha256),
-        FileFacts("tuned model", "" if tuned is None else Path(tuned).name, len(after.data), after.sha256),
+        FileFacts("tuned model", names[1], len(after.data), after.sha256),
         *_externals(after, "its external data"),
     ]
     return Proof(
-        manifest,
+        artifacts.manifest,
         masked,
-        base,
-        after.path,
+        before,
+        after,
         exported.checkpoint,
-        step_of_checkpoint(directory, exported.checkpoint),
+        step_of(exported.run, artifacts.directory / exported.checkpoint),
         tuple(files),
-        tuned is not None,
-        _contents(after) == _contents(fresh),
+        bool(names[1]),
+        as_exported,
         exported.blend,
-        verify(base, after.path, masked=directory / MASKED_MODEL),
+        found,
     )
 
 
@@ -137,19 +166,19 @@ def hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _base(masked: MaskedModel, work: Path) -> Path:
+def _base(masked: MaskedModel, work: Path) -> ModelFile:
     (work / "vendor").mkdir()
-    return write_vendor(masked, work / "vendor")
+    return load_model(write_vendor(masked, work / "vendor"))
 
 
-def _require_base(model: StrPath, manifest: Manifest) -> Path:
+def _require_base(model: StrPath, manifest: Manifest) -> ModelFile:
     file = load_model(model)
     if file.sha256 != manifest.base_sha256:
         raise ArtifactsError(
             f"{model} is not the file that the artifacts were built from: expected SHA-256 {manifest.base_sha256}, "
             f"found {file.sha256}; name the vendor's file"
         )
-    return file.path
+    return file
 
 
 def _name_of(tuned: Optional[ModelFile]) -> str:

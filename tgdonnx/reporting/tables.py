@@ -284,4 +284,4 @@ def _print_list(title: str, lines: Sequence[str], console: Console) -> None:
         for line in lines[:shown]:
             console.print(Padding(cell(line), (0, 0, 0, 2)))
         if len(lines) > shown:
-            console.print(Text(f"  and {len(lines) - shown} more; --json lists all", style="dim"))
+            console.print(Text(f"  and {len(lines) - shown} more; the JSON document lists all", style="dim"))

@@ -51,4 +51,4 @@ def changes(report: VerifyReport, *, whole: bool) -> Iterator[str]:
     left = report.changed[len(shown) :]
     if left:
         rows_left = sum(len(entry.filters) for entry in left)
-        yield f"and {rows_left:,} filters of {len(left):,} more tensors; --verbose names all"
+        yield f"and {rows_left:,} filters of {len(left):,} more tensors; `whole=True` names all"

@@ -31,7 +31,7 @@ def why_not_available() -> Optional[str]:
 
 def training_remedy() -> str:
     """Returns how to train where onnxruntime-training is asked for and is not there."""
-    other = "train by the engine onnxruntime (--engine onnxruntime), which needs no more than 'tgdonnx[ort]'"
+    other = "train by the engine onnxruntime (`engine='onnxruntime'`), which needs no more than 'tgdonnx[ort]'"
     reason = why_not_available()
     if reason is not None:
         return f"{reason}; {other}"

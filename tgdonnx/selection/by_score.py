@@ -166,7 +166,7 @@ def _threshold(scores: NDArray[np.float64], percentile: float) -> float:
 
 
 def _describe_phi(recorded: _Phi) -> str:
-    return f"phi {recorded.phi:g}" + (" (as --phi auto found it)" if recorded.tolerance is not None else "")
+    return f"phi {recorded.phi:g}" + (" (as the drop test found it)" if recorded.tolerance is not None else "")
 
 
 PHI = StrategyType(

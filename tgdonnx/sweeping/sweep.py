@@ -1,4 +1,4 @@
-"""The drop test over phi: at each threshold drop the filters that ``mask --phi`` would retrain, and look at the output."""
+"""The drop test over phi: at each threshold drop the filters that `tgdonnx.mask` would retrain, and look at the output."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def _require_options(phis: Sequence[float], tolerance: float) -> None:
 
 
 def _selections(network: Network, phis: Sequence[float], *, alpha: float, k: int) -> list[tuple[RetrainMask, ...]]:
-    """Returns for each phi the retrain masks that ``mask --phi`` would write."""
+    """Returns for each phi the retrain masks that `tgdonnx.mask` would write."""
     provenance = trace_network(network)
     scored = score_filters(provenance, alpha=alpha, k=k)
     planned: dict[tuple[bytes, ...], tuple[RetrainMask, ...]] = {}

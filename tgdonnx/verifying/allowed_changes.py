@@ -78,7 +78,7 @@ def masked_evidence(network: Network, masked: MaskedModel) -> Evidence:
     try:
         selection = read_selection(masked.selection)
     except ValueError as error:
-        return refused(f"the selection in {name} is not one that `tgdonnx mask` writes: {error}")
+        return refused(f"the selection in {name} is not one that `tgdonnx.mask` writes: {error}")
     if selection.round != number:
         return refused(
             f"{name} is of round {selection.round}, expected {number}, since {base.path} has the records before"

@@ -223,7 +223,7 @@ def _expected(
         form, sentence = "listed", f"the masks are those of the list that was given, mode {selection.mode}"
     elif isinstance(strategy, Filters):
         form = "recorded"
-        sentence = f"the masks are those of a list of filters, which is {word}; name the list with --filters FILE"
+        sentence = f"the masks are those of a list of filters, which is {word}; name the list with `filters`"
     if by_score:
         _require_threshold(claim, chosen)
     if selection.mode == "regrow":

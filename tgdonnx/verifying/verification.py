@@ -14,7 +14,7 @@ from tgdonnx.files import wire
 from tgdonnx.files.external_data import chunks
 from tgdonnx.files.model_file import ModelFile, Pieces, StrPath, load_model, require_external_data
 from tgdonnx.layers import Network, Parameter, open_network
-from tgdonnx.masked_model import read_masked
+from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.overwriting import Overwritten, overwrite_values
 from tgdonnx.records import trained_before, union
 from tgdonnx.tracing import trace_network
@@ -92,21 +92,37 @@ def verify(
     """
     before, after = load_model(base), load_model(tuned)
     require_external_data(before)
-    network = open_network(before)
+    return verify_files(open_network(before), after, None if masked is None else read_masked(masked), filters)
+
+
+def verify_files(
+    network: Network,
+    after: ModelFile,
+    masked: Optional[MaskedModel],
+    filters: Optional[Mapping[str, Sequence[int]]] = None,
+) -> VerifyReport:
+    """Does what `verify` does with files that are open; the external data of the vendor's is there.
+
+    Raises:
+        TgdonnxError: as `verify`.
+    """
+    before = network.file
     recorded = recorded_evidence(network, after)
-    evidence = recorded if masked is None else masked_evidence(network, read_masked(masked))
+    evidence = recorded if masked is None else masked_evidence(network, masked)
     wrong = tuple(dict.fromkeys((*evidence.violations, *recorded.violations)))
     if wrong:
         return VerifyReport(False, (), wrong, evidence.name or "none")
     if not evidence.name and before.data != after.data:
-        reason = f"{tuned} has no record of what was retrained from {base}; name the masked model with --masked"
+        reason = (
+            f"{after.path} has no record of what was retrained from {before.path}; name the masked model with `masked`"
+        )
         return VerifyReport(False, (), (reason, *_differences(before.proto, after.proto)), "none")
     comparison = compare_files(network, after, evidence.allowed)
     violations = comparison.violations
     if evidence is not recorded and any(claim.blend == 0 for claim in recorded.claims):
         violations = (*violations, *compare_files(network, after, recorded.allowed).violations)[:_MOST_VIOLATIONS]
     if not violations and not records_are_plain(before.proto, after):
-        violations = (f"the records in {tuned} are not at its end, one after the other, as export writes them",)
+        violations = (f"the records in {after.path} are not at its end, one after the other, as export writes them",)
     verdicts = _judged(network, after, evidence, recorded, filters) if not violations else []
     unproved = [violation for verdict in verdicts for violation in verdict.violations]
     violations = (*violations, *dict.fromkeys((*unproved, *_contradictions(evidence, recorded))))[:_MOST_VIOLATIONS]

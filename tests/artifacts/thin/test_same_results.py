@@ -33,6 +33,7 @@ from tests.models import Array
 from tests.sessions import open_session
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST
+from tgdonnx.artifacts.opened import open_artifacts
 from tgdonnx.artifacts.vendor_outputs import vendor_outputs
 from tgdonnx.errors import ArtifactsError
 
@@ -251,7 +252,7 @@ def test_the_vendors_outputs_are_found_where_tensors_are_in_two_pieces(tmp_path:
     assert len(set(names)) < len(names)
     x = models.random_feeds(model, 3)["x"]
     (expected,) = open_session(model).run(["y"], {"x": x})
-    found = vendor_outputs(tmp_path / "thin")([x])
+    found = vendor_outputs(open_artifacts(tmp_path / "thin"))([x])
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 

@@ -56,7 +56,7 @@ def take_out(model: onnx.ModelProto, parameters: Collection[str]) -> Beforehand:
                 name = node.name or node.output[0]
                 raise UntrainableError(
                     f"node {name!r} ({node.op_type}) is computed from filters that would retrain, and {_WHO} reads it",
-                    remedy="choose filters behind that, for example with --last",
+                    remedy="choose filters behind that, for example with `last`",
                     node=name,
                     op_type=node.op_type,
                 )

@@ -106,9 +106,7 @@ def _require_sound(directory: Path, name: str) -> None:
 def _remedy(directory: Path, name: str) -> str:
     other = BEST_CHECKPOINT if name == CHECKPOINT else CHECKPOINT
     if name in (CHECKPOINT, BEST_CHECKPOINT) and (directory / other).is_file() and is_sound(directory / other):
-        return (
-            f"export {other} (--checkpoint {other}), copy it over {name} to go on from there, or build and train again"
-        )
+        return f"export {other} (`checkpoint={other!r}`), copy it over {name} to go on from there, or build and train again"
     return "copy the directory again if it is a copy, or build and train again"
 
 

@@ -65,7 +65,7 @@ def gradient_model(forward: onnx.ModelProto, parameters: Collection[str]) -> onn
         reason = str(error).splitlines()[0].rpartition("] : ")[2] or str(error)
         raise UntrainableError(
             f"ONNX Runtime cannot build the gradient of this model ({reason})",
-            remedy="retrain filters nearer to the output only, for example with --last; and please report the model",
+            remedy="retrain filters nearer to the output only, for example with `last`; and please report the model",
         ) from error
     model: onnx.ModelProto = onnx.ModelProto.FromString(builder.get_model())
     put_back(model, beforehand)

@@ -1,0 +1,80 @@
+"""Options that say what training minimises, and how gradients are treated: the fields of `BuildOptions`."""
+
+from __future__ import annotations
+
+import click
+
+from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS, RANGED_LOSSES, BuildOptions
+from tgdonnx.cli.collecting import collected
+from tgdonnx.engines import ENGINES
+
+_DEFAULT = BuildOptions()
+
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    help="What trains: onnxruntime: plain ONNX models, on any ONNX Runtime; onnxruntime-training: its on-device training API. "
+    "Default: that of the runtime that is installed.",
+)
+
+build_options = collected(
+    "building",
+    BuildOptions,
+    click.option(
+        "--loss",
+        metavar="LOSS",
+        default=_DEFAULT.loss,
+        show_default=True,
+        help=f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim.",
+    ),
+    click.option(
+        "--data-range",
+        type=float,
+        default=_DEFAULT.data_range,
+        show_default=True,
+        help=f"Largest minus least value of the data, for the losses {' and '.join(RANGED_LOSSES)}.",
+    ),
+    click.option(
+        "--optimizer",
+        type=click.Choice(OPTIMIZERS),
+        default=_DEFAULT.optimizer,
+        show_default=True,
+        help="What moves the weights by their gradients.",
+    ),
+    click.option(
+        "--momentum",
+        type=float,
+        default=_DEFAULT.momentum,
+        show_default=True,
+        help="Of sgd, less than 1; the engine onnxruntime has it alone.",
+    ),
+    click.option(
+        "--l2", type=float, default=_DEFAULT.l2, show_default=True, help="Added to the gradient of W: L2 * W."
+    ),
+    click.option(
+        "--l2-sp",
+        type=float,
+        default=_DEFAULT.l2_sp,
+        show_default=True,
+        help="Added to the gradient of what trains: L2_SP * (W - W0), W0 where it starts: the vendor's "
+        "values, but for what was reinitialised.",
+    ),
+    click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),
+    click.option(
+        "--form",
+        type=click.Choice(FORMS),
+        help="masked (default of build): gradients are computed whole and multiplied; thin (default elsewhere): the same "
+        "results, only what trains (filters, and kernels that read them) is computed.",
+    ),
+    click.option(
+        "--gradient",
+        type=click.Choice(GRADIENTS),
+        default=_DEFAULT.gradient,
+        show_default=True,
+        help="mask: the true gradient, masked; gate: none flows through frozen filters (unstable; for fidelity).",
+    ),
+    click.option("--output", "output_name", metavar="NAME", help="Output to train on, when the model has several."),
+    engine_option,
+    called={"output": "output_name"},
+)
+"""The command gets ``building``, a `BuildOptions`."""

@@ -1,0 +1,186 @@
+"""Options that say which filters train, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import click
+
+from tgdonnx.cli.collecting import Body, collected
+from tgdonnx.cli.common import ALPHA, NEIGHBOURS, Command
+from tgdonnx.cli.optionfiles import read_filters
+from tgdonnx.cli.paths import PATH
+from tgdonnx.data import DataOptions
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
+from tgdonnx.masking import MaskOptions
+from tgdonnx.regrowing import KINDS, Kind, Reinitialization
+from tgdonnx.selection import MODES, STRATEGIES, Mode, Phi, Strategy, StrategyType
+from tgdonnx.sweeping import DEFAULT_TOLERANCE
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Selecting:
+    """What the command line says of which filters train, and from where.
+
+    Attributes:
+        asked: for the names of the strategies what was said of each, of which exactly one was asked for. That of ``phi`` may be
+            ``auto``, for that of the drop test.
+        tolerance: of the drop test, and of the start in mode regrow.
+        mode: of the masks; mode regrow measures how far the output moves, too.
+        alpha: of the KSE.
+        k: the number of neighbours of the KSE.
+        kind: see `Reinitialization`, as for the next two.
+        calibrate: a few images.
+        isolate: whether filters that stay read reinitialised ones.
+        protect: see `MaskOptions`.
+        sweep_data: the images of the drop test.
+
+    Raises:
+        UsageError: none or several ways to select were given, or what is of another mode, or a tolerance of nothing.
+    """
+
+    asked: Mapping[str, Any]
+    tolerance: Optional[float]
+    mode: Mode
+    alpha: float = DEFAULT_ALPHA
+    k: int = DEFAULT_K
+    kind: Optional[Kind] = None
+    calibrate: Optional[Path] = None
+    isolate: bool = False
+    protect: bool = False
+    sweep_data: Optional[Path] = None
+
+    def __post_init__(self) -> None:
+        chosen = [name for name, value in self.asked.items() if value is not None and value is not False]
+        if len(chosen) != 1:
+            what = f"got {', '.join(f'--{name}' for name in chosen)}" if chosen else "got none"
+            raise click.UsageError(f"expected exactly one of {', '.join(f'--{name}' for name in self.asked)}; {what}")
+        if self.tolerance is not None and not self.by_drop_test and self.mode != "regrow":
+            raise click.UsageError("--tolerance is of the drop test, which only --phi auto and --mode regrow do")
+        of_regrow = {
+            "--rebirth": self.kind is not None,
+            "--calibrate": self.calibrate is not None,
+            "--isolate": self.isolate,
+        }
+        for name, is_given in of_regrow.items():
+            if is_given and self.mode != "regrow":
+                raise click.UsageError(f"{name} is for --mode regrow; the mode is {self.mode}")
+
+    @property
+    def by_drop_test(self) -> bool:
+        """Whether phi is that of the drop test."""
+        return AUTO in self.asked.values()
+
+    @property
+    def accepted_change(self) -> float:
+        """The largest change of the output that is accepted."""
+        return DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance
+
+    def strategy(self, recommend: Callable[[float, float, int], Phi]) -> Strategy:
+        """Returns the strategy that was asked for.
+
+        Args:
+            recommend: finds phi by the drop test; takes tolerance, alpha and the number of neighbours.
+
+        Raises:
+            SelectionError: the file with filters is not readable.
+        """
+        if self.by_drop_test:
+            return recommend(self.accepted_change, self.alpha, self.k)
+        asked = next(each for each in STRATEGIES if self.asked[each.name] not in (None, False))
+        value = self.asked[asked.name]
+        made: Strategy = asked.ask(read_filters(value) if asked.takes == "filters" else value, self.alpha, self.k)
+        return made
+
+    def masking(self, reading: DataOptions, seed: int) -> MaskOptions:
+        """Returns what of the selected filters trains, and from where.
+
+        Args:
+            reading: how the images to calibrate on are read.
+            seed: of all random numbers.
+        """
+        reinitialized = Reinitialization(self.kind, self.calibrate, reading, self.isolate, self.accepted_change, seed)
+        return MaskOptions(self.mode, reinitialized, self.protect)
+
+
+def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Union[float, str, None]:
+    if text is None or text == AUTO:
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"expected a number or {AUTO}, got {text!r}") from error
+
+
+def _strategy_option(each: StrategyType[Any, Any]) -> Callable[[Body], Body]:
+    """Returns the option that asks for a strategy; its parameter has the strategy's name."""
+    if each.strategy is Phi:  # the drop test may find it
+        return click.option("--phi", metavar="PHI", callback=_phi_or_auto, help=each.help)
+    types = {"number": float, "count": int, "nothing": bool, "filters": PATH}
+    return click.option(
+        f"--{each.name}", each.name, type=types[each.takes], is_flag=each.takes == "nothing", help=each.help
+    )
+
+
+selection_options = collected(
+    "selecting",
+    Selecting,
+    ALPHA,
+    NEIGHBOURS,
+    *map(_strategy_option, STRATEGIES),
+    click.option(
+        "--tolerance",
+        type=float,
+        help="Of --phi auto and --mode regrow: the largest change of the output, as in `sweep`.  "
+        f"[default: {DEFAULT_TOLERANCE}]",
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(MODES),
+        default=MaskOptions().mode,
+        show_default=True,
+        help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
+        "regrow: these start at 0, and the filters with initial values.",
+    ),
+    together={"asked": [each.name for each in STRATEGIES]},
+)
+"""The ways to select filters, of which exactly one is given, and the mode of the masks.
+
+The command gets ``selecting``, a `Selecting`, of these options and those below.
+"""
+
+isolate_option = click.option(
+    "--isolate",
+    is_flag=True,
+    help="Of --mode regrow: filters that stay never read reinitialised ones; only layers at the output do.",
+)
+
+protect_option = click.option(
+    "--protect", is_flag=True, help="Never retrain what an earlier round trained, by the records in the model."
+)
+
+
+def reinitialization_options(command: Command) -> Command:
+    """Where reinitialised filters of mode regrow get their values."""
+    for option in (
+        click.option(
+            "--calibrate",
+            type=PATH,
+            metavar="DATA",
+            help="Of mode regrow: a few unlabelled images, to give reinitialised maps the mean and variance of the others, and "
+            "to measure the change of the output on; else that is done on random input.",
+        ),
+        click.option(
+            "--rebirth",
+            "kind",
+            type=click.Choice(KINDS),
+            help="Of mode regrow: where initial values come from.  [default: calibrated with --calibrate, else clone]",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,138 @@
+"""What messages name as Python does (`tgdonnx.calls`), in the words of the command line. The one place that knows both.
+
+Which option sets which field, the commands themselves say: by the names of their parameters.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+# Not what is in quotes, too: that is somebody's name, of a node perhaps.
+_NAMED = re.compile(r"(?<!['\"])`([^`\n]+)`(?!['\"])")
+_FUNCTIONS = "tgdonnx"
+# Fields of reports that are sentences, or commands.
+_PROSE = frozenset(
+    {"message", "remedy", "reason", "note", "notes", "error", "violations", "remarks", "problems", "sentence"}
+)
+
+
+def spelled(text: str) -> str:
+    """Returns a message for who sits at the command line. What is nothing of ours stays as it is."""
+    context = click.get_current_context(silent=True)
+    if "`" not in text or context is None:
+        return text
+    spelling = _Spelling(context.find_root())
+    return _NAMED.sub(lambda found: spelling.of(found[1]) or found[0], text)
+
+
+def spelled_report(value: Any, name: str = "") -> Any:
+    """Returns a report, as plain values, of which the sentences are spelled."""
+    if isinstance(value, dict):
+        return {key: spelled_report(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [spelled_report(item, name) for item in value]
+    return spelled(value) if isinstance(value, str) and name in _PROSE else value
+
+
+class _Spelling:
+    """The commands below a root; the options of the one that runs come before those of others."""
+
+    def __init__(self, root: click.Context) -> None:
+        self._commands = root.command.commands if isinstance(root.command, click.Group) else {}
+        self._running = root.invoked_subcommand
+
+    def of(self, code: str) -> str:
+        """Returns what was in backticks, spelled; empty if it is nothing of ours."""
+        try:
+            parsed = ast.parse(f"_({code})", mode="eval").body
+        except (SyntaxError, ValueError):
+            return ""
+        if not isinstance(parsed, ast.Call):
+            return ""
+        if len(parsed.args) == 1 and not parsed.keywords:
+            (only,) = parsed.args
+            if isinstance(only, ast.Call):
+                return self._call(only)
+            if isinstance(only, ast.Attribute):
+                return self._function(only)
+        words = [self._option(each.id) if isinstance(each, ast.Name) else "" for each in parsed.args]
+        words += [_with_value(self._option(str(each.arg)), each.value) for each in parsed.keywords]
+        return " ".join(words) if all(words) else ""
+
+    def _option(self, field: str) -> str:
+        for command in self._in_turn():
+            known = {**_by_parameter(command), **_by_option(command)}
+            if known.get(field, "").startswith("--"):  # `output` is no -o, where files go
+                return known[field]
+        return ""
+
+    def _in_turn(self) -> Iterator[click.Command]:
+        if self._running is not None and self._running in self._commands:
+            yield self._commands[self._running]
+        yield from self._commands.values()
+
+    def _function(self, named: ast.Attribute) -> str:
+        if not isinstance(named.value, ast.Name) or named.value.id != _FUNCTIONS:
+            return ""
+        if named.attr in self._commands:
+            return f"`{_FUNCTIONS} {named.attr}`"
+        for name, command in self._commands.items():
+            option = _by_option(command).get(named.attr)
+            if option is not None:  # such as dry_run
+                return f"`{_FUNCTIONS} {name} {option}`"
+        return ""
+
+    def _call(self, call: ast.Call) -> str:
+        function = call.func
+        if not isinstance(function, ast.Attribute) or not self._function(function):
+            return ""
+        if function.attr not in self._commands:
+            return ""
+        command = self._commands[function.attr]
+        options = {**_by_option(command), **_by_parameter(command)}
+        words = [_FUNCTIONS, function.attr, *(_value(each) for each in call.args)]
+        words += [_with_value(options.get(str(each.arg), ""), each.value) for each in call.keywords]
+        return f"`{' '.join(words)}`" if all(words) else ""
+
+
+def _by_parameter(command: click.Command) -> dict[str, str]:
+    """Returns for the names of a command's parameters their options."""
+    return {str(each.name): _shown(each) for each in command.params if isinstance(each, click.Option)}
+
+
+def _by_option(command: click.Command) -> dict[str, str]:
+    """Returns for the names that options have by themselves the options."""
+    return {
+        name.lstrip("-").replace("-", "_"): _shown(each)
+        for each in command.params
+        if isinstance(each, click.Option)
+        for name in each.opts
+        if name.startswith("--")
+    }
+
+
+def _shown(option: click.Option) -> str:
+    return next((name for name in option.opts if name.startswith("--")), option.opts[0])
+
+
+def _with_value(option: str, value: ast.expr) -> str:
+    given = _value(value)
+    return option if not option or given in ("", "True") else f"{option} {given}"
+
+
+def _value(node: ast.expr) -> str:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return ""
+    if isinstance(value, dict):
+        return " ".join(f"{name}={each}" for name, each in value.items())
+    if isinstance(value, (tuple, list)):
+        return "x".join(map(str, value))
+    return shlex.quote(value) if isinstance(value, str) else str(value)
