@@ -46,7 +46,7 @@ def test_what_is_written_reads_as_the_same(terms: tuple[tuple[float, str], ...])
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        *((text, "expected loss to be one of mse, l1, bce, ce, charbonnier, ssim, or a weighted sum")
+        *((text, f"expected loss to be one of {', '.join(LOSSES)}, or a weighted sum")
           for text in ("", " ", "huber", "MSE", "l1,ssim", "l1 ssim", "l1+", "+l1", "l1++ssim", "l1*0.5", "0.5l1", "0.5",
                        "0.5*", "2*3*l1", "1_0*l1", "nan*l1", "l1-ssim", "l1+0.5", "0x1*l1", "l1;", "l1\nmse")),
         ("0*l1", "weights > 0 in the loss '0\\*l1'; got 0 for l1"),

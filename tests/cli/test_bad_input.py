@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from tests import models
 from tests.cli.commands import run, run_json, save_pairs
+from tgdonnx.artifacts import LOSSES
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_alpha_must_be_a_number(vendor: Path, tmp_path: Path) -> None:
     [
         (
             ("--loss", "huber"),
-            "mse, l1, bce, ce, charbonnier, ssim, or a weighted sum such as 0.8*l1+0.2*ssim; got 'huber'",
+            f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim; got 'huber'",
         ),
         (("--loss", "l1+ce"), "the loss ce goes with no other"),
         (("--loss", "-1*l1"), "expected weights > 0"),
