@@ -7,7 +7,8 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Callable
 
@@ -24,8 +25,14 @@ def opened(path: Path) -> IO[bytes]:
     Raises:
         DataError: it cannot be opened.
     """
-    try:
+    with _told(path):
         return open_regular(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -84,7 +91,7 @@ class FileCache:
         """Opens a file to look at its header; its content is kept for `take`, if there is room.
 
         Raises:
-            DataError: it cannot be opened.
+            DataError: it cannot be read.
         """
         file = opened(path)
         size = os.fstat(file.fileno()).st_size
@@ -92,7 +99,7 @@ class FileCache:
             if path in self._contents or size > self._free:
                 return file
             self._free -= size
-        with file:
+        with _told(path), file:
             content = file.read()
         with self._lock:
             self._free += size - len(content)
@@ -103,7 +110,7 @@ class FileCache:
         """Opens a file to read its values; what was kept of its content is let go, and its hash is known if that is quick.
 
         Raises:
-            DataError: it cannot be opened.
+            DataError: it cannot be read.
         """
         with self._lock:
             content = self._contents.pop(path, None)
@@ -112,7 +119,7 @@ class FileCache:
             file = opened(path)
             if os.fstat(file.fileno()).st_size > KEPT_CONTENTS:
                 return file
-            with file:
+            with _told(path), file:
                 content = file.read()
         if path not in self._hashes:
             self._hashes[path] = hashlib.sha256(content).hexdigest()
