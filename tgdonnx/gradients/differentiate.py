@@ -21,6 +21,7 @@ from tgdonnx.gradients.demand import WHOLE, Demand, demands_of
 from tgdonnx.gradients.rule import Entry, Gradient, Step, entry_of, restricted
 from tgdonnx.gradients.shapes import zeros_like
 from tgdonnx.graphs.builder import Builder
+from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.nodes import refusal
 from tgdonnx.graphs.operators import schema_of
 from tgdonnx.graphs.paths import Source, path_between, source_value
@@ -54,10 +55,29 @@ def differentiate(
     for value, gradient in zip(wanted, found):
         build.about(str(value.name))
         results.append(zeros_like(build, value) if gradient is None else gradient)
-    graph.extend(build.nodes)
+    graph.extend(_way_back_last(build.nodes, one))
     for value, result in zip(wanted, results):
         result.shape, result.type = value.shape, value.type
     return tuple(results)
+
+
+def _way_back_last(nodes: Sequence[ir.Node], seed: ir.Value) -> list[ir.Node]:
+    """Puts what depends on the graph alone in front of what depends on the gradient of the loss.
+
+    ONNX Runtime computes of the inputs of a node the one first whose node comes last. So a derivative, which is of the size of
+    an activation, is computed when the gradient that it is multiplied by is there, and not kept while that is computed.
+    """
+    back = {seed}
+    before, behind = [], []
+    for node in nodes:
+        # What the graphs inside a node read is not among its inputs.
+        alone = back.isdisjoint(value for value in node.inputs if value is not None) and not inner_graphs(node)
+        if alone:
+            before.append(node)
+        else:
+            back.update(node.outputs)
+            behind.append(node)
+    return [*before, *behind]
 
 
 def back_propagate(

@@ -79,8 +79,10 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
         differentiated, loss, values, gates={gates[name]: gate for name, gate in objective.gates.items()}
     )
     graph = differentiated.graph
+    values, gradients = _last_found_first(graph, values, found)
+    parameters = [str(value.name) for value in values]
     graph.outputs[:] = [loss]
-    for value, gradient in zip(values, found):
+    for value, gradient in zip(values, gradients):
         gradient.name = gradient_name(str(value.name))
         graph.outputs.append(gradient)
     step, summing = differentiated, differentiated.clone()
@@ -91,6 +93,25 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
         expand_fake_quant(model)
         passes.RemoveUnusedNodesPass()(model)
     return Models(step, summing, update, evaluating)
+
+
+def _last_found_first(
+    graph: ir.Graph, values: Sequence[ir.Value], gradients: Sequence[ir.Value]
+) -> tuple[list[ir.Value], list[ir.Value]]:
+    """Orders parameters and their gradients by where these are found, the one nearest to the loss last.
+
+    The runtime goes from the last node that nobody reads to the first, and computes just what each needs. So what is made of
+    a gradient comes before the way back goes on, and activations are let go of on the way; in the other order it would go
+    to its end first, and every gradient of an activation would be kept until then.
+    """
+    place = {node: i for i, node in enumerate(graph)}
+
+    def found_at(pair: tuple[ir.Value, ir.Value]) -> int:
+        node = pair[1].producer()
+        return -1 if node is None else place[node]
+
+    pairs = sorted(zip(values, gradients), key=found_at, reverse=True)
+    return [value for value, _ in pairs], [gradient for _, gradient in pairs]
 
 
 def gradient_name(parameter: str) -> str:

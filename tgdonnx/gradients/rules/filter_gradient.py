@@ -3,8 +3,8 @@
     dW[m, c, i, j] = sum over samples n and places p of  dY[n, m, p]  X[n, c, p s + (i, j) d - pad]
 
 For every element (i, j) of the kernel that is one product of two matrices: the maps of dY by places, and the channels of X,
-shifted by (i, j), by places. Either X is padded and shifted, or, with strides 1, dY is, the other way round: whichever has
-fewer channels. Of filters that do not train dY is not even read, so the cost follows what trains.
+shifted by (i, j), by places. With strides 1 several are done at once (`tgdonnx.gradients.rules.shifted_products`). Of filters
+that do not train dY is not even read, so the cost follows what trains.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from tgdonnx.gradients.demand import Part
 from tgdonnx.gradients.rules.geometry import Window
+from tgdonnx.gradients.rules.shifted_products import shifted_products, takes
 from tgdonnx.gradients.shapes import known_size
 from tgdonnx.graphs.builder import Builder
 
@@ -80,8 +81,8 @@ def _whole(build: Builder, conv: Convolution) -> ir.Value:
     filters, maps = conv.shape[:2]
     if conv.group > 1 and maps == 1 and filters == conv.group:
         return _depthwise(build, conv)
-    if conv.group == 1 and filters < maps and not conv.window.may_leave_out and min(conv.window.turned_pads) >= 0:
-        return _by_shifted_outputs(build, conv)
+    if takes(conv.window):
+        return shifted_products(build, conv.x, conv.dy, conv.window, conv.group, conv.shape)
     return _by_shifted_inputs(build, conv)
 
 
@@ -95,22 +96,6 @@ def _by_shifted_inputs(build: Builder, conv: Convolution) -> ir.Value:
         x = _by_places(build, shifted, group, maps)
         perm = [0, 2, 1] if group == 1 else [0, 1, 3, 2]
         products.append(build.sum(build("MatMul", dy, build("Transpose", x, perm=perm)), [0], keepdims=False))
-    return _by_elements(build, products, conv.shape)
-
-
-def _by_shifted_outputs(build: Builder, conv: Convolution) -> ir.Value:
-    """The same for strides 1 with X as it is, and dY padded by what the kernel reaches, and shifted the other way."""
-    filters, maps, *kernel = conv.shape
-    rank, window = len(kernel), conv.window
-    x = build("Transpose", _by_places(build, conv.x, 1, maps), perm=[0, 2, 1])
-    turned = replace(window, pads=window.turned_pads)
-    padded = _padded(build, conv.dy, turned.pads, rank)
-    products = []
-    for element in product(*(range(size) for size in kernel)):
-        starts = [reach - i * dilation for i, reach, dilation in zip(element, window.reach, window.dilations)]
-        shifted = _stretch(build, padded, starts, [1] * rank, conv.x, rank)
-        rows = _by_places(build, shifted, 1, filters)
-        products.append(build.sum(build("MatMul", rows, x), [0], keepdims=False))
     return _by_elements(build, products, conv.shape)
 
 
