@@ -51,9 +51,9 @@ class Dataset:
         *,
         scaling: Optional[Scaling] = None,
         ignored: Collection[str] = (),
-        settled: bool = False,
+        examined: bool = False,
     ) -> None:
-        """Matches the data, looks at it and settles its scaling.
+        """Matches the data, looks at it and measures its scaling.
 
         Args:
             source: what was opened.
@@ -61,7 +61,7 @@ class Dataset:
             options: how the data is varied.
             scaling: of the data that is trained on, where this is to validate; None: from this data.
             ignored: names of arrays that may be there although they are not asked for.
-            settled: all that was done before, elsewhere: the data is only matched.
+            examined: all that was done before, elsewhere: the data is only matched.
 
         Raises:
             DataError: the data does not fit, values are not finite, a file is damaged, patches do not fit.
@@ -77,7 +77,7 @@ class Dataset:
         self._target_range: Optional[tuple[float, float]] = None
         self._target_limits: Optional[TargetLimits] = None
         self.scaling = scaling
-        if not settled:
+        if not examined:
             look = look_through(self._sets, self.inputs, options, scaling)
             self.scaling, self._target_range = look.scaling, look.target_range
         self._sampler = Sampler(self.inputs, options, self._sets, grids, self.scaling)
@@ -85,7 +85,7 @@ class Dataset:
             *source.remarks,
             *conversions(self._sets, self.inputs, options, self.scaling),
             *(describe_level(self.inputs[place], level) for place, level in self._sampler.levels.common.items()),
-            *(() if settled or self._target_range is not None else (unseen(self.where, self._sets),)),
+            *(() if examined or self._target_range is not None else (unseen(self.where, self._sets),)),
         )
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ def open_dataset(
     """
     if options.validation_split is not None:
         raise DataError("this data is not divided; leave out the validation split")
-    return Dataset(open_source(source), inputs, _settled(options, inputs), ignored=ignored)
+    return Dataset(open_source(source), inputs, _with_names_of_arrays(options, inputs), ignored=ignored)
 
 
 def open_training(
@@ -67,7 +67,7 @@ def open_training(
     """
     if validation is not None and options.validation_split is not None:
         raise DataError("got both validation data and a validation split; expected one of them")
-    options = _settled(options, inputs)
+    options = _with_names_of_arrays(options, inputs)
     training, held_out = open_source(source), None
     if options.validation_split is not None:
         training, held_out = split(training, options.validation_split, seed)
@@ -103,7 +103,7 @@ def open_like(
     return _open_like(dataset, open_source(source), inputs, purpose, ignored)
 
 
-def _settled(options: DataOptions, inputs: Sequence[TensorSpec]) -> DataOptions:
+def _with_names_of_arrays(options: DataOptions, inputs: Sequence[TensorSpec]) -> DataOptions:
     """Returns options whose names are those of arrays, before some of the inputs are left out."""
     return replace(options, renamed=renamed_for(options.renamed, inputs))
 
@@ -132,7 +132,7 @@ def open_recipe(recipe: Recipe) -> Dataset:
         recipe.options,
         scaling=recipe.scaling,
         ignored=recipe.ignored,
-        settled=True,
+        examined=True,
     )
     if recipe.target_limits is not None:
         limits = recipe.target_limits
