@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tgdonnx.pipeline import FinetuneReport, Results, finetune
     from tgdonnx.regrowing import Reinitialization
     from tgdonnx.reporting.page import PageReport, report
-    from tgdonnx.scoring import ScoreReport, score
+    from tgdonnx.scoring import ScoreOptions, ScoreReport, score
     from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
     from tgdonnx.sweeping.sweep import SweepReport, sweep
     from tgdonnx.tracing import TraceReport, trace
@@ -79,6 +79,7 @@ __all__ = [
     "Results",
     "RunData",
     "Scaling",
+    "ScoreOptions",
     "ScoreReport",
     "Strategy",
     "SweepReport",
@@ -122,7 +123,7 @@ _PLACES = {
     "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),
     "tgdonnx.regrowing": ("Reinitialization",),
     "tgdonnx.reporting.page": ("PageReport", "report"),
-    "tgdonnx.scoring": ("ScoreReport", "score"),
+    "tgdonnx.scoring": ("ScoreOptions", "ScoreReport", "score"),
     "tgdonnx.selection": ("AllLayers", "Filters", "FirstLayers", "LastLayers", "Percentile", "Phi", "Strategy"),
     "tgdonnx.sweeping": ("SweepReport", "sweep"),
     "tgdonnx.tracing": ("TraceReport", "trace"),

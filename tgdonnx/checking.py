@@ -14,7 +14,7 @@ Codes:
     TGD005  a node has no gradient                        TGD103  the runtime is another version than was measured
     TGD006  the runtime cannot build the gradient         TGD104  a shape that the file declares is wrong
     TGD007  the model computes with integers              TGD105  what training does first was not tried
-    TGD008  the runtime cannot open the session
+    TGD008  the runtime cannot open the session           TGD106  training cannot be on the device
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers import Network, open_network
 from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.masked_model import is_masked, read_masked, require_unmasked
+from tgdonnx.runtime import CPU, CPU_NAME, Device, parse_device
 from tgdonnx.runtime.availability import inference_remedy, training_remedy, why_not_available
+from tgdonnx.runtime.devices import require_device
 from tgdonnx.selection import AllLayers, Percentile, Strategy, plan_masks, select
 from tgdonnx.tracing import trace_network
 from tgdonnx.trial import try_training, why_not_tried
@@ -92,20 +94,26 @@ class CheckReport:
     findings: tuple[Finding, ...]
 
 
-def check(model: StrPath, *, output: Optional[str] = None, engine: Optional[EngineName] = None) -> CheckReport:
+def check(
+    model: StrPath, *, output: Optional[str] = None, engine: Optional[EngineName] = None, device: str = CPU_NAME
+) -> CheckReport:
     """Finds out whether a model, masked or not, can be trained here.
 
     Args:
         model: the file.
         output: the output to train on, when it has several.
         engine: what shall train it; None for the one of the runtime that is installed.
+        device: where it shall train; see `tgdonnx.TrainOptions`.
 
     Raises:
+        RuntimeMissingError: there is no device of that name.
         ModelFileError: no usable model.
         MaskedModelError: its masks do not belong to it.
     """
     chosen = ENGINES[engine or default_engine()]
-    findings = [*_environment(chosen), *_model(model, output, chosen)]
+    where = parse_device(device)
+    missing = _missing_device(chosen, where)
+    findings = [*_environment(chosen), *missing, *_model(model, output, chosen, CPU if missing else where)]
     order = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: order[finding.severity])
     return CheckReport(all(finding.severity != "error" for finding in findings), tuple(findings))
@@ -133,7 +141,18 @@ def _environment(engine: Engine) -> Iterable[Finding]:
             yield Finding("TGD103", "warning", "", "", message, f"pip install {name}=={_MEASURED}")
 
 
-def _model(path: StrPath, output: Optional[str], engine: Engine) -> list[Finding]:
+def _missing_device(engine: Engine, device: Device) -> list[Finding]:
+    if device == CPU:  # that there is a runtime, the other findings tell
+        return []
+    try:
+        engine.require_device(device)
+        require_device(device)
+    except RuntimeMissingError as error:
+        return [_blocked("TGD106", error)]
+    return []
+
+
+def _model(path: StrPath, output: Optional[str], engine: Engine, device: Device) -> list[Finding]:
     file = load_model(path)
     strategy: Strategy = AllLayers()
     if is_masked(file):
@@ -158,7 +177,7 @@ def _model(path: StrPath, output: Optional[str], engine: Engine) -> list[Finding
         found, chosen = _training(network, wanted, output, engine), output
     else:
         found, chosen = _of_several_outputs(network, outputs, wanted, engine)
-    return [*frozen, *found, *([] if _any_error(found) else _trial(file, nodes, strategy, chosen, engine))]
+    return [*frozen, *found, *([] if _any_error(found) else _trial(file, nodes, strategy, chosen, engine, device))]
 
 
 def _any_error(findings: Iterable[Finding]) -> bool:
@@ -181,12 +200,14 @@ def _of_several_outputs(
     return first, None
 
 
-def _trial(file: ModelFile, nodes: int, strategy: Strategy, output: Optional[str], engine: Engine) -> list[Finding]:
+def _trial(
+    file: ModelFile, nodes: int, strategy: Strategy, output: Optional[str], engine: Engine, device: Device
+) -> list[Finding]:
     """Does what training does first, as far as this machine can."""
     reason = why_not_tried(file, nodes)
     if reason is None:
         try:
-            try_training(file, strategy, output, engine.name)
+            try_training(file, strategy, output, engine.name, device)
         except UntrainableError as error:
             return [_blocked("TGD006", error)]
         except ArtifactsError as error:

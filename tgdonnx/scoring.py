@@ -17,6 +17,19 @@ from tgdonnx.tracing import Provenance, trace_network
 
 
 @dataclass(frozen=True)
+class ScoreOptions:
+    """How input maps are scored.
+
+    Attributes:
+        alpha: weight of the entropy in the KSE.
+        k: number of nearest neighbours in the entropy.
+    """
+
+    alpha: float = DEFAULT_ALPHA
+    k: int = DEFAULT_K
+
+
+@dataclass(frozen=True)
 class LayerScores:
     """Scores of the input maps of one layer.
 

@@ -16,6 +16,7 @@ from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.session import Session
 from tgdonnx.masked_model import is_masked
 from tgdonnx.masking import mask
+from tgdonnx.runtime import Device
 from tgdonnx.selection import Strategy
 
 MOST_BYTES = 2**29
@@ -37,7 +38,9 @@ def why_not_tried(file: ModelFile, nodes: int) -> Optional[str]:
     return None
 
 
-def try_training(file: ModelFile, strategy: Strategy, output: Optional[str], engine: EngineName) -> None:
+def try_training(
+    file: ModelFile, strategy: Strategy, output: Optional[str], engine: EngineName, device: Device
+) -> None:
     """Builds artifacts and opens their session, in a temporary directory.
 
     Args:
@@ -45,6 +48,7 @@ def try_training(file: ModelFile, strategy: Strategy, output: Optional[str], eng
         strategy: what to select in a model without masks.
         output: the output to train on.
         engine: what shall train it.
+        device: where; one of those of the engine.
 
     Raises:
         UntrainableError: the gradient cannot be built.
@@ -58,4 +62,4 @@ def try_training(file: ModelFile, strategy: Strategy, output: Optional[str], eng
             masked = directory / "masked.onnx"
             mask(file.path, masked, strategy)
         build(masked, directory / "artifacts", BuildOptions(output=output, engine=engine).in_cheapest_form())
-        Session(directory / "artifacts")
+        Session(directory / "artifacts", device=device)

@@ -156,9 +156,9 @@ def largest_difference(tuned: Sequence[Path]) -> float:
 
 def _out(command: Sequence[str], directory: Path) -> str:
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "PYTHONPATH": str(SOURCE) if command[0] != "chroot" else ""}
-    done = subprocess.run(command, cwd=directory, env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
     if done.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(command)} ended with status {done.returncode}")
+        raise SystemExit(f"{done.stderr}{' '.join(command)} ended with status {done.returncode}")
     return done.stdout
 
 

@@ -37,6 +37,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
     "steps with readers": ("net", "trains", "part of the weights", "masked", "thin", "thin / masked", "state"),
     "stages": ("layers", "score", "trace", "mask", "build masked", "build thin", "export"),
+    "arm64": ("machine", "processor, onnxruntime", "loss, first and last step", "rows changed", "proved by the other"),
     "starts": ("what is started", "seconds", "modules", "of tgdonnx"),
 }
 """The columns of every table by its name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Union
@@ -25,6 +25,7 @@ from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.runtime import CPU_NAME, Device, usable_device
 
 # Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.
 _TILE = {1: 65536, 2: 512, 3: 96}
@@ -64,7 +65,7 @@ def apply(
     tile: Optional[Sequence[int]] = None,
     output_name: Optional[str] = None,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    device: str = CPU_NAME,
 ) -> ApplyReport:
     """Applies a model to an image, a volume or a stack of images, and writes the result in the same axes.
 
@@ -82,18 +83,19 @@ def apply(
         tile: size of tiles per axis of space.
         output_name: the output to take, when the model has several.
         overwrite: whether ``output`` may exist.
-        on_progress: called after every run of the model with the number done and the total.
+        device: where the model runs; see `tgdonnx.TrainOptions`.
 
     Raises:
         ModelFileError: the model cannot be used or run.
         DataError: the data does not fit the model, or a tile is too small.
         OutputError: ``output`` cannot be written.
-        RuntimeMissingError: no onnxruntime, or not the library for a format, is installed.
+        RuntimeMissingError: no onnxruntime, or not the library for a format, is installed; or it cannot use the device.
     """
-    job = _prepare(model, data, Path(output), layout, scale, artifacts, tile, output_name, overwrite=overwrite)
+    where = usable_device(device)
+    job = _prepare(model, data, Path(output), layout, scale, artifacts, tile, output_name, where, overwrite=overwrite)
     assembly, shape, dtype = job.assembly, *job.assembly.outline()
     with result(Path(output), assembly.view.stored, shape, dtype) as array:
-        assembly.fill(array, on_progress)
+        assembly.fill(array)
     overlap = tuple(max((a.stop - b.start for a, b in zip(tiles, tiles[1:])), default=0) for tiles in assembly.plan)
     remarks = tuple(_remarks(assembly, job.whole, asked=tile is not None))
     overlap = overlap if assembly.tiles > 1 else ()
@@ -109,6 +111,7 @@ def require_applicable(
     scaled: bool = False,
     output_name: Optional[str] = None,
     overwrite: bool = False,
+    device: str = CPU_NAME,
 ) -> None:
     """Checks that `apply` would work, for a model of which only the weights will change; runs it on one tile.
 
@@ -120,12 +123,14 @@ def require_applicable(
         scaled: whether intensities will be scaled.
         output_name: as of `apply`.
         overwrite: as of `apply`.
+        device: as of `apply`.
 
     Raises:
         TgdonnxError: as `apply` does.
     """
-    scale = 1.0 if scaled else None
-    _prepare(model, data, Path(output), layout, scale, None, None, output_name, overwrite=overwrite).assembly.outline()
+    scale, where = 1.0 if scaled else None, usable_device(device)
+    job = _prepare(model, data, Path(output), layout, scale, None, None, output_name, where, overwrite=overwrite)
+    job.assembly.outline()
 
 
 @dataclass(frozen=True)
@@ -145,12 +150,13 @@ def _prepare(
     artifacts: Optional[StrPath],
     tile: Optional[Sequence[int]],
     output_name: Optional[str],
+    device: Device,
     *,
     overwrite: bool,
 ) -> _Job:
     require_outputs([Output(output)], [model, data, artifacts], overwrite=overwrite)
     suffix_of(output)
-    network = open_image_network(model, output_name)
+    network = open_image_network(model, output_name, device)
     stored = open_array(data)
     require_header(output, stored)
     view = _view(network.input, stored, layout, scaled=scale is not None or artifacts is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
@@ -65,17 +65,15 @@ class Assembly:
             sizes[self.view.axes[place - 1]] = tile.origin + found.shape[place]
         return tuple(sizes[letter] for letter in self.view.source), found.dtype
 
-    def fill(self, array: Array, on_progress: Callable[[int, int], None]) -> None:
+    def fill(self, array: Array) -> None:
         """Computes the result into an array of the shape of `outline`."""
         starts = range(0, self.view.count, self.batch)
-        total = self.tiles * len(starts)
-        for done, (start, tiles) in enumerate(itertools.product(starts, itertools.product(*self.plan)), 1):
+        for start, tiles in itertools.product(starts, itertools.product(*self.plan)):
             samples = range(start, min(self.view.count, start + self.batch))
             values = self._compute(samples, tiles)
             for sample, piece in zip(samples, values):
                 index, part = self._placed(sample, piece, tiles)
                 array[index] = part
-            on_progress(done, total)
 
     def _compute(self, samples: Sequence[int], tiles: tuple[Tile, ...]) -> Array:
         """Returns what the model gives for tiles of samples, in the units of the data."""

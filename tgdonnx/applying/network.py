@@ -16,7 +16,7 @@ from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import Network, open_network
-from tgdonnx.runtime import open_inference
+from tgdonnx.runtime import CPU, Device, open_inference
 
 Array = NDArray[Any]
 
@@ -48,12 +48,13 @@ class ImageNetwork:
         return receptive_field(self.network, space, output)
 
 
-def open_image_network(model: StrPath, output: Optional[str] = None) -> ImageNetwork:
+def open_image_network(model: StrPath, output: Optional[str] = None, device: Device = CPU) -> ImageNetwork:
     """Opens a model for images.
 
     Args:
         model: an ONNX file.
         output: the output to take; there may be only one, if None.
+        device: where to run it.
 
     Raises:
         ModelFileError: the model cannot be used or run.
@@ -61,7 +62,7 @@ def open_image_network(model: StrPath, output: Optional[str] = None) -> ImageNet
         RuntimeMissingError: no onnxruntime is installed.
     """
     network = open_network(model)
-    opened = open_inference(network.file)
+    opened = open_inference(network.file, device=device)
     taken, given = opened.inputs, opened.output_names
     if len(taken) != 1:
         names = ", ".join(value.name for value in taken)

@@ -15,13 +15,13 @@ from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import runnable_vendor
-from tgdonnx.runtime import open_inference
+from tgdonnx.runtime import CPU, Device, open_inference
 
 Array = NDArray[Any]
 _PROBABILITY = "tgdonnx::vendor.probability"
 
 
-def vendor_targets(artifacts: Artifacts) -> Callable[[Sequence[Array]], Array]:
+def vendor_targets(artifacts: Artifacts, device: Device = CPU) -> Callable[[Sequence[Array]], Array]:
     """Returns a function that gives, for the inputs of a step, the targets that the vendor's model already meets.
 
     They are the output of the graph that trains, with the vendor's values in it; its masked file is in the directory. So models
@@ -31,6 +31,7 @@ def vendor_targets(artifacts: Artifacts) -> Callable[[Sequence[Array]], Array]:
 
     Args:
         artifacts: of the training.
+        device: where the vendor's model runs.
 
     Raises:
         ArtifactsError: the loss is one of class indices, such as ce; with those that the
@@ -50,19 +51,20 @@ def vendor_targets(artifacts: Artifacts) -> Callable[[Sequence[Array]], Array]:
         node.outputs[0].name, node.outputs[0].type = _PROBABILITY, forward.output.type
         graph.append(node)
         graph.outputs[:] = [node.outputs[0]]
-    return _runner(forward.model)
+    return _runner(forward.model, device)
 
 
-def vendor_outputs(artifacts: Artifacts) -> Callable[[Sequence[Array]], Array]:
+def vendor_outputs(artifacts: Artifacts, device: Device = CPU) -> Callable[[Sequence[Array]], Array]:
     """Returns a function that gives, for the inputs of a step, the output that the vendor's model has for them.
 
     Args:
         artifacts: of the training.
+        device: where the vendor's model runs.
 
     Raises:
         RuntimeMissingError: no runtime is installed.
     """
-    return _runner(_forward(artifacts).model)
+    return _runner(_forward(artifacts).model, device)
 
 
 def _forward(artifacts: Artifacts) -> ForwardGraph:
@@ -72,9 +74,9 @@ def _forward(artifacts: Artifacts) -> ForwardGraph:
     return forward_graph(network, wanted, manifest.options.output, manifest.runtime.dialect)
 
 
-def _runner(model: ir.Model) -> Callable[[Sequence[Array]], Array]:
+def _runner(model: ir.Model, device: Device) -> Callable[[Sequence[Array]], Array]:
     ir.external_data.load_to_model(model)
-    opened = open_inference(ir.to_proto(model), what="the vendor's model")
+    opened = open_inference(ir.to_proto(model), what="the vendor's model", device=device)
     names = [str(value.name) for value in model.graph.inputs]
 
     def targets(inputs: Sequence[Array]) -> Array:

@@ -19,6 +19,7 @@ from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.reporting.plots import plot_sweep, require_plot
 from tgdonnx.reporting.tables import print_sweep
+from tgdonnx.scoring import ScoreOptions
 from tgdonnx.selection import Phi
 from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, sweep
 
@@ -100,8 +101,7 @@ def command(
             tolerance=test.tolerance,
             output=test.output,
             samples=test.samples,
-            alpha=test.alpha,
-            k=test.k,
+            scoring=ScoreOptions(test.alpha, test.k),
             reading=reading,
             on_progress=show,
         )
@@ -134,8 +134,7 @@ def drop_test(
                 data,
                 tolerance=tolerance,
                 output=output,
-                alpha=alpha,
-                k=neighbours,
+                scoring=ScoreOptions(alpha, neighbours),
                 reading=reading,
                 on_progress=show,
             )

@@ -42,13 +42,14 @@ from tgdonnx.comparing.preparing import (
 from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import run_candidate
 from tgdonnx.data import DataSource
-from tgdonnx.engines import default_engine
+from tgdonnx.engines import ENGINES, default_engine
 from tgdonnx.errors import DataError, StoppedError, TgdonnxError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.finetuning.run_record import read_record
+from tgdonnx.finetuning.training import training_device
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import require_unmasked
 from tgdonnx.regrowing import Reinitialization
@@ -100,6 +101,7 @@ def compare(
         SelectionError: a selection is unknown, or selects nothing in this model.
         DataError: data or an option does not fit.
         OutputError: the directory holds something else, or cannot be written.
+        RuntimeMissingError: there is no such device.
         TgdonnxError: as the stages do.
     """
     model, directory = Path(model), Path(directory)
@@ -115,8 +117,12 @@ def compare(
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
     file = open_network(model).file
     require_unmasked(file)
-    building = replace(building.in_cheapest_form(), engine=building.engine or default_engine())
-    reinitialization = replace(reinitialization, tolerance=tolerance, seed=training.seed, reading=run_data.reading)
+    engine = building.engine or default_engine()
+    building = replace(building.in_cheapest_form(), engine=engine)
+    device = training_device(ENGINES[engine], training)
+    reinitialization = replace(
+        reinitialization, tolerance=tolerance, seed=training.seed, reading=run_data.reading, device=training.device
+    )
     places = {
         "data": run_data.data,
         "validation": run_data.validation,
@@ -138,6 +144,7 @@ def compare(
                 tolerance=tolerance,
                 output=building.output,
                 reading=run_data.reading,
+                device=training.device,
             )
         if recommended is not None and recommended.note:
             notes.append(recommended.note)
@@ -161,7 +168,7 @@ def compare(
             steps = training.last_step(per_epoch)
             assert steps is not None
             size = len(file.data) + sum((model.parent / name).stat().st_size for name in file.external_files)
-            require_runnable(runnable, directory, work, steps, size)
+            require_runnable(runnable, directory, work, steps, size, device)
             if known is None:
                 held.enter_context(new_comparison(directory))
             write_plan(work, directory, runnable, content)

@@ -35,8 +35,8 @@ from tgdonnx.tracing import trace_network
 COMPARISON_FORMAT = 1
 COMPARISON = "comparison.json"
 FALLBACK_PERCENTILES = (10.0, 20.0, 30.0, 50.0)  # the first that selects anything
-# Of the options: those that no loss depends on, and two that concern selections that may be added later.
-_FREE = ("retain_limit", "on_retain_limit", "checkpoint_every", "agree_share", "l2_sp")
+# Of the options: those that no loss depends on, but in its last bits, and two that concern selections that may be added later.
+_FREE = ("retain_limit", "on_retain_limit", "checkpoint_every", "device", "agree_share", "l2_sp")
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,7 @@ def recommend(
     tolerance: float,
     output: Optional[str],
     reading: DataOptions,
+    device: str,
 ) -> Recommended:
     """Runs the drop test; where it recommends no phi, ``tgd`` is a percentile, with the reason.
 
@@ -237,7 +238,8 @@ def recommend(
         SelectionError: no percentile selects anything either.
     """
     try:
-        return Recommended(sweep(model, data, tolerance=tolerance, output=output, reading=reading).strategy(), "")
+        report = sweep(model, data, tolerance=tolerance, output=output, reading=reading, device=device)
+        return Recommended(report.strategy(), "")
     except SelectionError as error:
         reason = error
     provenance = trace_network(open_network(model))

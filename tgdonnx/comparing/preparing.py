@@ -19,6 +19,7 @@ from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
 from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.regrowing import Reinitialization
+from tgdonnx.runtime import Device, parse_device
 
 ARTIFACTS = "artifacts"
 
@@ -111,14 +112,16 @@ def steps_of_epoch(
         ArtifactsError: agreement is not possible with the loss.
     """
     agreeing = next((c for c in runnable if "agree" in c.regularisers), None)
-    session = Session(artifacts_of(agreeing or runnable[0], directory, work))
+    session = Session(artifacts_of(agreeing or runnable[0], directory, work), device=parse_device(options.device))
     if agreeing is not None:
         open_data(session, data, options)
     training, _, _ = open_data(session, replace(data, agree=None), replace(options, agree_share=None))
     return options.steps_per_epoch(len(training), session.manifest.fixed_batch)
 
 
-def require_runnable(runnable: Sequence[Candidate], directory: Path, work: Path, steps: int, tuned_bytes: int) -> None:
+def require_runnable(
+    runnable: Sequence[Candidate], directory: Path, work: Path, steps: int, tuned_bytes: int, device: Device
+) -> None:
     """Opens every selection in the runtime, and adds up what all will write, before hours are spent on the first.
 
     Args:
@@ -127,6 +130,7 @@ def require_runnable(runnable: Sequence[Candidate], directory: Path, work: Path,
         work: where artifacts are that are not there yet.
         steps: of every run.
         tuned_bytes: what a tuned model takes.
+        device: where they will run.
 
     Raises:
         ArtifactsError: the runtime cannot load one.
@@ -135,7 +139,7 @@ def require_runnable(runnable: Sequence[Candidate], directory: Path, work: Path,
     place = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
     needs: list[Need] = []
     for candidate in runnable:
-        session = Session(artifacts_of(candidate, directory, work))
+        session = Session(artifacts_of(candidate, directory, work), device=device)
         if session.run_state is None:
             needs += (replace(need, path=place) for need in needs_of_run(session, steps))
             needs.append(Need(place, tuned_bytes, f"tuned model of {candidate.name}"))

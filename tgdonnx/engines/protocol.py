@@ -11,7 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.lowering.dialects import Dialect
+from tgdonnx.runtime import Device
 
 EngineName = Literal["onnxruntime", "onnxruntime-training"]
 OptimizerName = Literal["adamw", "sgd"]
@@ -129,7 +131,7 @@ class Opening(Protocol):
     """Opens a training session."""
 
     def __call__(
-        self, directory: Path, checkpoint: str, inputs: Sequence[str], parameters: Sequence[str]
+        self, directory: Path, checkpoint: str, inputs: Sequence[str], parameters: Sequence[str], device: Device
     ) -> TrainingSession:
         """Opens artifacts.
 
@@ -138,10 +140,11 @@ class Opening(Protocol):
             checkpoint: the file in it to start from.
             inputs: the names, in the graphs, of what a batch is made of.
             parameters: the names of the parameters.
+            device: where to run; one of those of the engine.
 
         Raises:
             ArtifactsError: they are not usable.
-            RuntimeMissingError: the runtime is not installed.
+            RuntimeMissingError: the runtime is not installed, or does not take the device.
         """
         ...
 
@@ -153,6 +156,7 @@ class Engine:
     Attributes:
         name: what it is called.
         dialect: what it differentiates.
+        devices: the kinds of devices that it trains on.
         has_momentum: whether its optimizer sgd takes a momentum.
         models: the files of its artifacts that are models.
         eval_model: the one of these that gives loss and output.
@@ -167,6 +171,7 @@ class Engine:
 
     name: EngineName
     dialect: Dialect
+    devices: tuple[str, ...]
     has_momentum: bool
     models: tuple[str, ...]
     eval_model: str
@@ -177,3 +182,15 @@ class Engine:
     open: Opening
     read: Callable[[Path, str], Checkpoint]
     versions: Callable[[], Mapping[str, str]]
+
+    def require_device(self, device: Device) -> None:
+        """Checks that the engine trains on a device; whether there is one here, `tgdonnx.runtime.usable_device` tells.
+
+        Raises:
+            RuntimeMissingError: it does not.
+        """
+        if device.kind not in self.devices:
+            raise RuntimeMissingError(
+                f"the engine {self.name} trains on the device {' or '.join(self.devices)}, not on {device}; "
+                "build for the engine onnxruntime, or use another device"
+            )

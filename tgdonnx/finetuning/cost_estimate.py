@@ -20,7 +20,7 @@ from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import open_data, remarks_of
+from tgdonnx.finetuning.training import open_data, remarks_of, training_device
 
 
 def dry_run(
@@ -38,10 +38,11 @@ def dry_run(
         ArtifactsError: the directory is not usable.
         DataError: data or an option does not fit.
         DivergedError: the loss is not finite.
+        RuntimeMissingError: the runtime is not installed, or there is no such device.
     """
-    read_manifest(Path(directory))
+    device = training_device(read_manifest(Path(directory)).runtime, options)
     with locked(Path(directory), reading=True):
-        session = Session(Path(directory))
+        session = Session(Path(directory), device=device)
     training, validating, retention = open_data(session, RunData.of(data), options)
     for remark in remarks_of(training, validating, retention):
         on_remark(remark)

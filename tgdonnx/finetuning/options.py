@@ -9,6 +9,7 @@ from typing import Literal, Optional
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.metrics import METRICS, MetricName
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
+from tgdonnx.runtime import CPU_NAME, parse_device
 
 DEFAULT_EPOCHS = 10
 DEFAULT_AGREE_SHARE = 0.25
@@ -43,6 +44,7 @@ class TrainOptions:
         on_retain_limit: ``go-on``: the run does not end then, but the epoch that is kept is still one within the limit.
         agree_share: the part of every batch that is images to agree with the vendor on, where a run has such images; a
             quarter if None.
+        device: where the run computes: ``cpu``, ``cuda``, or ``cuda:1`` for the second. A run may go on on another one.
     """
 
     epochs: Optional[int] = None
@@ -62,6 +64,7 @@ class TrainOptions:
     retain_limit: Optional[float] = None
     on_retain_limit: OnRetainLimit = "stop"
     agree_share: Optional[float] = None
+    device: str = CPU_NAME
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch": 1, "warmup": 0, "seed": 0, "steps": 1, "accumulate": 1, "patience": 1}
@@ -85,6 +88,7 @@ class TrainOptions:
             raise DataError(f"expected on_retain_limit of stop, go-on, got {self.on_retain_limit!r}")
         if self.schedule not in SCHEDULES:
             raise DataError(f"expected a schedule of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        parse_device(self.device)
         for metric in self.metrics:
             if metric not in METRICS:
                 raise DataError(f"expected metrics of {', '.join(METRICS)}, got {metric!r}")

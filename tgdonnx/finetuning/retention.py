@@ -93,7 +93,7 @@ def _agreement(
     session: Session, dataset: Prefetched, batch: int, metrics: Sequence[MetricName], data_range: Optional[float]
 ) -> Retention:
     task = task_of(session.manifest)
-    vendor = vendor_outputs(session.artifacts)
+    vendor = vendor_outputs(session.artifacts, session.device)
     outputs = session.predict(next(dataset.batches(session.manifest.fixed_batch or 1)))
     names = tuple(metrics) or _agreement_metrics(task, outputs.shape)
     require_metrics(names, task, outputs.shape)

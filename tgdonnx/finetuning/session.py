@@ -19,7 +19,7 @@ from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
-from tgdonnx.runtime import InferenceModel, open_inference
+from tgdonnx.runtime import CPU, Device, InferenceModel, open_inference
 
 
 class Session:
@@ -27,11 +27,17 @@ class Session:
 
     Attributes:
         directory: the artifacts directory.
+        device: where it runs.
         manifest: what is in it.
     """
 
     def __init__(
-        self, directory: Path, *, checkpoint: Optional[str] = None, artifacts: Optional[Artifacts] = None
+        self,
+        directory: Path,
+        *,
+        checkpoint: Optional[str] = None,
+        artifacts: Optional[Artifacts] = None,
+        device: Device = CPU,
     ) -> None:
         """Opens an artifacts directory.
 
@@ -39,22 +45,24 @@ class Session:
             directory: the artifacts directory.
             checkpoint: the file in it to start from; the latest if None.
             artifacts: the same, where they are open.
+            device: where to run.
 
         Raises:
             ArtifactsError: the directory is not usable, or the runtime cannot load it.
-            RuntimeMissingError: the runtime of its engine is not installed.
+            RuntimeMissingError: the runtime of its engine is not installed, or the engine does not train on the device.
         """
-        self.directory, self._artifacts = directory, artifacts
+        self.directory, self.device, self._artifacts = directory, device, artifacts
         self.manifest: Manifest = read_manifest(directory)
         require_inputs_of(self.manifest, directory)
         engine = self.manifest.runtime
+        engine.require_device(device)
         self._eval_model = load_model(directory / engine.eval_model)
         # In the order of the manifest, and not always under its names.
         given = self._eval_model.proto.graph.input
         self._inputs = [value.name for value in given[: len(self.manifest.inputs)]]
         parameters = [tensor.name for tensor in self.manifest.trained]
         self._checkpoint = checkpoint or engine.checkpoint
-        self._engine: TrainingSession = engine.open(directory, self._checkpoint, self._inputs, parameters)
+        self._engine: TrainingSession = engine.open(directory, self._checkpoint, self._inputs, parameters, device)
 
     @property
     def run_state(self) -> Optional[RunState]:
@@ -98,7 +106,8 @@ class Session:
     @cached_property
     def _predictor(self) -> InferenceModel:
         # The loss stays out: a target that does not fit would break it.
-        return open_inference(self._eval_model, outputs=[self._eval_model.proto.graph.output[1].name])
+        wanted = [self._eval_model.proto.graph.output[1].name]
+        return open_inference(self._eval_model, outputs=wanted, device=self.device)
 
     def close_predictor(self) -> None:
         """Lets go of what `predict` opened."""

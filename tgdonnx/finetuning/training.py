@@ -31,6 +31,7 @@ from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
 from tgdonnx.finetuning.tensorboard import Board, require_board
 from tgdonnx.finetuning.watching import Watch
+from tgdonnx.runtime import Device, parse_device, usable_device
 
 
 def train(
@@ -60,14 +61,15 @@ def train(
         DataError: data or an option does not fit.
         DivergedError: the loss became NaN or infinite. The last checkpoint is kept.
         OutputError: a checkpoint cannot be written.
-        RuntimeMissingError: onnxruntime-training, or what writes for TensorBoard, is not installed.
+        RuntimeMissingError: onnxruntime-training, or what writes for TensorBoard, is not installed; or there is no such device.
     """
     directory = Path(directory)
     run_data = RunData.of(data)
     require_outputs(optional(watch.tensorboard, Kind.ADDED_TO), [directory, *run_data.read])
-    read_manifest(directory)  # no lock is put into what is no artifacts directory
+    engine = read_manifest(directory).runtime  # no lock is put into what is no artifacts directory
+    device = training_device(engine, options)
     with locked(directory):
-        return train_session(Session(directory), run_data, options, resume=resume, watch=watch)
+        return train_session(Session(directory, device=device), run_data, options, resume=resume, watch=watch)
 
 
 def train_session(
@@ -101,6 +103,16 @@ def train_session(
         run = Run(session, training, options, validating, retention, log, board, watch.on_progress, watch.on_epoch)
         state, stop = run_until_stop(run, state, watch.stop_on)
     return _report(state, stop, log, validating, session.manifest.runtime)
+
+
+def training_device(engine: Engine, options: TrainOptions) -> Device:
+    """Returns the device of a run.
+
+    Raises:
+        RuntimeMissingError: the engine does not train on it, or the runtime that is installed cannot use it.
+    """
+    engine.require_device(parse_device(options.device))
+    return usable_device(options.device)
 
 
 def open_data(
@@ -159,7 +171,7 @@ def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: T
     images = open_like(labelled, agree, inputs, purpose="training", ignored=(target.name,))
     share = DEFAULT_AGREE_SHARE if options.agree_share is None else options.agree_share
     fixed = session.manifest.fixed_batch
-    vendor, shared = vendor_targets(session.artifacts), labelled.shared | images.shared
+    vendor, shared = vendor_targets(session.artifacts, session.device), labelled.shared | images.shared
     images.require_batch(options.batch)
     return with_agreement(
         Prefetched(labelled), Prefetched(images), vendor, share=share, fixed_batch=fixed, shared=shared

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import DataError
 from tgdonnx.layers import Network
-from tgdonnx.runtime import open_inference
+from tgdonnx.runtime import Device, open_inference
 from tgdonnx.sweeping.running import Feeds, run_all
 
 Array = NDArray[Any]
@@ -71,6 +71,7 @@ def observe_activations(
     model: onnx.ModelProto,
     shapes: Mapping[str, tuple[int, ...]],
     feeds: Feeds,
+    device: Device,
     measure: Callable[[str, Array], Measure],
 ) -> dict[str, tuple[Measure, ...]]:
     """Returns for each named activation what is measured of it, run by run.
@@ -79,6 +80,7 @@ def observe_activations(
         model: with its weights in it.
         shapes: for names of activations of the main graph about how large they are; a few are held in memory at a time.
         feeds: what to run on.
+        device: where to run.
         measure: takes the name and the activation.
 
     Raises:
@@ -89,7 +91,7 @@ def observe_activations(
     exposed.CopyFrom(model)
     given = {value.name for value in exposed.graph.output}
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shapes if name not in given)
-    opened = open_inference(exposed)
+    opened = open_inference(exposed, device=device)
     return {
         name: measured
         for names in _portions(shapes)

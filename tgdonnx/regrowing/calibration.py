@@ -29,6 +29,7 @@ from tgdonnx.regrowing.activations import observe_activations
 from tgdonnx.regrowing.initial_values import Rows, settable
 from tgdonnx.regrowing.reinitializable import Reinitialized
 from tgdonnx.regrowing.tensor_edits import TensorEdits, channel_index, kernel_index, reads
+from tgdonnx.runtime import Device
 from tgdonnx.selection.channels import ChannelTensor
 from tgdonnx.sweeping.dropping import replace_tensors
 from tgdonnx.sweeping.running import Feeds
@@ -78,7 +79,12 @@ class _Point:
 
 
 def calibrate(
-    provenance: Provenance, reinitialized: Reinitialized, edits: TensorEdits, vendor: onnx.ModelProto, feeds: Feeds
+    provenance: Provenance,
+    reinitialized: Reinitialized,
+    edits: TensorEdits,
+    vendor: onnx.ModelProto,
+    feeds: Feeds,
+    device: Device,
 ) -> None:
     """Adjusts initial values.
 
@@ -88,6 +94,7 @@ def calibrate(
         edits: their initial values, of kind ``he``; they are changed.
         vendor: the vendor's model with its weights in it.
         feeds: a few images.
+        device: where models run.
 
     Raises:
         DataError: the model cannot be run on the images.
@@ -95,7 +102,7 @@ def calibrate(
     """
     for points in _in_turns(provenance, reinitialized, edits):
         start = replace_tensors(vendor, [(edit.parameter, edit.stored()) for edit in edits.changed()])
-        moments = _moments(provenance, start, points, feeds)
+        moments = _moments(provenance, start, points, feeds, device)
         for point in points:
             own, after = moments[str(point.reads.name)], moments[str(point.node.outputs[0].name)]
             usual_mean, usual_variance = after.usual(point.staying)
@@ -233,7 +240,7 @@ def _latest(origins: Iterable[Origin], latest: Mapping[Producer, int]) -> int:
 
 
 def _moments(
-    provenance: Provenance, start: onnx.ModelProto, points: Iterable[_Point], feeds: Feeds
+    provenance: Provenance, start: onnx.ModelProto, points: Iterable[_Point], feeds: Feeds, device: Device
 ) -> dict[str, _Moments]:
     axes: dict[ir.Value, int] = {}
     for point in points:
@@ -246,7 +253,9 @@ def _moments(
         with np.errstate(all="ignore"):  # what is not finite is left as it is
             return _Moments(rows.shape[1], rows.mean(axis=1), rows.var(axis=1))
 
-    observed = observe_activations(start, {str(value.name): known.get(value, ()) for value in axes}, feeds, measure)
+    observed = observe_activations(
+        start, {str(value.name): known.get(value, ()) for value in axes}, feeds, device, measure
+    )
     return {name: _together(runs) for name, runs in observed.items()}
 
 

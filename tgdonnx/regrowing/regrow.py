@@ -20,7 +20,7 @@ from tgdonnx.regrowing.initial_values import initialize, settable_statistics
 from tgdonnx.regrowing.reinitializable import Reinitialized, choose_reinitialized
 from tgdonnx.regrowing.reinitialization import Reinitialization
 from tgdonnx.regrowing.tensor_edits import TensorEdits, reads
-from tgdonnx.runtime import open_inference
+from tgdonnx.runtime import Device, open_inference, usable_device
 from tgdonnx.selection import STRATEGIES, Kind, RetrainMask, Selection, plan_masks
 from tgdonnx.sweeping import DEFAULT_SAMPLES
 from tgdonnx.sweeping.change import Baseline, baseline, output_changes, worst
@@ -91,6 +91,7 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
             change is larger than the tolerance.
         DataError: the images do not fit, or the change cannot be measured on them, or on random input.
         ModelFileError: the runtime cannot load the model.
+        RuntimeMissingError: no onnxruntime is installed, or it cannot use the device.
     """
     if selection.strategy["strategy"] not in _STRATEGIES:
         raise SelectionError(
@@ -98,11 +99,12 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
             "select by phi, by percentile, or list filters"
         )
     reinitialization.require_valid()
+    device = usable_device(reinitialization.device)
     kind, feeds = reinitialization.chosen_kind, _feeds(provenance, reinitialization)
     vendor = whole_model(provenance.network.file)
     with _asking_for_images(reinitialization):
-        before = _vendor_outputs(vendor, feeds)
-        reinitialized = choose_reinitialized(provenance, selection, vendor, feeds)
+        before = _vendor_outputs(vendor, feeds, device)
+        reinitialized = choose_reinitialized(provenance, selection, vendor, feeds, device)
     selected = sum(int(rows.sum()) for rows in selection.filters)
     if not any(rows.any() for rows in reinitialized.filters):
         reason, _ = Counter(reinitialized.refused.values()).most_common(1)[0]
@@ -112,7 +114,7 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
     filters = sum(int(rows.sum()) for rows in reinitialized.filters)
     edits = initialize(provenance, reinitialized, kind, reinitialization.seed)
     if kind == "calibrated":
-        calibrate(provenance, reinitialized, edits, vendor, feeds)
+        calibrate(provenance, reinitialized, edits, vendor, feeds, device)
     masks, set_masks = regrown_masks(provenance, reinitialized, isolate=reinitialization.isolate)
     if reinitialization.isolate and not _is_read(provenance, reinitialized):
         raise SelectionError(
@@ -121,7 +123,8 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
         )
     values = _checked_values(edits, masks, set_masks)
     start = replace_tensors(vendor, [(edit.parameter, values[edit.parameter.name]) for edit in edits.changed()])
-    moved = worst(output_changes(before, run_all(open_inference(start), feeds, before.outputs)))
+    opened = open_inference(start, device=device)
+    moved = worst(output_changes(before, run_all(opened, feeds, before.outputs)))
     output, change = moved.output, float("inf") if moved.change is None else moved.change
     if change > reinitialization.tolerance:
         raise SelectionError(
@@ -254,6 +257,6 @@ def _asking_for_images(reinitialization: Reinitialization) -> Iterator[None]:
         raise DataError(f"on random input, {error}; name images with `calibrate`") from error
 
 
-def _vendor_outputs(vendor: onnx.ModelProto, feeds: Feeds) -> Baseline:
-    opened = open_inference(vendor)
+def _vendor_outputs(vendor: onnx.ModelProto, feeds: Feeds, device: Device) -> Baseline:
+    opened = open_inference(vendor, device=device)
     return baseline(opened.output_names, run_all(opened, feeds, opened.output_names))

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer
 from tgdonnx.regrowing.activations import observe_activations
+from tgdonnx.runtime import Device
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.selection.channels import channel_tensors
 from tgdonnx.selection.plan import uses
@@ -60,7 +61,7 @@ class Reinitialized:
 
 
 def choose_reinitialized(
-    provenance: Provenance, selection: Selection, model: onnx.ModelProto, feeds: Feeds
+    provenance: Provenance, selection: Selection, model: onnx.ModelProto, feeds: Feeds, device: Device
 ) -> Reinitialized:
     """Finds the selected filters that can be reinitialised.
 
@@ -69,6 +70,7 @@ def choose_reinitialized(
         selection: which of its filters are dropped.
         model: the same model with its weights in it.
         feeds: what to run the dropped model on; what it is must not matter.
+        device: where to run it.
 
     Raises:
         DataError: the model cannot be run on the feeds.
@@ -82,7 +84,7 @@ def choose_reinitialized(
             return Reinitialized(rows, maps, refused)
         seen = [
             (provenance.layer_inputs[layer.index][c], f"without it, {layer.name!r} reads {value:.3g} there, not 0")
-            for layer, c, value in _not_zero(provenance, dropped, maps, feeds)
+            for layer, c, value in _not_zero(provenance, dropped, maps, feeds, device)
         ]
         for origin, reason in seen:
             for producer in origin.producers:
@@ -248,7 +250,7 @@ def _producers(origins: Sequence[Origin]) -> frozenset[Producer]:
 
 
 def _not_zero(
-    provenance: Provenance, dropped: onnx.ModelProto, maps: Sequence[NDArray[np.bool_]], feeds: Feeds
+    provenance: Provenance, dropped: onnx.ModelProto, maps: Sequence[NDArray[np.bool_]], feeds: Feeds, device: Device
 ) -> Iterator[tuple[Layer, int, float]]:
     """Yields the input maps that are not 0 without their producers, and a number that is read there instead."""
     readers = [layer for layer in provenance.layers if maps[layer.index].any()]
@@ -260,7 +262,7 @@ def _not_zero(
     def measure(name: str, array: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         return [_largest(array, layer) for layer in reading[name]]
 
-    for name, runs in observe_activations(dropped, shapes, feeds, measure).items():
+    for name, runs in observe_activations(dropped, shapes, feeds, device, measure).items():
         for layer, found in zip(reading[name], zip(*runs)):
             largest = np.max(found, axis=0)
             for c in np.flatnonzero(maps[layer.index] & (largest != 0)):  # NaN is not 0 either

@@ -9,6 +9,7 @@ import numpy as np
 
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
+from tgdonnx.runtime import CPU_NAME
 from tgdonnx.selection import KINDS, Kind
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
@@ -26,6 +27,7 @@ class Reinitialization:
         isolate: whether useful filters never read reinitialised maps; only layers whose maps nobody scores do.
         tolerance: the largest change of the output that is accepted; as in `tgdonnx.sweep`.
         seed: of all random numbers.
+        device: where models run; see `TrainOptions`. In `finetune` and `compare` it is the device of the run.
     """
 
     kind: Optional[Kind] = None
@@ -34,6 +36,7 @@ class Reinitialization:
     isolate: bool = False
     tolerance: float = DEFAULT_TOLERANCE
     seed: int = 0
+    device: str = CPU_NAME
 
     def require_valid(self) -> None:
         """Checks the options.

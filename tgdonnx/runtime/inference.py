@@ -1,4 +1,4 @@
-"""A model opened for inference: on the CPU, as the standard says, whatever its IR version, with errors that are sentences."""
+"""A model opened for inference: as the standard says, whatever its IR version, with errors that are sentences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
-from tgdonnx.errors import DataError, ModelFileError
+from tgdonnx.errors import DataError, ModelFileError, RuntimeMissingError
 from tgdonnx.files.model_file import ModelFile, require_external_data
+from tgdonnx.runtime.devices import CPU, Device, open_session
 from tgdonnx.runtime.error_text import reason_of
 from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.opsets import NEWEST, as_known
@@ -100,9 +101,13 @@ class InferenceModel:
 
 
 def open_inference(
-    model: Union[ModelFile, onnx.ModelProto], *, outputs: Optional[Sequence[str]] = None, what: str = "the model"
+    model: Union[ModelFile, onnx.ModelProto],
+    *,
+    outputs: Optional[Sequence[str]] = None,
+    what: str = "the model",
+    device: Device = CPU,
 ) -> InferenceModel:
-    """Opens a model for inference, on the CPU.
+    """Opens a model for inference.
 
     It is opened from memory: the IR version is clamped and the operator set lowered, where that means the same, in a copy.
     Nothing is fused that would change results beyond rounding.
@@ -111,9 +116,10 @@ def open_inference(
         model: a file as it was read, with its external data beside it; or a model without external data. It stays as it is.
         outputs: the names of the outputs to give; all if None. What they do not need is not run, so it cannot fail.
         what: what messages call it.
+        device: where to run it.
 
     Raises:
-        RuntimeMissingError: no onnxruntime is installed.
+        RuntimeMissingError: no onnxruntime is installed, or it does not take the device.
         ModelFileError: external data is not usable, the model would crash the runtime, or the runtime cannot load it.
     """
     runtime = load_onnxruntime()
@@ -130,7 +136,9 @@ def open_inference(
     if values:
         options.add_external_initializers(list(packed.beside), values)
     try:
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_session(content, device, options)
+    except RuntimeMissingError:
+        raise
     except Exception as error:  # the runtime raises its own types, which share no base
         remedy = "" if problem is None else f"; {problem}: export the model with opset {NEWEST}"
         raise ModelFileError(

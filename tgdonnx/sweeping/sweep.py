@@ -11,10 +11,10 @@ import numpy as np
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
 from tgdonnx.files.model_file import ModelFile, StrPath
-from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import require_unmasked
-from tgdonnx.runtime import open_inference
+from tgdonnx.runtime import CPU_NAME, Device, open_inference, usable_device
+from tgdonnx.scoring import ScoreOptions
 from tgdonnx.selection import Phi, RetrainMask, plan_masks, require_phi, score_filters, select
 from tgdonnx.sweeping.change import Baseline, OutputChange, baseline, output_changes, worst
 from tgdonnx.sweeping.dropping import drop_filters
@@ -104,16 +104,15 @@ def sweep(
     tolerance: float = DEFAULT_TOLERANCE,
     output: Optional[str] = None,
     samples: int = DEFAULT_SAMPLES,
-    alpha: float = DEFAULT_ALPHA,
-    k: int = DEFAULT_K,
+    scoring: ScoreOptions = ScoreOptions(),  # noqa: B008  # frozen
     reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
+    device: str = CPU_NAME,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> SweepReport:
     """Drops the filters below each phi and measures how far the output moves (TGD, section 3.2 and supplement).
 
     The data is gone over once for the vendor's model and once for each selection; phis that select the same filters share
-    one. The vendor's outputs on the samples are held in memory, so a few images are taken. Models run on the CPU, with either
-    onnxruntime package; the file is not touched.
+    one. The vendor's outputs on the samples are held in memory, so a few images are taken. The file is not touched.
 
     Args:
         model: the vendor's file.
@@ -122,9 +121,9 @@ def sweep(
         tolerance: the largest change that is accepted; see `tgdonnx.sweeping.change`.
         output: the output to look at; of several the one that moves farthest if None.
         samples: how many samples to run on at most; of more, so many are taken, spread evenly over the data.
-        alpha: weight of the entropy in the KSE.
-        k: number of nearest neighbours in the entropy.
+        scoring: how input maps are scored.
         reading: how the data is read; what is for ``target`` in it, and augmentation, is ignored.
+        device: where models run; see `tgdonnx.TrainOptions`.
         on_progress: called with the passes over the data that are done, and with how many there are.
 
     Raises:
@@ -132,25 +131,26 @@ def sweep(
         MaskedModelError: it is masked already.
         SelectionError: a phi or the tolerance is out of range, or no filter is selected at any phi.
         DataError: the data does not fit, or the vendor's output on it does not vary.
-        RuntimeMissingError: no onnxruntime is installed.
+        RuntimeMissingError: no onnxruntime is installed, or it cannot use the device.
     """
     phis = sorted({float(phi) for phi in phis})
     _require_options(phis, tolerance)
+    where = usable_device(device)
     network = open_network(model)
     require_unmasked(network.file)
-    selections = _selections(network, phis, alpha=alpha, k=k)
+    selections = _selections(network, phis, scoring)
     chosen = open_samples(data, network, most=samples, options=reading)
     distinct = {_key(masks): masks for masks in selections}
     total = 1 + sum(_drops(masks) for masks in distinct.values())
     # External data stays where it is: what runs maps it, and only what is dropped is written anew.
     vendor = network.file
-    before = _baseline(vendor, chosen, output)
+    before = _baseline(vendor, chosen, output, where)
     on_progress(1, total)
     changes = {}
     for key, masks in distinct.items():
         if _drops(masks):
             changed = ModelFile(vendor.path, b"", drop_filters(vendor.proto, masks))
-            changes[key] = _changes(changed, chosen, before)
+            changes[key] = _changes(changed, chosen, before, where)
         else:
             changes[key] = _unmoved(before)
         on_progress(1 + sum(_drops(distinct[done]) for done in changes), total)
@@ -163,8 +163,8 @@ def sweep(
         str(network.file.path),
         len(chosen),
         len(chosen.dataset),
-        alpha,
-        k,
+        scoring.alpha,
+        scoring.k,
         float(tolerance),
         recommended,
         sum(len(mask.filters) for mask in weights),
@@ -200,10 +200,10 @@ def _require_options(phis: Sequence[float], tolerance: float) -> None:
         raise SelectionError(f"expected a tolerance >= 0, got {tolerance:g}")
 
 
-def _selections(network: Network, phis: Sequence[float], *, alpha: float, k: int) -> list[tuple[RetrainMask, ...]]:
+def _selections(network: Network, phis: Sequence[float], scoring: ScoreOptions) -> list[tuple[RetrainMask, ...]]:
     """Returns for each phi the retrain masks that `tgdonnx.mask` would write."""
     provenance = trace_network(network)
-    scored = score_filters(provenance, alpha=alpha, k=k)
+    scored = score_filters(provenance, alpha=scoring.alpha, k=scoring.k)
     planned: dict[tuple[bytes, ...], tuple[RetrainMask, ...]] = {}
     masks = []
     for phi in phis:
@@ -213,7 +213,7 @@ def _selections(network: Network, phis: Sequence[float], *, alpha: float, k: int
             planned[key] = plan_masks(provenance, selection, "paper")
         masks.append(planned[key])
     if not any(_drops(entry) for entry in masks):
-        select(provenance, Phi(phis[-1], alpha, k))  # says why, if nothing is selected
+        select(provenance, Phi(phis[-1], scoring.alpha, scoring.k))  # says why, if nothing is selected
     return masks
 
 
@@ -225,16 +225,17 @@ def _drops(masks: Sequence[RetrainMask]) -> bool:
     return any(mask.values.any() for mask in masks)
 
 
-def _baseline(vendor: ModelFile, samples: Samples, output: Optional[str]) -> Baseline:
-    opened = open_inference(vendor)
+def _baseline(vendor: ModelFile, samples: Samples, output: Optional[str], device: Device) -> Baseline:
+    opened = open_inference(vendor, device=device)
     if output is not None and output not in opened.output_names:
         raise SelectionError(f"the model has no output {output!r}; its outputs are {', '.join(opened.output_names)}")
     names = opened.output_names if output is None else (output,)
     return baseline(names, run_all(opened, samples, names))
 
 
-def _changes(changed: ModelFile, samples: Samples, before: Baseline) -> tuple[OutputChange, ...]:
-    return output_changes(before, run_all(open_inference(changed), samples, before.outputs))
+def _changes(changed: ModelFile, samples: Samples, before: Baseline, device: Device) -> tuple[OutputChange, ...]:
+    opened = open_inference(changed, device=device)
+    return output_changes(before, run_all(opened, samples, before.outputs))
 
 
 def _unmoved(before: Baseline) -> tuple[OutputChange, ...]:

@@ -55,6 +55,7 @@ def _read(directory: Path, checkpoint: str) -> Checkpoint:
 ONNXRUNTIME = Engine(
     name="onnxruntime",
     dialect=DIALECT,
+    devices=("cpu", "cuda"),
     has_momentum=True,
     models=(STEP_MODEL, GRADIENT_MODEL, UPDATE_MODEL, EVAL_MODEL),
     eval_model=EVAL_MODEL,

@@ -17,7 +17,7 @@ from tgdonnx.engines.onnxruntime.models import BATCHES, RATE, STEP, sum_name
 from tgdonnx.engines.onnxruntime.state import State, read_state, write_state
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.runtime import load_onnxruntime, reason_of
-from tgdonnx.runtime.devices import CPU, Device, open_on, require_device
+from tgdonnx.runtime.devices import CPU, Device, open_on
 
 Array = NDArray[Any]
 STEP_MODEL, GRADIENT_MODEL, UPDATE_MODEL, EVAL_MODEL = "step.onnx", "gradients.onnx", "update.onnx", "eval.onnx"
@@ -46,9 +46,8 @@ class StepSession:
 
         Raises:
             ArtifactsError: the checkpoint is not usable.
-            RuntimeMissingError: no onnxruntime is installed, or it cannot use the device.
+            RuntimeMissingError: no onnxruntime is installed.
         """
-        require_device(device)
         require_frozen([directory / name for name in (STEP_MODEL, GRADIENT_MODEL, EVAL_MODEL)])
         state = read_state(directory / checkpoint)
         missing = [name for name in parameters if name not in state.tensors]

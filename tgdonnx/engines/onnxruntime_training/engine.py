@@ -101,6 +101,7 @@ def _versions() -> Mapping[str, str]:
 ONNXRUNTIME_TRAINING = Engine(
     name="onnxruntime-training",
     dialect=DIALECT,
+    devices=("cpu",),
     has_momentum=False,
     models=(TRAINING_MODEL, EVAL_MODEL, OPTIMIZER_MODEL),
     eval_model=EVAL_MODEL,

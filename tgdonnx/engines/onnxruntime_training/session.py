@@ -22,7 +22,7 @@ from tgdonnx.engines.protocol import Batch
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import replacing
 from tgdonnx.files.scratch import scratch_directory
-from tgdonnx.runtime import load_training_api, reason_of, session_options, writing
+from tgdonnx.runtime import CPU, Device, load_training_api, reason_of, session_options, writing
 
 
 class ModuleSession:
@@ -38,8 +38,10 @@ class ModuleSession:
         checkpoint: str,
         inputs: Sequence[str],  # noqa: ARG002  # the module takes arrays in order
         parameters: Sequence[str],
+        device: Device = CPU,
     ) -> None:
         """Opens artifacts; see `tgdonnx.engines.protocol.Opening`."""
+        assert device == CPU, "its last release has no CUDA for a Python that is still used"
         require_frozen([directory / TRAINING_MODEL, directory / EVAL_MODEL])
         self._directory, self._count = directory, len(parameters)
         self._api = load_training_api()
