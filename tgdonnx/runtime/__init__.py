@@ -2,9 +2,10 @@
 
 ``importing`` and ``training``: the doors to onnxruntime and onnxruntime-training, which keep torch out; ``availability``: where
 they can be had; ``devices``: where models run; ``inference``: a model opened for inference, whatever its IR version;
-``options``: of every session; ``packing``: large tensors beside the message; ``opsets``: what the runtimes know, and models of newer sets as they know them;
-``soundness``: what would crash the runtime, with ``windows``, ``control_flow`` and ``arguments`` of operators, as
-``node_protos`` shows them, of a ``weightless`` model; ``error_text``: what the runtime says, as sentences.
+``options``: of every session; ``packing``: large tensors beside the message; ``opsets``: what the runtimes know, and
+models of newer sets as they know them; ``soundness``: what would crash the runtime, with ``windows``, ``control_flow``
+and ``arguments`` of operators, as ``node_protos`` shows them, of a ``weightless`` model; ``error_text``: what the runtime
+says, as sentences.
 """
 
 from tgdonnx.runtime.devices import CPU, CPU_NAME, Device, parse_device, usable_device
