@@ -118,7 +118,7 @@ def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path, monkeypa
     def refuse(*_: object) -> None:
         raise UntrainableError("ONNX Runtime cannot build the gradient", remedy="report it")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ArtifactsError("ONNX Runtime cannot load the artifacts", remedy="report that")
 
     path = models.save(models.chain(0), tmp_path / "model.onnx")

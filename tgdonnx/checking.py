@@ -106,7 +106,7 @@ def check(
         device: where it shall train; see `tgdonnx.TrainOptions`.
 
     Raises:
-        RuntimeMissingError: there is no device of that name.
+        DataError: there is no device of that name.
         ModelFileError: no usable model.
         MaskedModelError: its masks do not belong to it.
     """

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from tests import fake_cuda, models
-from tgdonnx.errors import ArtifactsError, RuntimeMissingError
+from tgdonnx.errors import ArtifactsError, DataError, RuntimeMissingError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.runtime import open_inference
 from tgdonnx.runtime.devices import CPU, Device, open_on, open_session, parse_device, require_device, usable_device
@@ -28,7 +28,7 @@ def test_a_device_goes_by_its_name(text: str, device: Device) -> None:
     "text", ["", "gpu", "cuda:", "cuda:-1", "cuda:1234", "cpu:0", "CUDA", "AzureExecutionProvider"]
 )
 def test_what_is_no_device_is_refused_with_those_that_are(text: str) -> None:
-    with pytest.raises(RuntimeMissingError, match="expected a device such as cpu, cuda or cuda:1"):
+    with pytest.raises(DataError, match="expected a device such as cpu, cuda or cuda:1"):
         parse_device(text)
 
 

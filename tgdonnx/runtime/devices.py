@@ -15,7 +15,7 @@ from typing import Any, Union
 
 from onnx import TensorProto, helper
 
-from tgdonnx.errors import ArtifactsError, RuntimeMissingError
+from tgdonnx.errors import ArtifactsError, DataError, RuntimeMissingError
 from tgdonnx.runtime.error_text import reason_of
 from tgdonnx.runtime.importing import load_onnxruntime
 from tgdonnx.runtime.options import session_options
@@ -59,11 +59,11 @@ def parse_device(text: str) -> Device:
     Device(kind='cuda', index=1)
 
     Raises:
-        RuntimeMissingError: there is none of that name.
+        DataError: there is none of that name.
     """
     match = re.fullmatch(r"([a-z]+)(?::(\d{1,3}))?", text)
     if match is None or match[1] not in _PROVIDERS or (match[1] == "cpu" and match[2]):
-        raise RuntimeMissingError(f"expected a device such as {', '.join(_PROVIDERS)} or cuda:1; got {text!r}")
+        raise DataError(f"expected a device such as {', '.join(_PROVIDERS)} or cuda:1; got {text!r}")
     return Device(match[1], int(match[2] or 0))
 
 
@@ -74,7 +74,8 @@ def usable_device(text: str) -> Device:
         text: as of `parse_device`.
 
     Raises:
-        RuntimeMissingError: there is none of that name, or the runtime that is installed cannot use it.
+        DataError: there is none of that name.
+        RuntimeMissingError: the runtime that is installed cannot use it.
     """
     device = parse_device(text)
     require_device(device)
