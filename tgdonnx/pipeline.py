@@ -17,6 +17,7 @@ from tgdonnx.blending.curve import blend_run
 from tgdonnx.blending.formula import require_blend
 from tgdonnx.calls import call
 from tgdonnx.data import DataSource
+from tgdonnx.engines import ENGINES, default_engine
 from tgdonnx.errors import DataError, NothingLeftError, SelectionError, StoppedError
 from tgdonnx.exporting import ExportReport, Tuned, export_artifacts, try_export_artifacts
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model
@@ -36,7 +37,7 @@ from tgdonnx.finetuning import (
 )
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import train_session
+from tgdonnx.finetuning.training import train_session, training_device
 from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.keeping import kept, open_place, run_of
 from tgdonnx.layers import Network, open_network
@@ -161,6 +162,8 @@ def finetune(
         TgdonnxError: as the stages do; after training, with the command that goes on.
     """
     output, run_data, file = Path(output), RunData.of(data), load_model(model)
+    device = training_device(ENGINES[building.engine or default_engine()], training.device)
+    masking = replace(masking, reinitialization=replace(masking.reinitialization, device=training.device))
     page, overwrite = results.report, results.overwrite
     apply_to, applied = results.apply_to, results.applied
     applied = _beside(output, apply_to) if applied is None and apply_to is not None else applied
@@ -192,7 +195,14 @@ def finetune(
     if apply_to is not None:
         assert applied is not None
         require_applicable(
-            model, apply_to, applied, layout=layout, scaled=scaled, output_name=building.output, overwrite=overwrite
+            model,
+            apply_to,
+            applied,
+            layout=layout,
+            scaled=scaled,
+            output_name=building.output,
+            overwrite=overwrite,
+            device=training.device,
         )
     elif applied is not None:
         raise DataError(f"there is nothing to apply the tuned model to, so {applied} cannot be written; name the data")
@@ -216,8 +226,8 @@ def finetune(
             call("train", directory, options={"resume": True}),
             and_then=" and the same data and options, then `tgdonnx.export` it",
         )
-        session = Session(directory, artifacts=artifacts)
-        shown = Samples(Runners(artifacts.manifest), run_data.shown, reading)
+        session = Session(directory, artifacts=artifacts, device=device)
+        shown = Samples(Runners(artifacts.manifest, device), run_data.shown, reading)
         # What follows training, with the values that it starts from, so that nothing of it fails afterwards.
         size = try_export_artifacts(artifacts)
         if page is not None and shown.data is not None:
@@ -281,6 +291,7 @@ def finetune(
                 artifacts=directory if scaled else None,
                 output_name=building.output,
                 overwrite=overwrite,
+                device=training.device,
             )
         written = None
         if page is not None:

@@ -19,7 +19,8 @@ from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.retention import open_retention
 from tgdonnx.finetuning.run_record import read_record, write_blend
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import require_whole_batches
+from tgdonnx.finetuning.training import require_whole_batches, training_device
+from tgdonnx.runtime import CPU_NAME
 
 
 def blend(
@@ -29,6 +30,7 @@ def blend(
     *,
     at: Sequence[float] = BLENDS,
     retain_limit: Optional[float] = None,
+    device: str = CPU_NAME,
 ) -> BlendCurve:
     """Evaluates the run in a directory at blends from 0 to 1, and chooses one; `tgdonnx.export` writes it.
 
@@ -42,19 +44,21 @@ def blend(
         at: the blends; 0 and 1 are evaluated in any case.
         retain_limit: choose the lowest validation loss with the first metric of ``retain`` no worse than this from blend 0;
             without it, the smallest blend within one standard error of the lowest loss.
+        device: where models run; see `tgdonnx.TrainOptions`.
 
     Raises:
         ArtifactsError: the directory is not usable, or holds no run.
         DataError: data or an option does not fit.
-        RuntimeMissingError: the runtime of its engine is not installed.
+        RuntimeMissingError: the runtime of its engine is not installed, or cannot use the device.
     """
     directory = Path(directory)
     manifest = read_manifest(directory)  # no lock is put into what is no artifacts directory
+    where = training_device(manifest.runtime, device)
     with locked(directory):
         record = read_record(directory)
         if record is None:
             raise ArtifactsError(f"{directory} holds no record of a run ({RUN}); train it first")
-        session = Session(directory, checkpoint=kept_checkpoint(directory, manifest))
+        session = Session(directory, checkpoint=kept_checkpoint(directory, manifest), device=where)
         inputs, options = session.manifest.inputs, record.options
         reading = record.data.options.for_evaluation([spec.name for spec in inputs])
         scaling = Scaling(dict(record.data.scaling)) if record.data.scaling else None

@@ -24,6 +24,7 @@ from tgdonnx.finetuning.retention import Retention
 from tgdonnx.finetuning.run_record import write_blend
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import open_data
+from tgdonnx.runtime import parse_device
 
 BLENDS = tuple(tenth / 10 for tenth in range(11))
 
@@ -43,7 +44,12 @@ def blend_run(
         ArtifactsError: the checkpoint is not usable.
         DataError: there is no validation data, or data does not fit.
     """
-    session = Session(artifacts.directory, checkpoint=artifacts.kept_checkpoint, artifacts=artifacts)
+    session = Session(
+        artifacts.directory,
+        checkpoint=artifacts.kept_checkpoint,
+        artifacts=artifacts,
+        device=parse_device(options.device),
+    )
     _, validation, retention = open_data(session, data, options)
     if validation is None:
         raise DataError("a blend is chosen on validation data, and there is none; pass it, or say which blend")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 import click
 
 from tgdonnx.applying import apply
+from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
+from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import Scale
@@ -31,6 +34,15 @@ def scale_of(_context: click.Context, _parameter: click.Parameter, text: Optiona
         return text  # type: ignore[return-value]  # apply checks it
 
 
+@dataclass(frozen=True)
+class Running:
+    """How the model is run; see `apply`."""
+
+    tile: Optional[tuple[int, ...]]
+    output_name: Optional[str]
+    device: str
+
+
 @click.command("apply")
 @model_argument
 @output_option("The result to write: .npy, or NIfTI if the data is.")
@@ -48,8 +60,13 @@ def scale_of(_context: click.Context, _parameter: click.Parameter, text: Optiona
     help="Scale intensities, as for train, by this data; undone afterwards.",
 )
 @click.option("--artifacts", type=PATH, help="Scale intensities as the run in this directory did.")
-@click.option("--tile", callback=tile_size, metavar="SIZE", help="Size of tiles, such as 256x256.")
-@click.option("--output", "output_name", metavar="NAME", help="Output to take, when the model has several.")
+@collected(
+    "running",
+    Running,
+    click.option("--tile", callback=tile_size, metavar="SIZE", help="Size of tiles, such as 256x256."),
+    click.option("--output", "output_name", metavar="NAME", help="Output to take, when the model has several."),
+    device_option,
+)
 @overwrite_option
 @json_option
 def command(
@@ -59,8 +76,7 @@ def command(
     layout: Optional[str],
     scale: Optional[Scale],
     artifacts: Optional[Path],
-    tile: Optional[tuple[int, ...]],
-    output_name: Optional[str],
+    running: Running,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -72,9 +88,10 @@ def command(
         layout=layout,
         scale=scale,
         artifacts=artifacts,
-        tile=tile,
-        output_name=output_name,
+        tile=running.tile,
+        output_name=running.output_name,
         overwrite=overwrite,
+        device=running.device,
     )
     if as_json:
         print_json(report)

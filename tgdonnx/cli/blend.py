@@ -10,6 +10,7 @@ import click
 from tgdonnx.blending.blend import blend
 from tgdonnx.blending.curve import BLENDS
 from tgdonnx.cli.common import json_option, overwrite_option
+from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.output import print_json, printing, say
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.reporting.blends import plot_blends, print_blends
@@ -45,6 +46,7 @@ def _blends(_context: click.Context, _parameter: click.Parameter, text: Optional
 )
 @click.option("--at", callback=_blends, metavar="A,...", help="The blends; 0 and 1 in any case.  [default: in tenths]")
 @click.option("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
+@device_option
 @overwrite_option
 @json_option
 def command(
@@ -54,6 +56,7 @@ def command(
     retain_limit: Optional[float],
     at: tuple[float, ...],
     plot: Optional[Path],
+    device: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -64,7 +67,7 @@ def command(
     """
     if plot is not None:
         require_plot(plot, overwrite=overwrite)
-    curve = blend(directory, validation, retain, at=at, retain_limit=retain_limit)
+    curve = blend(directory, validation, retain, at=at, retain_limit=retain_limit, device=device)
     if plot is not None:
         plot_blends(curve, plot, overwrite=overwrite)
     if as_json:

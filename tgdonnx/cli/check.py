@@ -11,6 +11,7 @@ import click
 from tgdonnx.checking import check
 from tgdonnx.cli.build_options import engine_option
 from tgdonnx.cli.common import json_option, model_argument
+from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.engines import EngineName
 
@@ -19,13 +20,14 @@ from tgdonnx.engines import EngineName
 @model_argument
 @click.option("--output", metavar="NAME", help="Output to train on, when the model has several.")
 @engine_option
+@device_option
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, model: Path, output: Optional[str], engine: Optional[EngineName], as_json: bool
+    context: click.Context, model: Path, output: Optional[str], engine: Optional[EngineName], device: str, as_json: bool
 ) -> None:
     """Tell whether MODEL, masked or not, can be trained here, operator by operator; exit 1 if it cannot."""
-    report = check(model, output=output, engine=engine)
+    report = check(model, output=output, engine=engine, device=device)
     if as_json:
         print_json(report)
     else:

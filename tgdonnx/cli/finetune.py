@@ -99,7 +99,9 @@ def command(
     looked_at = selecting.sweep_data or (None if isinstance(data.data, Noise2Noise) else data.data)
     if selecting.by_drop_test and looked_at is None:
         raise click.UsageError("with --noise2noise, --phi auto needs images to look at; name them with --sweep-data")
-    recommend = drop_test(model, looked_at or Path(), output=building.output, reading=data.reading)
+    recommend = drop_test(
+        model, looked_at or Path(), output=building.output, reading=data.reading, device=training.device
+    )
     strategy = selecting.strategy(recommend)
     with training_bar() as show:
         report = finetune(
@@ -109,7 +111,7 @@ def command(
             strategy,
             training,
             building=building,
-            masking=selecting.masking(data.reading, training.seed),
+            masking=selecting.masking(data.reading, training.seed, training.device),
             rounds=rounds,
             results=results,
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),

@@ -8,6 +8,7 @@ import click
 
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
+from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.output import print_json, printing
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.selection_options import (
@@ -40,6 +41,7 @@ from tgdonnx.reporting.tables import print_masks
     help="Of the random numbers of --mode regrow.",
 )
 @reading_options
+@device_option
 @protect_option
 @overwrite_option
 @json_option
@@ -49,6 +51,7 @@ def command(
     selecting: Selecting,
     seed: int,
     reading: DataOptions,
+    device: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -61,8 +64,9 @@ def command(
     unread = selecting.calibrate is None and reading != DataOptions()
     if not selecting.by_drop_test and (selecting.sweep_data is not None or unread):
         raise click.UsageError("--data and how to read it are for the drop test, which only --phi auto does")
-    chosen = selecting.strategy(drop_test(model, selecting.sweep_data or Path(), output=None, reading=reading))
-    report = mask(model, output, chosen, selecting.masking(reading, seed), overwrite=overwrite)
+    looked_at = selecting.sweep_data or Path()
+    chosen = selecting.strategy(drop_test(model, looked_at, output=None, reading=reading, device=device))
+    report = mask(model, output, chosen, selecting.masking(reading, seed, device), overwrite=overwrite)
     if as_json:
         print_json(report)
     else:

@@ -9,6 +9,7 @@ import click
 
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
+from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.output import print_json, remark, say, styled
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
@@ -22,6 +23,7 @@ from tgdonnx.reporting.page import report
 @click.option("--tuned", type=PATH, help="The tuned model to verify, instead of a fresh export.")
 @click.option("--data", type=PATH, help="Show outputs before and after on its first 4 samples.")
 @reading_options
+@device_option
 @overwrite_option
 @json_option
 @click.pass_context
@@ -33,13 +35,16 @@ def command(
     tuned: Optional[Path],
     data: Optional[Path],
     reading: DataOptions,
+    device: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Write what was done in DIRECTORY as one self-contained HTML page; exit 1 if the tuned model is not verified."""
     if reading != DataOptions() and data is None:
         raise click.UsageError("--map, --layout and --scale are about --data, which is not given")
-    made = report(directory, output, model=model, tuned=tuned, data=data, reading=reading, overwrite=overwrite)
+    made = report(
+        directory, output, model=model, tuned=tuned, data=data, reading=reading, overwrite=overwrite, device=device
+    )
     if as_json:
         print_json(made)
     else:

@@ -7,6 +7,7 @@ import re
 import click
 
 from tgdonnx.cli.collecting import collected
+from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.paths import OutputPath
 from tgdonnx.files.outputs import Kind
 from tgdonnx.finetuning import DEFAULT_AGREE_SHARE, METRICS, SCHEDULES, TrainOptions
@@ -91,6 +92,7 @@ run_options = collected(
         type=float,
         help=f"The part of every batch that is images of --agree.  [default: {DEFAULT_AGREE_SHARE}]",
     ),
+    device_option,
 )
 """The command gets ``training``, a `TrainOptions`."""
 

@@ -97,14 +97,17 @@ class Selecting:
         made: Strategy = asked.ask(read_filters(value) if asked.takes == "filters" else value, self.alpha, self.k)
         return made
 
-    def masking(self, reading: DataOptions, seed: int) -> MaskOptions:
+    def masking(self, reading: DataOptions, seed: int, device: str) -> MaskOptions:
         """Returns what of the selected filters trains, and from where.
 
         Args:
             reading: how the images to calibrate on are read.
             seed: of all random numbers.
+            device: where models run.
         """
-        reinitialized = Reinitialization(self.kind, self.calibrate, reading, self.isolate, self.accepted_change, seed)
+        reinitialized = Reinitialization(
+            self.kind, self.calibrate, reading, self.isolate, self.accepted_change, seed, device
+        )
         return MaskOptions(self.mode, reinitialized, self.protect)
 
 

@@ -14,6 +14,7 @@ from rich import progress as rich_progress
 from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import ALPHA, NEIGHBOURS, json_option, model_argument, overwrite_option
 from tgdonnx.cli.data_options import reading_options
+from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.output import print_json, printing, remark, stderr
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.data import DataOptions, DataSource
@@ -73,6 +74,7 @@ class DropTest:
     NEIGHBOURS,
 )
 @click.option("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
+@device_option
 @overwrite_option
 @json_option
 @click.pass_context
@@ -83,6 +85,7 @@ def command(
     reading: DataOptions,
     test: DropTest,
     plot: Optional[Path],
+    device: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -103,6 +106,7 @@ def command(
             samples=test.samples,
             scoring=ScoreOptions(test.alpha, test.k),
             reading=reading,
+            device=device,
             on_progress=show,
         )
     if plot is not None:
@@ -116,7 +120,7 @@ def command(
 
 
 def drop_test(
-    model: Path, data: DataSource, *, output: Optional[str], reading: DataOptions
+    model: Path, data: DataSource, *, output: Optional[str], reading: DataOptions, device: str
 ) -> Callable[[float, float, int], Phi]:
     """Returns the function that finds phi for `--phi auto`: from tolerance, alpha and the number of neighbours.
 
@@ -125,6 +129,7 @@ def drop_test(
         data: the images to look at.
         output: the output to look at; of several the one that moves farthest if None.
         reading: how they are read.
+        device: where models run.
     """
 
     def recommend(tolerance: float, alpha: float, neighbours: int) -> Phi:
@@ -136,6 +141,7 @@ def drop_test(
                 output=output,
                 scoring=ScoreOptions(alpha, neighbours),
                 reading=reading,
+                device=device,
                 on_progress=show,
             )
         strategy = report.strategy()

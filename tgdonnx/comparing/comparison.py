@@ -119,7 +119,7 @@ def compare(
     require_unmasked(file)
     engine = building.engine or default_engine()
     building = replace(building.in_cheapest_form(), engine=engine)
-    device = training_device(ENGINES[engine], training)
+    device = training_device(ENGINES[engine], training.device)
     reinitialization = replace(
         reinitialization, tolerance=tolerance, seed=training.seed, reading=run_data.reading, device=training.device
     )

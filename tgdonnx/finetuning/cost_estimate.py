@@ -40,7 +40,7 @@ def dry_run(
         DivergedError: the loss is not finite.
         RuntimeMissingError: the runtime is not installed, or there is no such device.
     """
-    device = training_device(read_manifest(Path(directory)).runtime, options)
+    device = training_device(read_manifest(Path(directory)).runtime, options.device)
     with locked(Path(directory), reading=True):
         session = Session(Path(directory), device=device)
     training, validating, retention = open_data(session, RunData.of(data), options)

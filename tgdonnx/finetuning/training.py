@@ -67,7 +67,7 @@ def train(
     run_data = RunData.of(data)
     require_outputs(optional(watch.tensorboard, Kind.ADDED_TO), [directory, *run_data.read])
     engine = read_manifest(directory).runtime  # no lock is put into what is no artifacts directory
-    device = training_device(engine, options)
+    device = training_device(engine, options.device)
     with locked(directory):
         return train_session(Session(directory, device=device), run_data, options, resume=resume, watch=watch)
 
@@ -105,14 +105,19 @@ def train_session(
     return _report(state, stop, log, validating, session.manifest.runtime)
 
 
-def training_device(engine: Engine, options: TrainOptions) -> Device:
-    """Returns the device of a run.
+def training_device(engine: Engine, name: str) -> Device:
+    """Returns the device of a run; to be called before anything is written.
+
+    Args:
+        engine: what trains.
+        name: of the device.
 
     Raises:
+        DataError: there is no device of that name.
         RuntimeMissingError: the engine does not train on it, or the runtime that is installed cannot use it.
     """
-    engine.require_device(parse_device(options.device))
-    return usable_device(options.device)
+    engine.require_device(parse_device(name))
+    return usable_device(name)
 
 
 def open_data(

@@ -32,6 +32,7 @@ from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, show_sa
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.reporting.verdict import sentences
+from tgdonnx.runtime import CPU_NAME, parse_device, usable_device
 from tgdonnx.scoring import score_layers
 from tgdonnx.tracing import trace_network
 
@@ -134,6 +135,7 @@ def report(
     reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
     blend: float = 1.0,
     overwrite: bool = False,
+    device: str = CPU_NAME,
 ) -> PageReport:
     """Writes what was done in an artifacts directory as one self-contained HTML page.
 
@@ -149,23 +151,26 @@ def report(
         reading: how the data is read; patches, augmentation and a split are ignored.
         blend: of the checkpoint, where ``tuned`` is None; see `tgdonnx.export`.
         overwrite: whether ``output`` may exist.
+        device: where models run on the samples; see `tgdonnx.TrainOptions`.
 
     Raises:
         ArtifactsError: the directory is not usable, or ``model`` is another file than it was built from.
         DataError: the data does not fit.
         ModelFileError: ``model`` or ``tuned`` is no model.
         OutputError: the page cannot be written.
-        RuntimeMissingError: jinja2, matplotlib or onnxruntime-training is not installed.
+        RuntimeMissingError: jinja2, matplotlib or onnxruntime-training is not installed; or there is no such device.
     """
     output, directory = Path(output), Path(directory)
     require_outputs([Output(output)], [directory, model, tuned, data], overwrite=overwrite)
     require_page(output, overwrite=overwrite)
     read_manifest(directory)
+    runs_on = parse_device(device) if data is None else usable_device(device)
     with scratch_directory() as work:
         with locked(directory, reading=True):
             history, run = read_history(directory), read_record(directory)
             proof = prove(directory, work, model=model, tuned=tuned, blend=blend)
-        return write_page(directory, output, proof, history, run, Samples(Runners(proof.manifest), data, reading))
+        samples = Samples(Runners(proof.manifest, runs_on), data, reading)
+        return write_page(directory, output, proof, history, run, samples)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tgdonnx.artifacts.losses import parse_loss
 from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
 from tgdonnx.files.model_file import ModelFile
-from tgdonnx.runtime import open_inference
+from tgdonnx.runtime import Device, open_inference
 
 Array = NDArray[Any]
 Runner = Callable[[Sequence[Array]], NDArray[np.float64]]
@@ -76,9 +76,9 @@ class Sample:
 class Runners:
     """Models as functions of the arrays of a batch without its target. Each is opened once, when it is asked for."""
 
-    def __init__(self, manifest: Manifest) -> None:
-        """Takes the manifest of the artifacts, which says what the models are fed."""
-        self.manifest = manifest
+    def __init__(self, manifest: Manifest, device: Device) -> None:
+        """Takes the manifest of the artifacts, which says what the models are fed, and where they run."""
+        self.manifest, self._device = manifest, device
         self._opened: dict[Path, Runner] = {}
 
     def of(self, file: ModelFile) -> Runner:
@@ -88,7 +88,7 @@ class Runners:
             NoPicturesError: the runtime cannot load it; the function raises it where it cannot be run.
         """
         if file.path not in self._opened:
-            self._opened[file.path] = _runner(file, self.manifest)
+            self._opened[file.path] = _runner(file, self.manifest, self._device)
         return self._opened[file.path]
 
 
@@ -125,9 +125,9 @@ def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: D
     return tuple(samples[:MOST_SAMPLES])
 
 
-def _runner(file: ModelFile, manifest: Manifest) -> Runner:
+def _runner(file: ModelFile, manifest: Manifest, device: Device) -> Runner:
     try:
-        model = open_inference(file)
+        model = open_inference(file, device=device)
     except ModelFileError as error:
         raise NoPicturesError(f"{error}.") from error
     types = {port.name: port.dtype for port in model.inputs if port.dtype in _FLOATS}
