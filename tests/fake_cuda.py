@@ -19,12 +19,14 @@ class FakeCuda:
         devices: how many GPUs there are.
         sessions: the providers of every session that was opened, each with its settings.
         options: of these sessions.
+        on_processor: how many sessions were asked for without a GPU.
         values: where every array was put, by kind and number.
     """
 
     devices: int
     sessions: list[dict[str, dict[str, Any]]] = field(default_factory=list)
     options: list[Any] = field(default_factory=list)
+    on_processor: int = 0
     values: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -40,6 +42,8 @@ def install(monkeypatch: pytest.MonkeyPatch, devices: int) -> FakeCuda:
             if self._taken[0] == CUDA:
                 fake.sessions.append(asked)
                 fake.options.append(options)
+            elif CUDA not in asked:
+                fake.on_processor += 1
             super().__init__(model, options, providers=[CPU], **settings)
 
         def get_providers(self) -> list[str]:
