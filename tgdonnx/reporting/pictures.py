@@ -23,7 +23,7 @@ from tgdonnx.artifacts.losses import parse_loss
 from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
 from tgdonnx.files.model_file import ModelFile
-from tgdonnx.runtime import Device, open_inference
+from tgdonnx.runtime import CPU, Device, open_inference
 
 Array = NDArray[Any]
 Runner = Callable[[Sequence[Array]], NDArray[np.float64]]
@@ -76,7 +76,7 @@ class Sample:
 class Runners:
     """Models as functions of the arrays of a batch without its target. Each is opened once, when it is asked for."""
 
-    def __init__(self, manifest: Manifest, device: Device) -> None:
+    def __init__(self, manifest: Manifest, device: Device = CPU) -> None:
         """Takes the manifest of the artifacts, which says what the models are fed, and where they run."""
         self.manifest, self._device = manifest, device
         self._opened: dict[Path, Runner] = {}
