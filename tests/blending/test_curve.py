@@ -20,6 +20,7 @@ from tests.regrowing.topologies import TOPOLOGIES
 from tests.sessions import open_session
 from tgdonnx import Reinitialization
 from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.runtime import has_training_runtime
 from tgdonnx.selection import Filters
 
@@ -134,6 +135,23 @@ def test_what_is_missing_or_wrong_is_refused(tmp_path: Path) -> None:
         tgdonnx.blend(artifacts, data)
 
 
+def test_a_damaged_curve_in_the_record_is_a_sentence(tmp_path: Path) -> None:
+    vendor, artifacts = trained("dncnn", tmp_path)
+    tgdonnx.blend(artifacts, data_of(onnx.load(vendor), 2), at=(0.5,))
+    whole = json.loads((artifacts / "run.json").read_text())
+    for change in (
+        {"chosen": 0.3},
+        {"curve": []},
+        {"curve": [{**whole["blend"]["curve"][0], "validation": {"rmse": 1.0}}]},
+        {"curve": [{**whole["blend"]["curve"][0], "retain": {"rmse": 1.0}}, *whole["blend"]["curve"][1:]]},
+        {"step": -1},
+        {"step": None},
+    ):
+        (artifacts / "run.json").write_text(json.dumps({**whole, "blend": {**whole["blend"], **change}}))
+        with pytest.raises(ArtifactsError, match=r"run.json is damaged"):
+            read_record(artifacts)
+
+
 def test_training_goes_on_afterwards_as_if_nothing_had_been_evaluated(tmp_path: Path) -> None:
     found = []
     for blended in (False, True):
@@ -148,7 +166,8 @@ def test_training_goes_on_afterwards_as_if_nothing_had_been_evaluated(tmp_path: 
         tgdonnx.train(artifacts, data, options, resume=True)
         tgdonnx.export(artifacts, work / "t.onnx", checkpoint="state.safetensors")
         found.append(tensors_in(work / "t.onnx"))
-        assert json.loads((artifacts / "run.json").read_text())["blend"] is None, "the curve is of the run as it was"
+        curve = json.loads((artifacts / "run.json").read_text())["blend"]
+        assert (curve["step"] <= 12) if blended else curve is None, "the curve says which step it is of"
     assert all(found[0][name].tobytes() == found[1][name].tobytes() for name in found[0])
 
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tgdonnx.errors import DataError
+from tgdonnx.finetuning.metrics import MetricName, worsening
+from tgdonnx.finetuning.reports import BlendPoint
 
 Floats = NDArray[np.float64]
 
@@ -33,24 +37,32 @@ def above_lowest(losses: Floats) -> tuple[Floats, Floats]:
     return differences.mean(axis=1), spread / math.sqrt(samples)
 
 
-def smallest_within_error(losses: Floats) -> int:
-    """Returns the first blend whose loss is within one standard error of the lowest.
+def choose_blend(points: Sequence[BlendPoint], limit: Optional[float]) -> tuple[float, str]:
+    """Returns the blend to take, and why.
 
     Args:
-        losses: (blends, samples), by rising blend.
+        points: by rising blend, from 0 on.
+        limit: the largest fall of the guarded metric of the vendor's own task, which is then measured, from blend 0.
+
+    Raises:
+        DataError: the metric is infinite at blend 0, so that no loss of it can be measured.
     """
-    above, error = above_lowest(losses)
-    return int(np.flatnonzero(above <= error)[0])
+    lowest = min(point.loss for point in points)
+    if limit is None:
+        within = (point for point in points if point.loss - lowest <= point.uncertainty)
+        return next(within).blend, "the smallest whose validation loss is within one standard error of the lowest"
+    name = next(iter(points[0].retain))
+    start = points[0].retain[name]
+    if start is None:
+        raise DataError(
+            f"{name} of the vendor's own task is infinite at blend 0, so no loss of it can be measured; choose "
+            "`metrics=('rmse',)`"
+        )
+    allowed = [point for point in points if _fall(point, name, start) <= limit or point is points[0]]
+    best = min(allowed, key=lambda point: point.loss)
+    return best.blend, f"the lowest validation loss with {name} of the vendor's own task within {limit:g} of blend 0"
 
 
-def lowest_within_limit(losses: Floats, falls: Sequence[Optional[float]], limit: float) -> int:
-    """Returns the blend of the lowest loss, the smallest of several, that keeps the vendor's own task within a limit.
-
-    Args:
-        losses: (blends, samples), by rising blend.
-        falls: by how much the vendor's own task is worse than at the first blend, which is always within the limit; None
-            where that is infinitely good.
-        limit: the largest fall.
-    """
-    within = [i == 0 or fall is None or fall <= limit for i, fall in enumerate(falls)]
-    return int(np.argmin(np.where(within, losses.mean(axis=1), np.inf)))
+def _fall(point: BlendPoint, name: str, start: float) -> float:
+    now = point.retain[name]
+    return -math.inf if now is None else worsening(cast(MetricName, name), start, now)

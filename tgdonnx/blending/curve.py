@@ -12,13 +12,12 @@ from typing import Optional
 import numpy as np
 
 from tgdonnx.artifacts import Artifacts
-from tgdonnx.blending.choosing import above_lowest, lowest_within_limit, smallest_within_error
+from tgdonnx.blending.choosing import above_lowest, choose_blend
 from tgdonnx.blending.endpoints import read_endpoints
 from tgdonnx.blending.formula import require_blend
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning import RunData, TrainOptions
 from tgdonnx.finetuning.evaluation import Evaluator
-from tgdonnx.finetuning.metrics import worsening
 from tgdonnx.finetuning.reports import BlendCurve, BlendPoint
 from tgdonnx.finetuning.retention import Retention
 from tgdonnx.finetuning.run_record import write_blend
@@ -84,8 +83,7 @@ def evaluate_blends(
         require_blend(blend)
     if limit is not None and retention is None:
         raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
-    checkpoint = session.artifacts.kept_checkpoint
-    endpoints = read_endpoints(session.artifacts, checkpoint)
+    endpoints = read_endpoints(session.artifacts, session.artifacts.kept_checkpoint)
     by_sample = replace(validation, batch=session.manifest.fixed_batch or 1)
     points, losses = [], []
     for blend in sorted({0.0, 1.0, *map(float, blends)}):
@@ -98,27 +96,5 @@ def evaluate_blends(
         losses.append(found.losses)
     _, errors = above_lowest(np.array(losses))
     points = [replace(point, uncertainty=float(error)) for point, error in zip(points, errors)]
-    chosen, reason = _choice(points, np.array(losses), retention, limit)
-    return BlendCurve(tuple(points), points[chosen].blend, reason, checkpoint)
-
-
-def _choice(
-    points: Sequence[BlendPoint],
-    losses: np.ndarray[tuple[int, int], np.dtype[np.float64]],
-    retention: Optional[Retention],
-    limit: Optional[float],
-) -> tuple[int, str]:
-    if limit is None or retention is None:
-        chosen = smallest_within_error(losses)
-        return chosen, "the smallest whose validation loss is within one standard error of the lowest"
-    name = retention.guarded
-    start = points[0].retain[name]
-    if start is None:
-        raise DataError(
-            f"{name} of the vendor's own task is infinite at blend 0, so no loss of it can be measured; choose "
-            "`metrics=('rmse',)`"
-        )
-    values = [point.retain[name] for point in points]
-    falls = [None if value is None else worsening(name, start, value) for value in values]
-    chosen = lowest_within_limit(losses, falls, limit)
-    return chosen, f"the lowest validation loss with {name} of the vendor's own task within {limit:g} of blend 0"
+    state = session.run_state
+    return BlendCurve(tuple(points), *choose_blend(points, limit), 0 if state is None else state.step)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from tgdonnx.finetuning import Epoch, MetricName
+from tgdonnx.finetuning import BlendCurve, Epoch, MetricName
 from tgdonnx.finetuning.metrics import worsening
 
 
@@ -50,6 +50,7 @@ class Entry:
         last: the latest.
         directory: where its ``artifacts`` and its ``tuned.onnx`` are; empty for the vendor's model.
         problem: why it did not get to the end; empty if it did.
+        blend: what lies between its start and its best point; None for the vendor's model.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Entry:
     last: Point
     directory: str = ""
     problem: str = ""
+    blend: Optional[BlendCurve] = field(default=None, repr=False)
 
 
 def curve_of(epochs: Iterable[Epoch], old: Optional[MetricName]) -> tuple[Point, ...]:
@@ -100,3 +102,9 @@ def best_point(curve: Sequence[Point], limit: Optional[float]) -> Point:
 def choose(entries: Sequence[Entry]) -> Entry:
     """Returns the entry whose best point has the lowest loss; of equal ones that which changes the fewest numbers."""
     return min(entries, key=lambda entry: (entry.best.loss, entry.changed))
+
+
+def choose_blended(entries: Sequence[Entry]) -> Optional[tuple[Entry, float, float]]:
+    """Returns the entry whose chosen blend has the lowest loss, that blend and the loss; None where none was blended."""
+    found = [(entry, entry.blend.chosen, entry.blend.at_chosen.loss) for entry in entries if entry.blend is not None]
+    return min(found, key=lambda each: each[2], default=None)

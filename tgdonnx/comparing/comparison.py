@@ -15,7 +15,7 @@ from typing import Optional, Union
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.comparing.candidates import NONE
-from tgdonnx.comparing.choosing import Entry, choose
+from tgdonnx.comparing.choosing import Entry, choose, choose_blended
 from tgdonnx.comparing.duplicates import duplicates
 from tgdonnx.comparing.plan import (
     COMPARISON,
@@ -237,6 +237,7 @@ def _report(
     else:
         name, command = chosen.name, f"tgdonnx export {Path(chosen.directory, ARTIFACTS)} -o tuned.onnx"
         reason = f"lowest validation loss ({chosen.best.loss:.6g}, at step {chosen.best.step}){within}"
+    blended = choose_blended(entries)
     return CompareReport(
         model=str(model),
         directory=str(directory),
@@ -249,5 +250,15 @@ def _report(
         recommended=name,
         reason=reason,
         command=command,
-        notes=tuple(notes),
+        notes=(*notes, *(() if blended is None or blended[1] == 1 else (_blended(*blended),))),
+    )
+
+
+def _blended(entry: Entry, blend: float, loss: float) -> str:
+    """Says which blend of which run has the lowest loss."""
+    if blend == 0:
+        return "of the blends that are chosen (see `tgdonnx blend`) none does better than the vendor's model"
+    return (
+        f"of the blends that are chosen (see `tgdonnx blend`) {entry.name} at {blend:g} has the lowest validation loss, "
+        f"{loss:.6g}: tgdonnx export {Path(entry.directory, ARTIFACTS)} --blend {blend:g} -o tuned.onnx"
     )

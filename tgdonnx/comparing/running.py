@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-from tgdonnx.artifacts import BuildOptions, build, read_manifest
+from tgdonnx.artifacts import BuildOptions, build, open_artifacts, read_manifest
 from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
+from tgdonnx.blending.choosing import choose_blend
+from tgdonnx.blending.curve import blend_run
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.choosing import Entry, best_point, curve_of
 from tgdonnx.comparing.preparing import ARTIFACTS, data_for, options_for
 from tgdonnx.errors import DivergedError, StoppedError
 from tgdonnx.exporting import export
-from tgdonnx.finetuning import Epoch, MetricName, RunData, TrainOptions, Watch, train
+from tgdonnx.finetuning import BlendCurve, Epoch, MetricName, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
@@ -81,9 +83,23 @@ def run_candidate(
     manifest = read_manifest(artifacts)
     selection = {**manifest.selection, "regularisers": sorted(candidate.regularisers)}
     changed = _count_changed(model, tuned, [entry.name for entry in exported.changed])
+    between = _blended(artifacts, data_for(candidate, data), fitting, kept)
     return Entry(
-        candidate.name, selection, manifest.rho, changed, steps, seconds, curve, best, curve[-1], str(folder), problem
+        *(candidate.name, selection, manifest.rho, changed, steps, seconds, curve, best, curve[-1]),
+        str(folder),
+        problem,
+        between,
     )
+
+
+def _blended(artifacts: Path, data: RunData, options: TrainOptions, step: int) -> BlendCurve:
+    """Returns the curve of a run over its blends; one that was evaluated already is chosen from again."""
+    record = read_record(artifacts)
+    known = record.blend if record is not None else None
+    if known is not None and known.step == step and bool(known.curve[0].retain) == (data.retain is not None):
+        chosen, reason = choose_blend(known.curve, options.retain_limit)
+        return replace(known, chosen=chosen, reason=reason)
+    return blend_run(open_artifacts(artifacts), data, options)
 
 
 def _count_changed(model: Path, tuned: Path, names: Sequence[str]) -> int:

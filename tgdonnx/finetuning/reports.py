@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Optional
 
+from tgdonnx.files.typed import AtLeast0, Count, Fraction
+
 StopRule = Literal["length", "max-time", "patience", "retain-limit", "signal"]
 
 
@@ -104,10 +106,10 @@ class BlendPoint:
         uncertainty: the standard error, over the samples, of how far its loss is above the lowest; 0 there, and of one sample.
     """
 
-    blend: float
+    blend: Fraction
     validation: Mapping[str, Optional[float]]
     retain: Mapping[str, Optional[float]]
-    uncertainty: float
+    uncertainty: AtLeast0
 
     @property
     def loss(self) -> float:
@@ -125,13 +127,13 @@ class BlendCurve:
         curve: by rising blend, from 0 to 1.
         chosen: the blend to take.
         reason: why.
-        checkpoint: the checkpoint that was blended.
+        step: after which step the checkpoint was written that it is of.
     """
 
     curve: tuple[BlendPoint, ...]
     chosen: float
     reason: str
-    checkpoint: str
+    step: Count
 
     @property
     def at_chosen(self) -> BlendPoint:

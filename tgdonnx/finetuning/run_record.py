@@ -142,7 +142,7 @@ class RunRecord:
         versions: of Python, the platform and packages.
         started: when (UTC).
         resumed: when and from where it went on.
-        blend: how the run does between its start and its end, since that was last evaluated; None if it was not.
+        blend: how the run does between its start and a checkpoint, as that was last evaluated; None if it was not.
     """
 
     format: Positive
@@ -211,6 +211,7 @@ def write_record(
         ),
         versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
         started=before.started if before else now,
+        blend=before.blend if before else None,
         resumed=(*(before.resumed if before else ()), *(() if step is None else (Resumption(now, step),))),
     )
     write_bytes(directory / RUN, encode(record, indent=1))
@@ -243,14 +244,21 @@ def write_blend(directory: Path, curve: BlendCurve) -> None:
 
 
 def _check(record: RunRecord) -> None:
-    blend = record.blend
-    if blend is not None and blend.chosen not in {point.blend for point in blend.curve if "loss" in point.validation}:
-        raise ValueError(f"the blend {blend.chosen:g} was chosen, but not evaluated")
+    if record.blend is not None:
+        _check_blend(record.blend)
     described = [record.data, record.validation, record.retain, record.agree and record.agree.images]
     for data in described:
         for name, linear in data.scaling.items() if data else ():
             if not (math.isfinite(linear.offset) and linear.divisor > 0 and linear.every >= 1):
                 raise ValueError(f"the scaling of {name!r} divides by {linear.divisor:g}")
+
+
+def _check_blend(blend: BlendCurve) -> None:
+    names = {(*point.validation, "", *point.retain) for point in blend.curve}
+    if len(names) != 1 or any(point.validation.get("loss") is None for point in blend.curve):
+        raise ValueError("its blends have no loss, or not the same numbers")
+    if blend.chosen not in {point.blend for point in blend.curve}:
+        raise ValueError(f"the blend {blend.chosen:g} was chosen, but not evaluated")
 
 
 def _described(data: Mapping[str, Any], source: object) -> DataRecord:

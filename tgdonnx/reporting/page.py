@@ -245,6 +245,7 @@ def _content(
     if not retained:
         left_out["retention"] = "The vendor's own task was not evaluated, so how much of it was kept is not known."
     strips = filter_strips(proof.masked)
+    curve = run.blend if run is not None and run.blend is not None and run.blend.step == proof.step else None
     return {
         "proof": proof,
         "changed": [(entry.name, len(entry.filters), ranges(entry.filters)) for entry in proof.verify.changed],
@@ -271,8 +272,8 @@ def _content(
         "rate": rate_curve(history) if (history.learning_rates > 0).any() else None,
         "metrics": _metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
         "retained": retained,
-        "blend": run.blend if run is not None else None,
-        "blends": _blend_figures(run.blend, proof.blend) if run is not None and run.blend is not None else (),
+        "blend": curve,
+        "blends": _blend_figures(curve, proof.blend) if curve is not None else (),
         "labelled": facts.is_labelled(run),
         "rows": _chosen_rows(history.evaluations, proof.step),
         "samples": samples,

@@ -9,6 +9,7 @@ from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath, replacing
 from tgdonnx.finetuning.metrics import SMALLER_IS_BETTER
+from tgdonnx.reporting.blends import shown_metrics
 from tgdonnx.reporting.legible import name
 from tgdonnx.reporting.plots import new_figure, require_plot
 
@@ -59,6 +60,8 @@ def plot_compare(report: CompareReport, path: StrPath, *, overwrite: bool = Fals
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     within = " within the limit" if report.retain_limit is not None else ""
     title = f"Selections for {name(Path(report.model).name)}, {report.steps} steps each\nlarge: best{within}; outlined: last"
+    if any(entry.blend is not None for entry in report.entries):
+        title += "\ndotted: blends of the best; cross: the one chosen"
     figure.suptitle(title, fontsize=10, parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)
@@ -77,6 +80,22 @@ def _draw(axes: Axes, entry: Entry, number: int, *, recommended: bool) -> None:
         markersize=3,
         label=f"{entry.name} (recommended)" if recommended else entry.name,
     )
+    _draw_blends(axes, entry, colour)
     for point, size, face in ((entry.best, 9, colour), (entry.last, 13, "none")):
         if point.new is not None and point.old is not None and point.step:
             axes.plot([point.new], [point.old], marker, color=colour, markersize=size, markerfacecolor=face, zorder=4)
+
+
+def _draw_blends(axes: Axes, entry: Entry, colour: str) -> None:
+    """Draws the blends of the best point: a thin line from the start to it, with a cross at the one that is chosen."""
+    if entry.blend is None:
+        return
+    new, old = shown_metrics(entry.blend)
+    if old is None:
+        return
+    places = [(p.validation[new], p.retain[old], p.blend == entry.blend.chosen) for p in entry.blend.curve]
+    known = [(x, y, chosen) for x, y, chosen in places if x is not None and y is not None]
+    axes.plot([x for x, _, _ in known], [y for _, y, _ in known], color=colour, linestyle=":", linewidth=0.9, zorder=1)
+    for x, y, chosen in known:
+        if chosen:
+            axes.plot([x], [y], "x", color=colour, markersize=7, zorder=4)
