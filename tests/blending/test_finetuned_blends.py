@@ -112,7 +112,7 @@ def test_auto_needs_validation_data_and_a_limit_what_it_is_about(tmp_path: Path)
 
 
 def test_the_page_shows_the_curve_and_what_was_verified_is_the_blended_file(tmp_path: Path) -> None:
-    report = finetuned(tmp_path, "auto", page=tmp_path / "page.html")
+    report = finetuned(tmp_path, "auto", report=tmp_path / "page.html")
     assert report.page is not None
     assert report.page.verified
     assert report.blend is not None
@@ -125,7 +125,7 @@ def test_the_page_shows_the_curve_and_what_was_verified_is_the_blended_file(tmp_
 
 
 def test_a_run_without_a_curve_has_a_page_without_one(tmp_path: Path) -> None:
-    finetuned(tmp_path, 0.5, page=tmp_path / "page.html")
+    finetuned(tmp_path, 0.5, report=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert 'id="blend"' not in page
     assert "gives at blend 0.5; figures" in page
