@@ -159,7 +159,7 @@ def finetune(
     Raises:
         StoppedError: a signal stopped training.
         KeptError: what nobody foresaw, after training.
-        TgdonnxError: as the stages do; after training, with the command that goes on.
+        TgdonnxError: as the stages do; after training, with the call that goes on.
     """
     output, run_data, file = Path(output), RunData.of(data), load_model(model)
     device = training_device(ENGINES[building.engine or default_engine()], training.device)
@@ -243,8 +243,7 @@ def finetune(
         place.go_on_with(call("export", directory, options={"output": output, **again}))
         curve = blend_run(artifacts, run_data, training) if results.blend == "auto" else None
         blend = curve.chosen if curve is not None else float(results.blend)
-        if blend != 1:
-            place.go_on_with(call("export", directory, options={"output": output, "blend": blend, **again}))
+        place.go_on_with(call("export", directory, options={"output": output, **_unless_whole(blend), **again}))
         tuned = export_artifacts(artifacts, blend=blend)
         exported = tuned.write(tuned_model)
         after = load_model(tuned_model)
@@ -255,27 +254,28 @@ def finetune(
         reports = Round(masked, built, trained, replace(exported, output=None), verified, curve)
         return _Proved(reports, before, after, artifacts, tuned, shown)
 
-    done: list[_Proved] = []
+    done: list[Round] = []
+    last: Optional[_Proved] = None
     note = None
     with kept(place, signals=bool(watch.stop_on)), scratch_directory() as work, ExitStack() as held:
         vendor = before = open_network(file)
         for number in range(1, rounds + 1):
             try:
-                done.append(one_round(number, before, work, held))
+                last = one_round(number, before, work, held)
             except NothingLeftError as error:
                 if not done:
                     raise
                 note = f"there was no round {number}: {error}"
                 break
+            done.append(last.reports)
             if number < rounds:
-                before = open_network(done[-1].after)
-        last, only = done[-1], len(done) == 1
-        directory = last.artifacts.directory
+                before = open_network(last.after)
+        assert last is not None
+        directory, only = last.artifacts.directory, len(done) == 1
         # Each round proved itself; now the last one is written where it shall be, and read back.
         exported = last.tuned.write(output)
-        place.go_on_with(
-            call("export", directory, options={"output": output, "blend": exported.blend, "overwrite": True})
-        )
+        options = {"output": output, **_unless_whole(exported.blend), "overwrite": True}
+        place.go_on_with(call("export", directory, options=options))
         require_same_model(output, last.after)
         proof = last.reports.verify if only else verify_files(vendor, load_model(output), None)
         application = None
@@ -315,7 +315,7 @@ def finetune(
         reports.train,
         exported,
         proof,
-        tuple(each.reports for each in done[:-1]),
+        tuple(done[:-1]),
         note,
         application,
         written,
@@ -345,6 +345,11 @@ class _Proved:
 
 
 _MASKED = "the masked model of this run"
+
+
+def _unless_whole(blend: float) -> dict[str, float]:
+    """Returns a blend as an option of `export`, where it is one."""
+    return {} if blend == 1 else {"blend": blend}
 
 
 def _named(data: Union[StrPath, Array]) -> str:
