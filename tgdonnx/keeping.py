@@ -70,7 +70,7 @@ class Place:
         for path in places:
             if (path / MANIFEST).is_file() and is_locked(path):
                 raise ArtifactsError(
-                    f"{path} is in use by another process; wait until it ends, or choose another place"
+                    f"{path} is in use by another process", remedy="wait until it ends, or choose another place"
                 )
         self._was_there = self.root.is_dir()
         for path in places:
@@ -130,7 +130,7 @@ def open_place(output: Path, artifacts: Optional[StrPath], *, rounds: int, overw
         for number in range(1, rounds + 1):
             require_new_directory(place.of_round(number), overwrite=overwrite)
         if not place.root.parent.is_dir():
-            raise OutputError(f"the directory {place.root.parent} does not exist; create it or choose another")
+            raise OutputError(f"the directory {place.root.parent} does not exist", remedy="create it or choose another")
         if place.root.exists() and not place.root.is_dir():
             raise OutputError(f"{place.root} is a file; the artifacts need a directory")
     elif place.root.exists():
@@ -147,20 +147,23 @@ def _require_replaceable(place: Place, output: Path, *, overwrite: bool) -> None
     )
     if strange:
         raise OutputError(
-            f"{place.root} is no run of ours, and a run goes there; move it, or choose another with `artifacts`"
+            f"{place.root} is no run of ours, and a run goes there",
+            remedy="move it, or choose another with `artifacts`",
         )
     within = [path for path in (place.root, *place.root.glob("round-*")) if (path / MANIFEST).is_file()]
     for path in within:
         if is_locked(path):
-            raise OutputError(f"{path} is in use by another process; wait until it ends, or choose another output")
+            raise OutputError(
+                f"{path} is in use by another process", remedy="wait until it ends, or choose another output"
+            )
     steps = place.steps
     if steps and not overwrite:
         latest = within[-1]
         raise OutputError(
             f"{latest} holds {steps} steps of an earlier call that did not get to its end: "
             f"`{call('export', latest, options={'output': output})}` writes the model, "
-            f"`{call('train', latest, options={'resume': True})}` with the same options trains on; or pass "
-            "`overwrite=True` to start anew"
+            f"`{call('train', latest, options={'resume': True})}` with the same options trains on",
+            remedy="or pass `overwrite=True` to start anew",
         )
 
 

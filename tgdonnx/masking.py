@@ -82,7 +82,8 @@ class MaskOptions:
         if self.mode == "regrow" and self.protect:
             raise SelectionError(
                 "what an earlier round trained cannot be protected in mode regrow, which sets what reads reinitialised "
-                "filters to 0; leave out `protect`, or choose another mode"
+                "filters to 0",
+                remedy="leave out `protect`, or choose another mode",
             )
 
 

@@ -183,9 +183,13 @@ def finetune(
     if page is not None:
         page = require_page(page, overwrite=overwrite)
     if results.blend == "auto" and not (run_data.validated or isinstance(run_data.data, Noise2Noise)):
-        raise DataError("blend auto chooses on validation data, and there is none; pass it, or say which blend")
+        raise DataError(
+            "blend auto chooses on validation data, and there is none", remedy="pass it, or say which blend"
+        )
     if results.blend == "auto" and training.retain_limit is not None and run_data.retain is None:
-        raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
+        raise DataError(
+            "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
+        )
     if rounds < 1:
         raise SelectionError(f"expected at least 1 round, got {rounds}")
     reading = run_data.reading
@@ -205,7 +209,9 @@ def finetune(
             device=training.device,
         )
     elif applied is not None:
-        raise DataError(f"there is nothing to apply the tuned model to, so {applied} cannot be written; name the data")
+        raise DataError(
+            f"there is nothing to apply the tuned model to, so {applied} cannot be written", remedy="name the data"
+        )
     place = open_place(output, results.artifacts, rounds=rounds, overwrite=overwrite)
     again = {"overwrite": True} if overwrite else {}
 

@@ -202,7 +202,8 @@ def recorded_scaling(directory: Path, name: str) -> Optional[Scaling]:
     record, path = read_record(directory), directory / RUN
     if record is None:
         raise DataError(
-            f"{directory} has no {RUN}, so how the data of the run was scaled is not known; say it with `scale`"
+            f"{directory} has no {RUN}, so how the data of the run was scaled is not known",
+            remedy="say it with `scale`",
         )
     found = record.data.scaling
     if found and not {name, TARGET} <= set(found):

@@ -25,7 +25,7 @@ def suffix_of(path: Path) -> str:
     name = path.name.lower()
     suffix = next((s for s in (".npy", *NIFTI.suffixes) if name.endswith(s)), None)
     if suffix is None:
-        raise DataError(f"{path}: results are written as .npy, .nii or .nii.gz; choose one of these names")
+        raise DataError(f"{path}: results are written as .npy, .nii or .nii.gz", remedy="choose one of these names")
     return suffix
 
 
@@ -41,7 +41,8 @@ def require_header(output: Path, source: LazyArray) -> None:
     NIBABEL.load(str(output))
     if not _nifti_file(source):
         raise DataError(
-            f"{output}: a NIfTI file says where the volume lies in space, which {source.place} does not; write it as .npy"
+            f"{output}: a NIfTI file says where the volume lies in space, which {source.place} does not",
+            remedy="write it as .npy",
         )
 
 
@@ -63,7 +64,8 @@ def result(output: Path, source: LazyArray, shape: tuple[int, ...], dtype: np.dt
     if suffix in NIFTI.suffixes and shape != source.shape:
         raise DataError(
             f"{output}: the result has the shape {list(shape)}, the volume {list(source.shape)}, so its header does not hold "
-            "for it; write it as .npy"
+            "for it",
+            remedy="write it as .npy",
         )
     with replacing(output) as temporary:
         if suffix == ".npy":

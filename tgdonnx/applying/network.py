@@ -68,7 +68,7 @@ def open_image_network(model: StrPath, output: Optional[str] = None, device: Dev
         names = ", ".join(value.name for value in taken)
         raise DataError(f"{model} takes {len(taken)} inputs ({names}); expected a model of one image")
     if output is None and len(given) > 1:
-        raise DataError(f"{model} has several outputs ({', '.join(given)}); choose one with `output_name`")
+        raise DataError(f"{model} has several outputs ({', '.join(given)})", remedy="choose one with `output_name`")
     if output is not None and output not in given:
         raise DataError(f"{model} has no output {output!r}; expected one of {', '.join(given)}")
     port = taken[0]

@@ -114,7 +114,8 @@ def build_masked(
     engine = options.engine or default_engine()
     if options.momentum and not ENGINES[engine].has_momentum:
         raise ArtifactsError(
-            f"the engine {engine} has no sgd with momentum; build for the engine onnxruntime, or leave momentum out"
+            f"the engine {engine} has no sgd with momentum",
+            remedy="build for the engine onnxruntime, or leave momentum out",
         )
     wanted = _wanted_parameters(model)
     network = model.network
@@ -190,7 +191,7 @@ def _wanted_parameters(model: MaskedModel) -> dict[str, Parameter]:
     stored = model.network.stored_parameters
     wanted = {name: stored[name] for name, values in model.masks.items() if values.any()}
     if not wanted:
-        raise MaskedModelError(f"no retrain mask of {model.file.path} lets anything train; mask it again")
+        raise MaskedModelError(f"no retrain mask of {model.file.path} lets anything train", remedy="mask it again")
     return wanted
 
 
@@ -207,7 +208,8 @@ def _gates(model: MaskedModel) -> dict[str, NDArray[np.float32]]:
         if kernels is not None:
             raise MaskedModelError(
                 f"the masks of {model.file.path} are per kernel, but gradient 'gate' cuts the kernels of frozen filters "
-                "off; use gradient 'mask', or mask the model with mode 'paper'"
+                "off",
+                remedy="use gradient 'mask', or mask the model with mode 'paper'",
             )
         if 0 < len(retrain) < layer.filters:
             gate = np.isin(np.arange(layer.filters), retrain).astype(np.float32)
@@ -268,9 +270,11 @@ def require_new_directory(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} is a file; the artifacts need a directory")
     if path.is_dir() and any(path.iterdir()):
         if not overwrite:
-            raise OutputError(f"{path} exists; pass `overwrite=True` to replace it, or choose another name")
+            raise OutputError(f"{path} exists", remedy="pass `overwrite=True` to replace it, or choose another name")
         if not (path / files.MANIFEST).is_file():
-            raise OutputError(f"{path} holds other files than artifacts, and is not replaced; choose another name")
+            raise OutputError(
+                f"{path} holds other files than artifacts, and is not replaced", remedy="choose another name"
+            )
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def require_masked_of(manifest: Manifest, masked: MaskedModel, directory: Path) 
     """
     if masked.base.sha256 != manifest.base_sha256:
         raise ArtifactsError(
-            f"{directory} holds the masked model of another file than it was built from; build it again"
+            f"{directory} holds the masked model of another file than it was built from", remedy="build it again"
         )
     stored = masked.network.stored_parameters
     for tensor in manifest.trained:
@@ -53,7 +53,7 @@ def require_inputs_of(manifest: Manifest, directory: Path) -> None:
         graph = onnx.load(path, load_external_data=False).graph
         found = [TensorSpec.of(ir.serde.deserialize_value_info_proto(value, None)) for value in graph.input]
     except Exception as error:  # of protobuf and onnx_ir, which share no base
-        raise ArtifactsError(f"{path} cannot be read; build the artifacts again") from error
+        raise ArtifactsError(f"{path} cannot be read", remedy="build the artifacts again") from error
     for spec, value in zip(manifest.inputs, found):
         # In our graphs a vendor's input may have a name of ours, see `tgdonnx.artifacts.names`.
         named = value.name in (spec.name, spec.vendor_name) or value.name.startswith(PREFIX)
@@ -65,7 +65,7 @@ def require_inputs_of(manifest: Manifest, directory: Path) -> None:
 
 def _refuse(directory: Path, said: str, found: object = None) -> None:
     other = "" if found is None else f", and the models say {_short(found)}"
-    raise ArtifactsError(f"{directory / MANIFEST} says that {said}{other}; build the artifacts again")
+    raise ArtifactsError(f"{directory / MANIFEST} says that {said}{other}", remedy="build the artifacts again")
 
 
 def _short(value: object) -> str:

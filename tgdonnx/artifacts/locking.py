@@ -67,7 +67,9 @@ def _acquired(directory: Path, *, reading: bool) -> Optional[BaseFileLock]:
     try:
         lock.acquire(timeout=READERS_WAIT if reading else 0, poll_interval=0.05)
     except Timeout as error:
-        raise ArtifactsError(f"{directory} is in use{_holder(directory)}; wait until that ends, or stop it") from error
+        raise ArtifactsError(
+            f"{directory} is in use{_holder(directory)}", remedy="wait until that ends, or stop it"
+        ) from error
     except NotImplementedError:  # the file system has no locks
         return None
     except OSError as error:

@@ -147,13 +147,13 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.is_file():
         raise ArtifactsError(
-            f"{directory} is no artifacts directory: it has no {MANIFEST}; make one with `tgdonnx.build`"
+            f"{directory} is no artifacts directory: it has no {MANIFEST}", remedy="make one with `tgdonnx.build`"
         )
     data = read_bytes(path, remedy=_REMEDY)
     manifest = decode(data, Manifest, str(path), remedy=_REMEDY, newest=FORMAT, upgrade=_from_older, check=_check)
     for name in (*manifest.runtime.models, manifest.runtime.checkpoint, MASKED_MODEL):
         if not (directory / name).is_file():
-            raise ArtifactsError(f"{directory} is incomplete: {name} is missing; build the artifacts again")
+            raise ArtifactsError(f"{directory} is incomplete: {name} is missing", remedy="build the artifacts again")
     return manifest
 
 

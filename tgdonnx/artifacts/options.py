@@ -71,7 +71,9 @@ class RecordedOptions:
     def _require_form(self, form: Form) -> None:
         _require_one_of("form", form, FORMS)
         if form == "thin" and self.gradient == "gate":
-            raise ArtifactsError("form 'thin' computes gradient 'mask' only; use form 'masked' for gradient 'gate'")
+            raise ArtifactsError(
+                "form 'thin' computes gradient 'mask' only", remedy="use form 'masked' for gradient 'gate'"
+            )
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def vendor_targets(artifacts: Artifacts, device: Device = CPU) -> Callable[[Sequ
     if loss.targets == "classes":
         raise ArtifactsError(
             f"agreement with the vendor's output needs targets like the output, but those of the loss {loss} are class "
-            "indices; add samples with labels of your own to the training data instead"
+            "indices",
+            remedy="add samples with labels of your own to the training data instead",
         )
     forward = _forward(artifacts)
     graph = forward.model.graph
@@ -83,7 +84,7 @@ def _runner(model: ir.Model, device: Device) -> Callable[[Sequence[Array]], Arra
         (output,) = opened.run(dict(zip(names, inputs)))
         if not np.isfinite(output).all():
             raise DataError(
-                "the vendor's model gives values that are not finite for data to agree on; remove such samples"
+                "the vendor's model gives values that are not finite for data to agree on", remedy="remove such samples"
             )
         return np.ascontiguousarray(output)
 

@@ -61,7 +61,8 @@ class Endpoint:
         if not np.isfinite(rounded.astype(np.float32)).all():
             raise ArtifactsError(
                 f"the checkpoint {self.checkpoint!r} holds values in {self.parameter.name!r} that do not fit the vendor's "
-                f"{old.dtype}; train with a smaller learning rate"
+                f"{old.dtype}",
+                remedy="train with a smaller learning rate",
             )
         return np.where(self.trains, rounded, old)
 
@@ -150,7 +151,7 @@ def read_endpoints(artifacts: Artifacts, checkpoint: str) -> Endpoints:
     for tensor in manifest.trained:
         if tensor.name not in trained:
             raise ArtifactsError(
-                f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}; build the artifacts again"
+                f"the checkpoint {checkpoint!r} has no parameter {tensor.name!r}", remedy="build the artifacts again"
             )
     tensors = []
     for name in dict.fromkeys(tensor.vendor_name for tensor in manifest.trained):
@@ -179,7 +180,8 @@ def _endpoint(
     if not np.array_equal(trained[~trains], old[~trains].astype(np.float32)):
         raise ArtifactsError(
             f"the checkpoint {checkpoint!r} has moved frozen values of {parameter.name!r}, so the network that was trained "
-            "is not the one that would be written; train with the optimizer model of these artifacts"
+            "is not the one that would be written",
+            remedy="train with the optimizer model of these artifacts",
         )
     if not np.isfinite(trained).all():
         raise ArtifactsError(

@@ -111,7 +111,7 @@ def parse_candidates(names: Sequence[str]) -> tuple[Candidate, ...]:
     for candidate in candidates:
         key = (candidate.kind, candidate.mode, candidate.isolate, candidate.number, candidate.regularisers)
         if key in seen:
-            raise SelectionError(f"{candidate.name!r} is given twice; leave one out")
+            raise SelectionError(f"{candidate.name!r} is given twice", remedy="leave one out")
         seen.add(key)
     if all(candidate.kind == "none" for candidate in candidates):
         raise SelectionError("expected selections to compare with the vendor's model, such as tgd,last:3,all")
@@ -131,7 +131,9 @@ def _parse(name: str) -> Candidate:
         if regulariser not in REGULARISERS or regularisers.count(regulariser) > 1:
             raise SelectionError(f"unknown regulariser in {name!r}; expected a selection {_WITH}")
     if kind == "none" and regularisers:
-        raise SelectionError(f"{name!r}: nothing trains, so nothing can be regularised; leave {regularisers[0]} out")
+        raise SelectionError(
+            f"{name!r}: nothing trains, so nothing can be regularised", remedy=f"leave {regularisers[0]} out"
+        )
     number = _number(name, word, asked, text) if colon or is_numbered else None
     return Candidate(name, kind, mode, plain != word, number, frozenset(r for r in REGULARISERS if r in regularisers))
 
@@ -141,7 +143,7 @@ _WITH = f"with {' or '.join('+' + regulariser for regulariser in REGULARISERS)}"
 
 def _number(name: str, word: str, asked: Optional[StrategyType[Any, Any]], text: str) -> float:
     if asked is None or asked.takes == "nothing":
-        raise SelectionError(f"{name!r}: {word} takes no number; leave it out")
+        raise SelectionError(f"{name!r}: {word} takes no number", remedy="leave it out")
     try:
         number = int(text) if asked.takes == "count" else float(text)
     except ValueError:

@@ -111,7 +111,8 @@ def wanted_candidates(
             raise SelectionError(f"a selection with +{regulariser} needs {option}")
         if given and regulariser not in used:
             raise SelectionError(
-                f"{option} is for selections with +{regulariser}, and none is compared; add one, such as tgd+{regulariser}"
+                f"{option} is for selections with +{regulariser}, and none is compared",
+                remedy=f"add one, such as tgd+{regulariser}",
             )
     return candidates
 
@@ -124,16 +125,18 @@ def require_equal_budget(options: TrainOptions, *, validated: bool, retained: bo
     """
     if not validated:
         raise DataError(
-            "selections are compared on data that is not trained on; pass validation data, or split some off"
+            "selections are compared on data that is not trained on", remedy="pass validation data, or split some off"
         )
     for name in ("patience", "max_time"):
         if getattr(options, name) is not None:
             raise DataError(
-                f"selections are compared at equal steps, which {name} would end at different places; give epochs or steps, "
-                "the best point of every curve is found all the same"
+                f"selections are compared at equal steps, which {name} would end at different places",
+                remedy="give epochs or steps, the best point of every curve is found all the same",
             )
     if options.retain_limit is not None and not retained:
-        raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
+        raise DataError(
+            "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
+        )
 
 
 def settings_of(
@@ -170,7 +173,7 @@ def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[Co
     if not path.is_file():
         if directory.is_dir() and not any(map(_is_foreign, directory.iterdir())):
             return None
-        raise OutputError(f"{directory} holds other files than a comparison; choose another name")
+        raise OutputError(f"{directory} holds other files than a comparison", remedy="choose another name")
     content = decode(
         read_bytes(path, remedy=_REMEDY), Comparison, str(path), remedy=_REMEDY, newest=COMPARISON_FORMAT, check=_check
     )
@@ -203,7 +206,9 @@ def new_comparison(directory: Path) -> Iterator[None]:
         raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
     with locked(directory):
         if (directory / COMPARISON).is_file():
-            raise OutputError(f"another comparison has begun in {directory} meanwhile; choose another directory")
+            raise OutputError(
+                f"another comparison has begun in {directory} meanwhile", remedy="choose another directory"
+            )
         announce(directory)
         yield
 

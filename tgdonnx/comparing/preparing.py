@@ -77,7 +77,7 @@ def build_all(
             was = read_manifest(there).options.l2_sp
             if was != options.l2_sp:
                 raise OutputError(
-                    f"{there} was built with l2_sp = {was:g}, not {options.l2_sp:g}; choose another directory"
+                    f"{there} was built with l2_sp = {was:g}, not {options.l2_sp:g}", remedy="choose another directory"
                 )
             continue
         target = work / candidate.folder

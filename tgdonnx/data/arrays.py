@@ -45,7 +45,7 @@ def open_npy(path: Path, _: Optional[FileCache] = None) -> LazyArray:
     """
     with opened(path) as file:
         if file.read(2) == b"PK":
-            raise DataError(f"{path} is an archive of arrays; name it .npz, or save a single array")
+            raise DataError(f"{path} is an archive of arrays", remedy="name it .npz, or save a single array")
         file.seek(0)
         shape, fortran, dtype = _header(file, str(path))
         offset = file.tell()
@@ -86,8 +86,8 @@ def open_npz(path: Path, kept: FileCache) -> ArrayGroup:
     total, memory = _total(headers), machine_memory()
     if memory is not None and memory < total <= kept.limit:
         raise DataError(
-            f"{path} holds {total / 2**30:.1f} GiB, more than the memory of this machine, and an archive is read "
-            "whole; save its arrays as .npy files in a directory, or as HDF5"
+            f"{path} holds {total / 2**30:.1f} GiB, more than the memory of this machine, and an archive is read whole",
+            remedy="save its arrays as .npy files in a directory, or as HDF5",
         )
     return ArrayGroup(path.name, {name: _in_archive(path, name, headers, kept) for name in headers})
 
@@ -119,7 +119,7 @@ def _archive(path: Path, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
             archive = zipfile.ZipFile(file)
         except Exception as error:  # it raises whatever it stumbles over
             raise DataError(
-                f"{path} cannot be read: {_reason(error)}; copy it again, or save it with numpy.savez"
+                f"{path} cannot be read: {_reason(error)}", remedy="copy it again, or save it with numpy.savez"
             ) from error
         with archive:
             yield archive
@@ -132,9 +132,9 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, Header]:
         place = f"{path}: {info.filename}"
         name = info.filename[:-4] if info.filename.endswith(".npy") else info.filename
         if name in found:
-            raise DataError(f"{path} holds two arrays named {name!r}; leave one out")
+            raise DataError(f"{path} holds two arrays named {name!r}", remedy="leave one out")
         if info.flag_bits & 1:
-            raise DataError(f"{place} is encrypted; save it without a password, with numpy.savez")
+            raise DataError(f"{place} is encrypted", remedy="save it without a password, with numpy.savez")
         try:
             content = archive.open(info)
         except Exception as error:  # it raises whatever it stumbles over
@@ -184,9 +184,11 @@ def _header(file: IO[bytes], place: str) -> Header:
     ) as error:  # numpy parses Python there, which raises whatever it stumbles over, MemoryError included
         raise DataError(f"{place} cannot be read: {_reason(error)}") from error
     if dtype.hasobject:
-        raise DataError(f"{place} holds Python objects, not numbers, which are not loaded; save an array of numbers")
+        raise DataError(
+            f"{place} holds Python objects, not numbers, which are not loaded", remedy="save an array of numbers"
+        )
     if dtype.kind not in _NUMBERS:
-        raise DataError(f"{place} holds {dtype} values, not numbers; save one array of numbers per name")
+        raise DataError(f"{place} holds {dtype} values, not numbers", remedy="save one array of numbers per name")
     if any(isinstance(size, bool) or size < 0 for size in shape) or len(shape) > _MOST_AXES:
         raise DataError(f"{place} cannot be read: {_shortened(str(list(shape)))} is no shape of an array")
     if _nbytes(shape, dtype) > np.iinfo(np.int64).max or any(size > np.iinfo(np.int64).max for size in shape):

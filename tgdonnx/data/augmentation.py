@@ -58,7 +58,7 @@ def require_transformable(
         DataError: no array has axes of space; rotations would change a shape.
     """
     if kinds and not any(letter in SPACE for axes, _ in samples for letter in axes):
-        raise DataError("no array has axes of space to turn; leave out `augmentation`")
+        raise DataError("no array has axes of space to turn", remedy="leave out `augmentation`")
     if "rotations" not in kinds:
         return
     if not any("H" in axes for axes, _ in samples):
@@ -67,6 +67,6 @@ def require_transformable(
         sizes = dict(zip(axes, shape))
         if sizes.get("H") != sizes.get("W"):
             raise DataError(
-                f"rotations by right angles need squares, {spec.name!r} has H {sizes.get('H')} and W {sizes.get('W')}; "
-                "use square patches (`patch`), or flips alone"
+                f"rotations by right angles need squares, {spec.name!r} has H {sizes.get('H')} and W {sizes.get('W')}",
+                remedy="use square patches (`patch`), or flips alone",
             )

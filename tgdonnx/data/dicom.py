@@ -69,15 +69,15 @@ def open_series(directory: Path, files: Sequence[Path], kept: FileCache) -> Lazy
         for what in ("series", "shape", "plane"):
             if getattr(other, what) != getattr(first, what):
                 raise DataError(
-                    f"{other.path.name} and {first.path.name} in {directory} differ in their {what}; "
-                    "put every series into a directory of its own"
+                    f"{other.path.name} and {first.path.name} in {directory} differ in their {what}",
+                    remedy="put every series into a directory of its own",
                 )
     steps = np.diff([found.position for found in slices])
     if len(steps) and steps.min() < 1e-3:
         twice = slices[int(steps.argmin())], slices[int(steps.argmin()) + 1]
         raise DataError(
-            f"{twice[0].path.name} and {twice[1].path.name} in {directory} lie at the same place; "
-            "put every series, and every phase of it, into a directory of its own"
+            f"{twice[0].path.name} and {twice[1].path.name} in {directory} lie at the same place",
+            remedy="put every series, and every phase of it, into a directory of its own",
         )
     remarks = [
         "DICOM: slices are sorted by position; values are the stored ones x RescaleSlope + RescaleIntercept, in float32"
@@ -119,7 +119,7 @@ def _slice(path: Path, data: Any) -> _Slice:
     if int(data.get("NumberOfFrames", 1) or 1) > 1 or int(data.get("SamplesPerPixel", 1)) != 1:
         raise DataError(f"{path} holds several frames or colours; expected one grey slice per file")
     if "ModalityLUTSequence" in data:
-        raise DataError(f"{path} maps its values by a table, which is not supported; save the volume as NIfTI")
+        raise DataError(f"{path} maps its values by a table, which is not supported", remedy="save the volume as NIfTI")
     plane = _numbers(path, "ImageOrientationPatient", data.ImageOrientationPatient, 6)
     position = _numbers(path, "ImagePositionPatient", data.ImagePositionPatient, 3)
     (slope,) = _numbers(path, "RescaleSlope", [data.get("RescaleSlope", 1)], 1)
@@ -127,8 +127,8 @@ def _slice(path: Path, data: Any) -> _Slice:
     normal = np.cross(plane[:3], plane[3:])
     if abs(float(np.linalg.norm(normal)) - 1) > _SKEWED:
         raise DataError(
-            f"{path} has the ImageOrientationPatient {list(plane)}, which are no two directions at right angles; "
-            "save the volume as NIfTI"
+            f"{path} has the ImageOrientationPatient {list(plane)}, which are no two directions at right angles",
+            remedy="save the volume as NIfTI",
         )
     along = float(np.asarray(position) @ normal)
     shape = (int(data.Rows), int(data.Columns))

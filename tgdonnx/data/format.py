@@ -37,7 +37,8 @@ class Library:
             return importlib.import_module(self.module)
         except ImportError as error:
             raise RuntimeMissingError(
-                f"{where} is read with {self.package}, which is not installed; pip install 'tgdonnx[{self.extra}]'"
+                f"{where} is read with {self.package}, which is not installed",
+                remedy=f"pip install 'tgdonnx[{self.extra}]'",
             ) from error
 
 

@@ -56,7 +56,9 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
         except DataError:
             raise
         except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
-            raise DataError(f"{path} is larger than Pillow opens ({error}); save it as .npy or HDF5") from error
+            raise DataError(
+                f"{path} is larger than Pillow opens ({error})", remedy="save it as .npy or HDF5"
+            ) from error
         except Exception as error:  # Pillow's readers raise whatever they stumble over
             raise DataError(f"{path} cannot be read: {_reason(error, path)}") from error
     shape = size if channels == 1 else (*size, channels)
@@ -94,17 +96,20 @@ def _require_plain(image: Any, path: Path, start: bytes) -> None:
     else:
         raise DataError(f"{path} is a {image.format}, not a PNG or TIFF")
     if image.mode not in _MODES:
-        raise DataError(f"{path} has pixels of the kind {image.mode!r}; save it as grey, RGB or RGBA")
+        raise DataError(f"{path} has pixels of the kind {image.mode!r}", remedy="save it as grey, RGB or RGBA")
     most = 8 if image.mode in ("RGB", "RGBA") else 32
     if max(bits) > most or bits[0] not in (1, 8, 16, 32) or (max(bits) == 1) != (image.mode == "1"):
         raise DataError(
-            f"{path} has {max(bits)} bits per value and the kind {image.mode}, which Pillow would convert; save it as .npy"
+            f"{path} has {max(bits)} bits per value and the kind {image.mode}, which Pillow would convert",
+            remedy="save it as .npy",
         )
 
 
 def _require_upright(orientation: int, path: Path) -> None:
     if orientation != 1:  # Pillow's versions differ in whether and when they turn it
-        raise DataError(f"{path} is stored turned (Orientation {orientation}); save it upright, without that tag")
+        raise DataError(
+            f"{path} is stored turned (Orientation {orientation})", remedy="save it upright, without that tag"
+        )
 
 
 def _reason(error: Exception, path: Path) -> str:

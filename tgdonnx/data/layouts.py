@@ -148,7 +148,7 @@ def view(stored: LazyArray, spec: TensorSpec, said: Optional[str], where: str) -
     source, _, model = (said or "").partition(":")
     if not source and stored.layout == UNKNOWN:
         raise DataError(
-            f"{where} has the shape {list(stored.shape)}; say with `layout` what its axes are, such as NDHW"
+            f"{where} has the shape {list(stored.shape)}", remedy="say with `layout` what its axes are, such as NDHW"
         )
     source = source or stored.layout or ""
     if not source:

@@ -113,7 +113,9 @@ def read_finite(stored: LazyArray, region: Region, name: str) -> Array:
         if not finite.all():
             at = np.argwhere(~finite)[0]
             index = [int(i) + part.start for i, part in zip(at, region)]
-            raise DataError(f"{stored.place}: {name}{index} is {values[tuple(at)]}; remove or repair this sample")
+            raise DataError(
+                f"{stored.place}: {name}{index} is {values[tuple(at)]}", remedy="remove or repair this sample"
+            )
     return values
 
 

@@ -100,5 +100,6 @@ def one_by_one(name: str) -> DataError:
     """Returns the error that says that samples with values of their own cannot share a batch."""
     return DataError(
         f"{name!r} has no axis of samples in the model: a batch has one value of it, and in the data it differs between "
-        "samples; pass `batch=1` (with `accumulate=8`, a step is of 8 samples all the same), or one value for all"
+        "samples",
+        remedy="pass `batch=1` (with `accumulate=8`, a step is of 8 samples all the same), or one value for all",
     )

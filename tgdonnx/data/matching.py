@@ -133,7 +133,7 @@ def _match_group(
     if len(orientations) > 1:
         said = "; ".join(f"{spec.name} {made.stored.orientation}" for spec, made in zip(inputs, views))
         raise DataError(
-            f"the volumes of {where} lie differently in space ({said}); bring them to one orientation first"
+            f"the volumes of {where} lie differently in space ({said})", remedy="bring them to one orientation first"
         )
     return SampleSet(group.name, views)
 
@@ -170,7 +170,7 @@ def _rename(arrays: Mapping[str, LazyArray], renamed: Mapping[str, str], where: 
 def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
     if scale is None:
         if str(stored.dtype) != spec.dtype:
-            raise DataError(f"{_mismatch(spec, stored)}; convert it, or say how: {_scale_hint(spec, stored)}")
+            raise DataError(_mismatch(spec, stored), remedy=f"convert it, or say how: {_scale_hint(spec, stored)}")
     elif stored.dtype.kind not in "biuf":
         raise DataError(f"{_mismatch(spec, stored)}; these are no numbers to scale")
     elif spec.dtype != "float32" and not (scale == 1 and np.can_cast(stored.dtype, spec.dtype)):
@@ -279,7 +279,8 @@ def _require_one_size(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -
             if other.shape != first.shape:
                 raise DataError(
                     f"{spec.name!r} differs in size: {first.stored.place} has samples of {_shape(first.shape)}, "
-                    f"{other.stored.place} of {_shape(other.shape)}; bring them to one size, or train on patches (`patch`)"
+                    f"{other.stored.place} of {_shape(other.shape)}",
+                    remedy="bring them to one size, or train on patches (`patch`)",
                 )
 
 

@@ -65,7 +65,7 @@ class DataOptions:
         if self.patch is not None and not (1 <= len(self.patch) <= 3 and min(self.patch) >= 1):
             raise DataError(f"expected a patch such as 64x64, got {'x'.join(map(str, self.patch))}")
         if self.patches_per_epoch is not None and self.patch is None:
-            raise DataError("patches per epoch without a patch; give its size too, such as `patch=(64, 64)`")
+            raise DataError("patches per epoch without a patch", remedy="give its size too, such as `patch=(64, 64)`")
         if self.patches_per_epoch is not None and self.patches_per_epoch < 1:
             raise DataError(f"expected patches per epoch >= 1, got {self.patches_per_epoch}")
         for kind in self.augmentation:

@@ -100,7 +100,9 @@ def grid_of(sample_set: SampleSet, inputs: Sequence[TensorSpec], patch: tuple[in
     spaces = [view.space for view in sample_set.views]
     lead = next((index for index, space in enumerate(spaces) if space), None)
     if lead is None:
-        raise DataError(f"{sample_set.name}: no array has axes of space to cut patches from; leave out `patch`")
+        raise DataError(
+            f"{sample_set.name}: no array has axes of space to cut patches from", remedy="leave out `patch`"
+        )
     if len(spaces[lead]) != len(patch):
         raise DataError(
             f"a patch of {'x'.join(map(str, patch))} does not go with the axes {', '.join(spaces[lead])} of "

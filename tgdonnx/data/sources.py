@@ -125,7 +125,7 @@ def _open_directory(path: Path) -> Source:
     files = [entry for entry in named if entry.is_file()]
     for entry in named:
         if not entry.exists():
-            raise DataError(f"{entry} is a link that leads nowhere; remove it, or put the file there")
+            raise DataError(f"{entry} is a link that leads nowhere", remedy="remove it, or put the file there")
     formats = {file: format_of(file) for file in files}
     titles = sorted({found.title for found in formats.values() if found is not None})
     if len(titles) > 1:
@@ -233,7 +233,7 @@ def _unique(files: list[Path]) -> list[Path]:
     for file in files:
         other = seen.setdefault(_stem(file), file)
         if other is not file:
-            raise DataError(f"{other} and {file.name} go by the same name; keep one of them")
+            raise DataError(f"{other} and {file.name} go by the same name", remedy="keep one of them")
     return files
 
 

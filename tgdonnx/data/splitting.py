@@ -27,7 +27,8 @@ def split(source: Source, fraction: float, seed: int = 0) -> tuple[Source, Sourc
     total = len(source.groups)
     if total == 1:
         raise DataError(
-            f"{source.where} is a single file, and a split goes by files; give `validation`, or the data as several files"
+            f"{source.where} is a single file, and a split goes by files",
+            remedy="give `validation`, or the data as several files",
         )
     held_out = round(total * fraction)
     if not held_out or held_out == total:

@@ -53,4 +53,4 @@ class TargetLimits:
             return DataError(f"{said}: class indices of a model of {self.high + 1:g} classes; {remedy}")
         if stored is not None and stored[0] >= 0:
             return DataError(f"{said}; `scales={{{name!r}: {stored[1]!r}}}` divides by the largest")
-        return DataError(f"{said}; scale them to that, or train on values with `loss='mse'` or `loss='l1'`")
+        return DataError(said, remedy="scale them to that, or train on values with `loss='mse'` or `loss='l1'`")

@@ -168,7 +168,7 @@ def require_frozen(models: Collection[Path]) -> None:
         try:
             require_external_data(load_model(path))
         except ModelFileError as error:
-            raise ArtifactsError(f"{error}; build the artifacts again") from error
+            raise ArtifactsError(str(error), remedy="build the artifacts again") from error
 
 
 def in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

@@ -130,8 +130,8 @@ def resolve_external(model: Path, location: str) -> Path:
     if found.st_nlink > 1:
         # onnx does not open them: a hard link to somebody's file looks like any file.
         raise ModelFileError(
-            f"{said} has {found.st_nlink} hard links, so it may be any file of this disk; copy the model and its data to "
-            "another directory, and use the copies"
+            f"{said} has {found.st_nlink} hard links, so it may be any file of this disk",
+            remedy="copy the model and its data to another directory, and use the copies",
         )
     return real
 
@@ -172,7 +172,8 @@ def require_inside(tensor: Outside, size: int) -> None:
     """
     if tensor.end > size:
         raise ModelFileError(
-            f"{tensor.what} ends at byte {tensor.end:,} of {tensor.location!r}, which has {size:,} bytes; get the file again"
+            f"{tensor.what} ends at byte {tensor.end:,} of {tensor.location!r}, which has {size:,} bytes",
+            remedy="get the file again",
         )
 
 
@@ -188,7 +189,7 @@ def chunks(path: Path, start: int, length: int, size: int = 2**24) -> Iterator[b
             while length:
                 piece = file.read(min(size, length))
                 if not piece:
-                    raise ModelFileError(f"{path} ends {length:,} bytes too early; get the file again")
+                    raise ModelFileError(f"{path} ends {length:,} bytes too early", remedy="get the file again")
                 length -= len(piece)
                 yield piece
     except OSError as error:

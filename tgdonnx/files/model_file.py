@@ -111,7 +111,8 @@ def load_model(path: StrPath) -> ModelFile:
         data = read_regular(path, bounds.MODEL_BYTES)
     except TooLargeError as error:
         raise ModelFileError(
-            f"{path} cannot be read: {error.strerror}, as protobuf has no longer messages; save it with external data"
+            f"{path} cannot be read: {error.strerror}, as protobuf has no longer messages",
+            remedy="save it with external data",
         ) from error
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -121,15 +122,19 @@ def load_model(path: StrPath) -> ModelFile:
     except DecodeError as error:
         if wire.graphs_nest_deeper(data, bounds.GRAPH_DEPTH):
             raise ModelFileError(
-                f"{path} has graphs inside nodes more than {bounds.GRAPH_DEPTH} graphs deep; export the model again"
+                f"{path} has graphs inside nodes more than {bounds.GRAPH_DEPTH} graphs deep",
+                remedy="export the model again",
             ) from error
         raise ModelFileError(
-            f"{path} is no ONNX model, or it is truncated ({len(data):,} bytes do not parse); get the file again"
+            f"{path} is no ONNX model, or it is truncated ({len(data):,} bytes do not parse)",
+            remedy="get the file again",
         ) from error
     if not proto.ir_version or not proto.HasField("graph"):
         raise ModelFileError(f"{path} is no ONNX model: it has no {'graph' if proto.ir_version else 'IR version'}")
     if proto.ir_version >= 3 and not proto.opset_import:
-        raise ModelFileError(f"{path} imports no operator set, so it is truncated or damaged; get the file again")
+        raise ModelFileError(
+            f"{path} imports no operator set, so it is truncated or damaged", remedy="get the file again"
+        )
     if not proto.graph.node:
         raise ModelFileError(f"{path} has an empty graph: expected at least one node")
     return ModelFile(path, data, proto)
@@ -159,17 +164,19 @@ def require_writable(path: StrPath, *, overwrite: bool = False) -> Path:
     """
     path = Path(path)
     if reason := why_unwritable(path):
-        raise OutputError(f"{str(path)!r} can be no file: {reason}; choose another name")
+        raise OutputError(f"{str(path)!r} can be no file: {reason}", remedy="choose another name")
     if path.is_dir():
         raise OutputError(f"{path} is a directory; expected the name of a file")
     if path.exists() and not path.is_file():
-        raise OutputError(f"{path} is no regular file, and is not replaced; choose another name")
+        raise OutputError(f"{path} is no regular file, and is not replaced", remedy="choose another name")
     if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path} exists; pass `overwrite=True` to replace it, or choose another name")
+        raise OutputError(f"{path} exists", remedy="pass `overwrite=True` to replace it, or choose another name")
     if not path.parent.is_dir():
-        raise OutputError(f"the directory {path.parent} does not exist; create it or choose another")
+        raise OutputError(f"the directory {path.parent} does not exist", remedy="create it or choose another")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the directory {path.parent} is not writable; change its permissions or choose another")
+        raise OutputError(
+            f"the directory {path.parent} is not writable", remedy="change its permissions or choose another"
+        )
     return path
 
 

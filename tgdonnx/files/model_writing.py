@@ -135,7 +135,7 @@ def require_same_model(output: Path, expected: ModelFile) -> None:
     except OSError as error:
         raise OutputError(f"{output} cannot be read back: {error.strerror or error}") from error
     if not same:
-        raise OutputError(f"{output} is not what was written there; look at the disk, and write it again")
+        raise OutputError(f"{output} is not what was written there", remedy="look at the disk, and write it again")
 
 
 def _same_content(first: Path, second: Path) -> bool:

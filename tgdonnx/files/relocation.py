@@ -145,8 +145,8 @@ def require_reversible(data: bytes, model: onnx.ModelProto, tensors: Sequence[Ou
     moved = with_entries(data, entries_in("x", tensors))
     if with_entries(moved, entries_of(model, tensors)) != data:
         raise ModelFileError(
-            f"{path} is written in a way that cannot be kept byte by byte when its external data gets a name of its own; "
-            "save it again with onnx.save"
+            f"{path} is written in a way that cannot be kept byte by byte when its external data gets a name of its own",
+            remedy="save it again with onnx.save",
         )
 
 

@@ -33,7 +33,8 @@ def scratch_directory() -> Iterator[Path]:
         outer = Path(tempfile.mkdtemp(prefix=PREFIX))
     except OSError as error:
         raise OutputError(
-            f"there is no place for temporary files ({error.strerror or error}); set TMPDIR to a directory that can be written"
+            f"there is no place for temporary files ({error.strerror or error})",
+            remedy="set TMPDIR to a directory that can be written",
         ) from error
     lock = FileLock(str(outer / _LOCK))
     try:

@@ -81,10 +81,11 @@ def with_agreement(
     if not 0 < share < 1:  # false for NaN, too
         raise DataError(f"expected a share of images without targets above 0 and below 1, got {share:g}")
     if not len(unlabelled):
-        raise DataError("there is no image without target to agree on; add some, or leave agreement out")
+        raise DataError("there is no image without target to agree on", remedy="add some, or leave agreement out")
     if unlabelled.scaling != training.scaling:
         raise DataError(
-            "the images to agree on are scaled otherwise than the training data; scale both by the same fixed numbers, or none"
+            "the images to agree on are scaled otherwise than the training data",
+            remedy="scale both by the same fixed numbers, or none",
         )
     return _Mixture(training, unlabelled, vendor, Fraction(str(share)), fixed_batch, frozenset(shared))
 
@@ -183,7 +184,8 @@ def _common(arrays: Sequence[Array], _is_image: Sequence[bool]) -> Array:
     if not all(np.array_equal(array, arrays[0]) for array in arrays):
         raise DataError(
             f"a batch has one value of every input without an axis of samples, and training data and images to agree on have "
-            f"different ones, such as {arrays[0].tolist()}; give both the same, or pass `batch=1`"
+            f"different ones, such as {arrays[0].tolist()}",
+            remedy="give both the same, or pass `batch=1`",
         )
     return arrays[0]
 

@@ -60,7 +60,7 @@ def dry_run(
             wait += time.monotonic() - asked
         losses = session.step(batches, options.learning_rate)
         if not math.isfinite(losses[-1]):
-            raise DivergedError(f"the loss of the first batch is {losses[-1]}; look at the data")
+            raise DivergedError(f"the loss of the first batch is {losses[-1]}", remedy="look at the data")
         loss = math.fsum(losses) / count if loss is None else loss
         seconds = time.monotonic() - begin
     steps = options.steps_per_epoch(samples, fixed)

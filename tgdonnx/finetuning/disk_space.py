@@ -61,6 +61,6 @@ def require_space(needs: Sequence[Need]) -> None:
         if wanted > free:
             parts = ", ".join(f"{need.what} {need.size:,}" for need in together if need.size)
             raise OutputError(
-                f"the disk of {together[0].path} has {free:,} bytes free, and {wanted:,} will be written ({parts}); make room, "
-                "or choose another place"
+                f"the disk of {together[0].path} has {free:,} bytes free, and {wanted:,} will be written ({parts})",
+                remedy="make room, or choose another place",
             )

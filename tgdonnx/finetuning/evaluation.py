@@ -111,7 +111,8 @@ def range_between(low: float, high: float) -> float:
     """
     if high <= low:
         raise DataError(
-            f"all targets are {low:g}, so psnr and ssim have no range; give `metric_range`, or choose `metrics=('rmse',)`"
+            f"all targets are {low:g}, so psnr and ssim have no range",
+            remedy="give `metric_range`, or choose `metrics=('rmse',)`",
         )
     return high - low
 

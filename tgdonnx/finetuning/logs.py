@@ -109,7 +109,9 @@ def read_log(directory: Path) -> Iterator[Line]:
     if not path.exists():
         return
     if not path.is_file():
-        raise ArtifactsError(f"{path} is no file; delete it, and its run goes on without what was logged before")
+        raise ArtifactsError(
+            f"{path} is no file", remedy="delete it, and its run goes on without what was logged before"
+        )
     try:
         with path.open("rb") as file:
             for number, text in enumerate(_lines(file), 1):

@@ -255,7 +255,8 @@ def _guard(state: RunState, options: TrainOptions, now: Optional[float], retenti
         if now is None and options.retain_limit is not None:
             raise DataError(
                 f"{retention.guarded} of the vendor's own task is infinite at the start, so no loss of it can be "
-                "measured; choose `metrics=('rmse',)`"
+                "measured",
+                remedy="choose `metrics=('rmse',)`",
             )
         return replace(state, retain_start=now, retain_fall=0.0)
     if now is None or state.retain_start is None:

@@ -74,7 +74,8 @@ def require_metrics(names: tuple[MetricName, ...], task: Task, shape: tuple[int,
     if "ssim" in names and not takes_ssim(shape):
         raise DataError(
             f"the metric ssim needs at least {WINDOW} elements along every axis of an image, found an output of shape "
-            f"{list(shape)}; choose another of `metrics`"
+            f"{list(shape)}",
+            remedy="choose another of `metrics`",
         )
 
 

@@ -70,9 +70,9 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
         RuntimeMissingError: the library for a format is not installed.
     """
     if options.renamed:
-        raise DataError("two noisy images have no names to map; leave out `renamed`")
+        raise DataError("two noisy images have no names to map", remedy="leave out `renamed`")
     if options.validation_split is not None:
-        raise DataError("of two noisy images a part is held out already; leave out the validation split")
+        raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
     if len(inputs) != 2:
         taken = ", ".join(spec.name for spec in inputs[:-1])
         raise DataError(f"two noisy images train a model of one image; this one takes {taken}")
@@ -136,7 +136,8 @@ def _choose(view: View, options: DataOptions, fraction: float) -> tuple[str, tup
     hint = named if max(halves.values(), default=1) > 1 else "larger images"
     raise DataError(
         f"{view.stored.place} is too small for a part of it to be held out, without which nothing guards against fitting "
-        f"noise; train on {hint}, or take more slices or images"
+        "noise",
+        remedy=f"train on {hint}, or take more slices or images",
     )
 
 

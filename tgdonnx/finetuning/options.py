@@ -93,9 +93,9 @@ class TrainOptions:
             if metric not in METRICS:
                 raise DataError(f"expected metrics of {', '.join(METRICS)}, got {metric!r}")
         if self.epochs is not None and self.steps is not None:
-            raise DataError("expected epochs or steps, got both; leave one out")
+            raise DataError("expected epochs or steps, got both", remedy="leave one out")
         if self.schedule != "constant" and self.last_step(1) is None:
-            raise DataError(f"the schedule {self.schedule} needs a run of known length; give epochs or steps")
+            raise DataError(f"the schedule {self.schedule} needs a run of known length", remedy="give epochs or steps")
 
     def batches_per_epoch(self, samples: int, fixed_batch: Optional[int]) -> int:
         """Returns the batches of an epoch. Where the model fixes their size, the rest waits for the next epoch's order."""

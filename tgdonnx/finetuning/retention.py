@@ -99,8 +99,8 @@ def _agreement(
     require_metrics(names, task, outputs.shape)
     if names[0] == "psnr":
         raise DataError(
-            "the psnr of the vendor's outputs against themselves is infinite, so no loss of it can be measured; put ssim or "
-            "rmse before it (`metrics`), or add targets to the data to retain"
+            "the psnr of the vendor's outputs against themselves is infinite, so no loss of it can be measured",
+            remedy="put ssim or rmse before it (`metrics`), or add targets to the data to retain",
         )
     if data_range is None and {"psnr", "ssim"} & set(names):
         bounds = [(float(out.min()), float(out.max())) for out in map(vendor, dataset.batches(batch))]

@@ -239,7 +239,7 @@ def write_blend(directory: Path, curve: BlendCurve) -> None:
     """
     record = read_record(directory)
     if record is None:
-        raise ArtifactsError(f"{directory} holds no record of a run ({RUN}); train it first")
+        raise ArtifactsError(f"{directory} holds no record of a run ({RUN})", remedy="train it first")
     write_bytes(directory / RUN, encode(replace(record, blend=curve), indent=1))
 
 

@@ -127,9 +127,11 @@ def require_same_settings(state: RunState, settings: Mapping[str, Any]) -> None:
         was, wanted = state.settings.get(name), settings.get(name)
         if was != wanted and name == "data":
             raise ArtifactsError(
-                "the run was started with other data (run.json describes it); resume it with the same data and options"
+                "the run was started with other data (run.json describes it)",
+                remedy="resume it with the same data and options",
             )
         if was != wanted:
             raise ArtifactsError(
-                f"the run was started with {name} = {was}, not {wanted}; resume it with the same data and options"
+                f"the run was started with {name} = {was}, not {wanted}",
+                remedy="resume it with the same data and options",
             )

@@ -24,7 +24,7 @@ def require_board(directory: Path) -> None:
     if not there.is_dir():
         raise OutputError(f"{there} is a file; event files need a directory")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f"the directory {there} is not writable; change its permissions or choose another")
+        raise OutputError(f"the directory {there} is not writable", remedy="change its permissions or choose another")
 
 
 def _library() -> Any:
@@ -32,7 +32,7 @@ def _library() -> Any:
         return importlib.import_module("tensorboardX")
     except ImportError as error:
         raise RuntimeMissingError(
-            f"event files (`tensorboard`) need tensorboardX ({error}); pip install 'tgdonnx[tensorboard]'"
+            f"event files (`tensorboard`) need tensorboardX ({error})", remedy="pip install 'tgdonnx[tensorboard]'"
         ) from error
 
 

@@ -133,17 +133,23 @@ def open_data(
     data, validation = run_data.data, run_data.validation
     if isinstance(data, Noise2Noise):
         if validation is not None:
-            raise DataError("of two noisy images a part is held out to validate with; leave out the validation data")
+            raise DataError(
+                "of two noisy images a part is held out to validate with", remedy="leave out the validation data"
+            )
         data, validation = open_pair(data, inputs, reading)
     validated = validation is not None or reading.validation_split is not None
     if options.patience is not None and not validated:
-        raise DataError("patience counts validations, and there is no validation data; pass it, or leave it out")
+        raise DataError(
+            "patience counts validations, and there is no validation data", remedy="pass it, or leave it out"
+        )
     if options.retain_limit is not None and retain is None:
-        raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
+        raise DataError(
+            "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
+        )
     if (options.metrics or options.metric_range) and not validated and retain is None:
-        raise DataError("metrics are taken of validation data or of data to retain; pass one of them")
+        raise DataError("metrics are taken of validation data or of data to retain", remedy="pass one of them")
     if options.agree_share is not None and agree is None:
-        raise DataError("a share of images to agree on needs those images; pass agree, or leave the share out")
+        raise DataError("a share of images to agree on needs those images", remedy="pass agree, or leave the share out")
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     _require_batch(session.manifest, options, labelled)
     if held_out is not None:
@@ -188,13 +194,14 @@ def _start(session: Session, settings: Mapping[str, object], *, resume: bool) ->
     if not resume:
         if state is not None:
             raise ArtifactsError(
-                f"{session.directory} holds a run ({state.step} steps); continue it with `resume=True`, or build again"
+                f"{session.directory} holds a run ({state.step} steps)",
+                remedy="continue it with `resume=True`, or build again",
             )
         return RunState(0, 0, settings)
     if state is None:
         if read_record(session.directory) is not None:  # it was cut off before its first checkpoint
             return RunState(0, 0, settings)
-        raise ArtifactsError(f"{session.directory} holds no run to resume; train it without `resume`")
+        raise ArtifactsError(f"{session.directory} holds no run to resume", remedy="train it without `resume`")
     require_same_settings(state, settings)
     return state
 

@@ -144,7 +144,8 @@ def _require_numbers(file: ModelFile) -> None:
     for name, kind in inputs.items():
         if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in kind.shape.dim):
             raise ModelFileError(
-                f"the input {name!r} of {file.path} has an axis of size 0; give the axis its size, or a name if it is open"
+                f"the input {name!r} of {file.path} has an axis of size 0",
+                remedy="give the axis its size, or a name if it is open",
             )
     for node in graph.node:
         if node.op_type not in CONVOLUTIONS | MATRIX_PRODUCTS or node.domain not in STANDARD_DOMAINS:
@@ -191,7 +192,9 @@ def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile)
     if node.op_type == "Constant" and domain == "" and [a.name in schema.attributes for a in node.attribute] != [True]:
         raise ModelFileError(f"{label(node)} of {file.path} has no value, or several; {_AGAIN}")
     if node.op_type == "Constant" and domain == "" and node.attribute[0].name == "sparse_value":
-        raise ModelFileError(f"{label(node)} of {file.path} has a sparse value; export the model with dense tensors")
+        raise ModelFileError(
+            f"{label(node)} of {file.path} has a sparse value", remedy="export the model with dense tensors"
+        )
     _require_ports(node, schema, file)
     types = onnx.AttributeProto.AttributeType
     given = {attribute.name for attribute in node.attribute}

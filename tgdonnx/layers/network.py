@@ -337,7 +337,9 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         raise
     except Exception as error:  # whatever onnx_ir meets in a damaged graph, the user's file is the cause
         cause = error.__cause__ or error
-        raise ModelFileError(f"{file.path} holds an inconsistent graph: {cause}; export the model again") from error
+        raise ModelFileError(
+            f"{file.path} holds an inconsistent graph: {cause}", remedy="export the model again"
+        ) from error
     for node in model.graph.all_nodes():
         for value in node.outputs:
             value.shape = None

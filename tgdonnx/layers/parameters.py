@@ -178,7 +178,9 @@ class Parameter:
             if view.shape != self.shape:
                 raise ValueError(f"it has shape {list(view.shape)}, expected {list(self.shape)}")
         except (OSError, EOFError, ValueError) as error:
-            raise ModelFileError(f"the data of {self.name!r} cannot be read: {error}; get the file again") from error
+            raise ModelFileError(
+                f"the data of {self.name!r} cannot be read: {error}", remedy="get the file again"
+            ) from error
         view.flags.writeable = False
         return view
 

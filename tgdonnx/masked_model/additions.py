@@ -51,11 +51,11 @@ def require_unmasked(file: ModelFile) -> None:
         MaskedModelError: it is or has.
     """
     if is_masked(file):
-        raise MaskedModelError(f"{file.path} has retrain masks already; start from the vendor's file")
+        raise MaskedModelError(f"{file.path} has retrain masks already", remedy="start from the vendor's file")
     for what, name in _marks(file):
         raise MaskedModelError(
-            f"{file.path} has {what} {name!r}, which is how masked models are marked, though it is none; start from the "
-            "vendor's file, or rename it there if that is the vendor's file"
+            f"{file.path} has {what} {name!r}, which is how masked models are marked, though it is none",
+            remedy="start from the vendor's file, or rename it there if that is the vendor's file",
         )
 
 

@@ -94,7 +94,8 @@ def require_changes_within(start: Values, vendor: Values, masks: Masks, set_mask
             index = [int(i) for i in np.argwhere(stray)[0]]
             raise MaskedModelError(
                 f"{np.count_nonzero(stray)} values of {name!r} are not the vendor's, though no mask lets them change, the "
-                f"first at {index}; mask the vendor's file again"
+                f"first at {index}",
+                remedy="mask the vendor's file again",
             )
 
 

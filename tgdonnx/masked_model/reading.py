@@ -79,9 +79,9 @@ def read_masked(path: StrPath) -> MaskedModel:
     keys = [entry.key for entry in file.proto.metadata_props if entry.key in (*KEYS[REGROWN], EXTERNAL_KEY)]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise MaskedModelError(f"{file.path} has the metadata {twice!r} twice; mask the vendor's file again")
+        raise MaskedModelError(f"{file.path} has the metadata {twice!r} twice", remedy="mask the vendor's file again")
     if not all(key in metadata for key in KEYS[MASKS]):
-        raise MaskedModelError(f"{file.path} has no retrain masks; make them with `tgdonnx.mask`")
+        raise MaskedModelError(f"{file.path} has no retrain masks", remedy="make them with `tgdonnx.mask`")
     version = metadata[FORMAT_KEY]
     if version not in KEYS:
         raise MaskedModelError(
@@ -110,7 +110,8 @@ def read_masked(path: StrPath) -> MaskedModel:
     _require_hash(base.data, metadata[BASE_KEY], file)
     if metadata.get(VENDOR_KEY) != hash_of_values(vendor):
         raise MaskedModelError(
-            f"the vendor's values in {file.path} are not those that were put there; mask the vendor's file again"
+            f"the vendor's values in {file.path} are not those that were put there",
+            remedy="mask the vendor's file again",
         )
     require_apart(masks, set_masks)
     values = {name: network.stored_parameters[name].numpy() for name in vendor}
@@ -148,7 +149,7 @@ def _read_entries(text: Optional[str], file: ModelFile) -> Mapping[wire.FieldPat
             raise ValueError(f"it has {len(found)} entries for {len(file.outside)} external tensors")
     except (ValueError, TypeError, RecursionError) as error:
         raise MaskedModelError(
-            f"{EXTERNAL_KEY!r} in {file.path} is damaged ({error}); mask the vendor's file again"
+            f"{EXTERNAL_KEY!r} in {file.path} is damaged ({error})", remedy="mask the vendor's file again"
         ) from error
     return {tensor.path: entries for tensor, entries in zip(file.outside, found)}
 
@@ -163,7 +164,7 @@ def _with_names(file: ModelFile, entries: Mapping[wire.FieldPath, Entries]) -> M
 
 def _require_hash(data: bytes, expected: str, file: ModelFile) -> None:
     if hashlib.sha256(data).hexdigest() != expected:
-        raise MaskedModelError(f"{file.path} without its masks is not the file that was masked; mask it again")
+        raise MaskedModelError(f"{file.path} without its masks is not the file that was masked", remedy="mask it again")
 
 
 def _tensors(file: ModelFile, suffix: str) -> dict[str, onnx.TensorProto]:
@@ -172,12 +173,12 @@ def _tensors(file: ModelFile, suffix: str) -> dict[str, onnx.TensorProto]:
     for tensor in file.proto.graph.initializer:
         if not isinstance(tensor.name, str):  # protobuf gives bytes where a file does not hold text
             raise MaskedModelError(
-                f"{file.path} holds {tensor.name!r} where a name should be; mask the vendor's file again"
+                f"{file.path} holds {tensor.name!r} where a name should be", remedy="mask the vendor's file again"
             )
         name = tensor.name[: -len(suffix)]
         if tensor.name.endswith(suffix):
             if name in found:
-                raise MaskedModelError(f"{file.path} has {tensor.name!r} twice; mask the vendor's file again")
+                raise MaskedModelError(f"{file.path} has {tensor.name!r} twice", remedy="mask the vendor's file again")
             found[name] = tensor
     return found
 
@@ -205,7 +206,9 @@ def _read_selection(text: str, file: ModelFile) -> dict[str, Any]:
     try:
         selection = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise MaskedModelError(f"{SELECTION_KEY!r} in {file.path} is no JSON: {error}; mask it again") from error
+        raise MaskedModelError(
+            f"{SELECTION_KEY!r} in {file.path} is no JSON: {error}", remedy="mask it again"
+        ) from error
     if not isinstance(selection, dict):
         raise MaskedModelError(
             f"{SELECTION_KEY!r} in {file.path} is {text[:40]}; expected a JSON object; mask it again"

@@ -179,5 +179,6 @@ def _require_free_names(network: Network, tensors: Sequence[onnx.TensorProto], v
     taken.update(str(value.name) for node in network.graph.all_nodes() for value in node.outputs)
     for name in (*(tensor.name for tensor in tensors if tensor.name in taken), *strange):
         raise MaskedModelError(
-            f"{network.file.path} has a value {name!r}, as a tensor of a masked model would be called; rename it"
+            f"{network.file.path} has a value {name!r}, as a tensor of a masked model would be called",
+            remedy="rename it",
         )

@@ -55,7 +55,7 @@ def random_feeds(network: Network, seed: int) -> RandomFeeds:
         if shape is None or dtype == ir.DataType.STRING:
             what = "takes text" if shape is not None else "has no shape"
             raise DataError(
-                f"the input {value.name!r} {what}, so there is no random input; name images with `calibrate`"
+                f"the input {value.name!r} {what}, so there is no random input", remedy="name images with `calibrate`"
             )
         inputs.append((str(value.name), shape, dtype.numpy()))
     return RandomFeeds(tuple(inputs), seed)

@@ -109,7 +109,7 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
     if not any(rows.any() for rows in reinitialized.filters):
         reason, _ = Counter(reinitialized.refused.values()).most_common(1)[0]
         raise SelectionError(
-            f"none of the {selected} filters that are selected can be reinitialised: {reason}; select others"
+            f"none of the {selected} filters that are selected can be reinitialised: {reason}", remedy="select others"
         )
     filters = sum(int(rows.sum()) for rows in reinitialized.filters)
     edits = initialize(provenance, reinitialized, kind, reinitialization.seed)
@@ -119,7 +119,8 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
     if reinitialization.isolate and not _is_read(provenance, reinitialized):
         raise SelectionError(
             f"of the {filters} filters that would be reinitialised none is read by a layer at the output, so in isolation no "
-            "layer would read them; select more filters, or leave isolation out"
+            "layer would read them",
+            remedy="select more filters, or leave isolation out",
         )
     values = _checked_values(edits, masks, set_masks)
     start = replace_tensors(vendor, [(edit.parameter, values[edit.parameter.name]) for edit in edits.changed()])
@@ -129,7 +130,8 @@ def regrow(provenance: Provenance, selection: Selection, reinitialization: Reini
     if change > reinitialization.tolerance:
         raise SelectionError(
             f"without the {filters} filters the output {output!r} changes by "
-            f"{change:.3g}, and {reinitialization.tolerance:g} is the tolerance; select fewer filters, or raise the tolerance"
+            f"{change:.3g}, and {reinitialization.tolerance:g} is the tolerance",
+            remedy="select fewer filters, or raise the tolerance",
         )
     return Regrown(
         masks,
@@ -254,7 +256,7 @@ def _asking_for_images(reinitialization: Reinitialization) -> Iterator[None]:
     except DataError as error:
         if reinitialization.calibrate is not None:
             raise
-        raise DataError(f"on random input, {error}; name images with `calibrate`") from error
+        raise DataError(f"on random input, {error}", remedy="name images with `calibrate`") from error
 
 
 def _vendor_outputs(vendor: onnx.ModelProto, feeds: Feeds, device: Device) -> Baseline:

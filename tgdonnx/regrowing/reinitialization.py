@@ -52,7 +52,8 @@ class Reinitialization:
             raise SelectionError(f"expected a seed >= 0, got {self.seed}")
         if self.kind == "calibrated" and self.calibrate is None:
             raise SelectionError(
-                "reinitialisation 'calibrated' needs a few unlabelled images to calibrate on; name them with `calibrate`"
+                "reinitialisation 'calibrated' needs a few unlabelled images to calibrate on",
+                remedy="name them with `calibrate`",
             )
 
     @property

@@ -35,7 +35,9 @@ def load_matplotlib() -> Any:
         importlib.import_module("matplotlib.figure")
         return importlib.import_module("matplotlib")
     except ImportError as error:
-        raise RuntimeMissingError(f"figures need matplotlib ({error}); pip install 'tgdonnx[report]'") from error
+        raise RuntimeMissingError(
+            f"figures need matplotlib ({error})", remedy="pip install 'tgdonnx[report]'"
+        ) from error
 
 
 @contextmanager

@@ -356,7 +356,7 @@ def _environment() -> Any:
     try:
         jinja2 = importlib.import_module("jinja2")
     except ImportError as error:
-        raise RuntimeMissingError(f"a report needs jinja2 ({error}); pip install 'tgdonnx[report]'") from error
+        raise RuntimeMissingError(f"a report needs jinja2 ({error})", remedy="pip install 'tgdonnx[report]'") from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tgdonnx.reporting"),
         autoescape=True,

@@ -176,7 +176,8 @@ def _require_base(model: StrPath, manifest: Manifest) -> ModelFile:
     if file.sha256 != manifest.base_sha256:
         raise ArtifactsError(
             f"{model} is not the file that the artifacts were built from: expected SHA-256 {manifest.base_sha256}, "
-            f"found {file.sha256}; name the vendor's file"
+            f"found {file.sha256}",
+            remedy="name the vendor's file",
         )
     return file
 

@@ -90,8 +90,8 @@ def serialize(model: onnx.ModelProto) -> bytes:
         content: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:
         raise ModelFileError(
-            "the model has more than 2 GB in Constant nodes, subgraphs or functions, and ONNX Runtime takes no more; store "
-            "large tensors as initializers of the main graph"
+            "the model has more than 2 GB in Constant nodes, subgraphs or functions, and ONNX Runtime takes no more",
+            remedy="store large tensors as initializers of the main graph",
         ) from error
     return content
 
@@ -165,12 +165,13 @@ def _place(tensor: StoredTensor, folder: Optional[Path]) -> tuple[Path, int]:
     if said != tensor.nbytes or external.offset + said > there:
         raise ModelFileError(
             f"{tensor.proto.name!r} of shape {list(tensor.proto.dims)} takes {tensor.nbytes:,} bytes, and is said to be "
-            f"{said:,} at {external.offset:,} of {path}, which has {there:,}; get the files of the model again"
+            f"{said:,} at {external.offset:,} of {path}, which has {there:,}",
+            remedy="get the files of the model again",
         )
     return path, external.offset
 
 
 def _unreadable(tensor: StoredTensor, error: OSError) -> ModelFileError:
     return ModelFileError(
-        f"the external data of {tensor.proto.name!r} cannot be read: {error}; get the model's files again"
+        f"the external data of {tensor.proto.name!r} cannot be read: {error}", remedy="get the model's files again"
     )

@@ -47,7 +47,7 @@ def require_sound(model: onnx.ModelProto, what: str = "the model") -> None:
     """
     problem = next(_problems(model), None)
     if problem is not None:
-        raise ModelFileError(f"ONNX Runtime cannot run {what} safely: {problem}; export the model again")
+        raise ModelFileError(f"ONNX Runtime cannot run {what} safely: {problem}", remedy="export the model again")
 
 
 def _problems(model: onnx.ModelProto) -> Iterator[str]:

@@ -29,7 +29,8 @@ def protect_trained(
     left = tuple(_protected(m, trained[m.parameter.name], network) if m.parameter.name in trained else m for m in masks)
     if not any(m.values.any() for m in left):
         raise NothingLeftError(
-            "all that is selected was trained by an earlier round; select more, or let it train again (without `protect`)"
+            "all that is selected was trained by an earlier round",
+            remedy="select more, or let it train again (without `protect`)",
         )
     return left
 

@@ -82,7 +82,7 @@ def baseline(names: Sequence[str], batches: Iterable[Sequence[Array]]) -> Baseli
             problems.append(f"output {name!r} is of type {kind}, not floating point")
             continue
         if not all(np.isfinite(array).all() for array in arrays):
-            raise DataError(f"the vendor's output {name!r} is not finite on this data; choose other data")
+            raise DataError(f"the vendor's output {name!r} is not finite on this data", remedy="choose other data")
         squares = _squares_about_mean(arrays)
         if squares > 0:
             spread[name] = squares

@@ -86,7 +86,8 @@ def open_samples(
     batch = dataset.fixed_batch or 1
     if len(dataset) % batch:
         raise DataError(
-            f"the model takes {batch} samples at a time, and the data has {len(dataset)}; give a multiple of {batch}"
+            f"the model takes {batch} samples at a time, and the data has {len(dataset)}",
+            remedy=f"give a multiple of {batch}",
         )
     batches = len(dataset) // batch
     chosen = np.linspace(0, batches - 1, min(batches, max(1, most // batch))).round().astype(np.int64)

@@ -65,8 +65,8 @@ def align(base: ModelFile, body: bytes, path: Path, wanted: Optional[str]) -> Al
         for other in theirs.values():
             if mine.samefile(other):
                 raise ModelFileError(
-                    f"{base.path} and {path} both read {other}, so there is nothing to compare the tuned weights with; "
-                    "put the vendor's own model and data into a directory of their own, and compare with that"
+                    f"{base.path} and {path} both read {other}, so there is nothing to compare the tuned weights with",
+                    remedy="put the vendor's own model and data into a directory of their own, and compare with that",
                 )
     if [tensor.path for tensor in tuned.outside] != [tensor.path for tensor in base.outside]:
         return Aligned(body, (), {}, ())  # the files differ, and that is found by comparing them

@@ -51,7 +51,8 @@ def _require_comparable(output: ir.Value, loss: Loss) -> None:
         if activation is not None and len(loss.terms) > 1 and before(output, activation) is output:
             raise UntrainableError(
                 f"in the loss {loss}, {function.name} takes the output for logits and the others compare it with "
-                f"probabilities, for the model does not end in {activation}; use {function.name} alone, or leave it out"
+                f"probabilities, for the model does not end in {activation}",
+                remedy=f"use {function.name} alone, or leave it out",
             )
 
 

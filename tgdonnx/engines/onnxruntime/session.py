@@ -52,7 +52,9 @@ class StepSession:
         state = read_state(directory / checkpoint)
         missing = [name for name in parameters if name not in state.tensors]
         if missing:
-            raise ArtifactsError(f"{directory / checkpoint} has no parameter {missing[0]!r}; build the artifacts again")
+            raise ArtifactsError(
+                f"{directory / checkpoint} has no parameter {missing[0]!r}", remedy="build the artifacts again"
+            )
         self.directory, self.updates, self.run = directory, state.updates, state.run
         self._runtime, self._device = load_onnxruntime(), device
         self._inputs, self._parameters = tuple(inputs), tuple(parameters)

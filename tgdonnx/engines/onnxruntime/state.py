@@ -70,7 +70,7 @@ def read_state(path: Path) -> State:
         ArtifactsError: it cannot be read, or is not as it was written.
     """
     if not path.is_file():
-        raise ArtifactsError(f"{path} is no file; build the artifacts again")
+        raise ArtifactsError(f"{path} is no file", remedy="build the artifacts again")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})

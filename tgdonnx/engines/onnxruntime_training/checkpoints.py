@@ -66,7 +66,9 @@ def run_of(checkpoint: Any, path: Path) -> Optional[str]:
         return None
     text = checkpoint.properties[RUN_PROPERTY]
     if not isinstance(text, str):
-        raise ArtifactsError(f"the state in {path} is no text; use the other checkpoint, or build and train again")
+        raise ArtifactsError(
+            f"the state in {path} is no text", remedy="use the other checkpoint, or build and train again"
+        )
     return text
 
 

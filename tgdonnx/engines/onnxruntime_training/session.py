@@ -53,7 +53,7 @@ class ModuleSession:
             self._optimizers = {1: self._api.Optimizer(str(directory / OPTIMIZER_MODEL), self._module)}
         except RuntimeError as error:
             raise ArtifactsError(
-                f"ONNX Runtime cannot load {directory}: {reason_of(error)}; build the artifacts again"
+                f"ONNX Runtime cannot load {directory}: {reason_of(error)}", remedy="build the artifacts again"
             ) from error
 
     def step(self, batches: Iterable[Batch], learning_rate: float) -> list[float]:
