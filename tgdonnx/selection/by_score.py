@@ -179,7 +179,7 @@ PHI = StrategyType(
     told="filters whose every map scores below phi with every layer that reads it",
     takes="number",
     ask=Phi,
-    help="Retrain filters whose maps score below PHI everywhere; auto: the PHI that `sweep` recommends.",
+    help="Retrain filters whose maps score below PHI everywhere; auto: the PHI that sweep recommends.",
     letter="P",
     regrows=True,
 )
