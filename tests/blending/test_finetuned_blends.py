@@ -113,8 +113,8 @@ def test_auto_needs_validation_data_and_a_limit_what_it_is_about(tmp_path: Path)
 
 def test_the_page_shows_the_curve_and_what_was_verified_is_the_blended_file(tmp_path: Path) -> None:
     report = finetuned(tmp_path, "auto", report=tmp_path / "page.html")
-    assert report.page is not None
-    assert report.page.verified
+    assert report.report is not None
+    assert report.report.verified
     assert report.blend is not None
     page = (tmp_path / "page.html").read_text("utf-8")
     assert 'id="blend"' in page
