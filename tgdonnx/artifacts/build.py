@@ -21,12 +21,14 @@ from tgdonnx.artifacts.manifest import (
     AxisPart,
     Manifest,
     TrainedTensor,
+    WriteBack,
     input_specs,
 )
 from tgdonnx.artifacts.names import rename_conflicting
 from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.artifacts.options import BuildOptions, BuiltOptions
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters
+from tgdonnx.artifacts.vendor_bytes import write_back_of, write_back_of_piece
 from tgdonnx.engines import (
     ENGINES,
     EngineName,
@@ -158,8 +160,9 @@ def build_masked(
         gates={gated[name]: gate for name, gate in gates.items() if name in reached},
     )
     problem = Problem(forward.model, tuple(parameters), objective, built.form == "thin")
+    write_back = write_back_of(model, [wanted[name] for name in forward.trained])
     trained = tuple(
-        _trained_tensor(piece, wanted[name], masks[name], model.network)
+        _trained_tensor(piece, wanted[name], masks[name], model.network, write_back[name])
         for name in forward.trained
         for piece in pieces[name]
     )
@@ -244,13 +247,24 @@ def _filter_axes(network: Network, names: Sequence[str]) -> dict[str, int]:
 
 
 def _trained_tensor(
-    piece: ThinParameter, parameter: Parameter, mask: NDArray[np.float32], network: Network
+    piece: ThinParameter,
+    parameter: Parameter,
+    mask: NDArray[np.float32],
+    network: Network,
+    write_back: WriteBack,
 ) -> TrainedTensor:
     retrain, kernels = encode_mask(mask, network, parameter.name)
     part = tuple(AxisPart(axis, indices) for axis, indices in piece.part)
-    dtype = parameter.dtype.name
     return TrainedTensor(
-        piece.name, parameter.name, parameter.path, parameter.shape, dtype, retrain, kernels, part or None
+        name=piece.name,
+        vendor_name=parameter.name,
+        vendor_place=parameter.path,
+        shape=parameter.shape,
+        dtype=parameter.dtype.name,
+        retrain=retrain,
+        kernels=kernels,
+        part=part or None,
+        write_back=write_back_of_piece(write_back, piece, parameter.dtype),
     )
 
 

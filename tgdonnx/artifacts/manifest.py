@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypedDict
+from typing import Annotated, Any, Literal, Optional, TypedDict
 
 import msgspec
 import numpy as np
@@ -43,6 +43,37 @@ class AxisPart:
 
 
 @dataclass(frozen=True)
+class StoredBytes:
+    """Where the elements of a tensor lie, in one piece, row-major and little-endian.
+
+    Attributes:
+        location: the file with external data, as the vendor's file names it; None for the vendor's file itself.
+        offset: of the first byte.
+        length: in bytes.
+    """
+
+    location: Optional[str]
+    offset: Count
+    length: Count
+
+
+@dataclass(frozen=True)
+class WriteBack:
+    """How a parameter gets into the vendor's files; the guide on formats has the recipe.
+
+    Attributes:
+        how: ``copied``: its numbers, float32, are the bytes. ``rounded``: they are rounded to ``dtype``, to the nearest, ties
+            to even. ``export``: that is more than overwriting bytes, and `tgdonnx.export` does it.
+        stored: where the elements of the whole tensor lie; None where they lie in several pieces, or in none.
+        why: of ``export``, the reason.
+    """
+
+    how: Literal["copied", "rounded", "export"]
+    stored: Optional[StoredBytes]
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class TrainedTensor:
     """One tensor that trains, or a piece of one; the pieces of a tensor have no element in common.
 
@@ -56,6 +87,7 @@ class TrainedTensor:
         kernels: where single kernels train besides: the whole mask, as `tgdonnx.provenance.encode_mask` writes it; else None.
         part: the axes of the tensor along which the parameter holds only a part, at most one entry each; None where it
             holds the whole tensor.
+        write_back: how it gets into the vendor's files.
     """
 
     name: str
@@ -66,6 +98,7 @@ class TrainedTensor:
     retrain: tuple[Count, ...]
     kernels: Optional[str]
     part: Optional[tuple[AxisPart, ...]]
+    write_back: WriteBack = WriteBack("export", None, "built by an earlier version")
 
 
 def input_specs(inputs: Sequence[ir.Value], names: Optional[Sequence[str]] = None) -> tuple[TensorSpec, ...]:
@@ -183,6 +216,8 @@ def _check(manifest: Manifest) -> None:
     for tensor in manifest.trained:
         if tensor.dtype not in ir.DataType.__members__:
             raise ValueError(f"the tensor {tensor.name!r} has the type {tensor.dtype!r}, which ONNX does not know")
+        if tensor.write_back.how != "export" and tensor.write_back.stored is None:
+            raise ValueError(f"where the bytes of {tensor.name!r} lie is not said")
         for along in tensor.part or ():
             if along.axis >= len(tensor.shape):
                 raise ValueError(f"the tensor {tensor.name!r} has {len(tensor.shape)} axes, and no axis {along.axis}")
