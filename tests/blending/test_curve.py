@@ -130,6 +130,8 @@ def test_what_is_missing_or_wrong_is_refused(tmp_path: Path) -> None:
         tgdonnx.blend(artifacts, data, retain_limit=0.5)
     with pytest.raises(DataError, match="expected a blend from 0"):
         tgdonnx.blend(artifacts, data, at=(2.0,))
+    with pytest.raises(DataError, match="expected retain_limit >= 0, got nan"):
+        tgdonnx.blend(artifacts, data, data, retain_limit=float("nan"))
     (artifacts / "run.json").unlink()
     with pytest.raises(ArtifactsError, match="holds no record of a run"):
         tgdonnx.blend(artifacts, data)

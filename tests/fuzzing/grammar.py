@@ -52,6 +52,8 @@ _TEXTS: dict[str, Sequence[str]] = {
         "*",
         "+" * 3000,
     ),
+    "--blend": ("0", "0.5", "1", "auto"),
+    "--at": ("0.5", "0,1", "0.25,0.75,0.25", ",", "0.5,x"),
     "--layout": (
         "NCHW",
         "NHWC",
@@ -221,6 +223,7 @@ def _honest(command: str, rng: random.Random) -> list[Part]:
         "build": [Part("", "", "masked"), written],
         "train": [Part("", "", "artifacts"), data, *brief],
         "export": [Part("", "trained", "artifacts"), written],
+        "blend": [Part("", "trained", "artifacts"), Part("--validation", "", "data")],
         "verify": [Part("", "in/dncnn.onnx", "model"), Part("", "", "tuned")],
         "finetune": [model, data, written, *selection, *brief],
         "compare": [model, data, written, *brief[1:], Part("--validation", "", "data")],

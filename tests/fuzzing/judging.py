@@ -106,7 +106,12 @@ def _file_faults(case: Case, outcome: Outcome, world: Path, before: Snapshot, af
         found += [f"wrote: {path} though refused" for path in (created + changed)[:2]]
     targets = _targets(case, world)
     for path in changed:
-        may = command in ("train", "compare") or "--overwrite" in case.arguments or path.is_dir()
+        may = (
+            command in ("train", "compare")
+            or (command == "blend" and path.name == "run.json")
+            or "--overwrite" in case.arguments
+            or path.is_dir()
+        )
         if not (may and any(_below(path, target) for target in targets)):
             found.append(f"changed: {path}")
     beside = {target.parent for target in targets}
@@ -123,7 +128,7 @@ def _targets(case: Case, world: Path) -> list[Path]:
     words = case.arguments
     options = {"-o", "--plot", "--report", "--applied", "--tensorboard", *(["--artifacts"] * (words[0] == "finetune"))}
     found = [words[at + 1] for at, word in enumerate(words[:-1]) if word in options]
-    found += words[1:2] * (words[0] == "train")
+    found += words[1:2] * (words[0] in ("train", "blend"))
     return [Path(os.path.normpath(world / word)) for word in found if word]
 
 

@@ -57,7 +57,7 @@ def blend(
     with locked(directory):
         record = read_record(directory)
         if record is None:
-            raise ArtifactsError(f"{directory} holds no record of a run ({RUN}); train it first")
+            raise ArtifactsError(f"{directory} holds no record of a run ({RUN})", remedy="train it first")
         session = Session(directory, checkpoint=kept_checkpoint(directory, manifest), device=where)
         inputs, options = session.manifest.inputs, record.options
         reading = record.data.options.for_evaluation([spec.name for spec in inputs])

@@ -55,8 +55,8 @@ def choose_blend(points: Sequence[BlendPoint], limit: Optional[float]) -> tuple[
     start = points[0].retain[name]
     if start is None:
         raise DataError(
-            f"{name} of the vendor's own task is infinite at blend 0, so no loss of it can be measured; choose "
-            "`metrics=('rmse',)`"
+            f"{name} of the vendor's own task is infinite at blend 0, so no loss of it can be measured",
+            remedy="choose `metrics=('rmse',)`",
         )
     allowed = [point for point in points if _fall(point, name, start) <= limit or point is points[0]]
     best = min(allowed, key=lambda point: point.loss)

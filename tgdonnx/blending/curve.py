@@ -5,6 +5,7 @@ One session evaluates every blend; its parameters are set to the numbers that th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Optional
@@ -51,7 +52,7 @@ def blend_run(
     )
     _, validation, retention = open_data(session, data, options)
     if validation is None:
-        raise DataError("a blend is chosen on validation data, and there is none; pass it, or say which blend")
+        raise DataError("a blend is chosen on validation data, and there is none", remedy="pass it, or say which blend")
     curve = evaluate_blends(session, validation, retention, limit=options.retain_limit, check=check)
     write_blend(artifacts.directory, curve)
     return curve
@@ -81,8 +82,12 @@ def evaluate_blends(
     """
     for blend in blends:
         require_blend(blend)
+    if limit is not None and not (math.isfinite(limit) and limit >= 0):
+        raise DataError(f"expected retain_limit >= 0, got {limit:g}")
     if limit is not None and retention is None:
-        raise DataError("a limit of retention needs data of the vendor's own task; pass retain, or leave the limit out")
+        raise DataError(
+            "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
+        )
     endpoints = read_endpoints(session.artifacts, session.artifacts.kept_checkpoint)
     by_sample = replace(validation, batch=session.manifest.fixed_batch or 1)
     points, losses = [], []
@@ -90,7 +95,9 @@ def evaluate_blends(
         session.set_parameters(endpoints.parameters(blend))
         found = by_sample(session, check)
         if not np.isfinite(found.losses).all():
-            raise DataError(f"the validation loss is not finite at blend {blend:g}; train with a smaller learning rate")
+            raise DataError(
+                f"the validation loss is not finite at blend {blend:g}", remedy="train with a smaller learning rate"
+            )
         retain = retention.evaluate(session, check) if retention is not None else {}
         points.append(BlendPoint(blend, {"loss": found.loss, **found.metrics}, retain, 0.0))
         losses.append(found.losses)
