@@ -57,6 +57,7 @@ def test_on_other_networks_and_weights_too(network: str, seed: int, tmp_path: Pa
     assert_only_changed(model, base, tuned, expected_masks(model, PHI))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("mode", ["paper", "readers"])
 def test_the_tuned_file_holds_the_trained_values_and_computes_what_training_evaluated(
     mode: str, tmp_path: Path

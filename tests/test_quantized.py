@@ -106,6 +106,7 @@ def test_every_stage_works_and_the_loss_is_that_of_the_exported_integers(kind: K
     assert {entry.name for entry in report.changed} >= set(SOME_FILTERS)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", [Kind(), Kind(np.int8, np.uint8), Kind(per_channel=False)], ids=str)
 @pytest.mark.parametrize("steps", [0, 6])
 def test_gradients_are_straight_through_and_stop_at_saturated_weights(kind: Kind, steps: int, tmp_path: Path) -> None:
@@ -136,6 +137,7 @@ def test_gradients_are_straight_through_and_stop_at_saturated_weights(kind: Kind
     assert (saturated > 0) == (steps > 0)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", KINDS[::3], ids=str)
 def test_thin_artifacts_train_the_same_integers(kind: Kind, tmp_path: Path) -> None:
     tuned, losses = {}, {}

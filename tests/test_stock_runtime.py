@@ -37,6 +37,7 @@ for absent in ("onnxruntime.training.api", "tgdonnx", "onnx"):
 """
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("mode", ["paper", "readers"])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_tuned_and_masked_files_run_in_stock_onnxruntime_as_training_evaluated_them(
@@ -87,6 +88,7 @@ def test_finetunes_where_torch_is_not_installed(tmp_path: Path, no_torch_environ
     assert [float(loss) for loss in told[1].split()] == pytest.approx(list(here.train.loss), rel=1e-5)
 
 
+@pytest.mark.training
 def test_the_lines_of_the_readme_train_the_artifacts_where_torch_is_not_installed(
     tmp_path: Path, no_torch_environment: Environment
 ) -> None:

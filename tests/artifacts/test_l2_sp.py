@@ -44,6 +44,7 @@ def build(tmp_path: Path, **options: Any) -> tuple[onnx.ModelProto, Path]:
     return model, make_artifacts(model, tmp_path, tgdonnx.Filters(ROWS), **options)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("form", FORMS)
 def test_at_the_start_it_adds_exactly_nothing(form: str, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
@@ -57,6 +58,7 @@ def test_at_the_start_it_adds_exactly_nothing(form: str, tmp_path: Path) -> None
         assert np.array_equal(pulled[1][name], gradient), name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("l2", [0.0, 0.5])
 @pytest.mark.parametrize("form", FORMS)
 def test_it_adds_the_way_from_the_vendors_values_to_all_that_trains(form: str, l2: float, tmp_path: Path) -> None:
@@ -128,6 +130,7 @@ def test_the_manifest_says_it(tmp_path: Path) -> None:
     assert read_manifest(directory).options.l2_sp == 0.25
 
 
+@pytest.mark.training
 def test_a_weight_in_half_precision_starts_at_its_value_in_float32(tmp_path: Path) -> None:
     model = models.chain(1)
     for tensor in model.graph.initializer:

@@ -18,6 +18,8 @@ from tests.trainer import Trainer, make_artifacts, true_gradients
 from tests.training_models import text_model
 from tgdonnx.engines.onnxruntime_training.optimizers import optimizer_model
 
+pytestmark = pytest.mark.training
+
 STEPS = 5
 FILTERS = tgdonnx.Filters({"w1": [0, 2, 5], "w2": list(range(10)), "w3": [4]})
 Tensors = dict[str, Array]

@@ -28,6 +28,7 @@ CASES: list[tuple[str, Any, float]] = [
 ]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 @pytest.mark.parametrize(("optimizer", "clip_norm", "rate"), CASES)
 def test_equal_batches_are_one_large_batch(

@@ -192,6 +192,7 @@ def relative_difference(found: Array, expected: Array) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_targets_are_the_vendors_output_also_after_training(form: str, tmp_path: Path) -> None:
     model = models.dncnn(0)
@@ -206,6 +207,7 @@ def test_targets_are_the_vendors_output_also_after_training(form: str, tmp_path:
     assert relative_difference(Trainer(directory).evaluate(x, target)[1], target) > 1e-3, "the trained model is another"
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("loss", ["mse", "l1", "charbonnier", "ssim", "0.5*mse+0.5*ssim"])
 def test_at_the_start_there_is_nothing_to_agree_on(loss: str, tmp_path: Path) -> None:
     model = text_model("g (float[N, 2, H, W] x) => (float[N, 3, h, w] y) { y = Conv(x, w) }", w=(3, 2, 3, 3))
@@ -220,6 +222,7 @@ def test_at_the_start_there_is_nothing_to_agree_on(loss: str, tmp_path: Path) ->
         assert np.abs(gradients["w"]).max() < 1e-3 * np.abs(elsewhere["w"]).max()
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("ending", ["t = Conv(x, w)\n y = Sigmoid(t)", "y = Conv(x, w)"])
 def test_for_bce_targets_are_probabilities(ending: str, tmp_path: Path) -> None:
     model = text_model(f"g (float[N, 2, W] x) => (float[N, 3, w] y) {{ {ending} }}", w=(3, 2, 3))
@@ -258,6 +261,7 @@ def test_of_several_outputs_the_trained_one_is_taken_and_only_its_inputs_are_fed
     assert relative_difference(vendor_targets(open_artifacts(directory))([x]), expected) < 1e-6
 
 
+@pytest.mark.training
 def test_a_mixture_trains_towards_targets_and_stays_closer_to_the_vendor_on_the_images(tmp_path: Path) -> None:
     model = text_model(
         "g (float[N, 2, H, W] x) => (float[N, 2, h, w] y) { t = Conv(x, v)\n u = Relu(t)\n y = Conv(u, w) }",

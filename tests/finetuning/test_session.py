@@ -39,6 +39,7 @@ def parameters(session: Session, directory: Path) -> dict[str, Array]:
     return read_parameters(directory, "probe")
 
 
+@pytest.mark.training
 def test_a_step_returns_the_loss_before_it_and_starts_from_no_gradient(artifacts: Path) -> None:
     session, reference = Session(artifacts), Trainer(artifacts)
     for batch in [*data().batches(2), *data(seed=1).batches(3)]:
@@ -80,6 +81,7 @@ def test_parameters_that_overflow_are_noticed(artifacts: Path) -> None:
     assert not session.parameters_are_finite()
 
 
+@pytest.mark.training
 def test_an_evaluation_gives_the_loss_and_the_output_and_a_prediction_the_output_without_a_target(
     artifacts: Path,
 ) -> None:

@@ -26,6 +26,7 @@ from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.session import Session, read_parameters
 
 
+@pytest.mark.training
 def test_a_run_is_its_steps_one_after_the_other_in_an_order_that_seed_and_epoch_give(
     artifacts: Path, built: Path
 ) -> None:
@@ -295,6 +296,7 @@ def test_data_in_files_trains_as_data_in_memory_does(artifacts: Path, built: Pat
     assert timeless(report) == timeless(expected)
 
 
+@pytest.mark.training
 def test_a_model_with_several_inputs_is_fed_by_name(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, W] x, float[N, 1, W] condition) => (float[N, 3, w] y) {

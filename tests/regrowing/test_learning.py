@@ -41,6 +41,7 @@ def reinitialized_inputs(case: Case, layer: Layer) -> list[int]:
     ]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["he", "clone", "calibrated"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_readers_learn_at_once_and_reinitialized_filters_after_them(name: str, kind: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from tests.trainer import make_artifacts, relative_error, true_gradients
 from tests.training_models import text_model
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_the_parameters_have_the_true_gradient_of_the_rows_that_train(name: str, tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS[name]
@@ -48,6 +49,7 @@ def test_the_parameters_have_the_true_gradient_of_the_rows_that_train(name: str,
         assert relative_error(gradients[tensor], expected[tensor][list(rows)]) < 1e-5, tensor
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "build", [models.chain, models.dncnn, models.residual, models.dense, models.grouped, models.three_d]
 )
@@ -65,6 +67,7 @@ def test_pieces_of_rows_and_of_columns_have_the_true_gradient(build: models.Buil
         assert relative_error(gradient, held(tensor, true)) < 1e-5, tensor.name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("build", "parts"),
     [(transposed, 1), (classifier, 2), (models.one_d, 0), (models.shared_weights, 0), (models.gated, 1)],
@@ -105,6 +108,7 @@ def test_dw_of_columns_is_computed_of_these_columns_alone(rows: list[int], tmp_p
     assert sizes == sorted(expected)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "kind", [Kind(), Kind(weights=np.uint8), Kind(per_channel=False), Kind(transposed=True)], ids=str
 )
@@ -137,6 +141,7 @@ def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(
         assert np.abs(gradient - held(tensor, true)).max() <= 1e-5 * np.abs(true).max(), tensor.name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_l2_is_added_to_rows_and_to_columns(form: str, tmp_path: Path) -> None:
     model = models.dncnn(0)
@@ -152,6 +157,7 @@ def test_l2_is_added_to_rows_and_to_columns(form: str, tmp_path: Path) -> None:
         assert relative_error(gradient, held(tensor, true * masks[name])) < 1e-5, tensor.name
 
 
+@pytest.mark.training
 def test_l2_is_added_to_the_rows_that_train(tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS["batch norm"]
     model = build(2)
@@ -235,6 +241,7 @@ def test_turned_filters_of_frozen_layers_are_constants(tmp_path: Path) -> None:
 ALPHAS = [0.3, 0.0, 1.0, 1.5, -0.5]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_leaky_relu_has_the_gradient_that_the_masked_form_has(alpha: float, tmp_path: Path) -> None:
     model = text_model(
@@ -260,6 +267,7 @@ def test_leaky_relu_has_the_gradient_that_the_masked_form_has(alpha: float, tmp_
         assert not left["Greater"]
 
 
+@pytest.mark.training
 def test_where_relu_gives_exactly_zero_no_gradient_passes(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, H, W] x) => (float[N, 3, H, W] y) {
@@ -278,6 +286,7 @@ def test_where_relu_gives_exactly_zero_no_gradient_passes(tmp_path: Path) -> Non
     assert gradients["w1"][1].any()
 
 
+@pytest.mark.training
 def test_a_bias_that_two_layers_share_has_the_sum_of_both_gradients(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, H, W] x) => (float[N, 4, H, W] y) {
@@ -295,6 +304,7 @@ def test_a_bias_that_two_layers_share_has_the_sum_of_both_gradients(tmp_path: Pa
         assert relative_error(gradients[name], true[name][[1, 2]]) < 1e-5, name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("opset", [10, 12, 17])
 @pytest.mark.parametrize("ceil_mode", [0, 1])
 @pytest.mark.parametrize(

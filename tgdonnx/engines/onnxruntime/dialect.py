@@ -24,6 +24,7 @@ from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.lowering.dropout import LowerDropout
 from tgdonnx.lowering.einsum import LowerEinsum
 from tgdonnx.lowering.grid_sample import LowerGridSample
+from tgdonnx.lowering.instance_norm import LowerInstanceNormalization
 from tgdonnx.lowering.pad import LowerPad
 from tgdonnx.lowering.pooling import LowerPooling
 from tgdonnx.lowering.quantized import LowerQuantized
@@ -31,6 +32,8 @@ from tgdonnx.lowering.recurrent import LowerRecurrent
 from tgdonnx.lowering.resize import LowerResize
 
 OPSET = 17
+_SCALE_PER_CHANNEL = 21
+"""The operator set from which GroupNormalization has a scale for every channel; ONNX withdrew the form before."""
 
 
 def _path(graph: ir.Graph, trained: Collection[str]) -> list[ir.Node]:
@@ -51,6 +54,11 @@ def _takes(node: ir.Node) -> bool:
         return auto_pad or dilated or bool(attributes.get_int("ceil_mode", 0))
     if node.op_type == "Pad":
         return attributes.get_string("mode", "constant") != "constant"
+    if node.op_type == "InstanceNormalization":
+        return False
+    if node.op_type == "GroupNormalization":
+        assert node.graph is not None
+        return node.graph.opset_imports[""] < _SCALE_PER_CHANNEL
     return True
 
 
@@ -75,6 +83,7 @@ DIALECT = Dialect(
         LowerEinsum,
         LowerGridSample,
         LowerRecurrent,
+        LowerInstanceNormalization,
         LowerPad,
         LowerPooling,
     ),
