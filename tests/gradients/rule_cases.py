@@ -260,6 +260,8 @@ CASES: dict[str, list[Case]] = {
     "LayerNormalization": [
         Case("LayerNormalization", {"x": X, "s": _array(3, 4), "b": _array(3, 4)}, {}, {"axis": 1, "epsilon": 1e-3}),
         Case("LayerNormalization", {"x": X, "s": _array(4)}),
+        Case("LayerNormalization", {"x": X, "s": _array(3, 4)}, {}, {"axis": 1}, outputs=("y", "m", "d")),
+        Case("LayerNormalization", {"x": X, "s": _array(4)}, outputs=("_y", "_m", "d")),
     ],
     "LpNormalization": [_unary("LpNormalization", axis=1, p=p) for p in (1, 2)],
     "MatMul": [

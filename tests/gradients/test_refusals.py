@@ -24,6 +24,10 @@ NODES = {
         "m = ReduceMax<keepdims = 0>(a) v = Unsqueeze(m, zero) n = Concat<axis = 0>(v, v) z = OneHot(i, two, n)",
         "OneHot",
     ),
+    "probabilities of a loss": (
+        "l, p = SoftmaxCrossEntropyLoss(a, i) m = ReduceSum<keepdims = 0>(p) z = Add(l, m)",
+        "gives 'p'",
+    ),
     "Hardmax": ("z = Hardmax(a)", "Hardmax"),
     "whole numbers by scale": (
         "q, by, zp = DynamicQuantizeLinear(a) r = Cast<to = 1>(q) z = Mul(r, by)",

@@ -168,6 +168,11 @@ def _gelu(node: Node, x: Tensor) -> Tensor:
     return functional.gelu(x, approximate=node.text("approximate", "none"))
 
 
+@operator("Swish")
+def _swish(node: Node, x: Tensor) -> Tensor:
+    return x * torch.sigmoid(node.get("alpha", 1.0) * x)
+
+
 @operator("Constant")
 def _constant(node: Node) -> Tensor:
     (value,) = node.attributes.values()

@@ -112,10 +112,23 @@ def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 
 
 @operator("LayerNormalization")
-def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    axes, epsilon = list(range(node.get("axis", -1) % x.ndim, x.ndim)), node.get("epsilon", 1e-5)
+    normal = functional.layer_norm(x, x.shape[axes[0] :], eps=epsilon)
+    variance = x.var(axes, correction=0, keepdim=True)
+    y = normal * scale if bias is None else normal * scale + bias
+    return y, x.mean(axes, keepdim=True), torch.rsqrt(variance + epsilon)
+
+
+@operator("RMSNormalization")
+def _rms_norm(node: Node, x: Tensor, scale: Tensor) -> Tensor:
     axis = node.get("axis", -1) % x.ndim
-    normal = functional.layer_norm(x, x.shape[axis:], eps=node.get("epsilon", 1e-5))
-    return normal * scale if bias is None else normal * scale + bias
+    return functional.rms_norm(x, x.shape[axis:], eps=node.get("epsilon", 1e-5)) * scale
+
+
+@operator("GlobalLpPool")
+def _global_norm(node: Node, x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, node.get("p", 2), list(range(2, x.ndim)), keepdim=True)
 
 
 @operator("MeanVarianceNormalization")

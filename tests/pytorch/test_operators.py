@@ -60,7 +60,9 @@ def require_gradients_of_pytorch(model: onnx.ModelProto, directory: Path) -> Non
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     starts = {name: stored[name] for name in built.trained}
     _, expected = gradients(model, feeds, built.trained, lambda outputs: ((outputs[0] - wide) ** 2).mean(), starts)
+    largest = max(float(np.abs(truth).max()) for truth in expected.values())
     for tensor, gradient in gradients_of(directory / "artifacts", [x, target]):
         truth = expected[tensor.vendor_name]
-        error = np.abs(gradient - truth).max() / max(float(np.abs(truth).max()), 1e-3)
+        # The bias before a norm has none, but for the rounding of what cancels.
+        error = np.abs(gradient - truth).max() / max(float(np.abs(truth).max()), 1e-2 * largest)
         assert error <= 1e-5, f"{tensor.vendor_name}: {error:.2g}"

@@ -116,6 +116,8 @@ def back_propagate(
             continue
         build.about(str(node.outputs[0].name))
         entry = _entry(node, path[node])
+        if not entry.every_output:
+            _require_first_alone(node, gradients)
         sources = {source: source_value(node, source) for source in path[node]}
         wants = {source: demands[value] for source, value in sources.items() if value is not None}
         step = Step(node, build, gradients, wants, demands.get(node.outputs[0], WHOLE), back_propagate)
@@ -143,6 +145,17 @@ def _entry(node: ir.Node, sources: Sequence[Source]) -> Entry:
                     node, f"computes with {name!r}, which a retrained filter makes, and has no gradient of it", remedy
                 )
     return entry
+
+
+def _require_first_alone(node: ir.Node, gradients: Sequence[object]) -> None:
+    """Checks that no other output than the first gets a gradient, of which the rule would know nothing."""
+    for place, gradient in enumerate(gradients):
+        if place and gradient is not None:
+            raise refusal(
+                node,
+                f"gives {node.outputs[place].name!r}, on which the output depends, and has no gradient of it",
+                "retrain filters behind it only, for example with `last`; if there are none, ask for a model without it",
+            )
 
 
 def _add(

@@ -132,30 +132,36 @@ class Entry:
     Attributes:
         rule: the rule.
         carries: the inputs that it has a gradient of; None for all that hold values.
+        every_output: whether it takes gradients of other outputs than the first.
     """
 
     rule: Rule
     carries: Optional[tuple[int, ...]]
+    every_output: bool
 
 
 RULES: dict[tuple[str, str], Entry] = {}
 """For domains and operators; the default domain is the empty string."""
 
 
-def rule(*op_types: str, carries: Optional[tuple[int, ...]] = None, domain: str = "") -> Callable[[Rule], Rule]:
+def rule(
+    *op_types: str, carries: Optional[tuple[int, ...]] = None, every_output: bool = False, domain: str = ""
+) -> Callable[[Rule], Rule]:
     """Enters a rule into the table.
 
     Args:
         op_types: the operators that it is for.
         carries: the inputs that it has a gradient of, if not of all that hold values (`tgdonnx.graphs.operators.value_inputs`);
             where a gradient would have to pass another one, the node is refused.
+        every_output: whether it takes gradients of other outputs than the first; where there is one and it does not, the node
+            is refused.
         domain: of the operators.
     """
 
     def enter(function: Rule) -> Rule:
         for op_type in op_types:
             assert (domain, op_type) not in RULES, f"two rules for {op_type}"
-            RULES[domain, op_type] = Entry(function, carries)
+            RULES[domain, op_type] = Entry(function, carries, every_output)
         return function
 
     return enter

@@ -23,8 +23,10 @@ from tgdonnx.lowering.conv_transpose import LowerConvTranspose
 from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.lowering.dropout import LowerDropout
 from tgdonnx.lowering.einsum import LowerEinsum
+from tgdonnx.lowering.global_pool import LowerGlobalPool
 from tgdonnx.lowering.grid_sample import LowerGridSample
 from tgdonnx.lowering.instance_norm import LowerInstanceNormalization
+from tgdonnx.lowering.lrn import LowerLRN
 from tgdonnx.lowering.pad import LowerPad
 from tgdonnx.lowering.pooling import LowerPooling
 from tgdonnx.lowering.quantized import LowerQuantized
@@ -54,8 +56,10 @@ def _takes(node: ir.Node) -> bool:
         return auto_pad or dilated or bool(attributes.get_int("ceil_mode", 0))
     if node.op_type == "Pad":
         return attributes.get_string("mode", "constant") != "constant"
-    if node.op_type == "InstanceNormalization":
-        return False
+    if node.op_type in ("InstanceNormalization", "GlobalMaxPool"):
+        return False  # lowered with others that have no rule
+    if node.op_type == "LRN":
+        return attributes["size"].as_int() % 2 == 0  # ONNX Runtime runs odd sizes only
     if node.op_type == "GroupNormalization":
         assert node.graph is not None
         return node.graph.opset_imports[""] < _SCALE_PER_CHANNEL
@@ -83,6 +87,8 @@ DIALECT = Dialect(
         LowerEinsum,
         LowerGridSample,
         LowerRecurrent,
+        LowerGlobalPool,
+        LowerLRN,
         LowerInstanceNormalization,
         LowerPad,
         LowerPooling,

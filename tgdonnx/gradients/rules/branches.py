@@ -17,7 +17,7 @@ from tgdonnx.gradients.shapes import zeros_like
 _BRANCHES = ("then_branch", "else_branch")
 
 
-@rule("If")
+@rule("If", every_output=True)
 def _if(step: Step) -> Mapping[ir.Value, Gradient]:
     wanted = [source for source in step.demands if isinstance(source, ir.Value)]
     back = {name: _back(step, step.node.attributes[name].as_graph(), wanted) for name in _BRANCHES}

@@ -15,7 +15,7 @@ from typing import Optional
 import onnx_ir as ir
 
 from tgdonnx.gradients.rule import Gradient, Step, rule
-from tgdonnx.gradients.shapes import reshape_like, sum_to
+from tgdonnx.gradients.shapes import expand_like, reshape_like, sum_to
 
 
 @rule("Softmax")
@@ -34,12 +34,32 @@ def _log_softmax(step: Step) -> Mapping[int, Gradient]:
     return {0: build("Sub", step.dy, build("Mul", build("Exp", step.y), total))}
 
 
-@rule("LayerNormalization")
+@rule("LayerNormalization", every_output=True)
 def _layer_normalization(step: Step) -> Mapping[int, Gradient]:
-    rank = step.rank(step.x)
+    """Its other outputs, m = mean(x) and r, add (dM - dR r^2 n) / count to dX."""
+    build, rank = step.build, step.rank(step.x)
     axes = list(range(step.axis(step.x, -1), rank))
     normal, inverse = _normalised(step, step.x, axes, step.node.attributes.get_float("epsilon", 1e-5))
-    return _affine_norm(step, normal, inverse, axes, step.input(1), step.optional(2), step.x)
+    found: dict[int, Gradient] = {}
+    if step.gradients[0] is not None:
+        found.update(_affine_norm(step, normal, inverse, axes, step.input(1), step.optional(2), step.x))
+    others = [place for place in range(1, len(step.gradients)) if step.gradients[place] is not None]
+    if not others or not step.wants(0):
+        return found
+    sizes = [build.cast(build("Size", value), step.x) for value in (step.x, inverse)]
+    count = build("Div", sizes[0], sizes[1])
+    terms = [found[0]] if 0 in found else []
+    for place in others:
+        share = build("Div", step.gradient(place), count)
+        bent = build("Mul", build("Mul", inverse, inverse), normal)
+        spread = expand_like(build, share, step.x) if place == 1 else build("Neg", build("Mul", share, bent))
+        terms.append(spread)
+    total = terms[0]
+    for term in terms[1:]:
+        assert isinstance(total, ir.Value)
+        assert isinstance(term, ir.Value)
+        total = build("Add", total, term)
+    return {**found, 0: total}
 
 
 @rule("InstanceNormalization")

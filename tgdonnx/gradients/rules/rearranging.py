@@ -66,7 +66,7 @@ def _concat(step: Step) -> Mapping[int, Gradient]:
     return {place: pieces[place] for place in range(len(inputs)) if step.wants(place)}
 
 
-@rule("Split")
+@rule("Split", every_output=True)
 def _split(step: Step) -> Mapping[int, Gradient]:
     pieces = [
         step.gradient(place) if step.gradients[place] is not None else zeros_like(step.build, value)
