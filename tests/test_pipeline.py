@@ -93,7 +93,7 @@ def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
     assert report.train.loss == trained.loss
     assert report.train.best == trained.best
     assert [progress.step for progress in told] == [1, 2, 3, 4]
-    assert dict(report.build.options) == {**options, "form": "masked", "output": "y"}
+    assert dict(report.build.options) == {**options, "momentum": 0.0, "form": "masked", "output": "y"}
 
 
 def test_the_artifacts_are_kept_where_asked_for(tmp_path: Path) -> None:

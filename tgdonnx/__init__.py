@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         TrainOptions,
         TrainReport,
         Watch,
+        dry_run,
         train,
     )
     from tgdonnx.inspection import InspectReport, inspect
@@ -94,6 +95,7 @@ __all__ = [
     "build",
     "check",
     "compare",
+    "dry_run",
     "export",
     "finetune",
     "inspect",
@@ -116,7 +118,7 @@ _PLACES = {
     "tgdonnx.errors": ("TgdonnxError",),
     "tgdonnx.finetuning": (
         *("BlendCurve", "BlendPoint", "Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "Watch"),
-        "train",
+        *("dry_run", "train"),
     ),
     "tgdonnx.inspection": ("InspectReport", "inspect"),
     "tgdonnx.masking": ("MaskOptions", "MaskReport", "mask"),

@@ -56,7 +56,7 @@ class Selecting:
     sweep_data: Optional[Path] = None
 
     def __post_init__(self) -> None:
-        chosen = [name for name, value in self.asked.items() if value is not None and value is not False]
+        chosen = self._chosen
         if len(chosen) != 1:
             what = f"got {', '.join(f'--{name}' for name in chosen)}" if chosen else "got none"
             raise click.UsageError(f"expected exactly one of {', '.join(f'--{name}' for name in self.asked)}; {what}")
@@ -70,6 +70,10 @@ class Selecting:
         for name, is_given in of_regrow.items():
             if is_given and self.mode != "regrow":
                 raise click.UsageError(f"{name} is for --mode regrow; the mode is {self.mode}")
+
+    @property
+    def _chosen(self) -> list[str]:
+        return [name for name, value in self.asked.items() if value is not None and value is not False]
 
     @property
     def by_drop_test(self) -> bool:
@@ -92,7 +96,7 @@ class Selecting:
         """
         if self.by_drop_test:
             return recommend(self.accepted_change, self.alpha, self.k)
-        asked = next(each for each in STRATEGIES if self.asked[each.name] not in (None, False))
+        asked = next(each for each in STRATEGIES if each.name in self._chosen)
         value = self.asked[asked.name]
         made: Strategy = asked.ask(read_filters(value) if asked.takes == "filters" else value, self.alpha, self.k)
         return made

@@ -257,8 +257,8 @@ def _report(
 def _blended(entry: Entry, blend: float, loss: float) -> str:
     """Says which blend of which run has the lowest loss."""
     if blend == 0:
-        return "of the blends that are chosen (see `tgdonnx blend`) none does better than the vendor's model"
+        return "of the blends that are chosen (see `tgdonnx.blend`) none does better than the vendor's model"
     return (
-        f"of the blends that are chosen (see `tgdonnx blend`) {entry.name} at {blend:g} has the lowest validation loss, "
+        f"of the blends that are chosen (see `tgdonnx.blend`) {entry.name} at {blend:g} has the lowest validation loss, "
         f"{loss:.6g}: tgdonnx export {Path(entry.directory, ARTIFACTS)} --blend {blend:g} -o tuned.onnx"
     )
