@@ -21,6 +21,7 @@ from onnx_ir.passes import common as passes
 from tgdonnx.engines.onnxruntime.optimizers import (
     Moments,
     adamw,
+    adamw_function,
     clipped,
     corrections,
     moment_count,
@@ -32,6 +33,7 @@ from tgdonnx.gradients.rules.quantization import expand_fake_quant
 from tgdonnx.graphs.builder import PREFIX, Builder
 from tgdonnx.layers.inference import InferShapes
 
+_IR_WITH_FUNCTIONS = 8
 RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
 
 
@@ -85,13 +87,18 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
     for value, gradient in zip(values, gradients):
         gradient.name = gradient_name(str(value.name))
         graph.outputs.append(gradient)
+    for model in (differentiated, evaluating):
+        expand_fake_quant(model)
+    passes.RemoveUnusedNodesPass()(differentiated)
     step, summing = differentiated, differentiated.clone()
     _add_sums(summing.graph, parameters)
     _add_update(step.graph, parameters, objective, starts)
     update = _update_model(differentiated, values, objective, starts)
-    for model in (step, summing, update, evaluating):
-        expand_fake_quant(model)
-        passes.RemoveUnusedNodesPass()(model)
+    if objective.optimizer == "adamw":
+        for model in (step, update):
+            function = adamw_function(model.graph.opset_imports[""])
+            model.functions[function.identifier()] = function
+            model.ir_version = max(model.ir_version, _IR_WITH_FUNCTIONS)
     return Models(step, summing, update, evaluating)
 
 

@@ -21,6 +21,7 @@ from tgdonnx.engines.protocol import OptimizerName
 from tgdonnx.graphs.builder import Builder
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+DOMAIN, ADAMW = "tgdonnx", "AdamW"
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,28 @@ def corrections(build: Builder, rate: ir.Value, step: ir.Value) -> Corrections:
 def adamw(
     build: Builder, parameter: ir.Value, gradient: ir.Value, moments: Moments, factors: Corrections
 ) -> tuple[ir.Value, Moments]:
-    """Returns the moved parameter, and what to remember."""
-    mean, square = moments.values
+    """Returns the moved parameter, and what to remember; the model needs `adamw_function`."""
+    numbers = [build.scalar(number, parameter) for number in (BETA1, 1 - BETA1, BETA2, 1 - BETA2, EPSILON)]
+    inputs = [parameter, gradient, *moments.values, factors.rate, factors.scale, *numbers]
+    moved, mean, square = build.several(ADAMW, inputs, {}, 3, domain=DOMAIN)
+    return moved, Moments((mean, square))
 
-    def towards(old: ir.Value, new: ir.Value, beta: float) -> ir.Value:
-        kept = build("Mul", old, build.scalar(beta, parameter))
-        return build("Add", kept, build("Mul", new, build.scalar(1 - beta, parameter)))
 
-    mean = towards(mean, gradient, BETA1)
-    square = towards(square, build("Mul", gradient, gradient), BETA2)
-    root = build("Div", build("Sqrt", square), factors.scale)
-    moved = build("Div", mean, build("Add", root, build.scalar(EPSILON, parameter)))
-    return build("Sub", parameter, build("Mul", moved, factors.rate)), Moments((mean, square))
+def adamw_function(opset: int) -> ir.Function:
+    """Returns AdamW of one parameter as a function of a model, in operators of ONNX: a thousand parameters share its nodes.
+
+    Args:
+        opset: the version of the default operator set.
+    """
+    names = ("parameter", "gradient", "mean", "square", "rate", "scale", "b1", "1-b1", "b2", "1-b2", "epsilon")
+    inputs = [ir.Value(name=name) for name in names]
+    parameter, gradient, mean, square, rate, scale, b1, left1, b2, left2, epsilon = inputs
+    graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": opset}, name=ADAMW)
+    build = Builder(graph, ADAMW)
+    mean = build("Add", build("Mul", mean, b1), build("Mul", gradient, left1))
+    square = build("Add", build("Mul", square, b2), build("Mul", build("Mul", gradient, gradient), left2))
+    root = build("Div", build("Sqrt", square), scale)
+    moved = build("Mul", build("Div", mean, build("Add", root, epsilon)), rate)
+    graph.outputs.extend([build("Sub", parameter, moved), mean, square])
+    graph.extend(build.nodes)
+    return ir.Function(DOMAIN, ADAMW, graph=graph, attributes=[])
