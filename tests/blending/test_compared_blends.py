@@ -45,10 +45,11 @@ def test_every_selection_has_its_curve_from_the_vendors_model_to_its_best_point(
         assert entry.blend.step == entry.best.step > 0
     blended = min(trained, key=lambda entry: entry.blend.at_chosen.loss)  # type: ignore[union-attr]
     assert blended.blend is not None
-    said = [note for note in report.notes if "--blend" in note]
+    said = [note for note in report.notes if "of the blends that are chosen" in note]
     assert len(said) == (blended.blend.chosen != 1)
     if said:
-        assert f"{blended.name} at {blended.blend.chosen:g} has the lowest validation loss" in said[0]
+        assert f"that of {blended.name} has the lowest validation loss" in said[0]
+        assert said[0].endswith(f"with `blend={blended.blend.chosen:g}`")
     plot_compare(report, tmp_path / "pareto.svg")
     assert "dotted: blends of the best; cross: the one chosen" in (tmp_path / "pareto.svg").read_text("utf-8")
     # The same again evaluates nothing, and another limit only chooses again.

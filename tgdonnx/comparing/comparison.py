@@ -259,6 +259,6 @@ def _blended(entry: Entry, blend: float, loss: float) -> str:
     if blend == 0:
         return "of the blends that are chosen (see `tgdonnx.blend`) none does better than the vendor's model"
     return (
-        f"of the blends that are chosen (see `tgdonnx.blend`) {entry.name} at {blend:g} has the lowest validation loss, "
-        f"{loss:.6g}: tgdonnx export {Path(entry.directory, ARTIFACTS)} --blend {blend:g} -o tuned.onnx"
+        f"of the blends that are chosen (see `tgdonnx.blend`) that of {entry.name} has the lowest validation loss, {loss:.6g}: "
+        f"export {Path(entry.directory, ARTIFACTS)} with `blend={blend:g}`"
     )
