@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from tests import explosive_models
 from tests.cli.commands import run
 from tests.explosive_models import EXPLOSIVE, deep_if_bytes
-from tests.explosive_run import run_bounded
+from tests.explosive_run import Runner
 from tests.models import chain
 from tgdonnx import bounds
 from tgdonnx.checking import check
@@ -69,9 +70,17 @@ def test_a_file_that_asks_for_enormous_work_is_refused_and_the_bound_is_said(kin
     assert REFUSED[kind] in str(error.value)
 
 
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    with Runner() as made:
+        yield made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EXPLOSIVE)
-def test_every_command_ends_soon_and_within_memory_whatever_the_file_asks_for(kind: str, tmp_path: Path) -> None:
+def test_every_command_ends_soon_and_within_memory_whatever_the_file_asks_for(
+    kind: str, runner: Runner, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     save(tmp_path / "m.onnx", EXPLOSIVE[kind]())
     np.savez(tmp_path / "d.npz", x=rng.standard_normal((2, 2, 6, 5)).astype(np.float32))
@@ -86,7 +95,7 @@ def test_every_command_ends_soon_and_within_memory_whatever_the_file_asks_for(ki
         ("sweep", "m.onnx", "--data", "d.npz", "--phi", "0.9"),
         ("apply", "m.onnx", "--data", "im.npy", "--layout", "CHW", "-o", "applied.npy"),
     )
-    for command, outcome in zip(commands, run_bounded(commands, cwd=tmp_path)):
+    for command, outcome in zip(commands, runner.run(commands, cwd=tmp_path)):
         assert outcome.status in (0, 1, 2), (command, outcome)
         assert "fault of tgdonnx" not in outcome.stderr, (command, outcome.stderr)
 
