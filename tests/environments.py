@@ -33,7 +33,9 @@ class Environment:
         return self.path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     def pip(self, *arguments: str) -> None:
-        command = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+        # By the pip of this environment, and uncompiled: what is imported is compiled then, and most never is.
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--no-compile"]
+        command = [*pip, "--quiet", "--disable-pip-version-check", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.path, timeout=900)
         assert done.returncode == 0, done.stderr
 
@@ -62,7 +64,9 @@ def make_environment(cache: pytest.Cache, name: str, requirements: Sequence[str]
     with FileLock(f"{environment.path}.lock"):  # tests run in several processes
         if not finished.exists():
             shutil.rmtree(environment.path, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", str(environment.path)], check=True, timeout=300)
+            subprocess.run(
+                [sys.executable, "-m", "venv", "--without-pip", str(environment.path)], check=True, timeout=300
+            )
             environment.pip(*requirements)
             finished.touch()
     return environment

@@ -23,6 +23,7 @@ import pytest
 import tgdonnx
 from tests import models
 from tests.cli.commands import as_from_a_terminal, run, save_pairs
+from tests.fake_sessions import hooked
 from tests.finetuning.runs import log_of
 from tests.tuning import PHI, data_for, in_objects, listing, options_for
 from tgdonnx.cli import main
@@ -30,7 +31,7 @@ from tgdonnx.cli.spelling import spelled
 from tgdonnx.errors import DataError, DivergedError, KeptError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.exporting import ExportReport, Tuned
 from tgdonnx.finetuning import disk_space
-from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.state import RunState
 
 ROOT = Path(__file__).parents[1]
 pipeline = importlib.import_module("tgdonnx.pipeline")
@@ -142,20 +143,17 @@ def test_a_failure_of_apply_or_report_leaves_the_model_too(vendor: Path, expecte
 
 
 def test_a_full_disk_in_the_middle_of_training_keeps_the_last_checkpoint(
-    vendor: Path, monkeypatch: pytest.MonkeyPatch
+    vendor: Path,
 ) -> None:
-    saved, save = [], Session.save
+    saved: list[int] = []
 
-    def fills(self: Session, name: str, state: Any) -> None:
+    def fills(name: str, state: RunState) -> None:
         if state.step >= 4:
-            raise OutputError(f"{self.directory / name} cannot be written: No space left on device")
+            raise OutputError(f"{name} cannot be written: No space left on device")
         saved.append(state.step)
-        save(self, name, state)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "save", fills)
-        with pytest.raises(OutputError) as raised:
-            finetune(vendor)
+    with hooked(before_save=fills), pytest.raises(OutputError) as raised:
+        finetune(vendor)
     kept = vendor.parent / "tuned.run"
     assert f"No space left on device; the checkpoint of step {max(saved)} is kept; make room" in str(raised.value)
     assert command_in(str(raised.value)) == ["train", str(kept), "--resume"]

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,15 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests import models
+from tests.fake_sessions import FakeSession, hooked, sessions
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
+from tests.models import Array
 from tests.trainer import make_artifacts
 from tests.tuning import in_objects
 from tgdonnx.comparing import CompareReport, Entry
+from tgdonnx.engines import TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, SelectionError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import Progress
-from tgdonnx.finetuning.session import Session
 
 OLD = {"x": 2 * data(4, seed=7)["x"]}
 IMAGES = {"x": 3 * data(7, seed=3)["x"]}
@@ -123,9 +124,9 @@ def test_called_again_it_does_no_step_and_says_the_same_and_selections_may_be_ad
 ) -> None:
     first = compare(vendor, tmp_path / "all")
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "step", lambda *_: pytest.fail("a step was done"))
         patch.setattr("tgdonnx.comparing.preparing.build", lambda *_a, **_k: pytest.fail("something was built"))
-        again = compare(vendor, tmp_path / "all")
+        with hooked(batch=lambda _: pytest.fail("a step was done")):
+            again = compare(vendor, tmp_path / "all")
     assert facts(again) == facts(first)
     assert [entry.seconds for entry in again.entries] == [entry.seconds for entry in first.entries]
     steps: list[Progress] = []
@@ -265,16 +266,15 @@ def test_the_default_takes_what_fits_the_model_and_the_regularisers_that_are_giv
     assert {"tgd", "tgd-readers", "last:3", "first:2", "all", "tgd-readers+l2sp", "tgd-readers+agree"} <= set(names)
 
 
-def test_a_run_that_diverges_is_reported_and_the_others_count(
-    vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    true_step: Callable[..., list[float]] = Session.step
+def test_a_run_that_diverges_is_reported_and_the_others_count(vendor: Path, tmp_path: Path) -> None:
+    def diverging(real: TrainingSession, directory: Path) -> FakeSession:
+        def poisoned(batch: list[Array]) -> list[Array]:
+            return [*batch[:-1], np.full_like(batch[-1], np.nan)] if "all" in directory.parts[-2] else batch
 
-    def diverging(session: Session, batches: Any, rate: float) -> list[float]:
-        return [float("nan")] if "all" in session.directory.parts[-2] else true_step(session, batches, rate)
+        return FakeSession(real, batch=poisoned)
 
-    monkeypatch.setattr(Session, "step", diverging)
-    report = compare(vendor, tmp_path / "c", ("all", "phi:0.3"), agree=None, l2_sp=0.0)
+    with sessions(diverging):
+        report = compare(vendor, tmp_path / "c", ("all", "phi:0.3"), agree=None, l2_sp=0.0)
     found = by_name(report)
     assert "training diverged" in found["all"].problem
     assert found["all"].steps == 0
@@ -376,21 +376,20 @@ def test_ctrl_c_twice_says_what_is_kept_and_the_same_call_goes_on(vendor: Path, 
     assert facts(compare(vendor, tmp_path / "c", ["last:2"], **plain)) == facts(expected)
 
 
-def test_no_more_than_one_run_is_open_at_a_time(vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_one_run_is_open_at_a_time(vendor: Path, tmp_path: Path) -> None:
     opened: list[weakref.ref[Any]] = []
     alive: list[int] = []
-    making = Session.__init__
 
-    def make(self: Session, *arguments: Any, **options: Any) -> None:
+    def make(real: TrainingSession, _: Path) -> FakeSession:
         alive.append(sum(reference() is not None for reference in opened))
-        opened.append(weakref.ref(self))
-        making(self, *arguments, **options)
+        fake = FakeSession(real)
+        opened.append(weakref.ref(fake))
+        return fake
 
-    monkeypatch.setattr(Session, "__init__", make)
     plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
-    compare(
-        vendor, tmp_path / "all", ("last:1", "last:2", "first:1", "all"), replace(RUN, epochs=None, steps=1), **plain
-    )
+    select = ("last:1", "last:2", "first:1", "all")
+    with sessions(make):
+        compare(vendor, tmp_path / "all", select, replace(RUN, epochs=None, steps=1), **plain)
     assert len(opened) >= 8
     assert max(alive) <= 1
 

@@ -242,11 +242,10 @@ def test_every_field_of_the_state_in_a_checkpoint_is_checked(made: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["manifest.json", "run.json"])
-@pytest.mark.parametrize("seed", range(2))
-def test_commands_answer_with_sentences_whatever_is_wrong(seed: int, name: str, made: Path, tmp_path: Path) -> None:
+def test_commands_answer_with_sentences_whatever_is_wrong(name: str, made: Path, tmp_path: Path) -> None:
     directory = copied(made, "artifacts", tmp_path)
     content = json.loads((directory / name).read_text())
-    chance = random.Random(seed)
+    chance = random.Random(0)
     every = [text for _, _, text in attempts(content) if not_refused(directory, name, text)]
     read = chance.sample(every, min(10, len(every)))
     data = made / "data.npz"

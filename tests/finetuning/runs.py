@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tests.models import Array
-from tgdonnx.finetuning import TrainOptions, TrainReport
-from tgdonnx.finetuning.session import Session, read_parameters
+from tgdonnx.finetuning import RunData, TrainOptions, TrainReport, train
+from tgdonnx.finetuning.session import read_parameters
 
 OPTIONS = TrainOptions(epochs=3, batch=4, learning_rate=1e-2, seed=5)
 
@@ -41,11 +41,6 @@ def same_state(a: Path, b: Path, name: str = "checkpoint") -> bool:
     return all(values.tobytes() == right[key].tobytes() for key, values in left.items())
 
 
-def through(on_batch: Callable[[Any], Any]) -> Callable[..., list[float]]:
-    """`Session.step`, but that every batch goes through a function first, in its turn."""
-    step: Callable[..., list[float]] = Session.step
-
-    def watched(self: Session, batches: Iterable[Any], learning_rate: float) -> list[float]:
-        return step(self, map(on_batch, batches), learning_rate)
-
-    return watched
+def uninterrupted(built: Path, directory: Path, options: TrainOptions = OPTIONS) -> tuple[Path, TrainReport]:
+    copy = Path(shutil.copytree(built, directory / "uninterrupted"))
+    return copy, train(copy, RunData(data(), validation=HELD_OUT), options)

@@ -12,11 +12,11 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, through
+from tests.fake_sessions import hooked
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data
 from tests.trainer import make_artifacts
 from tgdonnx.errors import DataError, DivergedError
 from tgdonnx.finetuning import RunData, dry_run, train
-from tgdonnx.finetuning.session import Session
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def test_it_changes_nothing_and_the_run_after_it_is_the_same(artifacts: Path, tm
     assert train(artifacts, data(), OPTIONS).steps == 9
 
 
-def test_it_counts_steps_and_gives_the_time_of_an_epoch(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_counts_steps_and_gives_the_time_of_an_epoch(artifacts: Path) -> None:
     def slow(batch: list[Any]) -> list[Any]:
         time.sleep(0.05)
         return batch
 
-    monkeypatch.setattr(Session, "step", through(slow))
-    cost = dry_run(artifacts, data(14), replace(OPTIONS, batch=2, accumulate=3, epochs=5))
+    with hooked(batch=slow):
+        cost = dry_run(artifacts, data(14), replace(OPTIONS, batch=2, accumulate=3, epochs=5))
     assert (cost.steps_per_epoch, cost.steps) == (3, 15)
     assert cost.step_seconds >= 0.15
     assert cost.epoch_seconds == pytest.approx(3 * cost.step_seconds)

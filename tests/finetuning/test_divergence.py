@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import tgdonnx
 from tests import models
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, through
+from tests.fake_sessions import hooked, not_a_number
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.models import Array
 from tests.trainer import make_artifacts
 from tgdonnx.errors import DivergedError, TgdonnxError
@@ -21,7 +20,7 @@ from tgdonnx.finetuning.session import Session, read_parameters
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_checkpoint(
-    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    artifacts: Path,
 ) -> None:
     count = 0
 
@@ -30,12 +29,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_c
         count += 1
         return [batch[0], np.full_like(batch[1], 1e30)] if count == 8 else batch
 
-    monkeypatch.setattr(Session, "step", through(poisoned))
-    with pytest.raises(
-        DivergedError, match=r"loss is inf at step 8; the checkpoint of step 6 is kept.*\n?.*learning rate"
-    ):
+    message = r"loss is inf at step 8; the checkpoint of step 6 is kept.*\n?.*learning rate"
+    with hooked(batch=poisoned), pytest.raises(DivergedError, match=message):
         train(artifacts, data(), OPTIONS)
-    monkeypatch.undo()
     kept = Session(artifacts)
     assert kept.run_state is not None
     assert kept.run_state.step == 6
@@ -60,20 +56,19 @@ def test_a_rate_far_too_large_diverges_in_words_and_leaves_finite_checkpoints(
 
 
 def test_a_weight_that_is_not_finite_after_the_last_step_of_an_epoch_is_not_saved(
-    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    artifacts: Path,
 ) -> None:
     train(artifacts, data(), replace(OPTIONS, epochs=1))
-    before = read_parameters(artifacts, "checkpoint")
-    step, count = Session.step, 0
+    before, count = read_parameters(artifacts, "checkpoint"), 0
 
-    def poisoned(self: Session, batches: Iterable[Any], rate: float) -> list[float]:
+    def counted(batch: list[Array]) -> list[Array]:
         nonlocal count
         count += 1
-        return step(self, batches, 1e38 if count == 3 else rate)
+        return batch
 
-    monkeypatch.setattr(Session, "step", poisoned)
-    monkeypatch.setattr(Session, "parameters_are_finite", lambda _: count < 3)
-    with pytest.raises(DivergedError, match="a weight is not finite after step 6; the checkpoint of step 3 is kept"):
+    message = "a weight is not finite after step 6; the checkpoint of step 3 is kept"
+    told = hooked(batch=counted, told=lambda parameters: not_a_number(parameters) if count >= 3 else parameters)
+    with told, pytest.raises(DivergedError, match=message):
         train(artifacts, data(), OPTIONS, resume=True)
     after = read_parameters(artifacts, "checkpoint")
     assert all(np.array_equal(after[name], values) for name, values in before.items())

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.finetuning.built import uninterrupted
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
+from tests.fake_sessions import hooked
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless, uninterrupted
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import Progress, RunData, Watch, train
 from tgdonnx.finetuning.session import Session
@@ -58,25 +58,20 @@ def test_a_run_cut_off_at_any_step_continues_as_if_it_had_not_been(schedule: str
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, 9))
 def test_a_run_cut_off_around_a_checkpoint_continues_as_if_it_had_not_been(
-    number: int, when: str, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, when: str, built: Path, tmp_path: Path
 ) -> None:
     whole, expected = uninterrupted(built, tmp_path)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
-    save, count = Session.save, 0
+    count = 0
 
-    def cut(self: Session, name: str, state: Any) -> None:
+    def cut(*_: object) -> None:
         nonlocal count
         count += 1
-        if count == number and when == "before":
-            raise CutOff
-        save(self, name, state)
         if count == number:
             raise CutOff
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "save", cut)
-        with suppress(CutOff):  # not raised if there are fewer checkpoints
-            train(directory, RunData(data(), validation=HELD_OUT), OPTIONS)
+    with suppress(CutOff), hooked(**{f"{when}_save": cut}):  # not raised if there are fewer checkpoints
+        train(directory, RunData(data(), validation=HELD_OUT), OPTIONS)
     started = Session(directory).run_state is not None
     report = train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=started)
     assert timeless(report) == timeless(expected)
@@ -89,6 +84,7 @@ RUN = """
 import sys, time
 import numpy as np
 from pathlib import Path
+from tests.fake_sessions import hooked
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
 from tgdonnx.finetuning import RunData, Watch, train
 from tgdonnx.finetuning.session import Session

@@ -17,12 +17,14 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, through, timeless
+from tests.fake_sessions import hooked
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
 from tests.trainer import make_artifacts
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, Watch, train
 from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.state import RunState
 
 ROOT = Path(__file__).parents[2]
 # Steps: 2 batches of 3 and the one that is left, twice per epoch; validation in the middle of epochs, and at their ends.
@@ -98,23 +100,18 @@ def test_a_process_killed_at_20_random_moments_ends_as_one_that_was_not(
         assert_same(directory, expected)
 
 
-def raising_at(number: int, call: Callable[..., Any], act: Callable[[], None]) -> Callable[..., Any]:
-    """Returns a function that acts before its call of this number, counted from 1."""
+def acting_at(number: int, act: Callable[[], None]) -> Callable[..., Any]:
+    """Returns a function that acts at its call of this number, counted from 1, and returns what it is given, if anything."""
     count = 0
 
-    def watched(*arguments: Any, **named: Any) -> Any:
+    def watched(given: Any = None) -> Any:
         nonlocal count
         count += 1
         if count == number:
             act()
-        return call(*arguments, **named)
+        return given
 
     return watched
-
-
-def acting_at(number: int, act: Callable[[], None]) -> Callable[[Any], Any]:
-    """Returns a function for batches that acts at one of them, counted from 1."""
-    return raising_at(number, lambda batch: batch, act)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 7, 8, 13, 15, 16])
@@ -123,14 +120,11 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     built: Path,
     accumulated: tuple[Path, TrainReport],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected, report = accumulated
     directory = Path(shutil.copytree(built, tmp_path / "stopped"))
     options = replace(ACCUMULATING, checkpoint_every=1e6)
-    with monkeypatch.context() as patch:
-        stop = acting_at(number, lambda: signal.raise_signal(signal.SIGTERM))
-        patch.setattr(Session, "step", through(stop))
+    with hooked(batch=acting_at(number, lambda: signal.raise_signal(signal.SIGTERM))):
         stopped = train(directory, RunData(data(), validation=HELD_OUT), options, watch=Watch(stop_on=[signal.SIGTERM]))
     if number < 16:
         assert (stopped.stop.rule, stopped.stop.signal) == ("signal", signal.SIGTERM)
@@ -147,14 +141,12 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
 
 
 def test_a_signal_during_validation_saves_too(
-    built: Path, accumulated: tuple[Path, TrainReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Path, accumulated: tuple[Path, TrainReport], tmp_path: Path
 ) -> None:
     expected, report = accumulated
     for number in (1, 2, 5, 7):
         directory = Path(shutil.copytree(built, tmp_path / str(number)))
-        with monkeypatch.context() as patch:
-            stop = raising_at(number, Session.evaluate, lambda: signal.raise_signal(signal.SIGINT))
-            patch.setattr(Session, "evaluate", stop)
+        with hooked(before_evaluation=acting_at(number, lambda: signal.raise_signal(signal.SIGINT))):
             stopped = train(
                 directory, RunData(data(), validation=HELD_OUT), ACCUMULATING, watch=Watch(stop_on=[signal.SIGINT])
             )
@@ -168,17 +160,14 @@ class CutOff(Exception):  # noqa: N818
     """Stands for the moment when the machine is switched off."""
 
 
-def test_a_run_cut_off_before_its_first_checkpoint_is_resumed_from_its_start(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_cut_off_before_its_first_checkpoint_is_resumed_from_its_start(built: Path, tmp_path: Path) -> None:
     expected, _ = whole(built, tmp_path, OPTIONS)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
 
     def cut(*_: Any) -> None:
         raise CutOff
 
-    with monkeypatch.context() as patch, suppress(CutOff):
-        patch.setattr(Session, "save", cut)
+    with suppress(CutOff), hooked(before_save=cut):
         train(directory, RunData(data(), validation=HELD_OUT), OPTIONS)
     assert Session(directory).run_state is None
     train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=True)
@@ -209,20 +198,15 @@ def test_the_data_before_the_place_where_a_run_goes_on_is_not_read_again(
     assert [call for call in asked if call[1] is not None] == [(2, 2, 5, 3), (2, 3, 5, 0)]
 
 
-def test_the_best_checkpoint_is_put_right_if_it_is_older_than_the_last_one(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_checkpoint_is_put_right_if_it_is_older_than_the_last_one(built: Path, tmp_path: Path) -> None:
     expected, _ = whole(built, tmp_path, replace(OPTIONS, epochs=1))
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
-    save = Session.save
 
-    def cut(self: Session, name: str, state: Any) -> None:
+    def cut(name: str, state: RunState) -> None:
         if name == "checkpoint.best" and state.step:
             raise CutOff
-        save(self, name, state)
 
-    with monkeypatch.context() as patch, suppress(CutOff):
-        patch.setattr(Session, "save", cut)
+    with suppress(CutOff), hooked(before_save=cut):
         train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=1))
     assert not same_state(directory, expected, "checkpoint.best")
     train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=1), resume=True)
@@ -246,7 +230,7 @@ def test_when_a_run_ends_and_saves_may_change_on_resume(built: Path, tmp_path: P
     assert report.loss == expected.loss
 
 
-def test_a_second_signal_aborts(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_aborts(built: Path, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(built, tmp_path / "run"))
 
     def twice() -> None:
@@ -254,21 +238,16 @@ def test_a_second_signal_aborts(built: Path, tmp_path: Path, monkeypatch: pytest
         signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "step", through(acting_at(5, twice)))
-        with pytest.raises(KeyboardInterrupt):
-            train(directory, data(), OPTIONS, watch=Watch(stop_on=[signal.SIGINT]))
+    with hooked(batch=acting_at(5, twice)), pytest.raises(KeyboardInterrupt):
+        train(directory, data(), OPTIONS, watch=Watch(stop_on=[signal.SIGINT]))
     assert signal.getsignal(signal.SIGINT) is before
     assert train(directory, data(), OPTIONS, resume=True).steps == 9
 
 
-def test_without_asking_signals_are_not_touched(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_without_asking_signals_are_not_touched(built: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # under nohup it would be ignored
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     directory = Path(shutil.copytree(built, tmp_path / "run"))
     stop = acting_at(4, lambda: signal.raise_signal(signal.SIGINT))
-    monkeypatch.setattr(Session, "step", through(stop))
-    with pytest.raises(KeyboardInterrupt):
+    with hooked(batch=stop), pytest.raises(KeyboardInterrupt):
         train(directory, data(), OPTIONS)

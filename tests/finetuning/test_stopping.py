@@ -12,11 +12,11 @@ import pytest
 
 import tgdonnx
 from tests import models
+from tests.fake_sessions import validated_as
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.trainer import make_artifacts
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning import RunData, TrainOptions, train
-from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.finetuning.stopping import reason_to_stop
@@ -30,11 +30,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def artifacts(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "artifacts"))
-
-
-def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
-    left = iter(losses)
-    monkeypatch.setattr(Evaluator, "__call__", lambda *_: Evaluation(next(left), {}))
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, [0, 1]), (3, [0, 3]), (4, [0, 3, 4]), (7, [0, 3, 6, 7])])
@@ -101,25 +96,24 @@ def test_patience_ends_a_run_after_so_many_validations_that_are_no_better(
     best: int,
     rule: str,
     artifacts: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with_validation_losses(monkeypatch, losses)
-    report = train(artifacts, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=5, patience=patience))
+    with validated_as(losses):
+        report = train(artifacts, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=5, patience=patience))
     assert (report.steps, report.best.step, report.stop.rule) == (steps, best, rule)
     if rule == "patience":
         assert report.stop.reason == f"the last {patience} validations were no better than that of step {best}"
 
 
-def test_patience_counts_on_after_resuming(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_counts_on_after_resuming(built: Path, tmp_path: Path) -> None:
     losses = [4.0, 3.0, 3.5, 3.5, 3.5, 3.5]
     reports = []
     for cut in (None, 2):
         directory = Path(shutil.copytree(built, tmp_path / str(cut)))
-        with_validation_losses(monkeypatch, losses)
         options = replace(OPTIONS, epochs=5, patience=3)
-        if cut is not None:
-            train(directory, RunData(data(), validation=HELD_OUT), replace(options, epochs=cut))
-        reports.append(train(directory, RunData(data(), validation=HELD_OUT), options, resume=cut is not None))
+        with validated_as(losses):
+            if cut is not None:
+                train(directory, RunData(data(), validation=HELD_OUT), replace(options, epochs=cut))
+            reports.append(train(directory, RunData(data(), validation=HELD_OUT), options, resume=cut is not None))
     assert [report.steps for report in reports] == [12, 12]
     assert reports[0].stop == reports[1].stop
 
@@ -162,8 +156,8 @@ def test_the_limit_of_retention_ends_a_run_and_keeps_the_best_epoch_that_respect
     built: Path, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retained(monkeypatch, [1.0, 1.2, 1.5, 1.51])
-    with_validation_losses(monkeypatch, [4.0, 2.0, 3.0, 1.0])
-    report = train(artifacts, RunData(data(), validation=HELD_OUT, retain=HELD_OUT), GUARDED)
+    with validated_as([4.0, 2.0, 3.0, 1.0]):
+        report = train(artifacts, RunData(data(), validation=HELD_OUT, retain=HELD_OUT), GUARDED)
     assert (report.stop.rule, report.steps, report.best.step, report.best.loss) == ("retain-limit", 9, 3, 2.0)
     assert report.stop.reason == (
         "rmse of the vendor's own task is worse by 0.51 than at the start (limit 0.5) after step 9; "

@@ -14,15 +14,14 @@ import pytest
 
 import tgdonnx
 from tests import models
-from tests.finetuning.built import uninterrupted
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, through, timeless
+from tests.fake_sessions import hooked, validated_as
+from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless, uninterrupted
 from tests.models import Array
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, DivergedError, OutputError
 from tgdonnx.finetuning import Progress, RunData, TrainOptions, Watch, train
-from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.session import Session, read_parameters
 
 
@@ -51,7 +50,7 @@ def test_a_run_is_its_steps_one_after_the_other_in_an_order_that_seed_and_epoch_
 
 
 def test_every_epoch_takes_every_sample_once_and_no_two_in_the_same_order(
-    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    artifacts: Path,
 ) -> None:
     seen: list[list[float]] = []
 
@@ -59,8 +58,8 @@ def test_every_epoch_takes_every_sample_once_and_no_two_in_the_same_order(
         seen.append(batch[0][:, 0, 0, 0].tolist())
         return batch
 
-    monkeypatch.setattr(Session, "step", through(watched))
-    train(artifacts, data(), OPTIONS)
+    with hooked(batch=watched):
+        train(artifacts, data(), OPTIONS)
     marks = sorted(data()["x"][:, 0, 0, 0].tolist())
     epochs = [seen[i : i + 3] for i in (0, 3, 6)]
     for batches in epochs:
@@ -123,19 +122,14 @@ def test_the_log_has_one_line_per_step_and_one_per_epoch(artifacts: Path) -> Non
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    artifacts: Path,
 ) -> None:
-    with_validation_losses(monkeypatch, [4.0, 3.0, float("inf")])
-    with pytest.raises(DivergedError, match="validation loss is inf after step 6; the checkpoint of step 3 is kept"):
+    message = "validation loss is inf after step 6; the checkpoint of step 3 is kept"
+    with validated_as([4.0, 3.0, float("inf")]), pytest.raises(DivergedError, match=message):
         train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
     state = Session(artifacts).run_state
     assert state is not None
     assert (state.step, state.best_loss) == (3, 3.0)
-
-
-def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
-    left = iter(losses)
-    monkeypatch.setattr(Evaluator, "__call__", lambda *_: Evaluation(next(left), {}))
 
 
 @pytest.mark.parametrize(
@@ -149,15 +143,15 @@ def with_validation_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float])
     ],
 )
 def test_the_best_checkpoint_is_that_of_the_first_lowest_validation_loss_and_may_be_the_start(
-    losses: list[float], best: int, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: Path
+    losses: list[float], best: int, artifacts: Path, tmp_path: Path, built: Path
 ) -> None:
     after: dict[int, dict[str, Array]] = {0: read_parameters(built, "checkpoint")}
     reference = Path(shutil.copytree(built, tmp_path / "reference"))
     for epochs in (1, 2, 3):
         train(reference, data(), replace(OPTIONS, epochs=epochs), resume=epochs > 1)
         after[epochs] = read_parameters(reference, "checkpoint")
-    with_validation_losses(monkeypatch, losses)
-    report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
+    with validated_as(losses):
+        report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
     assert (report.best.epoch, report.best.step, report.best.loss) == (best, 3 * best, losses[best])
     assert report.best.checkpoint == "checkpoint.best"
     for checkpoint, epoch in (("checkpoint.best", best), ("checkpoint", 3)):
@@ -198,11 +192,11 @@ def pairs(samples: int) -> dict[str, Array]:
 
 
 def test_with_a_fixed_batch_what_is_left_over_waits_for_the_next_epoch(
-    fixed: Path, monkeypatch: pytest.MonkeyPatch
+    fixed: Path,
 ) -> None:
     seen: list[list[float]] = []
-    monkeypatch.setattr(Session, "step", through(lambda batch: seen.append(batch[0][:, 0, 0].tolist()) or batch))
-    report = train(fixed, RunData(pairs(11), validation=pairs(8)), TrainOptions(epochs=6, batch=4))
+    with hooked(batch=lambda batch: seen.append(batch[0][:, 0, 0].tolist()) or batch):
+        report = train(fixed, RunData(pairs(11), validation=pairs(8)), TrainOptions(epochs=6, batch=4))
     assert report.steps == 12
     assert all(len(batch) == 4 for batch in seen)
     for i in range(0, 12, 2):
