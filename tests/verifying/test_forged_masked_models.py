@@ -54,8 +54,8 @@ def test_a_mask_of_a_tensor_that_never_trains_is_told(case: Case) -> None:
     [
         ({"phi": 0.9}, "is said to be frozen, but trains"),
         ({"phi": 0.001}, "is said to train, but is frozen"),
-        ({"phi": None}, "is not one that `tgdonnx mask` writes"),
-        ({"strategy": "all"}, "is not one that `tgdonnx mask` writes"),
+        ({"phi": None}, "is not one that `tgdonnx.mask` writes"),
+        ({"strategy": "all"}, "is not one that `tgdonnx.mask` writes"),
         ({"round": 2}, "is of round 2, expected 1"),
         ({"mode": "readers"}, "is said to be frozen, but trains"),
         ({"extra": 1}, "unknown field `extra`"),
