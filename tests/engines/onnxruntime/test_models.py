@@ -149,3 +149,26 @@ def test_eval_gives_loss_and_output_and_moves_nothing() -> None:
     np.testing.assert_allclose(found["y"], expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found["loss"], ((expected - TARGET) ** 2).mean(), rtol=1e-6)
     assert set(found) == {"loss", "y"}
+
+
+@pytest.mark.parametrize("parameters", [("first", "last"), ("last", "first")])
+def test_the_parameter_nearest_to_the_loss_is_moved_by_the_last_node_whatever_order_is_asked_for(
+    parameters: tuple[str, str],
+) -> None:
+    # The runtime begins with the last node that nobody reads; so the gradient of an activation need not be kept.
+    proto = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 18]> g (float[N,3] x, float[N,2] target) => (float loss, float[N,2] y) '
+        "{ h = MatMul (x, first)  y = MatMul (h, last)  d = Sub (y, target)  s = Mul (d, d)  "
+        "loss = ReduceMean <keepdims=0> (s) }"
+    )
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(RNG.normal(size=size).astype(np.float32), name)
+        for name, size in (("first", (3, 4)), ("last", (4, 2)))
+    )
+    models = make_models(ir.from_proto(proto), parameters, Objective())
+    for graph, ending in ((models.step.graph, ".after"), (models.gradients.graph, ".sum.after")):
+        place = {str(value.name): place for place, node in enumerate(graph) for value in node.outputs}
+        first, last = (
+            next(at for name, at in place.items() if name.endswith(word + ending)) for word in ("first", "last")
+        )
+        assert first < last
