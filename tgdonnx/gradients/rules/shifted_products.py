@@ -10,9 +10,9 @@ seven copies, where nine products would take ten: and what costs in a product of
     moved   X, shifted along w,       (C, places)         dW[., ., :, j] = rows moved^T
 
 Every line of both sides ends in a gap of zeros, as wide as the shift along w needs; there is nothing else to cut or to pad.
-Where one side has very few channels, all its shifts are put beside one another, and the
-other side is left as it is. Measured (onnxruntime 1.32, one core with AVX-512, 2 x 64 x 64 x 64, milliseconds): 64
-filters by 64 maps 7.0, in nine products 8.3, ConvGrad of onnxruntime-training 8.6; 19 of 64 filters 2.3, 3.0 and 3.3.
+Where one side has very few channels, all its shifts are put beside one another, and the other side is left as it is. Measured
+(onnxruntime 1.32, one core with AVX-512, 2 x 64 x 64 x 64, milliseconds): 64 filters by 64 maps 7.0, in nine products 8.3,
+ConvGrad of onnxruntime-training 8.6; 19 of 64 filters 2.3, 3.0 and 3.3.
 """
 
 from __future__ import annotations
