@@ -398,6 +398,6 @@ def test_event_files_and_two_noisy_images_are_not_compared(vendor: Path, tmp_pat
     with pytest.raises(DataError, match="event files are for single runs"):
         compare(vendor, tmp_path / "c", ("all",), tensorboard=tmp_path / "board")
     pair = tgdonnx.RunData(tgdonnx.Noise2Noise(OLD["x"], OLD["x"]))
-    with pytest.raises(DataError, match="two noisy images are for `train` and `finetune`"):
+    with pytest.raises(DataError, match=r"two noisy images are for `tgdonnx\.train` and `tgdonnx\.finetune`"):
         tgdonnx.compare(vendor, pair, tmp_path / "c", ("all",))
     assert [path.name for path in tmp_path.iterdir()] == ["vendor.onnx"]
