@@ -65,6 +65,7 @@ class Case:
         output: the output to train on; the first if empty.
         strategy: what retrains.
         draw: what the inputs are.
+        rate: of samples, what the input ``sr`` holds.
         half: whether ONNX Runtime's converter turns it into float16 first.
     """
 
@@ -74,6 +75,7 @@ class Case:
     output: str = ""
     strategy: tgdonnx.Strategy = _LOWEST_TENTH
     draw: Draw = uniform
+    rate: int = 16000
     half: bool = False
 
 
@@ -107,6 +109,7 @@ class Outcome:
 
 _EEG = {"raw_signal": (1, 1, 7500), "spectrogram": (1, 15, 7500)}
 _SILERO = {"input": (1, 576), "state": (2, 1, 128)}
+_SILERO_RATE = {**_SILERO, "sr": ()}
 _SEQUENCE = {"input": (4, 576), "h": (1, 1, 128), "c": (1, 1, 128)}
 _FSMN = {"speech": (1, 20, 400), **{f"in_cache{i}": (1, 128, 19, 1) for i in range(4)}}
 _ORIENTATION = {"x": (1, 3, 224, 224)}
@@ -132,10 +135,10 @@ CASES = (
     Case("ppocr-v4-rec, opset 9", "ppocr-v4-rec-opset9", _LINE),
     Case("silero-vad-sequence, last layer", "silero-vad-sequence", _SEQUENCE, strategy=tgdonnx.LastLayers(1)),
     Case("silero-vad-sequence", "silero-vad-sequence", _SEQUENCE),
-    Case("silero-vad, last layer", "silero-vad", _SILERO, strategy=tgdonnx.LastLayers(1)),
-    Case("silero-vad", "silero-vad", _SILERO),
-    Case("silero-vad-opset18", "silero-vad-opset18", {**_SILERO, "sr": ()}),
-    Case("silero-vad-half", "silero-vad-half", _SILERO),
+    Case("silero-vad, last layer", "silero-vad", _SILERO_RATE, strategy=tgdonnx.LastLayers(1)),
+    Case("silero-vad", "silero-vad", _SILERO_RATE),
+    Case("silero-vad-opset18", "silero-vad-opset18", _SILERO_RATE),
+    Case("silero-vad-half", "silero-vad-half", _SILERO_RATE),
     Case("ppocr-v6-rec", "ppocr-v6-rec", _LINE),
     Case("ddddocr-int8", "ddddocr-int8", {"input1": (1, 1, 64, 96)}),
 )
@@ -155,7 +158,8 @@ def random_feeds(case: Case, path: Path) -> dict[str, Array]:
     """Returns something for every input, of the type that the file wants."""
     rng = np.random.default_rng(0)
     dtypes = {value.name: _DTYPES[value.type] for value in quiet_session(path).get_inputs()}
-    return {name: case.draw(rng, shape).astype(dtypes[name]) for name, shape in case.shapes.items()}
+    feeds = {name: case.draw(rng, shape).astype(dtypes[name]) for name, shape in case.shapes.items()}
+    return {**feeds, "sr": np.array(case.rate)} if "sr" in feeds else feeds
 
 
 def quiet_session(path: Path) -> onnxruntime.InferenceSession:
@@ -206,8 +210,19 @@ def go_through(case: Case, path: Path, work: Path, engine: EngineName = ENGINE) 
 
 
 def _nodes(path: Path) -> list[bytes]:
-    nodes = onnx.load(path, load_external_data=False).graph.node
-    return [node.SerializeToString() for node in nodes if node.op_type != "Constant"]
+    graph = onnx.load(path, load_external_data=False).graph
+    _forget_constants(graph)
+    return [node.SerializeToString() for node in graph.node]
+
+
+def _forget_constants(graph: onnx.GraphProto) -> None:
+    """Takes the numbers out of Constant nodes, those inside branches too."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant":
+                attribute.ClearField("t")
+            if attribute.HasField("g"):
+                _forget_constants(attribute.g)
 
 
 def refusal(case: Case, path: Path, work: Path, engine: EngineName = ENGINE) -> str:
@@ -225,7 +240,7 @@ def refusal(case: Case, path: Path, work: Path, engine: EngineName = ENGINE) -> 
     if not errors:
         return ""
     first = errors[0]
-    about = f"node `{first.node}`: " if first.node else ""
+    about = f"node `{first.node}`: " if first.node and not first.message.startswith("node ") else ""
     reason = "; ".join(filter(None, (first.message, first.remedy))).replace(f"{path} ", "the file ")
     return f"{first.code}: {about}{reason}"
 

@@ -114,6 +114,7 @@ def acting_at(number: int, act: Callable[[], None]) -> Callable[..., Any]:
     return watched
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 7, 8, 13, 15, 16])
 def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     number: int,
@@ -140,6 +141,7 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     assert timeless(resumed) == timeless(report)
 
 
+@pytest.mark.training
 def test_a_signal_during_validation_saves_too(
     built: Path, accumulated: tuple[Path, TrainReport], tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ class CutOff(Exception):  # noqa: N818
     """Stands for the moment when the machine is switched off."""
 
 
+@pytest.mark.training
 def test_a_run_cut_off_before_its_first_checkpoint_is_resumed_from_its_start(built: Path, tmp_path: Path) -> None:
     expected, _ = whole(built, tmp_path, OPTIONS)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
@@ -198,6 +201,7 @@ def test_the_data_before_the_place_where_a_run_goes_on_is_not_read_again(
     assert [call for call in asked if call[1] is not None] == [(2, 2, 5, 3), (2, 3, 5, 0)]
 
 
+@pytest.mark.training
 def test_the_best_checkpoint_is_put_right_if_it_is_older_than_the_last_one(built: Path, tmp_path: Path) -> None:
     expected, _ = whole(built, tmp_path, replace(OPTIONS, epochs=1))
     directory = Path(shutil.copytree(built, tmp_path / "cut"))

@@ -50,6 +50,7 @@ def test_a_step_returns_the_loss_before_it_and_starts_from_no_gradient(artifacts
         assert np.array_equal(found[name], values), name
 
 
+@pytest.mark.training
 def test_the_learning_rate_is_that_of_each_step(artifacts: Path) -> None:
     session = Session(artifacts)
     before = read_parameters(artifacts, "checkpoint")
@@ -62,6 +63,7 @@ def test_the_learning_rate_is_that_of_each_step(artifacts: Path) -> None:
         assert np.array_equal(second[name], values), name
 
 
+@pytest.mark.training
 def test_a_loss_that_is_not_finite_moves_nothing(artifacts: Path) -> None:
     session = Session(artifacts)
     before = read_parameters(artifacts, "checkpoint")
@@ -170,6 +172,7 @@ def test_artifacts_that_were_never_trained_hold_no_run(artifacts: Path) -> None:
     assert Session(artifacts).run_state is None
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_saved_run_goes_on_as_if_it_had_not_been_interrupted(
@@ -211,6 +214,7 @@ def test_a_checkpoint_takes_its_place_whole_or_not_at_all(artifacts: Path, monke
     assert (artifacts / "checkpoint").read_bytes() != before
 
 
+@pytest.mark.training
 def test_a_checkpoint_holds_what_trains_by_the_vendors_names(artifacts: Path) -> None:
     stored = {tensor.name: tensor for tensor in onnx.load(artifacts / "masked.onnx").graph.initializer}
     trained = read_parameters(artifacts, "checkpoint")
@@ -220,6 +224,7 @@ def test_a_checkpoint_holds_what_trains_by_the_vendors_names(artifacts: Path) ->
         assert values.tobytes() == onnx.numpy_helper.to_array(stored[name]).tobytes()
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", ["checkpoint", "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"])
 @pytest.mark.parametrize("damage", ["cut off", "empty", "other bytes"])
 def test_a_damaged_file_is_told_without_a_traceback(name: str, damage: str, artifacts: Path) -> None:

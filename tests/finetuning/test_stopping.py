@@ -80,6 +80,7 @@ def test_time_stops_a_run_after_the_step_under_way_and_counts_what_was_done_befo
     assert (again.steps, again.stop.rule) == (report.steps, "max-time")
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("losses", "patience", "steps", "best", "rule"),
     [
@@ -104,6 +105,7 @@ def test_patience_ends_a_run_after_so_many_validations_that_are_no_better(
         assert report.stop.reason == f"the last {patience} validations were no better than that of step {best}"
 
 
+@pytest.mark.training
 def test_patience_counts_on_after_resuming(built: Path, tmp_path: Path) -> None:
     losses = [4.0, 3.0, 3.5, 3.5, 3.5, 3.5]
     reports = []
