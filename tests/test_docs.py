@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import guide_tables  # scripts, no part of the package
 from benchmark import Result, tables, write
 from command_reference import REFERENCE, reference
+from operator_table import OPERATORS, guide
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -60,6 +61,10 @@ def test_the_reference_of_commands_is_what_help_says() -> None:
     assert unbroken(REFERENCE.read_text("utf-8")) == unbroken(reference()), (
         "write it: python tools/command_reference.py"
     )
+
+
+def test_the_table_of_operators_is_what_the_rules_say() -> None:
+    assert OPERATORS.read_text("utf-8") == guide(), "write it: python tools/operator_table.py"
 
 
 def unbroken(text: str) -> str:

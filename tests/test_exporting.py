@@ -20,9 +20,9 @@ from tests.sessions import open_session
 from tests.trainer import Trainer, relative_error
 from tests.training_models import text_model
 from tests.tuning import NETWORKS, PHI, data_for, options_for, trained
+from tgdonnx.engines.onnxruntime_training.checkpoint_file import checkpoint_bytes
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.finetuning.session import read_parameters
-from tgdonnx.runtime import load_builder
 
 
 @pytest.mark.parametrize("network", ["with batch norm", "without batch norm"])
@@ -286,8 +286,7 @@ def tampered(directory: Path, name: str, index: tuple[int, ...], value: float) -
     """Changes one number of the checkpoint."""
     values = read_parameters(directory, "checkpoint")
     values[name][index] = value
-    tensors = [numpy_helper.from_array(array, key).SerializeToString() for key, array in values.items()]
-    load_builder().save_checkpoint(tensors, [], str(directory / "checkpoint"), False)
+    (directory / "checkpoint").write_bytes(checkpoint_bytes(values))
 
 
 def refuse(directory: Path, message: str, error: type[Exception] = ArtifactsError, **options: Any) -> None:

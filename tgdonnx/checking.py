@@ -31,7 +31,6 @@ from tgdonnx.artifacts.forward import adapt, cut, finish, require_trainable
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.artifacts.names import rename_conflicting
 from tgdonnx.engines import ENGINES, Engine, EngineName, Objective, Problem, default_engine
-from tgdonnx.engines.differentiability import makes_integers
 from tgdonnx.errors import (
     ArtifactsError,
     IntegerArithmeticError,
@@ -42,9 +41,11 @@ from tgdonnx.errors import (
     UntrainableError,
 )
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model
+from tgdonnx.gradients.differentiability import makes_integers, why_no_gradient
 from tgdonnx.graphs.operators import is_standard
+from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import Network, open_network
-from tgdonnx.lowering.dialects import Dialect
+from tgdonnx.lowering import LOWERINGS, may_lower, prepare
 from tgdonnx.masked_model import is_masked, read_masked, require_unmasked
 from tgdonnx.runtime import CPU, CPU_NAME, Device, parse_device
 from tgdonnx.runtime.availability import inference_remedy, training_remedy, why_not_available
@@ -239,9 +240,9 @@ def _training(network: Network, wanted: list[str], output: Optional[str], engine
     network = network.clone()
     nodes = sum(1 for _ in network.graph.all_nodes())
     stages: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("TGD001", lambda: adapt(network, engine.dialect)),
+        ("TGD001", lambda: adapt(network)),
         ("TGD003", lambda: require_trainable(network, wanted)),
-        ("TGD002", lambda: cut(network, wanted, output, engine.dialect)),
+        ("TGD002", lambda: cut(network, wanted, output)),
     )
     findings: list[Finding] = []
     for code, stage in stages:
@@ -253,11 +254,11 @@ def _training(network: Network, wanted: list[str], output: Optional[str], engine
             findings = _wrong_shapes(network)
     graph = network.graph
     trained = [name for name in wanted if name in graph.initializers]
-    findings += _lower(network.model, trained, engine.dialect)
+    findings += _lower(network.model, trained)
     if _any_error(findings):
         return findings
     try:
-        finish(network.model, trained, engine.dialect)
+        finish(network.model, trained)
         if why_not_tried(network.file, nodes) is not None:
             _differentiate(network.model, trained, engine)
     except UntrainableError as error:
@@ -272,7 +273,7 @@ def _differentiate(model: ir.Model, trained: Collection[str], engine: Engine) ->
     graph.outputs[:] = [add_loss(model, output, parse_loss("mse")), output]
     parameters = tuple(renamed.get(name, name) for name in trained)
     with contextlib.suppress(RuntimeMissingError):  # TGD101 says so
-        engine.differentiate(Problem(model, parameters, Objective(), thin=False))
+        engine.differentiate(Problem(model, parameters, Objective()))
 
 
 def _wrong_shapes(network: Network) -> list[Finding]:
@@ -316,21 +317,20 @@ def _selectable(network: Network) -> tuple[list[str], Strategy]:
     return [mask.parameter.name for mask in masks if mask.values.any()], strategy
 
 
-def _lower(model: ir.Model, trained: list[str], dialect: Dialect) -> list[Finding]:
+def _lower(model: ir.Model, trained: list[str]) -> list[Finding]:
     """Lowers node by node, and says of every node on the gradient path what becomes of it."""
-    before = [node for node in dialect.path(model.graph, trained) if "name" in node.meta]
+    before = [node for node in gradient_path(model.graph, trained) if "name" in node.meta]
     told = {node: (str(node.meta["name"]), node.op_type) for node in before}
     findings: dict[str, Finding] = {}
-    for prepare in dialect.preparing:
-        try:
-            prepare(model, trained)
-        except UntrainableError as error:
-            return [_blocked("TGD004", error)]
-    for lowering in dialect.lowerings:
-        path = dialect.path(model.graph, trained)
+    try:
+        prepare(model)
+    except UntrainableError as error:
+        return [_blocked("TGD004", error)]
+    for lowering in LOWERINGS:
+        path = gradient_path(model.graph, trained)
         for node in path:
             standard = is_standard(node)
-            if node.op_type not in lowering.op_types or not standard or not dialect.takes(node):
+            if node.op_type not in lowering.op_types or not standard or not may_lower(node):
                 continue
             name = str(node.meta.get("name", node.outputs[0].name))
             try:
@@ -339,9 +339,9 @@ def _lower(model: ir.Model, trained: list[str], dialect: Dialect) -> list[Findin
                     findings[name] = Finding("TGD010", "info", name, node.op_type, what, "")
             except UntrainableError as error:
                 findings[name] = _blocked("TGD004", error)
-    for node in dialect.path(model.graph, trained):
+    for node in gradient_path(model.graph, trained):
         name = str(node.meta.get("name", node.outputs[0].name))
-        problem = dialect.why_not(node)
+        problem = why_no_gradient(node)
         if problem is None:
             if node in told and name not in findings:
                 findings[name] = Finding("TGD011", "info", name, node.op_type, "trains as it is", "")

@@ -4,7 +4,7 @@ Every contender is a process of its own (`benchmark_worker.py`), on the same wei
 turn, a few each; their losses are compared before anything is timed. A ratio is the median over the turns of the two times
 in one turn, so that what slows the machine for a while slows both.
 
-    plain         onnxruntime-training, everything trains, with the runtime's own nodes
+    plain         onnxruntime-training, everything trains, in the masked form
     masked, thin  onnxruntime-training, the two forms of `tgdonnx build`
     onnxruntime   the engine of that name, thin, by another interpreter where --stock names one
     PyTorch       gradients times the masks, or requires_grad off where whole layers are frozen

@@ -19,7 +19,7 @@ from tests.sessions import open_session
 from tests.trainer import Trainer, make_artifacts
 from tests.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
-from tgdonnx.lowering.opset_upgrade import OLDEST
+from tgdonnx.lowering.opset_upgrade import OPSET
 from tgdonnx.runtime import NEWEST
 
 LOSSES = ("mse", "l1", "bce", "ce", "charbonnier")
@@ -62,7 +62,7 @@ def test_value_and_gradient_are_those_of_the_formula(loss: str, shape: tuple[int
 
 @pytest.mark.training
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("opset", range(OLDEST, NEWEST + 1))
+@pytest.mark.parametrize("opset", range(OPSET, NEWEST + 1))
 def test_every_operator_set_that_graphs_are_brought_to_has_the_loss(loss: str, opset: int) -> None:
     x, target = sample(loss)
     value, gradient = loss_and_gradient(loss, x, target, opset=opset)

@@ -22,6 +22,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tests.gradients import exact_operators
 from tests.sessions import open_session
 from tgdonnx.gradients import differentiate
+from tgdonnx.lowering.fake_quantize import expand_fake_quantize
 
 Array = NDArray[Any]
 KINDS = ("static", "open", "distinct")
@@ -153,6 +154,7 @@ def gradient_model(model: onnx.ModelProto, wanted: Sequence[str], weights: Seque
     loss = converted.graph.outputs[0]
     gradients = differentiate(converted, loss, [by_name[name] for name in wanted])
     converted.graph.outputs.extend(gradients)
+    expand_fake_quantize(converted)
     result = ir.to_proto(converted)
     onnx.checker.check_model(result, full_check=True)
     return result

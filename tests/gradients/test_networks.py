@@ -63,7 +63,7 @@ def test_gradients_of_a_network_are_its_slopes(network: Callable[[], onnx.ModelP
     frozen = {name for node in proto.graph.node if node.op_type == "BatchNormalization" for name in node.input[3:]}
     graph = ir.from_proto(proto)
     infer(graph)
-    if UpgradeOpset(17)(graph).modified:
+    if UpgradeOpset()(graph).modified:
         infer(graph)
     LowerPad()(graph)
     infer(graph)

@@ -11,29 +11,20 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.models import Array
 from tests.sessions import open_session
-from tgdonnx.engines.onnxruntime_training.dialect import DIALECT
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.layers import open_network
 from tgdonnx.lowering import lower
-from tgdonnx.lowering.grouped_conv import LowerGroupedConv
 
 
 def lowered(model: onnx.ModelProto, *, shapes_are_known: bool = True) -> onnx.ModelProto:
     """The lowered graph, checked; its shapes too, unless an operator of another domain hides them."""
     network = open_network(ModelFile(Path("vendor.onnx"), model.SerializeToString(), model))
     ShapeInferencePass(check_type=False, strict_mode=False)(network.model)
-    lower(network.model, (), DIALECT)
+    lower(network.model, ())
     proto = ir.to_proto(network.model)
     if shapes_are_known:  # the checker wants one for every output
         onnx.checker.check_model(proto, full_check=True)
     return proto
-
-
-def with_safe_groups(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every Conv whose gradient would write beyond the runtime's memory lowered, whatever else is tried."""
-    graph = ir.from_proto(model)
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
-    return ir.to_proto(graph) if LowerGroupedConv()(graph).modified else model
 
 
 def run(model: onnx.ModelProto, feeds: dict[str, Array]) -> Array:

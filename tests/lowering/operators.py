@@ -67,6 +67,8 @@ def _reduced(op_type: str, opset: int) -> Case:
 
 _UNARY = ("Abs", "Cos", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Mish", "Neg", "Relu")
 _UNARY += ("Selu", "Celu", "Shrink", "Sigmoid", "Sin", "Softplus", "Softsign", "Tanh", "ThresholdedRelu")
+_UNARY += ("Asinh", "Atan", "Cosh", "Sinh")
+_WITHIN_ONE = ("Acos", "Asin", "Atanh", "Tan")
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMin", "ReduceSumSquare")
 _REDUCTIONS += ("ReduceMean", "ReduceSum")
 _INDEX = np.array([2, 0, 3, 1])
@@ -93,11 +95,13 @@ CASES: dict[str, list[Case]] = {
     "LSTM": [_recurrent("LSTM", "states, last, cell", 4)],
     "GRU": [_recurrent("GRU", "states, last", 3)],
     **{op_type: [between(f"b = {op_type}(a)")] for op_type in _UNARY},
+    **{op: [between(f"t = Tanh(a)\n s = Mul(t, k)\n b = {op}(s)", k=np.float32(0.9))] for op in _WITHIN_ONE},
     **{op_type: [_reduced(op_type, 13), _reduced(op_type, 18)] for op_type in _REDUCTIONS},
     **{op: [between(f"m = {op}(a, v)\n b = {op}(m, a)", v=(4, 1, 1))] for op in ("Add", "Mul", "Sub")},
     **{op: [between(f"d = Softplus(a)\n m = {op}(v, d)\n b = {op}(m, d)", v=(4, 1, 1))] for op in ("Div",)},
     **{op: [between(f"b = {op}(a, v, z)", v=(4, 1, 1), z=(1,))] for op in ("Max", "Min", "Mean", "Sum")},
     **{op: [between(f"s = {op}(a)\n b = Mul(a, s)")] for op in ("Ceil", "Floor", "Round", "Sign")},
+    "Acosh": [between("p = Softplus(a)\n s = Add(p, k)\n b = Acosh(s)", k=np.float32(1.1))],
     "AveragePool": [
         between("b = AveragePool<kernel_shape = [2, 3], strides = [1, 2], pads = [0, 1, 1, 0]>(a)"),
         between("b = AveragePool<kernel_shape = [2, 2], ceil_mode = 1, strides = [2, 2]>(a)", sizes=(7, 8)),
@@ -107,6 +111,7 @@ CASES: dict[str, list[Case]] = {
         between("r = Relu(a)\n b = BatchNormalization<epsilon = 0.1>(r, s, o, m, v)", s=(4,), o=(4,), m=(4,), v=(4,)),
     ],
     "Cast": [between("d = Cast<to = 11>(a)\n b = Cast<to = 1>(d)")],
+    "CastLike": [between("b = CastLike(a, v)", v=(1,))],
     "Clip": [
         between("b = Clip(a, l, h)", l=np.float32(-0.4), h=np.float32(0.5)),
         between("b = Clip<min = -0.4, max = 0.5>(a)", opset=9),
@@ -125,6 +130,7 @@ CASES: dict[str, list[Case]] = {
             "b = ConvTranspose<strides = [2, 1], pads = [1, 0, 0, 1], output_padding = [1, 0]>(a, v)", 3, v=(4, 3, 3, 2)
         ),
     ],
+    "CumSum": [between("b = CumSum(a, n)", n=np.array(1)), between("b = CumSum<reverse = 1>(a, n)", n=np.array(-1))],
     "DepthToSpace": [
         between("b = DepthToSpace<blocksize = 2>(a)", 1),
         between('b = DepthToSpace<blocksize = 2, mode = "CRD">(a)', 1, sizes=(7, 8)),
@@ -194,6 +200,16 @@ CASES: dict[str, list[Case]] = {
     "GroupNormalization": [
         between("b = GroupNormalization<num_groups = 2>(a, s, o)", opset=21, s=(4,), o=(4,)),
     ],
+    "If": [
+        between(
+            "m = ReduceMax<keepdims = 0>(x)\n c = Greater(m, z)\n "
+            "b = If(c) <then_branch = t () => (float[N, 4, h, w] p) { p = Sin(a) }, "
+            "else_branch = e () => (float[N, 4, h, w] q) { q = Conv(a, v) }>",
+            v=(4, 4, 1, 1),
+            z=np.float32(bound),
+        )
+        for bound in (-100, 100)
+    ],
     "InstanceNormalization": [between("b = InstanceNormalization<epsilon = 0.01>(a, s, o)", s=(4,), o=(4,))],
     "LRN": [between("b = LRN<size = 3, alpha = 0.3>(a)"), between("b = LRN<size = 2, alpha = 0.3>(a)")],
     "LayerNormalization": [
@@ -242,6 +258,7 @@ CASES: dict[str, list[Case]] = {
         between("b = MeanVarianceNormalization<axes = [0, 2, 3]>(a)"),
         between("b = MeanVarianceNormalization<axes = [1, 2]>(a)", opset=9),
     ],
+    "Mod": [between("b = Mod<fmod = 1>(a, k)", k=np.float32(1.7))],
     "PRelu": [between("b = PRelu(a, s)", s=(4, 1, 1))],
     "Pad": [
         between("b = Pad(a, p)", p=np.array([0, 0, 1, 2, 0, 0, 0, 1])),
@@ -251,6 +268,7 @@ CASES: dict[str, list[Case]] = {
     "Pow": [
         between("p = Softplus(a)\n b = Pow(p, e)", e=np.float32(1.7)),
         between("p = Softplus(a)\n b = Pow(e, p)", e=np.full((4, 1, 1), 1.3, np.float32)),
+        between("p = Softplus(a)\n b = Pow(p, a)"),
     ],
     "RMSNormalization": [
         between(
@@ -263,6 +281,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "Swish": [between("b = Swish(a)", opset=24), between("b = Swish<alpha = 1.7>(a)", opset=24)],
     "Reciprocal": [between("p = Softplus(a)\n b = Reciprocal(p)")],
+    "ReduceProd": [between("p = Softplus(a)\n r = ReduceProd(p, n)\n b = Mul(a, r)", n=np.array([3]))],
     "Reshape": [between("r = Reshape(a, s)\n b = Relu(r)", 2, s=np.array([0, 2, -1, 1]))],
     "Resize": [
         between(
@@ -280,7 +299,12 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
     "ScatterElements": [
-        between("b = ScatterElements<axis = 1>(a, i, u)", i=np.array([2]).reshape(1, 1, 1, 1), u=(1, 1, 1, 1))
+        between("b = ScatterElements<axis = 1>(a, i, u)", i=np.array([2]).reshape(1, 1, 1, 1), u=(1, 1, 1, 1)),
+        between(
+            'b = ScatterElements<axis = 1, reduction = "add">(a, i, u)',
+            i=np.array([2, 2]).reshape(1, 2, 1, 1),
+            u=(1, 2, 1, 1),
+        ),
     ],
     "ScatterND": [
         between(

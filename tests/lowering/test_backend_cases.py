@@ -14,39 +14,11 @@ import pytest
 from onnx import numpy_helper
 
 from tests.lowering.gradcheck import lowered_by, run
-from tgdonnx.lowering.activations import LowerActivations
 from tgdonnx.lowering.global_pool import LowerGlobalPool
-from tgdonnx.lowering.instance_norm import LowerInstanceNormalization
-from tgdonnx.lowering.layer_norm import LowerLayerNormalization
-from tgdonnx.lowering.lp_norm import LowerLpNormalization
-from tgdonnx.lowering.lrn import LowerLRN
-from tgdonnx.lowering.mean_variance_norm import LowerMeanVarianceNormalization
 from tgdonnx.lowering.pad import LowerPad
-from tgdonnx.lowering.piecewise import LowerPiecewise
 from tgdonnx.lowering.pooling import LowerPooling
-from tgdonnx.lowering.reductions import LowerReductions
-from tgdonnx.lowering.split import LowerSplit
-from tgdonnx.lowering.sum_mean import LowerSumMean
-from tgdonnx.lowering.transpose_pow import LowerTransposePow
-from tgdonnx.lowering.where import LowerWhere
 
-PASSES = (
-    LowerActivations(),
-    LowerPiecewise(),
-    LowerInstanceNormalization(),
-    LowerLayerNormalization(),
-    LowerMeanVarianceNormalization(),
-    LowerLpNormalization(),
-    LowerLRN(),
-    LowerReductions(),
-    LowerGlobalPool(),
-    LowerSumMean(),
-    LowerPad(),
-    LowerPooling(),
-    LowerWhere(),
-    LowerSplit(),
-    LowerTransposePow(),
-)
+PASSES = (LowerGlobalPool(), LowerPad(), LowerPooling())
 OP_TYPES = frozenset().union(*(lowering.op_types for lowering in PASSES))
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
 # Left out: the original operator does something else in onnxruntime 1.19 than the case expects, or it is refused.
@@ -54,8 +26,6 @@ NOT_IN_THIS_RUNTIME = {
     "test_averagepool_2d_ceil_last_window_starts_on_pad": "onnxruntime 1.19 keeps a window that lies in the padding",
     "test_maxpool_2d_ceil_output_size_reduce_by_one": "onnxruntime 1.19 keeps a window that lies in the padding",
     "test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True": "onnxruntime 1.19 counts differently",
-    "test_reduce_max_empty_set": "onnxruntime 1.19 has no maximum of nothing",
-    "test_reduce_min_empty_set": "onnxruntime 1.19 has no minimum of nothing",
     "test_maxpool_with_argmax_2d_precomputed_pads": "the indices are an output",
     "test_maxpool_with_argmax_2d_precomputed_strides": "the indices are an output",
 }
@@ -73,7 +43,7 @@ def collected() -> list[Any]:
             continue
         op_type = case.model.graph.node[0].op_type
         if op_type in OP_TYPES and case.name not in NOT_IN_THIS_RUNTIME:
-            kind = case.model.graph.input[int(op_type == "Where")].type.tensor_type.elem_type
+            kind = case.model.graph.input[0].type.tensor_type.elem_type
             if kind in ((FLOAT, INT32) if op_type == "Pad" else (FLOAT,)):
                 ours.append(case)
     return ours
@@ -105,7 +75,6 @@ def test_gives_the_expected_output(case: Any) -> None:
         assert np.allclose(found, expected, rtol=1e-5, atol=1e-6 * largest)
 
 
-def test_there_are_cases_of_most_operators() -> None:
-    without = {"GlobalLpPool", "Sum"} - {case.model.graph.node[0].op_type for case in CASES}
-    assert OP_TYPES - {case.model.graph.node[0].op_type for case in CASES} <= {"ReduceLogSumExp", *without}
-    assert len(CASES) > 150
+def test_there_are_cases_of_every_operator_but_one() -> None:
+    assert OP_TYPES - {case.model.graph.node[0].op_type for case in CASES} == {"GlobalLpPool"}
+    assert len(CASES) > 35

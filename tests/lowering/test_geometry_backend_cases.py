@@ -14,12 +14,11 @@ from onnx import numpy_helper
 from tests.lowering.graphs import run
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.conv_transpose import LowerConvTranspose
-from tgdonnx.lowering.depth_space import LowerDepthSpace
 from tgdonnx.lowering.einsum import LowerEinsum
 from tgdonnx.lowering.grid_sample import LowerGridSample
 from tgdonnx.lowering.resize import LowerResize
 
-PASSES = (LowerConvTranspose(), LowerResize(), LowerDepthSpace(), LowerEinsum(), LowerGridSample())
+PASSES = (LowerConvTranspose(), LowerResize(), LowerEinsum(), LowerGridSample())
 OP_TYPES = frozenset().union(*(lowering.op_types for lowering in PASSES))
 REFUSED = {
     "test_einsum_batch_diagonal": "takes a diagonal",

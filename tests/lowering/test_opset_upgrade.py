@@ -15,7 +15,7 @@ from onnx_ir.passes import common as passes
 from tests.lowering.gradcheck import run
 from tests.models import Array
 from tgdonnx.errors import UntrainableError
-from tgdonnx.lowering.opset_upgrade import OLDEST, UpgradeOpset
+from tgdonnx.lowering.opset_upgrade import OPSET, UpgradeOpset
 
 F32, I64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 RNG = np.random.default_rng(0)
@@ -54,12 +54,12 @@ def one(
 
 
 def raised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The checked model of opset 13 that the pass makes of one."""
+    """The checked model of opset 17 that the pass makes of one."""
     graph = ir.from_proto(model)
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
     UpgradeOpset()(graph)
     proto = ir.to_proto(graph)
-    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", OLDEST)]
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", OPSET)]
     passes.ShapeInferencePass(check_type=True, strict_mode=True)(graph)
     onnx.checker.check_model(ir.to_proto(graph), full_check=True)
     assert [value.name for value in proto.graph.output] == [value.name for value in model.graph.output]
@@ -264,8 +264,8 @@ REFUSED: dict[str, tuple[str, int, Mapping[str, Array], Mapping[str, Any], str]]
     "statistics per pixel": ("BatchNormalization", 7, STATISTICS, {"spatial": 0}, "statistics per pixel"),
     "a norm in training form": ("BatchNormalization", 6, STATISTICS, {"is_test": 0}, "training form"),
     "a Dropout in training form": ("Dropout", 6, {}, {}, "training form"),
-    "an operator that was given up": ("ImageScaler", 1, {}, {"scale": 2.0}, "cannot be converted from opset 1 to 13"),
-    "a Tile along one axis": ("Tile", 1, {"n": f32(2), "axis": f32(1)}, {}, "cannot be converted from opset 1 to 13"),
+    "an operator that was given up": ("ImageScaler", 1, {}, {"scale": 2.0}, "cannot be converted from opset 1 to 17"),
+    "a Tile along one axis": ("Tile", 1, {"n": f32(2), "axis": f32(1)}, {}, "cannot be converted from opset 1 to 17"),
     "a mode of Upsample that is none": (
         "Upsample",
         9,
@@ -288,7 +288,7 @@ def test_what_cannot_be_converted_is_refused_by_name(
 
 
 def test_newer_models_are_left_alone() -> None:
-    assert not UpgradeOpset()(ir.from_proto(one("Relu", 13, {"x": X}))).modified
+    assert not UpgradeOpset()(ir.from_proto(one("Relu", 17, {"x": X}))).modified
 
 
 def test_branches_are_converted_too() -> None:

@@ -124,7 +124,12 @@ def test_refuses_pads_that_depend_on_the_input() -> None:
 def test_refuses_axes_that_depend_on_the_input() -> None:
     x = np.zeros((1, 2, 3), np.float32)
     model = one_node(
-        "Pad", {"x": x}, opset=18, constants={"pads": np.ones(2, np.int64)}, inputs=["x", "pads", "", "axes"]
+        "Pad",
+        {"x": x},
+        opset=18,
+        constants={"pads": np.ones(2, np.int64)},
+        inputs=["x", "pads", "", "axes"],
+        mode="edge",
     )
     model.graph.input.append(helper.make_tensor_value_info("axes", 7, [1]))
     with pytest.raises(

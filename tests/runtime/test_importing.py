@@ -17,14 +17,14 @@ PIPELINE = """
 import sys
 import numpy as np
 import tgdonnx
-from tgdonnx.runtime import load_builder, load_onnxruntime, load_training_api
+from tgdonnx.runtime import load_onnxruntime, load_training_api
 
 x = np.random.default_rng(0).normal(size=(4, 3, 9, 8)).astype(np.float32)
 tgdonnx.finetune(
     sys.argv[1] + "/model.onnx", {"x": x, "target": x}, sys.argv[1] + "/tuned.onnx", tgdonnx.Phi(0.3),
     tgdonnx.TrainOptions(epochs=1, batch=2),
 )
-assert load_training_api().Module and load_builder().save_checkpoint and load_onnxruntime().InferenceSession
+assert load_training_api().Module and load_onnxruntime().InferenceSession
 print(sorted(name for name in sys.modules if name.split(".")[0] == "torch"))
 """
 
@@ -56,12 +56,11 @@ def test_the_whole_pipeline_never_imports_torch_although_it_could(tmp_path: Path
 MESSAGE = """
 from tgdonnx.runtime import training
 from tgdonnx.errors import RuntimeMissingError, TgdonnxError
-for load in (training.load_training_api, training.load_builder):
-    try:
-        load()
-    except RuntimeMissingError as error:
-        assert isinstance(error, (TgdonnxError, ImportError))
-        print(error)
+try:
+    training.load_training_api()
+except RuntimeMissingError as error:
+    assert isinstance(error, (TgdonnxError, ImportError))
+    print(error)
 import sys
 print("onnxruntime.training" in sys.modules)
 """
@@ -75,10 +74,9 @@ def test_plain_onnxruntime_is_told_from_the_training_wheel(remains: dict[str, st
     fake_package(tmp_path, "onnxruntime", plain)
     done = python(MESSAGE, path=tmp_path)
     lines = done.stdout.splitlines()
-    assert len(lines) == 3, done.stderr
-    for line in lines[:2]:
-        assert line == f"onnxruntime-training is not installed; {availability.training_remedy()}"
-    assert lines[2] == "False", "nothing half-made is left behind for others to import"
+    assert len(lines) == 2, done.stderr
+    assert lines[0] == f"onnxruntime-training is not installed; {availability.training_remedy()}"
+    assert lines[1] == "False", "nothing half-made is left behind for others to import"
 
 
 def test_no_onnxruntime_at_all_is_told_with_the_remedy(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tgdonnx.errors import OutputError
-from tgdonnx.runtime import load_builder, writing
+from tgdonnx.runtime import load_onnxruntime, writing
 
 
 @pytest.mark.training
@@ -16,7 +16,7 @@ def test_a_file_that_the_runtime_cannot_write_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "checkpoint"
     message = rf"^{re.escape(str(path))} cannot be written: ONNX Runtime gave up after 0 bytes$"
     with pytest.raises(OutputError, match=message), writing(path):
-        load_builder().save_checkpoint([], [], str(path), False)
+        load_onnxruntime().capi._pybind_state.save_checkpoint([], [], str(path), False)
 
 
 def test_a_temporary_file_goes_by_the_name_that_it_will_have(tmp_path: Path) -> None:

@@ -93,7 +93,6 @@ def build(
         ArtifactsError: the engine lacks what an option asks for.
         MaskedModelError: no masked model, or its masks do not go with the options.
         UntrainableError: a node on a gradient path cannot be trained.
-        RuntimeMissingError: the engine is onnxruntime-training, which is not installed.
         OutputError: the directory cannot be written.
     """
     rewritten = [Path(directory) / files.MASKED_MODEL, data_of(Path(directory) / files.MASKED_MODEL)]
@@ -123,7 +122,7 @@ def build_masked(
     network = model.network
     gates = _gates(model) if options.gradient == "gate" else {}
     weights = {layer.weight.name for layer in network.layers if layer.weight}
-    forward = forward_graph(network, list(wanted), options.output, ENGINES[engine].dialect)
+    forward = forward_graph(network, list(wanted), options.output)
     built = BuiltOptions.of(
         options,
         output=str(forward.output.name),
@@ -159,7 +158,7 @@ def build_masked(
         },
         gates={gated[name]: gate for name, gate in gates.items() if name in reached},
     )
-    problem = Problem(forward.model, tuple(parameters), objective, built.form == "thin")
+    problem = Problem(forward.model, tuple(parameters), objective)
     write_back = write_back_of(model, [wanted[name] for name in forward.trained])
     trained = tuple(
         _trained_tensor(piece, wanted[name], masks[name], model.network, write_back[name])
@@ -168,7 +167,7 @@ def build_masked(
     )
     manifest = Manifest(
         files.FORMAT,
-        {"tgdonnx": metadata.version("tgdonnx"), **ENGINES[engine].versions()},
+        {name: metadata.version(name) for name in ("tgdonnx", "onnx")},
         built,
         model.base.sha256,
         model.selection,

@@ -12,15 +12,17 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.engines.frozen import load_small
 from tgdonnx.errors import UntrainableError
+from tgdonnx.gradients.differentiability import why_no_gradient
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.nodes import refusal
 from tgdonnx.graphs.operators import is_standard
+from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import RUNTIME_DOMAINS, Network, Parameter
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.branches import InlineKnownBranches
 from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
-from tgdonnx.lowering.dialects import Dialect
+from tgdonnx.lowering.fake_quantize import is_fake_quantize
 from tgdonnx.lowering.hoisting import HoistFromBranches
 from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.opset_upgrade import UpgradeOpset
@@ -52,32 +54,31 @@ class ForwardGraph:
         return self.model.graph.outputs[0]
 
 
-def forward_graph(network: Network, wanted: Collection[str], output: Optional[str], dialect: Dialect) -> ForwardGraph:
+def forward_graph(network: Network, wanted: Collection[str], output: Optional[str]) -> ForwardGraph:
     """Prepares a model for training.
 
     Args:
         network: the vendor's model.
         wanted: the names of the tensors to train.
         output: which output to train on; may be None when there is one.
-        dialect: what the engine differentiates.
 
     Raises:
         UntrainableError: the opset is not supported, the output is not there, is no float32 or depends on no wanted
             tensor, or a node on the way to it has no gradient.
     """
     network = network.clone()
-    adapt(network, dialect)
-    trained = cut(network, wanted, output, dialect)
+    adapt(network)
+    trained = cut(network, wanted, output)
     layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
-    lower(network.model, trained, dialect)
-    finish(network.model, trained, dialect)
+    lower(network.model, trained)
+    finish(network.model, trained)
     # Where batch norm was drawn into a Conv, the Conv gives what the norm gave; other lowerings keep the names of values.
     folded = {str(node.meta["name"]): str(node.outputs[0].name) for node in network.graph if "name" in node.meta}
     layer_outputs.update((name, folded[name]) for name in layer_outputs if name in folded)
     return ForwardGraph(network.model, trained, layer_outputs)
 
 
-def adapt(network: Network, dialect: Dialect) -> None:
+def adapt(network: Network) -> None:
     """Brings a graph to an operator set that the lowerings know, and infers shapes; in place.
 
     Raises:
@@ -97,14 +98,14 @@ def adapt(network: Network, dialect: Dialect) -> None:
     if LowerNewOperators()(model).modified:
         infer(model)
     DowngradeOpset()(model)
-    raised = UpgradeOpset(dialect.opset)(model).modified
+    raised = UpgradeOpset()(model).modified
     if InlineKnownBranches()(model).modified or raised:
         infer(model)
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)
 
 
-def cut(network: Network, wanted: Collection[str], output: Optional[str], dialect: Dialect) -> tuple[str, ...]:
+def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tuple[str, ...]:
     """Reduces a graph to what one output needs, in float32, in place; returns the wanted tensors that are left.
 
     Raises:
@@ -116,8 +117,7 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str], dialec
     load_small(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.RemoveInitializersFromInputsPass()(model)
-    if dialect.enters_branches:
-        HoistFromBranches(wanted)(model)
+    HoistFromBranches(wanted)(model)
     passes.RemoveUnusedNodesPass()(model)
     for node in graph.all_nodes():
         if _REFUSED in node.meta:
@@ -150,7 +150,7 @@ def _made_inside_nodes(graph: ir.Graph) -> set[str]:
     return held | {str(value.name) for inside in inner for node in inside for value in node.outputs}
 
 
-def finish(model: ir.Model, trained: Collection[str], dialect: Dialect) -> None:
+def finish(model: ir.Model, trained: Collection[str]) -> None:
     """Takes the last steps on a lowered graph, and checks that every node on a gradient path has a gradient.
 
     Raises:
@@ -158,13 +158,13 @@ def finish(model: ir.Model, trained: Collection[str], dialect: Dialect) -> None:
     """
     _require_known(model)
     RemoveIdleCasts()(model)
-    _require_differentiable(model.graph, trained, dialect)
+    _require_differentiable(model.graph, trained)
 
 
 def _require_known(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         opset = model.graph.opset_imports[""]
-        known = node.domain in RUNTIME_DOMAINS
+        known = node.domain in RUNTIME_DOMAINS or is_fake_quantize(node)
         if known and is_standard(node):
             known = onnx.defs.has(node.op_type, opset)
         if not known:
@@ -211,9 +211,9 @@ def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
     graph.outputs[:] = [chosen]
 
 
-def _require_differentiable(graph: ir.Graph, trained: Collection[str], dialect: Dialect) -> None:
-    for node in dialect.path(graph, trained):
-        problem = dialect.why_not(node)
+def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:
+    for node in gradient_path(graph, trained):
+        problem = why_no_gradient(node)
         if problem is not None:
             reason, remedy = problem
             raise refusal(node, f"lies between a retrained filter and the output, and {reason}", remedy)

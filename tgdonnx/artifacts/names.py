@@ -1,7 +1,7 @@
 """Names: those of the vendor's graph give way to the ones that training needs, and arrays are named after inputs.
 
-The training graph has values called ``loss``, ``target`` and ``lazy_reset_grad``, and the gradient of a value ``t`` is
-``t_grad``, with our nodes on it and the runtime's accumulator behind it. Where the vendor has such a name, the value is called
+Graphs that train have values called ``loss``, ``target`` and ``lazy_reset_grad``; for a parameter ``p`` the runtime finds
+``p_grad.accumulation.buffer``, and the engine onnxruntime ``p.after``. Where the vendor has such a name, the value is called
 otherwise in the graphs that we make; manifest and vendor's file keep it. Nodes get names of their own where they have none,
 or the same as another.
 """
@@ -21,10 +21,9 @@ from tgdonnx.graphs.tensor_specs import TARGET
 TARGET_INPUT = "target_input"
 _OURS = "lazy_reset_grad"
 
-# In any case of letters: the runtime calls what it adds ``Name_Grad/...``. What our passes write begins with the prefix; of
-# those names only some end like the ones that are still to come.
+# What our passes write begins with the prefix, and asks what is there; engines give these names without asking.
 _NEEDED = re.compile(
-    rf"({LOSS}|{TARGET}|.*_grad.*|.*\.retrain_mask|{PREFIX}({LOSS}|l2).*|{PREFIX}.*\.(gate|start|mean|deviation))",
+    rf"({LOSS}|{TARGET}|.*_grad.*|.*\.after|{PREFIX}(learning_rate|step|batches)|{PREFIX}.*\.(moment\d+|sum|gradient))",
     re.IGNORECASE | re.DOTALL,
 )
 

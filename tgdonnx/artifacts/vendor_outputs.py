@@ -14,6 +14,7 @@ from tgdonnx.artifacts.losses import before, parse_loss
 from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.layers import open_network
+from tgdonnx.lowering.fake_quantize import expand_fake_quantize
 from tgdonnx.masked_model import runnable_vendor
 from tgdonnx.runtime import CPU, Device, open_inference
 
@@ -72,10 +73,11 @@ def _forward(artifacts: Artifacts) -> ForwardGraph:
     manifest, masked = artifacts.manifest, artifacts.masked
     wanted = list(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
     network = open_network(runnable_vendor(masked)) if masked.vendor_values else masked.network
-    return forward_graph(network, wanted, manifest.options.output, manifest.runtime.dialect)
+    return forward_graph(network, wanted, manifest.options.output)
 
 
 def _runner(model: ir.Model, device: Device) -> Callable[[Sequence[Array]], Array]:
+    expand_fake_quantize(model)
     ir.external_data.load_to_model(model)
     opened = open_inference(ir.to_proto(model), what="the vendor's model", device=device)
     names = [str(value.name) for value in model.graph.inputs]

@@ -12,7 +12,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.errors import RuntimeMissingError
-from tgdonnx.lowering.dialects import Dialect
 from tgdonnx.runtime import Device
 
 EngineName = Literal["onnxruntime", "onnxruntime-training"]
@@ -58,13 +57,11 @@ class Problem:
             the target last. The parameters are initializers. Used up by whoever writes it.
         parameters: their names.
         objective: how to minimise.
-        thin: whether parameters hold only what trains, joined with the rest in the graph.
     """
 
     model: ir.Model = field(repr=False)
     parameters: tuple[str, ...]
     objective: Objective
-    thin: bool
 
 
 class TrainingSession(Protocol):
@@ -155,7 +152,6 @@ class Engine:
 
     Attributes:
         name: what it is called.
-        dialect: what it differentiates.
         devices: the kinds of devices that it trains on.
         has_momentum: whether its optimizer sgd takes a momentum.
         models: the files of its artifacts that are models.
@@ -166,11 +162,9 @@ class Engine:
         write: writes models and checkpoint of a problem into a directory.
         open: opens a training session.
         read: reads a checkpoint, and checks that it is as it was written.
-        versions: the versions of what wrote the artifacts, by name of the package.
     """
 
     name: EngineName
-    dialect: Dialect
     devices: tuple[str, ...]
     has_momentum: bool
     models: tuple[str, ...]
@@ -181,7 +175,6 @@ class Engine:
     write: Callable[[Problem, Path], None]
     open: Opening
     read: Callable[[Path, str], Checkpoint]
-    versions: Callable[[], Mapping[str, str]]
 
     def require_device(self, device: Device) -> None:
         """Checks that the engine trains on a device; whether there is one here, `tgdonnx.runtime.usable_device` tells.

@@ -5,5 +5,6 @@ wanted; ``builder``, ``shapes``: writing nodes.
 """
 
 from tgdonnx.gradients.differentiate import differentiate
+from tgdonnx.gradients.rule import RULES, Rules
 
-__all__ = ["differentiate"]
+__all__ = ["RULES", "Rules", "differentiate"]

@@ -10,6 +10,7 @@ Griewank and Walther, Evaluating Derivatives, SIAM 2008, chapter 3.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Optional
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 import tgdonnx.gradients.rules  # noqa: F401  # fills the table
 from tgdonnx.gradients.demand import WHOLE, Demand, demands_of
-from tgdonnx.gradients.rule import Entry, Gradient, Step, entry_of, restricted
+from tgdonnx.gradients.rule import RULES, Entry, Gradient, Rules, Step, entry_of, restricted
 from tgdonnx.gradients.shapes import zeros_like
 from tgdonnx.graphs.builder import Builder
 from tgdonnx.graphs.captured import inner_graphs
@@ -30,7 +31,12 @@ Gates = Mapping[ir.Value, NDArray[Any]]
 
 
 def differentiate(
-    model: ir.Model, loss: ir.Value, wanted: Sequence[ir.Value], *, gates: Optional[Gates] = None
+    model: ir.Model,
+    loss: ir.Value,
+    wanted: Sequence[ir.Value],
+    *,
+    gates: Optional[Gates] = None,
+    rules: Rules = RULES,
 ) -> tuple[ir.Value, ...]:
     """Adds nodes that compute gradients to the main graph, in place.
 
@@ -40,6 +46,7 @@ def differentiate(
         wanted: initializers or inputs of the graph, or values in it.
         gates: for outputs of nodes an array that broadcasts against them, by which their gradient is multiplied before it goes
             on (the TGD layer of the paper: identity forward, mask backward). The result is no gradient of the loss then.
+        rules: how a gradient passes the operators.
 
     Returns:
         The gradients of the loss by the wanted values, in their order and shapes; zero where the loss does not depend on one.
@@ -50,7 +57,7 @@ def differentiate(
     graph = model.graph
     build = Builder(graph, "loss")
     one = build.constant(np.array(1, (loss.dtype or ir.DataType.FLOAT).numpy()))
-    found = back_propagate(build, list(graph), {loss: one}, wanted, gates or {})
+    found = back_propagate(build, list(graph), {loss: one}, wanted, gates or {}, rules=rules)
     results = []
     for value, gradient in zip(wanted, found):
         build.about(str(value.name))
@@ -86,6 +93,8 @@ def back_propagate(
     seeds: Mapping[ir.Value, ir.Value],
     wanted: Sequence[ir.Value],
     gates: Gates,
+    *,
+    rules: Rules,
 ) -> tuple[Optional[ir.Value], ...]:
     """Writes the way back through the nodes of a graph.
 
@@ -95,6 +104,7 @@ def back_propagate(
         seeds: the gradients of some of its values.
         wanted: the values whose gradients are wanted.
         gates: see `differentiate`.
+        rules: see there.
 
     Returns:
         The gradients of the wanted values, whole; None where there is none.
@@ -104,6 +114,7 @@ def back_propagate(
     """
     path = path_between(nodes, seeds, wanted)
     demands = demands_of(nodes, wanted, path)
+    inside = partial(back_propagate, rules=rules)
     found = {value: ([gradient],) for value, gradient in seeds.items()}
     sums: dict[ir.Value, tuple[list[ir.Value], ...]] = dict(found)
     for node in reversed(nodes):
@@ -115,12 +126,12 @@ def back_propagate(
         if all(gradient is None for gradient in gradients):
             continue
         build.about(str(node.outputs[0].name))
-        entry = _entry(node, path[node])
+        entry = _entry(node, path[node], rules)
         if not entry.every_output:
             _require_first_alone(node, gradients)
         sources = {source: source_value(node, source) for source in path[node]}
         wants = {source: demands[value] for source, value in sources.items() if value is not None}
-        step = Step(node, build, gradients, wants, demands.get(node.outputs[0], WHOLE), back_propagate)
+        step = Step(node, build, gradients, wants, demands.get(node.outputs[0], WHOLE), inside)
         for source, gradient in entry.rule(step).items():
             _add(build, sums, sources[source], gradient, wants[source])
     results = []
@@ -130,9 +141,9 @@ def back_propagate(
     return tuple(results)
 
 
-def _entry(node: ir.Node, sources: Sequence[Source]) -> Entry:
+def _entry(node: ir.Node, sources: Sequence[Source], rules: Rules) -> Entry:
     """Returns the rule for a node, which a gradient shall pass by some of what it reads."""
-    entry = entry_of(node)
+    entry = entry_of(node, rules)
     remedy = "retrain filters behind it only, for example with `last`; if there are none, ask for a model without it"
     if entry is None:
         raise refusal(node, "lies between a retrained filter and the output, and has no gradient", remedy)

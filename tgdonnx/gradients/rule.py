@@ -140,8 +140,11 @@ class Entry:
     every_output: bool
 
 
-RULES: dict[tuple[str, str], Entry] = {}
+Rules = Mapping[tuple[str, str], Entry]
 """For domains and operators; the default domain is the empty string."""
+
+RULES: dict[tuple[str, str], Entry] = {}
+"""Those in standard operators; who may use others as well puts them in their place."""
 
 
 def rule(
@@ -167,9 +170,9 @@ def rule(
     return enter
 
 
-def entry_of(node: ir.Node) -> Optional[Entry]:
+def entry_of(node: ir.Node, rules: Rules = RULES) -> Optional[Entry]:
     """Returns the rule for a node, or None."""
-    return RULES.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+    return rules.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
 
 
 def restricted(build: Builder, gradient: ir.Value, demand: Demand) -> tuple[ir.Value, ...]:

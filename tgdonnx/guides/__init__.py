@@ -17,6 +17,7 @@ GUIDES = (
     "proof",
     "commands",
     "formats",
+    "operators",
     "numbers",
     "architecture",
     "contributing",

@@ -1,7 +1,6 @@
-"""Conv with auto_pad SAME_UPPER or SAME_LOWER: its gradient kernel ignores that and reads pads that were never set.
+"""Conv with auto_pad SAME_UPPER or SAME_LOWER, with its pads written out, since those of its gradient follow from them.
 
-Measured with onnxruntime-training 1.19.2: the gradients are different in every run, now and then NaN. So the pads are
-written out: to n elements with stride s and a window that reaches over r, SAME adds
+To n elements with stride s and a window that reaches over r, SAME adds
 
     total = max((ceil(n / s) - 1) s + r - n, 0)          half before, half behind; the odd one behind (UPPER) or before (LOWER)
 

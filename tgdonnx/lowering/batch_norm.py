@@ -2,8 +2,8 @@
 
     y = a * x + b,    a = scale / sqrt(var + epsilon),    b = offset - a * mean
 
-ONNX Runtime's training graph would put batch statistics in place of the running ones, even when nothing in the node
-trains. Where x comes straight from a Conv, the affine map is drawn into its parameters,
+onnxruntime-training would put batch statistics in place of the running ones, even when nothing in the node trains.
+Where x comes straight from a Conv, the affine map is drawn into its parameters,
 
     conv(x; W, c) * a + b  =  conv(x; a * W, a * c + b)
 
@@ -17,7 +17,7 @@ come out wrong. So only parameters and constants are reshaped here, whose memory
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 import numpy as np
 import onnx_ir as ir
@@ -31,16 +31,18 @@ from tgdonnx.graphs.operators import is_standard
 class LowerBatchNormalization(ir.passes.InPlacePass):
     """Replaces every BatchNormalization of the main graph; subgraphs are left alone."""
 
+    op_types: ClassVar = frozenset(["BatchNormalization"])
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
-        nodes = [node for node in model.graph if is_standard(node, "BatchNormalization")]
+        nodes = [node for node in model.graph if is_standard(node, self.op_types)]
         for node in nodes:
             _lower(node)
         return ir.passes.PassResult(model, modified=bool(nodes))
 
     def ensures(self, model: ir.Model) -> None:
         """Checks that none is left."""
-        if any(is_standard(node, "BatchNormalization") for node in model.graph):
+        if any(is_standard(node, self.op_types) for node in model.graph):
             raise ir.passes.PostconditionError("a BatchNormalization is left")
 
 

@@ -1,4 +1,4 @@
-"""Clip with limits that filters compute: through a limit the runtime lets no gradient pass, and our own rule has none.
+"""Clip with limits that filters compute, through which the rule of Clip lets no gradient pass.
 
 clip(x, least, most) = min(max(x, least), most)
 """

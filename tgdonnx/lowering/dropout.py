@@ -1,6 +1,8 @@
-"""Dropout in inference form is the identity. The training graph would switch it on, so it is taken out."""
+"""Dropout in inference form is the identity, and is taken out: onnxruntime-training would switch it on in a training graph."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -12,9 +14,11 @@ from tgdonnx.graphs.operators import is_standard
 class LowerDropout(ir.passes.InPlacePass):
     """Replaces every Dropout of the main graph by Identity; subgraphs are left alone."""
 
+    op_types: ClassVar = frozenset(["Dropout"])
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass."""
-        nodes = [node for node in model.graph if is_standard(node, "Dropout")]
+        nodes = [node for node in model.graph if is_standard(node, self.op_types)]
         for node in nodes:
             if len(node.inputs) > 2 and node.inputs[2] is not None:
                 mode = ir.convenience.get_const_tensor(node.inputs[2])

@@ -2,9 +2,8 @@
 
 A lowering says how one node becomes others. A builder (`Emitter`) puts them in front of the old node.
 
-Conditions become masks, float32 tensors of 0 and 1. They are made by comparisons, through which the runtime lets no
-gradient pass, and applied by multiplication: Where would be tenfold slower there, and its gradient wrong for operands
-that broadcast.
+Conditions become masks, float32 tensors of 0 and 1. They are made by comparisons, which no gradient passes, and applied by
+multiplication: Where is tenfold slower.
 """
 
 from __future__ import annotations
@@ -32,10 +31,6 @@ class Emitter(Builder):
         assert isinstance(node.graph, ir.Graph)
         super().__init__(node.graph, str(node.outputs[0].name), place=node)
         self.node = node
-
-    def square(self, x: ir.Value) -> ir.Value:
-        """Returns x^2. Of a parameter times itself the runtime cannot build the gradient."""
-        return self("Pow", x, self.scalar(2))
 
     def rank(self, x: ir.Value) -> int:
         """Returns the number of dimensions of ``x``, or refuses."""

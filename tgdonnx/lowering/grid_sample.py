@@ -2,7 +2,7 @@
 
 The grid says where in the image each output lies. Along each axis it takes one, two or four pixels around that place,
 with weights that depend on the grid alone; the pixels of an output are the combinations of those of all axes. They are
-picked with GatherElements, which the runtime differentiates several times faster than Gather. All follows the runtime:
+picked with GatherElements. All follows the runtime:
 the order of padding and rounding, and what lies beyond the border.
 
 The gradient reaches the image. To the grid there is none: a net that trains its own grid (a spatial transformer) is

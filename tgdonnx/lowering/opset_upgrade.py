@@ -1,9 +1,8 @@
 """Models of older operator sets, converted up.
 
-Under old sets the runtime has no gradient, or a wrong one, for much that it differentiates under newer ones. ONNX's own
-converter rewrites each node that is spelled differently in opset `OLDEST`; it gets one node at a time, so that every
-other node, every stored tensor and every name stays, and what it cannot convert is named. Where it is wrong, or knows
-nothing, ``old_operators`` has the rule.
+The rules of the gradient are written for the spelling of opset `OPSET` and newer. ONNX's own converter rewrites each node
+that is spelled differently there; it gets one node at a time, so that every other node, every stored tensor and every name
+stays, and what it cannot convert is named. Where it is wrong, or knows nothing, ``old_operators`` has the rule.
 """
 
 from __future__ import annotations
@@ -19,21 +18,16 @@ from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS
 from tgdonnx.runtime.opsets import difference
 
-OLDEST = 13  # of the operator sets that the lowerings are written for
+OPSET = 17
+"""The oldest operator set that lowerings and gradients are written for."""
+
+_OLD = 13  # ``old_operators`` knows the sets before this one
 _SPELLED_AS_IN = {"Pad": 2}  # once its rule has been there
 _MOST_ELEMENTS = 4096  # of a constant that the converter may look at: axes, pads, scales
 
 
 class UpgradeOpset(ir.passes.InPlacePass):
-    """Converts a model of an older opset, subgraphs included, to a newer one; needs shapes inferred.
-
-    Args:
-        version: the operator set to convert to, `OLDEST` or newer.
-    """
-
-    def __init__(self, version: int = OLDEST) -> None:
-        super().__init__()
-        self._version = version
+    """Converts a model of an opset older than `OPSET`, subgraphs included, to that; needs shapes inferred."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Runs the pass.
@@ -42,19 +36,19 @@ class UpgradeOpset(ir.passes.InPlacePass):
             UntrainableError: a node cannot be converted; the message names it.
         """
         opset = model.graph.opset_imports.get("", 0)
-        if opset >= self._version:
+        if opset >= OPSET:
             return ir.passes.PassResult(model, modified=False)
         nodes = [node for node in model.graph.all_nodes() if is_standard(node)]
         of_ranks = [node for node in nodes if opset < 7 and node.op_type in RULES_OF_RANKS]
         for node in nodes:
             node.attributes.pop("consumed_inputs", None)  # said which memory may be reused; means nothing since opset 6
-            if opset < OLDEST and node.op_type in RULES:
+            if opset < _OLD and node.op_type in RULES:
                 RULES[node.op_type](node, opset)
             # What is still written in the old way, if it has not been replaced.
-            if node.graph is not None and node not in of_ranks and difference(node, opset, self._version) is not None:
-                _convert(node, max(opset, _SPELLED_AS_IN.get(node.op_type, 1)), self._version)
+            if node.graph is not None and node not in of_ranks and difference(node, opset, OPSET) is not None:
+                _convert(node, max(opset, _SPELLED_AS_IN.get(node.op_type, 1)))
         for graph in model.graphs():
-            graph.opset_imports[""] = self._version
+            graph.opset_imports[""] = OPSET
         for node in of_ranks:
             if any(value is not None and value.shape is None for value in node.inputs):
                 InferShapes()(
@@ -64,13 +58,13 @@ class UpgradeOpset(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
 
-def _convert(node: ir.Node, opset: int, version: int) -> None:
+def _convert(node: ir.Node, opset: int) -> None:
     """Puts in the place of a node what ONNX's converter makes of it."""
     try:
-        converted = version_converter.convert_version(_alone(node, opset), version)
+        converted = version_converter.convert_version(_alone(node, opset), OPSET)
     except Exception as error:  # C++ assertions and what not: it has no conversion
-        reason = f"cannot be converted from opset {opset} to {version}"
-        raise refusal(node, reason, f"export the model with opset {version} or newer") from error
+        reason = f"cannot be converted from opset {opset} to {OPSET}"
+        raise refusal(node, reason, f"export the model with opset {OPSET} or newer") from error
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     new = ir.from_proto(converted).graph

@@ -1,4 +1,4 @@
-"""Pad: reflect, edge and wrap, and the spellings of constant that the runtime cannot differentiate.
+"""Pad with what is inside: reflect, edge and wrap.
 
 One axis after the other: crop what negative pads take off, then join strips to both ends,
 
@@ -6,8 +6,6 @@ One axis after the other: crop what negative pads take off, then join strips to 
     reflect   b, ..., 1                     -2, ..., -1 - a         negative indices count from the end,
     edge      0, ..., 0                     -1, ..., -1             so that n need not be known
     wrap      -b, ..., -1                   0, ..., a - 1
-
-The runtime differentiates constant mode, but not if only some axes are listed: there the pads are completed.
 """
 
 from __future__ import annotations
@@ -27,22 +25,15 @@ _Pads = NDArray[np.int64]
 
 @final
 class LowerPad(Lowering):
-    """Replaces every Pad but those in constant mode of all axes."""
+    """Replaces every Pad but those in constant mode."""
 
     op_types: ClassVar = frozenset(["Pad"])
 
     def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
-        """Writes the padding as Gather and Concat, or as a Pad that has a gradient."""
-        value = optional_input(node, 2)
-        if value is not None and self.passes_gradient(value):
-            raise emit.refusal(
-                "pads with a number that filters compute, through which no gradient passes",
-                "retrain filters behind it only, for example with `last`",
-            )
-        mode = node.attributes.get_string("mode", "constant")
-        listed = optional_input(node, 3)
+        """Writes the padding as Gather and Concat."""
+        mode, listed = node.attributes.get_string("mode", "constant"), optional_input(node, 3)
         if mode == "constant":
-            return None if listed is None else _complete(emit, node, _axes(emit, listed))
+            return None
         x, rank = first_input(node), emit.rank(first_input(node))
         axes = list(range(rank)) if listed is None else [axis % rank for axis in _axes(emit, listed)]
         before, after = _pads(emit, node).reshape(2, -1)
@@ -71,19 +62,6 @@ def _pads(emit: Emitter, node: ir.Node) -> _Pads:
     if pads is None:
         raise emit.refusal("computes its pads from its input", "make its pads a constant")
     return pads.reshape(-1).astype(np.int64)
-
-
-def _complete(emit: Emitter, node: ir.Node, axes: list[int]) -> ir.Value:
-    """Writes the Pad with the pads of every axis: those given, and a 0 put behind them for the others."""
-    x, pads, value = first_input(node), optional_input(node, 1), optional_input(node, 2)
-    assert pads is not None
-    rank = emit.rank(x)
-    places = np.full(2 * rank, 2 * len(axes), np.int64)
-    for index, axis in enumerate(axes):
-        places[axis % rank] = index
-        places[rank + axis % rank] = len(axes) + index
-    complete = emit("Gather", emit("Concat", pads, emit.ints(0), axis=0), emit.constant(places))
-    return emit("Pad", x, complete, *([] if value is None else [value]))
 
 
 def _crop(emit: Emitter, x: ir.Value, axis: int, before: int, after: int) -> ir.Value:

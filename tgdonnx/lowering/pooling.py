@@ -1,8 +1,4 @@
-"""MaxPool and AveragePool, whose own gradients go wrong wherever a size is not known before the model runs.
-
-Measured with onnxruntime-training 1.19.2: its gradient kernels take the size of the input from the graph. Where the graph
-has a symbol, that size is 0: AveragePool then gives an empty gradient, even if only the batch is open, and MaxPool writes
-outside of its buffer. That of AveragePool also ignores dilations and auto_pad, and is wrong in three dimensions.
+"""MaxPool and AveragePool in the forms that have no rule: pads left to the runtime, other orders of places, sizes rounded up.
 
     MaxPool       x[indices], which MaxPool gives with its values: gathered from x as one row, so that no gradient needs to
                   pass the MaxPool itself

@@ -1,6 +1,6 @@
 """Half and double precision graphs, as float32.
 
-The runtime trains in float32. A model in float16, bfloat16 or float64 is computed in float32 instead: every constant, input
+We train in float32. A model in float16, bfloat16 or float64 is computed in float32 instead: every constant, input
 and cast of those types becomes float32. What is trained is rounded to the vendor's type when it is written back.
 """
 

@@ -14,30 +14,26 @@ inside and can learn.
 The same holds for weights that the file stores as integers behind a DequantizeLinear: `DequantizeParameters` makes of them the
 numbers that they stand for, which train, and the DequantizeLinear becomes such a pair.
 
-The runtime has the pair as one operator for scalars s and z, FakeQuant, with the very gradient above (measured with
-onnxruntime-training 1.19.2). Scales per channel are divided and multiplied outside of it.
+The pair is one node for scalars s and z (`tgdonnx.lowering.fake_quantize`). Scales per channel are divided and multiplied
+outside of it.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Mapping
-from typing import ClassVar, Optional, final
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, final
 
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import PREFIX
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.graphs.nodes import first_input
 from tgdonnx.graphs.operators import is_standard
-from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.layers import INTEGER_REMEDY, TRAINABLE_INTEGERS, Parameter, Quantization, find_quantization
 from tgdonnx.lowering.emitting import Emitter, Lowering
+from tgdonnx.lowering.fake_quantize import fake_quantize
 
-DOMAIN = "com.microsoft"
-FAKE_QUANT = "FakeQuant"
 # Whole numbers that no float32 activation of use reaches: limits that only round.
 _NO_LIMIT = 2**62
 
@@ -122,36 +118,6 @@ class LowerQuantized(Lowering):
         return _round_to(emit, x, grid)
 
 
-def lower_idle_quantizers(model: ir.Model, trained: Collection[str]) -> None:
-    """Lowers what can be lowered of the quantisation that no gradient passes.
-
-    The runtime's optimizer gives up on every QuantizeLinear that is not read by a single DequantizeLinear.
-    """
-    path = set(gradient_path(model.graph, trained))
-    for lowering in (LowerQuantized, _LowerQuantizer):
-        for node in list(model.graph):
-            if node.op_type in lowering.op_types and node not in path:
-                with contextlib.suppress(UntrainableError):
-                    lowering([node])(model)
-
-
-@final
-class _LowerQuantizer(Lowering):
-    """Replaces a QuantizeLinear whose integers are read as such."""
-
-    op_types: ClassVar = frozenset(["QuantizeLinear"])
-
-    def rewrite(self, emit: Emitter, node: ir.Node) -> Optional[ir.Value]:
-        """Writes the rounding to the grid, counts in its steps, and casts."""
-        grid = _grid(emit, node)
-        if grid.scale.size != 1:
-            return None
-        offset = float(grid.zero_point.reshape(()))
-        steps = emit("Div", first_input(node), emit.scalar(float(grid.scale.reshape(()))))
-        rounded = _fake_quant(emit, steps, 1, offset, *grid.limits)
-        return emit("Cast", emit("Add", rounded, emit.scalar(offset)), to=grid.dtype.value)
-
-
 def _grid(emit: Emitter, node: ir.Node) -> Quantization:
     grid = find_quantization(node, known_array, node.meta.get(_TYPE))
     remedy = "ask the vendor for a model with INT8 or UINT8 per tensor or per channel, or for the float model"
@@ -167,19 +133,14 @@ def _round_to(emit: Emitter, x: ir.Value, grid: Quantization) -> ir.Value:
     scale = grid.scale.astype(np.float32)
     offset = grid.zero_point.astype(np.float32)
     if scale.size == 1:
-        return _fake_quant(emit, x, float(scale.reshape(())), float(offset.reshape(())), least, most)
+        return fake_quantize(emit, x, float(scale.reshape(())), float(offset.reshape(())), least, most)
     rank = emit.rank(first_input(emit.node))
     divisor = emit.constant(grid.aligned(scale, rank))
     x = emit("Div", x, divisor)
     if (offset == offset.flat[0]).all():
-        x = _fake_quant(emit, x, 1, float(offset.flat[0]), least, most)
+        x = fake_quantize(emit, x, 1, float(offset.flat[0]), least, most)
     else:
         shift = emit.constant(grid.aligned(offset, rank))
-        x = emit("Add", _fake_quant(emit, x, 1, 0, -_NO_LIMIT, _NO_LIMIT), shift)
-        x = emit("Sub", _fake_quant(emit, x, 1, 0, least, most), shift)
+        x = emit("Add", fake_quantize(emit, x, 1, 0, -_NO_LIMIT, _NO_LIMIT), shift)
+        x = emit("Sub", fake_quantize(emit, x, 1, 0, least, most), shift)
     return emit("Mul", x, divisor)
-
-
-def _fake_quant(emit: Emitter, x: ir.Value, scale: float, offset: float, least: int, most: int) -> ir.Value:
-    inputs, limits = (x, emit.scalar(scale), emit.scalar(offset)), {"quant_min": least, "quant_max": most}
-    return emit.several(FAKE_QUANT, inputs, limits, 2, domain=DOMAIN)[0]

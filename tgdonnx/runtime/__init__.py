@@ -15,7 +15,7 @@ from tgdonnx.runtime.inference import InferenceModel, Port, open_inference
 from tgdonnx.runtime.opsets import MAX_IR_VERSION, NEWEST, DowngradeOpset
 from tgdonnx.runtime.options import session_options
 from tgdonnx.runtime.soundness import require_sound
-from tgdonnx.runtime.training import has_training_runtime, load_builder, load_training_api, writing
+from tgdonnx.runtime.training import has_training_runtime, load_training_api, writing
 
 __all__ = [
     "CPU",
@@ -27,7 +27,6 @@ __all__ = [
     "InferenceModel",
     "Port",
     "has_training_runtime",
-    "load_builder",
     "load_onnxruntime",
     "load_training_api",
     "open_inference",

@@ -33,16 +33,6 @@ def load_training_api() -> Any:
     return importlib.import_module(f"{TRAINING}.api")
 
 
-def load_builder() -> Any:
-    """Returns the compiled module with the gradient graph builder and the writer of checkpoints.
-
-    Raises:
-        RuntimeMissingError: onnxruntime-training is not installed.
-    """
-    _require_training()
-    return importlib.import_module("onnxruntime.capi._pybind_state")
-
-
 @contextmanager
 def writing(path: Path, target: Optional[Path] = None) -> Iterator[None]:
     """Goes around what lets the runtime write a file. Of a full disk, or a directory that is gone, it says no more than that.

@@ -14,7 +14,7 @@ which is the same, but keeps its digits in float32 where y is close to t, and is
 taken of what is left without the mean of the targets, lest those of bright, even images drown in rounding.
 
 The window is a product of one-dimensional ones, so a Conv per axis of space applies it. Every channel is an image of its own
-there: the batch and channel axes become one, and no Conv has groups (of those in 3-D the runtime's gradient is wrong).
+there: the batch and channel axes become one, and no Conv has groups.
 """
 
 from __future__ import annotations

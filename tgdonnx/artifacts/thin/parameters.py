@@ -30,7 +30,7 @@ from tgdonnx.graphs.builder import AttributeValue, Builder
 from tgdonnx.graphs.captured import captured_values, graphs_within
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.graphs.operators import is_standard
-from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
+from tgdonnx.lowering.fake_quantize import is_fake_quantize, limits
 
 Array = NDArray[Any]
 
@@ -121,8 +121,8 @@ def _through(node: ir.Node, splits: Mapping[ir.Value, Split], moving: set[ir.Val
     """Returns what the first output is in pieces, if the node computes each from those of its inputs, else None."""
     if node.outputs[0].is_graph_output():
         return None
-    if (node.domain, node.op_type) == (DOMAIN, FAKE_QUANT):
-        return _fake_quant(node, splits)
+    if is_fake_quantize(node):
+        return _fake_quantize(node, splits)
     if not is_standard(node):
         return None
     if node.op_type in _ELEMENTWISE:
@@ -173,7 +173,7 @@ def _operand(node: ir.Node, part: Part) -> ir.Value:
     return part if isinstance(part, ir.Value) else Builder.before(node).constant(part, "operand")
 
 
-def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, Split]) -> Optional[Split]:
+def _fake_quantize(node: ir.Node, splits: Mapping[ir.Value, Split]) -> Optional[Split]:
     """A rounding to a grid that is the same for all rows; see `tgdonnx.lowering.quantized`."""
     real, *grid = node.inputs
     x = splits.get(real) if real is not None else None
@@ -181,11 +181,10 @@ def _fake_quant(node: ir.Node, splits: Mapping[ir.Value, Split]) -> Optional[Spl
     if x is None or len(known) != 2 or known[0] is None or known[1] is None:
         return None
     scale, offset = known
-    least, most = (node.attributes[name].as_int() for name in ("quant_min", "quant_max"))
-    limits: dict[str, AttributeValue] = {"quant_min": least, "quant_max": most}
+    least, most = (node.attributes[name].as_int() for name in ("least", "most"))
 
     def emitted(value: ir.Value) -> ir.Value:
-        return _row_by_row(node, [value, *grid], limits)
+        return _row_by_row(node, [value, *grid], limits(least, most))
 
     def rounded(array: Array) -> Array:
         steps = np.rint(array / scale).astype(np.float64) + offset

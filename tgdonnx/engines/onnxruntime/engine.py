@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import onnx
 import onnx_ir as ir
 
 from tgdonnx.engines.frozen import share_large
-from tgdonnx.engines.onnxruntime.dialect import DIALECT
 from tgdonnx.engines.onnxruntime.models import make_models, moment_names
 from tgdonnx.engines.onnxruntime.optimizers import moment_count
 from tgdonnx.engines.onnxruntime.session import EVAL_MODEL, GRADIENT_MODEL, STEP_MODEL, UPDATE_MODEL, StepSession
@@ -54,7 +52,6 @@ def _read(directory: Path, checkpoint: str) -> Checkpoint:
 
 ONNXRUNTIME = Engine(
     name="onnxruntime",
-    dialect=DIALECT,
     devices=("cpu", "cuda"),
     has_momentum=True,
     models=(STEP_MODEL, GRADIENT_MODEL, UPDATE_MODEL, EVAL_MODEL),
@@ -65,5 +62,4 @@ ONNXRUNTIME = Engine(
     write=_write,
     open=StepSession,
     read=_read,
-    versions=lambda: {"onnx": metadata.version("onnx")},
 )

@@ -6,18 +6,17 @@
     eval       data, target, parameters                  ->  loss, output
 
 State is the parameters, and what the optimizer remembers of each. One run of ``step`` is a training step; ``gradients`` and
-``update`` divide it where batches are accumulated. The gradient is regularised and masked as in TGD, eq. 4: alike.
+``update`` divide it where batches are accumulated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
+from tgdonnx.engines.gradient_graph import feed, gradient_graph, regularised, starts_of, tidy
 from tgdonnx.engines.onnxruntime.optimizers import (
     Moments,
     adamw,
@@ -28,10 +27,7 @@ from tgdonnx.engines.onnxruntime.optimizers import (
     sgd,
 )
 from tgdonnx.engines.protocol import Objective
-from tgdonnx.gradients import differentiate
-from tgdonnx.gradients.rules.quantization import expand_fake_quant
 from tgdonnx.graphs.builder import PREFIX, Builder
-from tgdonnx.layers.inference import InferShapes
 
 _IR_WITH_FUNCTIONS = 8
 RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
@@ -68,28 +64,18 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
     Raises:
         UntrainableError: a node has no gradient.
     """
-    starts = {name: forward.graph.initializers[name].const_value for name in parameters}
+    starts = starts_of(forward, parameters)
     evaluating = forward.clone()
-    _feed(evaluating.graph, parameters)
-    differentiated = forward.clone()
-    # What was rewritten since the last time has no shapes; rules ask for them.
-    InferShapes()(differentiated)
-    values = _feed(differentiated.graph, parameters)
-    loss = differentiated.graph.outputs[0]
-    gates = {str(v.name): v for node in differentiated.graph for v in node.outputs if v.name in objective.gates}
-    found = differentiate(
-        differentiated, loss, values, gates={gates[name]: gate for name, gate in objective.gates.items()}
-    )
+    feed(evaluating.graph, parameters)
+    made = gradient_graph(forward, parameters, objective)
+    differentiated, values = made.model, made.parameters
     graph = differentiated.graph
-    values, gradients = _last_found_first(graph, values, found)
     parameters = [str(value.name) for value in values]
-    graph.outputs[:] = [loss]
-    for value, gradient in zip(values, gradients):
+    for value, gradient in zip(values, made.gradients):
         gradient.name = gradient_name(str(value.name))
         graph.outputs.append(gradient)
     for model in (differentiated, evaluating):
-        expand_fake_quant(model)
-    passes.RemoveUnusedNodesPass()(differentiated)
+        tidy(model)
     step, summing = differentiated, differentiated.clone()
     _add_sums(summing.graph, parameters)
     _add_update(step.graph, parameters, objective, starts)
@@ -102,39 +88,9 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
     return Models(step, summing, update, evaluating)
 
 
-def _last_found_first(
-    graph: ir.Graph, values: Sequence[ir.Value], gradients: Sequence[ir.Value]
-) -> tuple[list[ir.Value], list[ir.Value]]:
-    """Orders parameters and their gradients by where these are found, the one nearest to the loss last.
-
-    The runtime goes from the last node that nobody reads to the first, and computes just what each needs. So what is made of
-    a gradient comes before the way back goes on, and activations are let go of on the way; in the other order it would go
-    to its end first, and every gradient of an activation would be kept until then.
-    """
-    place = {node: i for i, node in enumerate(graph)}
-
-    def found_at(pair: tuple[ir.Value, ir.Value]) -> int:
-        node = pair[1].producer()
-        return -1 if node is None else place[node]
-
-    pairs = sorted(zip(values, gradients), key=found_at, reverse=True)
-    return [value for value, _ in pairs], [gradient for _, gradient in pairs]
-
-
 def gradient_name(parameter: str) -> str:
     """Returns the name of the gradient of a parameter."""
     return f"{PREFIX}{parameter}.gradient"
-
-
-def _feed(graph: ir.Graph, parameters: Sequence[str]) -> list[ir.Value]:
-    """Makes the parameters inputs of a graph, behind its own."""
-    values = []
-    for name in parameters:
-        value = graph.initializers.pop(name)
-        value.const_value = None
-        graph.inputs.append(value)
-        values.append(value)
-    return values
 
 
 def _add_sums(graph: ir.Graph, parameters: Sequence[str]) -> None:
@@ -150,7 +106,7 @@ def _add_sums(graph: ir.Graph, parameters: Sequence[str]) -> None:
 
 
 def _add_update(
-    graph: ir.Graph, parameters: Sequence[str], objective: Objective, starts: Mapping[str, Optional[ir.TensorProtocol]]
+    graph: ir.Graph, parameters: Sequence[str], objective: Objective, starts: Mapping[str, ir.TensorProtocol]
 ) -> None:
     """Adds the optimizer behind the gradients of a graph, which are its outputs behind the first."""
     inputs = {str(value.name): value for value in graph.inputs}
@@ -163,7 +119,7 @@ def _update_model(
     like: ir.Model,
     values: Sequence[ir.Value],
     objective: Objective,
-    starts: Mapping[str, Optional[ir.TensorProtocol]],
+    starts: Mapping[str, ir.TensorProtocol],
 ) -> ir.Model:
     parameters = [ir.Value(name=value.name, shape=value.shape, type=value.type) for value in values]
     graph = ir.Graph([], [], nodes=[], opset_imports=dict(like.graph.opset_imports), name="update")
@@ -183,7 +139,7 @@ def _optimize(
     parameters: Sequence[ir.Value],
     gradients: Sequence[ir.Value],
     objective: Objective,
-    starts: Mapping[str, Optional[ir.TensorProtocol]],
+    starts: Mapping[str, ir.TensorProtocol],
 ) -> None:
     """Adds what moves the parameters; the outputs are the state after it, parameter by parameter."""
     build = Builder(graph, "objective")
@@ -192,7 +148,7 @@ def _optimize(
     step = ir.Value(name=STEP, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.INT64))
     graph.inputs.extend([rate, step])
     ready = [
-        _regularised(build, value, gradient, objective, starts[str(value.name)])
+        regularised(build, value, gradient, objective, starts[str(value.name)])
         for value, gradient in zip(parameters, gradients)
     ]
     ready = clipped(build, ready, objective.clip_norm)
@@ -209,26 +165,6 @@ def _optimize(
         results = [moved, *after.values]
         _give_out(graph, results, [value] * len(results), [f"{each}.after" for each in (name, *names)])
     graph.extend(build.nodes)
-
-
-def _regularised(
-    build: Builder,
-    value: ir.Value,
-    gradient: ir.Value,
-    objective: Objective,
-    start: Optional[ir.TensorProtocol],
-) -> ir.Value:
-    """Adds the regularisers to a gradient, and masks it."""
-    name = str(value.name)
-    if objective.l2 and name in objective.regularised:
-        gradient = build("Add", gradient, build("Mul", value, build.scalar(objective.l2, value)))
-    if objective.l2_sp:
-        assert start is not None
-        moved = build("Sub", value, build.constant(start.numpy()))
-        gradient = build("Add", gradient, build("Mul", moved, build.scalar(objective.l2_sp, value)))
-    if name in objective.masks:
-        gradient = build("Mul", gradient, build.constant(objective.masks[name]))
-    return gradient
 
 
 def _input(graph: ir.Graph, name: str, like: ir.Value) -> ir.Value:

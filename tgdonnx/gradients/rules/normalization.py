@@ -107,7 +107,7 @@ def _group_normalization(step: Step) -> Mapping[int, Gradient]:
     """Scale and bias are one for each channel, as from opset 21 on; the form before is withdrawn."""
     build, groups, rank = step.build, step.node.attributes["num_groups"].as_int(), step.rank(step.x)
     if build.opset < 21:
-        raise step.refusal("is of a form that ONNX withdrew", "export the model with opset 21 or newer")
+        raise step.refusal("is of a form that ONNX withdrew", "this is lowered before")
     apart = build("Reshape", step.x, build.ints(0, groups, -1))
     by_group, inverse = _normalised(step, apart, [2], step.node.attributes.get_float("epsilon", 1e-5))
     found: dict[int, Gradient] = {}
@@ -167,7 +167,7 @@ def _lrn(step: Step) -> Mapping[int, Gradient]:
     alpha, beta = attributes.get_float("alpha", 1e-4), attributes.get_float("beta", 0.75)
     size, bias = attributes["size"].as_int(), attributes.get_float("bias", 1.0)
     if size % 2 == 0:
-        raise step.refusal(f"looks at {size} channels", "ONNX Runtime runs odd sizes only; export the model with one")
+        raise step.refusal(f"looks at {size} channels", "this is lowered before")
     squares = _window_sum(step, build("Mul", step.x, step.x), size)
     d = build("Add", build.scalar(bias, step.x), build("Mul", squares, build.scalar(alpha / size, step.x)))
     back = _window_sum(step, build("Div", build("Mul", step.dy, step.y), d), size)
