@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-from tests.gradients.checking import check_gradients
+from tests.gradients.checking import check_gradients, gradient_model, model_of
 
 RNG = np.random.default_rng(31)
 
@@ -86,3 +87,20 @@ def test_gradients_of_filters_that_branches_read(threshold: float) -> None:
     nodes = [*CONDITION, helper.make_node("If", ["c"], ["y"], then_branch=then, else_branch=other)]
     feeds = {"x": _array(2, 2, 4, 5), "w": _array(3, 2, 3, 3), "v": _array(3, 2, 3, 3)}
     check_gradients(nodes, feeds, {"threshold": np.array(threshold)}, wanted=["w", "v"], held=["w", "v"])
+
+
+def test_gradients_of_two_outputs_that_are_one_value_add_up() -> None:
+    # ONNX Runtime gives out one of them only, so the reference runs the gradient.
+    then = _graph([helper.make_node("Exp", ["h"], ["p"])], ["p", "p"])
+    other = _graph([helper.make_node("Sin", ["h"], ["r"]), helper.make_node("Neg", ["h"], ["s"])], ["r", "s"])
+    nodes = [
+        *CONDITION,
+        helper.make_node("Tanh", ["x"], ["h"]),
+        helper.make_node("If", ["c"], ["y", "z"], then_branch=then, else_branch=other),
+    ]
+    x = _array(2, 3).astype(np.float32)
+    weights = [_array(2, 3).astype(np.float32) for _ in range(2)]
+    model = model_of(nodes, {"x": x}, {"threshold": np.array(-1e3, np.float32)}, outputs=["y", "z"])
+    _, found = ReferenceEvaluator(gradient_model(model, ["x"], weights)).run(None, {"x": x})
+    h = np.tanh(x.astype(np.float64))
+    np.testing.assert_allclose(found, (weights[0] + weights[1]) * np.exp(h) * (1 - h**2), rtol=1e-5)
