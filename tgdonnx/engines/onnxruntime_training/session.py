@@ -51,7 +51,7 @@ class ModuleSession:
             models = [str(directory / name) for name in (TRAINING_MODEL, EVAL_MODEL)]
             self._module = self._api.Module(models[0], self._state, models[1], "cpu", session_options())
             self._optimizers = {1: self._api.Optimizer(str(directory / OPTIMIZER_MODEL), self._module)}
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:  # what it says may quote bytes of a damaged file
             raise ArtifactsError(
                 f"ONNX Runtime cannot load {directory}: {reason_of(error)}", remedy="build the artifacts again"
             ) from error
