@@ -17,8 +17,7 @@ from tests.gradients.checking import gradient_model, model_of, run
 from tests.gradients.rule_cases import CASES, Case, as_floats, labelled
 from tests.pytorch.operators import OPERATORS, gradients, tensor_of
 from tgdonnx.gradients.rule import RULES
-from tgdonnx.gradients.rules.quantization import expand_fake_quant
-from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
+from tgdonnx.lowering.fake_quantize import DOMAIN, FAKE_QUANTIZE, expand_fake_quantize
 
 pytestmark = pytest.mark.torch
 
@@ -29,7 +28,7 @@ def test_every_rule_has_a_case_that_pytorch_computes() -> None:
     assert {op_type for domain, op_type in RULES if not domain} <= {
         case.op_type for cases in CASES.values() for case in cases
     } & set(OPERATORS)
-    assert {rule for rule in RULES if rule[0]} == {(DOMAIN, FAKE_QUANT)}  # below
+    assert {rule for rule in RULES if rule[0]} == {(DOMAIN, FAKE_QUANTIZE)}  # below
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in labelled()])
@@ -65,14 +64,14 @@ def require_equal(found: Array, expected: Array, what: str) -> None:
 def test_rounding_to_a_grid_passes_gradients_where_pytorch_passes_them(least: int, most: int, offset: int) -> None:
     x, scale = np.random.default_rng(3).normal(size=(4, 50)).astype(np.float32), 0.01
     node = helper.make_node(
-        FAKE_QUANT, ["x", "scale", "offset"], ["y", "inside"], domain=DOMAIN, quant_min=least, quant_max=most
+        FAKE_QUANTIZE, ["x", "scale", "offset"], ["y", "inside"], domain=DOMAIN, quant_min=least, quant_max=most
     )
     constants = {"scale": np.array(scale, np.float32), "offset": np.array(offset, np.float32)}
     model = model_of([node], {"x": x}, constants)
     model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     weight = np.random.default_rng(4).normal(size=x.shape).astype(np.float32)
     training = ir.from_proto(gradient_model(model, ["x"], [weight]))
-    expand_fake_quant(training)
+    expand_fake_quantize(training)
     _, found = run(ir.to_proto(training), {"x": x})
     leaf = torch.from_numpy(x).requires_grad_()
     rounded = torch.fake_quantize_per_tensor_affine(leaf, scale, offset, least, most)

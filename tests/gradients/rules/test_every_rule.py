@@ -7,12 +7,12 @@ import pytest
 from tests.gradients.checking import check_gradients
 from tests.gradients.rule_cases import CASES, Case, labelled
 from tgdonnx.gradients.rule import RULES
-from tgdonnx.lowering.quantized import DOMAIN, FAKE_QUANT
+from tgdonnx.lowering.fake_quantize import DOMAIN, FAKE_QUANTIZE
 
 
 def test_every_rule_has_a_case() -> None:
     # Rounding has no slope: its straight-through gradient is the business of test_quantized.
-    assert set(RULES) - {(DOMAIN, FAKE_QUANT)} == {("", op_type) for op_type in CASES}
+    assert set(RULES) - {(DOMAIN, FAKE_QUANTIZE)} == {("", op_type) for op_type in CASES}
 
 
 def test_every_case_is_of_its_operator() -> None:
