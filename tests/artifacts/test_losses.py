@@ -151,9 +151,9 @@ def softmax(x: Array, axes: Any) -> Array:
 @pytest.mark.parametrize(
     ("shape", "ending", "opset"),
     [
-        ((3, 4), "y = Softmax<axis = 1>(x)", 13),
-        ((3, 4), "y = Softmax(x)", 13),
-        ((3, 4, 2, 5), "y = Softmax<axis = 1>(x)", 13),
+        ((3, 4), "y = Softmax<axis = 1>(x)", 17),
+        ((3, 4), "y = Softmax(x)", 17),
+        ((3, 4, 2, 5), "y = Softmax<axis = 1>(x)", 17),
         ((3, 4, 2, 5), "y = Softmax<axis = -3>(x)", 17),
     ],
 )
