@@ -126,9 +126,8 @@ def test_a_wholly_frozen_layer_has_no_gate(tmp_path: Path) -> None:
     directory = make_artifacts(model, tmp_path, filters(model, {"w1": [0, 1], "w2": []}), gradient="gate")
     _, gradients = Trainer(directory).gradients(*feeds.values(), target)
     _, true = true_gradients(model, feeds, target)
-    assert relative_error(gradients["w1"][:2], true["w1"][:2]) < 1e-5
-    gates = [node for node in onnx.load(directory / "training_model.onnx").graph.node if node.name.endswith(".gated")]
-    assert len(gates) == 1
+    assert np.abs(true["w1"][:2]).max() > 1e-3
+    assert relative_error(gradients["w1"][:2], true["w1"][:2]) < 1e-5, "a gate of the frozen layer would leave nothing"
 
 
 # The regulariser.
