@@ -14,8 +14,6 @@ MOST = 10
 # Where ``**`` is no way for options of ours: attributes of nodes, what click hands to the functions that it calls, and what it
 # takes itself. Options become objects in `collecting`, once for all commands.
 ATTRIBUTES = {
-    "engines/onnxruntime_training/convolution.py:_conv_grad",
-    "engines/onnxruntime_training/convolution.py:attributes",
     "engines/onnxruntime_training/optimizers.py:op",
     "graphs/builder.py:__call__",
     "lowering/arithmetic.py:compute",

@@ -12,11 +12,16 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests.independent import tensors_of
-from tests.models import Array, save
+from tests.models import Array, random_feeds, save
+from tests.regrowing.starts import ANY_CHANGE
+from tests.regrowing.topologies import TOPOLOGIES
+from tests.sessions import open_session
+from tgdonnx import Reinitialization
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.engines.onnxruntime.state import State, read_state, write_state
 from tgdonnx.masked_model import read_masked
 from tgdonnx.records import record_key
+from tgdonnx.selection import Filters
 
 STATE = "state.safetensors"
 
@@ -59,3 +64,20 @@ def record_in(path: Path, number: int = 1) -> dict[str, Any]:
     (text,) = [e.value for e in onnx.load(path, load_external_data=False).metadata_props if e.key == record_key(number)]
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def data_of(model: onnx.ModelProto, seed: int, samples: int = 5) -> dict[str, Array]:
+    """Inputs, and targets a little beside what the model gives."""
+    rng = np.random.default_rng(seed)
+    (name,) = random_feeds(model)
+    shape = random_feeds(model)[name].shape
+    x = rng.normal(size=(samples, *shape[1:])).astype(np.float32)
+    y = open_session(model).run(None, {name: x})[0]
+    return {name: x, "target": (0.8 * y + 0.3 + rng.normal(0, 0.1, y.shape)).astype(np.float32)}
+
+
+def reinitialised(name: str, directory: Path, *, isolate: bool = False, kind: Any = "he") -> tuple[Path, Path]:
+    topology = TOPOLOGIES[name]
+    vendor = save(topology.build(), directory / "model.onnx")
+    masking = tgdonnx.MaskOptions("regrow", Reinitialization(kind, isolate=isolate, tolerance=ANY_CHANGE))
+    return vendor, invented(vendor, directory / "run", Filters(topology.filters), masking)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests.blending.test_curve import data_of
+from tests.blending.runs import data_of
 from tests.models import dncnn, save
 from tgdonnx.comparing import CompareReport, running
 from tgdonnx.reporting.pareto import plot_compare

@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests.blending.runs import tensors_in
+from tests.blending.runs import data_of, tensors_in
 from tests.cli.commands import run, run_json
-from tests.models import Array, dncnn, random_feeds, save
+from tests.models import Array, dncnn, save
 from tests.quantized_models import Kind, quantized
 from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
@@ -30,16 +30,6 @@ NETWORKS: dict[str, Any] = {
     "regrown": (TOPOLOGIES["batch norms"].build, TOPOLOGIES["batch norms"].filters, "regrow"),
     "integers": (lambda: quantized(Kind()), {"a.w": [1, 4], "c.w": [0]}, "paper"),
 }
-
-
-def data_of(model: onnx.ModelProto, seed: int, samples: int = 5) -> dict[str, Array]:
-    """Inputs, and targets a little beside what the model gives."""
-    rng = np.random.default_rng(seed)
-    (name,) = random_feeds(model)
-    shape = random_feeds(model)[name].shape
-    x = rng.normal(size=(samples, *shape[1:])).astype(np.float32)
-    y = open_session(model).run(None, {name: x})[0]
-    return {name: x, "target": (0.8 * y + 0.3 + rng.normal(0, 0.1, y.shape)).astype(np.float32)}
 
 
 def trained(network: str, directory: Path, *, engine: str = "onnxruntime", form: str = "thin") -> tuple[Path, Path]:

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import tgdonnx
-from tests.blending.runs import STATE, invented, record_in, tensors_in
+from tests.blending.runs import STATE, invented, record_in, reinitialised, tensors_in
 from tests.independent import tensors_of
 from tests.masked_model.regrown import VARIANTS
 from tests.models import Array, random_feeds, save
-from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.sweeping.oracle import outputs, zeroed
-from tgdonnx import Percentile, Reinitialization
+from tgdonnx import Percentile
 from tgdonnx.engines.onnxruntime.state import read_state
 from tgdonnx.errors import DataError
 from tgdonnx.selection import Filters
@@ -132,13 +131,6 @@ def test_integers_go_to_the_nearest_of_their_grid(tmp_path: Path) -> None:
 
 
 # Mode regrow: what reads reinitialised maps is scaled.
-
-
-def reinitialised(name: str, directory: Path, *, isolate: bool = False, kind: Any = "he") -> tuple[Path, Path]:
-    topology = TOPOLOGIES[name]
-    vendor = save(topology.build(), directory / "model.onnx")
-    masking = tgdonnx.MaskOptions("regrow", Reinitialization(kind, isolate=isolate, tolerance=ANY_CHANGE))
-    return vendor, invented(vendor, directory / "run", Filters(topology.filters), masking)
 
 
 @pytest.mark.parametrize("isolate", [False, True])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests.blending.runs import record_in
-from tests.blending.test_curve import data_of
+from tests.blending.runs import data_of, record_in
 from tests.cli.commands import run, run_json
 from tests.forging import body_of, entry
 from tests.models import dncnn, save

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 import tgdonnx
-from tests.blending.runs import invented, record_in
-from tests.blending.test_exported_blends import reinitialised
+from tests.blending.runs import invented, record_in, reinitialised
 from tests.forging import body_of, entry, nudged, refused
 from tests.models import dncnn, save
 from tgdonnx.selection import Filters

@@ -81,12 +81,24 @@ def test_of_a_constant_grid_and_image_size_only_the_picking_is_left() -> None:
     assert not {node.op_type for node in lower.graph.node} & {"Floor", "Round", "Less", "Max"}
 
 
-@pytest.mark.training
-def test_a_grid_that_would_train_has_no_gradient() -> None:
-    inputs = {"x": np.ones((1, 2, 3, 4), np.float32), "grid": np.zeros((1, 2, 2, 2), np.float32)}
-    model = lowered_by(LowerGridSample(), node_model("GridSample", inputs, opset=20, mode="linear"))
-    with pytest.raises(UntrainableError, match="ONNX Runtime cannot build the gradient"):
-        gradients(model, inputs, np.ones((1, 2, 2, 2), np.float32), ["grid"])
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_has_the_gradient_of_the_original_by_the_grid(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    feeds = {
+        "x": rng.normal(size=(1, 2, 5, 6)).astype(np.float32),
+        "grid": rng.uniform(-0.9, 0.9, size=(1, 3, 3, 2)).astype(np.float32),
+    }
+    target = rng.normal(size=(1, 2, 3, 3)).astype(np.float32)
+    model = node_model("GridSample", feeds, opset=20, mode=mode)
+    found = gradients(lowered_by(LowerGridSample(), model), feeds, target, ["grid"])["grid"]
+    expected = np.zeros(found.shape)
+    for place in np.ndindex(*found.shape):  # no step of 1e-3 crosses from one pixel to the next
+        low, high = feeds["grid"].copy(), feeds["grid"].copy()
+        low[place] -= 1e-3
+        high[place] += 1e-3
+        moved = run(model, {**feeds, "grid": high}).astype(np.float64) - run(model, {**feeds, "grid": low})
+        expected[place] = np.sum(moved * target) / (float(high[place]) - float(low[place]))
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 def test_refuses_a_mode_that_onnx_does_not_define() -> None:

@@ -5,8 +5,8 @@ with weights that depend on the grid alone; the pixels of an output are the comb
 picked with GatherElements. All follows the runtime:
 the order of padding and rounding, and what lies beyond the border.
 
-The gradient reaches the image. To the grid there is none: a net that trains its own grid (a spatial transformer) is
-found out when the graph is checked, since Floor and Round have no gradient.
+The gradient reaches the image, and the grid through the weights: a net that computes its own grid (a spatial transformer)
+trains. Which pixels are picked has no derivative (Floor, Round), so by mode nearest the gradient of the grid is zero.
 """
 
 from __future__ import annotations

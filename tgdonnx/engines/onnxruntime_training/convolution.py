@@ -24,17 +24,17 @@ from tgdonnx.gradients import RULES as STANDARD_RULES
 from tgdonnx.gradients import Rules
 from tgdonnx.gradients.demand import Part
 from tgdonnx.gradients.rule import Gradient, Step
-from tgdonnx.gradients.rules.geometry import Window
+from tgdonnx.gradients.rules.geometry import Window, filter_sizes
 from tgdonnx.graphs.builder import AttributeValue
 
 _STANDARD = STANDARD_RULES["", "Conv"]
 
 
 def _conv(step: Step) -> Mapping[int, Gradient]:
-    shape = step.input(1).shape
-    groups, sizes = step.node.attributes.get_int("group", 1), () if shape is None else shape.numpy()
-    if not step.wants(1) or groups != 1 or step.x.dtype != ir.DataType.FLOAT or not sizes:
+    groups = step.node.attributes.get_int("group", 1)
+    if not step.wants(1) or groups != 1 or step.x.dtype != ir.DataType.FLOAT:
         return _standard(step)
+    sizes = filter_sizes(step)
     others = {source: demand for source, demand in step.demands.items() if source != 1}
     return {**_standard(replace(step, demands=others)), 1: [_filter_gradient(step, p, sizes) for p in step.demand(1)]}
 

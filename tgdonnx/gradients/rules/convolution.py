@@ -20,15 +20,15 @@ import onnx_ir as ir
 from tgdonnx.gradients.demand import Demand
 from tgdonnx.gradients.rule import Gradient, Step, rule
 from tgdonnx.gradients.rules.filter_gradient import Convolution, filter_gradient
-from tgdonnx.gradients.rules.geometry import Window, crop_like
+from tgdonnx.gradients.rules.geometry import Window, crop_like, filter_sizes
 from tgdonnx.graphs.constants import known_array
 
 
 @rule("Conv")
 def _conv(step: Step) -> Mapping[int, Gradient]:
-    build, weight = step.build, step.input(1)
-    shape = _filters(step, weight)
-    window, group = Window.of(step, shape[2:]), step.node.attributes.get_int("group", 1)
+    build = step.build
+    shape, group = filter_sizes(step), step.node.attributes.get_int("group", 1)
+    window = Window.of(step, shape[2:])
     found: dict[int, Gradient] = {}
     if step.wants(0):
         found[0] = _input_gradient(step, window, group, shape)
@@ -43,7 +43,7 @@ def _conv(step: Step) -> Mapping[int, Gradient]:
 @rule("ConvTranspose")
 def _conv_transpose(step: Step) -> Mapping[int, Gradient]:
     build, weight = step.build, step.input(1)
-    shape = _filters(step, weight)
+    shape = filter_sizes(step)
     attributes, group = step.node.attributes, step.node.attributes.get_int("group", 1)
     if "output_shape" in attributes or (attributes.get_string("auto_pad", "NOTSET") or "NOTSET") != "NOTSET":
         raise step.refusal("leaves its pads to the runtime", "this is lowered before")
@@ -66,13 +66,6 @@ def _conv_transpose(step: Step) -> Mapping[int, Gradient]:
     if step.wants(2):
         found[2] = _bias_gradient(step, step.demand(2), len(window.kernel))
     return found
-
-
-def _filters(step: Step, weight: ir.Value) -> tuple[int, ...]:
-    sizes = step.sizes(weight)
-    if any(size is None for size in sizes):
-        raise step.refusal("has filters of open size", "export the model with constant filters")
-    return tuple(size for size in sizes if size is not None)
 
 
 def _bias_gradient(step: Step, demand: Demand, rank: int) -> Sequence[ir.Value]:

@@ -10,6 +10,8 @@ from tgdonnx.gradients.rule import Step
 from tgdonnx.gradients.shapes import known_size
 from tgdonnx.graphs.builder import Builder
 
+_DAMAGED = "the file is damaged; ask for it again"
+
 
 @dataclass(frozen=True)
 class Window:
@@ -33,14 +35,18 @@ class Window:
 
         Args:
             step: at the node.
-            kernel: its size, where the node does not say it.
+            kernel: the size of the filters; of a node without any, the node says it.
 
         Raises:
-            UntrainableError: pads are left to the runtime, and depend on a size that is open.
+            UntrainableError: pads are left to the runtime, and depend on a size that is open; or attributes contradict one
+                another or the filters.
         """
         attributes = step.node.attributes
         if "kernel_shape" in attributes:
-            kernel = tuple(attributes["kernel_shape"].as_ints())
+            said = tuple(attributes["kernel_shape"].as_ints())
+            if kernel and said != kernel:
+                raise step.refusal(f"has filters of {kernel}, but says kernel_shape = {said}", _DAMAGED)
+            kernel = said
         ones = (1,) * len(kernel)
         strides = tuple(attributes["strides"].as_ints()) if "strides" in attributes else ones
         dilations = tuple(attributes["dilations"].as_ints()) if "dilations" in attributes else ones
@@ -50,6 +56,12 @@ class Window:
             pads = _same_pads(step, kernel, strides, dilations, upper=mode == "SAME_UPPER")
         elif mode == "VALID":
             pads = (0,) * 2 * len(kernel)
+        if not len(kernel) == len(strides) == len(dilations) == len(pads) / 2:
+            raise step.refusal(
+                f"slides along {len(kernel)} axes, but has {len(strides)} strides, {len(dilations)} dilations and "
+                f"{len(pads)} pads",
+                _DAMAGED,
+            )
         return Window(kernel, strides, dilations, pads)
 
     @property
@@ -89,6 +101,24 @@ class Window:
     def may_leave_out(self) -> bool:
         """Whether an input may have elements behind the last window."""
         return any(stride > 1 for stride in self.strides)
+
+
+def filter_sizes(step: Step) -> tuple[int, ...]:
+    """Returns the shape of the filters of a Conv or ConvTranspose.
+
+    Raises:
+        UntrainableError: a size is open; or the filters do not fit the groups, or the channels of what is read.
+    """
+    sizes, group = step.sizes(step.input(1)), step.node.attributes.get_int("group", 1)
+    shape = tuple(size for size in sizes if size is not None)
+    if len(shape) < len(sizes):
+        raise step.refusal("has filters of open size", "export the model with constant filters")
+    if len(shape) < 3 or group < 1 or shape[0] % group:
+        raise step.refusal(f"has filters of shape {shape} in {group} groups", _DAMAGED)
+    channels = shape[0] if step.node.op_type == "ConvTranspose" else shape[1] * group
+    if known_size(step.x, 1) not in (None, channels):
+        raise step.refusal(f"reads {known_size(step.x, 1)} channels, but has filters for {channels}", _DAMAGED)
+    return shape
 
 
 def _same_pads(

@@ -35,6 +35,8 @@ _LEAST_SHIFTS = 3
 # Up to so many rows, all shifts of one side are cheaper than any of the other.
 _FEW = 64
 _END = 2**31 - 1
+# Places of a longer axis are numbered while the model runs.
+_MOST_STORED = 2**12
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def _gathered(build: Builder, padded: ir.Value, side: Side, like: ir.Value, shif
         return padded
     starts = np.array([i * dilation if side.sign > 0 else reach - i * dilation for i in shifts], np.int64)[:, None]
     size = known_size(like, 2)
-    if size is not None:
+    if size is not None and size <= _MOST_STORED:
         return build("Gather", padded, build.constant(starts + np.arange(size)), axis=2)
     length = build("Squeeze", build("Shape", like, start=2, end=3))
     places = build("Range", build.constant(np.array(0, np.int64)), length, build.constant(np.array(1, np.int64)))
@@ -164,13 +166,34 @@ def _moved(build: Builder, side: Side, window: Window, along: int) -> Iterator[i
             side.sign * (i * dilation - pad)
             for i, dilation, pad in zip(element, window.dilations[along:], window.pads[along:rank])
         ]
-        # A negative pad cuts off.
-        yield _pad(
+        yield _pad_or_cut(
             build,
             side.value,
             [0] * along + [-s for s in steps],
             [0] * along + [g + s for g, s in zip(side.gaps, steps)],
         )
+
+
+def _pad_or_cut(build: Builder, value: ir.Value, begins: Sequence[int], ends: Sequence[int]) -> ir.Value:
+    """Returns a value padded along the axes of space, and cut off where a number is negative.
+
+    Pad cuts off too, but gives wrong numbers, or refuses, where nothing is left of an axis (onnxruntime 1.19.2). Where that may
+    be, which is also where a size is open, Slice cuts off what was padded before.
+    """
+    axes = []
+    for axis, (begin, end) in enumerate(zip(begins, ends)):
+        cut, size = -min(begin, end), known_size(value, axis + 2)
+        if cut > 0 and (size is None or cut >= size):
+            axes.append(axis)
+    wide = [
+        [max(amount, 0) if axis in axes else amount for axis, amount in enumerate(amounts)]
+        for amounts in (begins, ends)
+    ]
+    padded = _pad(build, value, *wide)
+    if not axes:
+        return padded
+    starts, stops = [max(-begins[axis], 0) for axis in axes], [min(ends[axis], 0) or _END for axis in axes]
+    return build("Slice", padded, build.ints(*starts), build.ints(*stops), build.ints(*(axis + 2 for axis in axes)))
 
 
 def _pad(build: Builder, value: ir.Value, begins: Sequence[int], ends: Sequence[int]) -> ir.Value:
