@@ -55,7 +55,7 @@ def _require_names(graph: onnx.GraphProto, outside: set[str], file: ModelFile) -
             if name not in visible:
                 raise ModelFileError(f"{label(node)} of {file.path} reads {name!r}, which nothing makes; {_AGAIN}")
     for value in graph.output:
-        if value.name not in visible:
+        if not value.name or value.name not in visible:  # "" stands for an input that is left out, and for nothing else
             raise ModelFileError(f"{file.path} gives out {value.name!r}, which nothing makes; {_AGAIN}")
     for node in graph.node:
         for inner in subgraphs(node):
