@@ -338,6 +338,7 @@ def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored
         ("ConvInteger", "expected at least one Conv node, found 1 ConvInteger, which compute with whole numbers"),
         ("QLinearConv", "quantised with QuantizeLinear and DequantizeLinear around Conv"),
         ("missing value", "reads 'nowhere', which nothing makes"),
+        ("output without a name", "gives out '', which nothing makes"),
         ("cycle", "node 'a1' (Relu)"),
         ("value made twice", "uses the name 'a1' twice"),
         ("constant without a name", "makes a value without a name"),
@@ -367,6 +368,8 @@ def test_a_graph_that_cannot_be_worked_with_is_refused(breakage: str, message: s
         model.graph.node.insert(0, helper.make_node("Constant", [], [""], value_float=1.0))
     elif breakage == "missing value":
         relu.input[0] = "nowhere"
+    elif breakage == "output without a name":
+        model.graph.output[0].name = ""
     elif breakage == "cycle":
         relu.input[0] = "a2"
     elif breakage == "value made twice":
