@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.environments import no_torch_environment, stock_environment
+from tests.support.environments import no_torch_environment, stock_environment
 from tgdonnx.runtime import has_training_runtime
 
 __all__ = ["no_torch_environment", "stock_environment"]

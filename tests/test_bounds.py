@@ -12,11 +12,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from tests import explosive_models
 from tests.cli.commands import run
-from tests.explosive_models import EXPLOSIVE, deep_if_bytes
-from tests.explosive_run import Runner
-from tests.models import chain
+from tests.support import explosive_models
+from tests.support.explosive_models import EXPLOSIVE, deep_if_bytes
+from tests.support.explosive_run import Runner
+from tests.support.models import chain
 from tgdonnx import bounds
 from tgdonnx.checking import check
 from tgdonnx.errors import ModelFileError

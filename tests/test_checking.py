@@ -11,10 +11,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.float64 import Loss
-from tests.models import MODELS, Builder
-from tests.training_models import text_model
+from tests.oracles.float64 import Loss
+from tests.support import models
+from tests.support.models import MODELS, Builder
+from tests.support.training_models import text_model
 from tgdonnx.errors import ArtifactsError, OutputError, TgdonnxError, UntrainableError
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.finetuning.session import Session, read_parameters

@@ -14,12 +14,12 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.independent import all_options, assert_only_changed, expected_masks, places, tensors_of
-from tests.sessions import open_session
-from tests.trainer import Trainer, relative_error
-from tests.training_models import text_model
-from tests.tuning import NETWORKS, PHI, data_for, options_for, trained
+from tests.oracles.independent import all_options, assert_only_changed, expected_masks, places, tensors_of
+from tests.support import models
+from tests.support.sessions import open_session
+from tests.support.trainer import Trainer, relative_error
+from tests.support.training_models import text_model
+from tests.support.tuning import NETWORKS, PHI, data_for, options_for, trained
 from tgdonnx.engines.onnxruntime_training.checkpoint_file import checkpoint_bytes
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.finetuning.session import read_parameters

@@ -8,8 +8,8 @@ import pytest
 from onnx import helper
 
 import tgdonnx
-from tests import models
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.training_models import text_model
 
 HEAD = "g (float[N, 3, H, 9] x) => (float[N, m, h, w] y)"
 

@@ -21,11 +21,11 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.cli.commands import as_from_a_terminal, run, save_pairs
-from tests.fake_sessions import hooked
 from tests.finetuning.runs import log_of
-from tests.tuning import PHI, data_for, in_objects, listing, options_for
+from tests.support import models
+from tests.support.fake_sessions import hooked
+from tests.support.tuning import PHI, data_for, in_objects, listing, options_for
 from tgdonnx.cli import main
 from tgdonnx.cli.spelling import spelled
 from tgdonnx.errors import DataError, DivergedError, KeptError, OutputError, StoppedError, TgdonnxError

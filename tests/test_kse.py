@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.kse_reference import reference
+from tests.oracles.kse_reference import reference
 from tgdonnx import kse
 from tgdonnx.errors import NonFiniteWeightError, TgdonnxError
 from tgdonnx.kse import MapScores, score_maps

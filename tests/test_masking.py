@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
-from tests.external_models import externalise
-from tests.models import MODELS, Builder, random_feeds, save
 from tests.selection.reference import by_experiment
-from tests.sessions import open_session
+from tests.support import models
+from tests.support.external_models import externalise
+from tests.support.models import MODELS, Builder, random_feeds, save
+from tests.support.sessions import open_session
 from tgdonnx.checking import check
 from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError, SelectionError, TgdonnxError
 from tgdonnx.layers import open_network

@@ -13,12 +13,12 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.external_models import externalise
-from tests.independent import assert_only_changed, expected_masks
-from tests.sessions import open_session
-from tests.training_models import text_model
-from tests.tuning import NETWORKS, PHI, data_for, listing, options_for
+from tests.oracles.independent import assert_only_changed, expected_masks
+from tests.support import models
+from tests.support.external_models import externalise
+from tests.support.sessions import open_session
+from tests.support.training_models import text_model
+from tests.support.tuning import NETWORKS, PHI, data_for, listing, options_for
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, DivergedError, OutputError, SelectionError, TgdonnxError, UntrainableError
 

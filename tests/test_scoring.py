@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from tests import models
-from tests.kse_reference import reference
-from tests.models import MODELS, Builder, conv_weight, save
+from tests.oracles.kse_reference import reference
+from tests.support import models
+from tests.support.models import MODELS, Builder, conv_weight, save
 from tgdonnx.errors import ModelFileError, NonFiniteWeightError
 from tgdonnx.scoring import score
 

@@ -19,6 +19,23 @@ def test_no_test_module_is_imported() -> None:
     assert not found
 
 
+def test_helpers_are_imported_from_where_they_are() -> None:
+    """Also by programs that a test starts, which would say so only when it runs."""
+    found = [
+        f"{path.relative_to(TESTS)}: {name}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for name in imported(ast.parse(path.read_text("utf-8")))
+        if name.startswith("tests.") and not is_there(name)
+    ]
+    assert not found
+
+
+def is_there(name: str) -> bool:
+    """Whether a name stands for a module of the tests, or for something in one."""
+    place = TESTS.joinpath(*name.split(".")[1:])
+    return place.with_suffix(".py").exists() or place.is_dir() or place.parent.with_suffix(".py").exists()
+
+
 def imported(module: ast.Module) -> list[str]:
     """Every module, or what may be one, that is imported, also in programs that a test runs from a string."""
     names = []

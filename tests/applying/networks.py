@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from tests.models import parse, save
-from tests.sessions import open_session
+from tests.support.models import parse, save
+from tests.support.sessions import open_session
 
 Array = NDArray[np.float32]
 

@@ -11,11 +11,11 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from tests import models
 from tests.applying.networks import network, whole
 from tests.cli.commands import run, run_json
-from tests.models import parse, save
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.models import parse, save
+from tests.support.trainer import make_artifacts
 from tgdonnx import LastLayers, RunData, TrainOptions, apply, train
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, OutputError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.applying.networks import STEPS, network, whole
-from tests.models import parse, save
+from tests.support.models import parse, save
 from tgdonnx import apply
 from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.receptive_field import receptive_field

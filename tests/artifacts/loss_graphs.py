@@ -9,9 +9,9 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from tests.models import Array
-from tests.sessions import open_session
-from tests.training_models import text_model
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.gradients import differentiate
 from tgdonnx.runtime import session_options

@@ -9,10 +9,10 @@ import onnx
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.numpy_net import NumpyNet
-from tests.training_models import dncnn_without_batch_norm
+from tests.oracles.numpy_net import NumpyNet
+from tests.support import models
+from tests.support.models import Array
+from tests.support.training_models import dncnn_without_batch_norm
 
 ALL = range(99)
 

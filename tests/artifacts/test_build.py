@@ -17,13 +17,13 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.numpy_net import NumpyNet
-from tests.sessions import open_session
-from tests.stock_training import TRAINING
-from tests.trainer import Trainer, make_artifacts, relative_error
-from tests.training_models import text_model
+from tests.oracles.numpy_net import NumpyNet
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.stock_training import TRAINING
+from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError, TgdonnxError, UntrainableError
 from tgdonnx.layers import open_network

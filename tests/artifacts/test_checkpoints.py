@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
-from tests.trainer import Array, Trainer, make_artifacts
+from tests.support import models
+from tests.support.trainer import Array, Trainer, make_artifacts
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import read_parameters

@@ -11,10 +11,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests import models
 from tests.lowering.gradcheck import run
-from tests.models import Array
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.training_models import text_model
 from tgdonnx.artifacts.forward import forward_graph
 from tgdonnx.errors import UntrainableError
 from tgdonnx.files.model_file import ModelFile

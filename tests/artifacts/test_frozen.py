@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.data.datasets import pair
+from tests.support import models
 from tgdonnx import bounds
 from tgdonnx.artifacts import Form
 from tgdonnx.artifacts.opened import open_artifacts

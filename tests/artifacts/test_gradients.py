@@ -15,12 +15,12 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import tgdonnx
-from tests import models
 from tests.artifacts.selections import ALL, SELECTIONS, batch_for, filters, weight
-from tests.models import Array
-from tests.numpy_net import NumpyNet
-from tests.trainer import Trainer, make_artifacts, relative_error, true_gradients
-from tests.training_models import text_model
+from tests.oracles.numpy_net import NumpyNet
+from tests.support import models
+from tests.support.models import Array
+from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support.training_models import text_model
 
 
 @pytest.mark.training

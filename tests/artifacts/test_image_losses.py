@@ -15,13 +15,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from skimage.metrics import structural_similarity
 
 import tgdonnx
-from tests import models
 from tests.artifacts.loss_graphs import graph, loss_and_gradient, off_by
-from tests.models import Array
-from tests.numpy_net import loss_of
-from tests.sessions import open_session
-from tests.trainer import Trainer, make_artifacts, relative_error
-from tests.training_models import text_model
+from tests.oracles.numpy_net import loss_of
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.errors import DataError, TgdonnxError, UntrainableError
 from tgdonnx.finetuning import TrainOptions

@@ -11,10 +11,10 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
 from tests.artifacts.selections import batch_for
-from tests.models import Array
-from tests.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support import models
+from tests.support.models import Array
+from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.finetuning import TrainOptions
 

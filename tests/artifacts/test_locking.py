@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.finetuning.runs import OPTIONS, data
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.trainer import make_artifacts
 from tgdonnx.artifacts import locking
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.errors import ArtifactsError

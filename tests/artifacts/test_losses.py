@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import tgdonnx
 from tests.artifacts.loss_graphs import graph, loss_and_gradient, off_by
-from tests.models import Array
-from tests.numpy_net import loss_gradient, loss_of
-from tests.sessions import open_session
-from tests.trainer import Trainer, make_artifacts
-from tests.training_models import text_model
+from tests.oracles.numpy_net import loss_gradient, loss_of
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.trainer import Trainer, make_artifacts
+from tests.support.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.lowering.opset_upgrade import OPSET
 from tgdonnx.runtime import NEWEST

@@ -12,9 +12,9 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.names import array_names
 from tgdonnx.errors import DataError, MissingArrayError

@@ -11,11 +11,11 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.numpy_net import NumpyNet
-from tests.trainer import Trainer, make_artifacts, true_gradients
-from tests.training_models import text_model
+from tests.oracles.numpy_net import NumpyNet
+from tests.support import models
+from tests.support.models import Array
+from tests.support.trainer import Trainer, make_artifacts, true_gradients
+from tests.support.training_models import text_model
 from tgdonnx.engines.onnxruntime_training.optimizers import optimizer_model
 
 pytestmark = pytest.mark.training

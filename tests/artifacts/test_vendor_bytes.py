@@ -14,10 +14,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.quantized_models import Kind, quantized
-from tests.sessions import open_session
+from tests.support import models
+from tests.support.models import Array
+from tests.support.quantized_models import Kind, quantized
+from tests.support.sessions import open_session
 from tgdonnx.artifacts import read_manifest
 
 GUIDE = (Path(__file__).parents[2] / "tgdonnx" / "guides" / "formats.md").read_text("utf-8")

@@ -11,11 +11,11 @@ import onnx
 from onnx import numpy_helper
 
 import tgdonnx
-from tests.independent import tensors_of
-from tests.models import Array, random_feeds, save
+from tests.oracles.independent import tensors_of
 from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
-from tests.sessions import open_session
+from tests.support.models import Array, random_feeds, save
+from tests.support.sessions import open_session
 from tgdonnx import Reinitialization
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.engines.onnxruntime.state import State, read_state, write_state

@@ -9,7 +9,7 @@ import pytest
 
 import tgdonnx
 from tests.blending.runs import data_of
-from tests.models import dncnn, save
+from tests.support.models import dncnn, save
 from tgdonnx.comparing import CompareReport, running
 from tgdonnx.reporting.pareto import plot_compare
 

@@ -13,11 +13,11 @@ import pytest
 import tgdonnx
 from tests.blending.runs import data_of, tensors_in
 from tests.cli.commands import run, run_json
-from tests.models import Array, dncnn, save
-from tests.quantized_models import Kind, quantized
 from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
-from tests.sessions import open_session
+from tests.support.models import Array, dncnn, save
+from tests.support.quantized_models import Kind, quantized
+from tests.support.sessions import open_session
 from tgdonnx import Reinitialization
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning.run_record import read_record

@@ -14,10 +14,10 @@ from onnx import TensorProto, helper
 
 import tgdonnx
 from tests.blending.runs import STATE, invented, record_in, reinitialised, tensors_in
-from tests.independent import tensors_of
 from tests.masked_model.regrown import VARIANTS
-from tests.models import Array, random_feeds, save
+from tests.oracles.independent import tensors_of
 from tests.regrowing.topologies import TOPOLOGIES
+from tests.support.models import Array, random_feeds, save
 from tests.sweeping.oracle import outputs, zeroed
 from tgdonnx import Percentile
 from tgdonnx.engines.onnxruntime.state import read_state

@@ -12,8 +12,8 @@ import pytest
 import tgdonnx
 from tests.blending.runs import data_of, record_in
 from tests.cli.commands import run, run_json
-from tests.forging import body_of, entry
-from tests.models import dncnn, save
+from tests.support.forging import body_of, entry
+from tests.support.models import dncnn, save
 from tgdonnx.errors import DataError
 from tgdonnx.reporting.proof import prove
 from tgdonnx.selection import Filters

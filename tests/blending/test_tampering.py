@@ -9,8 +9,8 @@ import pytest
 
 import tgdonnx
 from tests.blending.runs import invented, record_in, reinitialised
-from tests.forging import body_of, entry, nudged, refused
-from tests.models import dncnn, save
+from tests.support.forging import body_of, entry, nudged, refused
+from tests.support.models import dncnn, save
 from tgdonnx.selection import Filters
 
 TRAINED = {"w1": [1, 4], "w3": [2]}

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests import models
 from tests.cli.commands import run, run_json, save_pairs
+from tests.support import models
 from tgdonnx.artifacts import LOSSES
 
 

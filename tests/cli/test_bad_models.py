@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
 from tests.cli.commands import save_pairs
+from tests.support import models
 from tgdonnx.cli import main
 from tgdonnx.files import wire
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.cli.commands import run, run_json, save_pairs
 from tests.finetuning.runs import log_of
+from tests.support import models
 
 SHAPE = (6, 3, 12, 13)
 SELECT = "none,phi:0.3,last:2,all+l2sp"

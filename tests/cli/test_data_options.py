@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import models
 from tests.cli.commands import run, run_json, save_pairs
+from tests.support import models
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import fake_cuda, models
 from tests.cli.commands import run, run_json, save_pairs
-from tests.trainer import make_artifacts
+from tests.support import fake_cuda, models
+from tests.support.trainer import make_artifacts
 from tgdonnx.cli import main
 
 TUNING = ("--steps", "2", "--batch", "2")

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from tests import models
 from tests.cli.commands import run
+from tests.support import models
 from tgdonnx.cli import COMMANDS, main
 from tgdonnx.cli.lazy import LazyGroup
 

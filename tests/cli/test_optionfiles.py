@@ -13,8 +13,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tests import models
 from tests.cli.commands import run, run_json
+from tests.support import models
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import noise2noise_option
 from tgdonnx.cli.optionfiles import read_filters, read_options

@@ -16,8 +16,8 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from tests import models
 from tests.cli.commands import run
+from tests.support import models
 from tgdonnx.cli import main
 from tgdonnx.cli.outermost import Outermost
 

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import tgdonnx
-from tests import models
-from tests.tuning import data_for, options_for
+from tests.support import models
+from tests.support.tuning import data_for, options_for
 from tgdonnx.cli import main
 from tgdonnx.cli.paths import OutputPath
 from tgdonnx.files.outputs import Kind

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests import models
 from tests.cli.commands import run, run_json, save_pairs
+from tests.support import models
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from PIL import Image
 
 from tests.cli.commands import run
 from tests.data import slices
-from tests.models import save
-from tests.training_models import text_model
+from tests.support.models import save
+from tests.support.training_models import text_model
 from tgdonnx import verify
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 import tgdonnx
-from tests import models
-from tests.tuning import data_for, options_for
+from tests.support import models
+from tests.support.tuning import data_for, options_for
 from tgdonnx.cli import main
 
 SKIPPED = {".lock", ".lock.owner"}  # whoever looks at artifacts holds their lock

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.cli.commands import run, run_json, save_pairs
+from tests.support import models
 from tgdonnx import Reinitialization
 
 SHAPE = (6, 3, 9, 8)

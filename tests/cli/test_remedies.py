@@ -15,8 +15,8 @@ import pytest
 
 import tgdonnx
 from tests.cli.commands import run, run_json
-from tests.models import save
-from tests.training_models import text_model
+from tests.support.models import save
+from tests.support.training_models import text_model
 from tgdonnx.cli import main
 
 PACKAGE = Path(tgdonnx.__file__).parent

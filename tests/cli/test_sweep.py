@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.cli.commands import run, run_json, save_pairs
+from tests.support import models
 from tgdonnx.masked_model import read_masked
 
 SHAPE = (6, 3, 9, 8)

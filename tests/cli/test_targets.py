@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.cli.commands import run, run_json
-from tests.models import Array, save
-from tests.training_models import text_model
+from tests.support.models import Array, save
+from tests.support.training_models import text_model
 
 CLASSES = 4
 RNG = np.random.default_rng(8)

@@ -15,10 +15,10 @@ import click
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.cli.commands import as_from_a_terminal, run, run_json, save_pairs
 from tests.finetuning.runs import log_of, same_state
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.trainer import make_artifacts
 from tgdonnx.cli.progress import numbers_of, speed_of
 from tgdonnx.cli.run_options import duration
 from tgdonnx.finetuning import Progress

@@ -18,12 +18,12 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.fake_sessions import FakeSession, hooked, sessions
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
-from tests.models import Array
-from tests.trainer import make_artifacts
-from tests.tuning import in_objects
+from tests.support import models
+from tests.support.fake_sessions import FakeSession, hooked, sessions
+from tests.support.models import Array
+from tests.support.trainer import make_artifacts
+from tests.support.tuning import in_objects
 from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.engines import TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, SelectionError, StoppedError, TgdonnxError

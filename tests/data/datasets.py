@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.data import DataOptions, Dataset, open_dataset
 from tgdonnx.graphs.tensor_specs import TensorSpec
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.datasets import everything, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.data import DataOptions, Dataset, open_dataset, open_like
 from tgdonnx.data import content as content_module
 from tgdonnx.data.arrays import open_npy

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import models
 from tests.data import slices
 from tests.data.datasets import spec
-from tests.models import Array
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.training_models import text_model
 from tgdonnx.data import DataOptions, Dataset, Source
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray, Region

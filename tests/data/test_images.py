@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.data.datasets import everything, opened, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import DataError
 
 RNG = np.random.default_rng(0)

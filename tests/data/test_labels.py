@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data.datasets import everything, opened
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.data.datasets import everything, opened
-from tests.models import Array
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.training_models import text_model
 from tgdonnx.data import Prefetched
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning import TrainOptions

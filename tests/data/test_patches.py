@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.datasets import opened, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.data.datasets import opened, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.data import DataOptions, Prefetched, open_training, prefetching
 from tgdonnx.errors import DataError
 

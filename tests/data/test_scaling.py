@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.datasets import everything, opened, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.data import DataOptions, lazy_arrays, open_training
 from tgdonnx.data import scaling as scaling_module
 from tgdonnx.data.scaling import Linear

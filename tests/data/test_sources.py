@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.data.datasets import everything, opened, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import DataError, RuntimeMissingError
 
 RNG = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from tests.data.datasets import everything, opened, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.data import nifti as nifti_module
 from tgdonnx.errors import DataError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.engines.onnxruntime_training.checkpoint_file import checkpoint_bytes
 from tgdonnx.runtime import load_training_api
 

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.training_models import text_model
 from tgdonnx.engines import EngineName
 from tgdonnx.errors import UntrainableError
 

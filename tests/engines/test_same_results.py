@@ -14,10 +14,10 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.quantized_models import Kind, quantized
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.quantized_models import Kind, quantized
+from tests.support.training_models import text_model
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.runtime import has_training_runtime

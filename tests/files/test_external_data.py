@@ -14,8 +14,8 @@ import pytest
 from onnx import TensorProto
 
 import tgdonnx
-from tests import models
-from tests.external_models import external_model
+from tests.support import models
+from tests.support.external_models import external_model
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files.model_file import load_model, require_external_data
 from tgdonnx.layers import open_network

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.trainer import make_artifacts
 from tgdonnx.files.leftovers import temporary_beside
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.scratch import scratch_directory

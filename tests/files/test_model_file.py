@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests import models
-from tests.models import save
+from tests.support import models
+from tests.support.models import save
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.files.model_file import (
     ModelFile,

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.external_models import external_model
+from tests.support import models
+from tests.support.external_models import external_model
 from tgdonnx.errors import OutputError
 from tgdonnx.files import model_writing
 from tgdonnx.files.model_file import ModelFile, load_model

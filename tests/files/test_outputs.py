@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.tuning import data_for, in_objects, options_for
+from tests.support import models
+from tests.support.tuning import data_for, in_objects, options_for
 from tgdonnx.artifacts import manifest
 from tgdonnx.engines import ENGINES
 from tgdonnx.engines.frozen import FROZEN_DATA

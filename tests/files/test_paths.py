@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.cli.commands import run
+from tests.support import models
 from tgdonnx.errors import OutputError
 from tgdonnx.files.paths import why_unusable, why_unwritable
 

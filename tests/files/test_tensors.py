@@ -10,7 +10,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 import tgdonnx
-from tests import models
+from tests.support import models
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files import wire
 from tgdonnx.files.model_file import load_model, require_external_data

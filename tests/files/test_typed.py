@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.cli.commands import run, save_pairs
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.trainer import make_artifacts
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.comparing.plan import read_comparison
 from tgdonnx.data import DataOptions

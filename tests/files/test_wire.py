@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
-from tests.models import Array
+from tests.support import models
+from tests.support.models import Array
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files import wire
 from tgdonnx.files.wire import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.trainer import make_artifacts
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.finetuning import RunData, TrainOptions, TrainReport, train
 from tgdonnx.finetuning.session import read_parameters
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
-from tests.trainer import Trainer, make_artifacts
+from tests.support import models
+from tests.support.trainer import Trainer, make_artifacts
 from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state
-from tests.models import Array
-from tests.numpy_net import NumpyNet
-from tests.sessions import open_session
-from tests.trainer import make_artifacts
+from tests.oracles.numpy_net import NumpyNet
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.trainer import make_artifacts
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning import Progress, RunData, TrainOptions, Watch, dry_run, train

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.sessions import open_session
-from tests.trainer import Trainer, make_artifacts
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.trainer import Trainer, make_artifacts
+from tests.support.training_models import text_model
 from tgdonnx.artifacts import open_artifacts, vendor_targets
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning import with_agreement

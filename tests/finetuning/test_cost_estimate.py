@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.fake_sessions import hooked
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.fake_sessions import hooked
+from tests.support.trainer import make_artifacts
 from tgdonnx.errors import DataError, DivergedError
 from tgdonnx.finetuning import RunData, dry_run, train
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.fake_sessions import hooked, not_a_number
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
-from tests.models import Array
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.fake_sessions import hooked, not_a_number
+from tests.support.models import Array
+from tests.support.trainer import make_artifacts
 from tgdonnx.errors import DivergedError, TgdonnxError
 from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import Session, read_parameters

@@ -13,11 +13,11 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.sessions import open_session
-from tests.trainer import make_artifacts
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.trainer import make_artifacts
+from tests.support.training_models import text_model
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning import RunData, TrainOptions, TrainReport, train
 

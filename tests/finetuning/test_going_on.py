@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.fake_sessions import hooked
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless, uninterrupted
+from tests.support.fake_sessions import hooked
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import Progress, RunData, Watch, train
 from tgdonnx.finetuning.session import Session
@@ -84,7 +84,7 @@ RUN = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from tests.fake_sessions import hooked
+from tests.support.fake_sessions import hooked
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
 from tgdonnx.finetuning import RunData, Watch, train
 from tgdonnx.finetuning.session import Session

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
-from tests.trainer import make_artifacts
-from tests.tuning import in_objects
+from tests.support import models
+from tests.support.trainer import make_artifacts
+from tests.support.tuning import in_objects
 from tgdonnx.errors import OutputError, RuntimeMissingError
 from tgdonnx.finetuning import RunData, TrainReport, train
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.metrics import METRICS, measure, require_metrics, worsening
 

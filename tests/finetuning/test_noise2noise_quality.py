@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 import tgdonnx
-from tests.models import parse, save
-from tests.sessions import open_session
+from tests.support.models import parse, save
+from tests.support.sessions import open_session
 from tgdonnx.data import DataOptions
 
 Array = NDArray[np.float32]

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.fake_sessions import hooked
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.fake_sessions import hooked
+from tests.support.trainer import make_artifacts
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import Progress, RunData, TrainOptions, TrainReport, Watch, train

@@ -10,11 +10,11 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.data.datasets import everything, pair
-from tests.models import Array
-from tests.trainer import Trainer, make_artifacts
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.trainer import Trainer, make_artifacts
+from tests.support.training_models import text_model
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError, OutputError
 from tgdonnx.finetuning.session import Session, read_parameters

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.fake_sessions import validated_as
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
-from tests.trainer import make_artifacts
+from tests.support import models
+from tests.support.fake_sessions import validated_as
+from tests.support.trainer import make_artifacts
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning import RunData, TrainOptions, train
 from tgdonnx.finetuning.session import Session, read_parameters

@@ -13,12 +13,12 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.fake_sessions import hooked, validated_as
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless, uninterrupted
-from tests.models import Array
-from tests.trainer import Trainer, make_artifacts
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.fake_sessions import hooked, validated_as
+from tests.support.models import Array
+from tests.support.trainer import Trainer, make_artifacts
+from tests.support.training_models import text_model
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, DivergedError, OutputError
 from tgdonnx.finetuning import Progress, RunData, TrainOptions, Watch, train

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from tests import models
 from tests.cli.commands import run
+from tests.support import models
 
 SHAPE = (4, 3, 9, 8)
 

@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.gradients import exact_operators
-from tests.sessions import open_session
+from tests.support.sessions import open_session
 from tgdonnx.gradients import differentiate
 from tgdonnx.lowering.fake_quantize import expand_fake_quantize
 

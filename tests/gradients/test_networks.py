@@ -12,9 +12,9 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes.common import ShapeInferencePass
 
-from tests import models
 from tests.gradients import exact_operators
 from tests.gradients.checking import _in_double, run
+from tests.support import models
 from tgdonnx.gradients import differentiate
 from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.lowering.pad import LowerPad

@@ -8,7 +8,7 @@ import pytest
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.gradients.checking import run
-from tests.training_models import text_model
+from tests.support.training_models import text_model
 from tgdonnx.errors import UntrainableError
 from tgdonnx.gradients import differentiate
 

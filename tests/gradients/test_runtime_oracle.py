@@ -15,10 +15,10 @@ import pytest
 from onnx import helper
 from onnx_ir.passes.common import ShapeInferencePass
 
-from tests import models
 from tests.gradients.checking import run
-from tests.models import Array
-from tests.training_models import dncnn_without_batch_norm, text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.training_models import dncnn_without_batch_norm, text_model
 from tgdonnx.gradients import differentiate
 from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.runtime import load_onnxruntime, session_options

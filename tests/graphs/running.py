@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from tests.sessions import open_session
+from tests.support.sessions import open_session
 
 Array = NDArray[Any]
 Schema = onnx.defs.OpSchema

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from tests.training_models import text_model
+from tests.support.training_models import text_model
 from tgdonnx.graphs.constants import known_array
 
 

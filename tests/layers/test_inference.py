@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from tests import models
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.training_models import text_model
 from tgdonnx.layers.inference import InferShapes
 
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
-from tests.models import MODELS, Builder, bias, conv_weight, parse, random_feeds, save
+from tests.support import models
+from tests.support.models import MODELS, Builder, bias, conv_weight, parse, random_feeds, save
 from tests.tracing.oracle import session
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files import wire

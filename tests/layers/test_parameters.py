@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.models import Array
+from tests.support.models import Array
 from tests.tracing.oracle import session
 from tgdonnx.layers import Layer, Network, open_network
 

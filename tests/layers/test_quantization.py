@@ -10,10 +10,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
-from tests.models import Array
-from tests.sessions import open_session
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.training_models import text_model
 from tgdonnx.layers import Network, Parameter, Quantization, open_network
 
 TYPES = ["INT8", "UINT8", "INT16", "UINT16"]

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.models import MODELS, random_feeds, save
+from tests.support.models import MODELS, random_feeds, save
 from tests.tracing.oracle import flattened, session
 from tgdonnx.layers import open_network
 

@@ -20,7 +20,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tests.gradients.checking import gradient_model
 from tests.gradients.checking import run as run_all
 from tests.lowering.graphs import run
-from tests.sessions import open_session
+from tests.support.sessions import open_session
 from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
 from tgdonnx.lowering.emitting import Lowering
 from tgdonnx.lowering.opset_upgrade import UpgradeOpset

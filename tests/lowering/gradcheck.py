@@ -22,8 +22,8 @@ from onnx import helper, numpy_helper
 from onnx_ir.passes import common as passes
 
 from tests.gradients.checking import gradient_model
-from tests.models import Array
-from tests.sessions import open_session
+from tests.support.models import Array
+from tests.support.sessions import open_session
 from tgdonnx.gradients.rule import entry_of
 from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.runtime import session_options

@@ -9,8 +9,8 @@ import onnx_ir as ir
 import onnxruntime
 from onnx_ir.passes.common import ShapeInferencePass
 
-from tests.models import Array
-from tests.sessions import open_session
+from tests.support.models import Array
+from tests.support.sessions import open_session
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.layers import open_network
 from tgdonnx.lowering import lower

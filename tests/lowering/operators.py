@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from tests.training_models import text_model
+from tests.support.training_models import text_model
 from tgdonnx.engines import EngineName
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.lowering.gradcheck import DYNAMIC, STATIC, check_forward, check_gradients, lowered_by, one_node, run
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.auto_pad import LowerAutoPad
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import tgdonnx
-from tests import models
 from tests.lowering.graphs import lowered, run
-from tests.trainer import Trainer, make_artifacts, relative_error, true_gradients
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support.training_models import text_model
 from tgdonnx.errors import UntrainableError
 
 FOLDED = "folded into the conv"

@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from tests.gradients.checking import check_gradients, run
-from tests.training_models import text_model
+from tests.support.training_models import text_model
 from tgdonnx.graphs.paths import gradient_path
 from tgdonnx.lowering.clip import LowerClip
 

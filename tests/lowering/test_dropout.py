@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.lowering.graphs import lowered, run
-from tests.trainer import Trainer, make_artifacts, relative_error, true_gradients
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support.training_models import text_model
 from tgdonnx.errors import UntrainableError
 
 FORMS = {

@@ -12,11 +12,11 @@ from onnx import numpy_helper
 
 import tgdonnx
 import tgdonnx.lowering
-from tests import models
-from tests.float64 import Loss
 from tests.lowering.operators import CASES, PATTERNS, Case
-from tests.models import Array
-from tests.training_models import text_model
+from tests.oracles.float64 import Loss
+from tests.support import models
+from tests.support.models import Array
+from tests.support.training_models import text_model
 from tgdonnx.engines import EngineName
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.gradients.rule import RULES

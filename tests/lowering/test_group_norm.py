@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests.lowering.gradcheck import DYNAMIC, STATIC, check_gradients, lowered_by, one_node, run
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.group_norm import LowerGroupNormalization
 

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from onnx_ir.passes import common as passes
 
 from tests.lowering.gradcheck import run
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.opset_upgrade import OPSET, UpgradeOpset
 

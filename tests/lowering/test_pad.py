@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests.lowering.gradcheck import DYNAMIC, STATIC, check_forward, check_gradients, lowered_by, one_node
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.pad import LowerPad
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.lowering import gradcheck
 from tests.lowering.gradcheck import DYNAMIC, STATIC, check_gradients, gradients
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.fake_quantize import expand_fake_quantize

@@ -12,11 +12,11 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
-from tests.independent import tensors_of
-from tests.models import Array, Builder, save
-from tests.quantized_models import Kind, quantized
-from tests.sessions import open_session
+from tests.oracles.independent import tensors_of
+from tests.support import models
+from tests.support.models import Array, Builder, save
+from tests.support.quantized_models import Kind, quantized
+from tests.support.sessions import open_session
 from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import read_masked, write_masked

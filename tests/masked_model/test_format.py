@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import tgdonnx
-from tests.external_models import externalise
-from tests.independent import tensors_of
 from tests.masked_model.regrown import (
     LOWEST,
     RECORD,
@@ -32,7 +30,9 @@ from tests.masked_model.regrown import (
     tampered,
     variant,
 )
-from tests.models import MODELS, Array, Builder, chain, dncnn, random_feeds, save
+from tests.oracles.independent import tensors_of
+from tests.support.external_models import externalise
+from tests.support.models import MODELS, Array, Builder, chain, dncnn, random_feeds, save
 from tgdonnx.errors import MaskedModelError, ModelFileError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import (

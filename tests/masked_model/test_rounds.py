@@ -18,7 +18,7 @@ from tests.masked_model.regrown import (
     variant,
 )
 from tests.masked_model.tuned import STATISTICS, bits_differ, element, tune
-from tests.models import dncnn
+from tests.support.models import dncnn
 from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked, write_masked

@@ -14,8 +14,6 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests.external_models import externalise
-from tests.independent import tensors_of
 from tests.masked_model.regrown import (
     VARIANTS,
     ByHand,
@@ -26,10 +24,12 @@ from tests.masked_model.regrown import (
     variant,
 )
 from tests.masked_model.tuned import STATISTICS, bits_differ, data_for, tune
-from tests.models import Array, dncnn, gated, random_feeds, save
-from tests.numpy_net import NumpyNet
-from tests.sessions import open_session
-from tests.trainer import Trainer, relative_error, true_gradients
+from tests.oracles.independent import tensors_of
+from tests.oracles.numpy_net import NumpyNet
+from tests.support.external_models import externalise
+from tests.support.models import Array, dncnn, gated, random_feeds, save
+from tests.support.sessions import open_session
+from tests.support.trainer import Trainer, relative_error, true_gradients
 from tgdonnx.artifacts import open_artifacts, read_manifest, vendor_outputs, vendor_targets
 from tgdonnx.checking import check
 from tgdonnx.layers import open_network

@@ -22,7 +22,7 @@ from tests.masked_model.regrown import (
     variant,
 )
 from tests.masked_model.tuned import element, tune
-from tests.models import save
+from tests.support.models import save
 from tgdonnx.errors import ArtifactsError
 
 

@@ -14,9 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from tests.independent import tensors_of
 from tests.masked_model.regrown import ByHand, outputs, tampered, variant
-from tests.models import random_feeds
+from tests.oracles.independent import tensors_of
+from tests.support.models import random_feeds
 from tgdonnx.errors import MaskedModelError, ModelFileError
 from tgdonnx.masked_model import read_masked
 

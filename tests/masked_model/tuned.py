@@ -11,9 +11,9 @@ import onnx
 from onnx import numpy_helper
 
 import tgdonnx
-from tests.independent import tensors_of
-from tests.models import Array, random_feeds
-from tests.sessions import open_session
+from tests.oracles.independent import tensors_of
+from tests.support.models import Array, random_feeds
+from tests.support.sessions import open_session
 from tgdonnx.artifacts import read_manifest
 
 STATISTICS = ("bn2_mean", "bn3_var")

@@ -11,10 +11,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests import models
 from tests.engines.onnxruntime.artifact_gradients import gradients_of
 from tests.lowering.operators import CASES, Case, between
 from tests.pytorch.operators import gradients, run, tensor_of
+from tests.support import models
 
 pytestmark = pytest.mark.torch
 

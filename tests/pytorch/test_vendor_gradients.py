@@ -32,7 +32,7 @@ TOLERANCE = 1e-5
 ROUNDING = 5e-5
 
 REFUSED = ("silero-vad-sequence", "silero-vad", "silero-vad-half", "ppocr-v6-rec", "ddddocr-int8")
-"""What `check` refuses; tests/test_vendor_stages.py says with what reasons."""
+"""What `check` refuses; tests/integration/test_vendor_stages.py says with what reasons."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)

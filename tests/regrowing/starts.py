@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from tests.models import Array, random_feeds, save
+from tests.support.models import Array, random_feeds, save
 from tests.sweeping.oracle import outputs
 from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network

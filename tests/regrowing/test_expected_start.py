@@ -16,10 +16,10 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.forging import Record, body_of, entry, mask_edited, refused, selection_edited
-from tests.independent import tensors_of
+from tests.oracles.independent import tensors_of
 from tests.regrowing.starts import ANY_CHANGE, data_for
+from tests.support import models
+from tests.support.forging import Record, body_of, entry, mask_edited, refused, selection_edited
 from tgdonnx import Reinitialization
 from tgdonnx.records import pack_mask
 

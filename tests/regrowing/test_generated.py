@@ -10,7 +10,6 @@ import onnx
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.models import random_feeds, save
 from tests.regrowing.starts import (
     Case,
     activations,
@@ -19,6 +18,7 @@ from tests.regrowing.starts import (
     reinitialized_in,
     trained_at_random,
 )
+from tests.support.models import random_feeds, save
 from tests.tracing.graphs import networks
 from tests.tracing.wide_graphs import WIDE_STEPS
 from tgdonnx.errors import DataError, SelectionError

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.models import Array, random_feeds
 from tests.regrowing.starts import activations, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
-from tests.training_models import text_model
+from tests.support.models import Array, random_feeds
+from tests.support.training_models import text_model
 from tgdonnx.selection import Filters
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.models import MODELS, Array, random_feeds
 from tests.regrowing.starts import Case, activations, reinitialized_in, trained_at_random
+from tests.support.models import MODELS, Array, random_feeds
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Layer
 from tgdonnx.selection import Filters, Phi

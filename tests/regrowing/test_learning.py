@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests.models import random_feeds, save
 from tests.regrowing.starts import ANY_CHANGE, Case, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
+from tests.support.models import random_feeds, save
+from tests.support.trainer import Trainer
 from tests.sweeping.oracle import outputs
-from tests.trainer import Trainer
 from tgdonnx.layers import Layer
 from tgdonnx.selection import Filters
 

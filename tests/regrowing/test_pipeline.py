@@ -10,9 +10,9 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests.models import dncnn, random_feeds, save
 from tests.regrowing.starts import ANY_CHANGE, activations, data_for
 from tests.regrowing.topologies import TOPOLOGIES
+from tests.support.models import dncnn, random_feeds, save
 from tests.sweeping.oracle import outputs
 from tgdonnx import Reinitialization
 from tgdonnx.masked_model import read_masked

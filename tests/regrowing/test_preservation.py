@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import MODELS, random_feeds
 from tests.regrowing.starts import assert_preserves, assert_within_masks, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
+from tests.support.models import MODELS, random_feeds
 from tgdonnx.regrowing import KINDS
 from tgdonnx.selection import Filters, Phi
 

@@ -11,10 +11,10 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests.models import MODELS, save
 from tests.regrowing.starts import ANY_CHANGE, assert_preserves, assert_within_masks, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
-from tests.training_models import text_model
+from tests.support.models import MODELS, save
+from tests.support.training_models import text_model
 from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.regrowing import Reinitialization
 from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Phi, Strategy

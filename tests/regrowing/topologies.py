@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from tests.models import with_constant_nodes
-from tests.quantized_models import Kind, quantized
-from tests.training_models import text_model
+from tests.support.models import with_constant_nodes
+from tests.support.quantized_models import Kind, quantized
+from tests.support.training_models import text_model
 
 Filters = dict[str, list[int]]
 

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 
 import tgdonnx
-from tests import models
-from tests.tuning import in_objects
+from tests.support import models
+from tests.support.tuning import in_objects
 from tgdonnx.files.typed import encode
 from tgdonnx.finetuning.logs import Entry
 from tgdonnx.finetuning.run_record import RunRecord, read_record

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
+from tests.support import models
 from tgdonnx.masked_model import read_masked
 from tgdonnx.reporting.filters import MOST_CELLS, SHADES, Strip, filter_strips, strip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
+from tests.support import models
 from tgdonnx.reporting.histograms import BINS, HEIGHT, WIDTH, score_histograms
 
 

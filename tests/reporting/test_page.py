@@ -16,9 +16,9 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
 from tests.reporting.parsing import Element, parse_page
 from tests.reporting.runs import edit_record, epoch, full_log, pairs, step, trained, write_log
+from tests.support import models
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, ModelFileError, OutputError
 from tgdonnx.finetuning.run_record import FileRecord, Resumption, RunRecord

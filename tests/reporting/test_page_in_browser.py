@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import tgdonnx
-from tests import models
 from tests.reporting.browser import Browser, browser
 from tests.reporting.runs import full_log, pairs, trained, write_log
+from tests.support import models
 
 pytestmark = pytest.mark.chromium
 

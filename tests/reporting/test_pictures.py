@@ -15,9 +15,9 @@ from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 import tgdonnx
-from tests import models
 from tests.reporting.runs import pairs, trained
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.data import open_dataset
 from tgdonnx.files.model_file import load_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import models
+from tests.support import models
 from tgdonnx.checking import check
 from tgdonnx.runtime import availability
 

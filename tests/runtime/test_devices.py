@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests import fake_cuda, models
+from tests.support import fake_cuda, models
 from tgdonnx.errors import ArtifactsError, DataError, RuntimeMissingError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.runtime import open_inference

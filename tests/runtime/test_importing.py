@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import models
+from tests.support import models
 from tgdonnx.runtime import availability, training
 
 ROOT = Path(__file__).parents[2]

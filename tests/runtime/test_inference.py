@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from tests.models import save
+from tests.support.models import save
 from tgdonnx.errors import DataError, ModelFileError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.runtime import open_inference

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.sessions import open_session
+from tests.support.sessions import open_session
 from tgdonnx.errors import ModelFileError
 from tgdonnx.runtime import load_onnxruntime
 from tgdonnx.runtime.packing import pack, serialize

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
+from tests.support import models
 from tgdonnx.errors import ModelFileError
 from tgdonnx.runtime import open_inference
 from tgdonnx.runtime.soundness import require_sound

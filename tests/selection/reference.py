@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tests.kse_reference import reference as reference_kse
-from tests.models import Array
+from tests.oracles.kse_reference import reference as reference_kse
+from tests.support.models import Array
 from tests.tracing.oracle import Channels, Filter, dependencies, label, layers
 
 

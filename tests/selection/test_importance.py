@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.models import MODELS, Builder, conv_weight, save
 from tests.selection.reference import by_experiment
+from tests.support.models import MODELS, Builder, conv_weight, save
 from tgdonnx.layers import open_network
 from tgdonnx.scoring import score_layers
 from tgdonnx.selection import Importance, filter_importance

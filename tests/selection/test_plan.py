@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests import models
-from tests.models import MODELS, Array, Builder, batch_norm, bias, conv_weight, parse, save
 from tests.selection.reference import Reference, activations, by_experiment
+from tests.support import models
+from tests.support.models import MODELS, Array, Builder, batch_norm, bias, conv_weight, parse, save
 from tests.tracing.graphs import networks
 from tests.tracing.oracle import label, layers
 from tgdonnx.errors import SelectionError

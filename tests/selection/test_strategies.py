@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.models import MODELS, Builder, conv_weight, parse, save
 from tests.selection.reference import by_experiment
+from tests.support import models
+from tests.support.models import MODELS, Builder, conv_weight, parse, save
 from tests.tracing.oracle import Filter, label, layers
 from tgdonnx.cli import main
 from tgdonnx.comparing import SELECTIONS

@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from tests.independent import tensors_of
-from tests.models import Array
+from tests.oracles.independent import tensors_of
+from tests.support.models import Array
 from tests.tracing.oracle import session
 
 

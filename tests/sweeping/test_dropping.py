@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import models
-from tests.independent import tensors_of
-from tests.models import MODELS, Array, Builder, random_feeds, save
-from tests.numpy_net import NumpyNet
+from tests.oracles.independent import tensors_of
+from tests.oracles.numpy_net import NumpyNet
 from tests.selection.reference import by_experiment
+from tests.support import models
+from tests.support.models import MODELS, Array, Builder, random_feeds, save
+from tests.support.training_models import text_model
 from tests.sweeping.oracle import outputs, zeroed
-from tests.training_models import text_model
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network

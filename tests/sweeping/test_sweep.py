@@ -13,12 +13,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.independent import tensors_of
-from tests.models import MODELS, Array, Builder, random_feeds, save
+from tests.oracles.independent import tensors_of
 from tests.selection.reference import by_experiment
+from tests.support import models
+from tests.support.models import MODELS, Array, Builder, random_feeds, save
+from tests.support.training_models import text_model
 from tests.sweeping.oracle import outputs, relative_change, zeroed
-from tests.training_models import text_model
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, MaskedModelError, ModelFileError, SelectionError
 from tgdonnx.masked_model import read_masked

@@ -20,8 +20,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
 
-from tests.models import random_feeds
-from tests.sessions import open_session
+from tests.support.models import random_feeds
+from tests.support.sessions import open_session
 from tgdonnx.tracing import TraceReport, trace
 
 Filter = tuple[str, int]  # (name of the layer, index of the filter)

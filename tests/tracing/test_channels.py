@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.models import Array, conv_weight, parse, save
+from tests.support.models import Array, conv_weight, parse, save
 from tests.tracing.oracle import assert_traced_exactly, claimed
 from tgdonnx.tracing import trace
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.models import conv_weight, parse, save
+from tests.support.models import conv_weight, parse, save
 from tests.tracing.oracle import dependencies
 from tgdonnx.layers import open_network
 from tgdonnx.tracing import TraceReport, trace, trace_network

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.models import MODELS, Builder, save
+from tests.support.models import MODELS, Builder, save
 from tests.tracing.graphs import networks
 from tests.tracing.oracle import assert_traced_exactly
 from tests.tracing.wide_graphs import WIDE_STEPS

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests import models
-from tests.models import conv_weight, parse, save
+from tests.support import models
+from tests.support.models import conv_weight, parse, save
 from tgdonnx.errors import ModelFileError, SelectionError
 from tgdonnx.tracing import LayerTrace, MapTrace, Producer, trace
 from tgdonnx.tracing.path import Step

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from tests.forging import Record, body_of, entry, nudged, refused
+from tests.support.forging import Record, body_of, entry, nudged, refused
 from tgdonnx.layers import open_network
 from tgdonnx.selection import score_filters
 from tgdonnx.tracing import trace_network

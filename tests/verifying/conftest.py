@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.forging import tune_by_hand
+from tests.support import models
+from tests.support.forging import tune_by_hand
 from tests.verifying.cases import PHI, Case
 from tgdonnx.selection import Mode
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import tgdonnx
-from tests import models
-from tests.forging import body_of, entry, mask_edited, refused, tune_by_hand
-from tests.independent import tensors_of
+from tests.oracles.independent import tensors_of
+from tests.support import models
+from tests.support.forging import body_of, entry, mask_edited, refused, tune_by_hand
 from tests.verifying.cases import is_any_score_near
 from tgdonnx.masked_model import read_masked
 from tgdonnx.selection import Mode

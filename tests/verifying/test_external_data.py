@@ -15,9 +15,9 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.independent import expected_masks, places
-from tests.tuning import PHI, data_for, options_for
+from tests.oracles.independent import expected_masks, places
+from tests.support import models
+from tests.support.tuning import PHI, data_for, options_for
 from tgdonnx.errors import ModelFileError
 
 

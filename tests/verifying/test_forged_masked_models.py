@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests.forging import mask_edited, nudged, selection_edited
-from tests.independent import tensors_of
+from tests.oracles.independent import tensors_of
+from tests.support.forging import mask_edited, nudged, selection_edited
 from tests.verifying.cases import Case, frozen, with_tensor
 
 

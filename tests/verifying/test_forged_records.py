@@ -16,9 +16,9 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.forging import entry, nudged, refused, tune_by_hand
-from tests.independent import tensors_of
+from tests.oracles.independent import tensors_of
+from tests.support import models
+from tests.support.forging import entry, nudged, refused, tune_by_hand
 from tests.verifying.cases import PHI, Case, Forgery, frozen, with_tensor
 from tgdonnx.files import wire
 from tgdonnx.layers import open_network

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.independent import expected_masks
+from tests.oracles.independent import expected_masks
+from tests.support import models
 from tests.verifying.cases import PHI, Case
 
 

@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.forging import body_of, entry, refused, tune_by_hand
+from tests.support import models
+from tests.support.forging import body_of, entry, refused, tune_by_hand
 
 
 def odd_tensors() -> onnx.ModelProto:

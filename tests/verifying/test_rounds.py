@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.forging import Record, body_of, entry, refused, tune_by_hand
+from tests.support import models
+from tests.support.forging import Record, body_of, entry, refused, tune_by_hand
 from tests.verifying.cases import PHI
 from tgdonnx.selection import Mode
 

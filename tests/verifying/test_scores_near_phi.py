@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.forging import body_of, entry, refused, tune_by_hand
+from tests.support import models
+from tests.support.forging import body_of, entry, refused, tune_by_hand
 from tests.verifying.cases import scores_of
 
 

@@ -16,10 +16,10 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.independent import Mask, expected_masks, places, tensors_of
-from tests.training_models import text_model
-from tests.tuning import PHI, data_for, options_for
+from tests.oracles.independent import Mask, expected_masks, places, tensors_of
+from tests.support import models
+from tests.support.training_models import text_model
+from tests.support.tuning import PHI, data_for, options_for
 from tgdonnx.errors import MaskedModelError, ModelFileError, TgdonnxError
 
 VENDOR_METADATA = {"author": "somebody else", "stage": "final"}

@@ -12,12 +12,12 @@ import onnx
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.independent import tensors_of
-from tests.models import Array
-from tests.sessions import open_session
-from tests.trainer import Trainer
-from tests.training_models import text_model
+from tests.oracles.independent import tensors_of
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.trainer import Trainer
+from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import TrainedTensor
 from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT

@@ -13,7 +13,6 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
 from tests.artifacts.selections import SELECTIONS, batch_for, filters, weight
 from tests.artifacts.thin.forms import (
     build_both,
@@ -28,10 +27,11 @@ from tests.artifacts.thin.forms import (
     training_graph,
     transposed,
 )
-from tests.quantized_models import Kind, quantized
-from tests.sessions import open_session
-from tests.trainer import make_artifacts, relative_error, true_gradients
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.quantized_models import Kind, quantized
+from tests.support.sessions import open_session
+from tests.support.trainer import make_artifacts, relative_error, true_gradients
+from tests.support.training_models import text_model
 
 
 @pytest.mark.training

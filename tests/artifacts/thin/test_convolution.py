@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.artifacts.thin.forms import build_with_masks, held, kernel_mask, piece_gradients
-from tests.models import Array
-from tests.numpy_net import NumpyNet
-from tests.trainer import true_gradients
-from tests.training_models import text_model
+from tests.oracles.numpy_net import NumpyNet
+from tests.support.models import Array
+from tests.support.trainer import true_gradients
+from tests.support.training_models import text_model
 
 
 @st.composite

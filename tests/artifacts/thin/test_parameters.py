@@ -13,7 +13,6 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import tgdonnx
-from tests import models
 from tests.artifacts.selections import SELECTIONS, filters, weight
 from tests.artifacts.thin.forms import (
     batch_for,
@@ -27,9 +26,10 @@ from tests.artifacts.thin.forms import (
     train,
     transposed,
 )
-from tests.models import Array
-from tests.trainer import make_artifacts
-from tests.training_models import text_model
+from tests.support import models
+from tests.support.models import Array
+from tests.support.trainer import make_artifacts
+from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import AxisPart
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters

@@ -13,7 +13,6 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
 from tests.artifacts.thin.forms import (
     FORMS,
     arrays_of,
@@ -27,10 +26,11 @@ from tests.artifacts.thin.forms import (
     train,
     transposed,
 )
-from tests.independent import tensors_of
 from tests.masked_model.regrown import compared
-from tests.models import Array
-from tests.sessions import open_session
+from tests.oracles.independent import tensors_of
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST
 from tgdonnx.artifacts.opened import open_artifacts

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from tests.sessions import open_session
+from tests.support.sessions import open_session
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import TrainedTensor
 from tgdonnx.engines.onnxruntime.models import sum_name

@@ -10,10 +10,10 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
 from tests.engines.onnxruntime.artifact_gradients import gradients_of, part_of
-from tests.float64 import Loss
-from tests.training_models import text_model
+from tests.oracles.float64 import Loss
+from tests.support import models
+from tests.support.training_models import text_model
 
 # The axes are stored outside the branches, where inference inside does not see them; so no rank behind Squeeze is known
 # unless they are handed down.

@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 import tgdonnx
-from tests import models
-from tests.numpy_net import NumpyNet, loss_gradient, loss_of
+from tests.oracles.numpy_net import NumpyNet, loss_gradient, loss_of
+from tests.support import models
 from tgdonnx.runtime import load_training_api, session_options
 
 Array = NDArray[Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tests.models import Array
+from tests.support.models import Array
 
 
 def reference_entropy(kernels: list[list[float]], k: int) -> float:

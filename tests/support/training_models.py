@@ -1,4 +1,4 @@
-"""Networks for the training tests, beside those of `tests.models`: graphs as text, with random tensors of the right kind."""
+"""Networks for the training tests, beside those of `models`: graphs as text, with random tensors of the right kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from tests import models
+from tests.support import models
 
 Array = NDArray[Any]
 
@@ -47,7 +47,7 @@ def text_model(
 
 
 def dncnn_without_batch_norm(seed: int = 0) -> onnx.ModelProto:
-    """`tests.models.dncnn` with every batch norm taken out."""
+    """`tests.support.models.dncnn` with every batch norm taken out."""
     model = models.dncnn(seed)
     renamed: dict[str, str] = {}
     kept = []

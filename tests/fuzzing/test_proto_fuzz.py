@@ -15,8 +15,9 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models, proto_fuzz
-from tests.training_models import text_model
+from tests.fuzzing import proto_fuzz
+from tests.support import models
+from tests.support.training_models import text_model
 from tgdonnx.errors import TgdonnxError
 
 

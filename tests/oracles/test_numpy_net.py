@@ -6,12 +6,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests import models
-from tests.numpy_net import NumpyNet, loss_gradient, loss_of
-from tests.quantized_models import Kind, quantized
-from tests.sessions import open_session
-from tests.trainer import relative_error
-from tests.training_models import text_model
+from tests.oracles.numpy_net import NumpyNet, loss_gradient, loss_of
+from tests.support import models
+from tests.support.quantized_models import Kind, quantized
+from tests.support.sessions import open_session
+from tests.support.trainer import relative_error
+from tests.support.training_models import text_model
 
 POOLS = """g (float[N, 2, H, W] x) => (float[N, 3, h, w] y) {
     a = Conv<pads = [1, 0, 0, 1], strides = [2, 1], dilations = [1, 2]>(x, w, b)

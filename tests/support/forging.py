@@ -12,8 +12,8 @@ import onnx
 from onnx import numpy_helper
 
 import tgdonnx
-from tests.independent import tensors_of
-from tests.models import Array
+from tests.oracles.independent import tensors_of
+from tests.support.models import Array
 from tgdonnx.errors import TgdonnxError
 from tgdonnx.masked_model import metadata_bytes, read_masked
 from tgdonnx.overwriting import overwrite_values

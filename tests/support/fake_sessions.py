@@ -11,7 +11,7 @@ from typing import Any, Optional
 import numpy as np
 import pytest
 
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.engines import ENGINES, Batch, TrainingSession
 from tgdonnx.finetuning.state import RunState
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests import models
-from tests.models import save
+from tests.support import models
+from tests.support.models import save
 from tgdonnx.errors import ModelFileError, TgdonnxError
 from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.scoring import score

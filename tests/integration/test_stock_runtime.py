@@ -10,12 +10,12 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.environments import Environment
-from tests.independent import assert_only_changed, expected_masks
-from tests.stock_training import TRAINING
-from tests.trainer import Trainer, make_artifacts, relative_error
-from tests.tuning import NETWORKS, PHI, data_for, options_for, trained
+from tests.oracles.independent import assert_only_changed, expected_masks
+from tests.support import models
+from tests.support.environments import Environment
+from tests.support.stock_training import TRAINING
+from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.tuning import NETWORKS, PHI, data_for, options_for, trained
 from tgdonnx.runtime.availability import training_remedy
 
 pytestmark = pytest.mark.slow

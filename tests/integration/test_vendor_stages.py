@@ -17,7 +17,7 @@ from tgdonnx.engines.onnxruntime.state import STATE
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from vendor_stages import (  # a script, no part of the package
     CASES,
     ENGINE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-GUIDE = (Path(__file__).parents[1] / "tgdonnx" / "guides" / "runs.md").read_text("utf-8")
+GUIDE = (Path(__file__).parents[2] / "tgdonnx" / "guides" / "runs.md").read_text("utf-8")
 
 
 def without_torch() -> str:

@@ -12,10 +12,10 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.sessions import open_session
-from tests.training_models import dncnn_without_batch_norm
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.training_models import dncnn_without_batch_norm
 
 PHI = 0.35
 

@@ -14,19 +14,19 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.models import Array
-from tests.numpy_net import NumpyNet, loss_gradient, loss_of
-from tests.quantized_models import Kind, quantized
-from tests.sessions import open_session
-from tests.trainer import Trainer, make_artifacts, relative_error
-from tests.training_models import text_model
+from tests.oracles.numpy_net import NumpyNet, loss_gradient, loss_of
+from tests.support import models
+from tests.support.models import Array
+from tests.support.quantized_models import Kind, quantized
+from tests.support.sessions import open_session
+from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.training_models import text_model
 from tgdonnx.engines.onnxruntime.state import STATE, read_state
 from tgdonnx.errors import ModelFileError, UntrainableError
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from vendor_models import fetch  # a script, no part of the package
 
 KINDS = [

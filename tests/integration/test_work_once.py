@@ -12,8 +12,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 import tgdonnx
-from tests import models
-from tests.tuning import PHI, data_for, options_for
+from tests.support import models
+from tests.support.tuning import PHI, data_for, options_for
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.exporting import export_artifacts
 from tgdonnx.files.model_file import load_model

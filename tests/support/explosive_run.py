@@ -1,7 +1,7 @@
 """Runs commands as a user does, each in a process of its own that may have no more than 4 GiB of addresses and so many seconds.
 
-``python -m tests.explosive_run`` reads from standard input what to run, a line of JSON for each run. It imports what commands
-need once, and forks a process for each command; the runtime starts its threads in these alone.
+``python -m tests.support.explosive_run`` reads from standard input what to run, a line of JSON for each run. It imports what
+commands need once, and forks a process for each command; the runtime starts its threads in these alone.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Runner:
     """The process that forks; to be used as a context."""
 
     def __enter__(self) -> Runner:
-        command = [sys.executable, "-m", "tests.explosive_run"]
-        root, pipe = Path(__file__).parents[1], subprocess.PIPE
+        command = [sys.executable, "-m", "tests.support.explosive_run"]
+        root, pipe = Path(__file__).parents[2], subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=root)
         return self
 

@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 import tgdonnx
-from tests import models
-from tests.independent import assert_only_changed, expected_masks
-from tests.models import Array
-from tests.numpy_net import NumpyNet
-from tests.sessions import open_session
-from tests.trainer import true_gradients
-from tests.tuning import PHI, data_for, interrupt
+from tests.oracles.independent import assert_only_changed, expected_masks
+from tests.oracles.numpy_net import NumpyNet
+from tests.support import models
+from tests.support.models import Array
+from tests.support.sessions import open_session
+from tests.support.trainer import true_gradients
+from tests.support.tuning import PHI, data_for, interrupt
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.finetuning.session import read_parameters
 

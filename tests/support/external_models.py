@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from tests import models
+from tests.support import models
 
 
 def externalise(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:

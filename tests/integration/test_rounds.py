@@ -10,9 +10,9 @@ import pytest
 from onnx import numpy_helper
 
 import tgdonnx
-from tests import models
-from tests.independent import Mask, expected_masks
-from tests.tuning import data_for, options_for
+from tests.oracles.independent import Mask, expected_masks
+from tests.support import models
+from tests.support.tuning import data_for, options_for
 from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.selection import Mode
 

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from tests.models import Array
+from tests.support.models import Array
 
 Mask = NDArray[np.bool_]
 
