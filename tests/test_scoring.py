@@ -59,6 +59,19 @@ def test_notes_of_a_degenerate_layer_are_passed_on(tmp_path: Path) -> None:
     assert layers[1].notes == ()
 
 
+def test_weights_are_scored_once_in_a_process_wherever_they_lie_and_again_with_other_options(tmp_path: Path) -> None:
+    first, moved, other = models.chain(5), models.chain(5), models.chain(6)
+    moved.graph.name = "moved"
+    paths = [save(model, tmp_path / f"{i}.onnx") for i, model in enumerate((first, moved, other))]
+    a, b, c = (score(path).layers[0] for path in paths)
+    assert b.kse is a.kse
+    assert c.kse is not a.kse
+    assert not np.array_equal(c.kse, a.kse)
+    assert not np.array_equal(score(paths[0], k=1).layers[0].entropy, a.entropy)
+    with pytest.raises(ValueError, match="read-only"):
+        a.kse[0] = 0
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_weight_that_is_not_finite_is_named_with_its_index_and_node(value: float, tmp_path: Path) -> None:
     model = models.chain()

@@ -182,8 +182,12 @@ def _sums_on_a_line(points: Floats, k: int) -> Floats:
     points = np.sort(points, axis=1)
     filters = points.shape[1]
     padded = np.pad(points, ((0, 0), (k, k)), constant_values=((0, 0), (-np.inf, np.inf)))
-    below = np.cumsum([points - padded[:, k - a : k - a + filters] for a in range(k + 1)], axis=0)
-    above = np.cumsum([padded[:, k + a : k + a + filters] - points for a in range(k + 1)], axis=0)
+    below, above = np.zeros(
+        (2, k + 1, *points.shape)
+    )  # the distances to the next a on a side, added up from the nearest
+    for a in range(1, k + 1):
+        np.add(below[a - 1], points - padded[:, k - a : k - a + filters], out=below[a])
+        np.add(above[a - 1], padded[:, k + a : k + a + filters] - points, out=above[a])
     sums: Floats = (below + above[::-1]).min(axis=0)
     return sums
 

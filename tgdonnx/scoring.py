@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +14,14 @@ from numpy.typing import NDArray
 from tgdonnx import kse
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
 from tgdonnx.files.model_file import StrPath, require_external_data
-from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K, MapScores
 from tgdonnx.layers import Layer, open_network
 from tgdonnx.tracing import Provenance, trace_network
+
+# Check, mask and verify score the same weights one after the other. Scores are small: as many layers as large models have.
+_KEPT_LAYERS = 4096
+_kept: OrderedDict[tuple[object, ...], MapScores] = OrderedDict()
+_keeping = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def _score_layer(layer: Layer, alpha: float, k: int) -> LayerScores:
             layer.name, layer.op_type, name, layer.group, layer.filters, 0, empty, empty, empty, (problem,)
         )
     try:
-        scores = kse.score_maps(layer.layout.kernels(layer.weight.read()), group=layer.group, alpha=alpha, k=k)
+        scores = _score_once(layer.layout.kernels(layer.weight.read()), layer.group, alpha, k)
     except NonFiniteWeightError as error:
         raise NonFiniteWeightError(f"{layer.weight.name!r} of node {layer.name!r} cannot be scored: {error}") from error
     return LayerScores(
@@ -123,3 +131,20 @@ def _score_layer(layer: Layer, alpha: float, k: int) -> LayerScores:
         scores.kse,
         scores.notes,
     )
+
+
+def _score_once(kernels: NDArray[Any], group: int, alpha: float, k: int) -> MapScores:
+    """As `score_maps`, which weights of the same bytes go through once in a process; the arrays cannot be written to."""
+    digest = hashlib.sha256(np.ascontiguousarray(kernels).view(np.uint8).data).digest()
+    key = (digest, kernels.dtype.str, kernels.shape, group, alpha, k)
+    with _keeping:
+        scores = _kept.get(key)
+    if scores is None:
+        scores = kse.score_maps(kernels, group=group, alpha=alpha, k=k)
+        for values in (scores.sparsity, scores.entropy, scores.kse):
+            values.flags.writeable = False
+        with _keeping:
+            _kept[key] = scores
+            if len(_kept) > _KEPT_LAYERS:
+                _kept.popitem(last=False)
+    return scores
