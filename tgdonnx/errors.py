@@ -7,7 +7,9 @@ them in its own words and exits with 2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Optional
 
 
 class TgdonnxError(Exception):
@@ -62,7 +64,17 @@ class ArtifactsError(TgdonnxError, ValueError):
 
 
 class DataError(TgdonnxError, ValueError):
-    """The data does not fit the model: names, rank, shape, dtype, or values."""
+    """The data does not fit the model: names, rank, shape, dtype, or values.
+
+    Attributes:
+        options: options with which it would fit, by the names that Python gives them; empty where none is known.
+        also: what else was found to be wrong with the same data.
+    """
+
+    def __init__(self, problem: str = "", *, remedy: str = "", options: Optional[Mapping[str, object]] = None) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.options: Mapping[str, object] = {} if options is None else options
+        self.also: tuple[DataError, ...] = ()
 
 
 class MissingArrayError(DataError):
@@ -72,8 +84,8 @@ class MissingArrayError(DataError):
         array: its name.
     """
 
-    def __init__(self, message: str, array: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, array: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
         self.array = array
 
 

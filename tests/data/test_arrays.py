@@ -108,7 +108,11 @@ BAD: dict[str, tuple[dict[str, Optional[Array]], str]] = {
     "bytes for numbers": ({"x": np.zeros((6, 3, 4, 5), np.uint8)}, "found uint8"),
     "the other byte order": ({"x": np.zeros((6, 3, 4, 5), ">f4")}, "found >f4"),
     "text": ({"size": np.array(["a"] * 6)}, "'size' to be int64|size.npy holds <U1 values, not numbers"),
-    "a rank too low": ({"x": np.zeros((3, 4, 5), np.float32)}, r"\[\?, 3, \?, 5\], found float32 \[3, 4, 5\]"),
+    "a rank too low": ({"x": np.zeros((4, 5), np.float32)}, r"\[\?, 3, \?, 5\], found float32 \[4, 5\]"),
+    "one sample for six": (
+        {"x": np.zeros((3, 4, 5), np.float32)},
+        "number of samples: {'x': 1, 'size': 6, 'target': 6}",
+    ),
     "a rank too high": ({"x": np.zeros((6, 3, 4, 5, 1), np.float32)}, r"found float32 \[6, 3, 4, 5, 1\]"),
     "channels last": ({"x": np.zeros((6, 4, 5, 3), np.float32)}, r"found float32 \[6, 4, 5, 3\]"),
     "no axis for samples": ({"size": np.array(3)}, "'size'"),
@@ -280,14 +284,18 @@ def test_a_directory_with_several_kinds_of_files_is_refused(tmp_path: Path) -> N
         open_dataset(path, INPUTS)
 
 
-def test_cases_of_other_sizes_are_refused_unless_they_are_cut_into_patches(tmp_path: Path) -> None:
+def test_cases_of_other_sizes_go_one_by_one_or_are_cut_into_patches(tmp_path: Path) -> None:
     specs = (spec("x", 1, None, None), spec("target", 1, None, None))
     for name, size in (("a", 8), ("b", 9)):
         np.savez(tmp_path / f"{name}.npz", **{s.name: np.zeros((1, 1, 8, size), np.float32) for s in specs})
+    dataset = open_dataset(tmp_path, specs)
     with pytest.raises(
-        DataError, match=r"'x' differs in size: .*a.npz .*\[1, 8, 8\], .*b.npz of \[1, 8, 9\]; .*`patch`"
-    ):
-        open_dataset(tmp_path, specs)
+        DataError, match=r"'x' differs in size: .*a.npz .*\[1, 8, 8\], .*b.npz of \[1, 8, 9\]; .*`patch`.*`batch=1`"
+    ) as caught:
+        dataset.require_batch(2)
+    assert caught.value.options == {"batch": 1, "accumulate": 8}
+    assert [x.shape for x, _ in dataset.batches(1)] == [(1, 1, 8, 8), (1, 1, 8, 9)]
+    assert [target.shape for _, target in dataset.first_of_each_size()] == [(1, 1, 8, 8), (1, 1, 8, 9)]
     assert len(open_dataset(tmp_path, specs, DataOptions(patch=(4, 4), patches_per_epoch=5))) == 5
 
 

@@ -94,7 +94,7 @@ def test_pictures_of_several_sizes_give_patches(tmp_path: Path) -> None:
         for name, size in (("a", (9, 8)), ("b", (7, 20))):
             png(folder / f"{name}.png", np.full(size, ord(name), np.uint8), 8, 0)
     with pytest.raises(DataError, match=r"'x' differs in size: .*a.png .*\[1, 9, 8\], .*b.png of \[1, 7, 20\]"):
-        opened(tmp_path / "data", GREY, scale=1)
+        opened(tmp_path / "data", GREY, scale=1).require_batch(2)
     dataset = opened(tmp_path / "data", GREY, scale=1, patch=(6, 6), patches_per_epoch=40)
     seen = set()
     for x, target in dataset.batches(5, epoch=1):

@@ -138,7 +138,7 @@ def test_lines_have_a_width_alone() -> None:
             r"found float32 \[4, 5, 3\]; it would fit as `layouts={'x': 'HWC'}` or `layouts={'x': 'DHW'}` or "
             r"`layouts={'x': 'HWD'}`",
         ),
-        (values(4, 5), (1, None, None), r"found float32 \[4, 5\]; it would fit as `layouts={'x': 'HW'}`, if that"),
+        (values(6, 4, 5), (None, None, None), "it would fit as `layouts={'x': 'NHW'}` or `layouts={'x': 'CHW'}`"),
         (values(2, 4, 5, 6, 3), (3, None, None, None), "it would fit as `layouts={'x': 'NDHWC'}`, if that"),
         (values(6, 3, 70, 80), (3, 64, 64), r"found float32 \[6, 3, 70, 80\]; `patch=\(64, 64\)` trains on patches"),
     ],

@@ -157,10 +157,19 @@ def refused(message: str, x: Array, target: Array, specs: tuple[TensorSpec, ...]
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_single_size_is_for_all_axes() -> None:
+    x = coordinates(2, 9, 7)
+    square, single = (
+        opened({"x": x, "target": x}, IMAGES, patch=patch, patches_per_epoch=6) for patch in ((4, 4), (4,))
+    )
+    for expected, found in zip(square.batches(2, epoch=1), single.batches(2, epoch=1)):
+        assert all(np.array_equal(a, b) for a, b in zip(expected, found))
+
+
 def test_patches_that_do_not_fit_are_told() -> None:
     x = coordinates(2, 9, 7)
     refused("is smaller than a patch: W is 7, the patch 8", x, x, patch=(8, 8))
-    refused("expected 2 sizes", x, x, patch=(8,))
+    refused("expected 2 sizes", x, x, patch=(8, 8, 8))
     refused("expected 2 sizes", x, x, patch=(2, 2, 2))
     refused("'target' of size 9x6 does not lie on the grid of 9x6|'x' of size 9x7", x, x[:, :, :, :6], patch=(4, 4))
     coarse = coordinates(2, 4, 4, 2)

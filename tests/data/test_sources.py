@@ -82,8 +82,8 @@ HDF5_REFUSED: dict[str, tuple[Any, str]] = {
         r"expected 'x' to be float32 .* found float64 \[2, 1, 4, 5\]",
     ),
     "another rank": (
-        lambda p: save_hdf5(p, x=picture(2, 4, 5), target=picture(2, 4, 5)),
-        "it would fit as `layouts={'x': 'NHW'}` or `layouts={'x': 'DHW'}`",
+        lambda p: save_hdf5(p, x=picture(2, 2, 1, 4, 5), target=picture(2, 4, 5)),
+        r"expected 'x' to be float32 \[\?, 1, \?, \?\], found float32 \[2, 2, 1, 4, 5\]",
     ),
     "channels last": (
         lambda p: save_hdf5(p, x=picture(2, 4, 5, 1), target=picture(2, 1, 4, 5)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -177,10 +178,14 @@ def test_a_second_run_needs_resume_or_new_artifacts(artifacts: Path) -> None:
     assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == before
 
 
+def fixed_at(batch: int, directory: Path) -> Path:
+    network = f"g (float[{batch}, 2, W] x) => (float[{batch}, 3, w] y) {{ y = Conv(x, w, b) }}"
+    return make_artifacts(text_model(network, w=(3, 2, 1), b=(3,)), directory, tgdonnx.AllLayers())
+
+
 @pytest.fixture
 def fixed(tmp_path: Path) -> Path:
-    model = text_model("g (float[4, 2, W] x) => (float[4, 3, w] y) { y = Conv(x, w, b) }", w=(3, 2, 1), b=(3,))
-    return make_artifacts(model, tmp_path, tgdonnx.AllLayers())
+    return fixed_at(4, tmp_path)
 
 
 def pairs(samples: int) -> dict[str, Array]:
@@ -207,6 +212,15 @@ def test_with_a_fixed_batch_what_is_left_over_waits_for_the_next_epoch(
 def test_another_batch_size_than_the_fixed_one_is_refused(fixed: Path) -> None:
     with pytest.raises(DataError, match="fixes the batch size at 4; got a batch of 8"):
         train(fixed, pairs(8), TrainOptions(batch=8))
+
+
+def test_a_fixed_batch_of_one_is_taken_with_as_many_batches_per_step_and_that_is_said(tmp_path: Path) -> None:
+    directory = fixed_at(1, tmp_path)
+    said: list[str] = []
+    report = train(directory, pairs(12), TrainOptions(epochs=1, batch=4), watch=Watch(on_remark=said.append))
+    assert report.steps == 3
+    assert said[0] == ("the model fixes the batch size at 1: `batch=1, accumulate=4`, a step is of 4 samples as before")
+    assert json.loads((directory / "run.json").read_text())["options"]["batch"] == 1
 
 
 def test_validation_samples_that_make_no_whole_batches_are_refused(fixed: Path) -> None:

@@ -23,7 +23,7 @@ from tgdonnx.finetuning.reports import BlendCurve, BlendPoint
 from tgdonnx.finetuning.retention import Retention
 from tgdonnx.finetuning.run_record import write_blend
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import open_data
+from tgdonnx.finetuning.training import fitting_batch, open_data
 from tgdonnx.runtime import parse_device
 
 BLENDS = tuple(tenth / 10 for tenth in range(11))
@@ -50,6 +50,7 @@ def blend_run(
         artifacts=artifacts,
         device=parse_device(options.device),
     )
+    options = fitting_batch(session.manifest, options)
     _, validation, retention = open_data(session, data, options)
     if validation is None:
         raise DataError("a blend is chosen on validation data, and there is none", remedy="pass it, or say which blend")

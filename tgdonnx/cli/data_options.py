@@ -39,6 +39,7 @@ def _reading(
     patch: Optional[str] = None,
     patches_per_epoch: Optional[int] = None,
     augmentation: Optional[str] = None,
+    crop_target: bool = False,
     validation_split: Optional[float] = None,
 ) -> DataOptions:
     layout, layout_by_name = _divide("--layout", layouts)
@@ -52,6 +53,7 @@ def _reading(
         augmentation=tuple(_kinds(augmentation)),
         scale=None if scale is None else _scale(scale),
         scales={name: _scale(how) for name, how in scale_by_name.items()},
+        crop_target=crop_target,
         validation_split=validation_split,
     )
 
@@ -107,8 +109,15 @@ _RUN = (
         metavar="DATA",
         help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
     ),
-    click.option("--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x64."),
+    click.option(
+        "--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x48, or 64 for 64x64."
+    ),
     click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
+    click.option(
+        "--crop-target",
+        is_flag=True,
+        help="Compare the centre of targets, where the output is smaller, as that of valid convolutions is.",
+    ),
     click.option("--augment", "augmentation", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
 )
 

@@ -16,7 +16,7 @@ from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.exporting import try_export
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import open_data
+from tgdonnx.finetuning.training import fitting_batch, open_data
 from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.regrowing import Reinitialization
 from tgdonnx.runtime import Device, parse_device
@@ -113,6 +113,7 @@ def steps_of_epoch(
     """
     agreeing = next((c for c in runnable if "agree" in c.regularisers), None)
     session = Session(artifacts_of(agreeing or runnable[0], directory, work), device=parse_device(options.device))
+    options = fitting_batch(session.manifest, options)
     if agreeing is not None:
         open_data(session, data, options)
     training, _, _ = open_data(session, replace(data, agree=None), replace(options, agree_share=None))

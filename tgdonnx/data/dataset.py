@@ -20,7 +20,7 @@ from tgdonnx.data.description import describe_arrays, describe_files, identity
 from tgdonnx.data.labels import takes_labels
 from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.levels import one_by_one
-from tgdonnx.data.matching import match
+from tgdonnx.data.matching import differing_sizes, match
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import grids_of, sample_shapes
 from tgdonnx.data.recipe import Recipe
@@ -73,7 +73,9 @@ class Dataset:
         self._ignored = tuple(ignored)
         self._sets = match(source, inputs, options, ignored=ignored)
         grids = grids_of(self._sets, self.inputs, options.patch)
-        require_transformable(options.augmentation, self.inputs, sample_shapes(self._sets[0], grids[0]))
+        self._differing = differing_sizes(self._sets, inputs) if options.patch is None else None
+        for sample_set, grid in zip(self._sets, grids):
+            require_transformable(options.augmentation, self.inputs, sample_shapes(sample_set, grid))
         self._target_range: Optional[tuple[float, float]] = None
         self._target_limits: Optional[TargetLimits] = None
         self.scaling = scaling
@@ -157,6 +159,27 @@ class Dataset:
             raise self._target_limits.error(name, found, place, self._target_range)
 
     @property
+    def target_axes(self) -> str:
+        """The layout of a sample of the last input."""
+        return self._sets[0].views[-1].axes
+
+    def first_of_each_size(self) -> Iterator[list[Array]]:
+        """Yields a sample, as a batch, of every size that samples have; of patches one.
+
+        Raises:
+            DataError: as `batches`.
+        """
+        before = set()
+        ends = np.cumsum([0, *(sample_set.count for sample_set in self._sets)])
+        for sample_set, first in zip(self._sets, ends):
+            size = tuple(view.shape for view in sample_set.views)
+            if size not in before and sample_set.count:
+                before.add(size)
+                yield self.batch(1, int(first))
+            if self.options.patch is not None:
+                return
+
+    @property
     def fixed_batch(self) -> Optional[int]:
         """The batch size that the model and the data fix; None if any goes."""
         return 1 if self._sampler.levels.single else fixed_batch(self.inputs)
@@ -170,8 +193,10 @@ class Dataset:
         """Checks that samples can share batches of a size.
 
         Raises:
-            DataError: an input has no axis of samples, but differs between samples.
+            DataError: an input has no axis of samples, but differs between samples; or samples differ in size.
         """
+        if size > 1 and self._differing is not None:
+            raise self._differing
         if size > 1 and self._sampler.levels.single:
             raise one_by_one(self._sampler.levels.single[0])
 

@@ -204,6 +204,29 @@ def _convert(stored: LazyArray, spec: TensorSpec, source: str, target: str) -> V
     return View(stored, source, target, stack, count, tuple(sizes[letter] for letter in target if letter != "N"))
 
 
+def layout_without(stored: LazyArray, spec: TensorSpec, count: Optional[int]) -> Optional[str]:
+    """Returns the layout of an array of numpy or HDF5 that lacks the axis of one channel, of samples, or both.
+
+    Args:
+        stored: the array.
+        spec: the input.
+        count: samples of the arrays before it, where it is not the first.
+
+    Returns:
+        None where no axis lacks, or it is not certain which.
+    """
+    target = model_layout(spec, None)
+    if stored.layout is not None or spec.shape is None or target is None or not len(stored.shape) < len(target):
+        return None
+    found: dict[tuple[int, tuple[int, ...]], str] = {}
+    for lacking in ("C", "N", "NC"):
+        source = "".join(letter for letter in target if letter not in lacking)
+        made = _convert(stored, spec, source, target) if len(source) == len(stored.shape) else ""
+        if isinstance(made, View) and fits(made, spec) and count in (None, made.count):
+            found.setdefault((made.count, made.shape), source)  # an axis of size 1 may be either
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
 def layouts_that_fit(stored: LazyArray, spec: TensorSpec) -> list[str]:
     """Returns the usual layouts in which an array would fit an input."""
     target = model_layout(spec, None)

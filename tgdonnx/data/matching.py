@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
 
 from tgdonnx.data.labels import as_labels, takes_labels
-from tgdonnx.data.layouts import SPACE, View, fits, layouts_that_fit, model_layout, view
-from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
+from tgdonnx.data.layouts import SPACE, View, fits, layout_without, layouts_that_fit, model_layout, view
+from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
 from tgdonnx.data.levels import level_view
+from tgdonnx.data.naming import named_arrays, naming_problems
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale
 from tgdonnx.data.sources import Source
-from tgdonnx.errors import DataError, MissingArrayError
+from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec, shared_inputs
 
 
@@ -50,7 +51,8 @@ def match(
 
     Raises:
         DataError: an array is missing or not asked for; its dtype, rank or shape does not fit; the arrays of a group differ in
-            the number of samples or in how they lie in space, or are empty; without patches, groups differ in size.
+            the number of samples or in how they lie in space, or are empty. What else is wrong with the same group is in the
+            error's ``also``.
     """
     names = [spec.name for spec in inputs]
     for what, given in (("layouts", options.layouts), ("scales", options.scales)):
@@ -62,21 +64,7 @@ def match(
     )
     if not sum(sample_set.count for sample_set in sets):
         raise DataError(f"{source.where} holds no sample")
-    if options.patch is None:
-        _require_one_size(sets, inputs)
     return sets
-
-
-def renamed_for(renamed: Mapping[str, str], inputs: Sequence[TensorSpec]) -> Mapping[str, str]:
-    """Returns what arrays are mapped to, in the names of arrays.
-
-    Where the model itself has an input ``target``, an array that is mapped to ``target`` is for that input, and the array
-    ``target`` is what the output is compared with; unless another array is mapped to that input by its name as an array.
-    """
-    other = next((spec.name for spec in inputs if spec.vendor_name == TARGET), None)
-    if other is None or other in renamed.values():
-        return renamed
-    return {array: other if name == TARGET else name for array, name in renamed.items()}
 
 
 def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, Scale]:
@@ -106,21 +94,11 @@ def _match_group(
         where = (
             next(iter({stored.place for stored in group.arrays.values()}), where) if _in_one_file(group) else group.name
         )
-    arrays = _rename(group.arrays, renamed_for(options.renamed, inputs), where)
-    expected = [spec.name for spec in inputs]
-    for name in expected:
-        if name not in arrays:
-            raise MissingArrayError(
-                f"{where} has no array {name!r}; expected {', '.join(expected)}, found {_names(arrays)}{_hint(inputs)}",
-                name,
-            )
-    for name in arrays:
-        if name not in expected and name not in ignored:
-            raise DataError(
-                f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}"
-            )
-    scales = scales_of(inputs, options)
-    views = _views([(spec, arrays[spec.name]) for spec in inputs], options, scales)
+    arrays = named_arrays(group.arrays, inputs, options, where, ignored)
+    problems = list(naming_problems(arrays, inputs, where))
+    present = [spec for spec in inputs if spec.name in arrays]
+    views, found = _views([(spec, arrays[spec.name]) for spec in present], options, scales_of(inputs, options))
+    raise_first([*problems, *found])
     lengths = {spec.name: made.count for spec, made in zip(inputs, views) if made.counts_samples}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the arrays of {where} differ in the number of samples: {lengths}")
@@ -138,33 +116,19 @@ def _match_group(
     return SampleSet(group.name, views)
 
 
-def _hint(inputs: Sequence[TensorSpec]) -> str:
-    spec = next((spec for spec in inputs if spec.vendor_name is not None), None)
-    if spec is None:
-        return ""
-    return (
-        f"; {spec.name!r} is for the model's input {spec.vendor_name!r} (`renamed={{'ARRAY': {spec.vendor_name!r}}}`), and the "
-        f"array {TARGET!r} for what the output is compared with"
-    )
+def raise_first(problems: Sequence[DataError]) -> None:
+    """Raises the first of some problems, with the others in its ``also``; nothing if there are none.
+
+    Raises:
+        DataError: there is one.
+    """
+    if problems:
+        problems[0].also = (*problems[0].also, *problems[1:])
+        raise problems[0]
 
 
 def _in_one_file(group: ArrayGroup) -> bool:
     return len({stored.place for stored in group.arrays.values()}) == 1
-
-
-def _rename(arrays: Mapping[str, LazyArray], renamed: Mapping[str, str], where: str) -> dict[str, LazyArray]:
-    for array_name, input_name in renamed.items():
-        if array_name not in arrays:
-            raise MissingArrayError(
-                f"{where} has no array {array_name!r} to map to {input_name!r}; it has {_names(arrays)}", input_name
-            )
-    result: dict[str, LazyArray] = {}
-    for name, array in arrays.items():
-        new = renamed.get(name, name)
-        if new in result:
-            raise DataError(f"{where} has two arrays for the input {new!r}, with what is mapped to it")
-        result[new] = array
-    return result
 
 
 def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
@@ -188,28 +152,61 @@ def _scale_hint(spec: TensorSpec, stored: LazyArray) -> str:
 
 def _views(
     pairs: Sequence[tuple[TensorSpec, LazyArray]], options: DataOptions, scales: Mapping[str, Scale]
-) -> tuple[View, ...]:
-    """Returns every array as samples of its input, or as one value for all."""
+) -> tuple[tuple[View, ...], list[DataError]]:
+    """Returns every array as samples of its input, or as one value for all, and what is wrong with others."""
     shared = shared_inputs([spec for spec, _ in pairs])
     made: dict[int, View] = {}
+    problems: list[DataError] = []
     for place, (spec, stored) in enumerate(pairs):
         if place not in shared and (stored.shape or not _takes_one(spec)):
-            labels, said = as_labels(stored, spec, _said(spec, options))
-            _check_dtype(spec, labels, scales.get(spec.name))
-            made[place] = _view(spec, labels, said, options)
+            try:
+                count = next((view.count for view in made.values()), None)
+                made[place] = _sampled(spec, stored, options, scales.get(spec.name), count)
+            except DataError as error:
+                problems.append(error)
+    if problems:
+        return (), problems
     count = max((view.count for view in made.values()), default=1)
     for place, (spec, stored) in enumerate(pairs):
         if place in made and not (made[place].count == 1 < count and _takes_one(spec)):
             continue
-        level = level_view(stored, spec, count)
-        if level is None:
-            raise DataError(
-                f"{_mismatch(spec, stored)}; the model takes one value of it for a whole batch: give that, or one for "
-                f"each of the {count} samples"
-            )
-        _require_number(spec, stored, scales.get(spec.name))
-        made[place] = level
-    return tuple(made[place] for place in range(len(pairs)))
+        try:
+            made[place] = _level(spec, stored, scales.get(spec.name), count)
+        except DataError as error:
+            problems.append(error)
+    return (() if problems else tuple(made[place] for place in range(len(pairs)))), problems
+
+
+def _sampled(
+    spec: TensorSpec, stored: LazyArray, options: DataOptions, scale: Optional[Scale], count: Optional[int]
+) -> View:
+    """Returns an array as samples; ``count`` is how many the arrays before it have, if there are any."""
+    stored, said = as_labels(stored, spec, _said(spec, options))
+    if scale is None and stored.dtype == np.float16 and spec.dtype == "float32":
+        stored = _widened(stored, spec)
+    _check_dtype(spec, stored, scale)
+    return _view(spec, stored, said, options, count)
+
+
+def _widened(stored: LazyArray, spec: TensorSpec) -> LazyArray:
+    """Returns float16, as models of half precision take it, in float32, which holds every value of it."""
+
+    def read(region: Region) -> Array:
+        return stored.read(region).astype(np.float32)
+
+    remark = f"{spec.name}: float16 to float32, every value as it is"
+    return replace(stored, dtype=np.dtype(np.float32), read=read, remarks=(*stored.remarks, remark))
+
+
+def _level(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale], count: int) -> View:
+    level = level_view(stored, spec, count)
+    if level is None:
+        raise DataError(
+            f"{_mismatch(spec, stored)}; the model takes one value of it for a whole batch: give that, or one for "
+            f"each of the {count} samples"
+        )
+    _require_number(spec, stored, scale)
+    return level
 
 
 def _takes_one(spec: TensorSpec) -> bool:
@@ -233,18 +230,21 @@ def _said(spec: TensorSpec, options: DataOptions) -> Optional[str]:
     return said
 
 
-def _view(spec: TensorSpec, stored: LazyArray, said: Optional[str], options: DataOptions) -> View:
+def _view(spec: TensorSpec, stored: LazyArray, said: Optional[str], options: DataOptions, count: Optional[int]) -> View:
+    said = said or layout_without(stored, _free(spec, model_layout(spec, None), options), count)
     made = view(stored, spec, said, f"{stored.place}: {spec.name!r}")
-    if not fits(made, spec if options.patch is None else _open_space(spec, made)):
-        raise DataError(_mismatch(spec, stored, made) + _shape_hint(spec, stored, made))
+    if not fits(made, _free(spec, made.layout, options)):
+        options_of, hint = _shape_hint(spec, stored, made)
+        raise DataError(_mismatch(spec, stored, made) + hint, options=options_of)
     return made
 
 
-def _open_space(spec: TensorSpec, made: View) -> TensorSpec:
-    """Returns the input without its sizes in space, which patches bring along."""
-    if spec.shape is None or len(spec.shape) != len(made.layout):
+def _free(spec: TensorSpec, layout: Optional[str], options: DataOptions) -> TensorSpec:
+    """Returns the input without its sizes in space where samples need not have them, since they will be cut."""
+    cut = options.patch is not None or (options.crop_target and spec.name == TARGET)
+    if not cut or spec.shape is None or layout is None or len(spec.shape) != len(layout):
         return spec
-    return TensorSpec(spec.name, spec.dtype, tuple(None if x in SPACE else s for x, s in zip(made.layout, spec.shape)))
+    return replace(spec, shape=tuple(None if x in SPACE else size for x, size in zip(layout, spec.shape)))
 
 
 def _mismatch(spec: TensorSpec, stored: LazyArray, made: Optional[View] = None) -> str:
@@ -254,41 +254,46 @@ def _mismatch(spec: TensorSpec, stored: LazyArray, made: Optional[View] = None) 
     return f"{stored.place}: expected {spec.name!r} to be {spec.dtype} {_shape(spec.shape)}, found {found}"
 
 
-def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> str:
+def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> tuple[Mapping[str, object], str]:
+    """Returns options that would make an array fit, if there are any, and what a message says of that."""
     others = [layout for layout in layouts_that_fit(stored, spec) if layout != made.source]
     if others:
         said = " or ".join(f"`layouts={{{spec.name!r}: {layout!r}}}`" for layout in others)
-        return f"; it would fit as {said}, if that is what it is"
+        fitting: Mapping[str, object] = {"layouts": {spec.name: others[0]}} if len(others) == 1 else {}
+        return fitting, f"; it would fit as {said}, if that is what it is"
     if takes_labels(spec):
         one_hot = f", or one-hot with {spec.classes} classes" if spec.classes is not None else ""
-        return f"; the loss ce takes class indices{one_hot}: build with `loss='mse'` or `loss='l1'` to train on values"
+        return {}, (
+            f"; the loss ce takes class indices{one_hot}: build with `loss='mse'` or `loss='l1'` to train on values"
+        )
     if spec.shape is not None and made.layout[0] == "N" and len(spec.shape) == len(made.layout):
         want = dict(zip(made.layout, spec.shape))
         space = {letter: size for letter, size in want.items() if letter in SPACE}
         sizes = dict(zip(made.axes, made.shape))
         if want.get("C") in (None, sizes.get("C")) and all(s and s <= sizes[letter] for letter, s in space.items()):
-            return f"; `patch={tuple(space.values())}` trains on patches of that size"
-    return ""
+            if spec.name == TARGET:
+                return {"crop_target": True}, "; `crop_target` takes the centre of targets that is of the output's size"
+            patch = tuple(space.values())
+            return {"patch": patch}, f"; `patch={patch}` trains on patches of that size"
+    return {}, ""
 
 
-def _require_one_size(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> None:
+def differing_sizes(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> Optional[DataError]:
+    """Returns what is to be said where groups differ in the size of samples, which then cannot share a batch; None if not."""
     for position, spec in enumerate(inputs):
         first = sets[0].views[position]
         for sample_set in sets[1:]:
             other = sample_set.views[position]
             if other.shape != first.shape:
-                raise DataError(
+                return DataError(
                     f"{spec.name!r} differs in size: {first.stored.place} has samples of {_shape(first.shape)}, "
                     f"{other.stored.place} of {_shape(other.shape)}",
-                    remedy="bring them to one size, or train on patches (`patch`)",
+                    remedy="bring them to one size, train on patches (`patch`), or one by one: `batch=1` (with "
+                    "`accumulate=8`, a step is of 8 samples all the same)",
+                    options={"batch": 1, "accumulate": 8},
                 )
+    return None
 
 
 def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
     return "of any shape" if shape is None else "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
-
-
-def _names(arrays: Mapping[str, LazyArray]) -> str:
-    names = sorted(arrays)
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return (", ".join(names[:10]) or "none") + more

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal, Optional
 
 from tgdonnx.data.dataset import Dataset
-from tgdonnx.data.matching import renamed_for
+from tgdonnx.data.naming import renamed_for
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.recipe import Recipe
 from tgdonnx.data.sources import DataSource, Source, open_source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Optional, get_args
+from typing import Literal, Optional, Union, get_args
 
 from tgdonnx.data.layouts import check_layout
 from tgdonnx.data.scaling import Scale, check_scale
@@ -23,12 +23,15 @@ class DataOptions:
         layout: of all arrays that are images; see `tgdonnx.data.layouts`. None: that of the format; arrays of numpy and HDF5
             are as the model takes them.
         layouts: of single inputs.
-        patch: size of random patches, in the first input's pixels, per axis of space; None for whole samples.
+        patch: size of random patches, in the first input's pixels, per axis of space, or one for all axes; None for whole samples.
         patches_per_epoch: None for as many as cover the data once.
         augmentation: ``flips`` along the axes of space, ``rotations`` by right angles in the plane of H and W.
         scale: of all float32 images, by one offset and divisor, which come from the first input that is one; see
             `tgdonnx.data.scaling`. None: the numbers as they are, which must then be of the dtype that the model takes.
         scales: of single inputs.
+        crop_target: whether only the centre of targets is compared with the output, where that is smaller by a border, as that
+            of valid convolutions is. A run finds how wide the border is, and records, in place of True, by how many pixels the
+            target is larger, per axis of space.
         validation_split: the fraction of the files that is held out for validation.
     """
 
@@ -40,6 +43,7 @@ class DataOptions:
     augmentation: tuple[Augmentation, ...] = ()
     scale: Optional[Scale] = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    crop_target: Union[bool, tuple[int, ...]] = False
     validation_split: Optional[float] = None
 
     def for_evaluation(self, names: Collection[str]) -> DataOptions:
@@ -64,6 +68,8 @@ class DataOptions:
                 check_scale(scale)
         if self.patch is not None and not (1 <= len(self.patch) <= 3 and min(self.patch) >= 1):
             raise DataError(f"expected a patch such as 64x64, got {'x'.join(map(str, self.patch))}")
+        if isinstance(self.crop_target, tuple) and not (self.crop_target and min(self.crop_target) >= 0):
+            raise DataError(f"expected by how many pixels targets are larger, such as (8, 8); got {self.crop_target}")
         if self.patches_per_epoch is not None and self.patch is None:
             raise DataError("patches per epoch without a patch", remedy="give its size too, such as `patch=(64, 64)`")
         if self.patches_per_epoch is not None and self.patches_per_epoch < 1:

@@ -91,7 +91,7 @@ def grid_of(sample_set: SampleSet, inputs: Sequence[TensorSpec], patch: tuple[in
     Args:
         sample_set: the group.
         inputs: what a training step is fed.
-        patch: size in pixels of the first array that has axes of space.
+        patch: size in pixels of the first array that has axes of space; a single one is for all of them.
 
     Raises:
         DataError: there is no such array, it has another number of axes, is smaller than a patch, or the arrays do not lie on
@@ -103,6 +103,7 @@ def grid_of(sample_set: SampleSet, inputs: Sequence[TensorSpec], patch: tuple[in
         raise DataError(
             f"{sample_set.name}: no array has axes of space to cut patches from", remedy="leave out `patch`"
         )
+    patch = along_axes(patch, len(spaces[lead]))
     if len(spaces[lead]) != len(patch):
         raise DataError(
             f"a patch of {'x'.join(map(str, patch))} does not go with the axes {', '.join(spaces[lead])} of "
@@ -133,6 +134,11 @@ def grid_of(sample_set: SampleSet, inputs: Sequence[TensorSpec], patch: tuple[in
                 f"{sample_set.name}; expected a multiple of {lead_factors[letter]} along {letter}"
             )
     return Grid(size, {x: wanted[x] // lead_factors[x] for x in size}, factors)
+
+
+def along_axes(patch: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """Returns the size of a patch along every axis of space; a single one is for all of them."""
+    return patch * axes if len(patch) == 1 else patch
 
 
 def require_patch_fits(inputs: Sequence[TensorSpec], sample_set: SampleSet, grid: Grid) -> None:

@@ -11,7 +11,7 @@ from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.matching import SampleSet
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scaling, describe_linear
-from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 
 def conversions(
@@ -59,5 +59,8 @@ def _of_input(
             yield f"{spec.name}: {describe_linear(linear, dtypes)}"
         elif dtypes != spec.dtype:
             yield f"{spec.name}: {dtypes} to {spec.dtype}, every value as it is"
+    if isinstance(options.crop_target, tuple) and spec.name == TARGET:
+        border = "x".join(map(str, options.crop_target))
+        yield f"{spec.name}: {border} pixels at its border are left out, since the output lacks them"
     if options.augmentation and not first.space:
         yield f"{spec.name} has no axes of space and is not turned with the images"

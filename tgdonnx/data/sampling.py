@@ -23,7 +23,7 @@ from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import Grid
 from tgdonnx.data.scaling import Scaling
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TensorSpec, shared_inputs
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec, shared_inputs
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Sampler:
             values = self._scaled(spec, view, view.read(pick.sample, spec.name, window))
             if spec.name in self.levels.single:
                 values = shaped(converted(values, spec, view.stored.place), spec)
-            arrays.append(pick.transform.apply(values, view.axes))
+            arrays.append(pick.transform.apply(self._cropped(index, view, values), view.axes))
         return arrays
 
     @property
@@ -156,6 +156,18 @@ class Sampler:
                 value = self._scaled(spec, views[0], level)
                 common[place] = shaped(converted(value, spec, views[0].stored.place), spec)
         return Levels(common, tuple(single))
+
+    def _cropped(self, place: int, view: View, values: Array) -> Array:
+        """Returns the centre of a target, where it is larger than the output; where that is not certain, a pixel nearer the start."""
+        border = self.options.crop_target
+        if not isinstance(border, tuple) or self.inputs[place].name != TARGET:
+            return values
+        cut = iter(border)
+        parts = []
+        for letter, size in zip(view.axes, values.shape):
+            less = next(cut) if letter in SPACE else 0
+            parts.append(slice(less // 2, less // 2 + size - less))
+        return values[tuple(parts)]
 
     def _draw_transform(self, generator: np.random.Generator) -> Transform:
         if not self.options.augmentation:

@@ -18,6 +18,7 @@ from tgdonnx.data.layouts import SPACE, View
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region, regions
 from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
+from tgdonnx.data.patches import along_axes
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
@@ -117,7 +118,8 @@ def _both_ways(a: LazyArray, b: LazyArray, names: Sequence[str], *, single: bool
 def _choose(view: View, options: DataOptions, fraction: float) -> tuple[str, tuple[int, int]]:
     """Returns the axis along which a part is held out, and the part: from the middle, if enough is left on both sides."""
     sizes = dict(zip(view.source, view.stored.shape))
-    patch = dict(zip((x for x in view.axes if x in SPACE), options.patch or ()))
+    space = [x for x in view.axes if x in SPACE]
+    patch = dict(zip(space, along_axes(options.patch or (), len(space))))
     for letter in "NDHW":
         # The least that makes a sample or patch.
         least = patch.get(letter) if letter in view.axes else max(1, view.stack)

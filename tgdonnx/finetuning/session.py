@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, parse_loss, read_manifest
 from tgdonnx.artifacts.consistency import require_inputs_of
 from tgdonnx.data import Dataset
+from tgdonnx.data.layouts import SPACE
 from tgdonnx.engines import Batch, TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import load_model
@@ -120,6 +121,36 @@ class Session:
             self._artifacts = open_artifacts(self.directory)
         return self._artifacts
 
+    def border(self, dataset: Dataset) -> tuple[int, ...]:
+        """Returns by how many pixels targets are larger than outputs, per axis of space; samples of every size are tried.
+
+        Raises:
+            DataError: targets are smaller, differ from outputs in other axes, or the border differs between sizes.
+        """
+        found: dict[tuple[int, ...], list[int]] = {}
+        loss, axes = parse_loss(self.manifest.options.loss), dataset.target_axes
+        for sample in dataset.first_of_each_size():
+            *inputs, target = (np.repeat(array, self.manifest.fixed_batch or 1, 0) for array in sample)
+            expected = loss.target_shape(self.predict(inputs).shape, self.manifest.class_axis)
+            less = [size - wanted for size, wanted in zip(target.shape, expected)]
+            if (
+                target.ndim != len(expected)
+                or min(less) < 0
+                or any(n for n, x in zip(less[1:], axes) if x not in SPACE)
+            ):
+                raise DataError(
+                    f"only the centre of a target can be cut: for inputs of {', '.join(str(list(a.shape)) for a in inputs)} "
+                    f"expected at least {list(expected)}, found {list(target.shape)}"
+                )
+            found.setdefault(tuple(n for n, x in zip(less[1:], axes) if x in SPACE), list(target.shape))
+        if len(found) > 1:
+            said = "; ".join(f"{shape}: {'x'.join(map(str, less))}" for less, shape in found.items())
+            raise DataError(
+                f"the border that outputs lack differs between sizes of targets ({said})",
+                remedy="train on patches (`patch`), which have one size",
+            )
+        return next(iter(found))
+
     def require_fit(self, dataset: Dataset) -> None:
         """Checks by one forward pass that samples go through the model, and that the targets fit what comes out.
 
@@ -134,9 +165,14 @@ class Session:
             raise DataError(problem)
         expected = loss.target_shape(output, self.manifest.class_axis)
         if batch[-1].shape != expected:
+            found = batch[-1].shape
+            sizes = list(zip(found, expected)) if len(found) == len(expected) else []
+            border = any(size > wanted for size, wanted in sizes) and all(size >= wanted for size, wanted in sizes)
             raise DataError(
                 f"the target does not fit the output: for inputs of {', '.join(str(list(a.shape)) for a in batch[:-1])} "
-                f"expected {list(expected)}, found {list(batch[-1].shape)}"
+                f"expected {list(expected)}, found {list(found)}",
+                remedy="`crop_target` compares the centre of targets" if border else "",
+                options={"crop_target": True} if border else None,
             )
         limit = loss.target_limit(output, self.manifest.class_axis)
         if limit is not None:

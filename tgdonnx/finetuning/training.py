@@ -80,7 +80,8 @@ def train_session(
     Raises:
         TgdonnxError: as `train`.
     """
-    directory = session.directory
+    directory, asked = session.directory, options
+    options = fitting_batch(session.manifest, options)
     if isinstance(run_data.data, Noise2Noise) and options.patience is None:
         options = replace(options, patience=PATIENCE)
     training, validating, retention = open_data(session, run_data, options)
@@ -95,7 +96,7 @@ def train_session(
     announce(directory)
     write_record(directory, session.manifest, options, run_data, training, validating, retention, step)
     _clean(directory, session.manifest)
-    for remark in remarks_of(training, validating, retention):
+    for remark in (*batch_remarks(asked, options), *remarks_of(training, validating, retention)):
         watch.on_remark(remark)
     log = Log(directory, state)
     board = Board(Path(watch.tensorboard), state.step) if watch.tensorboard is not None else None
@@ -151,6 +152,9 @@ def open_data(
     if options.agree_share is not None and agree is None:
         raise DataError("a share of images to agree on needs those images", remedy="pass agree, or leave the share out")
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
+    if reading.crop_target is True:
+        reading = replace(reading, crop_target=session.border(labelled))
+        labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     _require_batch(session.manifest, options, labelled)
     if held_out is not None:
         require_whole_batches(session.manifest, options.batch, held_out, "validation")
@@ -167,6 +171,23 @@ def open_data(
         )
         require_whole_batches(session.manifest, batch, retention.dataset, "retention")
     return training, validating, retention
+
+
+def fitting_batch(manifest: Manifest, options: TrainOptions) -> TrainOptions:
+    """Returns options with a batch of 1 where the model fixes that, and as many batches per step as a batch had samples."""
+    if manifest.fixed_batch != 1 or options.batch == 1:
+        return options
+    return replace(options, batch=1, accumulate=options.batch * options.accumulate)
+
+
+def batch_remarks(asked: TrainOptions, options: TrainOptions) -> tuple[str, ...]:
+    """Returns what is said of a batch that is another than was asked for."""
+    if asked.batch == options.batch:
+        return ()
+    return (
+        f"the model fixes the batch size at {options.batch}: `batch={options.batch}, accumulate={options.accumulate}`, a step "
+        f"is of {options.accumulate} samples as before",
+    )
 
 
 def remarks_of(training: Samples, validating: Optional[Evaluator], retention: Optional[Retention]) -> tuple[str, ...]:

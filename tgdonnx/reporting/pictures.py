@@ -114,6 +114,7 @@ def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: D
         if target.ndim not in (4, 5):
             raise NoPicturesError(f"Outputs have {target.ndim} axes; images have 4 (samples, channels, height, width).")
         before, after = run_base(batch[:-1]), run_tuned(batch[:-1])
+        target = _centre(target, before.shape)
         if before.shape != target.shape:
             raise NoPicturesError(f"The output has shape {list(before.shape)}, the target {list(target.shape)}.")
         image = next((array for array in batch[:-1] if array.ndim == target.ndim), None)
@@ -123,6 +124,14 @@ def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: D
         if len(samples) >= MOST_SAMPLES:
             break
     return tuple(samples[:MOST_SAMPLES])
+
+
+def _centre(target: Array, shape: tuple[int, ...]) -> Array:
+    """Returns the centre of targets that are larger than outputs, as a run takes it (`crop_target`)."""
+    if target.ndim != len(shape) or target.shape[:2] != shape[:2] or any(a < b for a, b in zip(target.shape, shape)):
+        return target
+    starts = [(a - b) // 2 for a, b in zip(target.shape, shape)]
+    return target[tuple(slice(start, start + size) for start, size in zip(starts, shape))]
 
 
 def _runner(file: ModelFile, manifest: Manifest, device: Device) -> Runner:

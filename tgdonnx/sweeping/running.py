@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts.manifest import input_specs
 from tgdonnx.data import DataOptions, Dataset, DataSource, open_dataset
-from tgdonnx.data.matching import renamed_for
+from tgdonnx.data.naming import renamed_for
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 from tgdonnx.layers import Network

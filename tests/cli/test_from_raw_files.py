@@ -1,0 +1,96 @@
+"""From raw files, as people have them, to a tuned model that is verified, by one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from PIL import Image
+
+from tests.cli.commands import run
+from tests.external_models import externalise
+from tests.models import save
+from tests.training_models import text_model
+from tgdonnx import verify
+
+RNG = np.random.default_rng(0)
+
+
+def finetuned(model: Path, data: Path, output: Path, *options: object) -> str:
+    """Runs the one command, checks what it wrote by `verify`, and returns what it said besides its result."""
+    result = run("finetune", model, "--data", data, "-o", output, "--percentile", 50, "--epochs", 2, *options)
+    assert result.exit_code == 0, result.stderr
+    proof = verify(model, output)
+    assert proof.ok
+    assert proof.proof == "recomputed"
+    assert proof.changed
+    return result.stderr
+
+
+def test_pictures_of_different_sizes_and_a_denoiser_of_valid_convolutions_whose_batch_is_one(tmp_path: Path) -> None:
+    network = """g (float[1, 1, H, W] x) => (float[1, 1, OH, OW] y) {
+        a = Conv(x, v, c)
+        r = Relu(a)
+        b = Conv(r, w, d)
+        s = Relu(b)
+        y = Conv(s, u, e)
+    }"""
+    model = text_model(network, v=(6, 1, 3, 3), c=(6,), w=(4, 6, 5, 5), d=(4,), u=(1, 4, 1, 1), e=(1,))
+    path = save(externalise(model, tmp_path), tmp_path / "model.onnx")
+    for index, size in enumerate([(20, 24), (32, 18), (20, 24), (16, 16)]):
+        clean = RNG.integers(0, 256, size, np.uint8)
+        for name, values in (("noisy", clean // 2), ("clean", clean)):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(tmp_path / "data" / name / f"{index}.png")
+    options = ("--scale", 255, "--crop-target", "--validation-split", 0.25)
+    said = finetuned(path, tmp_path / "data", tmp_path / "tuned.onnx", *options, "--artifacts", tmp_path / "run")
+    assert "the model fixes the batch size at 1: --batch 1 --accumulate 8" in said
+    assert "clean: taken as the target" in said
+    assert "target: 6x6 pixels at its border are left out" in said
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["data"]["options"]["crop_target"] == [6, 6]
+    assert record["options"]["batch"] == 1
+    refused = run("finetune", path, "--data", tmp_path / "data", "-o", tmp_path / "b.onnx", "--all", "--scale", 255)
+    assert refused.exit_code == 2
+    assert "--crop-target compares the centre of targets" in refused.stderr
+
+
+def test_eeg_in_npy_without_an_axis_of_channels(tmp_path: Path) -> None:
+    network = """g (float[N, 1, L] x) => (float[N, 1, L] y) {
+        a = Conv<pads=[2, 2]>(x, v, c)
+        r = Relu(a)
+        y = Conv<pads=[1, 1]>(r, w, d)
+    }"""
+    path = save(text_model(network, v=(6, 1, 5), c=(6,), w=(1, 6, 3), d=(1,)), tmp_path / "model.onnx")
+    (tmp_path / "data").mkdir()
+    clean = np.cumsum(RNG.standard_normal((10, 64)), 1).astype(np.float32)
+    np.save(tmp_path / "data" / "eeg.npy", clean + RNG.standard_normal(clean.shape).astype(np.float32))
+    np.save(tmp_path / "data" / "clean.npy", clean)
+    said = finetuned(path, tmp_path / "data", tmp_path / "tuned.onnx")
+    assert "x: stored NW, taken to NCW" in said
+    assert "target: stored NW, taken to NCW" in said
+    assert "eeg: taken as the only array for the only input, 'x'" in said
+
+
+def test_volumes_of_nifti_and_a_u_net(tmp_path: Path) -> None:
+    network = """g (float[N, 1, D, H, W] x) => (float[N, 1, D, H, W] y) {
+        a = Conv<pads=[1, 1, 1, 1, 1, 1]>(x, v, c)
+        r = Relu(a)
+        p = MaxPool<kernel_shape=[2, 2, 2], strides=[2, 2, 2]>(r)
+        b = Conv<pads=[1, 1, 1, 1, 1, 1]>(p, w, d)
+        s = Relu(b)
+        t = ConvTranspose<strides=[2, 2, 2]>(s, u, e)
+        j = Concat<axis=1>(r, t)
+        y = Conv<pads=[1, 1, 1, 1, 1, 1]>(j, z, f)
+    }"""
+    weights = {"v": (4, 1, 3, 3, 3), "c": (4,), "w": (6, 4, 3, 3, 3), "d": (6,), "u": (6, 4, 2, 2, 2), "e": (4,)}
+    path = save(text_model(network, **weights, z=(1, 8, 3, 3, 3), f=(1,)), tmp_path / "model.onnx")
+    for index in range(2):
+        clean = RNG.gamma(2, 1000, (8, 10, 12)).astype(np.float32)
+        for name, values in (("low", RNG.poisson(clean / 10) * np.float32(10)), ("gt", clean)):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "data" / name / f"case{index}.nii.gz")
+    said = finetuned(path, tmp_path / "data", tmp_path / "tuned.onnx", "--scale", "percentile", "--patch", 8)
+    assert "x: stored DHW, taken to NCDHW" in said

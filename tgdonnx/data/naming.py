@@ -1,0 +1,131 @@
+"""Names of arrays brought to the names of what a training step is fed.
+
+An array goes by its own name, or by what the user maps it to. Two things are taken for what they obviously are, and said: an
+array of a usual name for a target, where there is no ``target``, and the only array that is left for the only input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from tgdonnx.data.lazy_arrays import LazyArray
+from tgdonnx.data.options import DataOptions
+from tgdonnx.errors import DataError, MissingArrayError
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+
+USUAL_TARGETS = ("clean", "label", "labels", "mask", "masks", "gt")
+
+
+def is_usual_target(name: str) -> bool:
+    """Whether an array is named as targets usually are; ``target`` itself is."""
+    return name.lower() in (TARGET, *USUAL_TARGETS)
+
+
+def renamed_for(renamed: Mapping[str, str], inputs: Sequence[TensorSpec]) -> Mapping[str, str]:
+    """Returns what arrays are mapped to, in the names of arrays.
+
+    Where the model itself has an input ``target``, an array that is mapped to ``target`` is for that input, and the array
+    ``target`` is what the output is compared with; unless another array is mapped to that input by its name as an array.
+    """
+    other = next((spec.name for spec in inputs if spec.vendor_name == TARGET), None)
+    if other is None or other in renamed.values():
+        return renamed
+    return {array: other if name == TARGET else name for array, name in renamed.items()}
+
+
+def named_arrays(
+    arrays: Mapping[str, LazyArray],
+    inputs: Sequence[TensorSpec],
+    options: DataOptions,
+    where: str,
+    ignored: Collection[str],
+) -> dict[str, LazyArray]:
+    """Returns the arrays of a group by the names of what a step is fed, and those that are not asked for by their own.
+
+    Args:
+        arrays: of the group.
+        inputs: what a step is fed.
+        options: which array is for which input.
+        where: the group, for messages.
+        ignored: names of arrays that may be there although they are not asked for; with ``target``, those of usual targets.
+
+    Raises:
+        DataError: an array that is mapped is missing, or two are for the same input.
+    """
+    found = _mapped(arrays, renamed_for(options.renamed, inputs), where)
+    expected = [spec.name for spec in inputs]
+    targets = [name for name in found if name not in expected and is_usual_target(name)]
+    if TARGET in expected and TARGET not in found and len(targets) == 1:
+        _take(found, targets[0], TARGET)
+    missing = [name for name in expected if name not in found and name != TARGET]
+    others = [name for name in found if name not in expected and not _may_be_there(name, ignored)]
+    if missing and len(others) == 1 and len([name for name in expected if name != TARGET]) == 1:
+        _take(found, others[0], missing[0])
+    return {name: stored for name, stored in found.items() if name in expected or not _may_be_there(name, ignored)}
+
+
+def naming_problems(arrays: Mapping[str, LazyArray], inputs: Sequence[TensorSpec], where: str) -> Iterator[DataError]:
+    """Yields what is wrong with the names of a group: an array is missing, or there is one that the model does not take.
+
+    Args:
+        arrays: as `named_arrays` gives them.
+        inputs: what a step is fed.
+        where: the group, for messages.
+    """
+    expected = [spec.name for spec in inputs]
+    missing = [name for name in expected if name not in arrays]
+    spare = [name for name in arrays if name not in expected]
+    for name in missing:
+        targets = [array for array in spare if is_usual_target(array)]
+        candidates = targets if name == TARGET and targets else spare
+        said = " or ".join(f"`renamed={{{array!r}: {name!r}}}`" for array in candidates[:3])
+        yield MissingArrayError(
+            f"{where} has no array {name!r}; expected {', '.join(expected)}, found {names_of(arrays)}{_hint(inputs)}",
+            name,
+            remedy=f"if it goes by another name, say which: {said}" if said else "",
+        )
+    for name in spare if not missing else ():
+        yield DataError(f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}")
+
+
+def names_of(arrays: Mapping[str, LazyArray]) -> str:
+    """Returns names of arrays, in words."""
+    names = sorted(arrays)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return (", ".join(names[:10]) or "none") + more
+
+
+def _may_be_there(name: str, ignored: Collection[str]) -> bool:
+    return name in ignored or (TARGET in ignored and is_usual_target(name))
+
+
+def _take(found: dict[str, LazyArray], array: str, name: str) -> None:
+    stored = found.pop(array)
+    what = "the target" if name == TARGET else f"the only array for the only input, {name!r}"
+    found[name] = replace(stored, remarks=(*stored.remarks, f"{array}: taken as {what}"))
+
+
+def _mapped(arrays: Mapping[str, LazyArray], renamed: Mapping[str, str], where: str) -> dict[str, LazyArray]:
+    for array_name, input_name in renamed.items():
+        if array_name not in arrays:
+            raise MissingArrayError(
+                f"{where} has no array {array_name!r} to map to {input_name!r}; it has {names_of(arrays)}", input_name
+            )
+    result: dict[str, LazyArray] = {}
+    for name, array in arrays.items():
+        new = renamed.get(name, name)
+        if new in result:
+            raise DataError(f"{where} has two arrays for the input {new!r}, with what is mapped to it")
+        result[new] = array
+    return result
+
+
+def _hint(inputs: Sequence[TensorSpec]) -> str:
+    spec = next((spec for spec in inputs if spec.vendor_name is not None), None)
+    if spec is None:
+        return ""
+    return (
+        f"; {spec.name!r} is for the model's input {spec.vendor_name!r} (`renamed={{'ARRAY': {spec.vendor_name!r}}}`), and the "
+        f"array {TARGET!r} for what the output is compared with"
+    )
