@@ -57,7 +57,6 @@ def remedies(message: str) -> list[list[str]]:
 
 
 CASES: dict[str, tuple[str, tuple[object, ...], dict[str, Any], tuple[object, ...], list[str]]] = {
-    "batch 1": (FIXED_BATCH % (1, 1), (), {"x": VALUES}, (), ["--batch 1 --accumulate 8"]),
     "batch 4 of 24": (
         FIXED_BATCH % (4, 4), (), {"x": VALUES}, ("--batch", 8, "--accumulate", 3), ["--batch 4 --accumulate 6"],
     ),
@@ -68,7 +67,6 @@ CASES: dict[str, tuple[str, tuple[object, ...], dict[str, Any], tuple[object, ..
     "bytes": (IMAGE, (), {"x": BYTES, "target": BYTES}, (), ["--scale 255", "--scale 1"]),
     "double": (IMAGE, (), {"x": VALUES.astype(np.float64)}, (), ["--scale x=1"]),
     "double targets": (IMAGE, (), {"target": VALUES.astype(np.float64)}, (), ["--scale target=1"]),
-    "no channels": (IMAGE, (), {"target": VALUES[:, 0]}, (), ["--layout target=NHW", "--layout target=DHW"]),
     "channels last": (IMAGE, (), {"x": VALUES.transpose(0, 2, 3, 1)}, (), ["--layout x=NHWC"]),
     "a fixed size": (FIXED_SIZE, (), {"x": VALUES}, (), ["--patch 4x6"]),
     "probabilities in bytes": (

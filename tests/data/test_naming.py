@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data.datasets import everything, opened, spec
-from tests.models import Array
+from tests.support.models import Array
 from tgdonnx.data import DataOptions, open_dataset
 from tgdonnx.errors import DataError, MissingArrayError
 
@@ -51,7 +51,7 @@ def test_an_input_of_a_usual_name_is_that_input() -> None:
 
 
 def test_of_several_inputs_none_is_guessed() -> None:
-    with pytest.raises(MissingArrayError, match="has no array 'y'.*`renamed={'z': 'y'}`"):
+    with pytest.raises(MissingArrayError, match=r"has no array 'y'.*`renamed={'z': 'y'}`"):
         opened({"x": image(1), "z": image(2), "clean": image(3)}, TWO)
 
 

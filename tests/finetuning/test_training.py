@@ -255,7 +255,10 @@ def test_options_out_of_range_are_told(options: dict[str, Any], message: str) ->
 
 BAD: dict[str, tuple[Callable[[dict[str, Array]], dict[str, Array]], str]] = {
     "a missing target": (lambda d: {"x": d["x"]}, "no array 'target'"),
-    "a wrong name": (lambda d: {"image": d["x"], "target": d["target"]}, "no array 'x'; expected x, target"),
+    "a wrong name": (
+        lambda d: {"image": d["x"], "other": d["x"], "target": d["target"]},
+        "no array 'x'; expected x, target.*`renamed={'image': 'x'}` or `renamed={'other': 'x'}`",
+    ),
     "a wrong dtype": (lambda d: {**d, "x": d["x"].astype(np.float64)}, "'x' to be float32 .* found float64"),
     "a wrong rank": (
         lambda d: {**d, "x": d["x"][:, 0]},

@@ -95,7 +95,7 @@ def _match_group(
             next(iter({stored.place for stored in group.arrays.values()}), where) if _in_one_file(group) else group.name
         )
     arrays = named_arrays(group.arrays, inputs, options, where, ignored)
-    problems = list(naming_problems(arrays, inputs, where))
+    problems = list(naming_problems(arrays, inputs, where, ignored))
     present = [spec for spec in inputs if spec.name in arrays]
     views, found = _views([(spec, arrays[spec.name]) for spec in present], options, scales_of(inputs, options))
     raise_first([*problems, *found])

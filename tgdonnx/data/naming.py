@@ -60,22 +60,27 @@ def named_arrays(
         _take(found, targets[0], TARGET)
     missing = [name for name in expected if name not in found and name != TARGET]
     others = [name for name in found if name not in expected and not _may_be_there(name, ignored)]
-    if missing and len(others) == 1 and len([name for name in expected if name != TARGET]) == 1:
+    only = [spec for spec in inputs if spec.name != TARGET]
+    # A model that has an input called target needs to be told what is what.
+    if missing and len(only) == 1 and only[0].vendor_name is None and len(others) == 1:
         _take(found, others[0], missing[0])
-    return {name: stored for name, stored in found.items() if name in expected or not _may_be_there(name, ignored)}
+    return found
 
 
-def naming_problems(arrays: Mapping[str, LazyArray], inputs: Sequence[TensorSpec], where: str) -> Iterator[DataError]:
+def naming_problems(
+    arrays: Mapping[str, LazyArray], inputs: Sequence[TensorSpec], where: str, ignored: Collection[str]
+) -> Iterator[DataError]:
     """Yields what is wrong with the names of a group: an array is missing, or there is one that the model does not take.
 
     Args:
         arrays: as `named_arrays` gives them.
         inputs: what a step is fed.
         where: the group, for messages.
+        ignored: as of `named_arrays`.
     """
     expected = [spec.name for spec in inputs]
     missing = [name for name in expected if name not in arrays]
-    spare = [name for name in arrays if name not in expected]
+    spare = [name for name in arrays if name not in expected and not _may_be_there(name, ignored)]
     for name in missing:
         targets = [array for array in spare if is_usual_target(array)]
         candidates = targets if name == TARGET and targets else spare

@@ -23,7 +23,8 @@ class DataOptions:
         layout: of all arrays that are images; see `tgdonnx.data.layouts`. None: that of the format; arrays of numpy and HDF5
             are as the model takes them.
         layouts: of single inputs.
-        patch: size of random patches, in the first input's pixels, per axis of space, or one for all axes; None for whole samples.
+        patch: size of random patches, in the first input's pixels, per axis of space, or one for all axes; None for whole
+            samples.
         patches_per_epoch: None for as many as cover the data once.
         augmentation: ``flips`` along the axes of space, ``rotations`` by right angles in the plane of H and W.
         scale: of all float32 images, by one offset and divisor, which come from the first input that is one; see

@@ -158,7 +158,7 @@ class Sampler:
         return Levels(common, tuple(single))
 
     def _cropped(self, place: int, view: View, values: Array) -> Array:
-        """Returns the centre of a target, where it is larger than the output; where that is not certain, a pixel nearer the start."""
+        """Returns the centre of a target; of an odd border the larger half is at the end."""
         border = self.options.crop_target
         if not isinstance(border, tuple) or self.inputs[place].name != TARGET:
             return values

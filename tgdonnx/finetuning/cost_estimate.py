@@ -43,9 +43,9 @@ def dry_run(
     device = training_device(read_manifest(Path(directory)).runtime, options.device)
     with locked(Path(directory), reading=True):
         session = Session(Path(directory), device=device)
-    asked, options = options, fitting_batch(session.manifest, options)
+    given, options = options, fitting_batch(session.manifest, options)
     training, validating, retention = open_data(session, RunData.of(data), options)
-    for remark in (*batch_remarks(asked, options), *remarks_of(training, validating, retention)):
+    for remark in (*batch_remarks(given, options), *remarks_of(training, validating, retention)):
         on_remark(remark)
     samples, fixed = len(training), session.manifest.fixed_batch
     count = min(options.accumulate, options.batches_per_epoch(samples, fixed))

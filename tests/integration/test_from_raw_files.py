@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from tests.cli.commands import run
-from tests.external_models import externalise
-from tests.models import save
-from tests.training_models import text_model
+from tests.support.external_models import externalise
+from tests.support.models import save
+from tests.support.training_models import text_model
 from tgdonnx import verify
 
 RNG = np.random.default_rng(0)
