@@ -34,7 +34,7 @@ from tgdonnx.finetuning import disk_space
 from tgdonnx.finetuning.state import RunState
 
 ROOT = Path(__file__).parents[1]
-pipeline = importlib.import_module("tgdonnx.pipeline")
+rounds, ending = (importlib.import_module(f"tgdonnx.pipeline.{name}") for name in ("rounds", "ending"))
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_a_failure_after_training_leaves_the_training_and_the_command_that_write
 ) -> None:
     kept = vendor.parent / ("kept" if artifacts else "tuned.run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, stage, fail)
+        patch.setattr(rounds, stage, fail)
         with pytest.raises(error) as raised:
             finetune(vendor, artifacts=kept if artifacts else None)
     assert f"{kept} keeps what was trained: go on with `tgdonnx.export({str(kept)!r}, output=" in str(raised.value)
@@ -127,11 +127,11 @@ def test_a_failure_of_apply_or_report_leaves_the_model_too(vendor: Path, expecte
     np.save(image, data_for(models.dncnn(0))["x"][:1])
     page = vendor.parent / "page.html"
     for stage, function, more, result in (
-        ("apply", "apply", {"apply_to": image}, vendor.parent / "tuned.applied.npy"),
+        ("apply", "apply", {"apply": image}, vendor.parent / "tuned.applied.npy"),
         ("report", "write_page", {"report": page}, page),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pipeline, function, full)
+            patch.setattr(ending, function, full)
             with pytest.raises(OutputError) as raised:
                 finetune(vendor, overwrite=True, **more)
         assert (vendor.parent / "tuned.onnx").read_bytes() == expected
@@ -172,7 +172,7 @@ def test_a_run_that_diverged_after_a_checkpoint_is_kept_and_one_that_did_before_
 
 def test_what_an_earlier_call_left_is_not_replaced_unless_asked_for(vendor: Path, expected: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "export_artifacts", full)
+        patch.setattr(rounds, "export_artifacts", full)
         with pytest.raises(OutputError):
             finetune(vendor)
     kept = vendor.parent / "tuned.run"

@@ -68,7 +68,7 @@ def test_the_command_line_has_a_word_for_everything_that_a_message_names() -> No
         ("`scales={'x': 1}` or `layouts={'x': 'NHWC'}`", "--scale x=1 or --layout x=NHWC"),
         ("choose `metrics=('rmse',)`", "choose --metric rmse"),
         ("pass `overwrite=True`, or without `protect`", "pass --overwrite, or without --protect"),
-        ("leave out `renamed` and `augmentation`", "leave out --map and --augment"),
+        ("leave out `map` and `augment`", "leave out --map and --augment"),
         ("`checkpoint='my best'`", "--checkpoint 'my best'"),
         (
             "made by `tgdonnx.build`; `tgdonnx.dry_run` tries",

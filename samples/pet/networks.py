@@ -87,7 +87,7 @@ def tune(name: str, recipe: Recipe, studies: list[Study], directory: Path, *, st
         The record of how it was made; of a network that diverged there is no file.
     """
     inputs, targets = pairs(studies)
-    patches = tgdonnx.DataOptions(patch=(PATCH, PATCH), patches_per_epoch=steps * BATCH, augmentation=("flips",))
+    patches = tgdonnx.DataOptions(patch=(PATCH, PATCH), patches_per_epoch=steps * BATCH, augment=("flips",))
     data = {"image": inputs, "target": targets}
     of = {"recipe": recipe.record, "steps": steps, "studies": [study.name for study in studies], "images": len(inputs)}
     unlabelled = np.concatenate([inputs[len(inputs) * part // 4 :][10:11] for part in range(4)])
@@ -103,7 +103,7 @@ def tune_online(
         As `tune`.
     """
     patches = tgdonnx.DataOptions(
-        layout="DHW", patch=(PATCH, PATCH), patches_per_epoch=max(1, steps // 20) * BATCH, augmentation=("flips",)
+        layout="DHW", patch=(PATCH, PATCH), patches_per_epoch=max(1, steps // 20) * BATCH, augment=("flips",)
     )
     data, of = tgdonnx.Noise2Noise(*halves), {"recipe": recipe.record, "steps": steps, "study": "pelvis"}
     return _once(name, directory, of, lambda: _finetune(name, recipe, data, patches, directory, steps, None))

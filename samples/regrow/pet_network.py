@@ -51,7 +51,7 @@ def pet_network(cache: Path, workers: int) -> Network:
         steps=steps,
         batch=batch,
         data=lambda _seed: {"image": inputs, "target": targets},  # patches and flips are drawn by the run's seed
-        reading=tgdonnx.DataOptions(patch=(PATCH, PATCH), patches_per_epoch=steps * batch, augmentation=("flips",)),
+        reading=tgdonnx.DataOptions(patch=(PATCH, PATCH), patches_per_epoch=steps * batch, augment=("flips",)),
         held_out=held_out,
         read=lambda output: output[:, STACK // 2],
         score=psnr(5.0),

@@ -72,12 +72,12 @@ def trained(model: onnx.ModelProto, directory: Path, source: Mapping[str, Array]
     rows = {name: [1, 3] for name, shape in stored.items() if len(shape) == 4 and shape[0] >= 4}
     tgdonnx.mask(path, masked, tgdonnx.Filters(rows))
     assert tgdonnx.check(masked).trainable
-    mapped = options.pop("renamed", None)
+    mapped = options.pop("map", None)
     tgdonnx.build(masked, directory / "artifacts", tgdonnx.BuildOptions(**options))
     run = TrainOptions(steps=2, batch=3, learning_rate=0.01)
     tgdonnx.train(
         directory / "artifacts",
-        tgdonnx.RunData(source, validation=source, retain=source, reading=tgdonnx.DataOptions(renamed=mapped or {})),
+        tgdonnx.RunData(source, validation=source, retain=source, reading=tgdonnx.DataOptions(map=mapped or {})),
         run,
     )
     tgdonnx.export(directory / "artifacts", tuned)
@@ -181,7 +181,7 @@ def test_an_input_called_target_is_fed_by_its_own_array_or_by_a_mapped_one(tmp_p
         ({"x": X, "target": LEVEL, "clean": TARGET}, {"target": "target_input", "clean": "target"}),
     ]
     for number, (source, mapped) in enumerate(sources):
-        found = trained(named, tmp_path / str(number), source, renamed=mapped)
+        found = trained(named, tmp_path / str(number), source, map=mapped)
         assert all(found[name].tobytes() == array.tobytes() for name, array in plain.items())
     _, level, target = read_manifest(tmp_path / "0" / "artifacts").inputs
     assert (level.name, level.vendor_name, target.name, target.vendor_name) == (
@@ -191,7 +191,7 @@ def test_an_input_called_target_is_fed_by_its_own_array_or_by_a_mapped_one(tmp_p
         None,
     )
     with pytest.raises(
-        DataError, match=r"'target_input' is for the model's input 'target' .`renamed={'ARRAY': 'target'}`."
+        DataError, match=r"'target_input' is for the model's input 'target' .`map={'ARRAY': 'target'}`."
     ) as caught:
         trained(named, tmp_path / "missing", {"x": X, "target": TARGET})
     assert isinstance(caught.value, MissingArrayError)
@@ -206,11 +206,11 @@ def test_data_to_retain_without_targets_is_mapped_to_an_input_called_target_too(
     run = TrainOptions(steps=1, batch=3)
     report = tgdonnx.train(
         tmp_path / "artifacts",
-        tgdonnx.RunData(source, retain=old, agree=old, reading=tgdonnx.DataOptions(renamed={"image": "target"})),
+        tgdonnx.RunData(source, retain=old, agree=old, reading=tgdonnx.DataOptions(map={"image": "target"})),
         run,
     )
     assert report.steps == 1
-    swept = tgdonnx.sweep(path, source, phis=[0.5], reading=tgdonnx.DataOptions(renamed={"image": "target"}))
+    swept = tgdonnx.sweep(path, source, phis=[0.5], reading=tgdonnx.DataOptions(map={"image": "target"}))
     assert swept.samples == 5
 
 

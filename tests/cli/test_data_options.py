@@ -88,8 +88,8 @@ def test_the_vendors_task_is_read_as_the_training_data_is_and_the_record_says_ho
     assert report["epochs"][0]["retain"]
     record = json.loads((artifacts / "run.json").read_text("utf-8"))
     assert (record["data"]["cases"], record["validation"]["cases"], record["retain"]["cases"]) == (3, 2, 3)
-    assert record["data"]["options"]["augmentation"] == ["flips"]
-    assert record["validation"]["options"]["augmentation"] == []
+    assert record["data"]["options"]["augment"] == ["flips"]
+    assert record["validation"]["options"]["augment"] == []
     scalings = [record[role]["scaling"]["x"] for role in ("data", "validation", "retain")]
     assert scalings[0] == scalings[1] == scalings[2]
     trained = [np.asarray(Image.open(file["path"])) for file in record["data"]["files"] if "noisy" in file["path"]]

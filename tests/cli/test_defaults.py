@@ -18,8 +18,8 @@ from tgdonnx.regrowing import Reinitialization
 # What the command line calls otherwise than Python, or has no option for.
 NAMES = {"output": "output_name"}
 WITHOUT = {"on_retain_limit", "reading"}
-# Options that are shorter than the field.
-SHORTER = {"renamed": "map", "augmentation": "augment", "apply_to": "apply", "kind": "rebirth"}
+# The option `--rebirth` says in one word what is long in Python: the kind of a reinitialisation.
+SHORTER = {"kind": "rebirth"}
 
 
 def parameters(command: str) -> dict[str, click.Parameter]:

@@ -38,7 +38,7 @@ INPUTS = {
     "calibrate": "calibrate.npz",
     "sweep_data": "sweep.npz",
     "filters": "filters.json",
-    "apply_to": "image.npy",
+    "apply": "image.npy",
     "config": "config.toml",
 }
 ARTIFACTS = (
@@ -245,7 +245,7 @@ def test_two_outputs_are_not_one(
         Path("dangling").symlink_to("new.file")
         other = "dangling"
     before = tree(root)
-    apply = next((parameter for parameter in inputs_of(command) if parameter.name == "apply_to"), None)
+    apply = next((parameter for parameter in inputs_of(command) if parameter.name == "apply"), None)
     result = run(command, {str(first.name): "new.file", str(second.name): other}, apply)
     assert result.exit_code == 2
     assert "both to be written" in result.output

@@ -67,7 +67,7 @@ def test_the_callers_mapping_and_arrays_are_left_alone() -> None:
     content = arrays()
     before = {name: array.copy() for name, array in content.items()}
     content["noisy"] = content.pop("x")
-    dataset = open_dataset(content, INPUTS, DataOptions(renamed={"noisy": "x"}))
+    dataset = open_dataset(content, INPUTS, DataOptions(map={"noisy": "x"}))
     for batch in dataset.batches(4):
         for array in batch:
             array[...] = 0
@@ -85,7 +85,7 @@ def test_of_npy_files_no_array_stays_in_memory(tmp_path: Path) -> None:
 def test_arrays_can_be_renamed_to_inputs() -> None:
     content = arrays()
     content["noisy"], content["clean"] = content.pop("x"), content.pop("target")
-    x, _, target = everything(open_dataset(content, INPUTS, DataOptions(renamed={"noisy": "x", "clean": "target"})))
+    x, _, target = everything(open_dataset(content, INPUTS, DataOptions(map={"noisy": "x", "clean": "target"})))
     assert np.array_equal(x, content["noisy"])
     assert np.array_equal(target, content["clean"])
 
@@ -93,7 +93,7 @@ def test_arrays_can_be_renamed_to_inputs() -> None:
 def test_two_arrays_can_change_places() -> None:
     content = arrays(target=np.zeros((6, 3, 4, 5), np.float32))
     specs = (X, SIZE, TensorSpec("target", "float32", None))
-    x, _, target = everything(open_dataset(content, specs, DataOptions(renamed={"x": "target", "target": "x"})))
+    x, _, target = everything(open_dataset(content, specs, DataOptions(map={"x": "target", "target": "x"})))
     assert np.array_equal(x, content["target"])
     assert np.array_equal(target, content["x"])
 
@@ -174,7 +174,7 @@ def test_an_open_rank_takes_any_shape() -> None:
 )
 def test_a_name_that_cannot_be_mapped_is_told(renamed: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        open_dataset(arrays(), INPUTS, DataOptions(renamed=renamed))
+        open_dataset(arrays(), INPUTS, DataOptions(map=renamed))
 
 
 def broken(name: str, tmp_path: Path) -> Path:
@@ -407,7 +407,7 @@ def test_the_identity_of_data_is_that_of_its_contents_and_options_and_not_of_its
         found[place] = open_dataset(path, INPUTS).identity
     assert found["a"] == found["b"] != found["c"]
     path = tmp_path / "a" / "data"
-    assert open_dataset(path, INPUTS, DataOptions(augmentation=("flips",))).identity != found["a"]
+    assert open_dataset(path, INPUTS, DataOptions(augment=("flips",))).identity != found["a"]
     memory = [open_dataset(arrays(size=np.arange(6) + shift), INPUTS).identity for shift in (0, 0, 1)]
     assert memory[0] == memory[1] != memory[2]
 
@@ -416,10 +416,10 @@ def test_more_data_is_opened_as_other_data_is_and_may_lack_the_target() -> None:
     specs = (spec("x", 1, None, None), spec("target", 1, None, None))
     x = np.arange(128, dtype=np.uint8).reshape(2, 1, 8, 8)
     options = DataOptions(
-        renamed={"noisy": "x", "clean": "target"},
+        map={"noisy": "x", "clean": "target"},
         scales={"x": "minmax", "target": 2.0},
         patch=(4, 4),
-        augmentation=("flips",),
+        augment=("flips",),
     )
     dataset = open_dataset({"noisy": x, "clean": x}, specs, options)
     assert dataset.scaling is not None
@@ -427,10 +427,10 @@ def test_more_data_is_opened_as_other_data_is_and_may_lack_the_target() -> None:
         open_like(dataset, {"noisy": x[:1]})
     assert caught.value.array == "target"
     more = open_like(dataset, {"noisy": x[:1]}, specs[:1], purpose="training")
-    assert more.options.augmentation == ("flips",)
+    assert more.options.augment == ("flips",)
     assert more.scaling == dataset.scaling
     other = open_like(dataset, {"noisy": x[:1] // 2}, specs[:1])
-    assert other.options.augmentation == ()
+    assert other.options.augment == ()
     assert other.scaling == dataset.scaling
     tiles = everything(other)
     assert [array.shape for array in tiles] == [(4, 1, 4, 4)]

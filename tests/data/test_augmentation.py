@@ -32,7 +32,7 @@ def epochs(dataset: Any, count: int) -> list[list[Array]]:
 def test_all_arrays_of_a_sample_turn_alike_and_in_every_way(kinds: tuple[str, ...], number: int) -> None:
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(1, 2, 5, 5)).astype(np.float32), rng.normal(size=(1, 1, 10, 10)).astype(np.float32)
-    dataset = opened({"x": x, "target": target}, IMAGES, augmentation=kinds)
+    dataset = opened({"x": x, "target": target}, IMAGES, augment=kinds)
     ways = set()
     for found_x, found_target in epochs(dataset, 120):
         (way,) = [i for i, expected in enumerate(turned(x)) if np.array_equal(expected, found_x)]
@@ -46,14 +46,14 @@ def test_all_arrays_of_a_sample_turn_alike_and_in_every_way(kinds: tuple[str, ..
 def test_volumes_are_mirrored_along_three_axes() -> None:
     x = np.arange(24, dtype=np.float32).reshape(1, 1, 2, 3, 4)
     specs = (spec("x", 1, None, None, None), spec("target", 1, None, None, None))
-    dataset = opened({"x": x, "target": x}, specs, augmentation=("flips",))
+    dataset = opened({"x": x, "target": x}, specs, augment=("flips",))
     assert len({found[0].tobytes() for found in epochs(dataset, 120)}) == 8
 
 
 def test_labels_stay_and_evaluation_is_not_turned() -> None:
     x = np.arange(50, dtype=np.float32).reshape(2, 1, 5, 5)
     specs = (spec("x", 1, None, None), spec("target", dtype="int64"))
-    dataset = opened({"x": x, "target": np.array([3, 4])}, specs, augmentation=("flips", "rotations"))
+    dataset = opened({"x": x, "target": np.array([3, 4])}, specs, augment=("flips", "rotations"))
     for batch in dataset.batches(2, epoch=1):
         assert sorted(batch[1].tolist()) == [3, 4]
         assert [float(picture.min()) for picture in batch[0]] == [25.0 * (label - 3) for label in batch[1]]
@@ -74,12 +74,12 @@ def test_what_cannot_be_turned_is_told(shape: tuple[int, ...], kinds: tuple[str,
     x = np.zeros(shape, np.float32)
     specs = tuple(TensorSpec(name, "float32", (None, *[None] * (len(shape) - 1))) for name in ("x", "target"))
     with pytest.raises(DataError, match=message):
-        opened({"x": x, "target": x}, specs, augmentation=kinds)
+        opened({"x": x, "target": x}, specs, augment=kinds)
 
 
 def test_square_patches_of_oblongs_can_be_rotated() -> None:
     x = np.arange(48, dtype=np.float32).reshape(2, 1, 4, 6)
     specs = (spec("x", 1, None, None), spec("target", 1, None, None))
-    dataset = opened({"x": x, "target": x}, specs, augmentation=("rotations",), patch=(3, 3), patches_per_epoch=5)
+    dataset = opened({"x": x, "target": x}, specs, augment=("rotations",), patch=(3, 3), patches_per_epoch=5)
     for a, b in dataset.batches(5, epoch=1):
         assert np.array_equal(a, b)

@@ -132,7 +132,7 @@ def test_images_are_scaled_cut_and_turned_and_the_value_is_not() -> None:
         scale=2.0,
         patch=(3, 3),
         patches_per_epoch=8,
-        augmentation=("rotations",),
+        augment=("rotations",),
     )
     for x, level, _ in dataset.batches(4, epoch=1):
         assert x.shape == (4, 2, 3, 3)

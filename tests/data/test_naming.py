@@ -40,7 +40,7 @@ def test_two_usual_names_are_asked_about() -> None:
     with pytest.raises(MissingArrayError) as caught:
         opened({"x": image(1), "mask": image(2), "label": image(3)}, PAIR)
     assert str(caught.value).endswith(
-        "if it goes by another name, say which: `renamed={'mask': 'target'}` or `renamed={'label': 'target'}`"
+        "if it goes by another name, say which: `map={'mask': 'target'}` or `map={'label': 'target'}`"
     )
 
 
@@ -51,7 +51,7 @@ def test_an_input_of_a_usual_name_is_that_input() -> None:
 
 
 def test_of_several_inputs_none_is_guessed() -> None:
-    with pytest.raises(MissingArrayError, match=r"has no array 'y'.*`renamed={'z': 'y'}`"):
+    with pytest.raises(MissingArrayError, match=r"has no array 'y'.*`map={'z': 'y'}`"):
         opened({"x": image(1), "z": image(2), "clean": image(3)}, TWO)
 
 

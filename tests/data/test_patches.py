@@ -97,7 +97,7 @@ def test_evaluation_covers_every_pixel_by_tiles_inside_the_picture(h: int, w: in
 @pytest.mark.parametrize("start", [1, 3])
 def test_a_start_skips_without_reading(start: int) -> None:
     x = coordinates(3, 9, 9)
-    dataset = opened({"x": x, "target": x}, IMAGES, patch=(4, 4), patches_per_epoch=17, augmentation=("flips",))
+    dataset = opened({"x": x, "target": x}, IMAGES, patch=(4, 4), patches_per_epoch=17, augment=("flips",))
     whole = list(dataset.batches(4, epoch=2, seed=3))
     rest = list(dataset.batches(4, epoch=2, seed=3, start=start))
     assert len(rest) == len(whole) - start
@@ -118,7 +118,7 @@ from pathlib import Path
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.data import DataOptions, open_training
 names = [TensorSpec(n, "float32", (None, 1, None, None)) for n in ("x", "target")]
-options = DataOptions(patch=(4, 4), patches_per_epoch=20, augmentation=("flips", "rotations"), validation_split=0.4)
+options = DataOptions(patch=(4, 4), patches_per_epoch=20, augment=("flips", "rotations"), validation_split=0.4)
 sets = open_training(sys.argv[1], names, options, seed=7)
 digest = hashlib.sha256()
 for dataset in sets:

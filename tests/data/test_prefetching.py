@@ -62,7 +62,7 @@ def same(found: list[list[Array]], expected: Iterator[list[Array]]) -> bool:
 
 def test_the_process_makes_the_same_batches_stream_after_stream(tmp_path: Path) -> None:
     options = DataOptions(
-        patch=(4, 4), patches_per_epoch=22, augmentation=("flips", "rotations"), scale="standard", validation_split=0.4
+        patch=(4, 4), patches_per_epoch=22, augment=("flips", "rotations"), scale="standard", validation_split=0.4
     )
     for plain in open_training(files(tmp_path), IMAGES, options, seed=1):
         assert plain is not None

@@ -35,7 +35,7 @@ def save_hdf5(path: Path, **arrays: Any) -> Path:
 def test_an_hdf5_file_has_a_dataset_per_array_in_groups_too(tmp_path: Path) -> None:
     x, target = picture(7, 1, 4, 5), picture(7, 1, 4, 5)
     path = save_hdf5(tmp_path / "data.h5", **{"scan/noisy": x, "target": target})
-    found = everything(opened(path, IMAGES, renamed={"scan/noisy": "x"}))
+    found = everything(opened(path, IMAGES, map={"scan/noisy": "x"}))
     assert np.array_equal(found[0], x)
     assert np.array_equal(found[1], target)
 

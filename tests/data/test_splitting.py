@@ -47,7 +47,7 @@ def files(directory: Path, count: int) -> Path:
 
 
 def test_no_patch_of_a_held_out_file_is_trained_on_and_it_is_said_which_are_held_out(tmp_path: Path) -> None:
-    options = DataOptions(patch=(4, 4), patches_per_epoch=60, augmentation=("flips",), validation_split=0.34)
+    options = DataOptions(patch=(4, 4), patches_per_epoch=60, augment=("flips",), validation_split=0.34)
     training, validation = open_training(files(tmp_path, 6), IMAGES, options, seed=3)
     assert validation is not None
     trained = {float(v) for epoch in (1, 2, 3) for x, _ in training.batches(8, epoch=epoch) for v in x.ravel()}

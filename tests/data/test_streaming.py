@@ -28,7 +28,7 @@ resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.data import DataOptions, open_dataset
 inputs = [TensorSpec("x", "float32", (None, 3, None, None)), TensorSpec("target", "float32", (None, 1, None, None))]
-options = DataOptions(layout="DHW", patch=(380, 8), patches_per_epoch=100, augmentation=("flips",))
+options = DataOptions(layout="DHW", patch=(380, 8), patches_per_epoch=100, augment=("flips",))
 dataset = open_dataset(sys.argv[1], inputs, options)
 slices = [
     [[float(below.max()), float(middle.max()), float(above.max()), float(target.max())]

@@ -109,7 +109,7 @@ def finetune(root: Path, **where: str) -> object:
         options_for(),
         **in_objects(
             {
-                "apply_to": root / "image.npy",
+                "apply": root / "image.npy",
                 "overwrite": True,
                 **{name: root / path for name, path in chosen.items()},
             }

@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = save_pairs(folder / "data.npz", SHAPE, SHAPE)
     directory = make_artifacts(models.dncnn(0), folder, tgdonnx.Phi(0.3), form="thin", mode="readers")
     options = tgdonnx.TrainOptions(epochs=2, batch=3, validate_every=1, metrics=("rmse", "psnr"), retain_limit=1e9)
-    reading = DataOptions(scale=2.0, patch=(6, 6), augmentation=("flips",))
+    reading = DataOptions(scale=2.0, patch=(6, 6), augment=("flips",))
     tgdonnx.train(
         directory,
         tgdonnx.RunData(data, validation=data, retain=data, agree={"x": np.ones(SHAPE, np.float32)}, reading=reading),
@@ -306,6 +306,22 @@ def test_a_golden_file_of_an_earlier_version_is_read(name: str, tmp_path: Path) 
         assert read_comparison(tmp_path, content["settings"]) is not None
     else:
         assert FILES[name][1](tmp_path) is not None
+
+
+def test_a_record_of_format_1_says_how_data_was_varied_and_mapped(tmp_path: Path) -> None:
+    content = json.loads((GOLDEN / "artifacts" / "run.json").read_text())
+    content["retain"]["options"]["renamed"] = {"noisy": "x"}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.retain is not None
+    assert record.agree is not None
+    assert record.data.options.augment == record.agree.images.options.augment == ("flips",)
+    assert record.retain.options.map == {"noisy": "x"}
+    content["retain"]["options"] = []
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactsError, match=r"run\.json is damaged"):
+        read_record(tmp_path)
 
 
 def test_names_of_files_that_are_no_utf_8_are_spelled_out() -> None:

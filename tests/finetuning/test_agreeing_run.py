@@ -121,7 +121,7 @@ def test_the_record_says_which_images_and_how_many_of_them(artifacts: Path, tmp_
 
 
 def test_a_target_among_the_images_and_its_name_are_not_looked_at(artifacts: Path) -> None:
-    renamed = DataOptions(renamed={"clean": "target"})
+    renamed = DataOptions(map={"clean": "target"})
     pairs = {"x": data()["x"], "clean": data()["target"]}
     named = mixture(artifacts, SHARED, renamed, data=pairs)
     plain = mixture(artifacts, SHARED, agree={**IMAGES, "target": np.zeros((7, 3, 6, 5), np.float32)})

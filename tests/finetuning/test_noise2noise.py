@@ -50,7 +50,7 @@ def test_both_ways_are_trained_on_the_same_places_and_slices_in_the_middle_are_h
 @pytest.mark.parametrize("augmentation", [(), ("flips", "rotations")])
 def test_of_one_picture_a_strip_is_held_out_and_patches_stay_on_their_side(augmentation: Any) -> None:
     a, b = numbered(100, 64)
-    options = DataOptions(layout="HW", patch=(16, 16), patches_per_epoch=100, augmentation=augmentation)
+    options = DataOptions(layout="HW", patch=(16, 16), patches_per_epoch=100, augment=augmentation)
     (image, target), (held_image, _) = seen(Noise2Noise(a, b), PICTURES, options)
     np.testing.assert_array_equal(image, -target)
     assert (image[:, 0, 0, 0] > 0).any()
@@ -111,7 +111,7 @@ def test_images_that_are_no_pair_are_refused(tmp_path: Path) -> None:
     refuse("none.npy does not exist", tmp_path / "none.npy", b, layout="DHW")
     refuse("too small for a part of it to be held out.*`patch=", a[0], b[0], PICTURES, layout="HW")
     refuse("too small.*smaller patches", a[0], b[0], PICTURES, layout="HW", patch=(4, 4))
-    refuse("leave out `renamed`", a, b, layout="DHW", renamed={"x": "image"})
+    refuse("leave out `map`", a, b, layout="DHW", map={"x": "image"})
     refuse("leave out the validation split", a, b, layout="DHW", validation_split=0.5)
     refuse(
         "trains? a model of one image; this one takes image, more",

@@ -257,7 +257,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Array]], dict[str, Array]], str]] = {
     "a missing target": (lambda d: {"x": d["x"]}, "no array 'target'"),
     "a wrong name": (
         lambda d: {"image": d["x"], "other": d["x"], "target": d["target"]},
-        "no array 'x'; expected x, target.*`renamed={'image': 'x'}` or `renamed={'other': 'x'}`",
+        "no array 'x'; expected x, target.*`map={'image': 'x'}` or `map={'other': 'x'}`",
     ),
     "a wrong dtype": (lambda d: {**d, "x": d["x"].astype(np.float64)}, "'x' to be float32 .* found float64"),
     "a wrong rank": (
@@ -292,7 +292,7 @@ def test_arrays_are_mapped_to_inputs_for_training_and_validation(artifacts: Path
         return {"noisy": arrays["x"], "clean": arrays["target"]}
 
     report = train(
-        artifacts, RunData(named(data()), validation=named(HELD_OUT), reading=DataOptions(renamed=renamed)), OPTIONS
+        artifacts, RunData(named(data()), validation=named(HELD_OUT), reading=DataOptions(map=renamed)), OPTIONS
     )
     assert timeless(report) == timeless(expected)
 

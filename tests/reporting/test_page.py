@@ -124,7 +124,7 @@ def test_data_files_are_those_of_the_record(folder: Path) -> None:
 
 
 def test_patches_augmentation_and_images_to_agree_on_of_a_real_run_are_shown(tmp_path: Path) -> None:
-    reading = DataOptions(patch=(8, 6), patches_per_epoch=9, augmentation=("flips",))
+    reading = DataOptions(patch=(8, 6), patches_per_epoch=9, augment=("flips",))
     agree = {"x": pairs(samples=4, seed=3)["x"]}
     trained(tmp_path, data={"reading": reading, "agree": agree}, report=tmp_path / "page.html")
     asked = section(parse_page(tmp_path / "page.html"), "asked").rows()

@@ -170,7 +170,7 @@ def test_a_target_is_ignored_and_arrays_are_renamed(tmp_path: Path) -> None:
     path = saved(with_dead_filters(), tmp_path)
     plain = sweep(path, {"x": images()})
     np.savez(tmp_path / "data.npz", pictures=images(), target=np.zeros((9, 9), np.int64))
-    assert sweep(path, tmp_path / "data.npz", reading=DataOptions(renamed={"pictures": "x"})) == plain
+    assert sweep(path, tmp_path / "data.npz", reading=DataOptions(map={"pictures": "x"})) == plain
     with pytest.raises(DataError, match="has an array 'other' that the model does not take"):
         sweep(path, {"x": images(), "other": images()})
 

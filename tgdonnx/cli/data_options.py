@@ -33,24 +33,24 @@ def _read(command: Body) -> Body:
 
 
 def _reading(
-    renamed: tuple[str, ...],
+    map: tuple[str, ...],  # noqa: A002  # as the option is named
     layouts: tuple[str, ...],
     scales: tuple[str, ...],
     patch: Optional[str] = None,
     patches_per_epoch: Optional[int] = None,
-    augmentation: Optional[str] = None,
+    augment: Optional[str] = None,
     crop_target: bool = False,
     validation_split: Optional[float] = None,
 ) -> DataOptions:
     layout, layout_by_name = _divide("--layout", layouts)
     scale, scale_by_name = _divide("--scale", scales)
     return DataOptions(
-        renamed=_pairs("--map ARRAY=INPUT", renamed),
+        map=_pairs("--map ARRAY=INPUT", map),
         layout=layout,
         layouts=layout_by_name,
         patch=None if patch is None else _sizes(patch),
         patches_per_epoch=patches_per_epoch,
-        augmentation=tuple(_kinds(augmentation)),
+        augment=tuple(_kinds(augment)),
         scale=None if scale is None else _scale(scale),
         scales={name: _scale(how) for name, how in scale_by_name.items()},
         crop_target=crop_target,
@@ -61,7 +61,7 @@ def _reading(
 reading_options = collected(
     "reading",
     _reading,
-    click.option("--map", "renamed", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
+    click.option("--map", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
     click.option(
         "--layout",
         "layouts",
@@ -118,7 +118,7 @@ _RUN = (
         is_flag=True,
         help="Compare the centre of targets, where the output is smaller, as that of valid convolutions is.",
     ),
-    click.option("--augment", "augmentation", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
+    click.option("--augment", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
 )
 
 noise2noise_option = click.option(

@@ -55,7 +55,6 @@ from tgdonnx.reporting.verdict import headline
     Results,
     click.option(
         "--apply",
-        "apply_to",
         type=PATH,
         metavar="FULL",
         help="Apply the tuned model to this image or volume.",

@@ -58,7 +58,7 @@ def require_transformable(
         DataError: no array has axes of space; rotations would change a shape.
     """
     if kinds and not any(letter in SPACE for axes, _ in samples for letter in axes):
-        raise DataError("no array has axes of space to turn", remedy="leave out `augmentation`")
+        raise DataError("no array has axes of space to turn", remedy="leave out `augment`")
     if "rotations" not in kinds:
         return
     if not any("H" in axes for axes, _ in samples):

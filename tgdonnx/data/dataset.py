@@ -75,7 +75,7 @@ class Dataset:
         grids = grids_of(self._sets, self.inputs, options.patch)
         self._differing = differing_sizes(self._sets, inputs) if options.patch is None else None
         for sample_set, grid in zip(self._sets, grids):
-            require_transformable(options.augmentation, self.inputs, sample_shapes(sample_set, grid))
+            require_transformable(options.augment, self.inputs, sample_shapes(sample_set, grid))
         self._target_range: Optional[tuple[float, float]] = None
         self._target_limits: Optional[TargetLimits] = None
         self.scaling = scaling

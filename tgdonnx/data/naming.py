@@ -22,16 +22,16 @@ def is_usual_target(name: str) -> bool:
     return name.lower() in (TARGET, *USUAL_TARGETS)
 
 
-def renamed_for(renamed: Mapping[str, str], inputs: Sequence[TensorSpec]) -> Mapping[str, str]:
+def resolved_map(given: Mapping[str, str], inputs: Sequence[TensorSpec]) -> Mapping[str, str]:
     """Returns what arrays are mapped to, in the names of arrays.
 
     Where the model itself has an input ``target``, an array that is mapped to ``target`` is for that input, and the array
     ``target`` is what the output is compared with; unless another array is mapped to that input by its name as an array.
     """
     other = next((spec.name for spec in inputs if spec.vendor_name == TARGET), None)
-    if other is None or other in renamed.values():
-        return renamed
-    return {array: other if name == TARGET else name for array, name in renamed.items()}
+    if other is None or other in given.values():
+        return given
+    return {array: other if name == TARGET else name for array, name in given.items()}
 
 
 def named_arrays(
@@ -53,7 +53,7 @@ def named_arrays(
     Raises:
         DataError: an array that is mapped is missing, or two are for the same input.
     """
-    found = _mapped(arrays, renamed_for(options.renamed, inputs), where)
+    found = _mapped(arrays, resolved_map(options.map, inputs), where)
     expected = [spec.name for spec in inputs]
     targets = [name for name in found if name not in expected and is_usual_target(name)]
     if TARGET in expected and TARGET not in found and len(targets) == 1:
@@ -84,7 +84,7 @@ def naming_problems(
     for name in missing:
         targets = [array for array in spare if is_usual_target(array)]
         candidates = targets if name == TARGET and targets else spare
-        said = " or ".join(f"`renamed={{{array!r}: {name!r}}}`" for array in candidates[:3])
+        said = " or ".join(f"`map={{{array!r}: {name!r}}}`" for array in candidates[:3])
         yield MissingArrayError(
             f"{where} has no array {name!r}; expected {', '.join(expected)}, found {names_of(arrays)}{_hint(inputs)}",
             name,
@@ -111,15 +111,15 @@ def _take(found: dict[str, LazyArray], array: str, name: str) -> None:
     found[name] = replace(stored, remarks=(*stored.remarks, f"{array}: taken as {what}"))
 
 
-def _mapped(arrays: Mapping[str, LazyArray], renamed: Mapping[str, str], where: str) -> dict[str, LazyArray]:
-    for array_name, input_name in renamed.items():
+def _mapped(arrays: Mapping[str, LazyArray], mapped: Mapping[str, str], where: str) -> dict[str, LazyArray]:
+    for array_name, input_name in mapped.items():
         if array_name not in arrays:
             raise MissingArrayError(
                 f"{where} has no array {array_name!r} to map to {input_name!r}; it has {names_of(arrays)}", input_name
             )
     result: dict[str, LazyArray] = {}
     for name, array in arrays.items():
-        new = renamed.get(name, name)
+        new = mapped.get(name, name)
         if new in result:
             raise DataError(f"{where} has two arrays for the input {new!r}, with what is mapped to it")
         result[new] = array
@@ -131,6 +131,6 @@ def _hint(inputs: Sequence[TensorSpec]) -> str:
     if spec is None:
         return ""
     return (
-        f"; {spec.name!r} is for the model's input {spec.vendor_name!r} (`renamed={{'ARRAY': {spec.vendor_name!r}}}`), and the "
+        f"; {spec.name!r} is for the model's input {spec.vendor_name!r} (`map={{'ARRAY': {spec.vendor_name!r}}}`), and the "
         f"array {TARGET!r} for what the output is compared with"
     )

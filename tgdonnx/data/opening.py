@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal, Optional
 
 from tgdonnx.data.dataset import Dataset
-from tgdonnx.data.naming import renamed_for
+from tgdonnx.data.naming import resolved_map
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.recipe import Recipe
 from tgdonnx.data.sources import DataSource, Source, open_source
@@ -105,7 +105,7 @@ def open_like(
 
 def _with_names_of_arrays(options: DataOptions, inputs: Sequence[TensorSpec]) -> DataOptions:
     """Returns options whose names are those of arrays, before some of the inputs are left out."""
-    return replace(options, renamed=renamed_for(options.renamed, inputs))
+    return replace(options, map=resolved_map(options.map, inputs))
 
 
 def _open_like(

@@ -19,14 +19,14 @@ class DataOptions:
     """How data is read, matched and varied.
 
     Attributes:
-        renamed: for names of arrays the input that they are for.
+        map: for names of arrays the input that they are for.
         layout: of all arrays that are images; see `tgdonnx.data.layouts`. None: that of the format; arrays of numpy and HDF5
             are as the model takes them.
         layouts: of single inputs.
         patch: size of random patches, in the first input's pixels, per axis of space, or one for all axes; None for whole
             samples.
         patches_per_epoch: None for as many as cover the data once.
-        augmentation: ``flips`` along the axes of space, ``rotations`` by right angles in the plane of H and W.
+        augment: ``flips`` along the axes of space, ``rotations`` by right angles in the plane of H and W.
         scale: of all float32 images, by one offset and divisor, which come from the first input that is one; see
             `tgdonnx.data.scaling`. None: the numbers as they are, which must then be of the dtype that the model takes.
         scales: of single inputs.
@@ -36,12 +36,12 @@ class DataOptions:
         validation_split: the fraction of the files that is held out for validation.
     """
 
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    map: Mapping[str, str] = field(default_factory=dict)
     layout: Optional[str] = None
     layouts: Mapping[str, str] = field(default_factory=dict)
     patch: Optional[tuple[int, ...]] = None
     patches_per_epoch: Optional[int] = None
-    augmentation: tuple[Augmentation, ...] = ()
+    augment: tuple[Augmentation, ...] = ()
     scale: Optional[Scale] = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
     crop_target: Union[bool, tuple[int, ...]] = False
@@ -49,13 +49,13 @@ class DataOptions:
 
     def for_evaluation(self, names: Collection[str]) -> DataOptions:
         """Returns how the same data is read to evaluate on some of its inputs: in tiles, not transformed, not divided."""
-        return replace(self.for_inputs(names), patches_per_epoch=None, augmentation=(), validation_split=None)
+        return replace(self.for_inputs(names), patches_per_epoch=None, augment=(), validation_split=None)
 
     def for_inputs(self, names: Collection[str]) -> DataOptions:
         """Returns the same without what is for other inputs."""
         return replace(
             self,
-            renamed={array: name for array, name in self.renamed.items() if name in names},
+            map={array: name for array, name in self.map.items() if name in names},
             layouts={name: layout for name, layout in self.layouts.items() if name in names},
             scales={name: scale for name, scale in self.scales.items() if name in names},
         )
@@ -75,7 +75,7 @@ class DataOptions:
             raise DataError("patches per epoch without a patch", remedy="give its size too, such as `patch=(64, 64)`")
         if self.patches_per_epoch is not None and self.patches_per_epoch < 1:
             raise DataError(f"expected patches per epoch >= 1, got {self.patches_per_epoch}")
-        for kind in self.augmentation:
+        for kind in self.augment:
             if kind not in AUGMENTATIONS:
                 raise DataError(f"expected augmentation of {', '.join(AUGMENTATIONS)}, got {kind!r}")
         if self.validation_split is not None and not 0 < self.validation_split < 1:

@@ -62,5 +62,5 @@ def _of_input(
     if isinstance(options.crop_target, tuple) and spec.name == TARGET:
         border = "x".join(map(str, options.crop_target))
         yield f"{spec.name}: {border} pixels at its border are left out, since the output lacks them"
-    if options.augmentation and not first.space:
+    if options.augment and not first.space:
         yield f"{spec.name} has no axes of space and is not turned with the images"

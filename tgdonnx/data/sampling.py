@@ -170,10 +170,10 @@ class Sampler:
         return values[tuple(parts)]
 
     def _draw_transform(self, generator: np.random.Generator) -> Transform:
-        if not self.options.augmentation:
+        if not self.options.augment:
             return Transform()
         axes = {letter for view in self.sets[0].views for letter in view.space}
-        return draw_transform(self.options.augmentation, "".join(x for x in SPACE if x in axes), generator)
+        return draw_transform(self.options.augment, "".join(x for x in SPACE if x in axes), generator)
 
     def _scaled(self, spec: TensorSpec, view: View, values: Array) -> Array:
         linear = self.scaling.arrays.get(spec.name) if self.scaling is not None else None

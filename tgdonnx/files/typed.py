@@ -91,7 +91,13 @@ def decode(
         raise
     except RecursionError as error:
         raise ArtifactsError(f"{where} is damaged (it is nested too deeply); {remedy}") from error
-    except (ValueError, TypeError, KeyError, OverflowError) as error:  # those of msgspec are ValueErrors
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+    ) as error:  # those of msgspec are ValueErrors
         raise ArtifactsError(f"{where} is damaged ({error}); {remedy}") from error
     return content
 

@@ -70,8 +70,8 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
             a part of it to be held out.
         RuntimeMissingError: the library for a format is not installed.
     """
-    if options.renamed:
-        raise DataError("two noisy images have no names to map", remedy="leave out `renamed`")
+    if options.map:
+        raise DataError("two noisy images have no names to map", remedy="leave out `map`")
     if options.validation_split is not None:
         raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
     if len(inputs) != 2:

@@ -1,7 +1,7 @@
 """``run.json``: what a run is, written before its first step.
 
-Format 1: one JSON object with the fields of `RunRecord`. A reader refuses a newer format and ignores keys that it does not
-know.
+Format 2: one JSON object with the fields of `RunRecord`. Format 1 called ``map`` and ``augment`` of the data ``renamed`` and
+``augmentation``. A reader refuses a newer format and ignores keys that it does not know.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.retention import Retention
 
-FORMAT = 1
+FORMAT = 2
+_OF_FORMAT_1 = {"renamed": "map", "augmentation": "augment"}
 _PACKAGES = ("tgdonnx", "numpy", "onnx", "onnxruntime-training-cpu", "onnxruntime-training")
 _REMEDY = "delete it, and what it says is left out; or train again"
 
@@ -227,7 +228,7 @@ def read_record(directory: Path) -> Optional[RunRecord]:
     if not path.exists():
         return None
     data = read_bytes(path, remedy=_REMEDY)
-    return decode(data, RunRecord, str(path), remedy=_REMEDY, newest=FORMAT, check=_check)
+    return decode(data, RunRecord, str(path), remedy=_REMEDY, newest=FORMAT, upgrade=_from_older, check=_check)
 
 
 def write_blend(directory: Path, curve: BlendCurve) -> None:
@@ -241,6 +242,14 @@ def write_blend(directory: Path, curve: BlendCurve) -> None:
     if record is None:
         raise ArtifactsError(f"{directory} holds no record of a run ({RUN})", remedy="train it first")
     write_bytes(directory / RUN, encode(replace(record, blend=curve), indent=1))
+
+
+def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
+    agree = content.get("agree")
+    for data in (content["data"], content.get("validation"), content.get("retain"), agree and agree["images"]):
+        if data:
+            data["options"] = {_OF_FORMAT_1.get(name, name): value for name, value in data["options"].items()}
+    return content
 
 
 def _check(record: RunRecord) -> None:

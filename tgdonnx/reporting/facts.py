@@ -102,8 +102,8 @@ def data_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
         told = [f"{data.samples:,} samples", f"{data.cases:,} cases"]
         if data.options.patch is not None:
             told.append(f"patches of {_words(data.options.patch)}, {data.per_epoch:,} per epoch")
-        if data.options.augmentation:
-            told.append(f"varied by {_words(data.options.augmentation)}")
+        if data.options.augment:
+            told.append(f"varied by {_words(data.options.augment)}")
         rows.append(Row(role, "; ".join(told)))
         rows += [Row("", remark) for remark in data.remarks[:MOST_FILES]]
     return tuple(rows)

@@ -195,7 +195,7 @@ class Samples:
         """
         if self.data is None:
             return (), "No samples were handed in."
-        whole = replace(self.reading, patch=None, patches_per_epoch=None, augmentation=(), validation_split=None)
+        whole = replace(self.reading, patch=None, patches_per_epoch=None, augment=(), validation_split=None)
         dataset = Dataset(open_source(self.data), self.runners.manifest.inputs, whole, scaling=scaling)
         try:
             return show_samples(base, tuned, self.runners, dataset), ""

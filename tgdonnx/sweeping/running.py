@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts.manifest import input_specs
 from tgdonnx.data import DataOptions, Dataset, DataSource, open_dataset
-from tgdonnx.data.naming import renamed_for
+from tgdonnx.data.naming import resolved_map
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 from tgdonnx.layers import Network
@@ -77,12 +77,10 @@ def open_samples(
     graph = network.graph
     inputs = input_specs([value for value in graph.inputs if value.name not in graph.initializers])
     names = [spec.name for spec in inputs]
-    mapped = dict(renamed_for(options.renamed, inputs))
+    mapped = dict(resolved_map(options.map, inputs))
     targets = {TARGET, *(array for array, name in mapped.items() if name == TARGET)}
     mapped = {array: name for array, name in mapped.items() if array not in targets}
-    dataset = open_dataset(
-        source, inputs, replace(options.for_evaluation(names), renamed=mapped), ignored=sorted(targets)
-    )
+    dataset = open_dataset(source, inputs, replace(options.for_evaluation(names), map=mapped), ignored=sorted(targets))
     batch = dataset.fixed_batch or 1
     if len(dataset) % batch:
         raise DataError(

@@ -75,14 +75,14 @@ def test_gives_the_same_file_as_the_stages_one_by_one(tmp_path: Path) -> None:
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", tgdonnx.BuildOptions(**options))
     trained = tgdonnx.train(
         tmp_path / "artifacts",
-        tgdonnx.RunData(tmp_path / "data.npz", validation=validation, reading=tgdonnx.DataOptions(renamed=renamed)),
+        tgdonnx.RunData(tmp_path / "data.npz", validation=validation, reading=tgdonnx.DataOptions(map=renamed)),
         run,
     )
     tgdonnx.export(tmp_path / "artifacts", tmp_path / "stages.onnx")
     told = []
     report = tgdonnx.finetune(
         base,
-        tgdonnx.RunData(tmp_path / "data.npz", validation=validation, reading=tgdonnx.DataOptions(renamed=renamed)),
+        tgdonnx.RunData(tmp_path / "data.npz", validation=validation, reading=tgdonnx.DataOptions(map=renamed)),
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         run,
@@ -341,7 +341,7 @@ def test_noise2noise_trains_without_targets_and_applies_the_result_to_all_counts
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         tgdonnx.TrainOptions(epochs=3, batch=4, learning_rate=1e-3),
-        results=tgdonnx.Results(apply_to=full),
+        results=tgdonnx.Results(apply=full),
         watch=tgdonnx.Watch(on_remark=said.append),
     )
     assert "trained from A to B and from B to A" in said
@@ -382,8 +382,8 @@ def test_what_noise2noise_cannot_train_or_apply_is_refused_before_training(tmp_p
         assert listing(scratch) == []
 
     pair = tgdonnx.Noise2Noise(a, b)
-    refuse("exists", OutputError, pair, apply_to=a, applied=tmp_path / "taken.npy")
-    refuse("expected 'x' to be float32", DataError, pair, apply_to=a.astype(np.float64))
+    refuse("exists", OutputError, pair, apply=a, applied=tmp_path / "taken.npy")
+    refuse("expected 'x' to be float32", DataError, pair, apply=a.astype(np.float64))
     refuse("nothing to apply the tuned model to", DataError, pair, applied=tmp_path / "out.npy")
     refuse("leave out the validation data", DataError, pair, validation={"x": a, "target": b})
     refuse("are the same image", DataError, tgdonnx.Noise2Noise(a, a))
@@ -445,7 +445,7 @@ def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_pat
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(PHI),
         options_for(),
-        results=tgdonnx.Results(artifacts=tmp_path / "kept", apply_to=full, applied=tmp_path / "out.npy"),
+        results=tgdonnx.Results(artifacts=tmp_path / "kept", apply=full, applied=tmp_path / "out.npy"),
     )
     scaling = json.loads((tmp_path / "kept" / "run.json").read_text())["data"]["scaling"]["x"]
     # Of what was trained on: both images without the slices that are held out.

@@ -1,0 +1,83 @@
+"""What is asked of all stages in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Optional, Union
+
+from numpy.typing import NDArray
+
+from tgdonnx.artifacts import BuildOptions
+from tgdonnx.blending.formula import require_blend
+from tgdonnx.files.model_file import ModelFile, StrPath
+from tgdonnx.finetuning import RunData, TrainOptions, Watch
+from tgdonnx.graphs.tensor_specs import TARGET
+from tgdonnx.masking import MaskOptions
+from tgdonnx.selection import Strategy
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What `finetune` makes of a run: how far the tuned model goes, and what is written besides it.
+
+    Attributes:
+        report: an HTML page, with samples of the validation data, or else of the data.
+        artifacts: a directory to keep the artifacts in. If it is None they are in ``STEM.run`` beside the tuned model, and
+            deleted at the end; a failure or signal after the first checkpoint leaves them there, and says so. Those of several
+            rounds are in ``round-1`` and so on.
+        apply: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
+        applied: where to write the result of that; beside the tuned model, as ``.applied`` and the suffix of ``apply``, if
+            None.
+        overwrite: whether all of these, and the tuned model, may exist.
+        blend: how far the tuned model goes from what training started from (0) to what it came to (1), in every round; see
+            `tgdonnx.export`. ``auto`` evaluates blends on the validation data and chooses one, see `tgdonnx.blending.curve`;
+            then ``retain_limit`` of the training options does not stop the run, but is for the choice.
+    """
+
+    report: Optional[StrPath] = None
+    artifacts: Optional[StrPath] = None
+    apply: Optional[Union[StrPath, Array]] = None
+    applied: Optional[StrPath] = None
+    overwrite: bool = False
+    blend: Union[float, Literal["auto"]] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.blend != "auto":
+            require_blend(self.blend)
+
+    @property
+    def overwriting(self) -> dict[str, bool]:
+        """What a call takes so that it may overwrite too, if that is allowed."""
+        return {"overwrite": True} if self.overwrite else {}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of `finetune`, see there, with the vendor's file read."""
+
+    file: ModelFile
+    data: RunData
+    output: Path
+    strategy: Strategy
+    training: TrainOptions
+    building: BuildOptions
+    masking: MaskOptions
+    rounds: int
+    results: Results
+    watch: Watch
+
+    @property
+    def layout(self) -> Optional[str]:
+        """What the axes of an image are that the tuned model is applied to: as of the data it trains on."""
+        reading = self.data.reading
+        layouts = [layout for name, layout in reading.layouts.items() if name != TARGET]
+        return layouts[0] if layouts else reading.layout
+
+    @property
+    def scaled(self) -> bool:
+        """Whether such an image is scaled, as the data is."""
+        reading = self.data.reading
+        return bool(reading.scale is not None or reading.scales)

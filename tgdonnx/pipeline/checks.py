@@ -1,0 +1,132 @@
+"""What can be known to be wrong before anything is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from tgdonnx.applying import require_applicable
+from tgdonnx.calls import call
+from tgdonnx.engines import ENGINES, default_engine
+from tgdonnx.errors import DataError, SelectionError
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_writing import require_data_writable
+from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
+from tgdonnx.finetuning import Noise2Noise
+from tgdonnx.finetuning.training import training_device
+from tgdonnx.keeping import Place, open_place, run_of
+from tgdonnx.pipeline.asked import Array, Asked
+from tgdonnx.reporting.page import require_page
+from tgdonnx.runtime import Device
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, of which nothing is known to be wrong.
+
+    Attributes:
+        asked: the arguments.
+        device: where models run.
+        place: where artifacts go.
+        page: the page to write; None if none is asked for.
+        applied: where the result of applying the tuned model goes; None if it is not applied.
+    """
+
+    asked: Asked
+    device: Device
+    place: Place
+    page: Optional[Path]
+    applied: Optional[Path]
+
+    def go_on_with_export(self, directory: Path, blend: float, *, overwrite: bool = False) -> None:
+        """Notes the export that writes the tuned model, should something fail from now on.
+
+        Args:
+            directory: the artifacts that it is of.
+            blend: how far it goes.
+            overwrite: whether the tuned model is there by then.
+        """
+        overwriting = {"overwrite": True} if overwrite else self.asked.results.overwriting
+        blended = {} if blend == 1 else {"blend": blend}
+        options = {"output": self.asked.output, **blended, **overwriting}
+        self.place.go_on_with(call("export", directory, options=options))
+
+
+def checked(asked: Asked) -> Job:
+    """Checks what was asked for, with the model on one tile of the image that it will be applied to.
+
+    Raises:
+        TgdonnxError: as the stages do.
+    """
+    results, overwrite = asked.results, asked.results.overwrite
+    device = training_device(ENGINES[asked.building.engine or default_engine()], asked.training.device)
+    applied = _applied(asked)
+    _require_outputs(asked, applied)
+    page = None if results.report is None else require_page(results.report, overwrite=overwrite)
+    _require_blend_possible(asked)
+    if asked.rounds < 1:
+        raise SelectionError(f"expected at least 1 round, got {asked.rounds}")
+    if results.apply is not None and applied is not None:
+        require_applicable(
+            asked.file.path,
+            results.apply,
+            applied,
+            layout=asked.layout,
+            scaled=asked.scaled,
+            output_name=asked.building.output,
+            overwrite=overwrite,
+            device=asked.training.device,
+        )
+    elif applied is not None:
+        raise DataError(
+            f"there is nothing to apply the tuned model to, so {applied} cannot be written", remedy="name the data"
+        )
+    place = open_place(asked.output, results.artifacts, rounds=asked.rounds, overwrite=overwrite)
+    return Job(asked, device, place, page, applied)
+
+
+def _require_outputs(asked: Asked, applied: Optional[Path]) -> None:
+    results, output = asked.results, asked.output
+    run = Path(results.artifacts) if results.artifacts is not None else run_of(output)
+    require_outputs(
+        [
+            Output(output, Kind.MODEL),
+            *optional(results.report),
+            *(optional(applied) if results.apply is not None else ()),
+            Output(run, Kind.ARTIFACTS),
+            *optional(asked.watch.tensorboard, Kind.ADDED_TO),
+        ],
+        [asked.file, *asked.data.read, asked.masking.reinitialization.calibrate, results.apply],
+        overwrite=results.overwrite,
+    )
+    require_data_writable(output, asked.file, overwrite=results.overwrite)
+
+
+def _require_blend_possible(asked: Asked) -> None:
+    if asked.results.blend != "auto":
+        return
+    if not (asked.data.validated or isinstance(asked.data.data, Noise2Noise)):
+        raise DataError(
+            "blend auto chooses on validation data, and there is none", remedy="pass it, or say which blend"
+        )
+    if asked.training.retain_limit is not None and asked.data.retain is None:
+        raise DataError(
+            "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
+        )
+
+
+def _applied(asked: Asked) -> Optional[Path]:
+    """Returns where the result of applying goes: where it was said, or else beside the tuned model."""
+    image, applied = asked.results.apply, asked.results.applied
+    if applied is not None:
+        return Path(applied)
+    return None if image is None else asked.output.with_name(f"{asked.output.stem}.applied{_suffix(image)}")
+
+
+def _suffix(image: Union[StrPath, Array]) -> str:
+    if not isinstance(image, (str, os.PathLike)):
+        return ".npy"
+    name = os.fspath(image).lower()
+    return next((suffix for suffix in (".nii.gz", ".nii") if name.endswith(suffix)), ".npy")

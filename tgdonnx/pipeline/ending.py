@@ -1,0 +1,80 @@
+"""The end: the tuned model where it shall be, read back and proved, the result of applying it, and the page."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+from tgdonnx.applying import ApplyReport, apply
+from tgdonnx.calls import call
+from tgdonnx.files.model_file import load_model
+from tgdonnx.files.model_writing import require_same_model
+from tgdonnx.finetuning.run_record import read_record
+from tgdonnx.pipeline.checks import Job
+from tgdonnx.pipeline.reports import FinetuneReport
+from tgdonnx.pipeline.rounds import Proved, Rounds
+from tgdonnx.reporting.history import read_history
+from tgdonnx.reporting.page import PageReport, write_page
+from tgdonnx.reporting.proof import proof_of
+from tgdonnx.verifying.verification import verify_files
+
+
+def finish(job: Job, rounds: Rounds) -> FinetuneReport:
+    """Writes what was asked for of rounds that proved themselves.
+
+    Raises:
+        TgdonnxError: as the stages do.
+    """
+    asked, last, only = job.asked, rounds.last, len(rounds.done) == 1
+    exported = last.tuned.write(asked.output)
+    job.go_on_with_export(last.artifacts.directory, exported.blend, overwrite=True)
+    require_same_model(asked.output, last.after)
+    proof = last.reports.verify if only else verify_files(rounds.vendor, load_model(asked.output), None)
+    applied = _apply(job, last)
+    page = _write_page(job, last, only=only)
+    stages = last.reports
+    return FinetuneReport(
+        stages.mask,
+        stages.build,
+        stages.train,
+        exported,
+        proof,
+        earlier=rounds.done[:-1],
+        note=rounds.note,
+        apply=applied,
+        report=page,
+        blend=stages.blend,
+    )
+
+
+def _apply(job: Job, last: Proved) -> Optional[ApplyReport]:
+    asked, image, applied = job.asked, job.asked.results.apply, job.applied
+    if image is None or applied is None:
+        return None
+    # An array in memory has no command; the model is there.
+    named = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "DATA"
+    options = {"data": named, "output": applied, **asked.results.overwriting}
+    job.place.go_on_with(call("apply", asked.output, options=options))
+    return apply(
+        asked.output,
+        image,
+        applied,
+        layout=asked.layout,
+        artifacts=last.artifacts.directory if asked.scaled else None,
+        output_name=asked.building.output,
+        overwrite=asked.results.overwrite,
+        device=asked.training.device,
+    )
+
+
+def _write_page(job: Job, last: Proved, *, only: bool) -> Optional[PageReport]:
+    if job.page is None:
+        return None
+    directory = last.artifacts.directory
+    job.place.go_on_with(call("report", directory, options={"output": job.page, **job.asked.results.overwriting}))
+    # Of several rounds the file that the last one started from has no name of the user's.
+    names = (job.asked.file.path.name, job.asked.output.name) if only else ("", "")
+    proof = proof_of(
+        last.artifacts, last.tuned, last.before.file, last.after, last.reports.verify, names=names, as_exported=True
+    )
+    return write_page(directory, job.page, proof, read_history(directory), read_record(directory), last.shown)

@@ -1,0 +1,164 @@
+"""Rounds: mask, build, train, export and prove, each from what the one before wrote."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.artifacts import Artifacts, BuildReport, build_masked
+from tgdonnx.artifacts.locking import locked
+from tgdonnx.blending.curve import blend_run
+from tgdonnx.calls import call
+from tgdonnx.errors import NothingLeftError, StoppedError
+from tgdonnx.exporting import Tuned, export_artifacts, try_export_artifacts
+from tgdonnx.files.model_file import ModelFile, load_model
+from tgdonnx.finetuning import Need, TrainReport, Watch, needs_of_run, require_space
+from tgdonnx.finetuning.session import Session
+from tgdonnx.finetuning.training import train_session
+from tgdonnx.layers import Network, open_network
+from tgdonnx.masked_model import read_masked
+from tgdonnx.masking import MaskReport, mask_network
+from tgdonnx.pipeline.checks import Job
+from tgdonnx.pipeline.reports import Round
+from tgdonnx.reporting.page import Samples
+from tgdonnx.reporting.pictures import Runners
+from tgdonnx.verifying.verification import verify_files
+
+_MASKED = "the masked model of this run"
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A round that is proved, and what is open of it.
+
+    Attributes:
+        reports: of its stages.
+        before: the model that it started from.
+        after: the tuned file, as it was read back.
+        artifacts: of the training.
+        tuned: what was written to that file.
+        shown: what its page shows samples of.
+    """
+
+    reports: Round
+    before: Network
+    after: ModelFile
+    artifacts: Artifacts
+    tuned: Tuned
+    shown: Samples
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What came of all rounds.
+
+    Attributes:
+        vendor: the model that the first started from.
+        done: the reports of each, at least one.
+        last: the last of them.
+        note: why there were fewer than asked for; None if there were not.
+    """
+
+    vendor: Network
+    done: tuple[Round, ...]
+    last: Proved
+    note: Optional[str]
+
+
+def run_rounds(job: Job, work: Path, held: ExitStack) -> Rounds:
+    """Runs as many rounds as were asked for, or as there is something left to train.
+
+    Args:
+        job: what is asked for.
+        work: a directory for what is deleted at the end.
+        held: takes the locks of the artifacts, which are let go at the end.
+
+    Raises:
+        NothingLeftError: already the first round has nothing to train.
+        StoppedError: a signal stopped training.
+        TgdonnxError: as the stages do.
+    """
+    vendor = open_network(job.asked.file)
+    last = _run_round(job, 1, vendor, work, held)
+    done, note = [last.reports], None
+    for number in range(2, job.asked.rounds + 1):
+        try:
+            last = _run_round(job, number, open_network(last.after), work, held)
+        except NothingLeftError as error:
+            note = f"there was no round {number}: {error}"
+            break
+        done.append(last.reports)
+    return Rounds(vendor, tuple(done), last, note)
+
+
+def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitStack) -> Proved:
+    scratch = work / f"round-{number}"
+    masked, built, artifacts = _mask_and_build(job, number, before, scratch, held)
+    session = Session(artifacts.directory, artifacts=artifacts, device=job.device)
+    shown = Samples(Runners(artifacts.manifest, job.device), job.asked.data.shown, job.asked.data.reading)
+    _rehearse_ending(job, before, session, artifacts, shown)
+    trained = _train(job, number, session)
+    curve = blend_run(artifacts, job.asked.data, job.asked.training) if job.asked.results.blend == "auto" else None
+    blend = curve.chosen if curve is not None else float(job.asked.results.blend)
+    job.go_on_with_export(artifacts.directory, blend)
+    tuned = export_artifacts(artifacts, blend=blend)
+    exported = tuned.write(scratch / "tuned" / job.asked.output.name)
+    after = load_model(scratch / "tuned" / job.asked.output.name)
+    # What is deleted is not named.
+    verified = replace(verify_files(before, after, artifacts.masked), evidence=_MASKED)
+    reports = Round(masked, built, trained, replace(exported, output=None), verified, curve)
+    return Proved(reports, before, after, artifacts, tuned, shown)
+
+
+def _mask_and_build(
+    job: Job, number: int, before: Network, scratch: Path, held: ExitStack
+) -> tuple[MaskReport, BuildReport, Artifacts]:
+    asked, directory = job.asked, job.place.of_round(number)
+    (scratch / "masked").mkdir(parents=True)
+    (scratch / "tuned").mkdir()
+    masked_model = scratch / "masked" / "masked.onnx"
+    masked = mask_network(before, masked_model, asked.strategy, asked.masking)
+    if asked.rounds > 1:
+        directory.parent.mkdir(exist_ok=True)
+    built, artifacts = build_masked(
+        read_masked(masked_model),
+        directory,
+        asked.building.in_cheapest_form(),
+        overwrite=asked.results.overwrite and job.place.given,
+    )
+    # Held from here to the end, so that no other process builds or trains between our stages.
+    held.enter_context(locked(directory))
+    job.place.go_on_with(
+        call("train", directory, options={"resume": True}),
+        and_then=" and the same data and options, then `tgdonnx.export` it",
+    )
+    return masked, built if job.place.given else replace(built, directory=None), artifacts
+
+
+def _rehearse_ending(job: Job, before: Network, session: Session, artifacts: Artifacts, shown: Samples) -> None:
+    """Does what follows training with the values that it starts from, so that nothing of it fails afterwards."""
+    size = try_export_artifacts(artifacts)
+    if job.page is not None and shown.data is not None:
+        shown.show(before.file, before.file, None)
+    output = Need(job.asked.output.parent, size, "tuned model")
+    require_space([output, *needs_of_run(session, job.asked.training.steps)])
+
+
+def _train(job: Job, number: int, session: Session) -> TrainReport:
+    training = job.asked.training
+    if job.asked.results.blend == "auto":
+        training = replace(training, retain_limit=None)  # it is for the choice of the blend
+    trained = train_session(session, job.asked.data, training, watch=_watch(job, number))
+    if trained.stop.signal is not None:
+        raise StoppedError(trained.stop.reason, trained.stop.signal)
+    job.go_on_with_export(session.directory, 1.0)
+    return trained
+
+
+def _watch(job: Job, number: int) -> Watch:
+    watch = job.asked.watch
+    if watch.tensorboard is None or job.asked.rounds == 1:
+        return watch
+    return replace(watch, tensorboard=Path(watch.tensorboard) / f"round-{number}")

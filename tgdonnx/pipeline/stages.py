@@ -1,0 +1,73 @@
+"""All stages in one go."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Union
+
+from tgdonnx.artifacts import BuildOptions
+from tgdonnx.data import DataSource
+from tgdonnx.files.model_file import StrPath, load_model
+from tgdonnx.files.scratch import scratch_directory
+from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
+from tgdonnx.keeping import kept
+from tgdonnx.masking import MaskOptions
+from tgdonnx.pipeline.asked import Asked, Results
+from tgdonnx.pipeline.checks import checked
+from tgdonnx.pipeline.ending import finish
+from tgdonnx.pipeline.reports import FinetuneReport
+from tgdonnx.pipeline.rounds import run_rounds
+from tgdonnx.selection import Strategy
+
+
+def finetune(
+    model: StrPath,
+    data: Union[RunData, DataSource, Noise2Noise],
+    output: StrPath,
+    strategy: Strategy,
+    training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    *,
+    building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
+    masking: MaskOptions = MaskOptions(),  # noqa: B008  # frozen
+    rounds: int = 1,
+    results: Results = Results(),  # noqa: B008  # frozen
+    watch: Watch = Watch(),  # noqa: B008  # frozen
+) -> FinetuneReport:
+    """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
+
+    Args:
+        model: the vendor's file.
+        data: what to train on, and what to look at besides; a source alone is what to train on. In later rounds images to
+            agree on are those of the model that the round starts from.
+        output: the tuned model to write.
+        strategy: which filters to retrain.
+        training: how to train.
+        building: what training minimises, and how gradients are treated. Without a form it is ``thin`` where there is that
+            form, which is not of gradient ``gate``.
+        masking: what of the selected filters trains, and from where; the tolerance of a reinitialisation is of each round.
+        rounds: how often to score, mask and train; each round starts from what the one before wrote.
+        results: how far the tuned model goes, and what else to write.
+        watch: who looks on, and what stops training; nothing is exported then.
+
+    Raises:
+        StoppedError: a signal stopped training.
+        KeptError: what nobody foresaw, after training.
+        TgdonnxError: as the stages do; after training, with the call that goes on.
+    """
+    asked = Asked(
+        file=load_model(model),
+        data=RunData.of(data),
+        output=Path(output),
+        strategy=strategy,
+        training=training,
+        building=building,
+        masking=replace(masking, reinitialization=replace(masking.reinitialization, device=training.device)),
+        rounds=rounds,
+        results=results,
+        watch=watch,
+    )
+    job = checked(asked)
+    with kept(job.place, signals=bool(watch.stop_on)), scratch_directory() as work, ExitStack() as held:
+        return finish(job, run_rounds(job, work, held))
