@@ -11,9 +11,10 @@ import click
 import pytest
 
 import tgdonnx
-from tgdonnx.calls import call
+from tgdonnx.calls import call, words_of_reader
 from tgdonnx.cli import main
 from tgdonnx.cli.spelling import spelled, spelled_report
+from tgdonnx.reporting.legible import cell, sentence
 
 PACKAGE = Path(tgdonnx.__file__).parent
 COMMANDS = ("mask", "build", "train", "finetune", "apply")
@@ -104,11 +105,23 @@ def test_outside_the_command_line_a_message_stays_as_python_says_it() -> None:
     assert spelled("choose one with `output`") == "choose one with `output`"
 
 
-def test_of_a_report_only_sentences_are_spelled() -> None:
+def test_what_people_read_is_said_in_their_words_and_what_a_stranger_named_is_not() -> None:
+    assert sentence("pass `overwrite=True`").plain == "pass `overwrite=True`"
+    with words_of_reader(lambda text: text.replace("`overwrite=True`", "--overwrite")):
+        assert sentence("pass `overwrite=True`").plain == "pass --overwrite"
+        assert cell("`overwrite=True`").plain == "`overwrite=True`"
+    assert sentence("pass `overwrite=True`").plain == "pass `overwrite=True`"
+
+
+def test_of_a_report_only_sentences_and_calls_are_spelled() -> None:
     report = {"node": "`output`", "remedy": "`output`", "notes": ["`last`"], "layers": [{"name": "`last`"}]}
+    report = {**report, "call": "tgdonnx.export('a b', output='t.onnx')", "entries": [{"call": ""}]}
     with click.Context(main, info_name="tgdonnx"):
         found = spelled_report(report)
-    assert found == {"node": "`output`", "remedy": "--output", "notes": ["--last"], "layers": [{"name": "`last`"}]}
+    assert found == {
+        **{"node": "`output`", "remedy": "--output", "notes": ["--last"], "layers": [{"name": "`last`"}]},
+        **{"call": "tgdonnx export 'a b' -o t.onnx", "entries": [{"call": ""}]},
+    }
 
 
 def test_a_call_is_written_so_that_python_reads_it_again() -> None:

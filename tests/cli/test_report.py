@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+import tgdonnx
 from tests.cli.commands import run, run_json, save_pairs
 from tests.reporting.parsing import parse_page
 from tests.support import models
@@ -46,6 +47,19 @@ def test_finetune_looks_at_the_place_of_the_report_before_it_trains(vendor: Path
     assert "page.html exists" in result.stderr
     assert not (tmp_path / "tuned.onnx").exists()
     assert (tmp_path / "page.html").read_text() == "mine"
+
+
+def test_a_page_names_options_as_who_asked_for_it_does(vendor: Path, data: Path, tmp_path: Path) -> None:
+    rows, kept, page = tmp_path / "rows.json", tmp_path / "artifacts", tmp_path / "page.html"
+    rows.write_text('{"w2": [0, 5]}')
+    run_json("mask", vendor, "-o", tmp_path / "masked.onnx", "--filters", rows)
+    run_json("build", tmp_path / "masked.onnx", "-o", kept)
+    run_json("report", kept, "-o", page, "--model", vendor)
+    (told,) = (item for item in parse_page(page).all("li") if "a list of filters" in item.text)
+    assert told.text.endswith("name the list with --filters")
+    tgdonnx.report(kept, page, model=vendor, overwrite=True)
+    (told,) = (item for item in parse_page(page).all("li") if "a list of filters" in item.text)
+    assert told.text.endswith("name the list with `filters`")
 
 
 def test_report_of_kept_artifacts(vendor: Path, data: Path, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_the_recommended_model_is_written_by_the_command_that_is_said(vendor: Pa
     report = compare(vendor, tmp_path / "all", ("phi:0.3", "all"), agree=None, l2_sp=0.0)
     best = min(report.entries, key=lambda entry: entry.best.loss)
     assert report.recommended == best.name
-    assert report.command == f"tgdonnx export {best.directory}/artifacts -o tuned.onnx"
+    assert report.call == f"tgdonnx.export('{best.directory}/artifacts', output='tuned.onnx')"
     tgdonnx.export(Path(best.directory, "artifacts"), tmp_path / "tuned.onnx")
     assert stored(tmp_path / "tuned.onnx") == stored(Path(best.directory, "tuned.onnx"))
     record = json.loads((tmp_path / "all" / "comparison.json").read_text())

@@ -31,7 +31,7 @@ REPORT = CompareReport(
     (VENDOR, TUNED, OTHER),
     "phi:0.3+agree",
     "lowest of all",
-    "tgdonnx export c/phi-0.3+agree/artifacts -o tuned.onnx",
+    "tgdonnx.export('c/phi-0.3+agree/artifacts', output='tuned.onnx')",
     ("a note",),
 )
 
@@ -82,7 +82,7 @@ def test_the_table_has_all_numbers_and_fits(width: int) -> None:
     whole = " ".join(text.getvalue().split())
     assert "recommended on this data: phi:0.3+agree (lowest of all)" in whole
     assert "a note" in whole
-    assert f"write its model: {REPORT.command}" in whole
+    assert f"write its model: `{REPORT.call}`" in whole
 
 
 def test_a_hostile_file_name_is_text_in_the_plot(tmp_path: Path) -> None:

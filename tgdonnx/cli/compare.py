@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -19,7 +18,6 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, tensorboard_option
 from tgdonnx.cli.selection_options import reinitialization_options
-from tgdonnx.cli.spelling import spelled
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
 from tgdonnx.errors import RuntimeMissingError
@@ -106,6 +104,5 @@ def command(
     if as_json:
         print_json(report)
     else:
-        told = replace(report, reason=spelled(report.reason), notes=tuple(map(spelled, report.notes)))
         with printing() as console:
-            print_compare(told, console)
+            print_compare(report, console)

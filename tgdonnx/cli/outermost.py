@@ -13,7 +13,9 @@ from typing import Any, NoReturn, Optional
 
 import click
 
+from tgdonnx.calls import words_of_reader
 from tgdonnx.cli import streams
+from tgdonnx.cli.spelling import spelled
 from tgdonnx.errors import StoppedError, TgdonnxError
 
 REFUSED = 2
@@ -70,7 +72,7 @@ class Outermost(click.Group):
         if verbose:
             warnings.simplefilter("default")
             logging.disable(logging.NOTSET)
-        with _ended(verbose=verbose):
+        with words_of_reader(spelled), _ended(verbose=verbose):
             return super().invoke(ctx)
 
 

@@ -16,10 +16,12 @@ import click
 # Not what is in quotes, too: that is somebody's name, of a node perhaps.
 _NAMED = re.compile(r"(?<!['\"])`([^`\n]+)`(?!['\"])")
 _FUNCTIONS = "tgdonnx"
-# Fields of reports that are sentences, or commands.
+# Fields of reports that are sentences, and those that are calls.
 _PROSE = frozenset(
     {"message", "remedy", "reason", "note", "notes", "error", "violations", "remarks", "problems", "sentence"}
 )
+
+_CALLS = frozenset({"call"})
 
 
 def spelled(text: str) -> str:
@@ -32,11 +34,13 @@ def spelled(text: str) -> str:
 
 
 def spelled_report(value: Any, name: str = "") -> Any:
-    """Returns a report, as plain values, of which the sentences are spelled."""
+    """Returns a report, as plain values, of which the sentences and calls are spelled."""
     if isinstance(value, dict):
         return {key: spelled_report(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [spelled_report(item, name) for item in value]
+    if isinstance(value, str) and value and name in _CALLS:
+        return spelled(f"`{value}`").strip("`")
     return spelled(value) if isinstance(value, str) and name in _PROSE else value
 
 

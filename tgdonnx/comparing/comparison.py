@@ -31,7 +31,6 @@ from tgdonnx.comparing.plan import (
     write_comparison,
 )
 from tgdonnx.comparing.preparing import (
-    ARTIFACTS,
     artifacts_of,
     build_all,
     building_for,
@@ -39,7 +38,7 @@ from tgdonnx.comparing.preparing import (
     steps_of_epoch,
     write_plan,
 )
-from tgdonnx.comparing.report import CompareReport
+from tgdonnx.comparing.report import ARTIFACTS, CompareReport, export_call
 from tgdonnx.comparing.running import run_candidate
 from tgdonnx.data import DataSource
 from tgdonnx.engines import ENGINES, default_engine
@@ -232,10 +231,10 @@ def _report(
     else:
         within = "; no limit is set (`retain_limit`), so the vendor's own task has no say" if old is not None else ""
     if chosen.best.step == 0:
-        name, command = NONE, ""
+        name, goes_on = NONE, ""
         reason = f"nothing that was tried does better than the vendor's model on the validation data{within}"
     else:
-        name, command = chosen.name, f"tgdonnx export {Path(chosen.directory, ARTIFACTS)} -o tuned.onnx"
+        name, goes_on = chosen.name, export_call(chosen.directory)
         reason = f"lowest validation loss ({chosen.best.loss:.6g}, at step {chosen.best.step}){within}"
     blended = choose_blended(entries)
     return CompareReport(
@@ -249,7 +248,7 @@ def _report(
         entries=tuple(entries),
         recommended=name,
         reason=reason,
-        command=command,
+        call=goes_on,
         notes=(*notes, *(() if blended is None or blended[1] == 1 else (_blended(*blended),))),
     )
 

@@ -1,7 +1,8 @@
 """What a comparison holds equal, and what ``tgd`` stands for in it: written down, so that a later call goes on with the same.
 
-``comparison.json``, format 1: one JSON object with the fields of `Comparison`. A reader refuses a newer format and ignores keys
-that it does not know.
+``comparison.json``, format 2: one JSON object with the fields of `Comparison`. Format 1 called ``map`` and ``augment`` of the
+data ``renamed`` and ``augmentation``, and held a ``command`` for a shell where the report has a ``call``. A reader refuses a
+newer format and ignores keys that it does not know.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_candidates
-from tgdonnx.comparing.report import CompareReport
+from tgdonnx.comparing.report import CompareReport, export_call
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DataError, OutputError, SelectionError
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Fraction, Positive, decode, encode, read_bytes
 from tgdonnx.finetuning import TrainOptions
+from tgdonnx.finetuning.run_record import data_options_of_older
 from tgdonnx.layers import open_network
 from tgdonnx.selection import Percentile, Phi, select
 from tgdonnx.sweeping import sweep
 from tgdonnx.tracing import trace_network
 
-COMPARISON_FORMAT = 1
+COMPARISON_FORMAT = 2
 COMPARISON = "comparison.json"
 FALLBACK_PERCENTILES = (10.0, 20.0, 30.0, 50.0)  # the first that selects anything
 # Of the options: those that no loss depends on, but in its last bits, and two that concern selections that may be added later.
@@ -175,7 +177,13 @@ def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[Co
             return None
         raise OutputError(f"{directory} holds other files than a comparison", remedy="choose another name")
     content = decode(
-        read_bytes(path, remedy=_REMEDY), Comparison, str(path), remedy=_REMEDY, newest=COMPARISON_FORMAT, check=_check
+        read_bytes(path, remedy=_REMEDY),
+        Comparison,
+        str(path),
+        remedy=_REMEDY,
+        newest=COMPARISON_FORMAT,
+        upgrade=_from_older,
+        check=_check,
     )
     was = content.settings
     for name in {**was, **settings}:
@@ -214,6 +222,16 @@ def new_comparison(directory: Path) -> Iterator[None]:
 
 
 _REMEDY = "choose another directory, or delete this one and compare again"
+
+
+def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
+    settings, report = content["settings"], content.get("report")
+    if "reading" in settings:
+        settings["reading"] = data_options_of_older(settings["reading"])
+    if report:
+        directory = {entry["name"]: entry["directory"] for entry in report["entries"]}[report["recommended"]]
+        report["call"] = export_call(directory) if directory else ""
+    return content
 
 
 def _check(content: Comparison) -> None:

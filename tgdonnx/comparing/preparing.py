@@ -12,6 +12,7 @@ from tgdonnx.artifacts import BuildOptions, build, read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
+from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.exporting import try_export
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
@@ -20,8 +21,6 @@ from tgdonnx.finetuning.training import fitting_batch, open_data
 from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.regrowing import Reinitialization
 from tgdonnx.runtime import Device, parse_device
-
-ARTIFACTS = "artifacts"
 
 
 def building_for(candidate: Candidate, building: BuildOptions) -> BuildOptions:

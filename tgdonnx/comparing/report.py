@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional
 
+from tgdonnx.calls import call
 from tgdonnx.comparing.choosing import Entry
 from tgdonnx.finetuning import MetricName
+
+ARTIFACTS = "artifacts"  # of a selection, in its directory
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class CompareReport:
         entries: in the order asked for.
         recommended: the name of the selection with the lowest validation loss within the limit.
         reason: the same in words.
-        command: what writes its tuned model; empty for the vendor's own.
+        call: what writes its tuned model; empty for the vendor's own.
         notes: what a reader should know.
     """
 
@@ -38,5 +42,14 @@ class CompareReport:
     entries: tuple[Entry, ...]
     recommended: str
     reason: str
-    command: str
+    call: str
     notes: tuple[str, ...]
+
+
+def export_call(directory: str) -> str:
+    """Returns what writes the tuned model of a selection.
+
+    Args:
+        directory: of the selection.
+    """
+    return call("export", Path(directory, ARTIFACTS), options={"output": "tuned.onnx"})

@@ -13,7 +13,8 @@ from tgdonnx.blending.choosing import choose_blend
 from tgdonnx.blending.curve import blend_run
 from tgdonnx.comparing.candidates import Candidate
 from tgdonnx.comparing.choosing import Entry, best_point, curve_of
-from tgdonnx.comparing.preparing import ARTIFACTS, data_for, options_for
+from tgdonnx.comparing.preparing import data_for, options_for
+from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import DivergedError, StoppedError
 from tgdonnx.exporting import export
 from tgdonnx.finetuning import BlendCurve, Epoch, MetricName, RunData, TrainOptions, Watch, train

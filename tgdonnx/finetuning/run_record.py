@@ -244,11 +244,16 @@ def write_blend(directory: Path, curve: BlendCurve) -> None:
     write_bytes(directory / RUN, encode(replace(record, blend=curve), indent=1))
 
 
+def data_options_of_older(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns data options, as our files of format 1 hold them, as those of format 2 do."""
+    return {_OF_FORMAT_1.get(name, name): value for name, value in options.items()}
+
+
 def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
     agree = content.get("agree")
     for data in (content["data"], content.get("validation"), content.get("retain"), agree and agree["images"]):
         if data:
-            data["options"] = {_OF_FORMAT_1.get(name, name): value for name, value in data["options"].items()}
+            data["options"] = data_options_of_older(data["options"])
     return content
 
 

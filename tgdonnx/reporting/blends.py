@@ -13,7 +13,7 @@ from rich.table import Table
 from tgdonnx.files.model_file import StrPath, replacing
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.finetuning.reports import BlendCurve, BlendPoint
-from tgdonnx.reporting.legible import cell
+from tgdonnx.reporting.legible import cell, sentence
 from tgdonnx.reporting.plots import new_figure, require_plot
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def print_blends(curve: BlendCurve, console: Console) -> None:
         table.add_row(*map(cell, values), style="bold green" if point.blend == curve.chosen else None)
     console.print(table)
     console.print(cell("New task: the validation data. " + ("Old: the vendor's own task." if first.retain else "")))
-    console.print(cell(f"chosen: {curve.chosen:g} ({curve.reason})", "bold"))
+    console.print(sentence(f"chosen: {curve.chosen:g} ({curve.reason})", "bold"))
 
 
 def plot_blends(curve: BlendCurve, path: StrPath, *, overwrite: bool = False) -> None:

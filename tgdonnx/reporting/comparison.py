@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tgdonnx.comparing import CompareReport, Entry
-from tgdonnx.reporting.legible import cell
+from tgdonnx.reporting.legible import cell, sentence
 from tgdonnx.reporting.tables import quantity
 
 _WIDE = 100  # columns; a narrower console is not told which fraction trains
@@ -39,10 +39,10 @@ def print_compare(report: CompareReport, console: Console) -> None:
         metric += f" Old: {report.old} of {whose}, at the same places."
     console.print(Text(metric))
     for note in report.notes:
-        console.print(cell(note))
-    console.print(cell(f"recommended on this data: {report.recommended} ({report.reason})", "bold"))
-    if report.command:
-        console.print(Text(f"write its model: {report.command}"), soft_wrap=True)
+        console.print(sentence(note))
+    console.print(sentence(f"recommended on this data: {report.recommended} ({report.reason})", "bold"))
+    if report.call:
+        console.print(sentence(f"write its model: `{report.call}`"), soft_wrap=True)
 
 
 def _row(entry: Entry, report: CompareReport, *, wide: bool) -> list[Text]:

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any, Optional
 
 from tgdonnx.artifacts import Manifest
+from tgdonnx.calls import in_words_of_reader
 from tgdonnx.data import Scaling
 from tgdonnx.finetuning.run_record import DataRecord, RunRecord
 from tgdonnx.reporting.proof import FileFacts
@@ -105,7 +106,7 @@ def data_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
         if data.options.augment:
             told.append(f"varied by {_words(data.options.augment)}")
         rows.append(Row(role, "; ".join(told)))
-        rows += [Row("", remark) for remark in data.remarks[:MOST_FILES]]
+        rows += [Row("", in_words_of_reader(remark)) for remark in data.remarks[:MOST_FILES]]
     return tuple(rows)
 
 

@@ -11,6 +11,8 @@ import re
 
 from rich.text import Text
 
+from tgdonnx.calls import in_words_of_reader
+
 MOST_OF_A_NAME = 160
 MOST_OF_A_MESSAGE = 2_000
 
@@ -56,8 +58,13 @@ def name(text: str) -> str:
 
 
 def cell(text: str, style: str = "") -> Text:
-    """Returns a name or a remark for a table: what looks like markup in it is none."""
+    """Returns a name or a number for a table: what looks like markup in it is none."""
     return Text(message(text), style=style)
+
+
+def sentence(text: str, style: str = "") -> Text:
+    """Returns a message of ours for a table, in the words of who reads it."""
+    return cell(in_words_of_reader(text), style)
 
 
 def message(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
+from tgdonnx.calls import in_words_of_reader
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_source
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.model_file import ModelFile, StrPath, require_writable, write_bytes
@@ -365,7 +366,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, short=_short, aligned=_aligned, size=_size)
+    environment.filters.update(said=in_words_of_reader, number=_number, short=_short, aligned=_aligned, size=_size)
     return environment
 
 

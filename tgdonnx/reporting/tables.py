@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from tgdonnx.reporting.legible import cell, legible
+from tgdonnx.reporting.legible import cell, legible, sentence
 
 if TYPE_CHECKING:  # a table of one stage must not bring the other stages along
     from tgdonnx.inspection import InspectReport, LayerSummary
@@ -153,7 +153,7 @@ def print_trace(layers: Sequence[LayerTrace], console: Console) -> None:
             console.print(Text("  its weight cannot be read, so its input maps cannot be told apart"))
         for maps, text in _grouped(layer.maps):
             label = "map" if len(maps) == 1 else "maps"
-            console.print(Padding(cell(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)))
+            console.print(Padding(sentence(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)))
         for entry in layer.maps:
             if entry.path:
                 tree = Tree(cell(f"{layer.node}, map {entry.map}"))
@@ -240,9 +240,9 @@ def print_sweep(report: SweepReport, console: Console) -> None:
     )
     left_out = report.notes if report.recommended is not None else report.notes[:-1]
     for note in left_out:
-        console.print(cell(note))
+        console.print(sentence(note))
     if report.recommended is None:
-        console.print(cell(report.notes[-1], "bold"))
+        console.print(sentence(report.notes[-1], "bold"))
     else:
         within = f"up to it the output changes by at most {report.tolerance:g}, the tolerance"
         console.print(Text(f"recommended: phi {report.recommended:g} ({within})", style="bold"))
@@ -282,6 +282,6 @@ def _print_list(title: str, lines: Sequence[str], console: Console) -> None:
         console.print()
         console.print(Text(title, style="bold"))
         for line in lines[:shown]:
-            console.print(Padding(cell(line), (0, 0, 0, 2)))
+            console.print(Padding(sentence(line), (0, 0, 0, 2)))
         if len(lines) > shown:
             console.print(Text(f"  and {len(lines) - shown} more; the JSON document lists all", style="dim"))
