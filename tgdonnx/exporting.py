@@ -33,7 +33,7 @@ from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.records import BLENDED, WHOLE, SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.verifying.allowed_changes import Allowed
-from tgdonnx.verifying.verification import Changed, compare
+from tgdonnx.verifying.comparison import Changed, compare
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked
 from tgdonnx.runtime import open_inference
-from tgdonnx.verifying.verification import compare, verify_files
+from tgdonnx.verifying.comparison import compare
+from tgdonnx.verifying.verification import verify_files
 
 
 @contextmanager

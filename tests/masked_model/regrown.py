@@ -23,7 +23,7 @@ from tgdonnx.masked_model import read_masked, write_masked
 from tgdonnx.selection import Percentile, RetrainMask, Strategy, plan_masks, select
 from tgdonnx.tracing import trace_network
 from tgdonnx.verifying.allowed_changes import masked_evidence, recorded_evidence
-from tgdonnx.verifying.verification import Comparison, compare_files
+from tgdonnx.verifying.comparison import Comparison, compare_files
 
 # What is set here follows no rule, so `verify` would not believe it: `compared` looks at the bytes alone.
 RECORD = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tgdonnx.reporting.verdict import changes, headline, sentences
-from tgdonnx.verifying.recomputing import RoundProof
-from tgdonnx.verifying.verification import Changed, VerifyReport
+from tgdonnx.verifying.claims import RoundProof
+from tgdonnx.verifying.comparison import Changed
+from tgdonnx.verifying.verification import VerifyReport
 
 MANY = tuple(Changed(f"w{i}", tuple(range(0, 1200, 2))) for i in range(40))
 ROUNDS = (RoundProof(1, "recomputed", "computed"), RoundProof(2, "recorded", "said"))

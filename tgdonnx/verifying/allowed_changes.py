@@ -18,7 +18,7 @@ from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing
 from tgdonnx.records import Record, SetElements, earlier_rounds, read_record, record_key, round_of, union
 from tgdonnx.selection.recorded import read_selection
-from tgdonnx.verifying.recomputing import Claim
+from tgdonnx.verifying.claims import Claim
 
 Array = NDArray[Any]
 

@@ -16,7 +16,7 @@ from tgdonnx.layers import open_network
 from tgdonnx.regrowing.readers import reading_kernels
 from tgdonnx.selection.recorded import reinitialization_of
 from tgdonnx.tracing.provenance import Provenance
-from tgdonnx.verifying.recomputing import Claim
+from tgdonnx.verifying.claims import Claim
 
 
 def heard_at_zero(claims: tuple[Claim, ...], provenance: Provenance, tuned: ModelFile) -> Iterator[str]:

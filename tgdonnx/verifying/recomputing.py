@@ -15,90 +15,27 @@ tensors that nobody reads, and whatever else belongs to no filter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Optional
+from dataclasses import dataclass, replace
+from typing import Optional
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
-from tgdonnx.overwriting import differing
-from tgdonnx.records import SetElements
 from tgdonnx.regrowing.expected_start import ExpectedStart, expected_start, why_not_reinitialized
 from tgdonnx.regrowing.reinitializable import reinitializable
 from tgdonnx.selection import ByScore, Filters, PlanMode, Selection, plan_masks, score_filters, select
-from tgdonnx.selection.channels import statistics
-from tgdonnx.selection.plan import uses
 from tgdonnx.selection.recorded import (
     describe_selection,
     reinitialization_of,
     strategy_of,
     threshold_of,
 )
-from tgdonnx.selection.strategy import RecordedSelection
 from tgdonnx.tracing.provenance import Provenance
-
-Array = NDArray[Any]
-Bools = NDArray[np.bool_]
-Masks = Mapping[str, NDArray[np.float32]]
-Form = Literal["identical", "recomputed", "listed", "recorded"]
-FORMS: tuple[Form, ...] = ("identical", "recomputed", "listed", "recorded")
-"""From the strongest to the weakest."""
+from tgdonnx.verifying.claims import Bools, Claim, Form, Masks, RoundProof, Verdict
+from tgdonnx.verifying.contradictions import differ, never_trains, spread, wrong_masks, wrong_values
 
 NEAR = 1e-6
 """How close to phi a score must be for either side to be believed."""
-_MOST = 8
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What evidence says of a round.
-
-    Attributes:
-        number: of the round.
-        is_first: whether the round started from the vendor's file that is at hand.
-        selection: what was asked for.
-        masks: for names of tensors what may have other values than the file that the round started from.
-        sets: for names of tensors the elements that were given a value and keep it.
-        is_whole: whether there must be a mask of every retrainable tensor, as in a masked model; a record names what trained.
-        blend: how far what trained goes from what it started from (0) to what it came to; a masked model does not say it.
-    """
-
-    number: int
-    is_first: bool
-    selection: RecordedSelection
-    masks: Masks = field(repr=False)
-    sets: Mapping[str, SetElements] = field(repr=False)
-    is_whole: bool
-    blend: float = 1.0
-
-
-@dataclass(frozen=True)
-class RoundProof:
-    """What is proved of a round.
-
-    Attributes:
-        round: its number.
-        form: by what: ``recomputed``, ``listed`` (by an independent list) or ``recorded`` (the record's own word).
-        sentence: what that means here.
-    """
-
-    round: int
-    form: Form
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What comes of holding a claim against the vendor's file.
-
-    Attributes:
-        proof: what is proved, if there are no violations.
-        violations: what of the claim cannot be.
-    """
-
-    proof: RoundProof
-    violations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -129,7 +66,7 @@ def judge(
     Raises:
         SelectionError: ``filters`` names what is not there.
     """
-    violations = [*_never(claim, provenance)]
+    violations = [*never_trains(claim, provenance)]
     nothing = RoundProof(claim.number, "recorded", "nothing is proved")
     if violations:
         return Verdict(nothing, tuple(violations))
@@ -138,7 +75,10 @@ def judge(
     except _WrongClaimError as error:
         return Verdict(nothing, (f"round {claim.number}: {error}",))
     what = describe_selection(claim.selection) if filters is None else "the list that was given"
-    violations = [*_differences(claim, expected, provenance, what), *_wrong_values(claim, expected.start)]
+    violations = [
+        *wrong_masks(claim, expected.start, provenance, what, at_most=expected.at_most),
+        *wrong_values(claim, expected.start),
+    ]
     sentence = expected.sentence + _blended(claim)
     return Verdict(RoundProof(claim.number, expected.form, sentence), tuple(violations))
 
@@ -154,43 +94,6 @@ def _blended(claim: Claim) -> str:
         if claim.selection.mode == "regrow"
         else "; blended at 0"
     )
-
-
-def _never(claim: Claim, provenance: Provenance) -> list[str]:
-    """Says of tensors and elements that the claim lets train, or be set, that they never do."""
-    every = tuple(np.ones(layer.filters, bool) for layer in provenance.layers)
-    all_maps = tuple(np.ones(layer.maps, bool) for layer in provenance.layers)
-    planned = {m.parameter.name: m for m in plan_masks(provenance, Selection({}, every, all_maps), "paper")}
-    norms = {tensor.parameter.name for tensor in statistics(provenance)}
-    found = []
-    for name in dict.fromkeys((*claim.masks, *claim.sets)):
-        if name not in planned and not (name in norms and name not in claim.masks):
-            found.append(f"{name!r} is said to have trained, but it {_why_never(name, norms, provenance)}")
-    for name, mask in claim.masks.items():
-        if name in planned:
-            limit = planned[name]
-            stray = _spread(mask, limit.parameter.shape) & ~_spread(limit.values, limit.parameter.shape)
-            if stray.any():
-                found.append(
-                    f"{_rows(stray, name, provenance)} of {name!r} is said to have trained, but never does"
-                    + (f": {limit.note}" if limit.note else "")
-                )
-    return found
-
-
-def _why_never(name: str, norms: set[str], provenance: Provenance) -> str:
-    network = provenance.network
-    if name not in network.stored_parameters:
-        return "is no tensor of the vendor's file, or the name of several"
-    reason = network.why_untrainable(name)
-    if reason is not None:
-        return str(reason)
-    if name in norms:
-        return "is a mean or variance of a norm, which never trains"
-    value = network.stored_parameters[name].value
-    if not uses(value):
-        return "is read by no node"
-    return "belongs to no filter of a layer"
 
 
 def _expected(
@@ -239,7 +142,7 @@ def _expected(
             sentence += f"; the means and variances that calibration set are {word}"
         return _Expected(start, form, sentence)
     start = _planned(claim, provenance, chosen, trained)
-    if by_score and any(_differ(claim.masks[n], start.masks.get(n), n, provenance).any() for n in claim.masks):
+    if by_score and any(differ(claim.masks[n], start.masks.get(n), n, provenance).any() for n in claim.masks):
         claimed = _inferred(claim, provenance, {})
         decided, near = _decided_near(claim, provenance, chosen, claimed)
         if near:
@@ -319,9 +222,9 @@ def _inferred(claim: Claim, provenance: Provenance, trained: Masks) -> Selection
         read: Bools = np.zeros(layer.maps, bool)
         if layer.weight is not None and layer.weight.name in claim.masks:
             name, shape = layer.weight.name, layer.weight.shape
-            trains = _spread(claim.masks[name], shape)
+            trains = spread(claim.masks[name], shape)
             if claim.selection.protect and name in trained:
-                trains = trains | _spread(trained[name], shape)
+                trains = trains | spread(trained[name], shape)
             kernels = layer.layout.kernels(layer.weight.rearrange(trains))
             whole: Bools = np.all(kernels.reshape(layer.filters, layer.maps // layer.group, -1), axis=2)
             rows = np.asarray(np.all(whole, axis=1))
@@ -332,76 +235,3 @@ def _inferred(claim: Claim, provenance: Provenance, trained: Masks) -> Selection
         filters.append(rows)
         maps.append(read)
     return Selection({}, tuple(filters), tuple(maps))
-
-
-def _differences(claim: Claim, expected: _Expected, provenance: Provenance, what: str) -> list[str]:
-    """Says where masks are not what they must be."""
-    found = []
-    start = expected.start
-    for name in start.masks if claim.is_whole else claim.masks:
-        if name not in claim.masks:
-            found.append(f"round {claim.number}: there is no mask of {name!r}")
-            continue
-        wrong = _differ(claim.masks[name], start.masks.get(name), name, provenance)
-        if expected.at_most:
-            wrong &= _spread(claim.masks[name], wrong.shape)
-        found += _told(
-            wrong, claim.masks[name], name, provenance, f"round {claim.number}: {{}} of {name!r} {{}} by {what}"
-        )
-    nothing = np.zeros((), np.float32)
-    for name in dict.fromkeys((*start.set_masks, *claim.sets)):
-        own = claim.sets[name].mask if name in claim.sets else nothing
-        wrong = _differ(own, start.set_masks.get(name), name, provenance)
-        if wrong.any():
-            found.append(
-                f"round {claim.number}: {_rows(wrong, name, provenance)} of {name!r} is set, or not, against {what}"
-            )
-    return found
-
-
-def _told(wrong: Bools, mask: NDArray[np.float32], name: str, provenance: Provenance, text: str) -> list[str]:
-    trains = _spread(mask, wrong.shape)
-    said = ((wrong & trains, "is said to train, but is frozen"), (wrong & ~trains, "is said to be frozen, but trains"))
-    return [text.format(_rows(where, name, provenance), how) for where, how in said if where.any()]
-
-
-def _wrong_values(claim: Claim, start: ExpectedStart) -> list[str]:
-    """Says which values that were set are not what the start sets."""
-    found = []
-    for name, elements in claim.sets.items():
-        chosen = _spread(elements.mask, elements.values.shape)
-        values = elements.values[chosen]
-        if name in start.exact:
-            wrong = bool(differing(values, start.exact[name][chosen]).any())
-        elif name in start.among and claim.is_first:
-            wrong = not bool(np.isin(_bits(values), _bits(start.among[name])).all())
-        else:
-            wrong = values.dtype.kind == "f" and not bool(np.isfinite(values).all())
-        if wrong:
-            found.append(
-                f"round {claim.number}: values of {name!r} are said to have been set that reinitialisation does not set"
-            )
-    return found
-
-
-def _bits(values: Array) -> Array:
-    return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
-
-
-def _differ(mask: NDArray[np.float32], other: Optional[Array], name: str, provenance: Provenance) -> Bools:
-    shape = provenance.network.stored_parameters[name].shape
-    different: Bools = _spread(mask, shape) != _spread(np.zeros((), np.float32) if other is None else other, shape)
-    return different
-
-
-def _spread(mask: Array, shape: tuple[int, ...]) -> Bools:
-    spread: Bools = np.broadcast_to(mask == 1, shape)
-    return spread
-
-
-def _rows(where: Bools, name: str, provenance: Provenance) -> str:
-    """Names the filters of a tensor in which something is, of many the first ones."""
-    index = np.broadcast_to(provenance.network.filter_index(name), where.shape)
-    rows = [int(m) for m in np.unique(index[where])]
-    more = f" and {len(rows) - _MOST} more" if len(rows) > _MOST else ""
-    return f"filter {rows[0]}" if len(rows) == 1 else f"each of the filters {', '.join(map(str, rows[:_MOST]))}{more}"

@@ -1,0 +1,51 @@
+"""Records of training in a model: the metadata ``tgdonnx.provenance.N``, one per round, which export adds.
+
+Each is a JSON object as `RoundRecord` has it, in the spelling of `json.dumps`: of format 1, or of format 2 if it has ``blend``.
+``base_sha256`` is the hash of the file that the round started from, and ``trained`` names the tensors that trained, with
+``retrain`` and ``kernels`` as `encode_mask` gives them. A round of mode ``regrow`` has two more:
+
+- ``reborn`` names, likewise, tensors that did not train, though their masks let them, but have other values than the vendor's.
+- ``set`` names tensors with elements that were given a value and kept it: ``mask`` as `pack_mask` gives it, and ``values``,
+  those elements in row-major order, little-endian, of the stored type, compressed by zlib, in base 64.
+
+N counts on from the largest number that the vendor's file has, if it has metadata of that name. A record is a claim of whoever
+wrote it: `tgdonnx.verifying.recomputing` holds it against the vendor's file.
+"""
+
+from tgdonnx.records.encoding import (
+    SetElements,
+    decode_mask,
+    encode_mask,
+    encode_set,
+    pack_mask,
+)
+from tgdonnx.records.record import (
+    BLENDED,
+    WHOLE,
+    Record,
+    earlier_rounds,
+    last_blend,
+    read_record,
+    record_key,
+    round_of,
+    trained_before,
+    union,
+)
+
+__all__ = [
+    "BLENDED",
+    "WHOLE",
+    "Record",
+    "SetElements",
+    "decode_mask",
+    "earlier_rounds",
+    "encode_mask",
+    "encode_set",
+    "last_blend",
+    "pack_mask",
+    "read_record",
+    "record_key",
+    "round_of",
+    "trained_before",
+    "union",
+]

@@ -1,0 +1,166 @@
+"""Records of the rounds of a model: what they hold, how they are read, and what they say together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Optional
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from tgdonnx.errors import MaskedModelError
+from tgdonnx.layers import Network
+from tgdonnx.records.encoding import Masks, SetElements, SetPart, decode_mask, decode_set
+from tgdonnx.selection.recorded import read_selection, read_strict
+from tgdonnx.selection.strategy import RecordedSelection
+
+_PREFIX = "tgdonnx.provenance."
+_NUMBERED = re.compile(re.escape(_PREFIX) + "([1-9][0-9]{0,8})")
+WHOLE, BLENDED = 1, 2
+"""The formats: what trained is as it came to be, and what trained is blended with what it started from."""
+
+
+class TrainedPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a tensor trained: ``retrain`` and ``kernels`` as `encode_mask` gives them."""
+
+    retrain: list[Annotated[int, msgspec.Meta(ge=0)]]
+    kernels: Optional[str]
+
+
+class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The record of a round as it is written.
+
+    Attributes:
+        format: 1, or 2 with ``blend``.
+        tgdonnx: the version that wrote it.
+        base_sha256: of the file that the round started from.
+        selection: as in the masked model; see `tgdonnx.selection.recorded`.
+        options: of the build.
+        checkpoint: the checkpoint that was exported.
+        blend: how far what trained goes from what it started from (0) to what it came to; None for all the way, 1.
+        external_data: the file, beside the model, that its external data was written to; None if it has none.
+        trained: what trained, by tensor.
+        reinitialized: what was reinitialised and did not train, by tensor.
+        set: what was set, by tensor.
+    """
+
+    format: Literal[1, 2]
+    tgdonnx: str
+    base_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    selection: dict[str, Any]
+    options: dict[str, Any]
+    checkpoint: str
+    trained: dict[str, TrainedPart]
+    blend: Optional[Annotated[float, msgspec.Meta(ge=0, lt=1)]] = None
+    external_data: Optional[str] = None
+    reinitialized: dict[str, TrainedPart] = msgspec.field(name="reborn", default_factory=dict)
+    set: dict[str, SetPart] = {}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a round did.
+
+    Attributes:
+        base_sha256: of the file that it started from.
+        selection: what was asked for.
+        masks: for each tensor that trained, or was reinitialised, the mask of what may have other values than that file.
+        sets: for names of tensors, the elements that have the value that they were given.
+        blend: how far what trained goes from what it started from (0) to what it came to (1).
+    """
+
+    base_sha256: str
+    selection: RecordedSelection
+    masks: Masks
+    sets: Mapping[str, SetElements]
+    blend: float = 1.0
+
+
+def record_key(number: int) -> str:
+    """Returns the metadata key of the record of a round, counted from 1."""
+    return f"{_PREFIX}{number}"
+
+
+def round_of(key: str) -> Optional[int]:
+    """Returns the round that a metadata key is the record of; None if it is of none."""
+    found = _NUMBERED.fullmatch(str(key))  # a damaged file can have bytes there
+    return None if found is None else int(found[1])
+
+
+def earlier_rounds(proto: onnx.ModelProto) -> int:
+    """Returns the number of the last round that a model has been through, by the keys of its metadata; 0 if there is none."""
+    return max((round_of(entry.key) or 0 for entry in proto.metadata_props), default=0)
+
+
+def last_blend(proto: onnx.ModelProto) -> float:
+    """Returns the blend that the last record of a model says; 1 where there is none, or none that can be read."""
+    texts = {number: entry.value for entry in proto.metadata_props if (number := round_of(entry.key)) is not None}
+    try:
+        record = msgspec.convert(read_strict(texts[max(texts)]), RoundRecord) if texts else None
+    except (ValueError, TypeError):
+        return 1.0
+    return 1.0 if record is None or record.blend is None else record.blend
+
+
+def read_record(text: str, network: Network) -> Record:
+    """Reads a record.
+
+    Args:
+        text: its JSON.
+        network: the model that it is in, or the one that was trained.
+
+    Raises:
+        ValueError: it was not written by export for this model.
+    """
+    record = msgspec.convert(read_strict(text), RoundRecord)
+    if (record.format == BLENDED) != (record.blend is not None):
+        raise ValueError(
+            f"it is of format {record.format}, but `blend` is {record.blend}; format 2 has one, format 1 none"
+        )
+    selection = read_selection(record.selection)
+    twice = sorted(record.reinitialized.keys() & record.trained.keys())
+    if twice:
+        raise ValueError(f"{twice[0]!r} is named twice, as trained and as reinitialised")
+    if selection.mode != "regrow" and (record.reinitialized or record.set):
+        raise ValueError(f"it names tensors that were reinitialised or set, but the mode is {selection.mode}")
+    masks = {
+        name: decode_mask(part.retrain, part.kernels, network, name)
+        for name, part in {**record.reinitialized, **record.trained}.items()
+    }
+    sets = {name: decode_set(part, network, name) for name, part in record.set.items()}
+    for name in masks.keys() & sets.keys():
+        if (masks[name] * sets[name].mask).any():
+            raise ValueError(f"elements of {name!r} are said to have trained and to have been set")
+    return Record(record.base_sha256, selection, masks, sets, 1.0 if record.blend is None else record.blend)
+
+
+def union(first: Masks, second: Masks) -> dict[str, NDArray[np.float32]]:
+    """Returns masks that are 1 where either is."""
+    joined = dict(first)
+    for name, mask in second.items():
+        joined[name] = np.maximum(joined[name], mask) if name in joined else mask
+    return joined
+
+
+def trained_before(network: Network) -> dict[str, NDArray[np.float32]]:
+    """Returns for each tensor that earlier rounds changed the mask of what they trained or set, all rounds together.
+
+    Raises:
+        MaskedModelError: a record is damaged.
+    """
+    masks: dict[str, NDArray[np.float32]] = {}
+    for entry in network.file.proto.metadata_props:
+        if round_of(entry.key) is not None:
+            try:
+                record = read_record(entry.value, network)
+                masks = union(union(masks, record.masks), {name: each.mask for name, each in record.sets.items()})
+            except ValueError as error:
+                raise MaskedModelError(
+                    f"{entry.key!r} in {network.file.path} cannot be read, so what it trained cannot be protected ({error}); "
+                    "take the file as it was exported"
+                ) from error
+    return masks
