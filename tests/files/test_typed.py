@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -302,8 +302,12 @@ def test_a_golden_file_of_an_earlier_version_is_read(name: str, tmp_path: Path) 
     for model in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint", "masked.onnx"):
         (tmp_path / model).touch()
     if name == "comparison.json":
-        content = json.loads((tmp_path / name).read_text())
-        assert read_comparison(tmp_path, content["settings"]) is not None
+        reading = json.loads(json.dumps(asdict(DataOptions())))
+        settings = {**json.loads((tmp_path / name).read_text())["settings"], "reading": reading}
+        content = read_comparison(tmp_path, settings)
+        assert content is not None
+        assert content.report is not None
+        assert content.report.call == "tgdonnx.export('/data/compared/last-1/artifacts', output='tuned.onnx')"
     else:
         assert FILES[name][1](tmp_path) is not None
 
