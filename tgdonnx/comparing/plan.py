@@ -156,10 +156,13 @@ def settings_of(
         for name, place in sources.items()
     }
     built = {name: value for name, value in asdict(building).items() if name not in _FREE}
-    settings: dict[str, Any] = json.loads(
-        json.dumps({"model": sha256, **places, "reading": asdict(reading), **built, **dropping, **training})
-    )
-    return settings
+    return _as_json({"model": sha256, **places, "reading": asdict(reading), **built, **dropping, **training})
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings as they are after they were written and read."""
+    read: dict[str, Any] = json.loads(json.dumps(settings))
+    return read
 
 
 def read_comparison(directory: Path, settings: Mapping[str, Any]) -> Optional[Comparison]:
@@ -227,7 +230,7 @@ _REMEDY = "choose another directory, or delete this one and compare again"
 def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
     settings, report = content["settings"], content.get("report")
     if "reading" in settings:
-        settings["reading"] = data_options_of_older(settings["reading"])
+        settings["reading"] = {**_as_json(asdict(DataOptions())), **data_options_of_older(settings["reading"])}
     if report:
         directory = {entry["name"]: entry["directory"] for entry in report["entries"]}[report["recommended"]]
         report["call"] = export_call(directory) if directory else ""
