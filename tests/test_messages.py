@@ -11,6 +11,7 @@ import click
 import pytest
 
 import tgdonnx
+from tgdonnx import errors
 from tgdonnx.calls import call, words_of_reader
 from tgdonnx.cli import main
 from tgdonnx.cli.spelling import spelled, spelled_report
@@ -48,6 +49,21 @@ def test_no_message_below_the_command_line_names_an_option_of_it() -> None:
     found = list(messages())
     assert len(found) > 2000, "the search finds them"
     assert not {place: text for place, text in found if re.search(r"--[a-z]|`tgdonnx [a-z]", text)}
+
+
+def test_an_error_that_names_a_node_carries_its_name_and_its_operator() -> None:
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    naming, silent = 0, []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for made in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(made, ast.Call) and getattr(made.func, "id", "") in kinds and made.args):
+                continue
+            names_one = re.search(r"\bnode \{|\blabel\b", ast.unparse(made.args[0])) is not None
+            naming += names_one
+            if names_one and not {"node", "op_type"} <= {keyword.arg for keyword in made.keywords}:
+                silent.append(f"{path.relative_to(PACKAGE)}:{made.lineno}")
+    assert naming >= 2, "the search finds them"
+    assert not silent
 
 
 def test_the_command_line_has_a_word_for_everything_that_a_message_names() -> None:

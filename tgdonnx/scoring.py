@@ -118,7 +118,11 @@ def _score_layer(layer: Layer, alpha: float, k: int) -> LayerScores:
     try:
         scores = _score_once(layer.layout.kernels(layer.weight.read()), layer.group, alpha, k)
     except NonFiniteWeightError as error:
-        raise NonFiniteWeightError(f"{layer.weight.name!r} of node {layer.name!r} cannot be scored: {error}") from error
+        raise NonFiniteWeightError(
+            f"{layer.weight.name!r} of node {layer.name!r} cannot be scored: {error}",
+            node=layer.name,
+            op_type=layer.op_type,
+        ) from error
     return LayerScores(
         layer.name,
         layer.op_type,

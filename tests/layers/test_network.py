@@ -379,6 +379,8 @@ def test_a_graph_that_cannot_be_worked_with_is_refused(breakage: str, message: s
     with pytest.raises(ModelFileError, match=re.escape(message)) as caught:
         opened(model, tmp_path)
     assert str(tmp_path / "model.onnx") in str(caught.value)
+    if re.match("node '", str(caught.value)):
+        assert str(caught.value).startswith(f"node {caught.value.node!r} ({caught.value.op_type}) of ")
 
 
 def test_a_graph_is_not_changed_by_looking_at_it(tmp_path: Path) -> None:

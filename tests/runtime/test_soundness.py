@@ -226,6 +226,8 @@ def test_operators_whose_arguments_the_kernels_take_on_trust(made: onnx.ModelPro
         require_sound(made, "this.onnx")
     assert str(caught.value).startswith("ONNX Runtime cannot run this.onnx safely: ")
     assert str(caught.value).endswith("; export the model again")
+    error = caught.value
+    assert f"safely: node {error.node!r} ({error.op_type}) " in str(error) if "node" in str(error) else not error.node
 
 
 def body(inputs: int, outputs: int, *first: str) -> onnx.GraphProto:

@@ -121,10 +121,7 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
     passes.RemoveUnusedNodesPass()(model)
     for node in graph.all_nodes():
         if _REFUSED in node.meta:
-            raise UntrainableError(
-                f"node {str(node.meta['name'])!r} ({node.op_type}) cannot be as it is: {node.meta[_REFUSED]}",
-                remedy="export the model again",
-            )
+            raise refusal(node, f"cannot be as it is: {node.meta[_REFUSED]}", "export the model again")
     for value in list(graph.inputs):
         if not value.uses() and not value.is_graph_output():
             graph.inputs.remove(value)

@@ -19,7 +19,7 @@ from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.files.tensors import bits_of, describe, walk_tensors
 from tgdonnx.graphs.operators import CONVOLUTIONS, MATRIX_PRODUCTS, STANDARD_DOMAINS
-from tgdonnx.layers.names import graphs_of, label, require_names
+from tgdonnx.layers.names import at_fault, graphs_of, require_names
 from tgdonnx.layers.workload import require_bounded
 
 _T = onnx.TensorProto
@@ -90,21 +90,19 @@ def _require_nodes(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int], file
     for node in nodes:
         domain = "" if node.domain == "ai.onnx" else node.domain
         if domain not in opsets and file.proto.opset_import:  # the oldest files import none
-            raise ModelFileError(
-                f"{label(node)} of {file.path} is of the domain {domain or 'ai.onnx'!r}, which the file does not import; "
-                f"{_AGAIN}"
+            raise at_fault(
+                node, file, f"is of the domain {domain or 'ai.onnx'!r}, which the file does not import", _AGAIN
             )
         if domain in domains - RUNTIME_DOMAINS and (domain, node.op_type) not in functions:
-            raise ModelFileError(
-                f"{label(node)} of {file.path} calls the function {domain}.{node.op_type}, which the file does not "
-                f"define; {_AGAIN}"
+            raise at_fault(
+                node, file, f"calls the function {domain}.{node.op_type}, which the file does not define", _AGAIN
             )
         if node.op_type == "Constant" and not any(node.output):
-            raise ModelFileError(f"{label(node)} of {file.path} makes a value without a name; {_AGAIN}")
+            raise at_fault(node, file, "makes a value without a name", _AGAIN)
         for attribute in node.attribute:
             is_tensor = attribute.type == onnx.AttributeProto.TENSOR and not attribute.ref_attr_name
             if is_tensor and not attribute.HasField("t"):
-                raise ModelFileError(f"{label(node)} of {file.path} has no tensor in {attribute.name!r}; {_AGAIN}")
+                raise at_fault(node, file, f"has no tensor in {attribute.name!r}", _AGAIN)
 
 
 def require_data(tensor: onnx.TensorProto, file: ModelFile, path: Optional[wire.FieldPath] = None) -> None:
@@ -153,11 +151,9 @@ def _require_numbers(file: ModelFile) -> None:
         for name in node.input:
             kind = stored[name].data_type if name in stored else inputs[name].elem_type if name in inputs else _T.FLOAT
             if kind == _T.STRING:
-                raise ModelFileError(f"{label(node)} of {file.path} reads {name!r}, which is text; {_AGAIN}")
+                raise at_fault(node, file, f"reads {name!r}, which is text", _AGAIN)
             if name in stored and 0 in stored[name].dims:
-                raise ModelFileError(
-                    f"{label(node)} of {file.path} reads {name!r}, which is empty: {list(stored[name].dims)}; {_AGAIN}"
-                )
+                raise at_fault(node, file, f"reads {name!r}, which is empty: {list(stored[name].dims)}", _AGAIN)
 
 
 def _is_dtype(number: int) -> bool:
@@ -169,11 +165,9 @@ def _require_ports(node: onnx.NodeProto, schema: onnx.defs.OpSchema, file: Model
     needed = onnx.defs.OpSchema.FormalParameterOption.Single
     for formal, name in zip(schema.inputs, node.input):
         if formal.option == needed and not name:
-            raise ModelFileError(f"{label(node)} of {file.path} leaves out its input {formal.name!r}; {_AGAIN}")
+            raise at_fault(node, file, f"leaves out its input {formal.name!r}", _AGAIN)
     if len(node.output) > schema.max_output:
-        raise ModelFileError(
-            f"{label(node)} of {file.path} has {len(node.output)} outputs; expected at most {schema.max_output}"
-        )
+        raise at_fault(node, file, f"has {len(node.output)} outputs; expected at most {schema.max_output}", _AGAIN)
 
 
 def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile) -> None:
@@ -185,36 +179,30 @@ def _require_form(node: onnx.NodeProto, opsets: dict[str, int], file: ModelFile)
     schema = onnx.defs.get_schema(node.op_type, version, domain)
     if not schema.min_input <= len(node.input) <= schema.max_input:
         least, most = schema.min_input, schema.max_input
-        raise ModelFileError(
-            f"{label(node)} of {file.path} has {len(node.input)} inputs; "
-            f"expected {least if least == most else f'{least} to {most}'}"
+        raise at_fault(
+            node,
+            file,
+            f"has {len(node.input)} inputs; expected {least if least == most else f'{least} to {most}'}",
+            _AGAIN,
         )
     if node.op_type == "Constant" and domain == "" and [a.name in schema.attributes for a in node.attribute] != [True]:
-        raise ModelFileError(f"{label(node)} of {file.path} has no value, or several; {_AGAIN}")
+        raise at_fault(node, file, "has no value, or several", _AGAIN)
     if node.op_type == "Constant" and domain == "" and node.attribute[0].name == "sparse_value":
-        raise ModelFileError(
-            f"{label(node)} of {file.path} has a sparse value", remedy="export the model with dense tensors"
-        )
+        raise at_fault(node, file, "has a sparse value", "export the model with dense tensors")
     _require_ports(node, schema, file)
     types = onnx.AttributeProto.AttributeType
     given = {attribute.name for attribute in node.attribute}
     for name, expectation in schema.attributes.items():
         if expectation.required and name not in given:
-            raise ModelFileError(f"{label(node)} of {file.path} has no attribute {name!r}; {_AGAIN}")
+            raise at_fault(node, file, f"has no attribute {name!r}", _AGAIN)
     for attribute in node.attribute:
         if attribute.ref_attr_name:
-            raise ModelFileError(
-                f"{label(node)} of {file.path} takes {attribute.name!r} from a function that it is not in; {_AGAIN}"
-            )
+            raise at_fault(node, file, f"takes {attribute.name!r} from a function that it is not in", _AGAIN)
         if attribute.name not in schema.attributes:
             continue
         expected = types.Value(str(schema.attributes[attribute.name].type).rpartition(".")[2])
         if attribute.type != expected:
-            raise ModelFileError(
-                f"{label(node)} of {file.path} has {attribute.name!r} of type {types.Name(attribute.type)}; "
-                f"expected {types.Name(expected)}"
-            )
+            what = f"{types.Name(attribute.type)}; expected {types.Name(expected)}"
+            raise at_fault(node, file, f"has {attribute.name!r} of type {what}", _AGAIN)
         if node.op_type == "Cast" and attribute.name == "to" and not _is_dtype(attribute.i):
-            raise ModelFileError(
-                f"{label(node)} of {file.path} casts to the data type {attribute.i}, which there is not"
-            )
+            raise at_fault(node, file, f"casts to the data type {attribute.i}, which there is not", _AGAIN)

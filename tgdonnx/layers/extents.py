@@ -60,7 +60,10 @@ def _check(
                 remedy = "get a model of smaller values" if computed else "store it in the file, or get a smaller model"
                 raise ModelFileError(
                     f"node {name_of(node)!r} ({node.op_type}) of {path} makes {what} of {_number(count)} elements; "
-                    f"expected at most {bound:,}: {remedy}"
+                    f"expected at most {bound:,}",
+                    remedy=remedy,
+                    node=name_of(node),
+                    op_type=node.op_type,
                 )
 
 

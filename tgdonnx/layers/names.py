@@ -42,9 +42,15 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from attribute.graphs
 
 
-def label(node: onnx.NodeProto) -> str:
-    """Returns how an error calls a node."""
-    return f"node {node.name or (node.output[0] if node.output else '')!r} ({node.op_type})"
+def at_fault(node: onnx.NodeProto, file: ModelFile, reason: str, remedy: str) -> ModelFileError:
+    """Returns the error that says what is wrong with a node of a file, and what would help."""
+    name = _name(node)
+    problem = f"node {name!r} ({node.op_type}) of {file.path} {reason}"
+    return ModelFileError(problem, remedy=remedy, node=name, op_type=node.op_type)
+
+
+def _name(node: onnx.NodeProto) -> str:
+    return str(node.name or (node.output[0] if node.output else ""))
 
 
 def _require_names(graph: onnx.GraphProto, outside: set[str], file: ModelFile) -> None:
@@ -53,7 +59,7 @@ def _require_names(graph: onnx.GraphProto, outside: set[str], file: ModelFile) -
     for node in graph.node:
         for name in node.input:
             if name not in visible:
-                raise ModelFileError(f"{label(node)} of {file.path} reads {name!r}, which nothing makes; {_AGAIN}")
+                raise at_fault(node, file, f"reads {name!r}, which nothing makes", _AGAIN)
     for value in graph.output:
         if not value.name or value.name not in visible:  # "" stands for an input that is left out, and for nothing else
             raise ModelFileError(f"{file.path} gives out {value.name!r}, which nothing makes; {_AGAIN}")
@@ -87,7 +93,7 @@ def _made(graph: onnx.GraphProto, file: ModelFile) -> dict[str, str]:
     for node in graph.node:
         for name in node.output:
             if name:
-                add(name, label(node))
+                add(name, f"node {_name(node)!r} ({node.op_type})")
     return made
 
 
@@ -113,7 +119,7 @@ def _require_no_circle(graph: onnx.GraphProto, file: ModelFile) -> None:
     while index not in seen:
         seen.add(index)
         index = min(needs[index] & left)
-    raise ModelFileError(f"{label(graph.node[index])} of {file.path} is computed from its own result; {_AGAIN}")
+    raise at_fault(graph.node[index], file, "is computed from its own result", _AGAIN)
 
 
 def _read(node: onnx.NodeProto) -> set[str]:

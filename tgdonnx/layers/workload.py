@@ -17,7 +17,7 @@ from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.graphs.operators import STANDARD_DOMAINS
-from tgdonnx.layers.names import graphs_of, label, subgraphs
+from tgdonnx.layers.names import at_fault, graphs_of, subgraphs
 
 FunctionId = tuple[str, str, str]
 _AGAIN = "export the model again, without functions if need be"
@@ -109,9 +109,7 @@ def _walk(nodes: Iterable[onnx.NodeProto], file: ModelFile) -> Iterator[tuple[on
         yield node, depth
         inner = [each for graph in subgraphs(node) for each in graph.node]
         if inner and depth >= bounds.GRAPH_DEPTH:
-            raise ModelFileError(
-                f"{label(node)} of {file.path} has graphs inside nodes more than {bounds.GRAPH_DEPTH} graphs deep; {_AGAIN}"
-            )
+            raise at_fault(node, file, f"has graphs inside nodes more than {bounds.GRAPH_DEPTH} graphs deep", _AGAIN)
         pending += [(each, depth + 1) for each in reversed(inner)]
 
 

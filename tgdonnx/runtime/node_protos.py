@@ -29,9 +29,14 @@ class NodeProtoView:
     constants: Mapping[str, NDArray[Any]] = field(repr=False)
 
     @property
+    def name(self) -> str:
+        """Its name, or that of its first output; empty if it has none."""
+        return str(self.node.name or (self.node.output[0] if self.node.output else ""))
+
+    @property
     def label(self) -> str:
         """How a message calls the node."""
-        return f"node {self.node.name or (self.node.output[0] if self.node.output else '')!r} ({self.node.op_type})"
+        return f"node {self.name!r} ({self.node.op_type})"
 
     def input(self, index: int) -> str:
         """The name of an input; empty if it is left out."""

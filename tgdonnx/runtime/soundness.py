@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Optional
 
@@ -47,15 +48,27 @@ def require_sound(model: onnx.ModelProto, what: str = "the model") -> None:
     """
     problem = next(_problems(model), None)
     if problem is not None:
-        raise ModelFileError(f"ONNX Runtime cannot run {what} safely: {problem}", remedy="export the model again")
+        raise ModelFileError(
+            f"ONNX Runtime cannot run {what} safely: {problem.text}",
+            remedy="export the model again",
+            node=problem.node,
+            op_type=problem.op_type,
+        )
 
 
-def _problems(model: onnx.ModelProto) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Problem:
+    """What is wrong, and the node that it is about, if it is about one."""
+
+    text: str
+    node: str = ""
+    op_type: str = ""
+
+
+def _problems(model: onnx.ModelProto) -> Iterator[_Problem]:
     # Each of these is relied upon by what follows.
-    yield from _version_problems(model)
-    yield from _tensor_problems(model)
-    yield from _calls_in_a_circle(model)
-    yield from _sparse_problems(model)
+    for found in (_version_problems, _tensor_problems, _calls_in_a_circle, _sparse_problems):
+        yield from map(_Problem, found(model))
     weightless = without_weights(model)
     yield from _node_problems(weightless)
     # Not before: the inference of shapes, too, relies on some of what has been looked at by now.
@@ -64,7 +77,7 @@ def _problems(model: onnx.ModelProto) -> Iterator[str]:
         yield from _node_problems(inferred)
 
 
-def _node_problems(weightless: onnx.ModelProto) -> Iterator[str]:
+def _node_problems(weightless: onnx.ModelProto) -> Iterator[_Problem]:
     for imports, graph in ((weightless.opset_import, weightless.graph), *_bodies(weightless)):
         opsets = {("" if entry.domain in _ONNX else entry.domain): entry.version for entry in imports}
         yield from _graph_problems(graph, {}, {}, opsets)
@@ -135,7 +148,7 @@ def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 def _graph_problems(
     graph: onnx.GraphProto, shapes: Mapping[str, Shape], constants: Arrays, opsets: Mapping[str, int]
-) -> Iterator[str]:
+) -> Iterator[_Problem]:
     """Yields what is wrong in a graph and below; ``shapes`` and ``constants`` are those of the graphs around it."""
     shapes, constants = {**shapes, **_shapes(graph)}, {**constants, **_constants(graph)}
     for node in graph.node:
@@ -149,7 +162,7 @@ def _graph_problems(
         if domain == "" and node.op_type in _BODIES:
             problems += _BODIES[node.op_type](view)
         for problem in problems:
-            yield f"{view.label} {problem}"
+            yield _Problem(f"{view.label} {problem}", view.name, node.op_type)
         for inner in _inner(node):
             yield from _graph_problems(inner, shapes, constants, opsets)
 
