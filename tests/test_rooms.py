@@ -21,7 +21,7 @@ ROOMS = (
     *("exporting", "verifying"),
     "blending",
     *("finetuning", "masking", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),
-    *("records", "masked_model", "overwriting", "selection", "scoring", "tracing"),
+    *("records", "masked_model", "overwriting", "adapting", "selection", "scoring", "tracing"),
     *("layers", "graphs", "runtime", "kse"),
     *("files", "bounds", "errors", "calls"),
 )

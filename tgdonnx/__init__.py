@@ -21,6 +21,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tgdonnx.adapting import Adapter
     from tgdonnx.applying import ApplyReport, apply
     from tgdonnx.artifacts.build import BuildReport, build
     from tgdonnx.artifacts.options import BuildOptions
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from tgdonnx.verifying.verification import VerifyReport, verify
 
 __all__ = [
+    "Adapter",
     "AllLayers",
     "ApplyReport",
     "BlendCurve",
@@ -109,6 +111,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "tgdonnx.adapting": ("Adapter",),
     "tgdonnx.applying": ("ApplyReport", "apply"),
     "tgdonnx.artifacts": ("BuildOptions", "BuildReport", "build"),
     "tgdonnx.blending.blend": ("blend",),

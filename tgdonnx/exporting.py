@@ -3,7 +3,8 @@
 The tensors are overwritten where they lie in the file. What was reinitialised or set before training has those values, also if
 it did not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the
 rounds): JSON with the hash of the file that was tuned, the selection, the training options, the blend where it is not 1, and
-for every trained tensor its filters and maps. From that record, or from the masked model, `tgdonnx.verifying` proves that
+for every trained tensor its filters and maps. In mode ``adapter`` side paths are added, unless they are merged or the blend
+is 0, at which they would add nothing. From that record, or from the masked model, `tgdonnx.verifying` proves that
 nothing else changed; a file that does not pass is not written.
 
 A model with external data gets a file of its own for it, see `tgdonnx.files.relocation`; the record says its name.
@@ -21,19 +22,25 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from tgdonnx.adapting import Adapted
+from tgdonnx.adapting import merge as merge_path
 from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.blending.endpoints import read_endpoints
 from tgdonnx.blending.formula import require_blend
-from tgdonnx.files.model_file import Pieces, StrPath
+from tgdonnx.errors import ArtifactsError
+from tgdonnx.files.model_file import ModelFile, Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.relocation import layout_of
+from tgdonnx.layers import Network, Parameter
 from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.records import BLENDED, WHOLE, SetElements, earlier_rounds, encode_mask, encode_set, record_key
 from tgdonnx.verifying.allowed_changes import Allowed
 from tgdonnx.verifying.comparison import Changed, compare
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ def export(
     *,
     checkpoint: Optional[str] = None,
     blend: float = 1.0,
+    merge: bool = False,
     overwrite: bool = False,
 ) -> ExportReport:
     """Writes the vendor's model with the trained filters, after proving that nothing else differs.
@@ -68,11 +76,15 @@ def export(
         output: the tuned model to write.
         checkpoint: the checkpoint file in the directory; that of the best epoch if there is one, else the latest.
         blend: how far to go from what training started from (0) to what it came to (1); see `tgdonnx.blending`. In mode
-            ``regrow`` it scales what reads reinitialised maps: 0 is the network without these filters.
+            ``regrow`` it scales what reads reinitialised maps: 0 is the network without these filters. In mode ``adapter`` it
+            scales what side paths add: 0 is the vendor's file.
+        merge: of mode ``adapter``, whether side paths become changes of the weights beside them, so that nothing is added.
+            In real numbers that is the same network; the outputs are equal to rounding.
         overwrite: whether ``output`` may exist.
 
     Raises:
-        ArtifactsError: the directory is not usable, or its checkpoint has moved a frozen filter.
+        ArtifactsError: the directory is not usable, or its checkpoint has moved a frozen filter; or a side path cannot be
+            merged.
         DataError: the blend is not from 0 to 1.
         OutputError: ``output`` cannot be written.
         RuntimeMissingError: onnxruntime-training, which reads the checkpoint, is not installed.
@@ -84,7 +96,7 @@ def export(
     with locked(directory, reading=True):
         artifacts = open_artifacts(directory)
         require_data_writable(output, artifacts.masked.start, overwrite=overwrite)
-        return export_artifacts(artifacts, checkpoint, blend).write(output)
+        return export_artifacts(artifacts, checkpoint, blend, merge=merge).write(output)
 
 
 def try_export(directory: StrPath) -> int:
@@ -117,7 +129,7 @@ class Tuned:
     """A tuned model that is not written yet, and where it comes from. It is proved that nothing but what trained differs.
 
     Attributes:
-        masked: the masked model.
+        start: what its bytes are made of: the file that training started from, or the vendor's.
         to: gives the bytes of the tuned one for the name of the file for its external data, None if it has none.
         external: what differs in the external data, at places in that of the masked model.
         changed: which filters differ from the vendor's file.
@@ -126,7 +138,7 @@ class Tuned:
         run: the state of the run that wrote that, as JSON; None if none did.
     """
 
-    masked: MaskedModel = field(repr=False)
+    start: ModelFile = field(repr=False)
     to: Callable[[Optional[str]], bytes] = field(repr=False)
     external: Pieces = field(repr=False)
     changed: tuple[Changed, ...]
@@ -137,7 +149,7 @@ class Tuned:
     @property
     def size(self) -> int:
         """How many bytes it takes, with its external data."""
-        outside = self.masked.start.outside
+        outside = self.start.outside
         return len(self.to("tuned.onnx.data" if outside else None)) + layout_of(outside).size
 
     def write(self, output: Path) -> ExportReport:
@@ -146,52 +158,89 @@ class Tuned:
         Raises:
             OutputError: it cannot be written.
         """
-        write_model(self.masked.start, output, self.to, changes=self.external)
+        write_model(self.start, output, self.to, changes=self.external)
         return ExportReport(str(output), self.checkpoint, self.changed, self.blend)
 
 
-def export_artifacts(artifacts: Artifacts, checkpoint: Optional[str] = None, blend: float = 1.0) -> Tuned:
+def export_artifacts(
+    artifacts: Artifacts, checkpoint: Optional[str] = None, blend: float = 1.0, *, merge: bool = False
+) -> Tuned:
     """Puts the values of a checkpoint, at a blend, into the vendor's file, and proves that nothing else differs.
 
     Args:
         artifacts: of the training.
         checkpoint: the checkpoint; that of the best epoch if there is one, else the latest.
         blend: how far to go from what training started from (0) to what it came to (1).
+        merge: of mode ``adapter``, whether side paths are merged into the weights beside them.
 
     Raises:
-        ArtifactsError: there is no such checkpoint, or it has moved a frozen filter.
+        ArtifactsError: there is no such checkpoint, or it has moved a frozen filter; or a side path cannot be merged.
         RuntimeMissingError: the runtime of the engine, which reads it, is not installed.
     """
     checkpoint = checkpoint or artifacts.kept_checkpoint
-    manifest, masked = artifacts.manifest, artifacts.masked
+    manifest, masked, adapted = artifacts.manifest, artifacts.masked, artifacts.masked.adapted
+    if merge and adapted is None:
+        raise ArtifactsError(
+            f"there is nothing to merge: {artifacts.directory} is of mode {masked.selection.get('mode')}, and only adapter "
+            "has side paths",
+            remedy="leave merging out",
+        )
     ends = read_endpoints(artifacts, checkpoint)
     new = ends.stored(blend)
-    written = overwrite_values(masked.start, new)
-    record = {**_provenance(manifest, checkpoint, blend), **_reinitialized(masked, manifest)}
+    # What is written over: in mode adapter the vendor's file where no side path stays.
+    network = masked.network if adapted is None or (blend and not merge) else adapted.before
+    if adapted is not None and network is adapted.before:
+        new = _merged(adapted, new) if blend else {}
+    written = overwrite_values(network.file, new)
+    record = {
+        **_provenance(manifest, checkpoint, blend),
+        "trained": _trained(manifest, new, network),
+        **({"merged": True} if merge and blend else {}),
+        **_reinitialized(masked, manifest),
+    }
     number = 1 + earlier_rounds(masked.base.proto)
     # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
-    trains = Allowed({p.name: masked.masks[p.name] for p in new}, {})
+    trains = Allowed({p.name: masked.masks[p.name] if network is masked.network else _all(p) for p in new}, {})
     external = [(file, place, each) for file, at in written.external.items() for place, each in at.items()]
-    comparison = compare(masked.network, written.data, trains, external)
+    comparison = compare(network, written.data, trains, external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
 
     def tuned(name: Optional[str]) -> bytes:
         named = {} if name is None else {"external_data": name}
-        body = masked.start.with_external_data(name, written.data)
+        body = network.file.with_external_data(name, written.data)
         return body + metadata_bytes({record_key(number): json.dumps({**record, **named})})
 
-    changed = _changed(masked, {p.name: values for p, values in new.items()})
-    return Tuned(masked, tuned, written.external, changed, checkpoint, float(blend), ends.run)
+    changed = _changed(masked, network, {p.name: values for p, values in new.items()})
+    return Tuned(network.file, tuned, written.external, changed, checkpoint, float(blend), ends.run)
 
 
-def _changed(masked: MaskedModel, new: Mapping[str, NDArray[np.generic]]) -> tuple[Changed, ...]:
-    """Returns the rows that differ from the vendor's file, tensor by tensor."""
-    stored = masked.network.stored_parameters
+def _merged(adapted: Adapted, new: Mapping[Parameter, Array]) -> dict[Parameter, Array]:
+    """Returns the weights of the vendor's file with side paths merged into them.
+
+    Args:
+        adapted: the side paths.
+        new: their weights; what does not lead to the output that trained is as it was.
+    """
+    values = {parameter.name: array for parameter, array in new.items()}
+    return dict(
+        merge_path(path, values[path.down], values[path.up], adapted.before)
+        for path in adapted.paths
+        if path.up in values and path.down in values
+    )
+
+
+def _all(parameter: Parameter) -> NDArray[np.float32]:
+    return np.ones((1,) * len(parameter.shape), np.float32)
+
+
+def _changed(masked: MaskedModel, network: Network, new: Mapping[str, NDArray[np.generic]]) -> tuple[Changed, ...]:
+    """Returns the rows that differ from the vendor's file, tensor by tensor; of side paths from what they start with."""
+    stored = network.stored_parameters
     changed = []
     for name in dict.fromkeys((*new, *masked.vendor_values)):
         start = stored[name].numpy()
         moved = differing(new.get(name, start), masked.vendor_values.get(name, start))
-        rows = np.unique(np.broadcast_to(masked.network.filter_index(name), moved.shape)[moved])
+        rows = np.unique(np.broadcast_to(network.filter_index(name), moved.shape)[moved])
         if len(rows):
             changed.append(Changed(name, tuple(int(m) for m in rows)))
     return tuple(changed)
@@ -207,8 +256,17 @@ def _provenance(manifest: Manifest, checkpoint: str, blend: float) -> dict[str, 
         "options": manifest.options.as_dict(),
         "checkpoint": checkpoint,
         **blended,
-        "trained": {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained},
     }
+
+
+def _trained(manifest: Manifest, new: Mapping[Parameter, Array], network: Network) -> dict[str, Any]:
+    """Returns what the record says of what trained: of the file that is written, so of side paths only where they stay."""
+    trained = {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained}
+    names = [parameter.name for parameter in new]
+    if not names or names[0] in trained:
+        return {name: trained[name] for name in names}
+    whole = {name: encode_mask(_all(parameter), network, name) for parameter in new for name in [parameter.name]}
+    return {name: {"retrain": rows, "kernels": kernels} for name, (rows, kernels) in whole.items()}
 
 
 def _reinitialized(masked: MaskedModel, manifest: Manifest) -> dict[str, Any]:

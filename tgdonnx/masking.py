@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tgdonnx.adapting import Adapted, Adapter, adapt
 from tgdonnx.errors import SelectionError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import require_data_writable
@@ -17,7 +18,7 @@ from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import require_unmasked, write_masked
 from tgdonnx.records import earlier_rounds, trained_before
 from tgdonnx.regrowing import Reinitialization, regrow
-from tgdonnx.selection import Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
+from tgdonnx.selection import STRATEGIES, Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
 from tgdonnx.tracing import trace_network
 
 
@@ -43,6 +44,21 @@ class ParameterMask:
 
 
 @dataclass(frozen=True)
+class AddedPath:
+    """A side path.
+
+    Attributes:
+        layer: the layer that it goes beside.
+        rank: of the change that it makes of the layer's weight, per group.
+        weights: how many numbers it adds.
+    """
+
+    layer: str
+    rank: int
+    weights: int
+
+
+@dataclass(frozen=True)
 class MaskReport:
     """What a masked model trains.
 
@@ -50,14 +66,16 @@ class MaskReport:
         selection: the strategy, its parameters and the mode.
         params: every retrainable tensor.
         rho: the fraction of the weights that train, in [0, 1]: of the elements of the retrainable tensors, and of the kernels
-            that are computed from stored tensors, which never train.
-        frozen: for the names of layers that have no weight to train, why.
+            that are computed from stored tensors, which never train. In mode ``adapter`` what is added counts among them.
+        frozen: for the names of layers that have no weight to train, or no side path, why.
+        added: in mode ``adapter`` the side paths.
     """
 
     selection: Mapping[str, Any]
     params: tuple[ParameterMask, ...]
     rho: float
     frozen: Mapping[str, str]
+    added: tuple[AddedPath, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,9 +84,12 @@ class MaskOptions:
 
     Attributes:
         mode: ``paper``: masks per filter; ``readers``: also the kernels that read a meaningless map, in every filter;
-            ``regrow``: these start at 0, and the filters with initial values.
+            ``regrow``: these start at 0, and the filters with initial values; ``adapter``: nothing that is there, but side
+            paths beside the selected layers.
         reinitialization: of mode ``regrow``, how filters are reinitialised.
-        protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is.
+        protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is. In mode
+            ``adapter`` it does in any case.
+        adapter: of mode ``adapter``, which side paths.
 
     Raises:
         SelectionError: what an earlier round trained is to be protected in mode ``regrow``.
@@ -77,6 +98,7 @@ class MaskOptions:
     mode: Mode = "paper"
     reinitialization: Reinitialization = field(default_factory=Reinitialization)
     protect: bool = False
+    adapter: Adapter = field(default_factory=Adapter)
 
     def __post_init__(self) -> None:
         if self.mode == "regrow" and self.protect:
@@ -109,7 +131,7 @@ def mask(
         MaskedModelError: it is masked already, or uses the name that a mask would have, or a record of an earlier round that
             is to be protected is damaged.
         SelectionError: the selection is wrong or selects nothing; or no filter can be reinitialised, or the output changes
-            too much.
+            too much; or no layer can have a side path.
         DataError: there is nothing to measure the change on, or it does not fit.
         OutputError: ``output`` cannot be written.
     """
@@ -128,6 +150,8 @@ def mask_network(
     """
     require_unmasked(network.file)
     require_data_writable(output, network.file, overwrite=overwrite)
+    if options.mode == "adapter":
+        _require_whole_layers(strategy)
     provenance = trace_network(network)
     selection = select(provenance, strategy)
     record: dict[str, Any] = {
@@ -135,6 +159,12 @@ def mask_network(
         "mode": options.mode,
         "round": 1 + earlier_rounds(network.file.proto),
     }
+    if options.mode == "adapter":
+        adapted = adapt(network, selection, options.adapter, record["round"])
+        record.update(rank=options.adapter.rank, seed=options.adapter.seed)
+        masks = adapted.masks()
+        write_masked(adapted.network, masks, record, output, vendor=network.file, overwrite=overwrite)
+        return _with_paths(describe(masks, record, adapted.network), adapted)
     if options.mode == "regrow":
         regrown = regrow(provenance, selection, options.reinitialization)
         record.update(regrown.record)
@@ -172,3 +202,17 @@ def describe(masks: Sequence[RetrainMask], selection: Mapping[str, Any], network
     total = sum(int(np.prod(m.parameter.shape)) for m in masks) + sum(network.computed_kernels.values())
     frozen = {layer.name: layer.problem or "" for layer in network.layers if layer.weight is None}
     return MaskReport(selection, params, sum(m.trained_elements for m in masks) / total, frozen)
+
+
+def _require_whole_layers(strategy: Strategy) -> None:
+    kind = next(each for each in STRATEGIES if each.strategy is type(strategy))
+    if kind.regrows:
+        raise SelectionError(
+            f"side paths go beside whole layers, and {kind.name} selects single filters",
+            remedy="leave the selection out for all layers, or select the first or the last ones",
+        )
+
+
+def _with_paths(report: MaskReport, adapted: Adapted) -> MaskReport:
+    added = tuple(AddedPath(path.layer.name, path.rank, path.weights) for path in adapted.paths)
+    return replace(report, frozen={**report.frozen, **adapted.left_out}, added=added)

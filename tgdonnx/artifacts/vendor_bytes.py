@@ -27,6 +27,9 @@ def write_back_of(model: MaskedModel, parameters: Sequence[Parameter]) -> Mappin
         model: the masked model.
         parameters: the tensors, as stored.
     """
+    if model.adapted is not None:
+        reason = "it is of a side path, which the vendor's file does not have"
+        return {parameter.name: WriteBack("export", None, reason) for parameter in parameters}
     data, outside = model.base.data, {tensor.path: tensor for tensor in model.base.outside}
     spans = wire.locate(data, [parameter.path for parameter in parameters])
     found = {}

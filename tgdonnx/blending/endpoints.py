@@ -84,27 +84,33 @@ class Endpoints:
     run: Optional[str] = field(repr=False)
 
     @cached_property
-    def readers(self) -> Optional[Mapping[str, NDArray[np.bool_]]]:
-        """In mode ``regrow``, for names of weights which of their numbers read reinitialised maps; None in other modes."""
+    def scaled(self) -> Optional[Mapping[str, NDArray[np.bool_]]]:
+        """For names of weights which of their numbers a blend scales; None where it interpolates.
+
+        In mode ``regrow`` those that read reinitialised maps, in mode ``adapter`` the second weight of every side path.
+        """
+        if self.masked.adapted is not None:
+            return {path.up: np.ones((), bool) for path in self.masked.adapted.paths}
         told = reinitialization_of(read_selection(self.masked.selection))
         return None if told is None else reading_kernels(trace_network(self.masked.network), told.rows)
 
     def stored(self, blend: float) -> dict[Parameter, Array]:
         """Returns the tensors as they are stored at a blend.
 
-        In mode ``regrow`` what reads reinitialised maps is scaled; in other modes everything that trained is interpolated. At
-        1 it is what the checkpoint holds, at 0 what training started from, or the network without its reinitialised filters.
+        In mode ``regrow`` what reads reinitialised maps is scaled, in mode ``adapter`` what side paths add; in other modes
+        everything that trained is interpolated. At 1 it is what the checkpoint holds, at 0 what training started from, or the
+        network without its reinitialised filters, or with side paths that add 0.
 
         Raises:
             DataError: the blend is not from 0 to 1.
             ArtifactsError: a number does not fit the stored type.
         """
         require_blend(blend)
-        if blend == 1 or self.readers is None:  # to find readers takes a trace
+        if blend == 1 or self.scaled is None:  # to find readers takes a trace
             return {each.parameter: each.interpolated(blend) for each in self.tensors}
         nowhere = np.zeros((), bool)
         return {
-            each.parameter: each.scaled(blend, self.readers.get(each.parameter.name, nowhere)) for each in self.tensors
+            each.parameter: each.scaled(blend, self.scaled.get(each.parameter.name, nowhere)) for each in self.tensors
         }
 
     def parameters(self, blend: float) -> dict[str, NDArray[np.float32]]:

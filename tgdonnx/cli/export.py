@@ -24,15 +24,27 @@ from tgdonnx.files.outputs import Kind
     default=1.0,
     show_default=True,
     help="How far to go from what training started from (0) to what it came to (1); of mode regrow, how loud the "
-    "reinitialised filters are.",
+    "reinitialised filters are, and of mode adapter, the side paths.",
+)
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Of mode adapter: side paths become changes of the weights beside them, and nothing is added; the outputs are equal "
+    "to rounding.",
 )
 @overwrite_option
 @json_option
 def command(
-    directory: Path, output: Path, checkpoint: Optional[str], blend: float, overwrite: bool, as_json: bool
+    directory: Path,
+    output: Path,
+    checkpoint: Optional[str],
+    blend: float,
+    merge: bool,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Write the vendor's model with the filters trained in DIRECTORY; every other byte is the vendor's."""
-    report = export(directory, output, checkpoint=checkpoint, blend=blend, overwrite=overwrite)
+    report = export(directory, output, checkpoint=checkpoint, blend=blend, merge=merge, overwrite=overwrite)
     if as_json:
         print_json(report)
     else:

@@ -38,7 +38,7 @@ from tgdonnx.reporting.tables import print_masks
     type=int,
     default=Reinitialization().seed,
     show_default=True,
-    help="Of the random numbers of --mode regrow.",
+    help="Of the random numbers of --mode regrow and adapter.",
 )
 @reading_options
 @device_option

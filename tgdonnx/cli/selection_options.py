@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 
 import click
 
+from tgdonnx.adapting import Adapter
 from tgdonnx.cli.collecting import Body, collected
 from tgdonnx.cli.common import ALPHA, NEIGHBOURS, Command
 from tgdonnx.cli.optionfiles import read_filters
@@ -17,7 +18,7 @@ from tgdonnx.data import DataOptions
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.masking import MaskOptions
 from tgdonnx.regrowing import KINDS, Kind, Reinitialization
-from tgdonnx.selection import MODES, STRATEGIES, Mode, Phi, Strategy, StrategyType
+from tgdonnx.selection import MODES, STRATEGIES, AllLayers, Mode, Phi, Strategy, StrategyType
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 AUTO = "auto"
@@ -39,9 +40,11 @@ class Selecting:
         isolate: whether filters that stay read reinitialised ones.
         protect: see `MaskOptions`.
         sweep_data: the images of the drop test.
+        rank: of side paths.
 
     Raises:
-        UsageError: none or several ways to select were given, or what is of another mode, or a tolerance of nothing.
+        UsageError: several ways to select were given, or none, which is for all layers in mode adapter alone; or what is of
+            another mode, or a tolerance of nothing.
     """
 
     asked: Mapping[str, Any]
@@ -54,10 +57,11 @@ class Selecting:
     isolate: bool = False
     protect: bool = False
     sweep_data: Optional[Path] = None
+    rank: Optional[int] = None
 
     def __post_init__(self) -> None:
         chosen = self._chosen
-        if len(chosen) != 1:
+        if len(chosen) > 1 or not (chosen or self.mode == "adapter"):
             what = f"got {', '.join(f'--{name}' for name in chosen)}" if chosen else "got none"
             raise click.UsageError(f"expected exactly one of {', '.join(f'--{name}' for name in self.asked)}; {what}")
         if self.tolerance is not None and not self.by_drop_test and self.mode != "regrow":
@@ -70,6 +74,8 @@ class Selecting:
         for name, is_given in of_regrow.items():
             if is_given and self.mode != "regrow":
                 raise click.UsageError(f"{name} is for --mode regrow; the mode is {self.mode}")
+        if self.rank is not None and self.mode != "adapter":
+            raise click.UsageError(f"--rank is for --mode adapter; the mode is {self.mode}")
 
     @property
     def _chosen(self) -> list[str]:
@@ -96,6 +102,8 @@ class Selecting:
         """
         if self.by_drop_test:
             return recommend(self.accepted_change, self.alpha, self.k)
+        if not self._chosen:
+            return AllLayers()
         asked = next(each for each in STRATEGIES if each.name in self._chosen)
         value = self.asked[asked.name]
         made: Strategy = asked.ask(read_filters(value) if asked.takes == "filters" else value, self.alpha, self.k)
@@ -112,7 +120,8 @@ class Selecting:
         reinitialized = Reinitialization(
             self.kind, self.calibrate, reading, self.isolate, self.accepted_change, seed, device
         )
-        return MaskOptions(self.mode, reinitialized, self.protect)
+        adapter = Adapter(seed=seed) if self.rank is None else Adapter(self.rank, seed)
+        return MaskOptions(self.mode, reinitialized, self.protect, adapter)
 
 
 def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Union[float, str, None]:
@@ -152,11 +161,18 @@ selection_options = collected(
         default=MaskOptions().mode,
         show_default=True,
         help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
-        "regrow: these start at 0, and the filters with initial values.",
+        "regrow: these start at 0, and the filters with initial values; adapter: nothing of MODEL, but side paths that are "
+        "added beside its layers, by default all.",
+    ),
+    click.option(
+        "--rank",
+        type=click.IntRange(1),
+        help="Of --mode adapter: how many maps every side path has in between, per group.  "
+        f"[default: {Adapter().rank}]",
     ),
     together={"asked": [each.name for each in STRATEGIES]},
 )
-"""The ways to select filters, of which exactly one is given, and the mode of the masks.
+"""The ways to select filters, of which exactly one is given but in mode adapter, and the mode of the masks.
 
 The command gets ``selecting``, a `Selecting`, of these options and those below.
 """

@@ -7,6 +7,7 @@ A name is a selection, of those in `SELECTIONS`, and behind it any of the regula
     phi:P, phi-readers:P ...            the same with a phi of the user's
     percentile:Q, percentile-readers:Q ...  by the lowest Q % of the scores of all traced maps
     last:N, first:N, all                whole layers
+    adapter, adapter:R                  side paths beside all layers, of rank R (mode ``adapter``)
     none                                the vendor's model
 """
 
@@ -16,14 +17,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
+from tgdonnx.adapting import Adapter
+from tgdonnx.bounds import MAPS
 from tgdonnx.errors import SelectionError
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
-from tgdonnx.selection import MODES, STRATEGIES, Mode, Strategy, StrategyType
+from tgdonnx.selection import MODES, STRATEGIES, AllLayers, Mode, Strategy, StrategyType
 
 Regulariser = Literal["l2sp", "agree"]
 REGULARISERS: tuple[Regulariser, ...] = ("l2sp", "agree")
 DEFAULT_SELECTIONS = ("none", "tgd", "tgd-readers", "percentile:10", "last:3", "first:2", "all")
-NONE = "none"
+NONE, ADAPTER = "none", "adapter"
 
 _ISOLATE = "-isolate"
 _TGD: dict[str, Mode] = {"tgd": "paper", "tgd-readers": "readers", "regrow": "regrow"}
@@ -41,8 +44,9 @@ _WORDS: dict[str, tuple[str, Mode]] = {
         _named(each, mode): (each.name, mode)
         for each in _COMPARED.values()
         for mode in MODES
-        if mode == "paper" or each.regrows
+        if mode == "paper" or (each.regrows and mode != ADAPTER)
     },
+    ADAPTER: (ADAPTER, "adapter"),
     NONE: (NONE, "paper"),
 }
 """For every word that may begin a name, what selects and the mode of the masks."""
@@ -53,6 +57,8 @@ def _shown() -> Iterator[str]:
         letter = _COMPARED[kind].letter if kind in _COMPARED else ""
         number = f":{letter}" if letter else ""
         yield f"{word}{number}"
+        if mode == ADAPTER:
+            yield f"{word}:R"
         if mode == "regrow":
             yield f"{word}{_ISOLATE}{number}"
 
@@ -66,10 +72,10 @@ class Candidate:
 
     Attributes:
         name: as the user gave it.
-        kind: how filters are selected: ``tgd``, ``none``, or the name of a strategy.
-        mode: masks per filter or per kernel, or filters reinitialised.
+        kind: how filters are selected: ``tgd``, ``none``, ``adapter`` for none, beside side paths, or the name of a strategy.
+        mode: masks per filter or per kernel, filters reinitialised, or side paths.
         isolate: whether reinitialised filters are isolated.
-        number: phi, percentile, or number of layers; None where there is none.
+        number: phi, percentile, number of layers, or rank of side paths; None where there is none.
         regularisers: what holds it near the vendor's model.
     """
 
@@ -94,10 +100,16 @@ class Candidate:
         if self.kind == "tgd":
             assert recommended is not None
             return recommended
+        if self.kind == ADAPTER:
+            return AllLayers()
         asked = _COMPARED[self.kind]
         number = int(self.number) if asked.takes == "count" and self.number is not None else self.number
         made: Strategy = asked.ask(number, DEFAULT_ALPHA, DEFAULT_K)
         return made
+
+    def adapter(self, seed: int) -> Adapter:
+        """Returns which side paths are added, in mode ``adapter``; ``seed`` is of their initial values."""
+        return Adapter(seed=seed) if self.kind != ADAPTER or self.number is None else Adapter(int(self.number), seed)
 
 
 def parse_candidates(names: Sequence[str]) -> tuple[Candidate, ...]:
@@ -134,11 +146,22 @@ def _parse(name: str) -> Candidate:
         raise SelectionError(
             f"{name!r}: nothing trains, so nothing can be regularised", remedy=f"leave {regularisers[0]} out"
         )
-    number = _number(name, word, asked, text) if colon or is_numbered else None
+    if kind == ADAPTER:
+        number = _rank(name, text) if colon else None
+    else:
+        number = _number(name, word, asked, text) if colon or is_numbered else None
     return Candidate(name, kind, mode, plain != word, number, frozenset(r for r in REGULARISERS if r in regularisers))
 
 
 _WITH = f"with {' or '.join('+' + regulariser for regulariser in REGULARISERS)}"
+
+
+def _rank(name: str, text: str) -> float:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAPS):
+        raise SelectionError(
+            f"{name!r}: expected the rank of side paths behind the colon, a whole number of at least 1, such as adapter:4"
+        )
+    return float(text)
 
 
 def _number(name: str, word: str, asked: Optional[StrategyType[Any, Any]], text: str) -> float:

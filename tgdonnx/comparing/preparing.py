@@ -87,7 +87,11 @@ def build_all(
                 model,
                 scratch / MASKED_MODEL,
                 candidate.strategy(recommended.strategy if recommended is not None else None),
-                MaskOptions(candidate.mode, replace(reinitialization, isolate=candidate.isolate)),
+                MaskOptions(
+                    candidate.mode,
+                    replace(reinitialization, isolate=candidate.isolate),
+                    adapter=candidate.adapter(reinitialization.seed),
+                ),
             )
             build(scratch / MASKED_MODEL, target / ARTIFACTS, options)
             try_export(target / ARTIFACTS)

@@ -33,10 +33,12 @@ GRAPH, METADATA_PROPS, ENTRY_KEY = 7, 14, 1
 # GraphProto
 NODE, INITIALIZER, GRAPH_INPUT = 1, 5, 11
 # NodeProto and AttributeProto
+NODE_OUTPUT, NODE_NAME = 2, 3
 ATTRIBUTE, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = 5, 5, 6
+VALUE_INFO_NAME = 1
 # TensorProto; data that is stored as numbers of a fixed width, and as bytes
 TENSOR_FLOAT_DATA, TENSOR_DOUBLE_DATA, TENSOR_RAW_DATA = 4, 10, 9
-TENSOR_EXTERNAL_DATA = 13
+TENSOR_NAME, TENSOR_EXTERNAL_DATA = 8, 13
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _SAVE_AGAIN = "save it again with onnx.save"
@@ -275,6 +277,34 @@ def append_fields(data: Buffer, *, graph: bytes = b"", model: bytes = b"") -> by
     else:
         out = bytes(data)
     return out + model
+
+
+def insert_after(data: Buffer, number: int, added: Mapping[int, bytes]) -> bytes:
+    """Returns the file with serialised fields put into its graph; `remove_fields` takes them out again.
+
+    Args:
+        data: the file, with one graph.
+        number: of the fields of the graph that they are put behind.
+        added: for the how manieth of these what comes behind it.
+    """
+    graph = _only_graph(data)
+    body, done = bytearray(), graph.value
+    index = -1
+    for field in fields(data, Span(graph.value, graph.end)):
+        if field.number == number:
+            index += 1
+            if index in added:
+                body += data[done : field.end]
+                body += added[index]
+                done = field.end
+    body += data[done : graph.end]
+    return bytes(data[: graph.start]) + length_delimited(GRAPH, bytes(body)) + bytes(data[graph.end :])
+
+
+def text_in(message: Field, data: Buffer, number: int) -> str:
+    """Returns the text in a field of an embedded message, of several the first; empty where there is none."""
+    inner = fields(data, Span(message.value, message.end))
+    return next((bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == number), "")
 
 
 def remove_fields(

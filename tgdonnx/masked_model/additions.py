@@ -14,8 +14,8 @@ from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.overwriting import little_endian
 
-MASKS, REGROWN = "1", "2"
-"""The formats: masks alone, and masks with values to start from."""
+MASKS, REGROWN, ADAPTED = "1", "2", "3"
+"""The formats: masks alone, masks with values to start from, and masks with side paths."""
 
 SUFFIX, VENDOR_SUFFIX, SET_SUFFIX = ".retrain_mask", ".vendor_values", ".set_mask"
 FORMAT_KEY, SELECTION_KEY, BASE_KEY = "tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256"
@@ -23,12 +23,16 @@ VENDOR_KEY = "tgdonnx.vendor_values_sha256"
 EXTERNAL_KEY = "tgdonnx.vendor_external_data"
 """Only there where the model has external data."""
 
-SUFFIXES: Mapping[str, tuple[str, ...]] = {MASKS: (SUFFIX,), REGROWN: (SUFFIX, VENDOR_SUFFIX, SET_SUFFIX)}
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    MASKS: (SUFFIX,),
+    REGROWN: (SUFFIX, VENDOR_SUFFIX, SET_SUFFIX),
+    ADAPTED: (SUFFIX,),
+}
 KEYS: Mapping[str, tuple[str, ...]] = {
     MASKS: (FORMAT_KEY, SELECTION_KEY, BASE_KEY),
     REGROWN: (FORMAT_KEY, SELECTION_KEY, BASE_KEY, VENDOR_KEY),
+    ADAPTED: (FORMAT_KEY, SELECTION_KEY, BASE_KEY),
 }
-_TENSOR_NAME, _VALUE_INFO_NAME = 8, 1
 
 
 def metadata_bytes(entries: Mapping[str, str]) -> bytes:
@@ -89,14 +93,9 @@ def hash_of_values(values: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _is_tensor(field: wire.Field, data: wire.Buffer, suffixes: tuple[str, ...]) -> bool:
-    number = {wire.INITIALIZER: _TENSOR_NAME, wire.GRAPH_INPUT: _VALUE_INFO_NAME}.get(field.number)
-    return number is not None and _text(field, data, number).endswith(suffixes)
+    number = {wire.INITIALIZER: wire.TENSOR_NAME, wire.GRAPH_INPUT: wire.VALUE_INFO_NAME}.get(field.number)
+    return number is not None and wire.text_in(field, data, number).endswith(suffixes)
 
 
 def _is_metadata(field: wire.Field, data: wire.Buffer, keys: tuple[str, ...]) -> bool:
-    return field.number == wire.METADATA_PROPS and _text(field, data, wire.ENTRY_KEY) in keys
-
-
-def _text(message: wire.Field, data: wire.Buffer, number: int) -> str:
-    inner = wire.fields(data, wire.Span(message.value, message.end))
-    return next((bytes(data[f.value : f.end]).decode("utf-8", "replace") for f in inner if f.number == number), "")
+    return field.number == wire.METADATA_PROPS and wire.text_in(field, data, wire.ENTRY_KEY) in keys

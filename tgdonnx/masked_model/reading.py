@@ -13,13 +13,15 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.errors import MaskedModelError
+from tgdonnx.adapting import Adapted, adapt_as_recorded, narrow
+from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
 from tgdonnx.files.relocation import Entries, with_entries
 from tgdonnx.layers import Network, open_network
 from tgdonnx.layers.consistency import require_data
 from tgdonnx.masked_model.additions import (
+    ADAPTED,
     BASE_KEY,
     EXTERNAL_KEY,
     FORMAT_KEY,
@@ -36,6 +38,7 @@ from tgdonnx.masked_model.additions import (
 )
 from tgdonnx.masked_model.checks import require_apart, require_changes_within, require_fit, require_masks
 from tgdonnx.overwriting import overwrite_values
+from tgdonnx.selection.recorded import read_selection
 
 Array = NDArray[Any]
 
@@ -48,13 +51,14 @@ class MaskedModel:
         file: the masked file.
         base: the vendor's file, taken out of it; its hash is the recorded one. It names external data as the vendor does, which
             is not beside the masked file: see `runnable_vendor`.
-        start: the file that training starts from: the vendor's, but for what was reinitialised, and for the names of external
-            data, which are those of the masked file.
+        start: the file that training starts from: the vendor's, but for what was reinitialised, side paths, and for the names
+            of external data, which are those of the masked file.
         network: the start, opened for analysis.
         selection: what was asked for.
         masks: for the name of each retrainable tensor its retrain mask, float32.
         set_masks: for names of tensors the mask of elements that keep the value of the start and do not train, float32.
         vendor_values: for the name of each tensor that does not start from the vendor's values, those, as stored.
+        adapted: in mode ``adapter`` the side paths.
     """
 
     file: ModelFile
@@ -65,6 +69,7 @@ class MaskedModel:
     masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
     set_masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
     vendor_values: Mapping[str, Array] = field(repr=False)
+    adapted: Optional[Adapted] = field(repr=False, default=None)
 
 
 def read_masked(path: StrPath) -> MaskedModel:
@@ -85,7 +90,7 @@ def read_masked(path: StrPath) -> MaskedModel:
     version = metadata[FORMAT_KEY]
     if version not in KEYS:
         raise MaskedModelError(
-            f"{file.path} has masks of format {version}; this version reads formats {MASKS} and {REGROWN}: update tgdonnx"
+            f"{file.path} has masks of format {version}; this version reads formats {MASKS} to {ADAPTED}: update tgdonnx"
         )
     masks = _read_masks(file, SUFFIX)
     selection = _read_selection(metadata[SELECTION_KEY], file)
@@ -98,6 +103,8 @@ def read_masked(path: StrPath) -> MaskedModel:
         network = open_network(start)
         require_masks(network, masks, SUFFIX)
         return MaskedModel(file, base, start, network, selection, masks, {}, {})
+    if version == ADAPTED:
+        return _read_adapted(file, start, _with_names(start, theirs), metadata[BASE_KEY], selection, masks)
     set_masks = _read_masks(file, SET_SUFFIX)
     vendor = {name: _read_tensor(tensor, file) for name, tensor in _tensors(file, VENDOR_SUFFIX).items()}
     network = open_network(start)
@@ -117,6 +124,59 @@ def read_masked(path: StrPath) -> MaskedModel:
     values = {name: network.stored_parameters[name].numpy() for name in vendor}
     require_changes_within(values, vendor, masks, set_masks)
     return MaskedModel(file, base, start, network, selection, masks, set_masks, vendor)
+
+
+def _read_adapted(
+    file: ModelFile,
+    start: ModelFile,
+    named: ModelFile,
+    base_sha256: str,
+    selection: Mapping[str, Any],
+    masks: Mapping[str, NDArray[np.float32]],
+) -> MaskedModel:
+    """Takes the side paths out, and puts them in again: they must be those of the selection, to the bit.
+
+    Args:
+        file: the masked file.
+        start: it, without masks.
+        named: the same, saying of external data what the vendor's file says.
+        base_sha256: of the vendor's file.
+        selection: what was asked for.
+        masks: the retrain masks.
+    """
+    try:
+        asked = read_selection(selection)
+        if asked.mode != "adapter":
+            raise ValueError(f"the mode is {asked.mode}")
+    except ValueError as error:
+        raise MaskedModelError(
+            f"{file.path} has side paths, but its selection is none of mode adapter: {error}", remedy="mask it again"
+        ) from error
+    base, vendor = (_parsed(file, narrow(each.data, asked.round)) for each in (named, start))
+    _require_hash(base.data, base_sha256, file)
+    try:
+        adapted = adapt_as_recorded(open_network(vendor), asked)
+    except SelectionError as error:
+        raise MaskedModelError(
+            f"the selection in {file.path} cannot be carried out: {error}", remedy="mask it again"
+        ) from error
+    if adapted.network.file.data != start.data:
+        raise MaskedModelError(
+            f"the side paths in {file.path} are not those of its selection", remedy="mask the vendor's file again"
+        )
+    network = adapted.network
+    require_masks(network, masks, SUFFIX)
+    for name, values in masks.items():
+        if values.any() and name not in adapted.added:
+            raise MaskedModelError(
+                f"{name + SUFFIX!r} lets something train, but in mode adapter only side paths do",
+                remedy="mask it again",
+            )
+    return MaskedModel(file, base, network.file, network, selection, masks, {}, {}, adapted)
+
+
+def _parsed(file: ModelFile, data: bytes) -> ModelFile:
+    return ModelFile(file.path, data, onnx.ModelProto.FromString(data))
 
 
 def _require_writable(network: Network, names: Iterable[str]) -> None:

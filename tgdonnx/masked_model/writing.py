@@ -22,6 +22,7 @@ from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.relocation import entries_in, entries_of, require_reversible, with_entries
 from tgdonnx.layers import Network
 from tgdonnx.masked_model.additions import (
+    ADAPTED,
     EXTERNAL_KEY,
     KEYS,
     MASKS,
@@ -50,18 +51,20 @@ def write_masked(
     *,
     values: Mapping[str, Array] = _NOTHING,
     set_masks: Mapping[str, NDArray[np.float32]] = _NOTHING,
+    vendor: Optional[ModelFile] = None,
     overwrite: bool = False,
 ) -> None:
     """Writes a masked model, with external data of its own beside it if the vendor's has some.
 
     Args:
-        network: the vendor's model.
+        network: the vendor's model, in mode ``adapter`` with side paths in it.
         masks: of all retrainable tensors.
         selection: what was asked for, for the record.
         output: the masked model to write.
         values: for the names of tensors that do not start from the vendor's values, what they start from: whole, of the
             stored type and shape. They may differ from the vendor's where a mask is 1.
         set_masks: for names of tensors, which of their elements keep the value of ``values``: float32, 0 or 1, broadcasting.
+        vendor: in mode ``adapter`` the vendor's file, without side paths.
         overwrite: whether external data of an earlier ``output`` may be overwritten.
 
     Raises:
@@ -69,7 +72,7 @@ def write_masked(
         ModelFileError: external data is missing.
         OutputError: it cannot be written there.
     """
-    additions, start = _masked(network, masks, selection, values, set_masks)
+    additions, start = _masked(network, masks, selection, values, set_masks, vendor)
     require_data_writable(output, network.file, overwrite=overwrite)
     write_model(network.file, output, lambda name: additions.to(network.file, start.data, name), changes=start.external)
 
@@ -120,9 +123,10 @@ def _masked(
     selection: Mapping[str, Any],
     values: Mapping[str, Array],
     set_masks: Mapping[str, NDArray[np.float32]],
+    without_paths: Optional[ModelFile] = None,
 ) -> tuple[_Additions, Overwritten]:
     """Returns what is added to the vendor's file, and that file with the values in it."""
-    version = REGROWN if values or set_masks else MASKS
+    version = REGROWN if values or set_masks else MASKS if without_paths is None else ADAPTED
     retrain = {m.parameter.name: m.values for m in masks}
     vendor = _vendor_values(network, values)
     require_masks(network, set_masks, SET_SUFFIX)
@@ -139,7 +143,7 @@ def _masked(
         graph.initializer.append(tensor)
         if network.file.proto.ir_version < 4:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    entries = [version, json.dumps(selection), network.file.sha256]
+    entries = [version, json.dumps(selection), (without_paths or network.file).sha256]
     if version == REGROWN:
         entries.append(hash_of_values(vendor))
     start = overwrite_values(network.file, {network.stored_parameters[name]: values[name] for name in vendor})

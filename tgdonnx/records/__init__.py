@@ -8,6 +8,9 @@ Each is a JSON object as `RoundRecord` has it, in the spelling of `json.dumps`: 
 - ``set`` names tensors with elements that were given a value and kept it: ``mask`` as `pack_mask` gives it, and ``values``,
   those elements in row-major order, little-endian, of the stored type, compressed by zlib, in base 64.
 
+A round of mode ``adapter`` names in ``trained`` the tensors of its side paths; where they are merged (``merged``: true) the
+weights that they are merged into; and with a blend of 0, at which nothing is added, none.
+
 N counts on from the largest number that the vendor's file has, if it has metadata of that name. A record is a claim of whoever
 wrote it: `tgdonnx.verifying.recomputing` holds it against the vendor's file.
 """
@@ -24,10 +27,11 @@ from tgdonnx.records.record import (
     WHOLE,
     Record,
     earlier_rounds,
-    last_blend,
+    last_export,
     read_record,
     record_key,
     round_of,
+    side_paths_of,
     trained_before,
     union,
 )
@@ -41,11 +45,12 @@ __all__ = [
     "earlier_rounds",
     "encode_mask",
     "encode_set",
-    "last_blend",
+    "last_export",
     "pack_mask",
     "read_record",
     "record_key",
     "round_of",
+    "side_paths_of",
     "trained_before",
     "union",
 ]

@@ -46,6 +46,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         trained: what trained, by tensor.
         reinitialized: what was reinitialised and did not train, by tensor.
         set: what was set, by tensor.
+        merged: whether side paths are merged into the weights beside them.
     """
 
     format: Literal[1, 2]
@@ -59,6 +60,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     external_data: Optional[str] = None
     reinitialized: dict[str, TrainedPart] = msgspec.field(name="reborn", default_factory=dict)
     set: dict[str, SetPart] = {}
+    merged: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Record:
         masks: for each tensor that trained, or was reinitialised, the mask of what may have other values than that file.
         sets: for names of tensors, the elements that have the value that they were given.
         blend: how far what trained goes from what it started from (0) to what it came to (1).
+        merged: whether side paths are merged into the weights beside them.
     """
 
     base_sha256: str
@@ -78,6 +81,7 @@ class Record:
     masks: Masks
     sets: Mapping[str, SetElements]
     blend: float = 1.0
+    merged: bool = False
 
 
 def record_key(number: int) -> str:
@@ -96,14 +100,28 @@ def earlier_rounds(proto: onnx.ModelProto) -> int:
     return max((round_of(entry.key) or 0 for entry in proto.metadata_props), default=0)
 
 
-def last_blend(proto: onnx.ModelProto) -> float:
-    """Returns the blend that the last record of a model says; 1 where there is none, or none that can be read."""
+def last_export(proto: onnx.ModelProto) -> tuple[float, bool]:
+    """Returns the blend that the last record of a model says, and whether side paths are merged.
+
+    They are 1 and False where there is no record, or none that can be read.
+    """
     texts = {number: entry.value for entry in proto.metadata_props if (number := round_of(entry.key)) is not None}
     try:
         record = msgspec.convert(read_strict(texts[max(texts)]), RoundRecord) if texts else None
     except (ValueError, TypeError):
-        return 1.0
-    return 1.0 if record is None or record.blend is None else record.blend
+        return 1.0, False
+    return (1.0, False) if record is None else (1.0 if record.blend is None else record.blend, record.merged)
+
+
+def side_paths_of(text: str) -> Optional[RecordedSelection]:
+    """Returns the selection of a record if the round left side paths in the file; else None.
+
+    Raises:
+        ValueError: it was not written by export.
+    """
+    record = msgspec.convert(read_strict(text), RoundRecord)
+    selection = read_selection(record.selection)
+    return selection if selection.mode == "adapter" and record.blend != 0 and not record.merged else None
 
 
 def read_record(text: str, network: Network) -> Record:
@@ -127,6 +145,8 @@ def read_record(text: str, network: Network) -> Record:
         raise ValueError(f"{twice[0]!r} is named twice, as trained and as reinitialised")
     if selection.mode != "regrow" and (record.reinitialized or record.set):
         raise ValueError(f"it names tensors that were reinitialised or set, but the mode is {selection.mode}")
+    if record.merged and (selection.mode != "adapter" or record.blend == 0):
+        raise ValueError(f"it says that side paths are merged, but there are none: mode {selection.mode}")
     masks = {
         name: decode_mask(part.retrain, part.kernels, network, name)
         for name, part in {**record.reinitialized, **record.trained}.items()
@@ -135,7 +155,8 @@ def read_record(text: str, network: Network) -> Record:
     for name in masks.keys() & sets.keys():
         if (masks[name] * sets[name].mask).any():
             raise ValueError(f"elements of {name!r} are said to have trained and to have been set")
-    return Record(record.base_sha256, selection, masks, sets, 1.0 if record.blend is None else record.blend)
+    blend = 1.0 if record.blend is None else record.blend
+    return Record(record.base_sha256, selection, masks, sets, blend, record.merged)
 
 
 def union(first: Masks, second: Masks) -> dict[str, NDArray[np.float32]]:

@@ -21,6 +21,7 @@ _MODES = {
     "paper": "whole filters train",
     "readers": "whole filters train, and in every other filter the kernels that read a meaningless map",
     "regrow": "dropped filters are reinitialised with initial values, and what reads them starts at 0",
+    "adapter": "side paths are added, which start at 0, and nothing else trains",
 }
 _UNITS = {"checkpoint_every": " s", "max_time": " s"}
 

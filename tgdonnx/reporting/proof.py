@@ -18,7 +18,7 @@ from tgdonnx.exporting import Tuned, export_artifacts
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import MaskedModel, write_vendor
-from tgdonnx.records import last_blend
+from tgdonnx.records import last_export
 from tgdonnx.reporting.history import step_of
 from tgdonnx.verifying.verification import VerifyReport, verify_files
 
@@ -102,8 +102,9 @@ def prove(
     after = None if tuned is None else load_model(tuned)
     (work / "export").mkdir()
     name = _name_of(after)
-    blend = blend if after is None else last_blend(after.proto)
-    exported = export_artifacts(artifacts, blend=blend)
+    blend, merged = (blend, False) if after is None else last_export(after.proto)
+    merged = merged and artifacts.masked.adapted is not None  # whatever the file says
+    exported = export_artifacts(artifacts, blend=blend, merge=merged)
     exported.write(work / "export" / name)
     fresh = load_model(work / "export" / name)
     require_external_data(before)

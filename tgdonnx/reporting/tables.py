@@ -216,9 +216,13 @@ def print_masks(report: MaskReport, console: Console) -> None:
                 f"output differs from the vendor's by {report.selection['change']:.3g} on {where}"
             )
         )
+    if report.added:
+        weights = sum(path.weights for path in report.added)
+        console.print(Text(f"{len(report.added)} side paths are added, of {weights:,} weights; nothing else trains"))
     console.print(Text(f"{report.rho:.2%} of the weights train", style="bold"))
+    stays = "has no side path" if report.added else "stays frozen"
     notes = [(entry.name, entry.note) for entry in report.params if entry.note]
-    _print_notes([*notes, *((name, f"stays frozen: {why}") for name, why in report.frozen.items())], console)
+    _print_notes([*notes, *((name, f"{stays}: {why}") for name, why in report.frozen.items())], console)
 
 
 def print_sweep(report: SweepReport, console: Console) -> None:

@@ -22,8 +22,9 @@ from tgdonnx.tracing.provenance import Provenance
 
 PlanMode = Literal["paper", "readers"]
 PLAN_MODES: tuple[PlanMode, ...] = ("paper", "readers")
-Mode = Literal["paper", "readers", "regrow"]  # the last begins with other values too: `tgdonnx.regrowing`
-MODES: tuple[Mode, ...] = (*PLAN_MODES, "regrow")
+# regrow begins with other values too: `tgdonnx.regrowing`; adapter lets nothing train that is there: `tgdonnx.adapting`
+Mode = Literal["paper", "readers", "regrow", "adapter"]
+MODES: tuple[Mode, ...] = (*PLAN_MODES, "regrow", "adapter")
 
 
 @dataclass(frozen=True)

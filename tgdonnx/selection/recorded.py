@@ -1,7 +1,8 @@
 """A selection as it is recorded, in masked models and in the records of rounds: read back, so that it can be carried out again.
 
 One flat JSON object: ``strategy`` with its parameters, ``mode``, ``round`` (counted from 1), ``protect`` if what earlier rounds
-trained stays as it is, and in mode ``regrow`` how filters were reinitialised, and ``rows``, which. Nothing else may be in it.
+trained stays as it is, in mode ``regrow`` how filters were reinitialised, and ``rows``, which, and in mode ``adapter`` the
+``rank`` of the side paths and the ``seed`` of what they start with. Nothing else may be in it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from tgdonnx.selection.by_score import RecordedByScore
 from tgdonnx.selection.strategies import STRATEGIES
-from tgdonnx.selection.strategy import Count, Kind, RecordedSelection, Rows, Strategy, StrategyType
+from tgdonnx.selection.strategy import Count, FromOne, Kind, RecordedSelection, Rows, Strategy, StrategyType
 
 
 class RecordedReinitialization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +40,20 @@ class RecordedReinitialization(msgspec.Struct, frozen=True, kw_only=True, forbid
     change: float
 
 
+class RecordedAdapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which side paths were added.
+
+    Attributes:
+        rank: as it was asked for.
+        seed: of the initial values.
+    """
+
+    rank: FromOne
+    seed: Count
+
+
+_OF_MODES: Mapping[str, type[msgspec.Struct]] = {"regrow": RecordedReinitialization, "adapter": RecordedAdapter}
+
 _AnyRecorded = Union[tuple(each.recorded for each in STRATEGIES)]  # type: ignore[valid-type]
 
 
@@ -49,11 +64,15 @@ def read_selection(content: Mapping[str, Any]) -> RecordedSelection:
         ValueError: it is none, with the field that is wrong.
     """
     selection: RecordedSelection = msgspec.convert(content, _AnyRecorded)
-    reinitialization_of(selection)
+    _require_own_fields(selection)
     if selection.protect and selection.mode == "regrow":
         raise ValueError("`protect` is true, but in mode regrow nothing is protected")
     if selection.mode == "regrow" and not _type_of(selection).regrows:
         raise ValueError("`mode` is regrow, but the selection is one of whole layers, which are not reinitialised")
+    if selection.mode == "adapter" and _type_of(selection).regrows:
+        raise ValueError(
+            "`mode` is adapter, but the selection is one of single filters; side paths go beside whole layers"
+        )
     return selection
 
 
@@ -61,17 +80,42 @@ def reinitialization_of(selection: RecordedSelection) -> Optional[RecordedReinit
     """Returns how filters were reinitialised; None in other modes.
 
     Raises:
-        ValueError: that is missing, or given in another mode.
+        ValueError: that is missing.
     """
-    recorded = RecordedReinitialization
+    if selection.mode != "regrow":
+        return None
+    return msgspec.convert(_given(selection, RecordedReinitialization), RecordedReinitialization)
+
+
+def adapter_of(selection: RecordedSelection) -> Optional[RecordedAdapter]:
+    """Returns which side paths were added; None in other modes.
+
+    Raises:
+        ValueError: that is missing.
+    """
+    if selection.mode != "adapter":
+        return None
+    return msgspec.convert(_given(selection, RecordedAdapter), RecordedAdapter)
+
+
+def _given(selection: RecordedSelection, recorded: type[msgspec.Struct]) -> dict[str, Any]:
     names = zip(recorded.__struct_fields__, recorded.__struct_encode_fields__)
-    given = {key: getattr(selection, name) for name, key in names}
-    if selection.mode == "regrow":
-        return msgspec.convert(given, recorded)
-    wrong = [name for name, value in given.items() if value is not None]
-    if wrong:
-        raise ValueError(f"`{wrong[0]}` is given, which is of mode regrow; the mode is {selection.mode}")
-    return None
+    return {key: getattr(selection, name) for name, key in names}
+
+
+def _require_own_fields(selection: RecordedSelection) -> None:
+    """Checks that what the mode needs is there, and nothing of other modes.
+
+    Raises:
+        ValueError: it is not so.
+    """
+    own = _given(selection, _OF_MODES[selection.mode]) if selection.mode in _OF_MODES else {}
+    if own:
+        msgspec.convert(own, _OF_MODES[selection.mode])
+    for mode, recorded in _OF_MODES.items():
+        wrong = [key for key, value in _given(selection, recorded).items() if value is not None and key not in own]
+        if wrong:
+            raise ValueError(f"`{wrong[0]}` is given, which is of mode {mode}; the mode is {selection.mode}")
 
 
 def _type_of(selection: RecordedSelection) -> StrategyType[Any, Any]:
@@ -94,7 +138,8 @@ def describe_selection(selection: RecordedSelection) -> str:
     told = _type_of(selection).describe(selection)
     protected = ", without what earlier rounds trained" if selection.protect else ""
     isolated = ", isolated" if selection.isolate else ""
-    return f"{told}, mode {selection.mode}{isolated}{protected}"
+    rank = f" of rank {selection.rank}" if selection.rank is not None else ""
+    return f"{told}, mode {selection.mode}{rank}{isolated}{protected}"
 
 
 def read_strict(text: str) -> Any:

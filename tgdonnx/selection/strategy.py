@@ -42,7 +42,7 @@ class Selection:
 class RecordedSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="strategy"):
     """A selection as it is recorded; each strategy adds its parameters. See `tgdonnx.selection.recorded`."""
 
-    mode: Literal["paper", "readers", "regrow"]
+    mode: Literal["paper", "readers", "regrow", "adapter"]
     round: FromOne
     protect: bool = False
     reinitialization: Optional[Kind] = msgspec.field(name="rebirth", default=None)
@@ -52,6 +52,7 @@ class RecordedSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     rows: Optional[Rows] = None
     samples: Optional[Count] = None
     change: Optional[float] = None
+    rank: Optional[FromOne] = None
 
 
 Asked = TypeVar("Asked", bound=Strategy)

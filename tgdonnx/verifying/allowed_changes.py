@@ -11,12 +11,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from tgdonnx.adapting import adapt_as_recorded
 from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.layers import Network
 from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing
-from tgdonnx.records import Record, SetElements, earlier_rounds, read_record, record_key, round_of, union
+from tgdonnx.records import Record, SetElements, earlier_rounds, read_record, record_key, round_of, side_paths_of, union
 from tgdonnx.selection.recorded import read_selection
 from tgdonnx.verifying.claims import Claim
 
@@ -48,12 +49,17 @@ class Evidence:
         allowed: what may differ, over all rounds.
         claims: what is said of each round.
         violations: what is wrong with the evidence itself.
+        network: what the tuned file is compared with: the base, with the side paths that are said to have been added put in
+            anew.
+        stages: for each claim the network that it is about: the base, with the side paths of the rounds before.
     """
 
     name: str
     allowed: Allowed
     claims: tuple[Claim, ...]
     violations: tuple[str, ...]
+    network: Network = field(repr=False)
+    stages: tuple[Network, ...] = field(repr=False, default=())
 
 
 def masked_evidence(network: Network, masked: MaskedModel) -> Evidence:
@@ -66,7 +72,7 @@ def masked_evidence(network: Network, masked: MaskedModel) -> Evidence:
     base, name = network.file, str(masked.file.path)
 
     def refused(reason: str) -> Evidence:
-        return Evidence(name, NOTHING, (), (reason,))
+        return Evidence(name, NOTHING, (), (reason,), network)
 
     is_other = masked.base.sha256 != base.sha256
     if not is_other and masked.vendor_values:  # some may be of external data, which is not in the hash
@@ -84,7 +90,10 @@ def masked_evidence(network: Network, masked: MaskedModel) -> Evidence:
             f"{name} is of round {selection.round}, expected {number}, since {base.path} has the records before"
         )
     allowed = allowed_by_masked(masked)
-    return Evidence(name, allowed, (Claim(number, True, selection, allowed.masks, allowed.sets, True),), ())
+    claim = Claim(number, True, selection, allowed.masks, allowed.sets, True)
+    # The paths are put into this base anew: the one in the masked model has other external data.
+    widened = network if masked.adapted is None else adapt_as_recorded(network, selection).network
+    return Evidence(name, allowed, (claim,), (), widened, (network,))
 
 
 def allowed_by_masked(masked: MaskedModel) -> Allowed:
@@ -106,38 +115,55 @@ def recorded_evidence(network: Network, tuned: ModelFile) -> Evidence:
         tuned: the tuned file. It may have no record; then the name of the evidence is empty, and nothing may differ.
     """
     base = network.file
+
+    def refused(reason: str) -> Evidence:
+        return Evidence("", NOTHING, (), (reason,), network)
+
     texts: dict[int, str] = {}
     for number, text in _later_records(base.proto, tuned.proto):
         if number in texts:
-            return Evidence(
-                "", NOTHING, (), (f"{tuned.path} has {record_key(number)!r} twice; expected one record a round",)
-            )
+            return refused(f"{tuned.path} has {record_key(number)!r} twice; expected one record a round")
         texts[number] = text
     if not texts:
-        return Evidence("", NOTHING, (), ())
+        return Evidence("", NOTHING, (), (), network)
     first = 1 + earlier_rounds(base.proto)
     for number in range(first, first + len(texts)):
         if number not in texts:
-            return Evidence("", NOTHING, (), (f"{tuned.path} has records of later rounds, but none of round {number}",))
+            return refused(f"{tuned.path} has records of later rounds, but none of round {number}")
     allowed, claims = NOTHING, []
+    stages = [network]
     for number in sorted(texts):
         try:
-            record = read_record(texts[number], network)
+            adapted = side_paths_of(texts[number])
+            if adapted is not None and adapted.round == number:
+                stages.append(adapt_as_recorded(stages[-1], adapted).network)
+            else:
+                stages.append(stages[-1])
+            record = read_record(texts[number], stages[-1])
             if record.selection.round != number:
                 raise ValueError(f"it says that it is of round {record.selection.round}")
-        except ValueError as error:
-            reason = f"{record_key(number)!r} in {tuned.path} is no record that tgdonnx wrote: {error}"
-            return Evidence("", NOTHING, (), (reason,))
+        except ValueError as error:  # of ours, too
+            return refused(f"{record_key(number)!r} in {tuned.path} is no record that tgdonnx wrote: {error}")
         if number == first and record.base_sha256 != base.sha256:
-            reason = f"{record_key(number)!r} in {tuned.path} is of another file than {base.path}"
-            return Evidence("", NOTHING, (), (reason,))
+            return refused(f"{record_key(number)!r} in {tuned.path} is of another file than {base.path}")
         if record.blend or record.selection.mode == "regrow":  # else it left all as it was
             allowed = _after(allowed, record)
-        claims.append(Claim(number, number == first, record.selection, record.masks, record.sets, False, record.blend))
+        claims.append(
+            Claim(
+                number,
+                number == first,
+                record.selection,
+                record.masks,
+                record.sets,
+                False,
+                record.blend,
+                record.merged,
+            )
+        )
     name = "the record in the tuned file"
     if len(claims) > 1:
         name = f"the records of {len(claims)} rounds in the tuned file"
-    return Evidence(name, allowed, tuple(claims), ())
+    return Evidence(name, allowed, tuple(claims), (), stages[-1], tuple(stages[:-1]))
 
 
 def records_are_plain(base: onnx.ModelProto, tuned: ModelFile) -> bool:

@@ -6,7 +6,7 @@ Between 0 and 1 the blend is the record's own word: what the numbers came to bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,17 @@ from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.verifying.claims import Claim
 
 
-def heard_at_zero(claims: tuple[Claim, ...], provenance: Provenance, tuned: ModelFile) -> Iterator[str]:
+def heard_at_zero(claims: Sequence[Claim], provenances: Sequence[Provenance], tuned: ModelFile) -> Iterator[str]:
     """Says which weights read reinitialised maps although a round of mode ``regrow`` is recorded with a blend of 0.
 
     Args:
         claims: what the records say, in the order of the rounds; their selections can be carried out.
-        provenance: the vendor's file, traced.
+        provenances: for each the network that it is about, traced.
         tuned: the tuned file.
     """
     later: dict[str, NDArray[np.bool_]] = {}
     stored = None
-    for claim in reversed(claims):
+    for claim, provenance in reversed([*zip(claims, provenances)]):
         told = reinitialization_of(claim.selection)
         if told is not None and claim.blend == 0:
             stored = stored or open_network(tuned).stored_parameters

@@ -31,6 +31,7 @@ class Claim:
         sets: for names of tensors the elements that were given a value and keep it.
         is_whole: whether there must be a mask of every retrainable tensor, as in a masked model; a record names what trained.
         blend: how far what trained goes from what it started from (0) to what it came to; a masked model does not say it.
+        merged: whether side paths are merged into the weights beside them; a masked model does not say that either.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Claim:
     sets: Mapping[str, SetElements] = field(repr=False)
     is_whole: bool
     blend: float = 1.0
+    merged: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.records import trained_before, union
 from tgdonnx.tracing import trace_network
+from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.verifying.allowed_changes import (
     Evidence,
     masked_evidence,
@@ -21,9 +22,10 @@ from tgdonnx.verifying.allowed_changes import (
     records_are_plain,
 )
 from tgdonnx.verifying.blends import heard_at_zero
-from tgdonnx.verifying.claims import FORMS, Form, RoundProof, Verdict
+from tgdonnx.verifying.claims import FORMS, Claim, Form, RoundProof, Verdict
 from tgdonnx.verifying.comparison import MOST_VIOLATIONS, Changed, compare_files
 from tgdonnx.verifying.recomputing import judge
+from tgdonnx.verifying.side_paths import judge_side_paths
 from tgdonnx.verifying.wording import differences
 
 
@@ -88,6 +90,8 @@ def verify_files(
     before = network.file
     recorded = recorded_evidence(network, after)
     evidence = recorded if masked is None else masked_evidence(network, masked)
+    if evidence is not recorded and any(_leaves_no_path(claim) for claim in recorded.claims):
+        evidence = replace(evidence, network=recorded.network, allowed=recorded.allowed)  # which leaves more to prove
     wrong = tuple(dict.fromkeys((*evidence.violations, *recorded.violations)))
     if wrong:
         return VerifyReport(False, (), wrong, evidence.name or "none")
@@ -96,13 +100,14 @@ def verify_files(
             f"{after.path} has no record of what was retrained from {before.path}; name the masked model with `masked`"
         )
         return VerifyReport(False, (), (reason, *differences(before.proto, after.proto)[:MOST_VIOLATIONS]), "none")
-    comparison = compare_files(network, after, evidence.allowed)
+    comparison = compare_files(evidence.network, after, evidence.allowed)
     violations = comparison.violations
     if evidence is not recorded and any(claim.blend == 0 for claim in recorded.claims):
-        violations = (*violations, *compare_files(network, after, recorded.allowed).violations)[:MOST_VIOLATIONS]
+        more = compare_files(recorded.network, after, recorded.allowed).violations
+        violations = (*violations, *more)[:MOST_VIOLATIONS]
     if not violations and not records_are_plain(before.proto, after):
         violations = (f"the records in {after.path} are not at its end, one after the other, as export writes them",)
-    verdicts = _judged(network, after, evidence, recorded, filters) if not violations else []
+    verdicts = _judged(after, evidence, recorded, filters) if not violations else []
     unproved = [violation for verdict in verdicts for violation in verdict.violations]
     violations = (*violations, *dict.fromkeys((*unproved, *_contradictions(evidence, recorded))))[:MOST_VIOLATIONS]
     if violations:
@@ -112,6 +117,10 @@ def verify_files(
     rounds = tuple(verdict.proof for verdict in verdicts[: len(evidence.claims)])
     weakest = max((proof.form for proof in rounds), key=FORMS.index, default=None)
     return VerifyReport(True, comparison.changed, (), evidence.name or "none", weakest, rounds)
+
+
+def _leaves_no_path(claim: Claim) -> bool:
+    return claim.selection.mode == "adapter" and (claim.merged or claim.blend == 0)
 
 
 def _contradictions(evidence: Evidence, recorded: Evidence) -> tuple[str, ...]:
@@ -125,7 +134,6 @@ def _contradictions(evidence: Evidence, recorded: Evidence) -> tuple[str, ...]:
 
 
 def _judged(
-    network: Network,
     after: ModelFile,
     evidence: Evidence,
     recorded: Evidence,
@@ -134,17 +142,26 @@ def _judged(
     """Holds what is claimed against the base: first what the evidence claims, then what the records do besides."""
     if not evidence.claims and not recorded.claims:
         return []
-    provenance = trace_network(network)
+    traced: dict[int, Provenance] = {}
+
+    def provenance_of(network: Network) -> Provenance:
+        if id(network) not in traced:
+            traced[id(network)] = trace_network(network)
+        return traced[id(network)]
+
     verdicts = []
     for source in (evidence,) if evidence is recorded else (evidence, recorded):
         trained: Mapping[str, NDArray[np.float32]] = {}
-        for claim in source.claims:
-            if claim.selection.protect and claim.is_first:
-                trained = trained_before(network)
-            verdicts.append(judge(claim, provenance, trained, filters))
+        for claim, network in zip(source.claims, source.stages):
+            if claim.selection.mode == "adapter":
+                verdicts.append(judge_side_paths(claim, provenance_of(network), filters))
+            else:
+                if claim.selection.protect and claim.is_first:
+                    trained = trained_before(network)
+                verdicts.append(judge(claim, provenance_of(network), trained, filters))
             trained = union(trained, claim.masks)
             trained = union(trained, {name: elements.mask for name, elements in claim.sets.items()})
     if not any(verdict.violations for verdict in verdicts):
-        heard = tuple(heard_at_zero(recorded.claims, provenance, after))
+        heard = tuple(heard_at_zero(recorded.claims, [*map(provenance_of, recorded.stages)], after))
         verdicts[-1] = replace(verdicts[-1], violations=heard)
     return verdicts
