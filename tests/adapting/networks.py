@@ -9,8 +9,8 @@ import onnx
 
 import tgdonnx
 from tests.blending.runs import invented
-from tests.models import Array
-from tests.training_models import text_model
+from tests.support.models import Array
+from tests.support.training_models import text_model
 from tgdonnx import AllLayers
 
 NORMED = "normed"

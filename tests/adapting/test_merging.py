@@ -17,8 +17,8 @@ from onnx import helper, numpy_helper
 import tgdonnx
 from tests.adapting.networks import EVERYWHERE, NETWORKS, NORMED, input_of, tuned
 from tests.blending.runs import tensors_in
-from tests.models import Array, save
-from tests.sessions import open_session
+from tests.support.models import Array, save
+from tests.support.sessions import open_session
 from tgdonnx.adapting import Adapter, adapt, merge
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.layers import open_network

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import tgdonnx
 from tests.adapting.networks import EVERYWHERE, NETWORKS, NORMED, adapter, input_of
-from tests.models import constant_nodes, save
-from tests.quantized_models import Kind, quantized
-from tests.sessions import open_session
-from tests.training_models import text_model
+from tests.support.models import constant_nodes, save
+from tests.support.quantized_models import Kind, quantized
+from tests.support.sessions import open_session
+from tests.support.training_models import text_model
 from tgdonnx.adapting import narrow
 from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.masked_model import read_masked

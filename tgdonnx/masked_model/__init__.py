@@ -29,9 +29,15 @@ anywhere and gives the outputs of that start. To what format 1 adds come:
 
 Taking these away, and putting the vendor's values back into their places, gives the vendor's file, byte for byte.
 
+**Format 3** (mode ``adapter``) is as format 1, and has side paths besides: nodes, initializers and one name per path, as
+`tgdonnx.adapting.widening` puts them into the vendor's file. They follow from that file and from the selection, which says
+``rank`` and ``seed``. Taking masks, metadata and side paths away gives the vendor's file, byte for byte.
+
 A masked model is invalid if that does not give ``base_sha256``; if a mask belongs to no tensor, does not broadcast against it
 or holds anything but 0 and 1; if the format is newer. One of format 2 is invalid, too, if the vendor's values are not those of
 the hash, if they differ in any bit from those in place where neither mask is 1, or if both masks are 1 for the same element.
+One of format 3 is invalid if putting the side paths into the vendor's file anew gives another file, or if a mask is 1 for
+anything else.
 
     additions   what is added, and how it is told     checks     what must hold of it
     writing     the vendor's file -> masked file      reading    and back
