@@ -473,8 +473,8 @@ def half(index: tuple[int, ...]) -> Any:
             "'ghost.retrain_mask' belongs to no tensor: there is no 'ghost' in ",
         ),
         (
-            set_metadata("tgdonnx.format", "3"),
-            "has masks of format 3; this version reads formats 1 and 2: update tgdonnx",
+            set_metadata("tgdonnx.format", "4"),
+            "has masks of format 4; this version reads formats 1 to 3: update tgdonnx",
         ),
         (set_metadata("tgdonnx.base_sha256", "0" * 64), "without its masks is not the file that was masked; mask it again"),
         (lambda model: model.metadata_props.pop(), "has no retrain masks; make them with `tgdonnx.mask`"),

@@ -151,9 +151,9 @@ TAMPERED: dict[str, tuple[Change, str]] = {
         "are not those that were put there",
     ),
     "called format 1": (metadata("tgdonnx.format", "1"), ANOTHER),
-    "called format 3": (
-        metadata("tgdonnx.format", "3"),
-        "has masks of format 3; this version reads formats 1 and 2: update tgdonnx",
+    "called format 4": (
+        metadata("tgdonnx.format", "4"),
+        "has masks of format 4; this version reads formats 1 to 3: update tgdonnx",
     ),
     "a record that is none": (metadata("tgdonnx.selection", "[]"), "'tgdonnx.selection' in "),
 }
