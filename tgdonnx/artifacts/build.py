@@ -42,6 +42,7 @@ from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import data_of, write_model
 from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.files.paths import why_no_text
+from tgdonnx.graphs.collecting import seldom_collecting
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter
 from tgdonnx.masked_model import MaskedModel, read_masked
@@ -100,9 +101,11 @@ def build(
         raise OutputError(f"{directory} can be no artifacts directory: {reason}")
     require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
     parse_loss(options.loss)
-    return build_masked(read_masked(masked), Path(directory), options, overwrite=overwrite)[0]
+    with seldom_collecting():
+        return build_masked(read_masked(masked), Path(directory), options, overwrite=overwrite)[0]
 
 
+@seldom_collecting()
 def build_masked(
     model: MaskedModel, directory: Path, options: BuildOptions, *, overwrite: bool = False
 ) -> tuple[BuildReport, Artifacts]:

@@ -86,7 +86,8 @@ class Builder:
             domain: of the operator; the graph imports its version 1 if it imports none.
             word: what the outputs are called behind the word of the builder; the operator if None.
         """
-        node = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=outputs)
+        told = [_attribute(name, value) for name, value in attributes.items()]
+        node = ir.Node(domain, op_type, inputs, told, num_outputs=outputs)
         if domain:
             self._names.opset_imports.setdefault(domain, 1)
         for value, kind in zip(node.outputs, output_types(node, self.opset)):
@@ -167,6 +168,17 @@ class Builder:
         if tuple(indices) == tuple(range(first, first + count)):
             return self("Slice", value, self.ints(first), self.ints(first + count), self.ints(axis))
         return self("Gather", value, self.ints(*indices), axis=axis)
+
+
+def _attribute(name: str, value: Union[AttributeValue, ir.Attr]) -> ir.Attr:
+    """Returns an attribute. Of the usual types it is made here: onnx_ir tries all that there are, slowly."""
+    if isinstance(value, ir.Attr):
+        return value
+    if isinstance(value, int):
+        return ir.AttrInt64(name, value)
+    if isinstance(value, (list, tuple)) and value and all(isinstance(each, int) for each in value):
+        return ir.AttrInt64s(name, value)
+    return ir.convenience.convert_attribute(name, value)
 
 
 def constant(graph: ir.Graph, name: str, array: NDArray[np.generic], *, names: Optional[ir.Graph] = None) -> ir.Value:

@@ -219,34 +219,41 @@ def output_types(node: ir.Node, version: int) -> Sequence[Optional[ir.DataType]]
         node: the node.
         version: of the default operator set.
     """
-    named = next(
-        (node.attributes[name] for op, name in _TYPE_NAMES if op == node.op_type and name in node.attributes), None
-    )
-    if is_standard(node) and named is not None:
-        return [ir.DataType(named.as_int())] * len(node.outputs)
-    schema = schema_of(node.op_type, version) if is_standard(node) else None
-    if schema is None:
+    if is_standard(node) and node.op_type in _TYPED_BY_ATTRIBUTE:
+        named = next(
+            (node.attributes[name] for op, name in _TYPE_NAMES if op == node.op_type and name in node.attributes), None
+        )
+        if named is not None:
+            return [ir.DataType(named.as_int())] * len(node.outputs)
+    ports = _typed_ports(node.op_type, version) if is_standard(node) else None
+    if ports is None:
         return [None] * len(node.outputs)
+    inputs, outputs = ports
     known = {
-        schema.inputs[min(place, len(schema.inputs) - 1)].type_str: value.dtype
+        inputs[min(place, len(inputs) - 1)]: value.dtype
         for place, value in reversed(list(enumerate(node.inputs)))
         if value is not None and value.dtype is not None
     }
-    return [_type_of(schema.outputs[min(place, len(schema.outputs) - 1)], known) for place in range(len(node.outputs))]
+    found = [outputs[min(place, len(outputs) - 1)] for place in range(len(node.outputs))]
+    return [known.get(variable, only) for variable, only in found]
 
 
 _TYPE_NAMES = DTYPE_ATTRIBUTES | {("QuantizeLinear", "output_dtype")}
+_TYPED_BY_ATTRIBUTE = frozenset(op_type for op_type, _ in _TYPE_NAMES)
 
 
-def _type_of(
-    formal: onnx.defs.OpSchema.FormalParameter, known: Mapping[str, Optional[ir.DataType]]
-) -> Optional[ir.DataType]:
-    if formal.type_str in known:
-        return known[formal.type_str]
-    if len(formal.types) != 1:
+@cache
+def _typed_ports(
+    op_type: str, version: int
+) -> Optional[tuple[tuple[str, ...], tuple[tuple[str, Optional[ir.DataType]], ...]]]:
+    """Returns the type variables of the inputs; and those of the outputs, with their type where there is only one."""
+    schema = schema_of(op_type, version)
+    if schema is None:
         return None
-    (kind,) = formal.types
-    return _TYPES.get(kind)
+    outputs = [(formal.type_str, [_TYPES.get(kind) for kind in formal.types]) for formal in schema.outputs]
+    return tuple(formal.type_str for formal in schema.inputs), tuple(
+        (variable, kinds[0] if len(kinds) == 1 else None) for variable, kinds in outputs
+    )
 
 
 _TYPES = {

@@ -67,9 +67,10 @@ def lower(model: ir.Model, trained: Collection[str]) -> None:
         UntrainableError: a node cannot be lowered; the message names it.
     """
     prepare(model)
+    path = gradient_path(model.graph, trained)
     for lowering in LOWERINGS:
-        path = gradient_path(model.graph, trained)
-        lowering([node for node in path if may_lower(node)], path)(model)
+        if lowering([node for node in path if may_lower(node)], path)(model).modified:
+            path = gradient_path(model.graph, trained)
 
 
 def prepare(model: ir.Model) -> None:

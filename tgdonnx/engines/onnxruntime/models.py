@@ -76,8 +76,7 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
         graph.outputs.append(gradient)
     for model in (differentiated, evaluating):
         tidy(model)
-    step, summing = differentiated, differentiated.clone()
-    _add_sums(summing.graph, parameters)
+    step, summing = differentiated, _summing(differentiated, values)
     _add_update(step.graph, parameters, objective, starts)
     update = _update_model(differentiated, values, objective, starts)
     if objective.optimizer == "adamw":
@@ -93,16 +92,40 @@ def gradient_name(parameter: str) -> str:
     return f"{PREFIX}{parameter}.gradient"
 
 
-def _add_sums(graph: ir.Graph, parameters: Sequence[str]) -> None:
-    build = Builder(graph, "sums")
-    inputs = {str(value.name): value for value in graph.inputs}
-    sums = []
-    for name, gradient in zip(parameters, list(graph.outputs)[1:]):
-        value = _input(graph, sum_name(name), inputs[name])
-        sums.append(build("Add", value, gradient))
-    _give_out(graph, sums, [inputs[name] for name in parameters], [f"{sum_name(name)}.after" for name in parameters])
-    graph.extend(build.nodes)
-    graph.outputs[1 : 1 + len(parameters)] = []
+def _summing(model: ir.Model, values: Sequence[ir.Value]) -> ir.Model:
+    """Returns a view of a model, whose gradients are its outputs behind the first, with each added to a sum.
+
+    Nodes are shared, not copied; what is added to the model later is not in the view.
+    """
+    graph, (loss, *gradients) = model.graph, model.graph.outputs
+    sums = ir.Graph([], [], nodes=[], opset_imports=dict(graph.opset_imports), name="sums")
+    build = Builder(sums, "sums")
+    names = [sum_name(str(value.name)) for value in values]
+    added = [build("Add", _input(sums, *each), gradient) for each, gradient in zip(zip(names, values), gradients)]
+    _give_out(sums, added, values, [f"{name}.after" for name in names])
+    for node in build.nodes:  # both graphs would number theirs from the first
+        node.name = node.outputs[0].name
+    sums.extend(build.nodes)
+    view = ir.GraphView(
+        [*graph.inputs, *sums.inputs],
+        [loss, *sums.outputs],
+        nodes=[*graph, *sums],
+        initializers=list(graph.initializers.values()),
+        doc_string=graph.doc_string,
+        opset_imports=dict(graph.opset_imports),
+        name=graph.name,
+        metadata_props=dict(graph.metadata_props),
+    )
+    return ir.Model(
+        view,  # type: ignore[arg-type]  # what it is for, says onnx_ir
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+        domain=model.domain,
+        model_version=model.model_version,
+        doc_string=model.doc_string,
+        metadata_props=dict(model.metadata_props),
+    )
 
 
 def _add_update(
