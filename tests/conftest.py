@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.environments import no_torch_environment, stock_environment
-from tgdonnx.runtime import has_training_runtime
+from tgdonnx.runtime import has_training_runtime, load_onnxruntime
+
+load_onnxruntime()  # before a test imports it, which would import torch, where that is installed, in every process
 
 __all__ = ["no_torch_environment", "stock_environment"]
 

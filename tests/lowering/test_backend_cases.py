@@ -5,7 +5,6 @@ They are written for newer operator sets too; those of our operators differ ther
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from tests.lowering.backend_cases import cases_of
 from tests.lowering.gradcheck import lowered_by, run
 from tgdonnx.lowering.global_pool import LowerGlobalPool
 from tgdonnx.lowering.pad import LowerPad
@@ -32,19 +32,11 @@ NOT_IN_THIS_RUNTIME = {
 
 
 def collected() -> list[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the cases of Cast and others overflow while they are written
-        from onnx.backend.test.case.node import collect_testcases
-
-        cases = collect_testcases(None)
     ours = []
-    for case in cases:
-        if case.model is None or "_expanded" in case.name or len(case.model.graph.node) != 1:
-            continue
-        op_type = case.model.graph.node[0].op_type
-        if op_type in OP_TYPES and case.name not in NOT_IN_THIS_RUNTIME:
+    for case in cases_of(OP_TYPES):
+        if "_expanded" not in case.name and case.name not in NOT_IN_THIS_RUNTIME:
             kind = case.model.graph.input[0].type.tensor_type.elem_type
-            if kind in ((FLOAT, INT32) if op_type == "Pad" else (FLOAT,)):
+            if kind in ((FLOAT, INT32) if case.model.graph.node[0].op_type == "Pad" else (FLOAT,)):
                 ours.append(case)
     return ours
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
+from tests.lowering.backend_cases import cases_of
 from tests.lowering.graphs import run
 from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.conv_transpose import LowerConvTranspose
@@ -36,19 +36,7 @@ FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
 def collected() -> list[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # cases of other operators overflow while they are written
-        from onnx.backend.test.case.node import collect_testcases
-
-        cases = collect_testcases(None)
-    graphs = [(case, case.model.graph) for case in cases if case.model is not None]
-    return [
-        case
-        for case, graph in graphs
-        if len(graph.node) == 1
-        and graph.node[0].op_type in OP_TYPES
-        and graph.input[0].type.tensor_type.elem_type in FLOATS
-    ]
+    return [case for case in cases_of(OP_TYPES) if case.model.graph.input[0].type.tensor_type.elem_type in FLOATS]
 
 
 def lowered(model: onnx.ModelProto) -> onnx.ModelProto:
