@@ -34,7 +34,6 @@ def convolved(x: Array, w: Array, strides: list[int], dilations: list[int], *, u
     return y.reshape(len(x), -1, *outputs)
 
 
-@pytest.mark.training
 @settings(deadline=None, max_examples=80)
 @given(st.data(), st.booleans(), st.sampled_from([STATIC, DYNAMIC]))
 def test_pads_as_the_original_and_has_a_gradient(data: st.DataObject, upper: bool, dims: str) -> None:

@@ -84,7 +84,7 @@ def nodes(draw: st.DrawFn) -> tuple[onnx.ModelProto, dict[str, Array], dict[str,
     return node_model("ConvTranspose", inputs, opset=opset, dynamic=dynamic, **attributes), inputs, attributes
 
 
-@pytest.mark.training
+@pytest.mark.training  # newer runtimes refuse an output_shape that their own definition of pads does not give
 @settings(deadline=None, max_examples=300)
 @given(nodes())
 def test_computes_what_the_original_computes(sample: tuple[onnx.ModelProto, dict[str, Array], dict[str, Any]]) -> None:
@@ -95,7 +95,7 @@ def test_computes_what_the_original_computes(sample: tuple[onnx.ModelProto, dict
     assert [value.name for value in lower.graph.output] == ["y"]
 
 
-@pytest.mark.training
+@pytest.mark.training  # as above
 @settings(deadline=None, max_examples=60)
 @given(nodes(), st.integers(0, 99))
 def test_has_the_gradient_of_the_original(

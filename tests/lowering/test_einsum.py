@@ -58,7 +58,6 @@ def test_computes_what_numpy_computes(sample: Sample) -> None:
     assert np.abs(found - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
 
 
-@pytest.mark.training
 @settings(deadline=None, max_examples=80)
 @given(equations(), st.integers(0, 99))
 def test_has_the_gradient_of_the_original(sample: Sample, seed: int) -> None:

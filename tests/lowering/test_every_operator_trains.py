@@ -61,7 +61,6 @@ def labelled() -> list[Any]:
     ]
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("case", labelled())
 def test_one_step_is_down_the_slope_of_the_vendors_model_and_check_says_so(case: Case, tmp_path: Path) -> None:
     require_trains(case.model(), tmp_path, straight=case.straight, engine=case.engine)

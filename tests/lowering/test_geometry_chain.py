@@ -56,7 +56,6 @@ def lowered(model: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("x", ["float[2, 2, 4, 6] x", "float[N, 2, H, W] x"])
 def test_a_decoder_has_the_gradient_of_the_original(x: str) -> None:
     rng = np.random.default_rng(0)

@@ -62,7 +62,6 @@ def test_computes_what_the_original_computes(sample: Sample) -> None:
     assert "GridSample" not in [node.op_type for node in lower.graph.node]
 
 
-@pytest.mark.training
 @settings(deadline=None, max_examples=40)
 @given(nodes(), st.integers(0, 99))
 def test_has_the_gradient_of_the_original_by_the_image(sample: Sample, seed: int) -> None:

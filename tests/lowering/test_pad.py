@@ -26,7 +26,6 @@ def padded(x: Array, before: list[int], behind: list[int], mode: str, value: flo
     return np.pad(x[crop], widths, mode, **options)  # type: ignore[call-overload]
 
 
-@pytest.mark.training
 @settings(deadline=None, max_examples=150)
 @given(st.data(), st.sampled_from(["constant", "reflect", "edge", "wrap"]), st.sampled_from([STATIC, DYNAMIC]))
 def test_pads_and_crops_as_the_original(data: st.DataObject, mode: str, dims: str) -> None:
@@ -138,7 +137,6 @@ def test_refuses_axes_that_depend_on_the_input() -> None:
         LowerPad()(ir.from_proto(model))
 
 
-@pytest.mark.training
 def test_crops_an_axis_of_unknown_size_of_an_old_model() -> None:
     x = np.random.default_rng(0).normal(size=(1, 2, 3)).astype(np.float32)
     model = one_node("Pad", {"x": x}, opset=10, dims=DYNAMIC, mode="edge", pads=[0, 0, -1, 0, 0, 1])

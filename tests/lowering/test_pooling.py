@@ -47,7 +47,7 @@ def pooled(x: Array, kind: str, kernel: list[int], along: list[list[list[int]]])
     return y
 
 
-@pytest.mark.training
+@pytest.mark.training  # newer runtimes refuse SAME padding that would be negative, where strides are larger than kernels
 @settings(deadline=None, max_examples=150)
 @given(st.data(), st.sampled_from(KINDS), st.sampled_from([STATIC, DYNAMIC]))
 def test_pools_as_the_original_and_has_its_gradient(data: st.DataObject, kind: str, dims: str) -> None:
@@ -92,7 +92,6 @@ def test_pools_as_the_original_and_has_its_gradient(data: st.DataObject, kind: s
     check_gradients(lower, {"x": x}, lambda x: pooled(x, kind, kernel, along))
 
 
-@pytest.mark.training
 def test_gives_the_gradient_to_the_first_of_equal_maxima() -> None:
     x = np.zeros((1, 1, 4), np.float32)
     lower = lowered_by(one_node("MaxPool", {"x": x}, opset=12, kernel_shape=[2], strides=[2]), LowerPooling())

@@ -99,7 +99,6 @@ def numbers(scale: Array, zero_point: Array) -> Array:
     return x.astype(np.float32)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("dims", [STATIC, DYNAMIC])
 @pytest.mark.parametrize("read_twice", [False, True], ids=["", "read twice"])
@@ -113,7 +112,6 @@ def test_rounds_to_the_bit_and_passes_the_gradient_inside_the_limits(grid: str, 
     check_gradients(lower_model, {"x": x}, lambda x: (1 + read_twice) * np.clip(x, low, high), tolerance=1e-7)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("grid", GRIDS)
 def test_rounds_ties_as_the_runtime_does(grid: str) -> None:
     scale, zero_point = (np.asarray(part) for part in GRIDS[grid])
@@ -123,7 +121,6 @@ def test_rounds_ties_as_the_runtime_does(grid: str) -> None:
     np.testing.assert_array_equal(run(lowered(model), {"x": x}), run(model, {"x": x}))
 
 
-@pytest.mark.training
 def test_the_ends_of_the_grid_pass_their_gradient() -> None:
     # The largest weight of a symmetrically quantised filter stands for 127: it must be able to learn.
     x = np.float32([-129, -128.4, -128, 0, 127, 127.4, 128]) * np.float32(0.25)
@@ -132,7 +129,6 @@ def test_the_ends_of_the_grid_pass_their_gradient() -> None:
     np.testing.assert_array_equal(gradients(model, {"x": x}, weights)["x"], weights * [0, 1, 1, 1, 1, 1, 0])
 
 
-@pytest.mark.training
 def test_a_pair_without_zero_point_is_of_uint8() -> None:
     x = np.float32([-1, 0, 0.6, 300])
     model = pair(np.float32(1), np.uint8(0), x=x)

@@ -131,7 +131,6 @@ def test_computes_what_the_original_computes(sample: Sample) -> None:
     assert np.abs(run(lower, feeds) - expected).max() <= (8e-6 if excludes else 2e-6) * scale
 
 
-@pytest.mark.training
 @settings(deadline=None, max_examples=60)
 @given(st.one_of(resizes(), resizes(), upsamples()), st.integers(0, 99))
 def test_has_the_gradient_of_the_original(sample: Sample, seed: int) -> None:
@@ -163,7 +162,7 @@ def test_rounds_coordinates_as_the_runtime_does_far_from_the_origin(
     assert relative_error(run(lowered_by(LowerResize(), model), {"x": x}), run(model, {"x": x})) <= 2e-6
 
 
-@pytest.mark.training
+@pytest.mark.training  # newer runtimes round some coordinates otherwise: half_pixel, round_prefer_floor, scale 1.3
 @pytest.mark.parametrize("scale", [1 / 3, 0.7, 1.3, 3.0, 4.1])
 @pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
 @pytest.mark.parametrize("coordinates", ["half_pixel", "align_corners", "asymmetric"])
