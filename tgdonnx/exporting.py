@@ -2,10 +2,10 @@
 
 The tensors are overwritten where they lie in the file. What was reinitialised or set before training has those values, also if
 it did not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the
-rounds): JSON with the hash of the file that was tuned, the selection, the training options, the blend where it is not 1, and
-for every trained tensor its filters and maps. In mode ``adapter`` side paths are added, unless they are merged or the blend
-is 0, at which they would add nothing. From that record, or from the masked model, `tgdonnx.verifying` proves that
-nothing else changed; a file that does not pass is not written.
+rounds): JSON with the hash of the file that was tuned, the selection, the training options, the blend where it is not 1, the
+names of classes where the data had some, and for every trained tensor its filters and maps. In mode ``adapter`` side paths are
+added, unless they are merged or the blend is 0, at which they would add nothing. From that record, or from the masked model,
+`tgdonnx.verifying` proves that nothing else changed; a file that does not pass is not written.
 
 A model with external data gets a file of its own for it, see `tgdonnx.files.relocation`; the record says its name.
 """
@@ -13,7 +13,7 @@ A model with external data gets a file of its own for it, see `tgdonnx.files.rel
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -33,10 +33,11 @@ from tgdonnx.files.model_file import ModelFile, Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.relocation import layout_of
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.layers import Network, Parameter
 from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing, overwrite_values
-from tgdonnx.records import BLENDED, WHOLE, SetElements, earlier_rounds, encode_mask, encode_set, record_key
+from tgdonnx.records import SetElements, earlier_rounds, encode_mask, encode_set, format_of, record_key
 from tgdonnx.verifying.allowed_changes import Allowed
 from tgdonnx.verifying.comparison import Changed, compare
 
@@ -192,8 +193,10 @@ def export_artifacts(
     if adapted is not None and network is adapted.before:
         new = _merged(adapted, new) if blend else {}
     written = overwrite_values(network.file, new)
+    run = read_record(artifacts.directory)
+    classes = run.data.options.classes if run is not None else ()
     record = {
-        **_provenance(manifest, checkpoint, blend),
+        **_provenance(manifest, checkpoint, blend, classes),
         "trained": _trained(manifest, new, network),
         **({"merged": True} if merge and blend else {}),
         **_reinitialized(masked, manifest),
@@ -246,16 +249,17 @@ def _changed(masked: MaskedModel, network: Network, new: Mapping[str, NDArray[np
     return tuple(changed)
 
 
-def _provenance(manifest: Manifest, checkpoint: str, blend: float) -> dict[str, Any]:
+def _provenance(manifest: Manifest, checkpoint: str, blend: float, classes: Sequence[str]) -> dict[str, Any]:
     blended = {} if blend == 1 else {"blend": float(blend)}
     return {
-        "format": BLENDED if blended else WHOLE,
+        "format": format_of(blended.get("blend"), classes),
         "tgdonnx": metadata.version("tgdonnx"),
         "base_sha256": manifest.base_sha256,
         "selection": manifest.selection,
         "options": manifest.options.as_dict(),
         "checkpoint": checkpoint,
         **blended,
+        **({"classes": list(classes)} if classes else {}),
     }
 
 

@@ -11,7 +11,7 @@ from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import RUN
 from tgdonnx.artifacts.opened import kept_checkpoint
 from tgdonnx.blending.curve import BLENDS, evaluate_blends
-from tgdonnx.data import Dataset, DataSource, Scaling, open_source
+from tgdonnx.data import Dataset, DataSource, Scaling, open_for
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.finetuning.evaluation import evaluator
@@ -62,7 +62,7 @@ def blend(
         inputs, options = session.manifest.inputs, record.options
         reading = record.data.options.for_evaluation([spec.name for spec in inputs])
         scaling = Scaling(dict(record.data.scaling)) if record.data.scaling else None
-        dataset = Dataset(open_source(validation), inputs, reading, scaling=scaling)
+        dataset = Dataset(open_for(validation, inputs, reading), inputs, reading, scaling=scaling)
         require_whole_batches(session.manifest, options.batch, dataset, "validation")
         session.require_fit(dataset)
         data_range = options.metric_range if record.data_range is None else record.data_range

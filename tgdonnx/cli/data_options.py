@@ -11,6 +11,7 @@ import click
 from tgdonnx.cli.collecting import Body, collected
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
+from tgdonnx.data.class_names import read_classes
 from tgdonnx.data.formats import describe_sources
 from tgdonnx.finetuning import Noise2Noise, RunData
 
@@ -36,6 +37,7 @@ def _reading(
     map: tuple[str, ...],  # noqa: A002  # as the option is named
     layouts: tuple[str, ...],
     scales: tuple[str, ...],
+    classes: Optional[Path] = None,
     patch: Optional[str] = None,
     patches_per_epoch: Optional[int] = None,
     augment: Optional[str] = None,
@@ -48,6 +50,7 @@ def _reading(
         map=_pairs("--map ARRAY=INPUT", map),
         layout=layout,
         layouts=layout_by_name,
+        classes=() if classes is None else read_classes(classes),
         patch=None if patch is None else _sizes(patch),
         patches_per_epoch=patches_per_epoch,
         augment=tuple(_kinds(augment)),
@@ -90,7 +93,8 @@ _RUN = (
     click.option(
         "--data",
         type=PATH,
-        help=f"{_capital(describe_sources())}. An array per model input, and `target`.",
+        help=f"{_capital(describe_sources())}. An array per model input, and `target`. Or a directory per class; a CSV or "
+        "Parquet table of paths and labels; nnU-Net's imagesTr and labelsTr.",
     ),
     click.option(
         "--validation",

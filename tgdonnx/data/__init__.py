@@ -10,6 +10,7 @@ Nothing is cast, padded, clipped or left out without being asked for or said.
 """
 
 from tgdonnx.data.dataset import Dataset
+from tgdonnx.data.finding import open_for
 from tgdonnx.data.opening import open_dataset, open_like, open_training
 from tgdonnx.data.options import AUGMENTATIONS, Augmentation, DataOptions
 from tgdonnx.data.prefetching import Prefetched
@@ -30,6 +31,7 @@ __all__ = [
     "Scaling",
     "Source",
     "open_dataset",
+    "open_for",
     "open_like",
     "open_source",
     "open_training",

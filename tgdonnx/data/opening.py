@@ -6,11 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal, Optional
 
+from tgdonnx.data.class_names import shown
 from tgdonnx.data.dataset import Dataset
+from tgdonnx.data.finding import open_for
 from tgdonnx.data.naming import resolved_map
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.recipe import Recipe
-from tgdonnx.data.sources import DataSource, Source, open_source
+from tgdonnx.data.sources import DataSource, Source
 from tgdonnx.data.splitting import split
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
@@ -39,7 +41,9 @@ def open_dataset(
     """
     if options.validation_split is not None:
         raise DataError("this data is not divided; leave out the validation split")
-    return Dataset(open_source(source), inputs, _with_names_of_arrays(options, inputs), ignored=ignored)
+    options = _with_names_of_arrays(options, inputs)
+    found = open_for(source, inputs, options)
+    return Dataset(found, inputs, replace(options, classes=found.classes), ignored=ignored)
 
 
 def open_training(
@@ -68,13 +72,14 @@ def open_training(
     if validation is not None and options.validation_split is not None:
         raise DataError("got both validation data and a validation split; expected one of them")
     options = _with_names_of_arrays(options, inputs)
-    training, held_out = open_source(source), None
+    training, held_out = open_for(source, inputs, options), None
+    options = replace(options, classes=training.classes)
     if options.validation_split is not None:
         training, held_out = split(training, options.validation_split, seed)
-        said = f"held out for validation: {', '.join(group.name for group in held_out.groups)}"
+        said = f"held out for validation: {shown([group.name for group in held_out.groups])}"
         held_out = replace(held_out, remarks=(said,))
     elif validation is not None:
-        held_out = open_source(validation)
+        held_out = open_for(validation, inputs, options)
     dataset = Dataset(training, inputs, options)
     return dataset, None if held_out is None else _open_like(dataset, held_out, inputs, "evaluation")
 
@@ -100,7 +105,7 @@ def open_like(
         DataError: as `open_dataset`.
     """
     inputs = dataset.inputs if inputs is None else inputs
-    return _open_like(dataset, open_source(source), inputs, purpose, ignored)
+    return _open_like(dataset, open_for(source, inputs, dataset.options), inputs, purpose, ignored)
 
 
 def _with_names_of_arrays(options: DataOptions, inputs: Sequence[TensorSpec]) -> DataOptions:
@@ -122,7 +127,7 @@ def open_recipe(recipe: Recipe) -> Dataset:
     Raises:
         DataError: the files have changed.
     """
-    source = open_source(recipe.path)
+    source = open_for(recipe.path, recipe.inputs, recipe.options)
     groups = tuple(group for group in source.groups if group.name in recipe.groups)
     if tuple(group.name for group in groups) != recipe.groups:
         raise DataError(f"files of {recipe.path} have changed since it was opened")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Optional, Union, get_args
 
+from tgdonnx.data.class_names import check_classes
 from tgdonnx.data.layouts import check_layout
 from tgdonnx.data.scaling import Scale, check_scale
 from tgdonnx.errors import DataError
@@ -23,6 +24,7 @@ class DataOptions:
         layout: of all arrays that are images; see `tgdonnx.data.layouts`. None: that of the format; arrays of numpy and HDF5
             are as the model takes them.
         layouts: of single inputs.
+        classes: names of what class indices count, in the model's order. None said: those that the data has, sorted.
         patch: size of random patches, in the first input's pixels, per axis of space, or one for all axes; None for whole
             samples.
         patches_per_epoch: None for as many as cover the data once.
@@ -39,6 +41,7 @@ class DataOptions:
     map: Mapping[str, str] = field(default_factory=dict)
     layout: Optional[str] = None
     layouts: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     patch: Optional[tuple[int, ...]] = None
     patches_per_epoch: Optional[int] = None
     augment: tuple[Augmentation, ...] = ()
@@ -61,6 +64,7 @@ class DataOptions:
         )
 
     def __post_init__(self) -> None:
+        check_classes(self.classes)
         for layout in (self.layout, *self.layouts.values()):
             if layout is not None:
                 check_layout(layout)

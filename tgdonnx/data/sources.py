@@ -42,6 +42,7 @@ class Source:
         path: where it lies; None in memory.
         remarks: what is worth knowing.
         hashes: the SHA-256 of its files, so far as they were read for other reasons.
+        classes: names of what the target counts, in order; none where the data does not say.
     """
 
     where: str
@@ -49,6 +50,7 @@ class Source:
     path: Optional[Path] = None
     remarks: tuple[str, ...] = ()
     hashes: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    classes: tuple[str, ...] = ()
 
 
 DataSource = Union[StrPath, Mapping[str, Array], Source]
@@ -66,7 +68,7 @@ def open_source(source: DataSource) -> Source:
     if isinstance(source, Mapping):
         return Source("the data", (memory_group(source),))
     path = Path(source)
-    with _told(path):
+    with told(path):
         if path.is_dir():
             return _open_directory(path)
         if path.exists():
@@ -80,7 +82,7 @@ def open_source(source: DataSource) -> Source:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Turns what the system says of paths (no permission, too long, no text at all) into errors of data."""
     try:
         yield
@@ -108,19 +110,19 @@ def open_array(source: Union[StrPath, Array]) -> LazyArray:
     if isinstance(source, np.ndarray):
         return in_memory(source, "the data")
     path = Path(source)
-    with _told(path):
+    with told(path):
         if path.is_dir():
-            series = series_in(_listing(path))
+            series = series_in(listing(path))
             if series is not None:
                 return series[0].open(path, series[1], FileCache())
         elif path.exists() and isinstance(found := format_of(path), ArrayFormat):
-            return _open_file(found, path, FileCache())
+            return open_file(found, path, FileCache())
     state = "" if path.exists() else " does not exist"
     raise DataError(f"{path}{state}: expected {describe_arrays()}")
 
 
 def _open_directory(path: Path) -> Source:
-    entries = _listing(path)
+    entries = listing(path)
     named = [entry for entry in entries if _may_lie_in_a_directory(format_of(entry))]
     files = [entry for entry in named if entry.is_file()]
     for entry in named:
@@ -141,7 +143,7 @@ def _open_directory(path: Path) -> Source:
         groups = tuple(found.open(file, kept) for file in files)
     else:
         assert isinstance(found, ArrayFormat)
-        groups = (ArrayGroup(path.name, {_stem(file): _open_file(found, file, kept) for file in _unique(files)}),)
+        groups = (ArrayGroup(path.name, {_stem(file): open_file(found, file, kept) for file in _unique(files)}),)
     return Source(str(path), groups, path, remarks, kept.hashes)
 
 
@@ -185,7 +187,7 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
 
 def _open_array(directory: Path, kept: FileCache, ignored: list[Path]) -> dict[str, LazyArray]:
     """Opens what a directory holds of one array, by stem."""
-    entries = _listing(directory)
+    entries = listing(directory)
     own = series_in(entries)
     files: dict[Path, ArrayFormat] = {}
     series: dict[str, LazyArray] = {}
@@ -195,7 +197,7 @@ def _open_array(directory: Path, kept: FileCache, ignored: list[Path]) -> dict[s
     slices = frozenset(own[1] if own is not None else ())
     for entry in entries:
         if entry.is_dir():
-            inside = series_in(_listing(entry))
+            inside = series_in(listing(entry))
             if inside is not None:
                 title = inside[0].title
                 series[entry.name] = inside[0].open(entry, inside[1], kept)
@@ -207,7 +209,7 @@ def _open_array(directory: Path, kept: FileCache, ignored: list[Path]) -> dict[s
             ignored.append(entry)
     if (files and series) or (slices and len(series) > 1):
         raise DataError(f"{directory} mixes a {title} series with other data; expected one kind")
-    return series or {_stem(file): _open_file(files[file], file, kept) for file in _unique(list(files))}
+    return series or {_stem(file): open_file(files[file], file, kept) for file in _unique(list(files))}
 
 
 def _may_lie_in_a_directory(found: Optional[Format]) -> bool:
@@ -215,7 +217,13 @@ def _may_lie_in_a_directory(found: Optional[Format]) -> bool:
     return isinstance(found, GroupFormat) or (isinstance(found, ArrayFormat) and not found.holds_sample)
 
 
-def _open_file(found: ArrayFormat, path: Path, kept: FileCache) -> LazyArray:
+def open_file(found: ArrayFormat, path: Path, kept: FileCache) -> LazyArray:
+    """Opens a file of a format.
+
+    Raises:
+        DataError: it cannot be read.
+        RuntimeMissingError: the library for the format is not installed.
+    """
     _require_regular(path)
     return found.open(path, kept)
 
@@ -237,7 +245,12 @@ def _unique(files: list[Path]) -> list[Path]:
     return files
 
 
-def _listing(directory: Path) -> list[Path]:
+def listing(directory: Path) -> list[Path]:
+    """Returns what is in a directory, in order of names, without what begins with a dot.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return sorted((entry for entry in directory.iterdir() if entry.name[0] != "."), key=lambda entry: entry.name)
     except OSError as error:

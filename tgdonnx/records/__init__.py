@@ -1,6 +1,7 @@
 """Records of training in a model: the metadata ``tgdonnx.provenance.N``, one per round, which export adds.
 
-Each is a JSON object as `RoundRecord` has it, in the spelling of `json.dumps`: of format 1, or of format 2 if it has ``blend``.
+Each is a JSON object as `RoundRecord` has it, in the spelling of `json.dumps`: of format 1; of format 2 if it has ``blend``; of
+format 3 if it has ``classes``.
 ``base_sha256`` is the hash of the file that the round started from, and ``trained`` names the tensors that trained, with
 ``retrain`` and ``kernels`` as `encode_mask` gives them. A round of mode ``regrow`` has two more:
 
@@ -24,9 +25,12 @@ from tgdonnx.records.encoding import (
 )
 from tgdonnx.records.record import (
     BLENDED,
+    NAMED,
     WHOLE,
     Record,
     earlier_rounds,
+    format_of,
+    last_classes,
     last_export,
     read_record,
     record_key,
@@ -38,6 +42,7 @@ from tgdonnx.records.record import (
 
 __all__ = [
     "BLENDED",
+    "NAMED",
     "WHOLE",
     "Record",
     "SetElements",
@@ -45,6 +50,8 @@ __all__ = [
     "earlier_rounds",
     "encode_mask",
     "encode_set",
+    "format_of",
+    "last_classes",
     "last_export",
     "pack_mask",
     "read_record",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Optional
 
@@ -20,8 +20,8 @@ from tgdonnx.selection.strategy import RecordedSelection
 
 _PREFIX = "tgdonnx.provenance."
 _NUMBERED = re.compile(re.escape(_PREFIX) + "([1-9][0-9]{0,8})")
-WHOLE, BLENDED = 1, 2
-"""The formats: what trained is as it came to be, and what trained is blended with what it started from."""
+WHOLE, BLENDED, NAMED = 1, 2, 3
+"""The formats: what trained is as it came to be; what trained is blended with what it started from; either, with classes."""
 
 
 class TrainedPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,13 +35,14 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """The record of a round as it is written.
 
     Attributes:
-        format: 1, or 2 with ``blend``.
+        format: 1, 2 with ``blend``, or 3 with ``classes``.
         tgdonnx: the version that wrote it.
         base_sha256: of the file that the round started from.
         selection: as in the masked model; see `tgdonnx.selection.recorded`.
         options: of the build.
         checkpoint: the checkpoint that was exported.
         blend: how far what trained goes from what it started from (0) to what it came to; None for all the way, 1.
+        classes: names of what the output tells apart, in its order; none where the data did not say.
         external_data: the file, beside the model, that its external data was written to; None if it has none.
         trained: what trained, by tensor.
         reinitialized: what was reinitialised and did not train, by tensor.
@@ -49,7 +50,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         merged: whether side paths are merged into the weights beside them.
     """
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     tgdonnx: str
     base_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     selection: dict[str, Any]
@@ -57,6 +58,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     checkpoint: str
     trained: dict[str, TrainedPart]
     blend: Optional[Annotated[float, msgspec.Meta(ge=0, lt=1)]] = None
+    classes: list[str] = []
     external_data: Optional[str] = None
     reinitialized: dict[str, TrainedPart] = msgspec.field(name="reborn", default_factory=dict)
     set: dict[str, SetPart] = {}
@@ -100,17 +102,34 @@ def earlier_rounds(proto: onnx.ModelProto) -> int:
     return max((round_of(entry.key) or 0 for entry in proto.metadata_props), default=0)
 
 
+def format_of(blend: Optional[float], classes: Sequence[str]) -> int:
+    """Returns the format of a record with a blend, None for 1, and names of classes."""
+    if classes:
+        return NAMED
+    return WHOLE if blend is None else BLENDED
+
+
+def last_classes(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """Returns the classes that the last record of a model names; none where there is none, or none that can be read."""
+    record = _last_record(proto)
+    return () if record is None else tuple(record.classes)
+
+
 def last_export(proto: onnx.ModelProto) -> tuple[float, bool]:
     """Returns the blend that the last record of a model says, and whether side paths are merged.
 
     They are 1 and False where there is no record, or none that can be read.
     """
+    record = _last_record(proto)
+    return (1.0, False) if record is None else (1.0 if record.blend is None else record.blend, record.merged)
+
+
+def _last_record(proto: onnx.ModelProto) -> Optional[RoundRecord]:
     texts = {number: entry.value for entry in proto.metadata_props if (number := round_of(entry.key)) is not None}
     try:
-        record = msgspec.convert(read_strict(texts[max(texts)]), RoundRecord) if texts else None
+        return msgspec.convert(read_strict(texts[max(texts)]), RoundRecord) if texts else None
     except (ValueError, TypeError):
-        return 1.0, False
-    return (1.0, False) if record is None else (1.0 if record.blend is None else record.blend, record.merged)
+        return None
 
 
 def side_paths_of(text: str) -> Optional[RecordedSelection]:
@@ -135,9 +154,10 @@ def read_record(text: str, network: Network) -> Record:
         ValueError: it was not written by export for this model.
     """
     record = msgspec.convert(read_strict(text), RoundRecord)
-    if (record.format == BLENDED) != (record.blend is not None):
+    if record.format != format_of(record.blend, record.classes):
         raise ValueError(
-            f"it is of format {record.format}, but `blend` is {record.blend}; format 2 has one, format 1 none"
+            f"it is of format {record.format}, but `blend` is {record.blend} and classes are {len(record.classes)}; format 2 "
+            "has a blend, format 3 classes, format 1 neither"
         )
     selection = read_selection(record.selection)
     twice = sorted(record.reinitialized.keys() & record.trained.keys())

@@ -104,6 +104,8 @@ def data_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
         told = [f"{data.samples:,} samples", f"{data.cases:,} cases"]
         if data.options.patch is not None:
             told.append(f"patches of {_words(data.options.patch)}, {data.per_epoch:,} per epoch")
+        if data.options.classes:
+            told.append(f"classes {_words(data.options.classes)}")
         if data.options.augment:
             told.append(f"varied by {_words(data.options.augment)}")
         rows.append(Row(role, "; ".join(told)))

@@ -15,7 +15,7 @@ from typing import Any, Optional
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.calls import in_words_of_reader
-from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_source
+from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.model_file import ModelFile, StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
@@ -29,7 +29,7 @@ from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
 from tgdonnx.reporting.history import Evaluation, History, read_history
 from tgdonnx.reporting.legible import message
-from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, show_samples
+from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, require_shown, show_samples
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.reporting.verdict import sentences
@@ -197,8 +197,10 @@ class Samples:
         if self.data is None:
             return (), "No samples were handed in."
         whole = replace(self.reading, patch=None, patches_per_epoch=None, augment=(), validation_split=None)
-        dataset = Dataset(open_source(self.data), self.runners.manifest.inputs, whole, scaling=scaling)
+        inputs = self.runners.manifest.inputs
         try:
+            require_shown(self.runners.manifest)
+            dataset = Dataset(open_for(self.data, inputs, whole), inputs, whole, scaling=scaling)
             return show_samples(base, tuned, self.runners, dataset), ""
         except NoPicturesError as reason:
             return (), str(reason)

@@ -92,6 +92,16 @@ class Runners:
         return self._opened[file.path]
 
 
+def require_shown(manifest: Manifest) -> None:
+    """Checks, before data is opened, that outputs may be images.
+
+    Raises:
+        NoPicturesError: they are scores of classes.
+    """
+    if parse_loss(manifest.options.loss).targets == "classes":
+        raise NoPicturesError("Outputs are scores of classes, not images.")
+
+
 def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: Dataset) -> tuple[Sample, ...]:
     """Runs both models on the first samples of a data set.
 
@@ -105,8 +115,6 @@ def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: D
         NoPicturesError: outputs are no images of the target's size, or the runtime cannot run a model.
     """
     manifest = runners.manifest
-    if parse_loss(manifest.options.loss).targets == "classes":
-        raise NoPicturesError("Outputs are scores of classes, not images.")
     run_base, run_tuned = runners.of(base), runners.of(tuned)
     samples: list[Sample] = []
     for batch in dataset.batches(manifest.fixed_batch or 1):  # one by one: samples may differ in size

@@ -1,0 +1,102 @@
+"""Tables of paths and labels: a sample per row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from tests.data.datasets import everything, opened, spec
+from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TensorSpec
+
+INPUTS = (spec("x", 1, None, None), TensorSpec("target", "int64", (None,), 2))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    (tmp_path / "p").mkdir()
+    for value in (3, 5, 7):
+        Image.fromarray(np.full((4, 5), value, np.uint8)).save(tmp_path / "p" / f"{value}.png")
+    return tmp_path
+
+
+def table(directory: Path, text: str) -> Path:
+    (directory / "t.csv").write_text(text)
+    return directory / "t.csv"
+
+
+def test_names_of_classes_are_sorted_and_paths_start_at_the_table(pictures: Path) -> None:
+    path = table(pictures, "id,path,label\n1,p/7.png,dog\n2,p/3.png,cat\n3,p/5.png,dog\n")
+    dataset = opened(path, INPUTS, scale=1)
+    x, target = everything(dataset)
+    assert list(zip(x[:, 0, 0, 0], target)) == [(7, 1), (3, 0), (5, 1)]
+    assert dataset.options.classes == ("cat", "dog")
+    assert f"{path}: column 'path' is for 'x'" in dataset.remarks
+    assert f"{path}: column 'label' is for 'target'" in dataset.remarks
+    assert f"{path}: columns left out: id" in dataset.remarks
+    assert [group["path"] for group in dataset.describe()["files"]] == [str(pictures / f"p/{v}.png") for v in (3, 5, 7)]
+
+
+def test_a_table_of_parquet_says_the_same(pictures: Path) -> None:
+    columns = {"path": ["p/7.png", "p/3.png"], "label": [1, 0]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), pictures / "t.parquet")
+    x, target = everything(opened(pictures / "t.parquet", INPUTS, scale=1))
+    assert list(zip(x[:, 0, 0, 0], target)) == [(7, 1), (3, 0)]
+
+
+def test_columns_are_mapped(pictures: Path) -> None:
+    path = table(pictures, "slide,grade\np/7.png,b\np/3.png,a\n")
+    x, target = everything(opened(path, INPUTS, scale=1, map={"slide": "x", "grade": "target"}))
+    assert list(zip(x[:, 0, 0, 0], target)) == [(7, 1), (3, 0)]
+
+
+def test_numbers_are_inputs_and_targets_too(pictures: Path) -> None:
+    specs = (spec("x", 1, None, None), spec("age", 1), spec("target", 1))
+    path = table(pictures, "x,age,target\np/7.png,34,0.5\np/3.png,56.5,-1e3\n")
+    x, age, target = everything(opened(path, specs, scale=1))
+    assert x[:, 0, 0, 0].tolist() == [7, 3]
+    assert age.tolist() == [[34], [56.5]]
+    assert target.tolist() == [[0.5], [-1000]]
+    assert age.dtype == target.dtype == np.float32
+
+
+def test_pictures_are_targets_too(pictures: Path) -> None:
+    specs = (spec("x", 1, None, None), spec("target", 1, None, None))
+    path = table(pictures, "noisy,clean\np/7.png,p/3.png\n")
+    x, target = everything(opened(path, specs, scale=1, map={"noisy": "x"}))
+    assert (x.max(), target.max()) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slide,label\np/7.png,b\n", r"no column 'x'; it has slide, label; say which it is: `map={'slide': 'x'}`"),
+        ("path,grade\np/7.png,b\n", r"no column 'target'.*`map={'grade': 'target'}`"),
+        ("path,label\np/9.png,b\np/7.png,a\n", "row 1, 'path': .*9.png cannot be read: No such file"),
+        ("path,label\np,b\np/7.png,a\n", "row 1, 'path': .* is no file with one sample"),
+        ("path,label\n,b\np/7.png,a\n", "row 1, 'path' is empty"),
+        ("path,label\np/7.png\n", "row 1 has 1 cells; expected 2: path, label"),
+        ("path,path\na,b\n", "two columns of the same name"),
+        ("path,label\n", "has no row"),
+        ("", "is empty"),
+        (
+            "path,label\np/7.png,a\np/7.png,b\np/7.png,c\n",
+            "has 3 classes .a, b, c., the model 2: classes cannot be added",
+        ),
+        ("path,label\np/7.png,0.5\n", "row 1, 'label' is 0.5; expected a whole number"),
+    ],
+)
+def test_a_table_that_does_not_do_is_refused(text: str, message: str, pictures: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        opened(table(pictures, text), INPUTS, scale=1)
+
+
+def test_a_damaged_table_of_parquet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match=r"t.parquet cannot be read: "):
+        opened(tmp_path / "t.parquet", INPUTS)

@@ -1,0 +1,92 @@
+"""Names of classes: what labels count, in the order of the model's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.errors import DataError
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.regular import open_regular
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+
+MOST_BYTES = 2**20
+_SHOWN = 10
+
+
+def read_classes(path: StrPath) -> tuple[str, ...]:
+    """Reads names of classes from a text file, one per line; lines without text do not count.
+
+    Raises:
+        DataError: it cannot be read, is no text, or has no name, or one twice.
+    """
+    try:
+        with open_regular(Path(path)) as file:
+            content = file.read(MOST_BYTES + 1)
+        lines = content.decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no text; expected the name of a class per line") from error
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{path} is too large for a list of classes; expected the name of a class per line")
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise DataError(f"{path} has no name of a class; expected one per line")
+    check_classes(names)
+    return names
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Checks that every class has a name of its own.
+
+    Raises:
+        DataError: two have the same.
+    """
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise DataError(f"two classes are called {twice!r}; expected a name of its own for each")
+
+
+def require_as_many(names: Sequence[str], target: Optional[TensorSpec], where: str, *, said: bool) -> None:
+    """Checks that a model has as many classes as there are names.
+
+    Args:
+        names: of the classes.
+        target: class indices; None where the data is read without.
+        where: the data, for messages.
+        said: whether the user said the names, in the model's order.
+
+    Raises:
+        DataError: it has others. The names of folders alone do not tell which of its outputs they are.
+    """
+    counted = target.classes if target is not None else None
+    if counted is None or counted == len(names):
+        return
+    if len(names) > counted:
+        raise DataError(
+            f"{where} has {len(names)} classes ({shown(names)}), the model {counted}: classes cannot be added to a model",
+            remedy="merge or leave out some, or ask for a model of as many outputs",
+        )
+    if said:
+        raise DataError(f"{where}: {len(names)} classes are named ({shown(names)}), the model has {counted}; name all")
+    raise DataError(
+        f"{where} has {len(names)} classes ({shown(names)}), the model {counted}: which of its outputs they are, the data does "
+        "not say",
+        remedy=f"name all {counted} in the model's order, one per line, in a file: `classes='FILE'`",
+    )
+
+
+def shown(names: Sequence[str]) -> str:
+    """Returns names, in words, the first of many."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def describe_classes(names: Sequence[str], *, said: bool) -> str:
+    """Returns what is said of classes; ``said``: by the user or the data, else they are sorted by name."""
+    numbered = shown([f"{place} {name}" for place, name in enumerate(names)])
+    return f"{TARGET}: classes {numbered}" + (
+        "" if said else " (by name; `classes` says the model's order, if it is another)"
+    )

@@ -1,0 +1,61 @@
+"""A source opened for a model: what its inputs are tells class folders from a folder per array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tgdonnx.data.class_folders import are_class_folders, open_class_folders
+from tgdonnx.data.labels import takes_labels
+from tgdonnx.data.nnunet import is_nnunet, open_nnunet
+from tgdonnx.data.options import DataOptions
+from tgdonnx.data.single import target_of
+from tgdonnx.data.sources import DataSource, Source, open_source, told
+from tgdonnx.data.tables import is_table, open_table
+from tgdonnx.errors import DataError
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+
+
+def open_for(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions) -> Source:
+    """Opens a source: class folders, a table or nnU-Net's folders, or what `open_source` takes.
+
+    Args:
+        source: see `tgdonnx.data.sources`, `class_folders`, `tables` and `nnunet`.
+        inputs: what a step is fed.
+        options: which names are mapped to inputs, and how classes are called.
+
+    Raises:
+        DataError: as of these; classes are named, but the target is no class index.
+        RuntimeMissingError: the library for a format is not installed.
+    """
+    found = _open(source, inputs, options)
+    target = target_of(inputs)
+    if options.classes and target is not None and not takes_labels(target):
+        raise DataError(
+            "classes are named, but the target is no class index",
+            remedy="build with `loss='ce'`, or leave out `classes`",
+        )
+    return found if found.classes else replace(found, classes=options.classes)
+
+
+def _open(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions) -> Source:
+    if not isinstance(source, (str, os.PathLike)):
+        return open_source(source)
+    path = Path(source)
+    with told(path):
+        if is_table(path) and path.is_file():
+            return open_table(path, inputs, options.map, options.classes)
+        if not path.is_dir():
+            return open_source(path)
+        if is_nnunet(path):
+            return open_nnunet(path, inputs)
+        if are_class_folders(path, inputs, options.map):
+            return open_class_folders(path, inputs, options.classes)
+    try:
+        return open_source(path)
+    except DataError as error:
+        if are_class_folders(path, [spec for spec in inputs if spec.name != TARGET], options.map):
+            error.add("if these are folders of classes, build with `loss='ce'`")
+        raise

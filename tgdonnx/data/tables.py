@@ -1,0 +1,174 @@
+"""Tables, CSV or Parquet: a sample per row, a column per input and one for the target.
+
+A cell is the path of a file, from where the table lies, a number, or, of the target of a classifier, the name of a class. A
+column goes by its own name, by what it is mapped to, or by a usual one; others are left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from tgdonnx.data.class_names import describe_classes, require_as_many, shown
+from tgdonnx.data.file_cache import FileCache, opened
+from tgdonnx.data.format import Library
+from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
+from tgdonnx.data.naming import is_usual_target, resolved_map
+from tgdonnx.data.single import one_value, only_input, sample_file, takes_one_label, target_of
+from tgdonnx.data.sources import Source
+from tgdonnx.errors import DataError, MissingArrayError
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+
+PARQUET = Library("pyarrow.parquet", "pyarrow", "parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet")
+USUAL_PATHS = ("path", "file", "filename", "image", "picture")
+
+Cell = Union[str, float]
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name of a file says that it is a table."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, str], classes: Sequence[str]) -> Source:
+    """Opens every row as a case.
+
+    Args:
+        path: the table.
+        inputs: what a step is fed.
+        mapped: which column is for which input.
+        classes: names of classes in the model's order; those of the table, sorted, if empty.
+
+    Raises:
+        DataError: the table or a file cannot be read, a column is missing, or a cell is of no class.
+        RuntimeMissingError: the library for a format is not installed.
+    """
+    columns = _read(path)
+    chosen = _chosen(path, columns, inputs, resolved_map(mapped, inputs))
+    target, kept = target_of(inputs), FileCache()
+    names: tuple[str, ...] = ()
+    if TARGET in chosen and takes_one_label(target):
+        columns[chosen[TARGET]], names = _labelled(path, columns[chosen[TARGET]], classes, target)
+    groups = []
+    for row in range(len(next(iter(columns.values())))):
+        arrays: dict[str, LazyArray] = {}
+        for spec in inputs:
+            if spec.name in chosen:
+                column = chosen[spec.name]
+                cell, name = columns[column][row], column if column in mapped else spec.name  # it is mapped afterwards
+                where = f"{path}, row {row + 1}, {column!r}"
+                arrays[name] = _array(cell, spec, where, path.parent, kept)
+        groups.append(ArrayGroup(f"row {row + 1}", arrays))
+    if not groups:
+        raise DataError(f"{path} has no row")
+    remarks = [f"{path}: column {column!r} is for {name!r}" for name, column in chosen.items() if column != name]
+    remarks += [describe_classes(names, said=bool(classes))] if names else []
+    others = [column for column in columns if column not in chosen.values()]
+    remarks += [f"{path}: columns left out: {shown(others)}"] if others else []
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names)
+
+
+def _read(path: Path) -> dict[str, list[Cell]]:
+    """Returns the cells of every column."""
+    if path.suffix.lower() == ".parquet":
+        parquet: Any = PARQUET.load(str(path))
+        try:
+            with opened(path) as file:
+                found = parquet.read_table(file).to_pydict()
+        except DataError:
+            raise
+        except Exception as error:  # Arrow's readers raise whatever they stumble over
+            raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
+        return {str(name): [_cell(value) for value in cells] for name, cells in found.items()}
+    try:
+        with opened(path) as file:
+            lines = file.read().decode("utf-8-sig").splitlines()
+        rows = list(csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    rows = [row for row in rows if row]
+    if not rows:
+        raise DataError(f"{path} is empty; expected a line with the names of its columns, and one per sample")
+    names, cells = rows[0], rows[1:]
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"{path} has two columns of the same name; expected {', '.join(dict.fromkeys(names))}, each once"
+        )
+    for number, row in enumerate(cells, 1):
+        if len(row) != len(names):
+            raise DataError(f"{path}, row {number} has {len(row)} cells; expected {len(names)}: {', '.join(names)}")
+    return {name: [_cell(row[place]) for row in cells] for place, name in enumerate(names)}
+
+
+def _cell(value: object) -> Cell:
+    """Returns a number where a cell is one, and else its text."""
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what is no number raises
+        return number if math.isfinite(number) else str(value)
+    except (TypeError, ValueError):
+        return "" if value is None else str(value)
+
+
+def _chosen(
+    path: Path, columns: Mapping[str, Sequence[Cell]], inputs: Sequence[TensorSpec], mapped: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns which column is for what a step is fed."""
+    for column in mapped:
+        if column not in columns:
+            raise MissingArrayError(f"{path} has no column {column!r}; it has {', '.join(columns)}", mapped[column])
+    chosen = {name: column for column, name in mapped.items()}
+    for spec in inputs:
+        if spec.name not in chosen and spec.name in columns:
+            chosen[spec.name] = spec.name
+    for spec in inputs:
+        if spec.name in chosen:
+            continue
+        left = [column for column in columns if column not in chosen.values()]
+        if spec.name == TARGET:
+            found = [column for column in left if is_usual_target(column)]
+        else:
+            found = [column for column in left if column.lower() in USUAL_PATHS] if only_input([*inputs]) else []
+        if len(found) != 1:
+            said = " or ".join(f"`map={{{column!r}: {spec.name!r}}}`" for column in (found or left)[:3])
+            raise MissingArrayError(
+                f"{path} has no column {spec.name!r}; it has {', '.join(columns)}",
+                spec.name,
+                remedy=f"say which it is: {said}" if said else "",
+            )
+        chosen[spec.name] = found[0]
+    return chosen
+
+
+def _labelled(
+    path: Path, cells: Sequence[Cell], classes: Sequence[str], target: Optional[TensorSpec]
+) -> tuple[list[Cell], tuple[str, ...]]:
+    """Returns cells as class indices, and the names of the classes: none where the cells are indices and nobody names them."""
+    if all(isinstance(cell, float) for cell in cells):
+        return list(cells), tuple(classes)
+    names = tuple(classes) or tuple(sorted({_text(cell) for cell in cells}))
+    require_as_many(names, target, str(path), said=bool(classes))
+    for row, cell in enumerate(cells, 1):
+        if _text(cell) not in names:
+            raise DataError(f"{path}, row {row}: {_text(cell)!r} is no class; expected one of {shown(names)}")
+    return [float(names.index(_text(cell))) for cell in cells], names
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell:g}" if isinstance(cell, float) else cell
+
+
+def _array(cell: Cell, spec: TensorSpec, where: str, beside: Path, kept: FileCache) -> LazyArray:
+    if isinstance(cell, float):
+        if spec.dtype.startswith("int") and cell != int(cell):
+            raise DataError(f"{where} is {cell:g}; expected a whole number")
+        return one_value(cell, spec, where)
+    if not cell:
+        raise DataError(f"{where} is empty; expected the path of a file, or a number")
+    try:
+        return sample_file(beside / cell, kept)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
