@@ -94,3 +94,42 @@ def test_volumes_of_nifti_and_a_u_net(tmp_path: Path) -> None:
             nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "data" / name / f"case{index}.nii.gz")
     said = finetuned(path, tmp_path / "data", tmp_path / "tuned.onnx", "--scale", "percentile", "--patch", 8)
     assert "x: stored DHW, taken to NCDHW" in said
+
+
+CLASSIFIER = """g (float[N, 1, H, W] x) => (float[N, 3] y) {
+    a = Conv<pads=[1, 1, 1, 1]>(x, v, c)
+    r = Relu(a)
+    m = GlobalAveragePool(r)
+    f = Flatten(m)
+    y = Gemm(f, w, b)
+}"""
+
+
+def classes_of_stripes(root: Path) -> Path:
+    """Pictures of stripes along the rows, along the columns, and of neither."""
+    for name, pattern in (("across", [[0], [200]]), ("down", [[0, 200]]), ("plain", [[100]])):
+        (root / name).mkdir(parents=True)
+        for index in range(8):
+            values = np.resize(np.asarray(pattern), (12, 12)) if name != "across" else np.tile([[0], [200]], (6, 12))
+            noise = RNG.integers(0, 40, (12, 12))
+            Image.fromarray((values + noise).astype(np.uint8)).save(root / name / f"{index}.png")
+    return root
+
+
+def test_class_folders_and_a_classifier(tmp_path: Path) -> None:
+    model = text_model(CLASSIFIER, v=(8, 1, 3, 3), c=(8,), w=(8, 3), b=(3,))
+    path, data = save(model, tmp_path / "model.onnx"), classes_of_stripes(tmp_path / "data")
+    options = ("--loss", "ce", "--scale", 255, "--validation-split", 0.25, "--learning-rate", 0.02, "--epochs", 8)
+    output, page = tmp_path / "tuned.onnx", tmp_path / "page.html"
+    said = finetuned(path, data, output, *options, "--artifacts", tmp_path / "run", "--report", page)
+    assert "target: classes 0 across, 1 down, 2 plain (by name; --classes says the model's order" in said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["options"]["classes"] == [
+        "across",
+        "down",
+        "plain",
+    ]
+    assert "classes across, down, plain" in page.read_text()
+    tuned = onnx.load(output)
+    (record,) = [entry.value for entry in tuned.metadata_props if entry.key == "tgdonnx.provenance.1"]
+    assert json.loads(record)["classes"] == ["across", "down", "plain"]
+    assert json.loads(record)["format"] == 3
