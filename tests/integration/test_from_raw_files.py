@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import onnx
 from PIL import Image
 
 from tests.cli.commands import run

@@ -114,6 +114,12 @@ _RUN = (
         help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
     ),
     click.option(
+        "--classes",
+        type=PATH,
+        metavar="FILE",
+        help="Names of the classes in the model's order, one per line; else those of the data, sorted.",
+    ),
+    click.option(
         "--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x48, or 64 for 64x64."
     ),
     click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
