@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tgdonnx import AllLayers, FirstLayers, LastLayers, Percentile, Phi
+from tgdonnx import Adapter, AllLayers, FirstLayers, LastLayers, Percentile, Phi
 from tgdonnx.comparing import DEFAULT_SELECTIONS, parse_candidates
 from tgdonnx.errors import SelectionError
 
@@ -29,6 +29,8 @@ RECOMMENDED = Phi(0.4)
         ("last:3", LastLayers(3), "paper", set()),
         ("first:2+agree+l2sp", FirstLayers(2), "paper", {"agree", "l2sp"}),
         (" all ", AllLayers(), "paper", set()),
+        ("adapter", AllLayers(), "adapter", set()),
+        ("adapter:4+l2sp", AllLayers(), "adapter", {"l2sp"}),
     ],
 )
 def test_what_a_name_stands_for(name: str, strategy: object, mode: str, regularisers: set[str]) -> None:
@@ -38,6 +40,12 @@ def test_what_a_name_stands_for(name: str, strategy: object, mode: str, regulari
     assert (candidate.mode, candidate.regularisers) == (mode, frozenset(regularisers))
     assert candidate.isolate == ("isolate" in name)
     assert ":" not in candidate.folder
+
+
+def test_a_rank_is_that_of_the_side_paths() -> None:
+    by_default, given, other = parse_candidates(["adapter", "adapter:4", "all"])
+    assert by_default.adapter(3) == other.adapter(3) == Adapter(seed=3)
+    assert given.adapter(3) == Adapter(4, 3)
 
 
 def test_folders_of_the_default_are_all_different() -> None:
@@ -60,6 +68,10 @@ def test_folders_of_the_default_are_all_different() -> None:
         (["percentile:x"], "such as percentile:10"),
         (["phi:nan", "phi:"], "such as phi:0.3"),
         (["all:3"], "all takes no number"),
+        (["adapter:0"], "'adapter:0': expected the rank of side paths behind the colon"),
+        (["adapter:x"], "such as adapter:4"),
+        (["adapter-isolate"], "unknown selection"),
+        (["phi-adapter:0.3"], "unknown selection"),
         (["none+agree", "all"], "nothing trains"),
         (["all", "none", "all"], "'all' is given twice"),
         (["tgd+l2sp+agree", "tgd+agree+l2sp"], "given twice"),

@@ -22,10 +22,13 @@ def headline(report: VerifyReport) -> str:
         "listed": "the masks are those of the list that was given",
         "recorded": "in part, the evidence's own word is taken",
     }
-    return (
-        f"nothing differs but {filters:,} rows of {len(report.changed):,} tensors, by {report.evidence}; "
-        f"{words[str(report.proof)]}"
-    )
+    where = f"{filters:,} rows of {len(report.changed):,} tensors"
+    found = f"nothing differs but {where}"
+    if report.added:
+        found = f"nothing is added but side paths, of {len(report.added):,} tensors"
+        if any(entry.name not in report.added for entry in report.changed):
+            found += f", and with theirs nothing differs but {where}"
+    return f"{found}, by {report.evidence}; {words[str(report.proof)]}"
 
 
 def sentences(report: VerifyReport) -> tuple[str, ...]:

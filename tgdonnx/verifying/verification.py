@@ -42,6 +42,7 @@ class VerifyReport:
             masks were computed again from the vendor's file), ``listed`` (they are those of a list that was given
             independently) or ``recorded`` (in part, they are the evidence's own word); None if there is none.
         rounds: what is proved of each round.
+        added: of mode ``adapter``, the tensors of side paths that the vendor's file does not have.
     """
 
     ok: bool
@@ -50,6 +51,7 @@ class VerifyReport:
     evidence: str
     proof: Optional[Form] = None
     rounds: tuple[RoundProof, ...] = ()
+    added: tuple[str, ...] = ()
 
 
 def verify(
@@ -116,7 +118,8 @@ def verify_files(
         return VerifyReport(True, (), (), evidence.name or "the files themselves", "identical")
     rounds = tuple(verdict.proof for verdict in verdicts[: len(evidence.claims)])
     weakest = max((proof.form for proof in rounds), key=FORMS.index, default=None)
-    return VerifyReport(True, comparison.changed, (), evidence.name or "none", weakest, rounds)
+    added = tuple(name for name in evidence.network.stored_parameters if name not in network.stored_parameters)
+    return VerifyReport(True, comparison.changed, (), evidence.name or "none", weakest, rounds, added)
 
 
 def _leaves_no_path(claim: Claim) -> bool:
