@@ -17,8 +17,9 @@ PACKAGE = Path(tgdonnx.__file__).parent
 ROOMS = (
     *("__main__", "cli", "starting", "guides"),
     *("pipeline", "checking", "trial", "keeping"),
-    *("reporting", "inspection", "comparing", "applying"),
+    *("reporting", "inspection", "comparing", "applying", "gating"),
     *("exporting", "verifying"),
+    "gated_model",
     "blending",
     *("finetuning", "masking", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),
     *("records", "masked_model", "overwriting", "adapting", "selection", "scoring", "tracing"),

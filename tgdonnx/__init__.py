@@ -8,6 +8,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     mask                      choose filters, write a masked model
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
     blend                     a run between what it started from and what it came to
+    gate                      the vendor's model and a tuned one in one file, and what chooses between them
     apply                     a model on a whole image or volume, by tiles
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
         dry_run,
         train,
     )
+    from tgdonnx.gating.gate import GateData, GateReport, gate
+    from tgdonnx.gating.separation import Separation
     from tgdonnx.inspection import InspectReport, inspect
     from tgdonnx.masking import MaskOptions, MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, Results, finetune
@@ -69,6 +72,8 @@ __all__ = [
     "Filters",
     "FinetuneReport",
     "FirstLayers",
+    "GateData",
+    "GateReport",
     "InspectReport",
     "LastLayers",
     "MaskOptions",
@@ -84,6 +89,7 @@ __all__ = [
     "Scaling",
     "ScoreOptions",
     "ScoreReport",
+    "Separation",
     "Strategy",
     "SweepReport",
     "TgdonnxError",
@@ -100,6 +106,7 @@ __all__ = [
     "dry_run",
     "export",
     "finetune",
+    "gate",
     "inspect",
     "mask",
     "report",
@@ -123,6 +130,8 @@ _PLACES = {
         *("BlendCurve", "BlendPoint", "Noise2Noise", "Progress", "RunData", "TrainOptions", "TrainReport", "Watch"),
         *("dry_run", "train"),
     ),
+    "tgdonnx.gating.gate": ("GateData", "GateReport", "gate"),
+    "tgdonnx.gating.separation": ("Separation",),
     "tgdonnx.inspection": ("InspectReport", "inspect"),
     "tgdonnx.masking": ("MaskOptions", "MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train the artifacts in DIRECTORY; leaves a newer checkpoint and log.jsonl there.",
     "export": "Write the vendor's model with the filters trained in DIRECTORY; every other byte is the vendor's.",
     "blend": "Show the run in DIRECTORY between what it started from and what it came to, and choose a blend for `export`.",
+    "gate": "Write one file that answers as VENDOR where an input is the vendor's, and as TUNED where it is new.",
     "verify": "Prove that TUNED is BASE with other values in retrained filters only; exit 1 if it is not.",
     "finetune": "Adapt MODEL in one go: mask, build, train, export and verify.",
     "compare": "Train several selections of MODEL at equal budget; show new and old task along every run.",

@@ -13,6 +13,7 @@ GUIDES = (
     "selections",
     "runs",
     "comparing",
+    "gate",
     "applying",
     "proof",
     "commands",

@@ -25,9 +25,7 @@ def reading_kernels(provenance: Provenance, rows: Mapping[str, Sequence[int]]) -
     """
     if not rows:
         return {}
-    filters = select(provenance, Filters(rows)).filters
-    nowhere = tuple(np.zeros(layer.maps, bool) for layer in provenance.layers)
-    _, maps = reinitializable(provenance, Selection({}, filters, nowhere), {})
+    maps = reinitialised_maps(provenance, rows)
     found = {}
     for layer in provenance.layers:
         if layer.weight is not None and maps[layer.index].any():
@@ -35,3 +33,19 @@ def reading_kernels(provenance: Provenance, rows: Mapping[str, Sequence[int]]) -
             where.reshape(-1)[kernel_index(layer)[reads(layer, maps[layer.index])]] = True
             found[layer.weight.name] = where
     return found
+
+
+def reinitialised_maps(provenance: Provenance, rows: Mapping[str, Sequence[int]]) -> tuple[NDArray[np.bool_], ...]:
+    """Returns for each layer bool of shape (maps,): True for an input map that reinitialised filters made.
+
+    Args:
+        provenance: the traced network, with the vendor's values or others.
+        rows: for names of weights the filters that were reinitialised, as they are recorded.
+
+    Raises:
+        SelectionError: ``rows`` names what is not there.
+    """
+    filters = select(provenance, Filters(rows)).filters
+    nowhere = tuple(np.zeros(layer.maps, bool) for layer in provenance.layers)
+    _, maps = reinitializable(provenance, Selection({}, filters, nowhere), {})
+    return maps

@@ -33,9 +33,10 @@ def headline(report: VerifyReport) -> str:
 
 def sentences(report: VerifyReport) -> tuple[str, ...]:
     """Says what is proved of each round; of files that are the same, that they are."""
+    gate = () if report.gate is None else (f"gated: {report.gate}",)
     if report.proof == "identical":
-        return (headline(report),)
-    return tuple(f"round {proof.round}: {proof.sentence}" for proof in report.rounds)
+        return (headline(report), *gate)
+    return (*(f"round {proof.round}: {proof.sentence}" for proof in report.rounds), *gate)
 
 
 def changes(report: VerifyReport, *, whole: bool) -> Iterator[str]:

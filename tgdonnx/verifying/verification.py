@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.gated_model.record import describe_gate, is_gated
+from tgdonnx.gated_model.writing import take_apart, why_not_gated
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.records import trained_before, union
@@ -43,6 +45,7 @@ class VerifyReport:
             independently) or ``recorded`` (in part, they are the evidence's own word); None if there is none.
         rounds: what is proved of each round.
         added: of mode ``adapter``, the tensors of side paths that the vendor's file does not have.
+        gate: of a gated file, how both networks are in it; the rest is then about the tuned one.
     """
 
     ok: bool
@@ -52,6 +55,7 @@ class VerifyReport:
     proof: Optional[Form] = None
     rounds: tuple[RoundProof, ...] = ()
     added: tuple[str, ...] = ()
+    gate: Optional[str] = None
 
 
 def verify(
@@ -62,9 +66,12 @@ def verify(
 ) -> VerifyReport:
     """Compares a tuned file with the vendor's, byte by byte, and what may differ with what follows from the vendor's file.
 
+    From a gated file what gate added is taken away; the tuned file that is left is compared, and gated again: every byte of the
+    gated file must come out.
+
     Args:
         base: the vendor's file.
-        tuned: the file that should be a tuned version of it.
+        tuned: the file that should be a tuned version of it, or the vendor's and a tuned one, gated.
         masked: the masked model that says which filters may differ; without it, the record in the tuned file does.
         filters: for names of weights the filters that were to be retrained, known from elsewhere: what may differ must be that.
 
@@ -75,7 +82,20 @@ def verify(
     """
     before, after = load_model(base), load_model(tuned)
     require_external_data(before)
-    return verify_files(open_network(before), after, None if masked is None else read_masked(masked), filters)
+    network, evidence = open_network(before), None if masked is None else read_masked(masked)
+    if not is_gated(after.proto):
+        return verify_files(network, after, evidence, filters)
+    try:
+        parts = take_apart(before, after)
+    except ValueError as error:
+        return VerifyReport(False, (), (f"{after.path} is not what gate writes: {error}",), "none")
+    report = verify_files(network, parts.tuned, evidence, filters)
+    reason = why_not_gated(network, after, parts) if report.ok else ""
+    if reason:
+        return VerifyReport(
+            False, report.changed, (f"{after.path} is not what gate writes: {reason}",), report.evidence
+        )
+    return replace(report, gate=describe_gate(parts.record))
 
 
 def verify_files(

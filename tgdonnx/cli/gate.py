@@ -1,0 +1,96 @@
+"""tgdonnx gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from tgdonnx.cli.collecting import collected
+from tgdonnx.cli.common import json_option, output_option, overwrite_option
+from tgdonnx.cli.data_options import reading_options
+from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.output import print_json, remark, say
+from tgdonnx.cli.paths import PATH
+from tgdonnx.data import DataOptions
+from tgdonnx.files.outputs import Kind
+from tgdonnx.gating.gate import GateData, gate
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """What the detector is fitted on, where it looks, and what it gives out; see `gate`."""
+
+    data: Optional[Path]
+    held_out: Optional[Path]
+    retain: Optional[Path]
+    layer: Optional[str]
+    outputs: bool
+
+
+@click.command("gate")
+@click.argument("vendor", type=PATH)
+@click.argument("tuned", type=PATH)
+@output_option("The file with both.", Kind.MODEL)
+@click.option(
+    "--input", "input_name", metavar="NAME", help="Add this model input, which sets g: 0 the vendor's, 1 the tuned."
+)
+@collected(
+    "deciding",
+    Deciding,
+    click.option("--data", type=PATH, help="Inputs of the new kind: fit a detector on them, which sets g."),
+    click.option("--held-out", type=PATH, help="Further new inputs, to judge the detector by."),
+    click.option("--retain", type=PATH, help="Inputs of the vendor's own task, to judge the detector by."),
+    click.option("--layer", metavar="NAME", help="Look in front of this layer, not of the earliest that separates."),
+    click.option("--detector-outputs", "outputs", is_flag=True, help="Give out gate_is_new and gate_residual as well."),
+)
+@reading_options
+@device_option
+@overwrite_option
+@json_option
+def command(
+    vendor: Path,
+    tuned: Path,
+    output: Path,
+    input_name: Optional[str],
+    deciding: Deciding,
+    reading: DataOptions,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write one file that answers as VENDOR where an input is the vendor's, and as TUNED where it is new.
+
+    A number g chooses, which an input of the model sets, or a detector fitted on new inputs alone; what it does not know
+    goes to the vendor's side.
+    """
+    if deciding.data is None and (deciding.held_out is not None or deciding.retain is not None):
+        raise click.UsageError("--held-out and --retain judge a detector; expected --data, to fit one on")
+    data = None
+    if deciding.data is not None:
+        data = GateData(deciding.data, deciding.held_out, deciding.retain, reading)
+    report = gate(
+        vendor,
+        tuned,
+        output,
+        input_name=input_name,
+        data=data,
+        layer=deciding.layer,
+        detector_outputs=deciding.outputs,
+        device=device,
+        overwrite=overwrite,
+    )
+    if as_json:
+        print_json(report)
+        return
+    if report.why_branches:
+        remark(f"both networks are branches of an If: {report.why_branches}")
+    if report.separation is not None:
+        say(f"{report.separation} go to the right side, in front of {report.layer!r}, fitted on {report.images}")
+        if report.separation.retain is None:
+            remark("how inputs of the vendor's kind fare is not known: name some with --retain")
+    say(
+        f"{report.output}: {'reinitialised maps times g' if report.form == 'maps' else 'the tuned branch where g > 0.5'}"
+    )

@@ -1,0 +1,136 @@
+"""Where a detector can look, and the features of data there, computed by the nodes that it will have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from tgdonnx.errors import DataError, ModelFileError
+from tgdonnx.gated_model.detector import FEATURES, feature_nodes
+from tgdonnx.gated_model.detector_copy import ancestors
+from tgdonnx.gated_model.writing import Chosen
+from tgdonnx.graphs.operators import CONVOLUTIONS
+from tgdonnx.layers import Network
+from tgdonnx.runtime import Device, open_inference
+from tgdonnx.sweeping.dropping import whole_model
+from tgdonnx.sweeping.running import Feeds, run_all
+
+_PREFIX = "tgdonnx.detector/"
+_FLOOR = 1e-4
+"""Of the mean variance: maps that do not vary more than that differ by noise."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a detector can look.
+
+    Attributes:
+        layer: the layer in front of which it looks.
+        value: what that reads: (N, C, ...).
+    """
+
+    layer: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance over space of every map, of each input, at one place: float64 of shape (N, C)."""
+
+    means: NDArray[np.float64] = field(repr=False)
+    variances: NDArray[np.float64] = field(repr=False)
+
+    def floor(self) -> float:
+        """Returns what a detector adds to variances, if these are of new inputs."""
+        mean = float(self.variances.mean())
+        return float(np.float32(_FLOOR * mean)) if mean > 0 and np.isfinite(mean) else 1e-12
+
+    def features(self, floor: float) -> NDArray[np.float64]:
+        """Returns means and logarithms of variances, (N, 2 C)."""
+        with np.errstate(invalid="ignore"):
+            return np.concatenate([self.means, np.log(self.variances + floor)], axis=1)
+
+
+def places(network: Network, chosen: Chosen) -> tuple[Place, ...]:
+    """Returns where a detector can look, in the order of the network: inputs of convolutions that do not depend on g.
+
+    Args:
+        network: the vendor's.
+        chosen: the form of the gated file.
+    """
+    graph = network.file.proto.graph
+    made = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    given = {value.name for value in graph.input}
+    first = min((place.node for place in chosen.places), default=len(graph.node))
+    found: dict[str, Place] = {}
+    for layer in network.layers:
+        value = layer.node.inputs[0]
+        if (
+            layer.op_type not in CONVOLUTIONS
+            or value is None
+            or value.name is None
+            or layer.node.graph is not network.graph
+        ):
+            continue
+        is_early = value.name in given or made.get(value.name, first) < first
+        shape = network.sizes.shapes.get(value)
+        if (
+            not is_early
+            or shape is None
+            or len(shape) < 3
+            or value.dtype is None
+            or not value.dtype.is_floating_point()
+        ):
+            continue
+        if any(
+            attribute.type == onnx.AttributeProto.GRAPH
+            for n in ancestors(graph, value.name)
+            for attribute in n.attribute
+        ):
+            continue
+        found.setdefault(value.name, Place(layer.name, value.name))
+    return tuple(found.values())
+
+
+def moments_at(
+    network: Network, where: Sequence[Place], data: Feeds, device: Device, what: str
+) -> dict[Place, Moments]:
+    """Returns the moments of every input at several places.
+
+    Args:
+        network: the model that is run: the tuned one if what is looked at has changed there.
+        where: the places.
+        data: the inputs.
+        device: where it runs.
+        what: what messages call the data.
+
+    Raises:
+        DataError: the data cannot be run.
+        ModelFileError: the runtime cannot load the model.
+    """
+    model = whole_model(network.file)
+    names = []
+    for index, place in enumerate(where):
+        prefix = f"{_PREFIX}{index}/"
+        for name in (prefix + "means", prefix + "variances"):
+            names.append(name)
+        wanted = {node.output[0]: node for node in feature_nodes(place.value, prefix)}
+        model.graph.node.extend(node for name, node in wanted.items() if name != prefix + FEATURES)
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), prefix + "floor"))
+        model.graph.output.extend(onnx.helper.make_tensor_value_info(name, 1, None) for name in names[-2:])
+    try:
+        opened = open_inference(model, outputs=names, device=device)
+    except ModelFileError as error:
+        raise ModelFileError(f"features cannot be computed: {error}") from error
+    runs = [
+        [array.reshape(array.shape[0], -1).astype(np.float64) for array in run] for run in run_all(opened, data, names)
+    ]
+    if not runs:
+        raise DataError(f"{what} holds no input")
+    joined = [np.concatenate(parts) for parts in zip(*runs)]
+    return {place: Moments(joined[2 * i], joined[2 * i + 1]) for i, place in enumerate(where)}

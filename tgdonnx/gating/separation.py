@@ -1,0 +1,115 @@
+"""How well a detector tells new inputs from others, and whether that is well enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgdonnx.errors import DataError
+from tgdonnx.gated_model.detector import Detector
+from tgdonnx.gating.features import Moments, Place
+from tgdonnx.gating.fitting import Fitted, fit
+
+ENOUGH = 0.9
+"""The share of inputs that must go to the right side, of each kind that is given."""
+_FEWEST_FEATURES = 16
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Shares of inputs that go to the right side.
+
+    Attributes:
+        new: of the new inputs, each judged by a detector of the others.
+        held_out: of further new inputs; None if there are none.
+        retain: of old inputs, which go to the vendor's side; None if there are none.
+    """
+
+    new: float
+    held_out: Optional[float]
+    retain: Optional[float]
+
+    @property
+    def worst(self) -> float:
+        """The lowest share."""
+        return min(share for share in (self.new, self.held_out, self.retain) if share is not None)
+
+    def __str__(self) -> str:
+        shares = (("new", self.new), ("held-out new", self.held_out), ("old", self.retain))
+        return ", ".join(f"{share:.0%} of the {what} inputs" for what, share in shares if share is not None)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A detector and how it separates."""
+
+    place: Place
+    detector: Detector
+    separation: Separation
+    fitted: Fitted = field(repr=False)
+
+
+def judge(place: Place, new: Moments, held_out: Optional[Moments], retain: Optional[Moments]) -> Judged:
+    """Fits a detector on new inputs and judges it.
+
+    Raises:
+        DataError: it cannot be fitted.
+    """
+    floor = new.floor()
+    fitted = fit(new.features(floor))
+    others = tuple(None if each is None else fitted.accepts(each.features(floor)) for each in (held_out, retain))
+    accepted = float((fitted.left_out < fitted.threshold).mean())
+    separation = Separation(accepted, _share(others[0]), None if others[1] is None else _share(~others[1]))
+    return Judged(place, fitted.detector(place.layer, place.value, floor), separation, fitted)
+
+
+def _share(right: Optional[NDArray[np.bool_]]) -> Optional[float]:
+    return None if right is None else float(right.mean())
+
+
+def first_that_separates(
+    where: Sequence[Place],
+    new: Mapping[Place, Moments],
+    held_out: Optional[Mapping[Place, Moments]],
+    retain: Optional[Mapping[Place, Moments]],
+) -> Judged:
+    """Returns the detector at the earliest place where it separates well enough.
+
+    Old inputs, if there are any, only judge: the detector's numbers are from the new ones alone. Without old inputs a place
+    must have enough features for others to differ in.
+
+    Raises:
+        DataError: no detector separates.
+    """
+    best: Optional[Judged] = None
+    problem = ""
+    for place in where:
+        if retain is None and len(where) > 1 and 2 * new[place].means.shape[1] < _FEWEST_FEATURES:
+            continue
+        try:
+            found = judge(
+                place,
+                new[place],
+                None if held_out is None else held_out[place],
+                None if retain is None else retain[place],
+            )
+        except DataError as error:
+            problem = str(error)
+            continue
+        if found.separation.worst >= ENOUGH:
+            return found
+        if best is None or found.separation.worst > best.separation.worst:
+            best = found
+    if best is None:
+        raise DataError(
+            f"no detector can be had: {problem or 'no layer has enough maps to look at'}", remedy="name a layer"
+        )
+    raise DataError(
+        f"new inputs cannot be told from others well enough: at best, in front of {best.place.layer!r}, "
+        f"{best.separation} go to the right side, and {ENOUGH:.0%} are needed",
+        remedy="give more new inputs, or more alike, name a layer, or leave the detector out and set g yourself",
+    )
