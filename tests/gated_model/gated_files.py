@@ -12,7 +12,7 @@ import onnxruntime
 
 import tgdonnx
 from tests.blending.runs import invented, reinitialised
-from tests.models import Array, save
+from tests.support.models import Array, save
 from tgdonnx.selection import Filters
 
 

@@ -14,9 +14,9 @@ import tgdonnx
 from tests.blending.runs import invented
 from tests.gated_model.gated_files import answers, regrown, same_bits, tuned_otherwise
 from tests.masked_model.regrown import VARIANTS
-from tests.models import dncnn, random_feeds
 from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
+from tests.support.models import dncnn, random_feeds
 from tgdonnx import Reinitialization
 from tgdonnx.errors import DataError, ModelFileError
 from tgdonnx.selection import Filters

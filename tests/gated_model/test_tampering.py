@@ -13,9 +13,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests.forging import refused
 from tests.gated_model.gated_files import Pair, regrown, tuned_otherwise
-from tests.models import dncnn
+from tests.support.forging import refused
+from tests.support.models import dncnn
 
 Edit = Callable[[onnx.ModelProto], None]
 
