@@ -70,30 +70,14 @@ def places(network: Network, chosen: Chosen) -> tuple[Place, ...]:
     found: dict[str, Place] = {}
     for layer in network.layers:
         value = layer.node.inputs[0]
-        if (
-            layer.op_type not in CONVOLUTIONS
-            or value is None
-            or value.name is None
-            or layer.node.graph is not network.graph
-        ):
+        if layer.op_type not in CONVOLUTIONS or layer.node.graph is not network.graph or value is None:
             continue
-        is_early = value.name in given or made.get(value.name, first) < first
-        shape = network.sizes.shapes.get(value)
-        if (
-            not is_early
-            or shape is None
-            or len(shape) < 3
-            or value.dtype is None
-            or not value.dtype.is_floating_point()
-        ):
+        name, shape = str(value.name), network.sizes.shapes.get(value)
+        if shape is None or len(shape) < 3 or not (name in given or made.get(name, first) < first):
             continue
-        if any(
-            attribute.type == onnx.AttributeProto.GRAPH
-            for n in ancestors(graph, value.name)
-            for attribute in n.attribute
-        ):
+        if any(a.type == onnx.AttributeProto.GRAPH for node in ancestors(graph, name) for a in node.attribute):
             continue
-        found.setdefault(value.name, Place(layer.name, value.name))
+        found.setdefault(name, Place(layer.name, name))
     return tuple(found.values())
 
 
