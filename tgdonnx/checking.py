@@ -242,7 +242,7 @@ def _training(network: Network, wanted: list[str], output: Optional[str], engine
     stages: tuple[tuple[str, Callable[[], object]], ...] = (
         ("TGD001", lambda: adapt(network)),
         ("TGD003", lambda: require_trainable(network, wanted)),
-        ("TGD002", lambda: cut(network, wanted, output)),
+        ("TGD002", lambda: cut(network, wanted, () if output is None else (output,))),
     )
     findings: list[Finding] = []
     for code, stage in stages:

@@ -14,6 +14,7 @@ from tests.support.sessions import open_session
 from tests.support.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.gradients import differentiate
+from tgdonnx.graphs.builder import PREFIX
 from tgdonnx.runtime import session_options
 
 IDENTITY = "y = Identity(x)"
@@ -44,15 +45,17 @@ def loss_and_gradient(
     opset: int = 17,
     dims: Optional[str] = None,
     data_range: float = 1.0,
+    weight: Optional[Array] = None,
 ) -> tuple[float, Array]:
-    """What the runtime computes, with ``x`` in the place of a parameter."""
+    """What the runtime computes, with ``x`` in the place of a parameter; the weights of the loss are called ``m``."""
     model = graph(loss, x.shape, ending, opset, dims, data_range)
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     by_name = {value.name: value for value in model.graph.inputs}
     model.graph.outputs.extend(differentiate(model, model.graph.outputs[0], [by_name["x"]]))
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
-    value, gradient = open_session(proto, session_options()).run(None, {"x": x, "target": target})
+    feeds = {"x": x, "target": target, **({} if weight is None else {f"{PREFIX}weight.m": weight})}
+    value, gradient = open_session(proto, session_options()).run(None, feeds)
     return float(value), gradient
 
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.commands import run
-from tgdonnx.artifacts.losses import FUNCTIONS, LOSSES, RANGED_LOSSES, Loss, Term, parse_loss
+from tgdonnx.artifacts.losses import (
+    FUNCTIONS,
+    LOSSES,
+    RANGED_LOSSES,
+    Criterion,
+    Loss,
+    Part,
+    Term,
+    parse_criterion,
+    parse_loss,
+)
+from tgdonnx.artifacts.losses.cross_entropy import Ce
+from tgdonnx.artifacts.losses.functions import BY_NAME
+from tgdonnx.artifacts.losses.overlap import Dice
+from tgdonnx.artifacts.losses.pointwise import Focal, Huber, Pinball
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.guides import text_of
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_name_alone_is_a_loss_and_stays_as_it_is(name: str) -> None:
-    assert parse_loss(name).terms == (Term(1.0, name),)
+    assert [(term.weight, term.function.name) for term in parse_loss(name).terms] == [(1.0, name)]
     assert str(parse_loss(name)) == name
 
 
@@ -29,32 +45,77 @@ def test_a_name_alone_is_a_loss_and_stays_as_it_is(name: str) -> None:
     ],
 )
 def test_sums_with_weights(text: str, terms: list[tuple[float, str]], written: str) -> None:
-    assert [(term.weight, term.name) for term in parse_loss(text).terms] == terms
+    assert [(term.weight, term.function.name) for term in parse_loss(text).terms] == terms
     assert str(parse_loss(text)) == written
 
 
-@given(
-    st.lists(st.sampled_from([name for name in LOSSES if name != "ce"]), min_size=1, unique=True).flatmap(
-        lambda names: st.tuples(*(st.tuples(st.floats(1e-300, 1e300), st.just(name)) for name in names))
-    )
+FACTORS = st.floats(1e-300, 1e300)
+ARRAYS = st.text(st.characters(codec="ascii", exclude_characters="'"), min_size=1)
+FUNCTIONS_OF_VALUES = [
+    st.builds(Huber, delta=FACTORS, weight=st.none() | ARRAYS),
+    st.builds(Pinball, q=st.floats(0, 1, exclude_min=True, exclude_max=True)),
+    st.builds(Focal, gamma=st.floats(0, 10), alpha=st.none() | st.floats(0.01, 0.99)),
+    st.builds(Dice, smooth=FACTORS),
+    *(st.just(BY_NAME[name]()) for name in ("mse", "l1", "bce", "charbonnier", "ssim")),
+]
+CE = st.builds(
+    Ce,
+    ignore=st.none() | st.integers(-(2**31), 2**31),
+    class_weights=st.lists(FACTORS).map(tuple),
+    smoothing=st.floats(0, 1, exclude_max=True),
+    axis=st.none() | st.integers(-3, 3),
 )
-def test_what_is_written_reads_as_the_same(terms: tuple[tuple[float, str], ...]) -> None:
-    loss = Loss(tuple(Term(*term) for term in terms))
+
+
+@given(st.lists(st.sampled_from(FUNCTIONS_OF_VALUES), min_size=1, unique=True), CE, st.data())
+def test_what_is_written_reads_as_the_same(kinds: list[Any], classes: Ce, data: st.DataObject) -> None:
+    loss = Loss(tuple(Term(data.draw(FACTORS), data.draw(kind)) for kind in kinds))
     assert parse_loss(str(loss)) == loss
+    assert parse_loss(str(Loss((Term(1.0, classes),)))).functions == (classes,)
+
+
+OUTPUTS = st.text(min_size=1).filter(lambda name: name == name.strip() and not ("'" in name and '"' in name))
+
+
+@given(st.lists(OUTPUTS, min_size=1, unique=True))
+def test_whatever_outputs_are_called_what_is_written_reads_as_the_same(names: list[str]) -> None:
+    losses = (parse_loss("0.5*mse+huber(delta=2, weight='a: b, c')"), parse_loss("ce(class_weights=[1,2])"))
+    criterion = Criterion(tuple(Part(name, losses[place % 2]) for place, name in enumerate(names)))
+    assert parse_criterion(str(criterion)) == criterion
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         *((text, f"expected loss to be one of {', '.join(LOSSES)}, or a weighted sum")
-          for text in ("", " ", "huber", "MSE", "l1,ssim", "l1 ssim", "l1+", "+l1", "l1++ssim", "l1*0.5", "0.5l1", "0.5",
+          for text in ("", " ", "hubert", "MSE", "mse(", "(mse)",
+                       "mse()l1", "l1,ssim", "l1 ssim", "l1+", "+l1", "l1++ssim", "l1*0.5", "0.5l1", "0.5",
                        "0.5*", "2*3*l1", "1_0*l1", "nan*l1", "l1-ssim", "l1+0.5", "0x1*l1", "l1;", "l1\nmse")),
         ("0*l1", "weights > 0 in the loss '0\\*l1'; got 0 for l1"),
         ("mse+-0.5*l1", "weights > 0 .*; got -0.5 for l1"),
         ("1e999*mse", "weights > 0 .*; got 1e999 for mse"),
         ("l1+0.5*l1", "every loss once; got 'l1\\+0.5\\*l1'"),
-        ("ce+mse", "ce goes with no other: its targets are class indices"),
-        ("0.1*ssim+0.9*ce", "ce goes with no other"),
+        ("ce+mse", "the losses ce and mse do not go together: the targets of one are class indices"),
+        ("0.1*ssim+0.9*ce", "the losses ce and ssim do not go together"),
+        ("ce(ignore=1)+class_dice", "the same ignore in all losses of one sum"),
+        ("ce(axis=1)+class_dice(axis=-1)", "the same axis in all losses of one sum"),
+        ("mse(weight=a)+l1(weight=b)", "one array as weight in one sum, got a and b"),
+        ("ssim(delta=1)", "the loss ssim has no parameter 'delta'; it takes none"),
+        ("mse(delta=1)", "the loss mse has no parameter 'delta'; expected weight"),
+        ("huber(delta=1, delta=2)", "delta twice"),
+        ("huber(1)", "expected parameters such as"),
+        ("huber(delta=0)", "the loss huber expects delta to be a number > 0, got 0"),
+        ("huber(delta=nan)", "a number > 0, got nan"),
+        ("huber(delta=1e999)", "a number > 0, got 1e999"),
+        ("pinball(q=1)", "the loss pinball expects q to be a number > 0 and < 1, got 1"),
+        ("focal(gamma=-1)", "gamma to be a number >= 0, got -1"),
+        ("focal(alpha=[1])", r"alpha to be a number > 0 and < 1, got \[1\]"),
+        ("ce(ignore=0.5)", "ignore to be a whole number, got 0.5"),
+        ("ce(smoothing=1)", "smoothing to be a number >= 0 and < 1, got 1"),
+        ("ce(class_weights=2)", r"class_weights to be a list such as \[1, 2.5\], each a number >= 0, got 2"),
+        ("ce(class_weights=[1,-2])", r"each a number >= 0, got \[1,-2\]"),
+        ("ce(class_weights=[0, 0])", "class_weights of which one at least is > 0"),
+        ("mse(weight=2)", "weight to be the name of an array, got 2"),
     ],
 )  # fmt: skip
 def test_refuses_what_is_none_and_says_what_was_expected(text: str, message: str) -> None:
@@ -71,6 +132,8 @@ def test_refuses_what_is_none_and_says_what_was_expected(text: str, message: str
         ("0.5*bce+mse", (2, 5, 7), 1),
         ("ce", (2, 7), 4),
         ("0.5*ce", (2, 7), 4),
+        ("ce+class_dice", (2, 7), 4),
+        ("focal+dice", (2, 5, 7), 1),
     ],
 )
 def test_targets_are_like_the_output_but_for_ce(text: str, shape: tuple[int, ...], limit: int | None) -> None:
@@ -79,7 +142,31 @@ def test_targets_are_like_the_output_but_for_ce(text: str, shape: tuple[int, ...
     assert loss.target_limit((2, 5, 7)) == limit
 
 
-def test_only_ssim_minds_the_shape_of_the_output() -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("l1,mse", "expected every part of the loss 'l1,mse' to name its output, .*; 'l1' names none"),
+        ("a: l1, mse", "'mse' names none"),
+        ("a: l1, a: mse", "'a' is there twice"),
+        (": l1", "the name of an output before the colon"),
+        ("a: l1,", "expected loss to be one of"),
+        ("a: b", "expected loss to be one of .*; got ' b'"),
+    ],
+)
+def test_refuses_sums_over_outputs_that_do_not_say_which(text: str, message: str) -> None:
+    with pytest.raises(ArtifactsError, match=message):
+        parse_criterion(text)
+
+
+def test_some_losses_mind_the_shape_of_the_output() -> None:
+    assert parse_loss("dice").output_problem((2, 3)) is not None
+    assert parse_loss("class_dice").output_problem((2, 3, 4)) is None
+    assert parse_loss("ce(class_weights=[1,2])").output_problem((5, 3)) == (
+        "the loss ce has 2 class_weights, and the output 3 classes (axis 1); give one for each"
+    )
+    assert parse_loss("ce(class_weights=[1,2])").output_problem((5, 3, 2), 2) is None
+    assert "expected 1 to 2, or -1 for the last" in str(parse_loss("ce(axis=3)").output_problem((5, 3, 2)))
+    assert "expected 1 to 2" in str(parse_loss("ce(axis=0)").output_problem((5, 3, 2)))
     assert parse_loss("mse+l1").output_problem(None) is None
     assert parse_loss("mse+l1").output_problem((3, 4)) is None
     assert parse_loss("mse+ssim").output_problem((None, "C", 11, -1)) is None

@@ -52,24 +52,24 @@ def test_options_do_not_change() -> None:
         BuildOptions().l2 = 1.0  # type: ignore[misc]
 
 
-def test_the_record_has_what_was_chosen_and_the_axis_of_classes_only_where_there_is_one() -> None:
+def test_the_record_has_what_was_chosen() -> None:
     chosen = BuildOptions(loss="0.2 * l1 + 0.8*mse", l2=0.25, clip_norm=3.0, engine="onnxruntime")
-    plain = BuiltOptions.of(chosen, output="y", class_axis=None)
+    plain = BuiltOptions.of(chosen, output="y")
     expected = {
         **{"loss": "0.2*l1+0.8*mse", "data_range": 1.0, "optimizer": "adamw", "momentum": 0.0},
         **{"l2": 0.25, "l2_sp": 0.0, "clip_norm": 3.0, "gradient": "mask", "form": "masked", "output": "y"},
     }
     assert plain.as_dict() == json.loads(msgspec.json.encode(plain)) == expected
-    classes = BuiltOptions.of(BuildOptions(loss="ce", form="thin"), output="z", class_axis=0)
-    assert classes.as_dict()["class_axis"] == 0
-    assert msgspec.json.decode(msgspec.json.encode(classes), type=BuiltOptions) == classes
+    several = BuiltOptions.of(BuildOptions(loss="z:ce( ignore = 3 ),y:2*l1", form="thin"), output="z")
+    assert several.as_dict()["loss"] == "z: ce(ignore=3), y: 2.0*l1"
+    assert msgspec.json.decode(msgspec.json.encode(several), type=BuiltOptions) == several
 
 
 @pytest.mark.parametrize(
     "wrong", [{"optimizer": "adam"}, {"l2": -1.0}, {"form": "thin", "gradient": "gate"}, {"output": ""}, {"loss": ""}]
 )
 def test_a_record_that_no_choice_gives_is_refused(wrong: dict[str, Any]) -> None:
-    record = {**BuiltOptions.of(BuildOptions(), output="y", class_axis=None).as_dict(), **wrong}
+    record = {**BuiltOptions.of(BuildOptions(), output="y").as_dict(), **wrong}
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(record, BuiltOptions)
 
@@ -77,4 +77,4 @@ def test_a_record_that_no_choice_gives_is_refused(wrong: dict[str, Any]) -> None
 def test_every_option_but_the_engine_is_recorded() -> None:
     chosen, recorded = ({field.name for field in fields(kind)} for kind in (BuildOptions, BuiltOptions))
     assert chosen - recorded == {"engine"}
-    assert recorded - chosen == {"class_axis"}
+    assert recorded - chosen == set()

@@ -9,17 +9,23 @@ import numpy as np
 
 from tests.support.models import Array
 from tgdonnx.data import DataOptions, Dataset, open_dataset
-from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.graphs.tensor_specs import Role, TensorSpec
 
 
 def spec(name: str, *shape: int | None, dtype: str = "float32") -> TensorSpec:
     """An input with any number of samples."""
-    return TensorSpec(name, dtype, (None, *shape))
+    return TensorSpec(name, dtype, (None, *shape), role=role_of(name))
+
+
+def role_of(name: str) -> Role:
+    """What the inputs of these tests are for, by their names."""
+    return "target" if name == "target" else "input"
 
 
 def pair(x: Array, target: Array) -> Dataset:
     """Samples in memory for a step that takes ``x`` and ``target`` of any shape."""
-    specs = [TensorSpec(name, str(array.dtype), None) for name, array in (("x", x), ("target", target))]
+    given = {"x": x, "target": target}
+    specs = [TensorSpec(name, str(array.dtype), None, role=role_of(name)) for name, array in given.items()]
     return open_dataset({"x": x, "target": target}, specs)
 
 

@@ -19,12 +19,13 @@ from tgdonnx.data import DataOptions, Dataset, open_dataset, open_like
 from tgdonnx.data import content as content_module
 from tgdonnx.data.arrays import open_npy
 from tgdonnx.data.lazy_arrays import BLOCK_BYTES, regions
+from tgdonnx.data.targets import TargetLimits
 from tgdonnx.errors import DataError, MissingArrayError, TgdonnxError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 X = TensorSpec("x", "float32", (None, 3, None, 5))
 SIZE = TensorSpec("size", "int64", (None,))
-TARGET = TensorSpec("target", "float32", (None, 1, None, 5))
+TARGET = TensorSpec("target", "float32", (None, 1, None, 5), role="target")
 INPUTS = (X, SIZE, TARGET)
 
 
@@ -92,7 +93,7 @@ def test_arrays_can_be_renamed_to_inputs() -> None:
 
 def test_two_arrays_can_change_places() -> None:
     content = arrays(target=np.zeros((6, 3, 4, 5), np.float32))
-    specs = (X, SIZE, TensorSpec("target", "float32", None))
+    specs = (X, SIZE, TensorSpec("target", "float32", None, role="target"))
     x, _, target = everything(open_dataset(content, specs, DataOptions(map={"x": "target", "target": "x"})))
     assert np.array_equal(x, content["target"])
     assert np.array_equal(target, content["x"])
@@ -100,7 +101,6 @@ def test_two_arrays_can_change_places() -> None:
 
 BAD: dict[str, tuple[dict[str, Optional[Array]], str]] = {
     "an array is missing": ({"size": None}, "no array 'size'; expected x, size, target, found target, x"),
-    "an array too many": ({"mask": np.zeros(6)}, "'mask' that the model does not take; expected x, size, target"),
     "another dtype": (
         {"x": np.zeros((6, 3, 4, 5))},
         r"'x' to be float32 \[\?, 3, \?, 5\], found float64 \[6, 3, 4, 5\]; convert it",
@@ -382,18 +382,27 @@ def test_targets_out_of_a_losss_range_are_told_whether_or_not_all_data_was_looke
     dataset = open_dataset({"x": target, "target": target}, (spec("x", 1), spec("target", 1)))
 
     def train() -> None:
-        dataset.require_target(0, 1, "bce")
+        dataset.require_target(TargetLimits("target", 0, 1, "bce"))
         list(dataset.batches(2))
 
     with pytest.raises(
         DataError,
-        match=r"in 0 to 1, found (0 to )?1\.5 \(the data[:,] (target\[4, 0\] is 1\.5|sample 4)\)",
+        match=r"in 0 to 1, found (0 to )?1\.5 \(the data(, sample 4)?: target\[(4, )?0\] is 1\.5; 1 of [16] values? is outs",
     ):
         train()
     halved = DataOptions(scales={"target": 2})
     scaled = open_dataset({"x": target, "target": target}, (spec("x", 1), spec("target", 1)), halved)
-    scaled.require_target(0, 1, "bce")
+    scaled.require_target(TargetLimits("target", 0, 1, "bce"))
     assert len(list(scaled.batches(2))) == 3
+
+
+def test_arrays_that_nothing_takes_are_left_out_and_named() -> None:
+    x = np.zeros((2, 1), np.float32)
+    more = {f"more{number}": np.zeros(number) for number in range(7)}
+    dataset = open_dataset({"x": x, "target": x, **more}, (spec("x", 1), spec("target", 1)))
+    named = ", ".join(f"'more{number}'" for number in range(5))
+    assert dataset.remarks == (f"left out: {named} and 2 more; what is taken is x, target",)
+    assert [array.shape for array in next(dataset.batches(2))] == [(2, 1), (2, 1)]
 
 
 # What a run keeps.

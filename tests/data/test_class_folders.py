@@ -18,7 +18,7 @@ from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def inputs(classes: Optional[int] = None) -> tuple[TensorSpec, TensorSpec]:
-    return spec("x", 1, None, None), TensorSpec("target", "int64", (None,), classes)
+    return spec("x", 1, None, None), TensorSpec("target", "int64", (None,), classes, role="target")
 
 
 def folders(root: Path, **pictures: Sequence[int]) -> Path:

@@ -39,7 +39,7 @@ from tgdonnx.data import DataOptions, open_dataset
 from tgdonnx.errors import DataError, TgdonnxError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
-SPECS = (TensorSpec("x", "float32", None), TensorSpec("target", "float32", None))
+SPECS = (TensorSpec("x", "float32", None), TensorSpec("target", "float32", None, role="target"))
 
 
 def read(path: Path) -> None:
@@ -106,7 +106,6 @@ FORMATS: dict[str, tuple[Maker, str, str]] = {
     "empty zip": (edited(archive(saved()), bytearray.clear), "data.npz", "not a zip"),
     "an array twice": (archive(saved(), ("x.npy", saved())), "data.npz", "two arrays named 'x'"),
     "an array under two names": (archive(saved(), ("x", saved())), "data.npz", "two arrays named 'x'"),
-    "a name with dots": (archive(saved(), ("../z.npy", saved())), "data.npz", r"an array '\.\./z' that the model does not"),
     "a text beside": (archive(saved(), ("readme.txt", b"hello")), "data.npz", "readme.txt cannot be read"),
     "a pickle": (hostile.pickled, "data.npz", "x.npy cannot be read"),
     "a pickled array": (hostile.object_array, "data.npz", "Python objects, not numbers, which are not loaded"),
@@ -330,9 +329,8 @@ def test_opening_takes_time_in_proportion_to_the_number_of_arrays(
 
     path = archive(saved(), *((f"more{i}.npy", saved()) for i in range(300)))(tmp_path)
     monkeypatch.setattr(zipfile.ZipFile, "__init__", counted)
-    with pytest.raises(DataError, match=r"'more\d+' that the model does not take"):
-        read(path)
-    assert len(opened) == 1, "the directory of the archive is read once, not once per array"
+    read(path)
+    assert len(opened) == 2, "the directory of the archive is read for headers and for values, not once per array"
 
 
 # A seeded fuzz.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,15 @@ import pytest
 
 from tests.data.datasets import everything, opened
 from tests.support.models import Array
+from tgdonnx.data.targets import TargetLimits
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 CLASSES = 3
 X = TensorSpec("x", "float32", (None, 2, None, None))
-MAP = TensorSpec("target", "int64", (None, None, None), CLASSES)
-ONE = TensorSpec("target", "int64", (None,), CLASSES)
+MAP = TensorSpec("target", "int64", (None, None, None), CLASSES, role="target")
+ONE = TensorSpec("target", "int64", (None,), CLASSES, role="target")
+LIMITS = TargetLimits("target", 0, CLASSES - 1, "ce", labels=True)
 RNG = np.random.default_rng(4)
 IMAGES = RNG.normal(size=(5, 2, 4, 6)).astype(np.float32)
 PLACES = RNG.integers(0, CLASSES, (5, 4, 6))
@@ -123,25 +127,43 @@ def test_a_class_that_there_is_not_is_named_with_its_sample_and_the_count_of_cla
     dataset = opened({"x": IMAGES, "target": broken(PLACES, (3, 2, 1), value, dtype)}, (X, MAP))
 
     def look() -> None:
-        dataset.require_target(0, CLASSES - 1, "ce")
+        dataset.require_target(LIMITS)
         everything(dataset)
 
     with pytest.raises(DataError) as caught:
         look()
     said = str(caught.value)
     assert "a model of 3 classes" in said
-    assert f"target[3, 2, 1] is {shown}" in said if examined else "sample 3" in said
-    assert shown in said
+    assert f"target[{'3, ' if examined else ''}2, 1] is {shown}" in said
+    assert examined or "sample 3" in said
+    assert f"1 of {PLACES.size if examined else PLACES[0].size} values is outside" in said
+    assert "to which none can be added" in said
+    assert f"`loss='ce(ignore={shown})'`" in said
+
+
+@pytest.mark.parametrize("examined", [0, 2**30])
+def test_a_label_that_does_not_count_may_be_any(examined: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tgdonnx.data.content.EXAMINED_BYTES", examined)
+    stored = broken(PLACES, (3, 2, 1), 255, np.uint8)
+    dataset = opened({"x": IMAGES, "target": stored}, (X, MAP))
+    dataset.require_target(replace(LIMITS, ignore=255))
+    np.testing.assert_array_equal(everything(dataset)[1], stored)
+    for value, said in ((3, "correct them, or leave them out"), (255, None)):
+        stored[1, 0, 0] = value
+        dataset = opened({"x": IMAGES, "target": stored}, (X, MAP))
+        with pytest.raises(DataError, match=said) if said else nullcontext():
+            dataset.require_target(replace(LIMITS, ignore=255))
+            everything(dataset)
 
 
 def test_labels_that_count_from_1_are_told_so() -> None:
     dataset = opened({"x": IMAGES, "target": PLACES + 1}, (X, MAP))
     with pytest.raises(DataError, match="subtract 1 if they count from 1"):
-        dataset.require_target(0, CLASSES - 1, "ce")
+        dataset.require_target(LIMITS)
 
 
 def test_arrays_that_are_no_labels_are_left_alone() -> None:
-    values = TensorSpec("target", "float32", (None, 1, None, None))
+    values = TensorSpec("target", "float32", (None, 1, None, None), role="target")
     target = PLACES[:, None].astype(np.float32)
     dataset = opened({"x": IMAGES, "target": target}, (X, values))
     np.testing.assert_array_equal(everything(dataset)[1], target)

@@ -115,7 +115,7 @@ def test_a_layout_for_all_images_leaves_numbers_per_sample_alone() -> None:
 
 def test_an_open_rank_follows_the_layout() -> None:
     array = values(4, 5, 6, 3)
-    specs = (TensorSpec("x", "float32", None), TensorSpec("target", "float32", None))
+    specs = (TensorSpec("x", "float32", None), TensorSpec("target", "float32", None, role="target"))
     assert everything(opened({"x": array, "target": array}, specs, layout="NHWC"))[0].shape == (4, 3, 5, 6)
 
 
@@ -146,7 +146,7 @@ def test_lines_have_a_width_alone() -> None:
 def test_data_in_another_order_is_refused_with_the_layout_that_would_fit(
     array: Array, shape: tuple[Optional[int], ...], message: str
 ) -> None:
-    specs = (spec("x", *shape), TensorSpec("target", "float32", None))
+    specs = (spec("x", *shape), TensorSpec("target", "float32", None, role="target"))
     with pytest.raises(DataError, match=message):
         opened({"x": array, "target": array}, specs)
 

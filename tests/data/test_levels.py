@@ -26,7 +26,11 @@ LEVELS = np.array([0.1, 0.4, 0.2, 0.3], np.float32)
 def specs(*shape: Optional[int], batch: Optional[int] = None, dtype: str = "float32") -> list[TensorSpec]:
     """A step that takes an image, a level of this shape, and an image as target."""
     image = (batch, 2, None, None)
-    return [TensorSpec("x", "float32", image), TensorSpec("s", dtype, shape), TensorSpec("target", "float32", image)]
+    return [
+        TensorSpec("x", "float32", image),
+        TensorSpec("s", dtype, shape),
+        TensorSpec("target", "float32", image, role="target"),
+    ]
 
 
 def data(level: Any, **more: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 RNG = np.random.default_rng(0)
-LABELS = TensorSpec("target", "int64", (None, None, None, None), 2)
+LABELS = TensorSpec("target", "int64", (None, None, None, None), 2, role="target")
 
 
 def volume(path: Path, values: Array) -> None:
@@ -51,7 +51,7 @@ def test_cases_have_their_channels_and_labels(channels: int, tmp_path: Path) -> 
 def test_slices_are_samples_of_a_model_of_pictures(tmp_path: Path) -> None:
     images, labels = dataset_of(tmp_path, 2)
     x, target = everything(
-        opened(tmp_path, (spec("x", 2, None, None), TensorSpec("target", "int64", (None, None, None))))
+        opened(tmp_path, (spec("x", 2, None, None), TensorSpec("target", "int64", (None, None, None), role="target")))
     )
     assert np.array_equal(x, np.concatenate([image.transpose(1, 0, 2, 3) for image in images]))
     assert np.array_equal(target, np.concatenate(labels))

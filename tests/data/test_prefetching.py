@@ -17,6 +17,7 @@ import pytest
 from tests.data.datasets import opened, spec
 from tests.support.models import Array
 from tgdonnx.data import DataOptions, Prefetched, open_training, prefetching
+from tgdonnx.data.targets import TargetLimits
 from tgdonnx.errors import DataError
 
 IMAGES = (spec("x", 1, None, None), spec("target", 1, None, None))
@@ -153,7 +154,7 @@ def test_a_targets_range_is_known_to_the_process(tmp_path: Path, monkeypatch: py
     picture[4] = 3
     np.savez(tmp_path / "data.npz", x=picture, target=picture)
     plain = opened(tmp_path / "data.npz", IMAGES)
-    plain.require_target(0, 1, "bce")
+    plain.require_target(TargetLimits("target", 0, 1, "bce"))
     dataset = Prefetched(plain)
     batches = dataset.batches(1)
     next(batches)

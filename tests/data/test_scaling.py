@@ -69,7 +69,7 @@ def test_the_range_of_targets_is_that_of_batches() -> None:
     for options in ({"scale": "standard"}, {"scales": {"x": 1, "target": 3}}):
         dataset = opened({"x": WORDS, "target": WORDS}, IMAGES, **options)
         target = everything(dataset)[1]
-        assert dataset.target_range == (float(target.min()), float(target.max()))
+        assert dataset.target_range("target") == (float(target.min()), float(target.max()))
 
 
 def test_every_conversion_is_said() -> None:

@@ -27,7 +27,8 @@ import json, pathlib, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.data import DataOptions, open_dataset
-inputs = [TensorSpec("x", "float32", (None, 3, None, None)), TensorSpec("target", "float32", (None, 1, None, None))]
+image = TensorSpec("x", "float32", (None, 3, None, None))
+inputs = [image, TensorSpec("target", "float32", (None, 1, None, None), role="target")]
 options = DataOptions(layout="DHW", patch=(380, 8), patches_per_epoch=100, augment=("flips",))
 dataset = open_dataset(sys.argv[1], inputs, options)
 slices = [

@@ -14,7 +14,7 @@ from tests.data.datasets import everything, opened, spec
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
-INPUTS = (spec("x", 1, None, None), TensorSpec("target", "int64", (None,), 2))
+INPUTS = (spec("x", 1, None, None), TensorSpec("target", "int64", (None,), 2, role="target"))
 
 
 @pytest.fixture

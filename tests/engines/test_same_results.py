@@ -88,7 +88,7 @@ def _require_same(
     rng = np.random.default_rng(5)
     reference = tmp_path / "probe"
     tgdonnx.build(masked, reference, tgdonnx.BuildOptions(engine="onnxruntime", **options))
-    output = Session(reference).predict(list(feeds.values()))
+    (output,) = Session(reference).predict(list(feeds.values()))
     batches = [
         [
             *(array + rng.normal(0, 0.1, array.shape).astype(array.dtype) for array in feeds.values()),

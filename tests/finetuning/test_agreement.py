@@ -59,9 +59,9 @@ class Numbers:
         return f"{self.first} {self.count}"
 
 
-def negated(inputs: Sequence[Array]) -> Array:
+def negated(inputs: Sequence[Array]) -> tuple[Array]:
     """The vendor's model of the numbers."""
-    return -inputs[0]
+    return (-inputs[0],)
 
 
 IMAGES = 1000  # samples are below it, images are not
@@ -137,9 +137,9 @@ def test_evaluation_takes_the_samples_alone() -> None:
 def test_with_a_fixed_batch_the_vendors_model_is_given_whole_batches_and_none_is_incomplete() -> None:
     given_sizes = []
 
-    def vendor(inputs: Sequence[Array]) -> Array:
+    def vendor(inputs: Sequence[Array]) -> tuple[Array]:
         given_sizes.append(len(inputs[0]))
-        return -inputs[0]
+        return (-inputs[0],)
 
     mixed = with_agreement(Numbers(0, 9, True), Numbers(IMAGES, 5, False), vendor, share=0.4, fixed_batch=4)
     batches = list(mixed.batches(4, epoch=1))
@@ -150,9 +150,9 @@ def test_with_a_fixed_batch_the_vendors_model_is_given_whole_batches_and_none_is
 
 
 def test_without_a_fixed_batch_the_vendors_model_is_given_the_images_alone() -> None:
-    def vendor(inputs: Sequence[Array]) -> Array:
+    def vendor(inputs: Sequence[Array]) -> tuple[Array]:
         assert (inputs[0] >= IMAGES).all()
-        return -inputs[0]
+        return (-inputs[0],)
 
     mixed = with_agreement(Numbers(0, 9, True), Numbers(IMAGES, 5, False), vendor, share=0.4)
     assert len(numbers(mixed.batches(4, epoch=1))) == 14
@@ -198,12 +198,12 @@ def test_targets_are_the_vendors_output_also_after_training(form: str, tmp_path:
     model = models.dncnn(0)
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), form=form)
     x = models.random_feeds(model, 3)["x"]
-    target = vendor_targets(open_artifacts(directory))([x])
+    target = vendor_targets(open_artifacts(directory))([x])[0]
     assert target.dtype == np.float32
     assert relative_difference(target, vendor_output(model, x)) < 1e-6
     data = {"x": x, "target": np.zeros_like(target)}
     tgdonnx.train(directory, data, tgdonnx.TrainOptions(epochs=3, learning_rate=1e-2))
-    assert np.array_equal(vendor_targets(open_artifacts(directory))([x]), target)
+    assert np.array_equal(vendor_targets(open_artifacts(directory))([x])[0], target)
     assert relative_difference(Trainer(directory).evaluate(x, target)[1], target) > 1e-3, "the trained model is another"
 
 
@@ -214,8 +214,8 @@ def test_at_the_start_there_is_nothing_to_agree_on(loss: str, tmp_path: Path) ->
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss=loss)
     x = np.random.default_rng(0).random((2, 2, 16, 15)).astype(np.float32)
     trainer = Trainer(directory)
-    loss_there, gradients = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x]))
-    _, elsewhere = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x]) + np.float32(0.1))
+    loss_there, gradients = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x])[0])
+    _, elsewhere = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x])[0] + np.float32(0.1))
     least = 1e-3 if loss == "charbonnier" else 0.0
     assert abs(loss_there - least) < 1e-6
     if loss != "l1":  # whose slope is a sign, of rounding errors too
@@ -228,7 +228,7 @@ def test_for_bce_targets_are_probabilities(ending: str, tmp_path: Path) -> None:
     model = text_model(f"g (float[N, 2, W] x) => (float[N, 3, w] y) {{ {ending} }}", w=(3, 2, 3))
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss="bce")
     x = np.random.default_rng(0).normal(size=(2, 2, 9)).astype(np.float32)
-    target = vendor_targets(open_artifacts(directory))([x])
+    target = vendor_targets(open_artifacts(directory))([x])[0]
     output = vendor_output(model, x).astype(np.float64)
     expected = output if "Sigmoid" in ending else 1 / (1 + np.exp(-output))
     assert np.abs(target - expected).max() < 1e-6
@@ -258,7 +258,7 @@ def test_of_several_outputs_the_trained_one_is_taken_and_only_its_inputs_are_fed
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), output="y")
     a, x = (np.random.default_rng(i).normal(size=(2, 2, 9)).astype(np.float32) for i in range(2))
     expected = open_session(model).run(["y"], {"a": a, "x": x})[0]
-    assert relative_difference(vendor_targets(open_artifacts(directory))([x]), expected) < 1e-6
+    assert relative_difference(vendor_targets(open_artifacts(directory))([x])[0], expected) < 1e-6
 
 
 @pytest.mark.training
@@ -296,5 +296,5 @@ def test_a_mixture_trains_towards_targets_and_stays_closer_to_the_vendor_on_the_
             for batch in source.batches(4, epoch=epoch):
                 trainer.step(1e-2, *batch)
         assert trainer.evaluate(x, targets)[0] < 0.6 * before
-        away[share] = trainer.evaluate(images, vendor([images]))[0]
+        away[share] = trainer.evaluate(images, *vendor([images]))[0]
     assert away[0.5] < 0.5 * away[0.0]

@@ -118,3 +118,30 @@ def test_metrics_that_cannot_be_taken_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         require_metrics(names, task, shape)
+
+
+def test_what_does_not_count_changes_no_metric_and_nothing_that_counts_is_no_number() -> None:
+    rng = np.random.default_rng(2)
+    output, target = rng.normal(size=(3, 1, 4, 5)), rng.normal(size=(3, 1, 4, 5))
+    counts = rng.uniform(size=output.shape) > 0.5
+    counts[2] = False
+    other = np.where(counts, output, 100)
+    for name, a, b, c in (
+        ("rmse", output, other, target),
+        ("psnr", output, other, target),
+        ("accuracy", output > 0, other > 0, target > 0),
+        ("dice", output > 0, other > 0, target > 0),
+    ):
+        found = measure(name, a, c, 3.0, counts)
+        assert found[:2].tolist() == measure(name, b, c, 3.0, counts)[:2].tolist()
+        assert np.isnan(found[2])
+    errors = [np.sqrt(np.mean((output - target)[i][counts[i]] ** 2)) for i in range(2)]
+    assert measure("rmse", output, target, None, counts)[:2] == pytest.approx(errors, rel=1e-12)
+
+
+def test_weights_of_2_count_as_two_elements() -> None:
+    output, target = np.array([[True, False, True, True]]), np.array([[True, True, False, True]])
+    weight = np.array([[2.0, 1.0, 1.0, 0.0]])
+    twice, thrice = np.array([[True, True, False, True]]), np.array([[True, True, True, False]])
+    for name in ("accuracy", "dice"):
+        assert measure(name, output, target, None, weight) == pytest.approx(measure(name, twice, thrice), rel=1e-12)

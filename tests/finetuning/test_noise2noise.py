@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from tgdonnx.finetuning.noise2noise import Noise2Noise, noise_correlation, open_
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 Array = NDArray[np.float32]
-STACKS = (TensorSpec("image", "float32", (None, 3, None, None)), TensorSpec("target", "float32", (None, 3, None, None)))
-PICTURES = tuple(TensorSpec(spec.name, "float32", (None, 1, None, None)) for spec in STACKS)
+STACKS = (
+    TensorSpec("image", "float32", (None, 3, None, None)),
+    TensorSpec("target", "float32", (None, 3, None, None), role="target"),
+)
+PICTURES = tuple(replace(spec, shape=(None, 1, None, None)) for spec in STACKS)
 
 
 def numbered(*shape: int) -> tuple[Array, Array]:

@@ -89,9 +89,10 @@ def test_an_evaluation_gives_the_loss_and_the_output_and_a_prediction_the_output
 ) -> None:
     session, batch = Session(artifacts), next(data().batches(4))
     loss, output = Trainer(artifacts).evaluate(*batch)
-    found_loss, found = session.evaluate(batch)
-    assert (found_loss, found.tobytes()) == (loss, output.tobytes())
-    assert np.abs(session.predict(batch[:-1]) - output).max() <= 1e-6 * np.abs(output).max()
+    found = session.evaluate(batch)
+    assert (found.loss, found.parts, found.outputs[0].tobytes()) == (loss, (loss,), output.tobytes())
+    (predicted,) = session.predict(batch[:-1])
+    assert np.abs(predicted - output).max() <= 1e-6 * np.abs(output).max()
 
 
 def test_evaluation_trains_nothing(artifacts: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import onnx
+import pytest
 from PIL import Image
 
 from tests.cli.commands import run
@@ -134,3 +135,76 @@ def test_class_folders_and_a_classifier(tmp_path: Path) -> None:
     (record,) = [entry.value for entry in tuned.metadata_props if entry.key == "tgdonnx.provenance.1"]
     assert json.loads(record)["classes"] == ["across", "down", "plain"]
     assert json.loads(record)["format"] == 3
+
+
+def test_a_segmenter_with_ignored_labels_on_pictures(tmp_path: Path) -> None:
+    network = """g (float[N, 3, H, W] image) => (float[N, 4, H, W] logits) {
+        a = Conv<pads=[1, 1, 1, 1]>(image, v, c)
+        r = Relu(a)
+        logits = Conv(r, w, d)
+    }"""
+    path = save(text_model(network, v=(6, 3, 3, 3), c=(6,), w=(4, 6, 1, 1), d=(4,)), tmp_path / "model.onnx")
+    for index in range(4):
+        picture, labels = RNG.integers(0, 256, (12, 10, 3), np.uint8), RNG.integers(0, 4, (12, 10), np.uint8)
+        labels[:, index : index + 3] = 255
+        for name, values in (("image", picture), ("labels", labels)):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(tmp_path / "data" / name / f"{index}.png")
+    options = ("--scale", "image=255", "--validation-split", 0.25, "--artifacts", tmp_path / "run")
+    refused = run(
+        *("finetune", path, "--data", tmp_path / "data", "-o", tmp_path / "b.onnx", "--all", "--loss", "ce", *options)
+    )
+    assert refused.exit_code == 2
+    assert "needs targets in 0 to 3, found 0 to 255" in refused.stderr
+    assert "108 of 360 values are outside" in refused.stderr
+    assert "class indices of a model of 4 classes, to which none can be added" in refused.stderr
+    assert "--loss 'ce(ignore=255)'" in refused.stderr
+    assert not (tmp_path / "b.onnx").exists()
+    options = ("--scale", "image=255", "--validation-split", 0.25, "--artifacts", tmp_path / "kept")
+    said = finetuned(
+        path, tmp_path / "data", tmp_path / "tuned.onnx", "--loss", "ce(ignore=255)+class_dice(ignore=255)", *options
+    )
+    assert "labels: taken as the target" in said
+    assert "target: uint8 to int64, every value as it is" in said
+    entries = [json.loads(line) for line in (tmp_path / "kept" / "log.jsonl").read_text().splitlines()]
+    start, *_, last = [entry for entry in entries if entry["event"] == "epoch"]
+    assert last["validation"] != start["validation"]
+    assert set(last["metrics"]) == {"accuracy", "dice"}
+
+
+def test_a_net_with_two_heads(tmp_path: Path) -> None:
+    network = """g (float[N, 1, H, W] x) => (float[N, 4, H, W] boxes, float[N, 2, H, W] scores) {
+        a = Conv<pads=[1, 1, 1, 1]>(x, v, c)
+        r = Relu(a)
+        boxes = Conv(r, w, d)
+        logits = Conv(r, u, e)
+        scores = Sigmoid(logits)
+    }"""
+    shapes = {"v": (6, 1, 3, 3), "c": (6,), "w": (4, 6, 1, 1), "d": (4,), "u": (2, 6, 1, 1), "e": (2,)}
+    path = save(text_model(network, **shapes), tmp_path / "model.onnx")
+    (tmp_path / "data").mkdir()
+    x = RNG.normal(size=(8, 1, 6, 7)).astype(np.float32)
+    arrays = {
+        "x": x,
+        "boxes": np.repeat(x, 4, 1),
+        "scores": np.repeat(x > 0, 2, 1).astype(np.float32),
+        "names": np.arange(8),
+    }
+    for name, array in arrays.items():
+        np.save(tmp_path / "data" / f"{name}.npy", array)
+    page, full, applied = tmp_path / "report.html", tmp_path / "full.npy", tmp_path / "applied.npy"
+    np.save(full, x)
+    options = ("--loss", "boxes: l1, scores: 2*bce", "--validation", tmp_path / "data", "--report", page)
+    more = ("--apply", full, "--applied", applied, "--artifacts", tmp_path / "run")
+    said = finetuned(path, tmp_path / "data", tmp_path / "tuned.onnx", *options, *more)
+    assert "left out: 'names'; what is taken is x, boxes, scores" in said
+    assert "boxes loss" in said
+    assert "scores Dice" in said
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["artifacts"]["options"]["loss"] == "boxes: l1, scores: 2.0*bce"
+    assert record["metrics"] == ["boxes psnr", "scores dice", "scores accuracy"]
+    entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    last = [entry for entry in entries if entry["event"] == "epoch"][-1]
+    assert last["metrics"]["boxes loss"] + last["metrics"]["scores loss"] == pytest.approx(last["validation"], rel=1e-6)
+    assert "output boxes" in page.read_text()
+    assert np.load(applied).shape == (8, 4, 6, 7)

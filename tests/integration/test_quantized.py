@@ -70,11 +70,11 @@ def train(
 ) -> list[float]:
     """Steps on one batch; returns the loss before each, and behind the last, from the eval model."""
     session = Session(directory)
-    losses = [session.evaluate(batch)[0]]
+    losses = [session.evaluate(batch).loss]
     losses += [loss for _ in range(steps) for loss in session.step([batch], learning_rate)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     session.save(checkpoint, RunState(0, steps, {}))
-    return [*losses[1:], session.evaluate(batch)[0]]
+    return [*losses[1:], session.evaluate(batch).loss]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

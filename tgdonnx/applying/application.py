@@ -160,7 +160,7 @@ def _prepare(
     stored = open_array(data)
     require_header(output, stored)
     view = _view(network.input, stored, layout, scaled=scale is not None or artifacts is not None)
-    scaling = _scaling(network.input, stored, scale, artifacts)
+    scaling = _scaling(network.input, stored, scale, artifacts, network.output)
     field = network.receptive_field(view.layout)
     assembly = Assembly(network, view, scaling, _plan(network.input, view, field, tile))
     return _Job(assembly, field if isinstance(field, str) else None)
@@ -179,12 +179,12 @@ def _view(spec: TensorSpec, stored: LazyArray, layout: Optional[str], *, scaled:
 
 
 def _scaling(
-    spec: TensorSpec, stored: LazyArray, scale: Optional[Scale], artifacts: Optional[StrPath]
+    spec: TensorSpec, stored: LazyArray, scale: Optional[Scale], artifacts: Optional[StrPath], output: str
 ) -> Optional[Scaling]:
     if scale is not None and artifacts is not None:
         raise DataError("got both a scale and a run whose scaling is recorded; expected one of them")
     if artifacts is not None:
-        return recorded_scaling(Path(artifacts), spec.name)
+        return recorded_scaling(Path(artifacts), spec.name, output)
     if scale is None:
         return None
     check_scale(scale)
@@ -192,8 +192,14 @@ def _scaling(
     return Scaling({spec.name: linear, TARGET: linear})
 
 
-def recorded_scaling(directory: Path, name: str) -> Optional[Scaling]:
+def recorded_scaling(directory: Path, name: str, output: str) -> Optional[Scaling]:
     """Returns the scaling of the data that a run trained on; None if it was not scaled.
+
+    Args:
+        directory: the artifacts directory.
+        name: of the input.
+        output: of the output, after which its target is named where several trained. One whose targets were not scaled, as
+            class indices are not, stays as it is.
 
     Raises:
         ArtifactsError: the record of the run is damaged.
@@ -206,9 +212,12 @@ def recorded_scaling(directory: Path, name: str) -> Optional[Scaling]:
             remedy="say it with `scale`",
         )
     found = record.data.scaling
-    if found and not {name, TARGET} <= set(found):
-        raise DataError(f"{path} says how {', '.join(found)} was scaled; expected {name} and {TARGET}")
-    return Scaling(dict(found)) if found else None
+    if found and name not in found:
+        raise DataError(f"{path} says how {', '.join(found)} was scaled; expected {name}")
+    scaled = {array: linear for array, linear in found.items() if array in (name, TARGET)}
+    if output in found and TARGET not in found:
+        scaled[TARGET] = found[output]
+    return Scaling(scaled) if found else None
 
 
 def _plan(

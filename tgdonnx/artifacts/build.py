@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.artifacts.losses import Loss, add_loss, class_axis, parse_loss
+from tgdonnx.artifacts.losses import Criterion, add_losses, parse_criterion
 from tgdonnx.artifacts.manifest import (
     AxisPart,
+    Head,
     Manifest,
     TrainedTensor,
     WriteBack,
@@ -43,7 +44,7 @@ from tgdonnx.files.model_writing import data_of, write_model
 from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
 from tgdonnx.files.paths import why_no_text
 from tgdonnx.graphs.collecting import seldom_collecting
-from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.records import encode_mask
@@ -62,6 +63,7 @@ class BuildReport:
             what trains is not whole filters and whole maps.
         rho: the fraction of the weights that train, as `tgdonnx.mask` counts them.
         inputs: what a training step is fed, in order.
+        heads: the outputs that train.
         engine: what trains them.
     """
 
@@ -72,6 +74,7 @@ class BuildReport:
     unthinned: tuple[str, ...]
     rho: float
     inputs: tuple[TensorSpec, ...]
+    heads: tuple[Head, ...]
     engine: EngineName
 
 
@@ -100,7 +103,7 @@ def build(
     if reason := why_no_text(directory):
         raise OutputError(f"{directory} can be no artifacts directory: {reason}")
     require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
-    parse_loss(options.loss)
+    parse_criterion(options.loss)
     with seldom_collecting():
         return build_masked(read_masked(masked), Path(directory), options, overwrite=overwrite)[0]
 
@@ -114,7 +117,7 @@ def build_masked(
     Raises:
         TgdonnxError: as `build`.
     """
-    formula = parse_loss(options.loss)
+    criterion = parse_criterion(options.loss)
     engine = options.engine or default_engine()
     if options.momentum and not ENGINES[engine].has_momentum:
         raise ArtifactsError(
@@ -125,12 +128,8 @@ def build_masked(
     network = model.network
     gates = _gates(model) if options.gradient == "gate" else {}
     weights = {layer.weight.name for layer in network.layers if layer.weight}
-    forward = forward_graph(network, list(wanted), options.output)
-    built = BuiltOptions.of(
-        options,
-        output=str(forward.output.name),
-        class_axis=class_axis(forward.output) if formula.targets == "classes" else None,
-    )
+    forward = forward_graph(network, list(wanted), options.outputs)
+    built = BuiltOptions.of(options, output=str(forward.outputs[0].name))
     masks = {name: model.masks[name] for name in forward.trained}
     reached = {layer.name for layer in network.layers if layer.weight and layer.weight.name in masks}
     thin: dict[str, tuple[ThinParameter, ...]] = {}
@@ -145,7 +144,7 @@ def build_masked(
         for name in forward.trained
     }
     parameters = {piece.name: name for name in forward.trained for piece in pieces[name]}
-    specs = _add_loss(forward, formula, options.data_range, renamed)
+    specs, heads = _add_loss(forward, criterion, options.data_range, renamed)
     gated = {name: renamed.get(output, output) for name, output in forward.layer_outputs.items()}
     objective = Objective(
         optimizer=options.optimizer,
@@ -177,6 +176,7 @@ def build_masked(
         _rho(masks, model),
         specs,
         trained,
+        heads,
         engine,
     )
     with _new_directory(directory, overwrite=overwrite) as target:
@@ -186,7 +186,7 @@ def build_masked(
     frozen = tuple(name for name in wanted if name not in forward.trained)
     unthinned = tuple(name for name in masks if built.form == "thin" and name not in thin and not masks[name].all())
     report = BuildReport(
-        str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, engine
+        str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, heads, engine
     )
     return report, Artifacts(directory, manifest, model)
 
@@ -224,22 +224,39 @@ def _gates(model: MaskedModel) -> dict[str, NDArray[np.float32]]:
 
 
 def _add_loss(
-    forward: ForwardGraph, loss: Loss, data_range: float, renamed: Mapping[str, str]
-) -> tuple[TensorSpec, ...]:
-    """Adds the loss, which becomes the first output of the graph, and returns what a step is fed."""
-    graph, output = forward.model.graph, forward.output
-    result = add_loss(forward.model, output, loss, data_range=data_range)
-    graph.outputs[:] = [result, output]
+    forward: ForwardGraph, criterion: Criterion, data_range: float, renamed: Mapping[str, str]
+) -> tuple[tuple[TensorSpec, ...], tuple[Head, ...]]:
+    """Adds the loss, and returns what a step is fed, and the outputs that train.
+
+    The outputs of the graph become the loss, the outputs that train, and, where these are several, the losses of each.
+    """
+    graph, outputs = forward.model.graph, forward.outputs
+    inputs = list(graph.inputs)
+    parts = [(output, part.loss) for output, part in zip(outputs, criterion.parts)]
+    added, total = add_losses(forward.model, parts, data_range=data_range)
+    graph.outputs[:] = [total, *outputs, *(each.value for each in added if len(added) > 1)]
     own = {new: old for old, new in renamed.items()}
-    *inputs, target = graph.inputs
-    specs = (
-        *input_specs(inputs, [own.get(str(value.name), str(value.name)) for value in inputs]),
-        TensorSpec.of(target),
-    )
-    if loss.targets == "classes" and output.shape is not None:
-        classes = output.shape[class_axis(output)] if len(output.shape) > 1 else None
-        specs = (*specs[:-1], replace(specs[-1], classes=classes if isinstance(classes, int) else None))
-    return specs
+    names = [own.get(str(output.name), str(output.name)) for output in outputs]
+    specs = [*input_specs(inputs, [own.get(str(value.name), str(value.name)) for value in inputs])]
+    heads = []
+    for name, output, (_, loss), each in zip(names, outputs, parts, added):
+        target = TARGET if len(added) == 1 else name
+        classes = None
+        if each.class_axis is not None and output.shape is not None and each.class_axis.axis < len(output.shape):
+            size = output.shape[each.class_axis.axis]
+            classes = size if isinstance(size, int) else None
+        specs.append(replace(TensorSpec.of(each.target), name=target, role="target", classes=classes))
+        axis = (None, "") if each.class_axis is None else (each.class_axis.axis, each.class_axis.reason)
+        heads.append(Head(name, target, str(loss), *axis))
+    weights = {name: value for each in added for name, value in each.weights.items()}
+    for name, value in weights.items():
+        if name in (spec.name for spec in specs):
+            raise ArtifactsError(
+                f"the loss {criterion} takes weights from the array {name!r}, which is an input or a target already",
+                remedy="give the weights another name",
+            )
+        specs.append(replace(TensorSpec.of(value), name=name, role="weights"))
+    return tuple(specs), tuple(heads)
 
 
 def _filter_axes(network: Network, names: Sequence[str]) -> dict[str, int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
 
 import onnx
 import onnx_ir as ir
@@ -38,7 +37,7 @@ class ForwardGraph:
     """A model ready for a loss.
 
     Attributes:
-        model: the lowered graph; its one output is the one to train on.
+        model: the lowered graph; its outputs are those to train on.
         trained: the tensors that train: those of the wanted ones that the output depends on.
         layer_outputs: for names of layers, the name of the activation that their filters make. Where batch norm was drawn
             into the layer it is included.
@@ -49,26 +48,26 @@ class ForwardGraph:
     layer_outputs: Mapping[str, str] = field(repr=False)
 
     @property
-    def output(self) -> ir.Value:
-        """The output to train on."""
-        return self.model.graph.outputs[0]
+    def outputs(self) -> tuple[ir.Value, ...]:
+        """The outputs to train on."""
+        return tuple(self.model.graph.outputs)
 
 
-def forward_graph(network: Network, wanted: Collection[str], output: Optional[str]) -> ForwardGraph:
+def forward_graph(network: Network, wanted: Collection[str], outputs: Sequence[str] = ()) -> ForwardGraph:
     """Prepares a model for training.
 
     Args:
         network: the vendor's model.
         wanted: the names of the tensors to train.
-        output: which output to train on; may be None when there is one.
+        outputs: which outputs to train on, in this order; may be left out when the model has one.
 
     Raises:
-        UntrainableError: the opset is not supported, the output is not there, is no float32 or depends on no wanted
-            tensor, or a node on the way to it has no gradient.
+        UntrainableError: the opset is not supported, an output is not there or is no float32, none depends on a wanted
+            tensor, or a node on the way to one has no gradient.
     """
     network = network.clone()
     adapt(network)
-    trained = cut(network, wanted, output)
+    trained = cut(network, wanted, outputs)
     layer_outputs = {layer.name: str(layer.node.outputs[0].name) for layer in network.layers}
     lower(network.model, trained)
     finish(network.model, trained)
@@ -105,15 +104,15 @@ def adapt(network: Network) -> None:
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)
 
 
-def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tuple[str, ...]:
-    """Reduces a graph to what one output needs, in float32, in place; returns the wanted tensors that are left.
+def cut(network: Network, wanted: Collection[str], outputs: Sequence[str] = ()) -> tuple[str, ...]:
+    """Reduces a graph to what some outputs need, in float32, in place; returns the wanted tensors that are left.
 
     Raises:
-        UntrainableError: the output is not there, is no number, or depends on no wanted tensor.
+        UntrainableError: an output is not there or is no number, or none depends on a wanted tensor.
     """
     model, graph = network.model, network.graph
     integers = require_trainable(network, wanted)
-    _keep_output(graph, output)
+    _keep_outputs(graph, outputs)
     load_small(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.RemoveInitializersFromInputsPass()(model)
@@ -133,9 +132,9 @@ def cut(network: Network, wanted: Collection[str], output: Optional[str]) -> tup
                 f"{inside!r} would retrain, but lies inside a branch of If or the body of a loop, and gradients do not get in",
                 remedy="ask for the model exported without If and Loop",
             )
-        raise UntrainableError(
-            f"the output {graph.outputs[0].name!r} depends on no retrained filter", remedy="choose another"
-        )
+        depends = "outputs {} depend" if len(graph.outputs) > 1 else "output {} depends"
+        named = ", ".join(repr(value.name) for value in graph.outputs)
+        raise UntrainableError(f"the {depends.format(named)} on no retrained filter", remedy="choose another")
     _adapt_precision(model, trained, integers)
     return trained
 
@@ -191,21 +190,25 @@ def require_trainable(network: Network, wanted: Collection[str]) -> dict[str, Pa
     return {name: network.dequantized[name][0] for name in wanted if name in network.dequantized}
 
 
-def _keep_output(graph: ir.Graph, name: Optional[str]) -> None:
+def _keep_outputs(graph: ir.Graph, wanted: Sequence[str]) -> None:
     names = [str(value.name) for value in graph.outputs]
-    if name is None and len(names) > 1:
+    if not wanted and len(names) > 1:
         raise UntrainableError(
-            f"the model has {len(names)} outputs", remedy=f"choose one with `output`: {', '.join(names)}"
+            f"the model has {len(names)} outputs",
+            remedy=f"choose one with `output`: {', '.join(names)}; or give several a loss, as in "
+            f"`loss='{names[0]}: mse, {names[1]}: mse'`",
         )
-    if name is not None and name not in names:
-        raise UntrainableError(f"the model has no output {name!r}", remedy=f"expected one of {', '.join(names)}")
-    chosen = graph.outputs[names.index(name) if name is not None else 0]
-    if chosen.dtype is not None and not chosen.dtype.is_floating_point():
-        raise UntrainableError(
-            f"the output {chosen.name!r} is {chosen.dtype.name}",
-            remedy="training handles floating-point outputs; choose another with `output`",
-        )
-    graph.outputs[:] = [chosen]
+    missing = next((name for name in wanted if name not in names), None)
+    if missing is not None:
+        raise UntrainableError(f"the model has no output {missing!r}", remedy=f"expected one of {', '.join(names)}")
+    chosen = [graph.outputs[names.index(name)] for name in wanted or names]
+    for value in chosen:
+        if value.dtype is not None and not value.dtype.is_floating_point():
+            raise UntrainableError(
+                f"the output {value.name!r} is {value.dtype.name}",
+                remedy="training handles floating-point outputs; choose another with `output`",
+            )
+    graph.outputs[:] = chosen
 
 
 def _require_differentiable(graph: ir.Graph, trained: Collection[str]) -> None:

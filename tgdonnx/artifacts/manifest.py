@@ -1,8 +1,10 @@
 """``manifest.json``: what an artifacts directory holds, and how it was made.
 
-Format 2: one JSON object with the fields of `Manifest`. A reader refuses a newer format and ignores keys that it does
-not know. In format 1 a tensor has ``thin_axis`` in the place of ``part``: null, or the axis along which the parameter holds
-what the retrain mask lets train, which then has no other axis longer than 1.
+Format 3: one JSON object with the fields of `Manifest`. A reader refuses a newer format and ignores keys that it does not
+know. In formats 1 and 2 there is one output that trains, and no ``heads``: ``options`` has its loss and, where that is of class
+indices, ``class_axis``; inputs have no ``role``, and the last is the target. In format 1 a tensor has ``thin_axis`` in place of
+``part``: null, or the axis along which the parameter holds what the retrain mask lets train, which then has no other axis
+longer than 1.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
+from tgdonnx.artifacts.losses import Loss, parse_loss
 from tgdonnx.artifacts.names import array_names
 from tgdonnx.artifacts.options import BuiltOptions
 from tgdonnx.engines import ENGINES, Engine, EngineName
@@ -23,10 +26,38 @@ from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes
 from tgdonnx.graphs.tensor_specs import TensorSpec, fixed_batch
 
-FORMAT = 2
+FORMAT = 3
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
 LOG, LOG_TABLE, RUN = "log.jsonl", "log.csv", "run.json"
 LOCK, LOCK_OWNER = ".lock", ".lock.owner"
+
+
+@dataclass(frozen=True)
+class Head:
+    """An output that trains.
+
+    Attributes:
+        output: its name in the vendor's file.
+        target: the array that it is compared with.
+        loss: what is minimised of it; see `tgdonnx.artifacts.losses.formula`.
+        class_axis: the axis of it that counts classes; None where the loss is none of class indices.
+        why_class_axis: what says so; empty where nothing does, and it is 1.
+    """
+
+    output: str
+    target: str
+    loss: str
+    class_axis: Optional[Count] = None
+    why_class_axis: str = ""
+
+    @property
+    def formula(self) -> Loss:
+        """The loss, read."""
+        return parse_loss(self.loss)
+
+    def target_shape(self, output: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the shape of the target for an output of this shape."""
+        return self.formula.target_shape(output, 1 if self.class_axis is None else self.class_axis)
 
 
 @dataclass(frozen=True)
@@ -136,7 +167,8 @@ class Manifest:
         base_sha256: of the vendor's file.
         selection: as in the masked model.
         rho: the fraction of the weights that train, as `tgdonnx.mask` counts them.
-        inputs: what a training step is fed, in order; the last is the target.
+        inputs: what a training step is fed, in order: inputs of the model, targets, weights.
+        heads: the outputs that train, in the order of the loss.
         trained: the tensors that train.
         engine: what trains them.
     """
@@ -149,6 +181,7 @@ class Manifest:
     rho: Fraction
     inputs: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=2)]
     trained: Annotated[tuple[TrainedTensor, ...], msgspec.Meta(min_length=1)]
+    heads: Annotated[tuple[Head, ...], msgspec.Meta(min_length=1)]
     engine: EngineName = "onnxruntime-training"
 
     @property
@@ -161,10 +194,11 @@ class Manifest:
         """The batch size that the model fixes; None if any goes."""
         return fixed_batch(self.inputs)
 
-    @property
-    def class_axis(self) -> int:
-        """The axis of the output that counts classes, where the loss is ce."""
-        return 1 if self.options.class_axis is msgspec.UNSET else self.options.class_axis
+    def place_of(self, head: Head) -> int:
+        """Returns the place of a head's target among the inputs of a step."""
+        return next(
+            place for place, spec in enumerate(self.inputs) if (spec.role, spec.name) == ("target", head.target)
+        )
 
     def to_json(self) -> str:
         """Returns the text of the file."""
@@ -193,11 +227,15 @@ def read_manifest(directory: Path) -> Manifest:
 _REMEDY = "build the artifacts again"
 
 
-def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
-    for tensor in content["trained"]:
+def _from_older(version: int, content: dict[str, Any]) -> dict[str, Any]:
+    for tensor in content["trained"] if version == 1 else ():
         axis = tensor.pop("thin_axis", None)
         tensor["part"] = None if axis is None else [{"axis": axis, "indices": None}]
-    return content
+    options, target = content["options"], content["inputs"][-1]
+    target["role"] = "target"
+    axis = options.get("class_axis", 1 if target["dtype"] == "int64" else None)
+    head = {"output": options["output"], "target": target["name"], "loss": options["loss"], "class_axis": axis}
+    return {**content, "heads": [head]}
 
 
 def _check(manifest: Manifest) -> None:
@@ -210,6 +248,15 @@ def _check(manifest: Manifest) -> None:
                 f"the input {spec.name!r} has the dtype {spec.dtype!r}, which numpy does not know"
             ) from error
     msgspec.convert(manifest.selection, _KnownSelection)
+    roles = [spec.role for spec in manifest.inputs]
+    if roles != sorted(roles, key=("input", "target", "weights").index):
+        raise ValueError("its inputs are not in the order inputs of the model, targets, weights")
+    targets = [spec.name for spec in manifest.inputs if spec.role == "target"]
+    if targets != [head.target for head in manifest.heads]:
+        raise ValueError("its heads have other targets than its inputs")
+    for head in manifest.heads:
+        if (head.formula.targets == "classes") != (head.class_axis is not None):
+            raise ValueError(f"the loss {head.loss} of the output {head.output!r} does not go with its class_axis")
     names = [tensor.name for tensor in manifest.trained]
     if len(set(names)) < len(names):
         raise ValueError("two trained tensors have one name")

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
-from typing import Literal, Optional, Union
+from typing import Literal, Optional
 
-from msgspec import UNSET, UnsetType
-
-from tgdonnx.artifacts.losses import parse_loss
+from tgdonnx.artifacts.losses import parse_criterion
 from tgdonnx.engines import ENGINES, GRADIENTS, OPTIMIZERS, EngineName, GradientKind, OptimizerName
 from tgdonnx.errors import ArtifactsError
 
@@ -25,7 +23,9 @@ class RecordedOptions:
     """What is chosen and recorded alike.
 
     Attributes:
-        loss: what training minimises: a name, or a weighted sum such as ``0.8*l1+0.2*ssim``; see `tgdonnx.artifacts.losses`.
+        loss: what training minimises: a name, with parameters as in ``ce(ignore=255)``, a weighted sum such as
+            ``0.8*l1+0.2*ssim``, or one of these for each of several outputs, as in ``boxes: l1, scores: 2*bce``; see
+            `tgdonnx.artifacts.losses`.
         data_range: difference between the largest and the least value that the output may have, for the losses charbonnier
             and ssim.
         optimizer: ``adamw`` or ``sgd``.
@@ -49,7 +49,7 @@ class RecordedOptions:
     gradient: GradientKind = "mask"
 
     def __post_init__(self) -> None:
-        parse_loss(self.loss)
+        parse_criterion(self.loss)
         _require_one_of("optimizer", self.optimizer, OPTIMIZERS)
         _require_one_of("gradient", self.gradient, GRADIENTS)
         if not 0 <= self.momentum < 1:
@@ -87,7 +87,7 @@ class BuildOptions(RecordedOptions):
             kernels that read a map in the other filters are a parameter of their own. Tensors of which anything but
             whole filters and whole maps trains stay as in ``masked``. None: `tgdonnx.build` takes ``masked``,
             `tgdonnx.finetune` and `tgdonnx.compare` take ``thin`` where there is that form.
-        output: the output to train on, when the model has several; None for the first.
+        output: the output to train on, when the model has several, and the loss names none.
         engine: ``onnxruntime``: plain ONNX models, which any ONNX Runtime trains; building them needs no runtime at all.
             ``onnxruntime-training``: what ONNX Runtime's on-device training API loads. None for the one of the runtime that
             is installed.
@@ -102,10 +102,25 @@ class BuildOptions(RecordedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        named = parse_criterion(self.loss).outputs
+        if named and self.output is not None:
+            raise ArtifactsError(
+                f"the loss {self.loss!r} names its outputs, and so does output {self.output!r}", remedy="leave one out"
+            )
         if self.engine is not None:
             _require_one_of("engine", self.engine, ENGINES)
         if self.form is not None:
             self._require_form(self.form)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs to train on, those of the loss in its order; none where the model has one."""
+        return parse_criterion(self.loss).outputs or (() if self.output is None else (self.output,))
+
+    @property
+    def shown_output(self) -> Optional[str]:
+        """The output that is looked at where one is: the first of those to train on; None where the model has one."""
+        return next(iter(self.outputs), None)
 
     def in_cheapest_form(self) -> BuildOptions:
         """Returns these options in the form that trains at the lowest price, if none is said: ``thin``, which `gate` lacks."""
@@ -118,13 +133,11 @@ class BuiltOptions(RecordedOptions):
 
     Attributes:
         form: see `BuildOptions`.
-        output: the output that trains.
-        class_axis: with the loss ce, the axis of the output that counts classes; otherwise it is not recorded.
+        output: the output that trains; of several the first. The loss names them all.
     """
 
     form: Form = "masked"
     output: str = ""
-    class_axis: Union[int, UnsetType] = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,25 +146,23 @@ class BuiltOptions(RecordedOptions):
             raise ArtifactsError("expected the name of the output that trains")
 
     @classmethod
-    def of(cls, options: BuildOptions, *, output: str, class_axis: Optional[int]) -> BuiltOptions:
+    def of(cls, options: BuildOptions, *, output: str) -> BuiltOptions:
         """Returns the record of what was chosen.
 
         Args:
             options: what was chosen.
-            output: the output that trains.
-            class_axis: the axis of it that counts classes, if it does.
+            output: the output that trains; of several the first.
         """
         chosen = {field.name: getattr(options, field.name) for field in fields(RecordedOptions)}
         return cls(
-            **{**chosen, "loss": str(parse_loss(options.loss))},
+            **{**chosen, "loss": str(parse_criterion(options.loss))},
             form=options.form or "masked",
             output=output,
-            class_axis=UNSET if class_axis is None else class_axis,
         )
 
     def as_dict(self) -> dict[str, object]:
         """Returns what is recorded, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not UNSET}
+        return asdict(self)
 
 
 def _require_one_of(what: str, value: str, known: Iterable[str]) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Optional, cast
+from typing import Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning.metrics import MetricName, worsening
+from tgdonnx.finetuning.metrics import worsening
 from tgdonnx.finetuning.reports import BlendPoint
 
 Floats = NDArray[np.float64]
@@ -65,4 +65,4 @@ def choose_blend(points: Sequence[BlendPoint], limit: Optional[float]) -> tuple[
 
 def _fall(point: BlendPoint, name: str, start: float) -> float:
     now = point.retain[name]
-    return -math.inf if now is None else worsening(cast(MetricName, name), start, now)
+    return -math.inf if now is None else worsening(name, start, now)

@@ -25,7 +25,8 @@ build_options = collected(
         metavar="LOSS",
         default=_DEFAULT.loss,
         show_default=True,
-        help=f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim.",
+        help=f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim. Parameters stand in brackets, as in "
+        "ce(ignore=255); of several outputs: 'boxes: l1, scores: 2*bce'. See the guide runs.",
     ),
     click.option(
         "--data-range",
@@ -73,7 +74,12 @@ build_options = collected(
         show_default=True,
         help="mask: the true gradient, masked; gate: none flows through frozen filters (unstable; for fidelity).",
     ),
-    click.option("--output", "output_name", metavar="NAME", help="Output to train on, when the model has several."),
+    click.option(
+        "--output",
+        "output_name",
+        metavar="NAME",
+        help="Output to train on, when the model has several, and --loss names none.",
+    ),
     engine_option,
     called={"output": "output_name"},
 )

@@ -99,7 +99,7 @@ def command(
     if selecting.by_drop_test and looked_at is None:
         raise click.UsageError("with --noise2noise, --phi auto needs images to look at; name them with --sweep-data")
     recommend = drop_test(
-        model, looked_at or Path(), output=building.output, reading=data.reading, device=training.device
+        model, looked_at or Path(), output=building.shown_output, reading=data.reading, device=training.device
     )
     strategy = selecting.strategy(recommend)
     with training_bar() as show:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from tgdonnx.finetuning import Epoch, TrainReport
+from tgdonnx.reporting.measures import titled
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "rmse": "RMSE", "dice": "Dice"}
 _OLD = "vendor's own task"
@@ -41,14 +42,14 @@ def result_lines(report: TrainReport) -> list[str]:
     for name, start in first.retain.items():
         if name in kept.retain:
             lines.append(f"{_OLD}: {title(name)} {_number(start)} -> {_number(kept.retain[name])} {where}")
-    if report.data_range is not None and {"psnr", "ssim"} & set(first.metrics):
+    if report.data_range is not None and any(name.rpartition(" ")[2] in ("psnr", "ssim") for name in first.metrics):
         lines.append(f"data range of the metrics of validation: {report.data_range:g}")
     return lines
 
 
 def title(metric: str) -> str:
     """Returns the name of a metric as people write it."""
-    return _TITLES.get(metric, metric)
+    return titled(metric, _TITLES)
 
 
 def _metrics(values: Mapping[str, Optional[float]]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from tgdonnx.finetuning import BlendCurve, Epoch, MetricName
+from tgdonnx.finetuning import BlendCurve, Epoch
 from tgdonnx.finetuning.metrics import worsening
 
 
@@ -67,7 +67,7 @@ class Entry:
     blend: Optional[BlendCurve] = field(default=None, repr=False)
 
 
-def curve_of(epochs: Iterable[Epoch], old: Optional[MetricName]) -> tuple[Point, ...]:
+def curve_of(epochs: Iterable[Epoch], old: Optional[str]) -> tuple[Point, ...]:
     """Returns the validations of a run, up to the first whose loss is not known.
 
     Args:

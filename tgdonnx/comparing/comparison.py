@@ -141,7 +141,7 @@ def compare(
                 model,
                 sweep_data or run_data.data,
                 tolerance=tolerance,
-                output=building.output,
+                output=building.shown_output,
                 reading=run_data.reading,
                 device=training.device,
             )

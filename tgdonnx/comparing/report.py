@@ -8,7 +8,6 @@ from typing import Optional
 
 from tgdonnx.calls import call
 from tgdonnx.comparing.choosing import Entry
-from tgdonnx.finetuning import MetricName
 
 ARTIFACTS = "artifacts"  # of a selection, in its directory
 
@@ -36,7 +35,7 @@ class CompareReport:
     directory: str
     steps: int
     new: str
-    old: Optional[MetricName]
+    old: Optional[str]
     labelled: bool
     retain_limit: Optional[float]
     entries: tuple[Entry, ...]

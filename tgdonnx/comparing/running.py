@@ -17,7 +17,7 @@ from tgdonnx.comparing.preparing import data_for, options_for
 from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import DivergedError, StoppedError
 from tgdonnx.exporting import export
-from tgdonnx.finetuning import BlendCurve, Epoch, MetricName, RunData, TrainOptions, Watch, train
+from tgdonnx.finetuning import BlendCurve, Epoch, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
@@ -109,7 +109,7 @@ def _count_changed(model: Path, tuned: Path, names: Sequence[str]) -> int:
     return sum(int((before[name].numpy() != after[name].numpy()).sum()) for name in names)
 
 
-def guarded_metric(artifacts: Path) -> Optional[MetricName]:
+def guarded_metric(artifacts: Path) -> Optional[str]:
     """Returns the metric of the vendor's own task that a limit is about; None if none is measured."""
     record = read_record(artifacts)
     return record.retention.guarded if record is not None and record.retention is not None else None

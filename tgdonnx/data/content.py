@@ -1,4 +1,4 @@
-"""One look at all values before training, where that is quick: are files whole, numbers finite, which range has the target.
+"""One look at all values before training, where that is quick: are files whole, numbers finite, which range have targets.
 
 Scaling is measured by the same reading. Data that takes more than `EXAMINED_BYTES` is read for that alone; then every batch is
 looked at when it is read.
@@ -6,7 +6,7 @@ looked at when it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -16,6 +16,7 @@ from tgdonnx.data.lazy_arrays import read_finite, regions
 from tgdonnx.data.matching import SampleSet, scales_of
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Linear, Measurement, Scaling
+from tgdonnx.data.targets import Outside, Search, TargetLimits
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 EXAMINED_BYTES = 2**30
@@ -26,11 +27,11 @@ class Look:
     """What was found.
 
     Attributes:
-        target_range: the smallest and the largest stored value of the last input; None if there is too much to read.
+        target_ranges: by name of a target the smallest and the largest stored value; None if there is too much to read.
         scaling: of intensities; None for none.
     """
 
-    target_range: Optional[tuple[float, float]]
+    target_ranges: Optional[Mapping[str, tuple[float, float]]]
     scaling: Optional[Scaling]
 
 
@@ -56,7 +57,7 @@ def look_through(
         if spec.name in ways and spec.name not in alike[1:]
     }
     quick = nbytes(sets) <= EXAMINED_BYTES
-    low, high = np.inf, -np.inf
+    ranges: dict[str, tuple[float, float]] = {}
     for sample_set in sets:
         for spec, view in zip(inputs, sample_set.views):
             measurement = measured.get(spec.name)
@@ -66,37 +67,37 @@ def look_through(
                 values = read_finite(view.stored, region, spec.name)
                 if measurement is not None:
                     measurement.add(values)
-                if spec is inputs[-1] and values.size:
-                    low, high = min(low, float(values.min())), max(high, float(values.max()))
+                if spec.role == "target" and values.size:
+                    low, high = ranges.get(spec.name, (np.inf, -np.inf))
+                    ranges[spec.name] = min(low, float(values.min())), max(high, float(values.max()))
     if scaling is None and ways:
         found = {name: measurement.result() for name, measurement in measured.items()}
         scaling = Scaling({name: found[alike[0] if name in alike else name] for name in ways})
-    return Look((low, high) if quick else None, scaling)
+    return Look(ranges if quick else None, scaling)
 
 
-def first_outside(
-    sets: Sequence[SampleSet], name: str, linear: Optional[Linear], low: float, high: float
-) -> Optional[str]:
-    """Returns where the first value of the last input lies that is out of a range, and what it is; None if there is none.
+def find_outside(
+    sets: Sequence[SampleSet], place: int, linear: Optional[Linear], limits: TargetLimits
+) -> Optional[Outside]:
+    """Reads all values of a target again; returns what of them is out of range, None if nothing is.
 
     Args:
         sets: the data.
-        name: of the input.
+        place: of the target among the inputs.
         linear: how it is scaled; None if it is not.
-        low: the least value.
-        high: the largest.
+        limits: the range.
     """
+    search = Search(limits)
+    low, high = np.inf, -np.inf
     for sample_set in sets:
-        stored = sample_set.views[-1].stored
+        stored = sample_set.views[place].stored
         for region in regions(stored.shape, stored.dtype.itemsize):
-            values = read_finite(stored, region, name)
-            values = values if linear is None else linear.apply(values)
-            outside = (values < low) | (values > high)
-            if outside.any():
-                at = np.argwhere(outside)[0]
-                index = [int(i) + part.start for i, part in zip(at, region)]
-                return f"{stored.place}: {name}{index} is {values[tuple(at)]:g}"
-    return None
+            values = read_finite(stored, region, limits.name)
+            if values.size:
+                low, high = min(low, float(values.min())), max(high, float(values.max()))
+            fed = values if linear is None else linear.apply(values)
+            search.add(fed, stored.place, tuple(part.start for part in region))
+    return search.result((low, high))
 
 
 def nbytes(sets: Iterable[SampleSet]) -> int:

@@ -15,20 +15,19 @@ from typing import Any, Optional
 import numpy as np
 
 from tgdonnx.data.augmentation import require_transformable
-from tgdonnx.data.content import first_outside, look_through
+from tgdonnx.data.content import find_outside, look_through
 from tgdonnx.data.description import describe_arrays, describe_files, identity
-from tgdonnx.data.labels import takes_labels
 from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.levels import one_by_one
 from tgdonnx.data.matching import differing_sizes, match
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import grids_of, sample_shapes
 from tgdonnx.data.recipe import Recipe
-from tgdonnx.data.remarks import conversions, describe_level, unseen
+from tgdonnx.data.remarks import conversions, describe_level, left_out, unseen
 from tgdonnx.data.sampling import Pick, Sampler
 from tgdonnx.data.scaling import Linear, Scaling, to_json
 from tgdonnx.data.sources import Source
-from tgdonnx.data.targets import TargetLimits
+from tgdonnx.data.targets import Search, TargetLimits
 from tgdonnx.graphs.tensor_specs import TensorSpec, fixed_batch
 
 
@@ -37,7 +36,7 @@ class Dataset:
 
     Attributes:
         where: what was opened, for messages.
-        inputs: what a step is fed, in order; the last is the target.
+        inputs: what a step is fed, in order; see `TensorSpec`.
         options: how the data is varied.
         scaling: how intensities were scaled; None if they were not.
         remarks: what was done to the data, and what is worth knowing about it; nothing is done that is not said here.
@@ -60,7 +59,7 @@ class Dataset:
             inputs: what a step is fed.
             options: how the data is varied.
             scaling: of the data that is trained on, where this is to validate; None: from this data.
-            ignored: names of arrays that may be there although they are not asked for.
+            ignored: names of arrays of which nobody needs to hear that nothing takes them.
             examined: all that was done before, elsewhere: the data is only matched.
 
         Raises:
@@ -76,18 +75,19 @@ class Dataset:
         self._differing = differing_sizes(self._sets, inputs) if options.patch is None else None
         for sample_set, grid in zip(self._sets, grids):
             require_transformable(options.augment, self.inputs, sample_shapes(sample_set, grid))
-        self._target_range: Optional[tuple[float, float]] = None
-        self._target_limits: Optional[TargetLimits] = None
+        self._target_ranges: Optional[Mapping[str, tuple[float, float]]] = None
+        self._limits: dict[str, TargetLimits] = {}
         self.scaling = scaling
         if not examined:
             look = look_through(self._sets, self.inputs, options, scaling)
-            self.scaling, self._target_range = look.scaling, look.target_range
+            self.scaling, self._target_ranges = look.scaling, look.target_ranges
         self._sampler = Sampler(self.inputs, options, self._sets, grids, self.scaling)
         self.remarks = (
             *source.remarks,
+            *left_out(self._sets, self.inputs),
             *conversions(self._sets, self.inputs, options, self.scaling),
             *(describe_level(self.inputs[place], level) for place, level in self._sampler.levels.common.items()),
-            *(() if examined or self._target_range is not None else (unseen(self.where, self._sets),)),
+            *(() if examined or self._target_ranges is not None else (unseen(self.where, self._sets),)),
         )
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ class Dataset:
                 places = np.sort(order[places])
             picks = [self._sampler.pick(int(place), epoch, seed) for place in places]
             samples = [self._sampler.read(pick) for pick in picks]
-            self._require_in_limits(picks, [sample[-1] for sample in samples])
+            self._require_in_limits(picks, samples)
             yield self._sampler.join(samples)
 
     def count_batches(self, size: int, *, epoch: Optional[int] = None) -> int:
@@ -135,33 +135,33 @@ class Dataset:
         """
         return next(self.batches(size, start=index))
 
-    @property
-    def target_range(self) -> Optional[tuple[float, float]]:
-        """The smallest and the largest value of the last input, as a step is fed them; None if not all were looked at."""
-        linear = self._target_scaling
-        if self._target_range is None or linear is None:
-            return self._target_range
-        low, high = linear.apply(np.array(self._target_range)).tolist()
+    def target_range(self, name: str) -> Optional[tuple[float, float]]:
+        """Returns the smallest and the largest value of a target, as a step is fed it; None if not all were looked at."""
+        if self._target_ranges is None:
+            return None
+        linear, stored = self._target_scaling(name), self._target_ranges[name]
+        if linear is None:
+            return stored
+        low, high = linear.apply(np.array(stored)).tolist()
         return low, high
 
-    def require_target(self, low: float, high: float, loss: str) -> None:
-        """Checks, now if all data was looked at, and else with every batch, that targets are in a range.
+    def require_target(self, limits: TargetLimits) -> None:
+        """Checks, now if all data was looked at, and else with every batch, that a target is in a range.
 
         Raises:
-            DataError: they are not.
+            DataError: it is not.
         """
-        self._target_limits = TargetLimits(low, high, loss, takes_labels(self.inputs[-1]))
-        found = self.target_range
-        if found is not None and not self._target_limits.allow(*found):
-            name = self.inputs[-1].name
-            place = first_outside(self._sets, name, self._target_scaling, low, high)
-            assert place is not None
-            raise self._target_limits.error(name, found, place, self._target_range)
+        self._limits[limits.name] = limits
+        found = self.target_range(limits.name)
+        if found is not None and not (limits.low <= found[0] and found[1] <= limits.high):
+            place = [spec.name for spec in self.inputs].index(limits.name)
+            outside = find_outside(self._sets, place, self._target_scaling(limits.name), limits)
+            if outside is not None:
+                raise limits.error(outside)
 
-    @property
-    def target_axes(self) -> str:
-        """The layout of a sample of the last input."""
-        return self._sets[0].views[-1].axes
+    def axes_of(self, place: int) -> str:
+        """Returns the layout of a sample of the input at a place."""
+        return self._sets[0].views[place].axes
 
     def first_of_each_size(self) -> Iterator[list[Array]]:
         """Yields a sample, as a batch, of every size that samples have; of patches one.
@@ -231,19 +231,21 @@ class Dataset:
         if self._path is None:
             return None
         names = tuple(sample_set.name for sample_set in self._sets)
-        return Recipe(self._path, names, self.inputs, self.options, self.scaling, self._ignored, self._target_limits)
+        limits = tuple(self._limits.values())
+        return Recipe(self._path, names, self.inputs, self.options, self.scaling, self._ignored, limits)
 
-    @property
-    def _target_scaling(self) -> Optional[Linear]:
-        spec = self.inputs[-1]
-        return self.scaling.arrays.get(spec.name) if self.scaling is not None and spec.dtype == "float32" else None
+    def _target_scaling(self, name: str) -> Optional[Linear]:
+        spec = next(spec for spec in self.inputs if spec.name == name)
+        return self.scaling.arrays.get(name) if self.scaling is not None and spec.dtype == "float32" else None
 
-    def _require_in_limits(self, picks: Sequence[Pick], targets: Sequence[Array]) -> None:
+    def _require_in_limits(self, picks: Sequence[Pick], samples: Sequence[Sequence[Array]]) -> None:
         """Checks the targets of the samples of a batch."""
-        limits = self._target_limits
-        if limits is None:
-            return
-        for pick, target in zip(picks, targets):
-            if not limits.allow_all(target):
-                found, place = (float(target.min()), float(target.max())), self._sampler.place(pick)
-                raise limits.error(self.inputs[-1].name, found, place, self._target_range)
+        for place, spec in enumerate(self.inputs):
+            limits = self._limits.get(spec.name)
+            for pick, sample in zip(picks, samples if limits is not None else ()):
+                assert limits is not None
+                search = Search(limits)
+                search.add(sample[place], self._sampler.place(pick, place), (0,) * sample[place].ndim)
+                outside = search.result((self._target_ranges or {}).get(spec.name))
+                if outside is not None:
+                    raise limits.error(outside)

@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tgdonnx.data.class_folders import are_class_folders, open_class_folders
-from tgdonnx.data.labels import takes_labels
 from tgdonnx.data.nnunet import is_nnunet, open_nnunet
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.single import target_of
 from tgdonnx.data.sources import DataSource, Source, open_source, told
 from tgdonnx.data.tables import is_table, open_table
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def open_for(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions) -> Source:
@@ -32,7 +31,7 @@ def open_for(source: DataSource, inputs: Sequence[TensorSpec], options: DataOpti
     """
     found = _open(source, inputs, options)
     target = target_of(inputs)
-    if options.classes and target is not None and not takes_labels(target):
+    if options.classes and target is not None and not target.takes_labels:
         raise DataError(
             "classes are named, but the target is no class index",
             remedy="build with `loss='ce'`, or leave out `classes`",
@@ -56,6 +55,6 @@ def _open(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions
     try:
         return open_source(path)
     except DataError as error:
-        if are_class_folders(path, [spec for spec in inputs if spec.name != TARGET], options.map):
+        if are_class_folders(path, [spec for spec in inputs if spec.role == "input"], options.map):
             error.add("if these are folders of classes, build with `loss='ce'`")
         raise

@@ -19,14 +19,9 @@ import numpy as np
 
 from tgdonnx.data.lazy_arrays import BLOCK_BYTES, Array, LazyArray, Region, read_finite
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 _INT64 = np.dtype(np.int64)
-
-
-def takes_labels(spec: TensorSpec) -> bool:
-    """Whether an input is a target of class indices."""
-    return spec.name == TARGET and np.dtype(spec.dtype) == _INT64
 
 
 def as_labels(stored: LazyArray, spec: TensorSpec, said: Optional[str]) -> tuple[LazyArray, Optional[str]]:
@@ -40,7 +35,7 @@ def as_labels(stored: LazyArray, spec: TensorSpec, said: Optional[str]) -> tuple
     Raises:
         DataError: it cannot be read. When it is read later: a value is no whole number, or a sample not one-hot.
     """
-    if not takes_labels(spec) or stored.dtype.kind not in "biuf":
+    if not spec.takes_labels or stored.dtype.kind not in "biuf":
         return stored, said
     rank, axes = len(stored.shape), (said or "").partition(":")[0]
     if "C" in axes:
@@ -53,11 +48,11 @@ def as_labels(stored: LazyArray, spec: TensorSpec, said: Optional[str]) -> tuple
         candidates = [axis for axis in dict.fromkeys((1, rank - 1)) if _fits(stored.shape, axis, spec.shape)]
     for axis in candidates:
         if stored.shape[axis] == 1:
-            return _whole_numbers(_without(stored, axis)), said
+            return _whole_numbers(_without(stored, axis, spec.name), spec.name), said
     for axis in candidates:
-        if spec.classes in (None, stored.shape[axis]) and _starts_one_hot(stored, axis):
-            return _from_one_hot(stored, axis), said
-    return _whole_numbers(stored), said
+        if spec.classes in (None, stored.shape[axis]) and _starts_one_hot(stored, axis, spec.name):
+            return _from_one_hot(stored, axis, spec.name), said
+    return _whole_numbers(stored, spec.name), said
 
 
 def _fits(shape: tuple[int, ...], axis: int, wanted: Sequence[Optional[int]]) -> bool:
@@ -65,43 +60,43 @@ def _fits(shape: tuple[int, ...], axis: int, wanted: Sequence[Optional[int]]) ->
     return all(want is None or want == size for want, size in zip(wanted[1:], rest))
 
 
-def _starts_one_hot(stored: LazyArray, axis: int) -> bool:
+def _starts_one_hot(stored: LazyArray, axis: int, name: str) -> bool:
     """Whether the first index of the first axis other than the classes' is."""
     if 0 in stored.shape:
         return False
     counted = 0 if axis else 1
     first = tuple(slice(0, 1 if i == counted else size) for i, size in enumerate(stored.shape))
-    return _is_one_hot(read_finite(stored, first, TARGET), axis)
+    return _is_one_hot(read_finite(stored, first, name), axis)
 
 
 def _is_one_hot(values: Array, axis: int) -> bool:
     return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=axis, dtype=np.int64) == 1).all())
 
 
-def _without(stored: LazyArray, axis: int) -> LazyArray:
+def _without(stored: LazyArray, axis: int, name: str) -> LazyArray:
     shape = stored.shape[:axis] + stored.shape[axis + 1 :]
 
     def read(region: Region) -> Array:
         values: Array = stored.read((*region[:axis], slice(0, 1), *region[axis:])).squeeze(axis)
         return values
 
-    remark = f"{TARGET}: stored {_text(stored.shape)}, its axis {axis} of size 1 left out"
+    remark = f"{name}: stored {_text(stored.shape)}, its axis {axis} of size 1 left out"
     return replace(stored, shape=shape, read=read, remarks=(*stored.remarks, remark))
 
 
-def _whole_numbers(stored: LazyArray) -> LazyArray:
+def _whole_numbers(stored: LazyArray, name: str) -> LazyArray:
     if stored.dtype == _INT64:
         return stored
 
     def read(region: Region) -> Array:
-        values = read_finite(stored, region, TARGET)
+        values = read_finite(stored, region, name)
         if values.dtype.kind == "f":
             broken = values != np.rint(values)
             if broken.any():
                 at = np.argwhere(broken)[0]
                 index = [int(i) + part.start for i, part in zip(at, region)]
                 raise DataError(
-                    f"{stored.place}: {TARGET}{index} is {values[tuple(at)]:g}; expected class indices, which are whole "
+                    f"{stored.place}: {name}{index} is {values[tuple(at)]:g}; expected class indices, which are whole "
                     "numbers, for the loss ce: build with `loss='mse'` or `loss='l1'` to train on values"
                 )
             values = np.clip(values.astype(np.float64), -(2.0**62), 2.0**62)
@@ -110,11 +105,11 @@ def _whole_numbers(stored: LazyArray) -> LazyArray:
             values = np.minimum(values, np.uint64(np.iinfo(_INT64).max))
         return values.astype(_INT64)
 
-    remark = f"{TARGET}: {stored.dtype} to int64, every value as it is"
+    remark = f"{name}: {stored.dtype} to int64, every value as it is"
     return replace(stored, dtype=_INT64, read=read, remarks=(*stored.remarks, remark))
 
 
-def _from_one_hot(stored: LazyArray, axis: int) -> LazyArray:
+def _from_one_hot(stored: LazyArray, axis: int, name: str) -> LazyArray:
     shape = stored.shape[:axis] + stored.shape[axis + 1 :]
 
     def read(region: Region) -> Array:
@@ -125,16 +120,16 @@ def _from_one_hot(stored: LazyArray, axis: int) -> LazyArray:
             outer = slice(region[0].start + first, min(region[0].stop, region[0].start + first + step))
             inner = [outer, *region[1:]]
             inner.insert(axis, slice(0, stored.shape[axis]))
-            values = read_finite(stored, tuple(inner), TARGET)
+            values = read_finite(stored, tuple(inner), name)
             if not _is_one_hot(values, axis):
                 raise DataError(
-                    f"{stored.place}: {TARGET}[{_first_other(values, axis, outer.start)}] is not one-hot along axis {axis}, "
+                    f"{stored.place}: {name}[{_first_other(values, axis, outer.start)}] is not one-hot along axis {axis}, "
                     "as the first sample is; expected one 1 and else 0, or class indices"
                 )
             found[first : first + step] = values.argmax(axis)
         return found
 
-    remark = f"{TARGET}: one-hot along axis {axis}, taken as {stored.shape[axis]} class indices"
+    remark = f"{name}: one-hot along axis {axis}, taken as {stored.shape[axis]} class indices"
     return replace(stored, shape=shape, dtype=_INT64, read=read, remarks=(*stored.remarks, remark))
 
 

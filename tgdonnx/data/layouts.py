@@ -19,7 +19,7 @@ import numpy as np
 
 from tgdonnx.data.lazy_arrays import UNKNOWN, Array, LazyArray, read_finite
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 SPACE = "DHW"
 # What arrays of pictures and volumes usually look like: these are proposed when another would fit.
@@ -49,12 +49,12 @@ def model_layout(spec: TensorSpec, stored: Optional[str]) -> Optional[str]:
 
     An input whose axes of space are all of size 1, such as a noise level per sample, is no image.
     """
-    labels = spec.name == TARGET and np.dtype(spec.dtype).kind in "iu"
+    labels = spec.takes_labels
     if spec.shape is None:
         space = "".join(letter for letter in stored or "" if letter in SPACE)
         return f"NC{space}" if space and not labels else None
     rank = len(spec.shape) - (1 if labels else 2)
-    if spec.name != TARGET and rank > 0 and all(size == 1 for size in spec.shape[-rank:]):
+    if spec.role == "input" and rank > 0 and all(size == 1 for size in spec.shape[-rank:]):
         return None
     return f"N{'' if labels else 'C'}{SPACE[-rank:]}" if 1 <= rank <= 3 else None
 

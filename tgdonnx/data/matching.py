@@ -8,16 +8,17 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.data.labels import as_labels, takes_labels
+from tgdonnx.data.labels import as_labels
 from tgdonnx.data.layouts import SPACE, View, fits, layout_without, layouts_that_fit, model_layout, view
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
 from tgdonnx.data.levels import level_view
-from tgdonnx.data.naming import named_arrays, naming_problems
+from tgdonnx.data.naming import named_arrays, naming_problems, spare_arrays
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale
 from tgdonnx.data.sources import Source
+from tgdonnx.data.weights import as_weights
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec, shared_inputs
+from tgdonnx.graphs.tensor_specs import TensorSpec, shared_inputs
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,12 @@ class SampleSet:
     Attributes:
         name: of the group.
         views: one per input, in order, of the same number of samples, but for what is one value for all.
+        unused: the names of arrays that nothing takes.
     """
 
     name: str
     views: tuple[View, ...]
+    unused: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -47,12 +50,11 @@ def match(
         source: the groups.
         inputs: what a step is fed.
         options: how the data is read and varied.
-        ignored: names of arrays that may be there although they are not asked for.
+        ignored: names of arrays of which nobody needs to hear that nothing takes them.
 
     Raises:
-        DataError: an array is missing or not asked for; its dtype, rank or shape does not fit; the arrays of a group differ in
-            the number of samples or in how they lie in space, or are empty. What else is wrong with the same group is in the
-            error's ``also``.
+        DataError: an array is missing; its dtype, rank or shape does not fit; the arrays of a group differ in the number of
+            samples or in how they lie in space, or are empty. What else is wrong with a group is in the error's ``also``.
     """
     names = [spec.name for spec in inputs]
     for what, given in (("layouts", options.layouts), ("scales", options.scales)):
@@ -75,7 +77,7 @@ def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, S
         layout = model_layout(spec, options.layouts.get(spec.name, options.layout))
         if spec.name in options.scales:
             found[spec.name] = options.scales[spec.name]
-        elif place in shared:
+        elif place in shared or spec.role == "weights":
             continue
         elif options.scale is not None and spec.dtype == "float32" and (spec.shape is None or layout is not None):
             found[spec.name] = options.scale
@@ -113,7 +115,7 @@ def _match_group(
         raise DataError(
             f"the volumes of {where} lie differently in space ({said})", remedy="bring them to one orientation first"
         )
-    return SampleSet(group.name, views)
+    return SampleSet(group.name, views, spare_arrays(arrays, inputs, ignored))
 
 
 def raise_first(problems: Sequence[DataError]) -> None:
@@ -181,7 +183,7 @@ def _sampled(
     spec: TensorSpec, stored: LazyArray, options: DataOptions, scale: Optional[Scale], count: Optional[int]
 ) -> View:
     """Returns an array as samples; ``count`` is how many the arrays before it have, if there are any."""
-    stored, said = as_labels(stored, spec, _said(spec, options))
+    stored, said = as_labels(as_weights(stored, spec), spec, _said(spec, options))
     if scale is None and stored.dtype == np.float16 and spec.dtype == "float32":
         stored = _widened(stored, spec)
     _check_dtype(spec, stored, scale)
@@ -212,7 +214,7 @@ def _level(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale], count: i
 def _takes_one(spec: TensorSpec) -> bool:
     """Whether an input, no image, has one sample at a time, so that one value of it may be meant for all of them."""
     is_image = model_layout(spec, None) is not None
-    return spec.name != TARGET and spec.shape is not None and spec.shape[:1] == (1,) and not is_image
+    return spec.role == "input" and spec.shape is not None and spec.shape[:1] == (1,) and not is_image
 
 
 def _require_number(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
@@ -241,7 +243,7 @@ def _view(spec: TensorSpec, stored: LazyArray, said: Optional[str], options: Dat
 
 def _free(spec: TensorSpec, layout: Optional[str], options: DataOptions) -> TensorSpec:
     """Returns the input without its sizes in space where samples need not have them, since they will be cut."""
-    cut = options.patch is not None or (options.crop_target and spec.name == TARGET)
+    cut = options.patch is not None or (options.crop_target and spec.role != "input")
     if not cut or spec.shape is None or layout is None or len(spec.shape) != len(layout):
         return spec
     return replace(spec, shape=tuple(None if x in SPACE else size for x, size in zip(layout, spec.shape)))
@@ -261,7 +263,7 @@ def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> tuple[Mappin
         said = " or ".join(f"`layouts={{{spec.name!r}: {layout!r}}}`" for layout in others)
         fitting: Mapping[str, object] = {"layouts": {spec.name: others[0]}} if len(others) == 1 else {}
         return fitting, f"; it would fit as {said}, if that is what it is"
-    if takes_labels(spec):
+    if spec.takes_labels:
         one_hot = f", or one-hot with {spec.classes} classes" if spec.classes is not None else ""
         return {}, (
             f"; the loss ce takes class indices{one_hot}: build with `loss='mse'` or `loss='l1'` to train on values"
@@ -271,7 +273,7 @@ def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> tuple[Mappin
         space = {letter: size for letter, size in want.items() if letter in SPACE}
         sizes = dict(zip(made.axes, made.shape))
         if want.get("C") in (None, sizes.get("C")) and all(s and s <= sizes[letter] for letter, s in space.items()):
-            if spec.name == TARGET:
+            if spec.role != "input":
                 return {"crop_target": True}, "; `crop_target` takes the centre of targets that is of the output's size"
             patch = tuple(space.values())
             return {"patch": patch}, f"; `patch={patch}` trains on patches of that size"

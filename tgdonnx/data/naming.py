@@ -48,7 +48,7 @@ def named_arrays(
         inputs: what a step is fed.
         options: which array is for which input.
         where: the group, for messages.
-        ignored: names of arrays that may be there although they are not asked for; with ``target``, those of usual targets.
+        ignored: names of arrays of which nobody needs to hear that nothing takes them; with ``target``, those of usual targets.
 
     Raises:
         DataError: an array that is mapped is missing, or two are for the same input.
@@ -58,9 +58,9 @@ def named_arrays(
     targets = [name for name in found if name not in expected and is_usual_target(name)]
     if TARGET in expected and TARGET not in found and len(targets) == 1:
         _take(found, targets[0], TARGET)
-    missing = [name for name in expected if name not in found and name != TARGET]
-    others = [name for name in found if name not in expected and not _may_be_there(name, ignored)]
-    only = [spec for spec in inputs if spec.name != TARGET]
+    only = [spec for spec in inputs if spec.role == "input"]
+    missing = [spec.name for spec in only if spec.name not in found]
+    others = spare_arrays(found, inputs, ignored)
     # A model that has an input called target needs to be told what is what.
     if missing and len(only) == 1 and only[0].vendor_name is None and len(others) == 1:
         _take(found, others[0], missing[0])
@@ -70,7 +70,7 @@ def named_arrays(
 def naming_problems(
     arrays: Mapping[str, LazyArray], inputs: Sequence[TensorSpec], where: str, ignored: Collection[str]
 ) -> Iterator[DataError]:
-    """Yields what is wrong with the names of a group: an array is missing, or there is one that the model does not take.
+    """Yields what is wrong with the names of a group: the arrays that are missing.
 
     Args:
         arrays: as `named_arrays` gives them.
@@ -80,7 +80,7 @@ def naming_problems(
     """
     expected = [spec.name for spec in inputs]
     missing = [name for name in expected if name not in arrays]
-    spare = [name for name in arrays if name not in expected and not _may_be_there(name, ignored)]
+    spare = spare_arrays(arrays, inputs, ignored)
     for name in missing:
         targets = [array for array in spare if is_usual_target(array)]
         candidates = targets if name == TARGET and targets else spare
@@ -90,8 +90,20 @@ def naming_problems(
             name,
             remedy=f"if it goes by another name, say which: {said}" if said else "",
         )
-    for name in spare if not missing else ():
-        yield DataError(f"{where} has an array {name!r} that the model does not take; expected {', '.join(expected)}")
+
+
+def spare_arrays(
+    arrays: Mapping[str, LazyArray], inputs: Sequence[TensorSpec], ignored: Collection[str]
+) -> tuple[str, ...]:
+    """Returns the names of arrays that nothing takes.
+
+    Args:
+        arrays: as `named_arrays` gives them.
+        inputs: what a step is fed.
+        ignored: as of `named_arrays`.
+    """
+    expected = {spec.name for spec in inputs}
+    return tuple(name for name in arrays if name not in expected and not _may_be_there(name, ignored))
 
 
 def names_of(arrays: Mapping[str, LazyArray]) -> str:

@@ -31,9 +31,9 @@ def open_dataset(
 
     Args:
         source: see `tgdonnx.data.sources`.
-        inputs: what a step is fed, in order; the last is the target.
+        inputs: what a step is fed, in order; see `TensorSpec`.
         options: how it is read, matched and varied.
-        ignored: names of arrays that may be there although they are not asked for.
+        ignored: names of arrays of which nobody needs to hear that nothing takes them.
 
     Raises:
         DataError: the source cannot be read, does not fit the inputs, or holds NaN or infinity.
@@ -60,7 +60,7 @@ def open_training(
 
     Args:
         source: see `tgdonnx.data.sources`.
-        inputs: what a step is fed, in order; the last is the target.
+        inputs: what a step is fed, in order; see `TensorSpec`.
         options: how it is read, matched, varied and divided.
         validation: another source to validate with; with neither that nor a split there is none.
         seed: of the split.
@@ -99,7 +99,7 @@ def open_like(
         source: see `tgdonnx.data.sources`.
         inputs: what of its inputs the source has, such as all but the target; all if None.
         purpose: ``evaluation``: tiles in place of random patches, no augmentation; ``training``: as the other data.
-        ignored: names of arrays that may be there although they are not asked for.
+        ignored: names of arrays of which nobody needs to hear that nothing takes them.
 
     Raises:
         DataError: as `open_dataset`.
@@ -139,7 +139,6 @@ def open_recipe(recipe: Recipe) -> Dataset:
         ignored=recipe.ignored,
         examined=True,
     )
-    if recipe.target_limits is not None:
-        limits = recipe.target_limits
-        dataset.require_target(limits.low, limits.high, limits.loss)
+    for limits in recipe.target_limits:
+        dataset.require_target(limits)
     return dataset

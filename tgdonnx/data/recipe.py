@@ -22,8 +22,8 @@ class Recipe:
         inputs: what a step is fed.
         options: how the data is varied.
         scaling: as it was measured.
-        ignored: names of arrays that may be there besides.
-        target_limits: see `Dataset.require_target`.
+        ignored: names of arrays of which nobody needs to hear that nothing takes them.
+        target_limits: of its targets; see `Dataset.require_target`.
     """
 
     path: Path
@@ -32,7 +32,7 @@ class Recipe:
     options: DataOptions
     scaling: Optional[Scaling]
     ignored: tuple[str, ...]
-    target_limits: Optional[TargetLimits]
+    target_limits: tuple[TargetLimits, ...]
 
 
 @dataclass(frozen=True)

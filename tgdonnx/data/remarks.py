@@ -11,7 +11,7 @@ from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.matching import SampleSet
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scaling, describe_linear
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 
 
 def conversions(
@@ -24,6 +24,15 @@ def conversions(
         for remark in _of_input(spec, [sample_set.views[index] for sample_set in sets], options, scaling)
     )
     return tuple(said)
+
+
+def left_out(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """Returns what is said of arrays that nothing takes, if there are any."""
+    names = sorted({name for sample_set in sets for name in sample_set.unused})
+    if not names:
+        return ()
+    named = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (f"left out: {named}; what is taken is {', '.join(spec.name for spec in inputs)}",)
 
 
 def describe_level(spec: TensorSpec, level: Array) -> str:
@@ -59,7 +68,7 @@ def _of_input(
             yield f"{spec.name}: {describe_linear(linear, dtypes)}"
         elif dtypes != spec.dtype:
             yield f"{spec.name}: {dtypes} to {spec.dtype}, every value as it is"
-    if isinstance(options.crop_target, tuple) and spec.name == TARGET:
+    if isinstance(options.crop_target, tuple) and spec.role != "input":
         border = "x".join(map(str, options.crop_target))
         yield f"{spec.name}: {border} pixels at its border are left out, since the output lacks them"
     if options.augment and not first.space:

@@ -23,7 +23,7 @@ from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import Grid
 from tgdonnx.data.scaling import Scaling
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec, shared_inputs
+from tgdonnx.graphs.tensor_specs import TensorSpec, shared_inputs
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,9 @@ class Sampler:
         shared = self.shared
         return [arrays[0] if place in shared else np.stack(arrays) for place, arrays in enumerate(zip(*samples))]
 
-    def place(self, pick: Pick) -> str:
-        """Returns where the target of a sample lies, for messages."""
-        return f"{self.sets[pick.group].views[-1].stored.place}, sample {pick.sample}"
+    def place(self, pick: Pick, index: int) -> str:
+        """Returns where an input of a sample lies, for messages."""
+        return f"{self.sets[pick.group].views[index].stored.place}, sample {pick.sample}"
 
     @cached_property
     def levels(self) -> Levels:
@@ -160,7 +160,7 @@ class Sampler:
     def _cropped(self, place: int, view: View, values: Array) -> Array:
         """Returns the centre of a target; of an odd border the larger half is at the end."""
         border = self.options.crop_target
-        if not isinstance(border, tuple) or self.inputs[place].name != TARGET:
+        if not isinstance(border, tuple) or self.inputs[place].role == "input":
             return values
         cut = iter(border)
         parts = []

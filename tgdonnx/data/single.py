@@ -12,7 +12,6 @@ from tgdonnx.data.arrays import in_memory
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.format import ArrayFormat
 from tgdonnx.data.formats import format_of
-from tgdonnx.data.labels import takes_labels
 from tgdonnx.data.lazy_arrays import LazyArray
 from tgdonnx.data.sources import open_file
 from tgdonnx.errors import DataError
@@ -20,19 +19,19 @@ from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 
 def target_of(inputs: Sequence[TensorSpec]) -> Optional[TensorSpec]:
-    """Returns the target among what a step is fed; None where it is left out."""
+    """Returns the target among what a step is fed; None where it is left out, or there are several."""
     return next((spec for spec in inputs if spec.name == TARGET), None)
 
 
 def only_input(inputs: Sequence[TensorSpec]) -> Optional[TensorSpec]:
     """Returns the input of a model that has one; None if it has several."""
-    found = [spec for spec in inputs if spec.name != TARGET]
+    found = [spec for spec in inputs if spec.role == "input"]
     return found[0] if len(found) == 1 else None
 
 
 def takes_one_label(target: Optional[TensorSpec]) -> bool:
     """Whether a target is one class index per sample."""
-    if target is None or not takes_labels(target):
+    if target is None or not target.takes_labels:
         return False
     return target.shape is None or all(size == 1 for size in target.shape[1:])
 

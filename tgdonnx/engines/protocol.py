@@ -82,8 +82,8 @@ class TrainingSession(Protocol):
         """
         ...
 
-    def evaluate(self, batch: Batch) -> tuple[float, NDArray[np.float32]]:
-        """Returns the loss of a batch, and the model's output; nothing is trained."""
+    def evaluate(self, batch: Batch) -> tuple[float, tuple[NDArray[np.float32], ...]]:
+        """Returns the loss of a batch, and what else the eval model gives; nothing is trained."""
         ...
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:

@@ -58,7 +58,7 @@ class Samples(Protocol):
 def with_agreement(
     training: Samples,
     unlabelled: Samples,
-    vendor: Callable[[Sequence[Array]], Array],
+    vendor: Callable[[Sequence[Array]], Sequence[Array]],
     *,
     share: float,
     fixed_batch: Optional[int] = None,
@@ -67,7 +67,7 @@ def with_agreement(
     """Mixes images without targets into training data.
 
     Args:
-        training: samples with targets: every batch has the inputs of a step, and the target behind them.
+        training: samples with targets: every batch has the inputs of a step, and the targets behind them.
         unlabelled: the same without targets, opened with the same patches, augmentation and scaling.
         vendor: gives the targets for inputs; see `tgdonnx.artifacts.vendor_targets`.
         share: the part of every batch that has no targets of its own, above 0 and below 1.
@@ -94,7 +94,7 @@ def with_agreement(
 class _Mixture:
     training: Samples
     unlabelled: Samples
-    vendor: Callable[[Sequence[Array]], Array]
+    vendor: Callable[[Sequence[Array]], Sequence[Array]]
     share: Fraction
     fixed_batch: Optional[int]
     shared: frozenset[int]
@@ -161,22 +161,24 @@ class _Mixture:
         self, is_image: Sequence[bool], samples: Iterator[list[Array]], images: Iterator[list[Array]]
     ) -> list[Array]:
         rows = [next(images) if wanted else next(samples) for wanted in is_image]
-        count = len(rows[0]) if is_image[0] else len(rows[0]) - 1
-        inputs = [
+        counts = {wanted: len(row) for row, wanted in zip(rows, is_image)}
+        joined = [
             (_common if index in self.shared else _joined)([row[index] for row in rows], is_image)
-            for index in range(count)
+            for index in range(min(counts.values()))
         ]
         chosen = np.flatnonzero(is_image)
         if not len(chosen):
-            return [*inputs, np.concatenate([row[-1] for row in rows])]
+            return joined
         if self.fixed_batch is not None:
-            outputs = self.vendor(inputs)[chosen]
+            outputs = [output[chosen] for output in self.vendor(joined)]
         else:
-            parts = [array if index in self.shared else array[chosen] for index, array in enumerate(inputs)]
-            outputs = self.vendor(parts)
-        given = iter(outputs[:, None])
-        targets = [next(given) if wanted else row[-1] for wanted, row in zip(is_image, rows)]
-        return [*inputs, _joined(targets, is_image)]
+            parts = [array if index in self.shared else array[chosen] for index, array in enumerate(joined)]
+            outputs = list(self.vendor(parts))
+        targets = []
+        for place, output in enumerate(outputs, counts[True]):
+            given = iter(output[:, None])
+            targets.append(_joined([next(given) if w else row[place] for w, row in zip(is_image, rows)], is_image))
+        return [*joined, *targets]
 
 
 def _common(arrays: Sequence[Array], _is_image: Sequence[bool]) -> Array:

@@ -1,9 +1,4 @@
-"""Loss and metrics of a data set, batch by batch; nothing is trained and nothing is kept.
-
-What a metric compares depends on the loss. Cross-entropy: the class of the largest output, along the axis of classes, with the
-target's. Binary cross-entropy: whether the output is above 0.5, or above 0 where it is the logit of a probability, with whether
-the target is above 0.5. Other losses: the numbers themselves.
-"""
+"""Loss and metrics of a data set, batch by batch; nothing is trained and nothing is kept."""
 
 from __future__ import annotations
 
@@ -12,19 +7,26 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import Manifest, parse_loss
-from tgdonnx.artifacts.losses.function import Targets
 from tgdonnx.data import Dataset, Prefetched
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning.metrics import OF_TASK, MetricName, Task, measure, require_metrics
+from tgdonnx.finetuning.measures import (
+    RANGED,
+    Means,
+    Measure,
+    Reader,
+    default_metrics,
+    finite,
+    measures_of,
+    readers,
+    task_of,
+)
+from tgdonnx.finetuning.metrics import MetricName
 from tgdonnx.finetuning.session import Session
+from tgdonnx.graphs.tensor_specs import count_inputs
 
 Array = NDArray[Any]
-_TASKS: dict[Targets, Task] = {"values": "values", "probabilities": "mask", "classes": "classes"}
-_NEED_RANGE: frozenset[MetricName] = frozenset({"psnr", "ssim"})
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Evaluation:
 
     Attributes:
         loss: the mean over the samples.
-        metrics: the same of every metric; None in place of a number that is not finite.
+        metrics: the same of every metric, and of several outputs of the loss of each; None in place of a number that is not
+            finite.
         losses: of every batch.
     """
 
@@ -47,33 +50,47 @@ class Evaluator:
     """How a data set is evaluated.
 
     Attributes:
-        dataset: the data; its last array is the target.
+        dataset: the data.
         batch: samples per batch.
-        metrics: what is measured besides the loss.
-        data_range: for psnr and ssim.
-        classify: turns outputs into what metrics compare.
+        measures: what is measured besides the loss.
+        data_ranges: of every output, for psnr and ssim; None where neither is taken.
+        readers: of every output, what metrics compare of it.
     """
 
     dataset: Prefetched
     batch: int
-    metrics: tuple[MetricName, ...]
-    data_range: Optional[float]
-    classify: Classifier
+    measures: tuple[Measure, ...]
+    data_ranges: tuple[Optional[float], ...]
+    readers: tuple[Reader, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what is measured besides the loss."""
+        return tuple(each.name for each in self.measures)
+
+    @property
+    def data_range(self) -> Optional[float]:
+        """The range of the data of the first output that has one."""
+        return next((value for value in self.data_ranges if value is not None), None)
 
     def __call__(self, session: Session, check: Callable[[], None]) -> Evaluation:
         """Evaluates the data with the parameters as they are; ``check`` is called before every batch."""
-        total, samples, sums, losses = 0.0, 0, dict.fromkeys(self.metrics, 0.0), []
+        manifest, losses = session.manifest, []
+        total, samples, parts = 0.0, 0, np.zeros(len(manifest.heads))
+        means, places = Means(self.measures, self.data_ranges), [manifest.place_of(head) for head in manifest.heads]
         for batch in self.dataset.batches(self.batch):
             check()
-            loss, output = session.evaluate(batch)
-            losses.append(loss)
-            total, samples = total + loss * len(batch[-1]), samples + len(batch[-1])
-            if self.metrics:
-                found, wanted = self.classify(output), self.classify.target(batch[-1])
-                for name in self.metrics:
-                    sums[name] += float(measure(name, found, wanted, self.data_range).sum())
-        means = {str(name): finite(value / samples) for name, value in sums.items()}
-        return Evaluation(total / samples, means, tuple(losses))
+            found, size = session.evaluate(batch), len(batch[places[0]])
+            losses.append(found.loss)
+            total, samples, parts = total + found.loss * size, samples + size, parts + np.array(found.parts) * size
+            for place, (read, output) in enumerate(zip(self.readers, found.outputs)):
+                target = batch[places[place]]
+                counts = read.counts(target, session.weights_of(manifest.heads[place], batch))
+                means.add(place, read(output), read.target(target), counts)
+        metrics = means.result()
+        if len(parts) > 1:
+            metrics.update({f"{head.output} loss": finite(part / samples) for head, part in zip(manifest.heads, parts)})
+        return Evaluation(total / samples, metrics, tuple(losses))
 
 
 def evaluator(
@@ -91,16 +108,20 @@ def evaluator(
     Raises:
         DataError: a metric does not suit the loss or the data.
     """
-    task = task_of(session.manifest)
-    names = tuple(metrics) or default_metrics(task)
-    first = next(dataset.batches(session.manifest.fixed_batch or 1))
+    manifest = session.manifest
+    first = next(dataset.batches(manifest.fixed_batch or 1))
     ahead = Prefetched(dataset)
-    require_metrics(names, task, session.predict(first[:-1]).shape)
-    if data_range is None and _NEED_RANGE & set(names):
-        low, high = dataset.target_range or _target_bounds(ahead, batch)
-        data_range = range_between(low, high)
-    ranged = data_range if _NEED_RANGE & set(names) else None
-    return Evaluator(ahead, batch, names, ranged, classifier(session))
+    shapes = [output.shape for output in session.predict(first[: count_inputs(manifest.inputs)])]
+    measures = measures_of(manifest, metrics, shapes, [default_metrics(task_of(head)) for head in manifest.heads])
+    ranges: list[Optional[float]] = []
+    for place, head in enumerate(manifest.heads):
+        ranged = any(each.head == place and each.metric in RANGED for each in measures)
+        if ranged and data_range is None:
+            low, high = dataset.target_range(head.target) or _target_bounds(ahead, batch, manifest.place_of(head))
+            ranges.append(range_between(low, high))
+        else:
+            ranges.append(data_range if ranged else None)
+    return Evaluator(ahead, batch, measures, tuple(ranges), readers(session))
 
 
 def range_between(low: float, high: float) -> float:
@@ -117,67 +138,9 @@ def range_between(low: float, high: float) -> float:
     return high - low
 
 
-def task_of(manifest: Manifest) -> Task:
-    """Returns what outputs are, by the loss."""
-    return _TASKS[parse_loss(manifest.options.loss).targets]
-
-
-def default_metrics(task: Task) -> tuple[MetricName, ...]:
-    """Returns what is measured unless something is asked for."""
-    return ("psnr",) if task == "values" else OF_TASK[task]
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """Turns outputs into what metrics compare.
-
-    Attributes:
-        task: what outputs are.
-        threshold: above which an output of a mask means True.
-        class_axis: the axis of outputs that counts classes.
-    """
-
-    task: Task
-    threshold: float
-    class_axis: int = 1
-
-    def __call__(self, output: Array) -> Array:
-        """Turns an output of the model into what its target is, or means."""
-        if self.task == "classes":
-            classes: Array = np.argmax(output, axis=self.class_axis)
-            return classes
-        return output > self.threshold if self.task == "mask" else output
-
-    def target(self, target: Array) -> Array:
-        """Turns a target into what it means."""
-        return target > 0.5 if self.task == "mask" else target
-
-
-def classifier(session: Session) -> Classifier:
-    """Returns how to read the outputs of a model."""
-    task = task_of(session.manifest)
-    threshold = 0.5 if task == "mask" and _ends_in_sigmoid(session) else 0.0
-    return Classifier(task, threshold, session.manifest.class_axis)
-
-
-def _ends_in_sigmoid(session: Session) -> bool:
-    """Whether the output is a probability already; the loss takes what goes into the Sigmoid then."""
-    graph = onnx.load(session.directory / session.manifest.runtime.eval_model, load_external_data=False).graph
-    producers = {output: node for node in graph.node for output in node.output}
-    node = producers.get(graph.output[1].name)
-    while node is not None and node.op_type == "Identity":
-        node = producers.get(node.input[0])
-    return node is not None and node.op_type == "Sigmoid"
-
-
-def finite(value: float) -> Optional[float]:
-    """Returns a number that JSON can hold."""
-    return value if np.isfinite(value) else None
-
-
-def _target_bounds(dataset: Prefetched, batch: int) -> tuple[float, float]:
-    """Returns the smallest and the largest value of the targets of a data set, by reading it."""
+def _target_bounds(dataset: Prefetched, batch: int, place: int) -> tuple[float, float]:
+    """Returns the smallest and the largest value of a target of a data set, by reading it."""
     low, high = np.inf, -np.inf
-    for *_, target in dataset.batches(batch):
-        low, high = min(low, float(target.min())), max(high, float(target.max()))
+    for arrays in dataset.batches(batch):
+        low, high = min(low, float(arrays[place].min())), max(high, float(arrays[place].max()))
     return low, high

@@ -10,14 +10,14 @@ metric of a data set is their mean. For a sample with output y and target t, and
     accuracy  the fraction of the elements whose class is right
     dice      2 |A and B| / (|A| + |B|), Dice (1945), mean over the classes that occur in A or B; 1 if none does
 
-The last two compare classes: integers for cross-entropy; False and True for binary cross-entropy, whose only class that
-counts for Dice is True.
+The last two compare classes: integers for class indices; False and True for masks, whose only class that counts for Dice is
+True. Where elements count differently, rmse, psnr and accuracy are weighted means, and Dice adds up weights, not elements;
+for a sample of which nothing counts each is NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,13 @@ SMALLER_IS_BETTER: frozenset[MetricName] = frozenset({"rmse"})
 WINDOW, _SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
 
 
-def measure(name: MetricName, output: Array, target: Array, data_range: Optional[float] = None) -> NDArray[np.float64]:
+def measure(
+    name: MetricName,
+    output: Array,
+    target: Array,
+    data_range: Optional[float] = None,
+    counts: Optional[Array] = None,
+) -> NDArray[np.float64]:
     """Returns a metric of every sample.
 
     Args:
@@ -45,14 +51,29 @@ def measure(name: MetricName, output: Array, target: Array, data_range: Optional
         output: (samples, ...), numbers, or for accuracy and dice classes.
         target: the same.
         data_range: R, for psnr and ssim.
+        counts: what every element counts, of the same shape, 0 and more, or False and True; all alike if None. Not of ssim.
     """
     assert output.shape == target.shape, f"{output.shape} and {target.shape}"
-    return _METRICS[name](output, target, data_range)
+    if name == "ssim":
+        assert data_range is not None
+        assert counts is None
+        return _ssim(output, target, data_range)
+    if name == "psnr":
+        assert data_range is not None
+        with np.errstate(divide="ignore"):
+            result: NDArray[np.float64] = 20 * np.log10(data_range / _rmse(output, target, counts))
+        return result
+    return {"rmse": _rmse, "accuracy": _accuracy, "dice": _dice}[name](output, target, counts)
 
 
-def worsening(name: MetricName, start: float, now: float) -> float:
-    """Returns by how much a metric has become worse; negative if it is better."""
-    return now - start if name in SMALLER_IS_BETTER else start - now
+def metric_of(name: str) -> MetricName:
+    """Returns the metric of a measure, whose name has that of an output before it where several train."""
+    return cast(MetricName, name.rpartition(" ")[2])
+
+
+def worsening(name: str, start: float, now: float) -> float:
+    """Returns by how much a measure has become worse; negative if it is better."""
+    return now - start if metric_of(name) in SMALLER_IS_BETTER else start - now
 
 
 def require_metrics(names: tuple[MetricName, ...], task: Task, shape: tuple[int, ...]) -> None:
@@ -84,21 +105,24 @@ def takes_ssim(shape: tuple[int, ...]) -> bool:
     return len(shape) > 2 and min(shape[2:]) >= WINDOW
 
 
-def _rmse(output: Array, target: Array, _: Optional[float]) -> NDArray[np.float64]:
-    difference = output.astype(np.float64) - target
-    root: NDArray[np.float64] = np.sqrt(np.mean(np.square(difference), axis=tuple(range(1, output.ndim))))
+def _mean(values: Array, counts: Optional[Array]) -> NDArray[np.float64]:
+    """Returns the mean of every sample; NaN where nothing counts."""
+    axes = tuple(range(1, values.ndim))
+    if counts is None:
+        plain: NDArray[np.float64] = np.mean(values, axis=axes)
+        return plain
+    weights = counts.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        weighted: NDArray[np.float64] = (values * weights).sum(axis=axes) / weights.sum(axis=axes)
+    return weighted
+
+
+def _rmse(output: Array, target: Array, counts: Optional[Array]) -> NDArray[np.float64]:
+    root: NDArray[np.float64] = np.sqrt(_mean(np.square(output.astype(np.float64) - target), counts))
     return root
 
 
-def _psnr(output: Array, target: Array, data_range: Optional[float]) -> NDArray[np.float64]:
-    assert data_range is not None
-    with np.errstate(divide="ignore"):
-        result: NDArray[np.float64] = 20 * np.log10(data_range / _rmse(output, target, None))
-    return result
-
-
-def _ssim(output: Array, target: Array, data_range: Optional[float]) -> NDArray[np.float64]:
-    assert data_range is not None
+def _ssim(output: Array, target: Array, data_range: float) -> NDArray[np.float64]:
     x, y = output.astype(np.float64), target.astype(np.float64)
     mean_x, mean_y = _blur(x), _blur(y)
     xx, yy, xy = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2, _blur(x * y) - mean_x * mean_y
@@ -120,29 +144,23 @@ def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _accuracy(output: Array, target: Array, _: Optional[float]) -> NDArray[np.float64]:
-    right: NDArray[np.float64] = np.mean(output == target, axis=tuple(range(1, output.ndim)))
-    return right
+def _accuracy(output: Array, target: Array, counts: Optional[Array]) -> NDArray[np.float64]:
+    return _mean(output == target, counts)
 
 
-def _dice(output: Array, target: Array, _: Optional[float]) -> NDArray[np.float64]:
-    return np.array([_dice_of_sample(a, b) for a, b in zip(output, target)])
+def _dice(output: Array, target: Array, counts: Optional[Array]) -> NDArray[np.float64]:
+    weights = np.ones(output.shape, bool) if counts is None else counts
+    return np.array([_dice_of_sample(a, b, weight) for a, b, weight in zip(output, target, weights)])
 
 
-def _dice_of_sample(a: Array, b: Array) -> float:
+def _dice_of_sample(a: Array, b: Array, weight: Array) -> float:
+    a, b, weight = a[weight > 0], b[weight > 0], weight[weight > 0]
+    if not weight.size:
+        return float("nan")
     classes = [True] if a.dtype == bool else sorted({*np.unique(a).tolist(), *np.unique(b).tolist()})
     values = []
     for number in classes:
         in_a, in_b = a == number, b == number
-        total = int(in_a.sum()) + int(in_b.sum())
-        values.append(2 * int((in_a & in_b).sum()) / total if total else 1.0)
+        total = float(weight[in_a].sum()) + float(weight[in_b].sum())
+        values.append(2 * float(weight[in_a & in_b].sum()) / total if total else 1.0)
     return float(np.mean(values))
-
-
-_METRICS: dict[MetricName, Callable[[Array, Array, Optional[float]], NDArray[np.float64]]] = {
-    "psnr": _psnr,
-    "ssim": _ssim,
-    "rmse": _rmse,
-    "accuracy": _accuracy,
-    "dice": _dice,
-}

@@ -75,8 +75,10 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
     if options.validation_split is not None:
         raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
     if len(inputs) != 2:
-        taken = ", ".join(spec.name for spec in inputs[:-1])
-        raise DataError(f"two noisy images train a model of one image; this one takes {taken}")
+        taken = ", ".join(spec.name for spec in inputs if spec.role == "input")
+        raise DataError(
+            f"two noisy images train a model of one image and one output, without weights; this one takes {taken}"
+        )
     a, b = open_array(pair.a), open_array(pair.b)
     _require_alike(a, b)
     names = [spec.name for spec in inputs]

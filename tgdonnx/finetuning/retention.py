@@ -10,22 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import vendor_outputs
 from tgdonnx.data import Dataset, DataSource, Prefetched, open_like
 from tgdonnx.errors import DataError, MissingArrayError
-from tgdonnx.finetuning.evaluation import (
-    Evaluator,
-    classifier,
-    default_metrics,
-    evaluator,
-    finite,
-    range_between,
-    task_of,
-)
-from tgdonnx.finetuning.metrics import MetricName, Task, measure, require_metrics, takes_ssim
+from tgdonnx.finetuning.evaluation import Evaluator, evaluator, range_between
+from tgdonnx.finetuning.measures import RANGED, Means, default_metrics, measures_of, readers, task_of
+from tgdonnx.finetuning.metrics import MetricName, Task, takes_ssim
 from tgdonnx.finetuning.session import Session
+from tgdonnx.graphs.tensor_specs import count_inputs
 
 Array = NDArray[Any]
 
@@ -36,14 +31,14 @@ class Retention:
 
     Attributes:
         dataset: its data.
-        guarded: the metric that a limit is about.
+        guarded: the name of the metric that a limit is about.
         evaluate: gives the metrics by name; takes a session, and what to call before every batch.
         labelled: whether the data has targets; if not, the metrics are those of agreement with the vendor's outputs.
         data_range: that psnr and ssim are taken with, if they are.
     """
 
     dataset: Prefetched
-    guarded: MetricName
+    guarded: str
     evaluate: Callable[[Session, Callable[[], None]], Mapping[str, Optional[float]]]
     labelled: bool
     data_range: Optional[float]
@@ -63,7 +58,7 @@ def open_retention(
     Args:
         session: what will be evaluated.
         training: what is trained on; the other data is read, cut and scaled as it is.
-        source: data with or without ``target``.
+        source: data with or without targets.
         batch: samples per batch.
         metrics: what to measure, the guarded one first; what suits the loss, if empty.
         data_range: for psnr and ssim; that of the targets, or of the vendor's outputs, if None.
@@ -76,9 +71,10 @@ def open_retention(
     try:
         dataset = open_like(training, source)
     except MissingArrayError as error:
-        if error.array != inputs[-1].name:
+        if error.array not in (spec.name for spec in inputs if spec.role == "target"):
             raise
-        dataset = open_like(training, source, inputs[:-1])
+        others = [spec.name for spec in inputs if spec.role != "input"]
+        dataset = open_like(training, source, inputs[: count_inputs(inputs)], ignored=others)
         return _agreement(session, Prefetched(dataset), batch, metrics, data_range)
     session.require_fit(dataset)
     measured = evaluator(session, dataset, batch, metrics, data_range)
@@ -92,36 +88,37 @@ def _metrics_of(measured: Evaluator) -> Callable[[Session, Callable[[], None]], 
 def _agreement(
     session: Session, dataset: Prefetched, batch: int, metrics: Sequence[MetricName], data_range: Optional[float]
 ) -> Retention:
-    task = task_of(session.manifest)
+    manifest = session.manifest
     vendor = vendor_outputs(session.artifacts, session.device)
-    outputs = session.predict(next(dataset.batches(session.manifest.fixed_batch or 1)))
-    names = tuple(metrics) or _agreement_metrics(task, outputs.shape)
-    require_metrics(names, task, outputs.shape)
-    if names[0] == "psnr":
+    shapes = [output.shape for output in session.predict(next(dataset.batches(manifest.fixed_batch or 1)))]
+    usual = [_agreement_metrics(task_of(head), shape) for head, shape in zip(manifest.heads, shapes)]
+    measures = measures_of(manifest, metrics, shapes, usual)
+    if measures[0].metric == "psnr":
         raise DataError(
             "the psnr of the vendor's outputs against themselves is infinite, so no loss of it can be measured",
             remedy="put ssim or rmse before it (`metrics`), or add targets to the data to retain",
         )
-    if data_range is None and {"psnr", "ssim"} & set(names):
-        bounds = [(float(out.min()), float(out.max())) for out in map(vendor, dataset.batches(batch))]
-        data_range = range_between(min(low for low, _ in bounds), max(high for _, high in bounds))
-    classify = classifier(session)
+    ranges: list[Optional[float]] = [data_range] * len(shapes)
+    if data_range is None:
+        for place in {each.head for each in measures if each.metric in RANGED}:
+            bounds = [(float(out[place].min()), float(out[place].max())) for out in map(vendor, dataset.batches(batch))]
+            ranges[place] = range_between(min(low for low, _ in bounds), max(high for _, high in bounds))
+    reading = readers(session)
 
     def evaluate(session: Session, check: Callable[[], None]) -> Mapping[str, Optional[float]]:
-        sums, samples = dict.fromkeys(names, 0.0), 0
+        means = Means(measures, ranges)
         for inputs in dataset.batches(batch):
             check()
             theirs = vendor(inputs)
-            wanted = classify(theirs)
-            # The vendor's output takes the place of a target, which has to be fed; the loss is not looked at.
-            _, output = session.evaluate([*inputs, wanted if task == "classes" else theirs])
-            found = classify(output)
-            samples += len(found)
-            for name in names:
-                sums[name] += float(measure(name, found, wanted, data_range).sum())
-        return {name: finite(value / samples) for name, value in sums.items()}
+            wanted = [read(output) for read, output in zip(reading, theirs)]
+            # The vendor's output takes the place of a target, which has to be fed, as weights have; the loss is not looked at.
+            fed = [w if read.task == "classes" else own for read, w, own in zip(reading, wanted, theirs)]
+            weights = [np.zeros_like(own) for head, own in zip(manifest.heads, theirs) for _ in head.formula.weights]
+            for place, output in enumerate(session.evaluate([*inputs, *fed, *weights]).outputs):
+                means.add(place, reading[place](output), wanted[place])
+        return means.result()
 
-    return Retention(dataset, names[0], evaluate, False, data_range)
+    return Retention(dataset, measures[0].name, evaluate, False, next((r for r in ranges if r is not None), None))
 
 
 def _agreement_metrics(task: Task, shape: tuple[int, ...]) -> tuple[MetricName, ...]:

@@ -27,7 +27,7 @@ from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, dec
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator
-from tgdonnx.finetuning.metrics import MetricName
+from tgdonnx.finetuning.metrics import METRICS, metric_of
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.retention import Retention
@@ -102,7 +102,7 @@ class AgreeRecord:
 class RetentionRecord:
     """How the vendor's own task is evaluated; see `Retention`."""
 
-    guarded: MetricName
+    guarded: str
     labelled: bool
     data_range: Optional[AtLeast0]
 
@@ -132,7 +132,7 @@ class RunRecord:
     Attributes:
         format: version of this format.
         options: how it trains; a resumed run overwrites those that may change.
-        metrics: of the validation data, as resolved.
+        metrics: of the validation data, as resolved; of several outputs, as in ``scores dice``.
         data_range: that psnr and ssim of the validation data are computed with.
         data: what is trained on.
         validation: what it is validated on.
@@ -148,7 +148,7 @@ class RunRecord:
 
     format: Positive
     options: TrainOptions
-    metrics: tuple[MetricName, ...]
+    metrics: tuple[str, ...]
     data_range: Optional[AtLeast0]
     data: DataRecord
     validation: Optional[DataRecord]
@@ -258,6 +258,10 @@ def _from_older(_: int, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(record: RunRecord) -> None:
+    guarded = () if record.retention is None else (record.retention.guarded,)
+    unknown = next((name for name in (*record.metrics, *guarded) if metric_of(name) not in METRICS), None)
+    if unknown is not None:
+        raise ValueError(f"the metric {unknown!r} is unknown")
     if record.blend is not None:
         _check_blend(record.blend)
     described = [record.data, record.validation, record.retain, record.agree and record.agree.images]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
@@ -11,16 +12,34 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, parse_loss, read_manifest
+from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, read_manifest
 from tgdonnx.artifacts.consistency import require_inputs_of
+from tgdonnx.artifacts.manifest import Head
 from tgdonnx.data import Dataset
 from tgdonnx.data.layouts import SPACE
+from tgdonnx.data.targets import TargetLimits
 from tgdonnx.engines import Batch, TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
+from tgdonnx.graphs.tensor_specs import TARGET, count_inputs
 from tgdonnx.runtime import CPU, Device, InferenceModel, open_inference
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a batch comes to.
+
+    Attributes:
+        loss: what is minimised.
+        outputs: those that train, in the order of the heads.
+        parts: the loss of each; ``loss`` is their sum.
+    """
+
+    loss: float
+    outputs: tuple[NDArray[np.float32], ...]
+    parts: tuple[float, ...]
 
 
 class Session:
@@ -87,27 +106,29 @@ class Session:
         """
         return self._engine.step(batches, learning_rate)
 
-    def evaluate(self, batch: Batch) -> tuple[float, NDArray[np.float32]]:
-        """Returns the loss of a batch, and the model's output; nothing is trained."""
-        return self._engine.evaluate(batch)
+    def evaluate(self, batch: Batch) -> Evaluated:
+        """Returns the loss of a batch, and the outputs that train; nothing is trained."""
+        loss, others = self._engine.evaluate(batch)
+        count = len(self.manifest.heads)
+        # Of one output the part is the whole, which the model gives once.
+        return Evaluated(loss, others[:count], tuple(float(part) for part in others[count:]) or (loss,))
 
-    def predict(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Returns the model's output with the parameters as they are, without a target; the first time opens a model for that.
+    def predict(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], ...]:
+        """Returns the outputs that train with the parameters as they are, without targets; the first time opens a model for it.
 
         Raises:
             DataError: the model does not take inputs of these sizes.
         """
         given = self._engine.parameters()
-        target = self.manifest.inputs[-1]  # has to be fed, but is not read
-        given[self._inputs[-1]] = np.zeros([size or 1 for size in target.shape or ()], target.dtype)
-        output: NDArray[np.float32]
-        (output,) = self._predictor.run(dict(zip(self._inputs, inputs)), given=given)
-        return output
+        count = count_inputs(self.manifest.inputs)
+        for name, spec in zip(self._inputs[count:], self.manifest.inputs[count:]):  # have to be fed, but are not read
+            given[name] = np.zeros([size or 1 for size in spec.shape or ()], spec.dtype)
+        return tuple(self._predictor.run(dict(zip(self._inputs, inputs[:count])), given=given))
 
     @cached_property
     def _predictor(self) -> InferenceModel:
         # The loss stays out: a target that does not fit would break it.
-        wanted = [self._eval_model.proto.graph.output[1].name]
+        wanted = [value.name for value in self._eval_model.proto.graph.output[1 : 1 + len(self.manifest.heads)]]
         return open_inference(self._eval_model, outputs=wanted, device=self.device)
 
     def close_predictor(self) -> None:
@@ -128,21 +149,19 @@ class Session:
             DataError: targets are smaller, differ from outputs in other axes, or the border differs between sizes.
         """
         found: dict[tuple[int, ...], list[int]] = {}
-        loss, axes = parse_loss(self.manifest.options.loss), dataset.target_axes
+        count = count_inputs(self.manifest.inputs)
         for sample in dataset.first_of_each_size():
-            *inputs, target = (np.repeat(array, self.manifest.fixed_batch or 1, 0) for array in sample)
-            expected = loss.target_shape(self.predict(inputs).shape, self.manifest.class_axis)
-            less = [size - wanted for size, wanted in zip(target.shape, expected)]
-            if (
-                target.ndim != len(expected)
-                or min(less) < 0
-                or any(n for n, x in zip(less[1:], axes) if x not in SPACE)
-            ):
-                raise DataError(
-                    f"only the centre of a target can be cut: for inputs of {', '.join(str(list(a.shape)) for a in inputs)} "
-                    f"expected at least {list(expected)}, found {list(target.shape)}"
-                )
-            found.setdefault(tuple(n for n, x in zip(less[1:], axes) if x in SPACE), list(target.shape))
+            fed = [np.repeat(array, self.manifest.fixed_batch or 1, 0) for array in sample[:count]]
+            for head, output in zip(self.manifest.heads, self.predict(fed)):
+                place = self.manifest.place_of(head)
+                expected, shape = head.target_shape(output.shape)[1:], sample[place].shape[1:]
+                less, axes = [size - wanted for size, wanted in zip(shape, expected)], dataset.axes_of(place)
+                if len(shape) != len(expected) or min(less) < 0 or any(n for n, x in zip(less, axes) if x not in SPACE):
+                    raise DataError(
+                        f"only the centre of {_the(head)} can be cut: for inputs of {_shapes(fed)} expected at least "
+                        f"{list(expected)}, found {list(shape)} per sample"
+                    )
+                found.setdefault(tuple(n for n, x in zip(less, axes) if x in SPACE), list(shape))
         if len(found) > 1:
             said = "; ".join(f"{shape}: {'x'.join(map(str, less))}" for less, shape in found.items())
             raise DataError(
@@ -158,25 +177,48 @@ class Session:
             DataError: they do not.
         """
         batch = next(dataset.batches(self.manifest.fixed_batch or 1))
-        output = self.predict(batch[:-1]).shape
-        loss = parse_loss(self.manifest.options.loss)
-        problem = loss.output_problem(output)
-        if problem is not None:
-            raise DataError(problem)
-        expected = loss.target_shape(output, self.manifest.class_axis)
-        if batch[-1].shape != expected:
-            found = batch[-1].shape
-            sizes = list(zip(found, expected)) if len(found) == len(expected) else []
-            border = any(size > wanted for size, wanted in sizes) and all(size >= wanted for size, wanted in sizes)
+        fed = batch[: count_inputs(self.manifest.inputs)]
+        for head, output in zip(self.manifest.heads, self.predict(fed)):
+            loss, axis = head.formula, 1 if head.class_axis is None else head.class_axis
+            problem = loss.output_problem(output.shape, axis)
+            if problem is not None:
+                raise DataError(problem)
+            found, expected = batch[self.manifest.place_of(head)].shape, head.target_shape(output.shape)
+            if found != expected:
+                sizes = list(zip(found, expected)) if len(found) == len(expected) else []
+                border = any(size > wanted for size, wanted in sizes) and all(size >= wanted for size, wanted in sizes)
+                raise DataError(
+                    f"{_the(head)} does not fit the output: for inputs of {_shapes(fed)} expected {list(expected)}, found "
+                    f"{list(found)}{_axis_hint(head, output.shape, found)}",
+                    remedy="`crop_target` compares the centre of targets" if border else "",
+                    options={"crop_target": True} if border else None,
+                )
+            self._require_weights(head, batch, expected)
+            limit = loss.target_limit(output.shape, axis)
+            if limit is not None:
+                labels = head.class_axis is not None
+                dataset.require_target(TargetLimits(head.target, 0, limit, head.loss, labels, loss.ignore))
+
+    def weights_of(self, head: Head, batch: Batch) -> Optional[NDArray[Any]]:
+        """Returns the array of a batch that says what the elements of a head's target count; None if they count alike."""
+        for place, spec in enumerate(self.manifest.inputs):
+            if spec.role == "weights" and spec.name in head.formula.weights:
+                return batch[place]
+        return None
+
+    def _require_weights(self, head: Head, batch: Batch, expected: tuple[int, ...]) -> None:
+        """Checks that weights spread over the elements that they are of."""
+        weights = self.weights_of(head, batch)
+        if weights is None:
+            return
+        found, fits = weights.shape, len(weights.shape) == len(expected)
+        if not fits or any(
+            size != want and (axis, size) != (1, 1) for axis, (size, want) in enumerate(zip(found, expected))
+        ):
             raise DataError(
-                f"the target does not fit the output: for inputs of {', '.join(str(list(a.shape)) for a in batch[:-1])} "
-                f"expected {list(expected)}, found {list(found)}",
-                remedy="`crop_target` compares the centre of targets" if border else "",
-                options={"crop_target": True} if border else None,
+                f"the weights {head.formula.weights[0]!r} do not fit {head.target!r}: expected {list(expected)}, or 1 along "
+                f"axis 1; found {list(found)}"
             )
-        limit = loss.target_limit(output, self.manifest.class_axis)
-        if limit is not None:
-            dataset.require_target(0, limit, str(loss))
 
     def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
         """Puts other values in place of parameters, to evaluate with them; no model is opened anew."""
@@ -193,6 +235,29 @@ class Session:
             OutputError: it cannot be written.
         """
         self._engine.save(self.directory / name, run_state.to_json())
+
+
+def _the(head: Head) -> str:
+    return "the target" if head.target == TARGET else f"the target {head.target!r}"
+
+
+def _shapes(arrays: Sequence[NDArray[Any]]) -> str:
+    return ", ".join(str(list(array.shape)) for array in arrays)
+
+
+def _axis_hint(head: Head, output: tuple[int, ...], target: tuple[int, ...]) -> str:
+    """Says where labels would fit if another axis counted classes."""
+    if head.class_axis is None:
+        return ""
+    last = len(output) - 1
+    other = last if head.class_axis == 1 else 1
+    if other == head.class_axis or output[:other] + output[other + 1 :] != target:
+        return ""
+    name = head.formula.functions[0].name
+    return (
+        f"; classes are counted along axis {head.class_axis} of the output {list(output)}: if it is axis {other}, say so: "
+        f"`loss='{name}(axis={other})'`"
+    )
 
 
 def read_state(directory: Path, checkpoint: str) -> Optional[RunState]:

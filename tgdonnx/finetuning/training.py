@@ -31,6 +31,7 @@ from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
 from tgdonnx.finetuning.tensorboard import Board, require_board
 from tgdonnx.finetuning.watching import Watch
+from tgdonnx.graphs.tensor_specs import count_inputs
 from tgdonnx.runtime import Device, parse_device, usable_device
 
 
@@ -86,6 +87,7 @@ def train_session(
         options = replace(options, patience=PATIENCE)
     training, validating, retention = open_data(session, run_data, options)
     session.close_predictor()
+    reasons = class_axes(session.manifest)
     settings = settings_of(options, training, retention.guarded if retention else None)
     state = _start(session, settings, resume=resume)
     if watch.tensorboard is not None:
@@ -96,7 +98,7 @@ def train_session(
     announce(directory)
     write_record(directory, session.manifest, options, run_data, training, validating, retention, step)
     _clean(directory, session.manifest)
-    for remark in (*batch_remarks(asked, options), *remarks_of(training, validating, retention)):
+    for remark in (*batch_remarks(asked, options), *reasons, *remarks_of(training, validating, retention)):
         watch.on_remark(remark)
     log = Log(directory, state)
     board = Board(Path(watch.tensorboard), state.step) if watch.tensorboard is not None else None
@@ -190,6 +192,15 @@ def batch_remarks(asked: TrainOptions, options: TrainOptions) -> tuple[str, ...]
     )
 
 
+def class_axes(manifest: Manifest) -> tuple[str, ...]:
+    """Returns what is said of outputs of which another axis than 1 counts classes."""
+    return tuple(
+        f"{head.output}: axis {head.class_axis} counts classes, for {head.why_class_axis}"
+        for head in manifest.heads
+        if head.class_axis not in (None, 1)
+    )
+
+
 def remarks_of(training: Samples, validating: Optional[Evaluator], retention: Optional[Retention]) -> tuple[str, ...]:
     """Returns what is worth knowing about the data of a run, everything once."""
     evaluated = [each.dataset for each in (validating, retention) if each is not None]
@@ -199,8 +210,9 @@ def remarks_of(training: Samples, validating: Optional[Evaluator], retention: Op
 
 def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: TrainOptions) -> Samples:
     """Mixes images to agree on into the training data; they are read, cut and turned as it is."""
-    *inputs, target = session.manifest.inputs
-    images = open_like(labelled, agree, inputs, purpose="training", ignored=(target.name,))
+    inputs, count = session.manifest.inputs, count_inputs(session.manifest.inputs)
+    ignored = [spec.name for spec in inputs[count:]]
+    images = open_like(labelled, agree, inputs[:count], purpose="training", ignored=ignored)
     share = DEFAULT_AGREE_SHARE if options.agree_share is None else options.agree_share
     fixed = session.manifest.fixed_batch
     vendor, shared = vendor_targets(session.artifacts, session.device), labelled.shared | images.shared

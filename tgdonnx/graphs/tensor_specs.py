@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Literal, Optional
 
 import onnx_ir as ir
 
 from tgdonnx.files.typed import Positive
 
 TARGET = "target"
-"""The input that the output is compared with, and the array for it."""
+"""The input that the one output that trains is compared with, and the array for it."""
+
+Role = Literal["input", "target", "weights"]
+"""Of the model, what an output is compared with, or what its elements count."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class TensorSpec:
         shape: its dimensions; None where any size goes; None altogether when the rank is open.
         classes: of a target of class indices, how many there are; None where that is not known, and of all others.
         vendor_name: the vendor's input, where that has another name than the array.
+        role: what it is for. Inputs of the model come first, then targets, then weights.
     """
 
     name: str
@@ -31,6 +35,12 @@ class TensorSpec:
     shape: Optional[tuple[Optional[Positive], ...]]
     classes: Optional[Positive] = None
     vendor_name: Optional[str] = None
+    role: Role = "input"
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether it is a target of class indices."""
+        return self.role == "target" and self.dtype == "int64"
 
     @classmethod
     def of(cls, value: ir.Value) -> TensorSpec:
@@ -38,6 +48,11 @@ class TensorSpec:
         dtype = value.dtype if value.dtype not in (None, ir.DataType.UNDEFINED) else ir.DataType.FLOAT
         shape = None if value.shape is None else tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
         return cls(str(value.name), str(dtype.numpy()), shape)
+
+
+def count_inputs(specs: Sequence[TensorSpec]) -> int:
+    """Returns how many of the arrays of a step are inputs of the model; targets and weights come behind them."""
+    return sum(spec.role == "input" for spec in specs)
 
 
 def shared_inputs(inputs: Sequence[TensorSpec]) -> frozenset[int]:
@@ -49,7 +64,7 @@ def shared_inputs(inputs: Sequence[TensorSpec]) -> frozenset[int]:
     Args:
         inputs: what a step is fed, with or without the target, which has samples like the output.
     """
-    places = [place for place, spec in enumerate(inputs) if spec.name != TARGET]
+    places = [place for place, spec in enumerate(inputs) if spec.role == "input"]
     shapes = {place: inputs[place].shape for place in places}
     first = {place: shape[0] if shape else None for place, shape in shapes.items() if shape is None or shape}
     if not first:

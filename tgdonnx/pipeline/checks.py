@@ -75,7 +75,7 @@ def checked(asked: Asked) -> Job:
             applied,
             layout=asked.layout,
             scaled=asked.scaled,
-            output_name=asked.building.output,
+            output_name=asked.building.shown_output,
             overwrite=overwrite,
             device=asked.training.device,
         )

@@ -61,7 +61,7 @@ def _apply(job: Job, last: Proved) -> Optional[ApplyReport]:
         applied,
         layout=asked.layout,
         artifacts=last.artifacts.directory if asked.scaled else None,
-        output_name=asked.building.output,
+        output_name=asked.building.shown_output,
         overwrite=asked.results.overwrite,
         device=asked.training.device,
     )

@@ -14,6 +14,7 @@ from tgdonnx.files.model_file import StrPath, replacing
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.finetuning.reports import BlendCurve, BlendPoint
 from tgdonnx.reporting.legible import cell, sentence
+from tgdonnx.reporting.measures import titled
 from tgdonnx.reporting.plots import new_figure, require_plot
 
 if TYPE_CHECKING:
@@ -52,9 +53,16 @@ def plot_blends(curve: BlendCurve, path: StrPath, *, overwrite: bool = False) ->
     rows = 1 if old is None else 2
     figure = new_figure((6.4, 2.9 * rows))
     drawn = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    _draw(drawn[0], curve, [p.validation[new] for p in curve.curve], f"new task:\n{TITLES[new]}", _BLUE, "o")
+    _draw(drawn[0], curve, [p.validation[new] for p in curve.curve], f"new task:\n{titled(new, TITLES)}", _BLUE, "o")
     if old is not None:
-        _draw(drawn[1], curve, [p.retain[old] for p in curve.curve], f"vendor's own task:\n{TITLES[old]}", _ORANGE, "s")
+        _draw(
+            drawn[1],
+            curve,
+            [p.retain[old] for p in curve.curve],
+            f"vendor's own task:\n{titled(old, TITLES)}",
+            _ORANGE,
+            "s",
+        )
     drawn[-1].set_xlabel("blend (0: what training started from, 1: what it came to)")
     drawn[0].set_title(f"chosen: {curve.chosen:g}", fontsize=10, color=_GREEN, loc="right")
     with replacing(path) as temporary:
@@ -74,7 +82,7 @@ def _draw(
     known = [(point.blend, value) for point, value in zip(curve.curve, values) if value is not None]
     axes.plot([blend for blend, _ in known], [value for _, value in known], color=colour, marker=marker, markersize=4)
     axes.axvline(curve.chosen, color=_GREEN, linewidth=1.2)
-    axes.set_ylabel(label)
+    axes.set_ylabel(label, parse_math=False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

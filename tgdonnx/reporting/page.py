@@ -29,7 +29,8 @@ from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
 from tgdonnx.reporting.history import Evaluation, History, read_history
 from tgdonnx.reporting.legible import message
-from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, require_shown, show_samples
+from tgdonnx.reporting.measures import titled
+from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, show_samples, shown_head
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.reporting.verdict import sentences
@@ -199,7 +200,7 @@ class Samples:
         whole = replace(self.reading, patch=None, patches_per_epoch=None, augment=(), validation_split=None)
         inputs = self.runners.manifest.inputs
         try:
-            require_shown(self.runners.manifest)
+            shown_head(self.runners.manifest)  # before data is opened
             dataset = Dataset(open_for(self.data, inputs, whole), inputs, whole, scaling=scaling)
             return show_samples(base, tuned, self.runners, dataset), ""
         except NoPicturesError as reason:
@@ -315,7 +316,9 @@ def _metric_figures(
         if len(found) > 1:
             steps, values = zip(*found)
             curve = evaluation_curve(f"{prefix}{index}", steps, values, exported, start=start is not None)
-        title, unit, meaning = _METRICS.get(name, (name, "", ""))
+        output, space, metric = name.rpartition(" ")
+        title, unit, meaning = _METRICS.get(metric, (metric, "", ""))
+        title = f"{output}{space}{title}"
         figures.append(MetricFigure(title, unit, meaning, curve, start, at_export))
     return tuple(figures)
 
@@ -329,7 +332,7 @@ def _blend_figures(curve: BlendCurve, written: float) -> tuple[BlendFigure, ...]
         values = [value for value in found.values() if value is not None]
         if len(values) == len(found):
             svg = blend_curve(f"blend{index}", list(found), values, written, old=old)
-            title = _METRICS[name][0] if name in _METRICS else name
+            title = titled(name, {metric: told[0] for metric, told in _METRICS.items()})
             what = "vendor's own task" if old else "validation data"
             figures.append(BlendFigure(title, what, svg, values[0], found.get(written), values[-1]))
     return tuple(figures)

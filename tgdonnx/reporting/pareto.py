@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath, replacing
-from tgdonnx.finetuning.metrics import SMALLER_IS_BETTER
+from tgdonnx.finetuning.metrics import SMALLER_IS_BETTER, metric_of
 from tgdonnx.reporting.blends import shown_metrics
 from tgdonnx.reporting.legible import name
+from tgdonnx.reporting.measures import titled
 from tgdonnx.reporting.plots import new_figure, require_plot
 
 if TYPE_CHECKING:
@@ -44,15 +45,15 @@ def plot_compare(report: CompareReport, path: StrPath, *, overwrite: bool = Fals
     if start.new is not None and start.old is not None:
         axes.plot([start.new], [start.old], "*", color="black", markersize=14, zorder=5, label="vendor's model")
         if report.retain_limit is not None:
-            worse = report.retain_limit if report.old in SMALLER_IS_BETTER else -report.retain_limit
+            worse = report.retain_limit if metric_of(report.old) in SMALLER_IS_BETTER else -report.retain_limit
             limit = start.old + worse
             axes.axhline(limit, color=_GREY, linestyle=(0, (1, 2)), linewidth=1.2, label=f"limit ({limit:.4g})")
     whose = "vendor's own task" if report.labelled else "agreement with the vendor's output"
-    axes.set_xlabel(f"new task, validation: {_UNITS.get(report.new, report.new)}")
-    axes.set_ylabel(f"{whose}: {_UNITS[report.old]}")
-    if report.new in SMALLER_IS_BETTER:
+    axes.set_xlabel(f"new task, validation: {titled(report.new, _UNITS)}", parse_math=False)
+    axes.set_ylabel(f"{whose}: {titled(report.old, _UNITS)}", parse_math=False)
+    if metric_of(report.new) in SMALLER_IS_BETTER:
         axes.invert_xaxis()
-    if report.old in SMALLER_IS_BETTER:
+    if metric_of(report.old) in SMALLER_IS_BETTER:
         axes.invert_yaxis()
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

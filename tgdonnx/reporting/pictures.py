@@ -11,7 +11,7 @@ import base64
 import importlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import Manifest
-from tgdonnx.artifacts.losses import parse_loss
+from tgdonnx.artifacts.manifest import Head
 from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
 from tgdonnx.files.model_file import ModelFile
+from tgdonnx.graphs.tensor_specs import count_inputs
 from tgdonnx.runtime import CPU, Device, open_inference
 
 Array = NDArray[Any]
@@ -60,7 +61,7 @@ class Sample:
 
     Attributes:
         number: which, counted from 1 in the order of the data.
-        what: which part of it is shown.
+        what: which part of it is shown, and of which output, where several train.
         pictures: input, outputs, difference, target.
         before: root mean square difference of the vendor's output from the target, over all of the sample.
         after: the same of the tuned model's.
@@ -74,7 +75,7 @@ class Sample:
 
 
 class Runners:
-    """Models as functions of the arrays of a batch without its target. Each is opened once, when it is asked for."""
+    """Models as functions of the inputs of a batch, that give the output of `shown_head`; each is opened once, if at all."""
 
     def __init__(self, manifest: Manifest, device: Device = CPU) -> None:
         """Takes the manifest of the artifacts, which says what the models are fed, and where they run."""
@@ -88,18 +89,20 @@ class Runners:
             NoPicturesError: the runtime cannot load it; the function raises it where it cannot be run.
         """
         if file.path not in self._opened:
-            self._opened[file.path] = _runner(file, self.manifest, self._device)
+            self._opened[file.path] = _runner(file, self.manifest, shown_head(self.manifest).output, self._device)
         return self._opened[file.path]
 
 
-def require_shown(manifest: Manifest) -> None:
-    """Checks, before data is opened, that outputs may be images.
+def shown_head(manifest: Manifest) -> Head:
+    """Returns the output that is shown: the first that trains and is no scores of classes.
 
     Raises:
-        NoPicturesError: they are scores of classes.
+        NoPicturesError: all are scores of classes.
     """
-    if parse_loss(manifest.options.loss).targets == "classes":
+    head = next((head for head in manifest.heads if head.formula.targets != "classes"), None)
+    if head is None:
         raise NoPicturesError("Outputs are scores of classes, not images.")
+    return head
 
 
 def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: Dataset) -> tuple[Sample, ...]:
@@ -115,20 +118,23 @@ def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: D
         NoPicturesError: outputs are no images of the target's size, or the runtime cannot run a model.
     """
     manifest = runners.manifest
+    head, count = shown_head(manifest), count_inputs(manifest.inputs)
+    several = f"output {head.output}, " if len(manifest.heads) > 1 else ""
     run_base, run_tuned = runners.of(base), runners.of(tuned)
     samples: list[Sample] = []
     for batch in dataset.batches(manifest.fixed_batch or 1):  # one by one: samples may differ in size
-        target = batch[-1]
+        inputs, target = batch[:count], batch[manifest.place_of(head)]
         if target.ndim not in (4, 5):
             raise NoPicturesError(f"Outputs have {target.ndim} axes; images have 4 (samples, channels, height, width).")
-        before, after = run_base(batch[:-1]), run_tuned(batch[:-1])
+        before, after = run_base(inputs), run_tuned(inputs)
         target = _centre(target, before.shape)
         if before.shape != target.shape:
             raise NoPicturesError(f"The output has shape {list(before.shape)}, the target {list(target.shape)}.")
-        image = next((array for array in batch[:-1] if array.ndim == target.ndim), None)
+        image = next((array for array in inputs if array.ndim == target.ndim), None)
         for n in range(len(target)):
             shown = None if image is None else image[n]
-            samples.append(_sample(len(samples), shown, before[n], after[n], target[n]))
+            sample = _sample(len(samples), shown, before[n], after[n], target[n])
+            samples.append(replace(sample, what=f"{several}{sample.what}"))
         if len(samples) >= MOST_SAMPLES:
             break
     return tuple(samples[:MOST_SAMPLES])
@@ -142,7 +148,7 @@ def _centre(target: Array, shape: tuple[int, ...]) -> Array:
     return target[tuple(slice(start, start + size) for start, size in zip(starts, shape))]
 
 
-def _runner(file: ModelFile, manifest: Manifest, device: Device) -> Runner:
+def _runner(file: ModelFile, manifest: Manifest, output_name: str, device: Device) -> Runner:
     try:
         model = open_inference(file, device=device)
     except ModelFileError as error:
@@ -153,7 +159,7 @@ def _runner(file: ModelFile, manifest: Manifest, device: Device) -> Runner:
         given = [(spec.vendor_name or spec.name, array) for spec, array in zip(manifest.inputs, arrays)]
         feeds = {name: array.astype(types.get(name) or array.dtype) for name, array in given}
         try:
-            (output,) = model.run(feeds, [manifest.options.output])
+            (output,) = model.run(feeds, [output_name])
         except DataError as error:
             raise NoPicturesError(f"{error}.") from error
         result: NDArray[np.float64] = output.astype(np.float64)

@@ -252,7 +252,7 @@ def test_the_vendors_outputs_are_found_where_tensors_are_in_two_pieces(tmp_path:
     assert len(set(names)) < len(names)
     x = models.random_feeds(model, 3)["x"]
     (expected,) = open_session(model).run(["y"], {"x": x})
-    found = vendor_outputs(open_artifacts(tmp_path / "thin"))([x])
+    found = vendor_outputs(open_artifacts(tmp_path / "thin"))([x])[0]
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
@@ -300,6 +300,9 @@ def test_artifacts_of_format_1_are_read(tmp_path: Path) -> None:
     path = tmp_path / "thin" / MANIFEST
     manifest = json.loads(path.read_text())
     manifest["format"] = 1
+    del manifest["heads"]
+    for spec in manifest["inputs"]:
+        del spec["role"]
     for tensor in manifest["trained"]:
         part = tensor.pop("part")
         tensor["thin_axis"] = None if part is None else part[0]["axis"]

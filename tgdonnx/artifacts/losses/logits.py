@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Optional
+
 import onnx_ir as ir
 
 from tgdonnx.graphs.operators import is_standard
 
 
-def class_axis(y: ir.Value) -> int:
+@dataclass(frozen=True)
+class ClassAxis:
+    """Which axis of an output counts classes.
+
+    Attributes:
+        axis: counted from the front.
+        reason: what says so; empty where nothing does and it is 1, as everywhere in ONNX.
+    """
+
+    axis: int
+    reason: str = ""
+
+
+def class_axis(y: ir.Value, said: Optional[int] = None) -> ClassAxis:
     """Returns which axis of an output counts classes.
 
-    That is 1, unless the model says that it is the last: where it ends in a Softmax over it, in a Transpose that takes axis 1
-    there (as exporters of channels-last frameworks write), or in a MatMul with its weights, whose columns are the last axis.
+    That is 1, unless the user says another one, or the model says that it is the last: where it ends in a Softmax over it, in a
+    Transpose that takes axis 1 there (as exporters of channels-last frameworks write), or in a MatMul with its weights, whose
+    columns are the last axis.
+
+    Args:
+        y: the output.
+        said: the axis that the user says, perhaps counted from the end.
     """
     rank = len(y.shape) if y.shape is not None else 0
+    if said is not None:
+        return ClassAxis(said % rank if rank else 1, "the loss says so")
     if rank < 3:
-        return 1
+        return ClassAxis(1)
+    last = rank - 1
     value: ir.Value | None = y
     while value is not None and (node := value.producer()) is not None and is_standard(node):
         if node.op_type == "Softmax":
             axis = _softmax_axis(node) % rank
-            return axis if axis in (1, rank - 1) else 1
+            return ClassAxis(axis, "the model ends in a Softmax over it") if axis in (1, last) else ClassAxis(1)
         if node.op_type == "Transpose":
             order = node.attributes["perm"].as_ints() if "perm" in node.attributes else ()
-            return rank - 1 if tuple(order) == (0, *range(2, rank), 1) else 1
+            moved = tuple(order) == (0, *range(2, rank), 1)
+            return ClassAxis(last, "the model ends in a Transpose that takes axis 1 there") if moved else ClassAxis(1)
         if node.op_type == "MatMul":
             first = node.inputs[0]
-            return 1 if first is not None and first.is_initializer() else rank - 1
+            columns = first is None or not first.is_initializer()
+            return ClassAxis(last, "the model ends in a MatMul whose columns it is") if columns else ClassAxis(1)
         value = _operand(node)
-    return 1
+    return ClassAxis(1)
 
 
 def _operand(node: ir.Node) -> ir.Value | None:

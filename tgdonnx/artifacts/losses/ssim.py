@@ -19,12 +19,13 @@ there: the batch and channel axes become one, and no Conv has groups.
 
 from __future__ import annotations
 
-from typing import Optional
+from dataclasses import dataclass
+from typing import Optional, final
 
 import numpy as np
 import onnx_ir as ir
 
-from tgdonnx.artifacts.losses.function import LossFunction, Sizes
+from tgdonnx.artifacts.losses.function import Compared, LossFunction, Sizes, shown
 from tgdonnx.graphs.builder import Builder
 
 WINDOW = 11
@@ -32,8 +33,28 @@ _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 
 
-def ssim(builder: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
-    """Writes 1 - mean SSIM of an output of known rank."""
+@final
+@dataclass(frozen=True)
+class Ssim(LossFunction):
+    """1 - mean SSIM."""
+
+    name = "ssim"
+    told = (
+        "one minus the structural similarity, on signals, images or volumes with 11 or more elements along every axis; axis 1 "
+        "counts channels, what follows is space"
+    )
+    is_ranged = True
+
+    def write(self, builder: Builder, compared: Compared) -> ir.Value:
+        """Writes the nodes; the output is of known rank."""
+        return _ssim(builder, compared.y, compared.t, compared.data_range)
+
+    def problem(self, sizes: Sizes, class_axis: int) -> Optional[str]:  # noqa: ARG002  # there are none
+        """Returns why an output cannot be compared; see `LossFunction`."""
+        return _problem(sizes)
+
+
+def _ssim(builder: Builder, y: ir.Value, t: ir.Value, data_range: float) -> ir.Value:
     assert y.shape is not None
     rank = len(y.shape) - 2
     apart = builder.constant(np.array([-1, 1, *(0,) * rank], np.int64))  # 0: as it was
@@ -71,28 +92,16 @@ def _windows(builder: Builder, rank: int) -> list[ir.Value]:
 
 
 def _problem(sizes: Sizes) -> Optional[str]:
-    """Returns why an output cannot be compared; see `LossFunction`."""
     if sizes is None:
         return "the loss ssim needs an output of known rank; declare its shape, or use another loss"
-    shown = f"[{', '.join('?' if size is None else str(size) for size in sizes)}]"
     if not 3 <= len(sizes) <= 5:
         return (
             "the loss ssim needs an output with the axes sample, channel, and one to three of space; "
-            f"found {shown}; use another loss"
+            f"found {shown(sizes)}; use another loss"
         )
     if any(size is not None and size < WINDOW for size in sizes[2:]):
         return (
             f"the loss ssim needs an output of at least {WINDOW} along every axis of space, the size of its window; "
-            f"found {shown}; use larger images or patches, or another loss"
+            f"found {shown(sizes)}; use larger images or patches, or another loss"
         )
     return None
-
-
-SSIM = LossFunction(
-    "ssim",
-    "one minus the structural similarity, on signals, images or volumes with 11 or more elements along every axis; axis 1 "
-    "counts channels, what follows is space",
-    ssim,
-    is_ranged=True,
-    problem=_problem,
-)

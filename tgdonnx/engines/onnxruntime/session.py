@@ -93,8 +93,8 @@ class StepSession:
             self._update(len(losses), learning_rate)
         return losses
 
-    def evaluate(self, batch: Sequence[Array]) -> tuple[float, NDArray[np.float32]]:
-        """Returns the loss of a batch, and the model's output; nothing is trained.
+    def evaluate(self, batch: Sequence[Array]) -> tuple[float, tuple[NDArray[np.float32], ...]]:
+        """Returns the loss of a batch, and what else the eval model gives; nothing is trained.
 
         Raises:
             DataError: the model does not run on the batch.
@@ -104,8 +104,8 @@ class StepSession:
         for value in session.get_outputs():
             binding.bind_output(value.name, "cpu")
         self._run(session, binding)
-        loss, output = binding.copy_outputs_to_cpu()
-        return float(loss), output
+        loss, *others = binding.copy_outputs_to_cpu()
+        return float(loss), tuple(others)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Returns copies of the parameters."""

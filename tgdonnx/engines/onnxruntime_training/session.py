@@ -72,11 +72,11 @@ class ModuleSession:
             self._module.lazy_reset_grad()
         return losses
 
-    def evaluate(self, batch: Batch) -> tuple[float, NDArray[np.float32]]:
-        """Returns the loss of a batch, and the model's output; nothing is trained."""
+    def evaluate(self, batch: Batch) -> tuple[float, tuple[NDArray[np.float32], ...]]:
+        """Returns the loss of a batch, and what else the eval model gives; nothing is trained."""
         self._module.eval()
-        loss, output = self._module(*batch)
-        return float(loss), output
+        loss, *others = self._module(*batch)
+        return float(loss), tuple(others)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Returns copies of the parameters, by name."""
