@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -16,6 +18,11 @@ from tests.support.external_models import externalise
 from tests.support.models import save
 from tests.support.training_models import text_model
 from tgdonnx import verify
+from tgdonnx.applying.classifying import Classification, views_of
+from tgdonnx.applying.network import open_image_network
+from tgdonnx.data import DataOptions, open_dataset
+from tgdonnx.finetuning.run_record import read_record
+from tgdonnx.finetuning.session import Session
 
 RNG = np.random.default_rng(0)
 
@@ -208,3 +215,43 @@ def test_a_net_with_two_heads(tmp_path: Path) -> None:
     assert last["metrics"]["boxes loss"] + last["metrics"]["scores loss"] == pytest.approx(last["validation"], rel=1e-6)
     assert "output boxes" in page.read_text()
     assert np.load(applied).shape == (8, 4, 6, 7)
+
+
+def test_what_apply_feeds_a_classifier_is_bit_by_bit_what_trained(tmp_path: Path) -> None:
+    model = text_model(CLASSIFIER, v=(8, 1, 3, 3), c=(8,), w=(8, 3), b=(3,))
+    path, data, run_directory = save(model, tmp_path / "model.onnx"), tmp_path / "data", tmp_path / "run"
+    for name in ("birds", "cats", "dogs"):
+        (data / name).mkdir(parents=True)
+        for index in range(3):
+            size = (int(RNG.integers(16, 30)), int(RNG.integers(16, 30)), *((3,) if index else ()))
+            Image.fromarray(RNG.integers(0, 256, size, np.uint8)).save(data / name / f"{index}.png")
+    options = ("--colour", "grey", "--resize", 14, "--resample", "bicubic", "--crop", "12,10")
+    scaling = ("--scale", 255, "--mean", 0.45, "--std", 0.2)
+    finetuned(path, data, tmp_path / "tuned.onnx", "--loss", "ce", *options, *scaling, "--artifacts", run_directory)
+    record = read_record(run_directory)
+    assert record is not None
+    trained = open_dataset(data, Session(run_directory).manifest.inputs, record.data.options)
+    reading = DataOptions(scale=1, resize=(14,), resample="bicubic", crop=(12, 10), colour="grey")
+    network = open_image_network(tmp_path / "tuned.onnx")
+    views = views_of(data, network, reading)
+    fed = list(Classification(network, views, record.data.scaling["x"], ()).fed())
+    assert [name for name, _ in fed] == [
+        f"{name}/{index}.png" for name in ("birds", "cats", "dogs") for index in range(3)
+    ]
+    for (_, found), (expected, _) in zip(fed, trained.batches(1)):
+        assert found.shape == (1, 1, 12, 10)
+        assert found.tobytes() == expected.tobytes()
+
+    result = run(
+        "apply", tmp_path / "tuned.onnx", "--data", data, "-o", tmp_path / "r.csv", "--artifacts", run_directory
+    )
+    assert result.exit_code == 0, result.stderr
+    header, *rows = list(csv.reader((tmp_path / "r.csv").read_text().splitlines()))
+    assert header == ["file", "class", "probability"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "tuned.onnx"))
+    for (name, label, probability), (other, values) in zip(rows, fed):
+        (scores,) = session.run(None, {"x": values})[0].astype(np.float64)
+        assert name == other
+        assert label == ("birds", "cats", "dogs")[scores.argmax()]
+        assert abs(float(probability) - np.exp(scores).max() / np.exp(scores).sum()) < 1e-5
+    assert len(rows) == 9

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from tgdonnx.applying.assembling import Assembly
+from tgdonnx.applying.classifying import SUFFIX, Classification, views_of
 from tgdonnx.applying.imagefiles import require_header, result, suffix_of
 from tgdonnx.applying.network import open_image_network
 from tgdonnx.applying.reach import ReceptiveField
@@ -18,13 +19,14 @@ from tgdonnx.data.layouts import SPACE, View, model_layout
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
 from tgdonnx.data.matching import match
 from tgdonnx.data.options import DataOptions
-from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, measure
+from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, measure, require_channels
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.errors import DataError
-from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_file import StrPath, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.records import last_classes
 from tgdonnx.runtime import CPU_NAME, Device, usable_device
 
 # Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.
@@ -76,10 +78,11 @@ def apply(
     Args:
         model: an ONNX file with one input.
         data: an array, or a file: ``.npy``, NIfTI, a picture, or a directory with a DICOM series.
-        output: the file to write: ``.npy``, or NIfTI if ``data`` is.
+        output: the file to write: ``.npy``, NIfTI if ``data`` is, or, of a classifier, ``.csv`` with a row per picture; then
+            ``data`` may be a directory of pictures, also in directories of classes. See `tgdonnx.applying.classifying`.
         layout: of the data; see `tgdonnx.data.layouts`.
         scale: how intensities are scaled before the model, by these data; undone afterwards.
-        artifacts: the directory of a run, whose recorded scaling is used instead.
+        artifacts: the directory of a run: data is scaled, and pictures are made ready, as its record says.
         tile: size of tiles per axis of space.
         output_name: the output to take, when the model has several.
         overwrite: whether ``output`` may exist.
@@ -92,6 +95,13 @@ def apply(
         RuntimeMissingError: no onnxruntime, or not the library for a format, is installed; or it cannot use the device.
     """
     where = usable_device(device)
+    if Path(output).suffix.lower() == SUFFIX:
+        classification = _classification(
+            model, data, Path(output), layout, scale, artifacts, output_name, where, overwrite=overwrite
+        )
+        text, count = classification.table()
+        write_bytes(Path(output), text.encode())
+        return ApplyReport(str(output), (count,), "csv", 1, (), None, _remarks_of(classification))
     job = _prepare(model, data, Path(output), layout, scale, artifacts, tile, output_name, where, overwrite=overwrite)
     assembly, shape, dtype = job.assembly, *job.assembly.outline()
     with result(Path(output), assembly.view.stored, shape, dtype) as array:
@@ -129,6 +139,10 @@ def require_applicable(
         TgdonnxError: as `apply` does.
     """
     scale, where = 1.0 if scaled else None, usable_device(device)
+    if Path(output).suffix.lower() == SUFFIX:  # how pictures are made ready, the run will say
+        require_outputs([Output(Path(output))], [model, data], overwrite=overwrite)
+        open_image_network(model, output_name, where)
+        return
     job = _prepare(model, data, Path(output), layout, scale, None, None, output_name, where, overwrite=overwrite)
     job.assembly.outline()
 
@@ -159,37 +173,86 @@ def _prepare(
     network = open_image_network(model, output_name, device)
     stored = open_array(data)
     require_header(output, stored)
-    view = _view(network.input, stored, layout, scaled=scale is not None or artifacts is not None)
-    scaling = _scaling(network.input, stored, scale, artifacts, network.output)
+    reading = _reading(layout, scale, artifacts)
+    view = _view(network.input, stored, reading)
+    scaling = _scaling(network.input, view, scale, artifacts, network.output)
     field = network.receptive_field(view.layout)
     assembly = Assembly(network, view, scaling, _plan(network.input, view, field, tile))
     return _Job(assembly, field if isinstance(field, str) else None)
 
 
-def _view(spec: TensorSpec, stored: LazyArray, layout: Optional[str], *, scaled: bool) -> View:
+def _classification(
+    model: StrPath,
+    data: Union[StrPath, Array],
+    output: Path,
+    layout: Optional[str],
+    scale: Optional[Scale],
+    artifacts: Optional[StrPath],
+    output_name: Optional[str],
+    device: Device,
+    *,
+    overwrite: bool,
+) -> Classification:
+    require_outputs([Output(output)], [model, data, artifacts], overwrite=overwrite)
+    network = open_image_network(model, output_name, device)
+    views = views_of(data, network, _reading(layout, scale, artifacts))
+    scaling = None
+    if artifacts is not None:
+        scaling = recorded_scaling(Path(artifacts), network.input.name, network.output)
+    elif scale is not None:
+        scaling = _measured(network.input, [view for _, view in views], scale)
+    classes = last_classes(network.network.file.proto)
+    if artifacts is not None and (record := read_record(Path(artifacts))) is not None:
+        classes = record.data.options.classes or classes
+    return Classification(network, views, scaling.arrays[network.input.name] if scaling else None, classes)
+
+
+def _reading(layout: Optional[str], scale: Optional[Scale], artifacts: Optional[StrPath]) -> DataOptions:
+    """Returns how data is read: pictures are made ready as in the run, if there is one."""
+    if scale is not None and artifacts is not None:
+        raise DataError("got both a scale and a run whose scaling is recorded; expected one of them")
+    scaled = 1.0 if scale is not None or artifacts is not None else None
+    record = read_record(Path(artifacts)) if artifacts is not None else None
+    if record is None:
+        return DataOptions(layout=layout, scale=scaled)
+    told = record.data.options
+    return DataOptions(
+        layout=layout,
+        scale=scaled if record.data.scaling else None,
+        resize=told.resize,
+        resample=told.resample,
+        crop=told.crop,
+        colour=told.colour,
+    )
+
+
+def _view(spec: TensorSpec, stored: LazyArray, reading: DataOptions) -> View:
     """Returns the data as samples of the model's input, which may be larger than the model takes."""
-    axes = (layout or "").partition(":")[2] or model_layout(spec, layout)
+    axes = (reading.layout or "").partition(":")[2] or model_layout(spec, reading.layout)
     if spec.shape is not None and axes is not None and len(axes) == len(spec.shape):
         spec = replace(spec, shape=tuple(None if x in SPACE else size for x, size in zip(axes, spec.shape)))
     if spec.shape is not None:  # any number of samples: they are grouped as the model takes them
         spec = replace(spec, shape=(None, *spec.shape[1:]))
     source = Source(stored.place, (ArrayGroup(stored.place, {spec.name: stored}),))
-    (member,) = match(source, [spec], DataOptions(layout=layout, scale=1.0 if scaled else None))
+    (member,) = match(source, [spec], reading)
     return member.views[0]
 
 
 def _scaling(
-    spec: TensorSpec, stored: LazyArray, scale: Optional[Scale], artifacts: Optional[StrPath], output: str
+    spec: TensorSpec, view: View, scale: Optional[Scale], artifacts: Optional[StrPath], output: str
 ) -> Optional[Scaling]:
-    if scale is not None and artifacts is not None:
-        raise DataError("got both a scale and a run whose scaling is recorded; expected one of them")
     if artifacts is not None:
         return recorded_scaling(Path(artifacts), spec.name, output)
-    if scale is None:
-        return None
+    return None if scale is None else _measured(spec, [view], scale)
+
+
+def _measured(spec: TensorSpec, views: Sequence[View], scale: Scale) -> Scaling:
+    """Returns the scaling of data by itself."""
     check_scale(scale)
-    linear = measure(scale, spec.name, stored)
-    return Scaling({spec.name: linear, TARGET: linear})
+    linear = measure(scale, spec.name, [view.stored for view in views])
+    for view in views:
+        require_channels(linear, dict(zip(view.axes, view.shape)).get("C"), f"{view.stored.place}: {spec.name!r}")
+    return Scaling({spec.name: linear, TARGET: replace(linear, mean=(), std=())})
 
 
 def recorded_scaling(directory: Path, name: str, output: str) -> Optional[Scaling]:
@@ -238,6 +301,16 @@ def _plan(
         length = tile[position] if tile is not None else max(_TILE[len(space)], 4 * math.ceil(reach.high - reach.low))
         plan.append(cut(size, fixed or length, reach, step, fixed=fixed is not None))
     return tuple(plan)
+
+
+def _remarks_of(classification: Classification) -> tuple[str, ...]:
+    _, first = classification.views[0]
+    said = [*first.stored.remarks]
+    if classification.linear is not None:
+        said.append(describe_linear(classification.linear, str(first.stored.dtype)))
+    if not classification.classes:
+        said.append("classes go by their numbers; nothing names them")
+    return tuple(said)
 
 
 def _remarks(assembly: Assembly, whole: Optional[str], *, asked: bool) -> Iterator[str]:

@@ -83,7 +83,7 @@ class Assembly:
         batch = np.stack([self.view.read(sample, name, window) for sample in samples])
         linear = self.scaling.arrays.get(name) if self.scaling is not None else None
         if linear is not None:
-            batch = linear.apply(batch)
+            batch = linear.apply(batch, 1 + self.view.axes.find("C"))
         # A model of a fixed batch size gets its last samples several times.
         filled = batch[np.minimum(np.arange(self.batch), len(samples) - 1)]
         found = self.network.run(filled)[: len(samples)]

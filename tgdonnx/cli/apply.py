@@ -45,12 +45,12 @@ class Running:
 
 @click.command("apply")
 @model_argument
-@output_option("The result to write: .npy, or NIfTI if the data is.")
+@output_option("The result to write: .npy, NIfTI if the data is, or .csv of a classifier.")
 @click.option(
     "--data",
     required=True,
     type=PATH,
-    help=f"What to apply it to: {describe_arrays()}.",
+    help=f"What to apply it to: {describe_arrays()}; of a classifier, also a directory of pictures.",
 )
 @click.option("--layout", help="What the axes of the data are: NCHW, HW, HWC, DHW ...; as for train.")
 @click.option(
@@ -59,7 +59,9 @@ class Running:
     metavar="HOW",
     help="Scale intensities, as for train, by this data; undone afterwards.",
 )
-@click.option("--artifacts", type=PATH, help="Scale intensities as the run in this directory did.")
+@click.option(
+    "--artifacts", type=PATH, help="Scale intensities and make pictures ready as the run in this directory did."
+)
 @collected(
     "running",
     Running,
@@ -103,4 +105,7 @@ def command(
             if report.tiles == 1
             else f", {report.tiles} tiles each, overlapping by {'x'.join(map(str, report.overlap))}"
         )
+        if report.dtype == "csv":
+            say(f"{report.output}: {report.shape[0]} pictures")
+            return
         say(f"{report.output}: {'x'.join(map(str, report.shape))} {report.dtype}{tiles}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
@@ -13,6 +14,7 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
 from tgdonnx.data.class_names import read_classes
 from tgdonnx.data.formats import describe_sources
+from tgdonnx.data.pictures import COLOURS, RESAMPLES, Colour, Resample
 from tgdonnx.finetuning import Noise2Noise, RunData
 
 
@@ -37,6 +39,12 @@ def _reading(
     map: tuple[str, ...],  # noqa: A002  # as the option is named
     layouts: tuple[str, ...],
     scales: tuple[str, ...],
+    mean: Optional[str] = None,
+    std: Optional[str] = None,
+    resize: Optional[str] = None,
+    resample: Resample = "bilinear",
+    crop: Optional[str] = None,
+    colour: Optional[Colour] = None,
     classes: Optional[Path] = None,
     patch: Optional[str] = None,
     patches_per_epoch: Optional[int] = None,
@@ -51,7 +59,13 @@ def _reading(
         layout=layout,
         layouts=layout_by_name,
         classes=() if classes is None else read_classes(classes),
-        patch=None if patch is None else _sizes(patch),
+        mean=_numbers("--mean", mean),
+        std=_numbers("--std", std),
+        resize=_sizes("--resize", resize),
+        resample=resample,
+        crop=_sizes("--crop", crop),
+        colour=colour,
+        patch=_sizes("--patch", patch),
         patches_per_epoch=patches_per_epoch,
         augment=tuple(_kinds(augment)),
         scale=None if scale is None else _scale(scale),
@@ -79,8 +93,20 @@ reading_options = collected(
         multiple=True,
         metavar="[INPUT=]HOW",
         help=f"Scale intensities: divide by a number, or {', '.join(STATISTICS)} of the training data; of all float "
-        "images alike, or of INPUT.",
+        "images alike, or of INPUT. `imagenet`: as torchvision's classifiers.",
     ),
+    click.option("--mean", metavar="M,...", help="Subtract this after --scale, of images but targets, per channel."),
+    click.option("--std", metavar="S,...", help="Divide by this then."),
+    click.option("--resize", metavar="SIZE", help="Resize pictures to HxW, or their shorter side to N."),
+    click.option(
+        "--resample",
+        type=click.Choice(RESAMPLES),
+        default="bilinear",
+        show_default=True,
+        help="How, with smoothing of larger pictures, as Pillow does.",
+    ),
+    click.option("--crop", metavar="SIZE", help="Take the centre of pictures: HxW, or NxN for N."),
+    click.option("--colour", type=click.Choice(COLOURS), help="Make pictures grey or of three colours."),
 )
 """How data is read. The command gets ``reading``, a `DataOptions`."""
 
@@ -186,11 +212,18 @@ def _divide(option: str, given: tuple[str, ...]) -> tuple[Optional[str], dict[st
     return (general[0] if general else None), _pairs(f"{option} INPUT=...", (text for text in given if "=" in text))
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _sizes(option: str, text: Optional[str]) -> Optional[tuple[int, ...]]:
     try:
-        return tuple(int(size) for size in text.split("x"))
+        return None if text is None else tuple(int(size) for size in re.split("[x,]", text))
     except ValueError as error:
-        raise click.UsageError(f"expected --patch such as 64x64, got {text!r}") from error
+        raise click.UsageError(f"expected {option} such as 64x64, got {text!r}") from error
+
+
+def _numbers(option: str, text: Optional[str]) -> tuple[float, ...]:
+    try:
+        return () if text is None else tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise click.UsageError(f"expected {option} of numbers such as 0.5,0.5,0.5, got {text!r}") from error
 
 
 def _kinds(text: Optional[str]) -> Iterable[Any]:

@@ -7,16 +7,18 @@ looked at when it is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
 
+from tgdonnx.data.layouts import View
 from tgdonnx.data.lazy_arrays import read_finite, regions
 from tgdonnx.data.matching import SampleSet, scales_of
 from tgdonnx.data.options import DataOptions
-from tgdonnx.data.scaling import Linear, Measurement, Scaling
+from tgdonnx.data.scaling import Linear, Measurement, Scaling, require_channels
 from tgdonnx.data.targets import Outside, Search, TargetLimits
+from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 EXAMINED_BYTES = 2**30
@@ -72,8 +74,33 @@ def look_through(
                     ranges[spec.name] = min(low, float(values.min())), max(high, float(values.max()))
     if scaling is None and ways:
         found = {name: measurement.result() for name, measurement in measured.items()}
-        scaling = Scaling({name: found[alike[0] if name in alike else name] for name in ways})
+        arrays = {name: found[alike[0] if name in alike else name] for name in ways}
+        scaling = Scaling(
+            {
+                spec.name: _normalised(
+                    arrays[spec.name], spec, sets[0].views[place], options, shared=spec.name in alike
+                )
+                for place, spec in enumerate(inputs)
+                if spec.name in ways
+            }
+        )
     return Look(ranges if quick else None, scaling)
+
+
+def _normalised(linear: Linear, spec: TensorSpec, view: View, options: DataOptions, *, shared: bool) -> Linear:
+    """Returns the scaling of an input with the mean and standard deviation of its channels, which a target has none of."""
+    if spec.role == "target":
+        return replace(linear, mean=(), std=())
+    if options.mean and shared:
+        if options.scale is None and view.stored.dtype.kind in "iu" and max(map(abs, options.mean)) <= 1:
+            raise DataError(
+                f"{view.stored.place}: the mean of {spec.name!r} is at most 1, and its values are {view.stored.dtype}",
+                remedy="`scale=255` takes them to 0 to 1 first, `scale=1` leaves them",
+                options={"scale": 255},
+            )
+        linear = replace(linear, mean=options.mean, std=options.std)
+    require_channels(linear, dict(zip(view.axes, view.shape)).get("C"), f"{view.stored.place}: {spec.name!r}")
+    return linear
 
 
 def find_outside(

@@ -14,6 +14,7 @@ from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
 from tgdonnx.data.levels import level_view
 from tgdonnx.data.naming import named_arrays, naming_problems, spare_arrays
 from tgdonnx.data.options import DataOptions
+from tgdonnx.data.pictures import prepared
 from tgdonnx.data.scaling import Scale
 from tgdonnx.data.sources import Source
 from tgdonnx.data.weights import as_weights
@@ -73,14 +74,15 @@ def scales_of(inputs: Sequence[TensorSpec], options: DataOptions) -> dict[str, S
     """Returns how each input is scaled that is."""
     found: dict[str, Scale] = {}
     shared = shared_inputs(inputs)
+    general = 1.0 if options.scale is None and options.mean else options.scale
     for place, spec in enumerate(inputs):
         layout = model_layout(spec, options.layouts.get(spec.name, options.layout))
         if spec.name in options.scales:
             found[spec.name] = options.scales[spec.name]
         elif place in shared or spec.role == "weights":
             continue
-        elif options.scale is not None and spec.dtype == "float32" and (spec.shape is None or layout is not None):
-            found[spec.name] = options.scale
+        elif general is not None and spec.dtype == "float32" and (spec.shape is None or layout is not None):
+            found[spec.name] = general
     return found
 
 
@@ -183,6 +185,7 @@ def _sampled(
     spec: TensorSpec, stored: LazyArray, options: DataOptions, scale: Optional[Scale], count: Optional[int]
 ) -> View:
     """Returns an array as samples; ``count`` is how many the arrays before it have, if there are any."""
+    stored = prepared(stored, spec, options.pictures)
     stored, said = as_labels(as_weights(stored, spec), spec, _said(spec, options))
     if scale is None and stored.dtype == np.float16 and spec.dtype == "float32":
         stored = _widened(stored, spec)

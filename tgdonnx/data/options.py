@@ -8,7 +8,8 @@ from typing import Literal, Optional, Union, get_args
 
 from tgdonnx.data.class_names import check_classes
 from tgdonnx.data.layouts import check_layout
-from tgdonnx.data.scaling import Scale, check_scale
+from tgdonnx.data.pictures import Colour, Pictures, Resample
+from tgdonnx.data.scaling import IMAGENET, Scale, check_normalisation, check_scale
 from tgdonnx.errors import DataError
 
 Augmentation = Literal["flips", "rotations"]
@@ -32,6 +33,12 @@ class DataOptions:
         scale: of all float32 images, by one offset and divisor, which come from the first input that is one; see
             `tgdonnx.data.scaling`. None: the numbers as they are, which must then be of the dtype that the model takes.
         scales: of single inputs.
+        mean: subtracted after scaling, of the images that ``scale`` is for but not of targets: a number per channel, or one.
+        std: divided by then.
+        resize: height and width that pictures are resized to, or one number for the shorter side; see `tgdonnx.data.pictures`.
+        resample: how.
+        crop: height and width of the centre that is taken, or one number for both.
+        colour: whether pictures become ``grey`` or ``rgb``.
         crop_target: whether only the centre of targets is compared with the output, where that is smaller by a border, as that
             of valid convolutions is. A run finds how wide the border is, and records, in place of True, by how many pixels the
             target is larger, per axis of space.
@@ -47,8 +54,19 @@ class DataOptions:
     augment: tuple[Augmentation, ...] = ()
     scale: Optional[Scale] = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resize: Optional[tuple[int, ...]] = None
+    resample: Resample = "bilinear"
+    crop: Optional[tuple[int, ...]] = None
+    colour: Optional[Colour] = None
     crop_target: Union[bool, tuple[int, ...]] = False
     validation_split: Optional[float] = None
+
+    @property
+    def pictures(self) -> Pictures:
+        """How pictures are made ready."""
+        return Pictures(self.resize, self.resample, self.crop, self.colour)
 
     def for_evaluation(self, names: Collection[str]) -> DataOptions:
         """Returns how the same data is read to evaluate on some of its inputs: in tiles, not transformed, not divided."""
@@ -65,6 +83,10 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         check_classes(self.classes)
+        check_normalisation(self.mean, self.std)
+        if self.mean and IMAGENET in (self.scale, *self.scales.values()):
+            raise DataError("the scale imagenet has a mean and std of its own", remedy="leave out `mean` and `std`")
+        Pictures(self.resize, self.resample, self.crop, self.colour)  # checks them
         for layout in (self.layout, *self.layouts.values()):
             if layout is not None:
                 check_layout(layout)

@@ -178,7 +178,7 @@ class Sampler:
     def _scaled(self, spec: TensorSpec, view: View, values: Array) -> Array:
         linear = self.scaling.arrays.get(spec.name) if self.scaling is not None else None
         if linear is not None:
-            values = linear.apply(values) if spec.dtype == "float32" else values.astype(spec.dtype)
+            values = linear.apply(values, view.axes.find("C")) if spec.dtype == "float32" else values.astype(spec.dtype)
             if spec.dtype == "float32" and not np.isfinite(values).all():
                 raise DataError(f"{view.stored.place}: {spec.name!r} is too large for float32 once scaled")
         return values

@@ -6,8 +6,10 @@
     minmax       the smallest value becomes 0, the largest 1
     percentile   the 1st percentile becomes 0, the 99th 1
     standard     mean 0, standard deviation 1
+    imagenet     divided by 255, then per channel by the mean and standard deviation that torchvision's classifiers were given
 
-Offset and divisor are computed once, on the training data.
+A mean and standard deviation per channel may follow: ``v'' = (v' - mean) / std``, before the rounding. Offset and divisor
+are computed once, on the training data.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args
+from typing import Any, Literal, Optional, Union, get_args
 
 import numpy as np
 
@@ -23,8 +25,11 @@ from tgdonnx.data.lazy_arrays import Array, LazyArray, read_finite, regions
 from tgdonnx.errors import DataError
 
 Statistic = Literal["minmax", "percentile", "standard"]
-Scale = Union[float, Statistic]
+IMAGENET: Literal["imagenet"] = "imagenet"
+Scale = Union[float, Statistic, Literal["imagenet"]]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Percentiles are taken of at most so many values, evenly spaced over the data.
 PERCENTILE_VALUES = 2**22
@@ -39,23 +44,39 @@ class Linear:
         divisor: divided by then.
         how: what the user asked for.
         every: percentiles were computed from one in so many values; 1 in all other cases.
+        mean: subtracted after that, per channel or one for all; nothing if empty.
+        std: divided by then.
     """
 
     offset: float
     divisor: float
     how: Scale
     every: int = 1
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
-    def apply(self, values: Array) -> Array:
-        """Returns scaled values, float32; infinity where one is too large for that."""
+    def apply(self, values: Array, channels: int = 1) -> Array:
+        """Returns scaled values, float32; infinity where one is too large for that. ``channels`` is their axis."""
         with np.errstate(over="ignore"):  # infinity is looked for afterwards
-            scaled: Array = ((values.astype(np.float64) - self.offset) / self.divisor).astype(np.float32)
-        return scaled
+            scaled: Array = (values.astype(np.float64) - self.offset) / self.divisor
+            if self.mean:
+                mean, std = (self._along(of, values.ndim, channels) for of in (self.mean, self.std))
+                scaled = (scaled - mean) / std
+            return scaled.astype(np.float32)
 
-    def undo(self, values: Array) -> Array:
-        """Returns values in stored units, in the dtype that they came in."""
-        restored: Array = (values.astype(np.float64) * self.divisor + self.offset).astype(values.dtype)
-        return restored
+    def undo(self, values: Array, channels: int = 1) -> Array:
+        """Returns values in stored units, in the dtype that they came in. ``channels`` is the axis of channels."""
+        restored: Array = values.astype(np.float64)
+        if self.mean:
+            mean, std = (self._along(of, values.ndim, channels) for of in (self.mean, self.std))
+            restored = restored * std + mean
+        return (restored * self.divisor + self.offset).astype(values.dtype)
+
+    @staticmethod
+    def _along(of: tuple[float, ...], rank: int, channels: int) -> Array:
+        if len(of) == 1:
+            return np.array(of[0])
+        return np.array(of).reshape([-1 if axis == channels else 1 for axis in range(rank)])
 
 
 @dataclass(frozen=True)
@@ -85,10 +106,26 @@ def check_scale(how: Scale) -> None:
         DataError: it is no way to scale.
     """
     if isinstance(how, str):
-        if how not in STATISTICS:
-            raise DataError(f"expected a scale of {', '.join(STATISTICS)}, or a number; got {how!r}")
+        if how not in (*STATISTICS, IMAGENET):
+            raise DataError(f"expected a scale of {', '.join((*STATISTICS, IMAGENET))}, or a number; got {how!r}")
     elif not (math.isfinite(how) and how > 0):
         raise DataError(f"expected a scale > 0, got {how:g}")
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Checks means and standard deviations of channels.
+
+    Raises:
+        DataError: one is there without the other, they differ in number, or a standard deviation is not above 0.
+    """
+    if len(mean) != len(std):
+        raise DataError(f"expected as many numbers of `mean` as of `std`, got {len(mean)} and {len(std)}")
+    if not all(map(math.isfinite, (*mean, *std))) or min(std, default=1) <= 0:
+        raise DataError(f"expected a mean, and a std above 0; got {_numbers(mean)} and {_numbers(std)}")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 class Measurement:
@@ -103,7 +140,7 @@ class Measurement:
     def __init__(self, how: Scale, name: str, arrays: Sequence[LazyArray]) -> None:
         """Begins; ``arrays`` are those of the training data, all of which have to be added in the end, where values count."""
         self.how, self.name = how, name
-        self.reads = isinstance(how, str)
+        self.reads = isinstance(how, str) and how != IMAGENET
         total = sum(math.prod(stored.shape) for stored in arrays)
         self._every = -(-total // PERCENTILE_VALUES) if how == "percentile" else 1
         self._low, self._high, self._mean, self._squares, self._count = math.inf, -math.inf, 0.0, 0.0, 0
@@ -129,6 +166,8 @@ class Measurement:
         Raises:
             DataError: all values are the same.
         """
+        if self.how == IMAGENET:
+            return Linear(0.0, 255.0, IMAGENET, 1, IMAGENET_MEAN, IMAGENET_STD)
         if not isinstance(self.how, str):
             return Linear(0.0, float(self.how), self.how)
         if self.how == "percentile":
@@ -144,22 +183,40 @@ class Measurement:
         return Linear(offset, top - offset, self.how, self._every)
 
 
-def measure(how: Scale, name: str, array: LazyArray) -> Linear:
-    """Computes offset and divisor of one array.
+def measure(how: Scale, name: str, arrays: Sequence[LazyArray]) -> Linear:
+    """Computes offset and divisor of some arrays together.
 
     Args:
         how: see the module.
         name: of the input, for messages.
-        array: read in pieces, unless ``how`` is a number.
+        arrays: read in pieces, unless ``how`` is a number.
 
     Raises:
-        DataError: the array cannot be read; all values are the same.
+        DataError: an array cannot be read; all values are the same.
     """
-    measurement = Measurement(how, name, [array])
-    if measurement.reads:
+    measurement = Measurement(how, name, arrays)
+    for array in arrays if measurement.reads else ():
         for region in regions(array.shape, array.dtype.itemsize):
             measurement.add(read_finite(array, region, name))
     return measurement.result()
+
+
+def require_channels(linear: Linear, channels: Optional[int], what: str) -> None:
+    """Checks that there is a mean for every channel, or one for all.
+
+    Args:
+        linear: the scaling.
+        channels: how many there are; None where there is no such axis.
+        what: the array, for messages.
+
+    Raises:
+        DataError: there is not.
+    """
+    if len(linear.mean) > 1 and channels != len(linear.mean):
+        raise DataError(
+            f"{what} has {channels or 'no'} channels, and there are {len(linear.mean)} means",
+            remedy="give as many, or one for all; or make pictures `colour='rgb'` or `colour='grey'`",
+        )
 
 
 def describe_linear(linear: Linear, stored: str) -> str:
@@ -167,9 +224,11 @@ def describe_linear(linear: Linear, stored: str) -> str:
     sign = "-" if linear.offset >= 0 else "+"
     shift = f"(v {sign} {abs(linear.offset):g})" if linear.offset else "v"
     sample = f", from 1 in {linear.every} values" if linear.every > 1 else ""
-    return f"{stored} to float32: {shift} / {linear.divisor:g} ({linear.how}{sample})"
+    then = f", then less {_numbers(linear.mean)} and by {_numbers(linear.std)}" if linear.mean else ""
+    return f"{stored} to float32: {shift} / {linear.divisor:g} ({linear.how}{sample}){then}"
 
 
 def to_json(linear: Linear) -> dict[str, Any]:
     """Returns what goes into a run's record."""
-    return {"how": linear.how, "offset": linear.offset, "divisor": linear.divisor, "every": linear.every}
+    normalised = {"mean": list(linear.mean), "std": list(linear.std)} if linear.mean else {}
+    return {"how": linear.how, "offset": linear.offset, "divisor": linear.divisor, "every": linear.every, **normalised}

@@ -78,6 +78,6 @@ class Asked:
 
     @property
     def scaled(self) -> bool:
-        """Whether such an image is scaled, as the data is."""
+        """Whether such an image is scaled or made ready, as the data is."""
         reading = self.data.reading
-        return bool(reading.scale is not None or reading.scales)
+        return bool(reading.scale is not None or reading.scales or reading.mean or reading.pictures.changes)
