@@ -158,7 +158,7 @@ def test_numbers_of_another_kind_are_refused_with_the_scale_that_would_take_them
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [
-        (BYTES, {"scale": "max"}, "expected a scale of minmax, percentile, standard, or a number; got 'max'"),
+        (BYTES, {"scale": "max"}, "expected a scale of minmax, percentile, standard, imagenet, or a number; got 'max'"),
         (BYTES, {"scale": 0}, "expected a scale > 0, got 0"),
         (BYTES, {"scale": -1.0}, "expected a scale > 0, got -1"),
         (BYTES, {"scale": float("nan")}, "expected a scale > 0, got nan"),
