@@ -32,6 +32,14 @@ def regrown(name: str, folder: Path) -> Pair:
     return _exported(vendor, artifacts, folder)
 
 
+def adapted(model: onnx.ModelProto, folder: Path) -> Pair:
+    """A pair of mode adapter."""
+    folder.mkdir(exist_ok=True)
+    vendor = save(model, folder / "model.onnx")
+    masking = tgdonnx.MaskOptions("adapter", adapter=tgdonnx.Adapter(2))
+    return _exported(vendor, invented(vendor, folder / "run", tgdonnx.AllLayers(), masking), folder)
+
+
 def tuned_otherwise(model: onnx.ModelProto | Path, folder: Path, filters: dict[str, list[int]]) -> Pair:
     """A pair of mode paper."""
     folder.mkdir(exist_ok=True)

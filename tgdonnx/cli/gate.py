@@ -91,6 +91,4 @@ def command(
         say(f"{report.separation} go to the right side, in front of {report.layer!r}, fitted on {report.images}")
         if report.separation.retain is None:
             remark("how inputs of the vendor's kind fare is not known: name some with --retain")
-    say(
-        f"{report.output}: {'reinitialised maps times g' if report.form == 'maps' else 'the tuned branch where g > 0.5'}"
-    )
+    say(f"{report.output}: {'what it adds times g' if report.form == 'maps' else 'the tuned branch where g > 0.5'}")

@@ -47,7 +47,8 @@ class GateRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tgdonnx: the version that wrote it.
         base_sha256: of the vendor's file.
         tuned_sha256: of the tuned file.
-        form: ``maps`` (reinitialised maps are multiplied by g) or ``branches`` (an If between both networks).
+        form: ``maps`` (reinitialised maps, or those of side paths, are multiplied by g) or ``branches`` (an If between both
+            networks).
         input: the model input that sets g; None if there is none.
         detector: what decides on g; None if nothing does.
         outputs: whether decision and residual are outputs of the model.
@@ -90,7 +91,7 @@ def is_gated(proto: onnx.ModelProto) -> bool:
 def describe_gate(record: GateRecord) -> str:
     """Says in short how both networks are in a file, and what chooses."""
     form = (
-        "the tuned network, with its reinitialised maps multiplied by g"
+        "the tuned network, with its reinitialised maps or side paths multiplied by g"
         if record.form == "maps"
         else "the vendor's network and the tuned one as branches"
     )

@@ -19,11 +19,12 @@ from tgdonnx.gated_model.detector_copy import copied_up_to
 from tgdonnx.gated_model.graph_bytes import OUTPUT, graph_of, info_part, node_parts, tensor_parts, with_graph
 from tgdonnx.gated_model.maps import Multiplied, multiplied_maps, with_factors, without_factors
 from tgdonnx.gated_model.names import names_in, prefix_for
+from tgdonnx.gated_model.paths import multiplied_paths
 from tgdonnx.gated_model.record import KEY, DetectorRecord, Form, Gate, GateRecord, is_gated, read_gate_record
 from tgdonnx.graphs.operators import STANDARD_DOMAINS
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import metadata_bytes
-from tgdonnx.records import earlier_rounds, read_record, round_of
+from tgdonnx.records import earlier_rounds, read_record, round_of, side_paths_of
 from tgdonnx.selection.recorded import reinitialization_of
 from tgdonnx.tracing import trace_network
 
@@ -51,7 +52,9 @@ class Chosen:
 
 
 def choose_form(network: Network, tuned: ModelFile) -> Chosen:
-    """Finds the form: reinitialised maps are multiplied by g where nothing else is new, else both networks are branches.
+    """Finds the form: reinitialised maps or side paths are multiplied by g where nothing else is new.
+
+    Else both networks are branches.
 
     Args:
         network: of the vendor's file.
@@ -62,13 +65,17 @@ def choose_form(network: Network, tuned: ModelFile) -> Chosen:
     """
     rows: dict[str, list[int]] = {}
     other = ""
+    with_paths: list[int] = []
     first = earlier_rounds(network.file.proto)
     for entry in tuned.proto.metadata_props:
         number = round_of(entry.key)
         if number is None or number <= first:
             continue
         try:
-            selection = read_record(entry.value, network).selection
+            if side_paths_of(entry.value) is not None:
+                with_paths.append(number)
+                continue
+            selection = read_record(entry.value, open_network(tuned) if with_paths else network).selection
         except ValueError as error:
             raise ModelFileError(f"{entry.key!r} in {tuned.path} is no record that tgdonnx wrote: {error}") from error
         told = reinitialization_of(selection)
@@ -77,6 +84,13 @@ def choose_form(network: Network, tuned: ModelFile) -> Chosen:
         else:
             for name, some in told.rows.items():
                 rows[name] = sorted({*rows.get(name, ()), *some})
+    if with_paths and not other and not rows:
+        paths = multiplied_paths(open_network(tuned), with_paths)
+        if not isinstance(paths, str):
+            return Chosen(paths, "")
+        other = paths
+    elif with_paths:
+        other = other or "it has side paths and reinitialised maps"
     if not other and rows:
         found = multiplied_maps(trace_network(network), open_network(tuned), rows)
         if isinstance(found, str):

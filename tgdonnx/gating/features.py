@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from tgdonnx.errors import DataError, ModelFileError
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.gated_model.detector import FEATURES, feature_nodes
 from tgdonnx.gated_model.detector_copy import ancestors
 from tgdonnx.gated_model.writing import Chosen
@@ -56,14 +57,15 @@ class Moments:
             return np.concatenate([self.means, np.log(self.variances + floor)], axis=1)
 
 
-def places(network: Network, chosen: Chosen) -> tuple[Place, ...]:
+def places(network: Network, tuned: ModelFile, chosen: Chosen) -> tuple[Place, ...]:
     """Returns where a detector can look, in the order of the network: inputs of convolutions that do not depend on g.
 
     Args:
         network: the vendor's.
+        tuned: the tuned one.
         chosen: the form of the gated file.
     """
-    graph = network.file.proto.graph
+    graph = tuned.proto.graph if chosen.places else network.file.proto.graph
     made = {name: index for index, node in enumerate(graph.node) for name in node.output}
     given = {value.name for value in graph.input}
     first = min((place.node for place in chosen.places), default=len(graph.node))

@@ -186,11 +186,11 @@ def _with_data_in(network: Network, tuned: ModelFile, name: str) -> ModelFile:
 def _detector(
     network: Network, tuned: ModelFile, chosen: Chosen, data: GateData, layer: Optional[str], device: Device
 ) -> Judged:
-    where = places(network, chosen)
+    where = places(network, tuned, chosen)
     if layer is not None:
         where = tuple(place for place in where if place.layer == layer)
         if not where:
-            known = ", ".join(repr(place.layer) for place in places(network, chosen)[:_FURTHEST])
+            known = ", ".join(repr(place.layer) for place in places(network, tuned, chosen)[:_FURTHEST])
             raise DataError(f"no detector can look in front of {layer!r}; it can in front of {known or 'no layer'}")
     if not where:
         raise DataError("the network has no place for a detector", remedy="leave `data` out, and set g by an input")
