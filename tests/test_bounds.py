@@ -275,7 +275,7 @@ def test_lowering_one_node_does_not_go_through_the_graph(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_time_and_memory_of_commands_grow_linearly_with_the_nodes(tmp_path: Path) -> None:
     """Sixteen times the nodes take at most 32 times as long: the square would take 256 times."""
-    sizes = (600, 9600)
+    sizes = (300, 4800)
     for nodes in sizes:
         scaling.prepare("chain", nodes, tmp_path / str(nodes))
     idle = scaling.measure(scaling.COMMANDS["nothing"], tmp_path / str(sizes[0]), 300)

@@ -85,11 +85,17 @@ def trained(model: onnx.ModelProto, directory: Path, source: Mapping[str, Array]
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(tuned).graph.initializer}
 
 
+# What the network with names of its own is trained to, by options: once in a process.
+_PLAIN: dict[tuple[tuple[str, Any], ...], dict[str, Array]] = {}
+
+
 def expect_same(names: Mapping[str, str], directory: Path, **options: Any) -> None:
     """Requires that a network with these names trains as the one without, bit for bit."""
-    model = network()
-    source = {"x": X, "level": LEVEL, "target": TARGET}
-    plain = trained(model, directory / "plain", source, **options)
+    model, source = network(), {"x": X, "level": LEVEL, "target": TARGET}
+    key = tuple(sorted(options.items()))
+    if key not in _PLAIN:
+        _PLAIN[key] = trained(model, directory / "plain", source, **options)
+    plain = _PLAIN[key]
     moved = {names.get(name, name) if name != "target" else name: array for name, array in source.items()}
     found = trained(renamed(model, names), directory / "renamed", moved, **options)
     assert list(found) == [names.get(name, name) for name in plain]
