@@ -1,11 +1,10 @@
-"""The masked model: the vendor's file with masks in it, and nothing else; and masked models that are none."""
+"""The masked model: the vendor's file with masks in it, and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.selection.reference import by_experiment
@@ -24,13 +21,11 @@ from tests.support.models import MODELS, Builder, random_feeds, save
 from tests.support.sessions import open_session
 from tgdonnx.checking import check
 from tgdonnx.errors import MaskedModelError, ModelFileError, OutputError, SelectionError, TgdonnxError
-from tgdonnx.layers import open_network
-from tgdonnx.masked_model import SUFFIX, MaskedModel, masked_bytes, read_masked
+from tgdonnx.masked_model import SUFFIX, read_masked
 from tgdonnx.masking import MaskOptions, mask
-from tgdonnx.records import decode_mask, encode_mask
 from tgdonnx.scoring import score
-from tgdonnx.selection import PLAN_MODES, AllLayers, Filters, Percentile, Phi, PlanMode, plan_masks, select
-from tgdonnx.tracing import trace, trace_network
+from tgdonnx.selection import PLAN_MODES, AllLayers, Filters, Percentile, Phi, PlanMode
+from tgdonnx.tracing import trace
 
 
 def outputs(path: Path, feeds: dict[str, Any]) -> list[bytes]:
@@ -45,9 +40,6 @@ def masked(model: onnx.ModelProto, directory: Path, *, mode: PlanMode = "paper")
     vendor, output = save(model, directory / "model.onnx"), directory / "masked.onnx"
     mask(vendor, output, Phi(0.3), MaskOptions(mode=mode))
     return vendor, output
-
-
-# What is written.
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
@@ -409,197 +401,3 @@ def test_a_refused_selection_writes_nothing(tmp_path: Path) -> None:
         with pytest.raises(SelectionError):
             mask(vendor, tmp_path / "masked.onnx", strategy)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-
-
-# Masked models that are none.
-
-
-def tampered(directory: Path, change: Callable[[onnx.ModelProto], None], builder: Builder = models.chain) -> Path:
-    _, output = masked(builder(0), directory, mode="readers")
-    model = onnx.load(output, load_external_data=False)
-    change(model)
-    return save(model, directory / "tampered.onnx")
-
-
-def set_mask(name: str, array: Any) -> Callable[[onnx.ModelProto], None]:
-    def change(model: onnx.ModelProto) -> None:
-        tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name + SUFFIX)
-        tensor.CopyFrom(numpy_helper.from_array(np.asarray(array), tensor.name))
-
-    return change
-
-
-def set_metadata(key: str, value: str) -> Callable[[onnx.ModelProto], None]:
-    def change(model: onnx.ModelProto) -> None:
-        next(entry for entry in model.metadata_props if entry.key == key).value = value
-
-    return change
-
-
-def test_masks_may_be_changed_by_hand(tmp_path: Path) -> None:
-    wanted = np.zeros((6, 1, 1, 1), np.float32)
-    wanted[3] = 1
-    found = read_masked(tampered(tmp_path, set_mask("w2", wanted)))
-    np.testing.assert_array_equal(found.masks["w2"], wanted)
-    assert found.base.data == (tmp_path / "model.onnx").read_bytes()
-
-
-def half(index: tuple[int, ...]) -> Any:
-    array = np.zeros((6, 8, 1, 1), np.float32)
-    array[index] = 0.5
-    return array
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (set_mask("w2", half((4, 1, 0, 0))), "'w2.retrain_mask' holds 0.5; expected 0 or 1"),
-        (set_mask("b1", np.full(8, np.nan, np.float32)), "'b1.retrain_mask' holds nan; expected 0 or 1"),
-        (set_mask("b1", np.full(8, -1, np.float32)), "'b1.retrain_mask' holds -1.0; expected 0 or 1"),
-        (
-            set_mask("w2", np.ones((5, 1, 1, 1), np.float32)),
-            "'w2.retrain_mask' has shape [5, 1, 1, 1], which does not broadcast against [6, 8, 1, 1]",
-        ),
-        (
-            set_mask("w2", np.ones((1, 6, 1, 1, 1), np.float32)),
-            "'w2.retrain_mask' has shape [1, 6, 1, 1, 1], which does not broadcast against [6, 8, 1, 1]",
-        ),
-        (
-            set_mask("w2", np.ones(8, np.float32)),
-            "'w2.retrain_mask' has shape [8], which does not broadcast against [6, 8, 1, 1]",
-        ),
-        (
-            lambda model: model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "ghost" + SUFFIX)),
-            "'ghost.retrain_mask' belongs to no tensor: there is no 'ghost' in ",
-        ),
-        (
-            set_metadata("tgdonnx.format", "4"),
-            "has masks of format 4; this version reads formats 1 to 3: update tgdonnx",
-        ),
-        (set_metadata("tgdonnx.base_sha256", "0" * 64), "without its masks is not the file that was masked; mask it again"),
-        (lambda model: model.metadata_props.pop(), "has no retrain masks; make them with `tgdonnx.mask`"),
-    ],
-)  # fmt: skip
-def test_a_masked_model_that_breaks_the_format_is_refused(
-    change: Callable[[onnx.ModelProto], None], message: str, tmp_path: Path
-) -> None:
-    path = tampered(tmp_path, change)
-    with pytest.raises(MaskedModelError, match=re.escape(message)):
-        read_masked(path)
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.bool_, np.float16])
-def test_a_mask_of_another_type_is_refused(dtype: type, tmp_path: Path) -> None:
-    path = tampered(tmp_path, set_mask("b1", np.ones(8, dtype)))
-    with pytest.raises(MaskedModelError, match=r"b1\.retrain_mask"):
-        read_masked(path)
-
-
-@pytest.mark.parametrize("value", ["", "no json", "[1, 2]", "null"])
-def test_a_damaged_selection_is_refused(value: str, tmp_path: Path) -> None:
-    path = tampered(tmp_path, set_metadata("tgdonnx.selection", value))
-    with pytest.raises(MaskedModelError):
-        read_masked(path)
-
-
-@pytest.mark.parametrize("damage", ["too little data", "data elsewhere", "unknown type"])
-def test_a_mask_that_cannot_be_read_is_refused(damage: str, tmp_path: Path) -> None:
-    def change(model: onnx.ModelProto) -> None:
-        tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "b1" + SUFFIX)
-        if damage == "too little data":
-            tensor.raw_data = tensor.raw_data[:-4]
-        elif damage == "unknown type":
-            tensor.data_type = 999
-        else:
-            tensor.ClearField("raw_data")
-            tensor.data_location = TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value="/etc/hostname")
-
-    path = tampered(tmp_path, change)
-    with pytest.raises((MaskedModelError, ModelFileError), match=r"b1\.retrain_mask"):
-        read_masked(path)
-
-
-def test_any_change_to_the_vendor_s_bytes_is_noticed(tmp_path: Path) -> None:
-    vendor, output = masked(models.ir_3(), tmp_path)
-    data = output.read_bytes()
-    size = len(vendor.read_bytes())
-    refused = 0
-    for place in range(30, size - 30, 41):
-        changed = bytearray(data)
-        changed[place] ^= 1
-        (tmp_path / "changed.onnx").write_bytes(changed)
-        with pytest.raises((MaskedModelError, ModelFileError)):
-            read_masked(tmp_path / "changed.onnx")
-        refused += 1
-    assert refused > 50
-
-
-def test_a_file_without_masks_is_told_how_to_get_them(tmp_path: Path) -> None:
-    path = save(models.chain(), tmp_path / "model.onnx")
-    with pytest.raises(MaskedModelError, match=r"model\.onnx has no retrain masks; make them with `tgdonnx\.mask`$"):
-        read_masked(path)
-
-
-def test_masked_bytes_do_not_depend_on_the_path(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    texts = []
-    for path in (tmp_path / "one.onnx", tmp_path / "a" / "two.onnx"):
-        network = open_network(save(models.gated(), path))
-        provenance = trace_network(network)
-        masks = plan_masks(provenance, select(provenance, Phi(0.3)), "paper")
-        texts.append(masked_bytes(network, masks, {"strategy": "phi"}))
-    assert texts[0] == texts[1]
-    (tmp_path / "read.onnx").write_bytes(texts[0])
-    assert isinstance(read_masked(tmp_path / "read.onnx"), MaskedModel)
-
-
-# Masks in short, for records.
-
-
-@pytest.fixture(scope="module")
-def networks_of_all(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    directory = tmp_path_factory.mktemp("networks")
-    return {name: open_network(save(builder(0), directory / f"{name}.onnx")) for name, builder in MODELS.items()}
-
-
-@settings(deadline=None, max_examples=200)
-@given(data=st.data())
-def test_a_mask_in_short_is_read_back_as_it_was(networks_of_all: dict[str, Any], data: st.DataObject) -> None:
-    network = networks_of_all[data.draw(st.sampled_from(sorted(networks_of_all)))]
-    weights = [layer.weight for layer in network.layers]
-    parameter = data.draw(st.sampled_from(weights))
-    per_axis = [data.draw(st.sampled_from([1, dim])) for dim in parameter.shape]
-    if data.draw(st.booleans()):
-        per_axis[0] = parameter.shape[0]
-        per_axis[1:] = [1] * (len(per_axis) - 1)
-    bits = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    values = (bits.random(per_axis) < data.draw(st.sampled_from([0.0, 0.2, 0.8, 1.0]))).astype(np.float32)
-    retrain, kernels = encode_mask(values, network, parameter.name)
-    read = decode_mask(json.loads(json.dumps(retrain)), kernels, network, parameter.name)
-    np.testing.assert_array_equal(np.broadcast_to(read, parameter.shape), np.broadcast_to(values, parameter.shape))
-    assert read.dtype == np.float32
-    whole = np.broadcast_to(values, parameter.shape).reshape(parameter.shape[0], -1).all(axis=1)
-    assert retrain == tuple(np.flatnonzero(whole))
-    rows = np.broadcast_to(values, parameter.shape).reshape(parameter.shape[0], -1)
-    assert (kernels is None) == (rows == whole[:, None]).all()
-
-
-@pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("mode", PLAN_MODES)
-def test_planned_masks_in_short_are_read_back_as_they_were(builder: Builder, mode: PlanMode, tmp_path: Path) -> None:
-    network = open_network(save(builder(0), tmp_path / "model.onnx"))
-    provenance = trace_network(network)
-    for entry in plan_masks(provenance, select(provenance, Phi(0.4)), mode):
-        name, shape = entry.parameter.name, entry.parameter.shape
-        retrain, kernels = encode_mask(entry.values, network, name)
-        assert mode == "readers" or kernels is None
-        read = decode_mask(retrain, kernels, network, name)
-        np.testing.assert_array_equal(np.broadcast_to(read, shape), np.broadcast_to(entry.values, shape), err_msg=name)
-
-
-@pytest.mark.parametrize("kernels", ["", "6x8x1x1", "6x8x1x1:", "6x8x1x1:!!", "axb:eJw=", "6x8x1x1:AAAA"])
-def test_a_mask_in_short_that_was_not_written_so_is_refused(kernels: str, tmp_path: Path) -> None:
-    network = open_network(save(models.chain(), tmp_path / "model.onnx"))
-    with pytest.raises(ValueError):  # noqa: PT011  # of several makers
-        decode_mask([], kernels, network, "w2")

@@ -15,7 +15,8 @@ from typing import Optional
 import click
 
 from tests.fuzzing import world
-from tests.fuzzing.damage import NAMES, damage, odd_place
+from tests.fuzzing.damage import damage, odd_place
+from tests.fuzzing.junk import NAMES
 from tgdonnx.cli import main
 
 _JUNK = (
