@@ -4,6 +4,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
 
     score, trace, inspect     what is in a model
     check                     can it be trained here, operator by operator
+    examine                   does data fit a model: all that is wrong with it, and the call that trains on it
     sweep                     the drop test over phi, and the phi that it recommends
     mask                      choose filters, write a masked model
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from tgdonnx.inspection import InspectReport, inspect
     from tgdonnx.masking import MaskOptions, MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, Results, finetune
+    from tgdonnx.pipeline.examining import DataReport, examine
     from tgdonnx.regrowing import Reinitialization
     from tgdonnx.reporting.page import PageReport, report
     from tgdonnx.scoring import ScoreOptions, ScoreReport, score
@@ -68,6 +70,7 @@ __all__ = [
     "CheckReport",
     "CompareReport",
     "DataOptions",
+    "DataReport",
     "ExportReport",
     "Filters",
     "FinetuneReport",
@@ -104,6 +107,7 @@ __all__ = [
     "check",
     "compare",
     "dry_run",
+    "examine",
     "export",
     "finetune",
     "gate",
@@ -135,6 +139,7 @@ _PLACES = {
     "tgdonnx.inspection": ("InspectReport", "inspect"),
     "tgdonnx.masking": ("MaskOptions", "MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),
+    "tgdonnx.pipeline.examining": ("DataReport", "examine"),
     "tgdonnx.regrowing": ("Reinitialization",),
     "tgdonnx.reporting.page": ("PageReport", "report"),
     "tgdonnx.scoring": ("ScoreOptions", "ScoreReport", "score"),

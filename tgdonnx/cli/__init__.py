@@ -1,7 +1,7 @@
 """The command line: one module per command, which parses, makes one call and prints.
 
-Exit status: 0 done, 1 the answer is no (``verify``, ``check``, ``sweep``, ``report``), 2 wrong use or bad input, 130 and 143
-stopped by SIGINT or SIGTERM (after saving: ``train``, ``finetune``, ``compare``), 141 nobody reads the output any more.
+Exit status: 0 done, 1 the answer is no (``verify``, ``check``, ``data``, ``sweep``, ``report``), 2 wrong use or bad input, 130
+and 143 stopped by SIGINT or SIGTERM (after saving: ``train``, ``finetune``, ``compare``), 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ COMMANDS = {
     "score": "Compute sparsity, entropy and KSE of every input map of every layer of MODEL.",
     "trace": "Tell which filters of earlier layers made each input map, or why that cannot be told.",
     "check": "Tell whether MODEL, masked or not, can be trained here, operator by operator; exit 1 if it cannot.",
+    "data": "Tell whether data fits MODEL: all that is wrong at once, and the command that trains; exit 1 if it does not fit.",
     "sweep": "Drop test: set the filters of MODEL below each PHI to zero, look at the output, recommend a PHI.",
     "mask": "Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it.",
     "build": "Make ONNX Runtime training artifacts from a MASKED model; its gradients are masked.",

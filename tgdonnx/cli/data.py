@@ -1,0 +1,72 @@
+"""tgdonnx data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tgdonnx.artifacts import BuildOptions
+from tgdonnx.cli.build_options import build_options
+from tgdonnx.cli.common import json_option, model_argument
+from tgdonnx.cli.data_options import data_options
+from tgdonnx.cli.output import print_json, say, styled
+from tgdonnx.cli.run_options import run_options
+from tgdonnx.finetuning import RunData, TrainOptions
+from tgdonnx.pipeline.examining import DataReport, FoundArray, examine, shape_in_words
+
+
+@click.command("data")
+@model_argument
+@data_options
+@run_options
+@build_options
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    model: Path,
+    data: RunData,
+    training: TrainOptions,
+    building: BuildOptions,
+    as_json: bool,
+) -> None:
+    """Tell whether data fits MODEL: all that is wrong at once, and the command that trains; exit 1 if it does not fit.
+
+    It takes the options of `finetune` on data, training and losses; nothing is written.
+    """
+    report = examine(model, data, training, building=building)
+    print_json(report) if as_json else _print(report, data)
+    context.exit(1 if report.problems else 0)
+
+
+def _print(report: DataReport, data: RunData) -> None:
+    say(styled("The model takes", "bold"))
+    for wanted in report.wanted:
+        layout = f" {wanted.layout}" if wanted.layout is not None else ""
+        say(f"  {wanted.name}: {wanted.dtype} {shape_in_words(wanted.shape)}{layout} ({wanted.reason})")
+    if report.found:
+        say(styled("The data has", "bold"), f" ({data.data})")
+        for found in report.found:
+            say(f"  {found.name}: {_held(found)}")
+    for problem in report.problems:
+        remedy = f"; {problem.remedy}" if problem.remedy else ""
+        say(styled("problem", "bold red"), f"  {problem.problem}{remedy}")
+    for line in report.remarks:
+        say(styled("done", "bold"), f"  {line}")
+    if not report.fits:
+        say(styled("does not fit", "bold red"))
+        return
+    say(styled("fits", "bold green"), f"{', with this command' if report.problems else ''}: {report.samples} samples")
+    say(f"  `{report.call}`")
+
+
+def _held(found: FoundArray) -> str:
+    dtypes, several = " and ".join(found.dtypes), len(found.shapes) > 1
+    shapes = f"{len(found.shapes)} shapes from {_shape(min(found.shapes))} to {_shape(max(found.shapes))}"
+    shape = shapes if several else _shape(found.shapes[0])
+    return f"{dtypes} {shape}, {found.cases} {'case' if found.cases == 1 else 'cases'}; the first in {found.place}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return shape_in_words(shape)
