@@ -84,8 +84,10 @@ class MissingArrayError(DataError):
         array: its name.
     """
 
-    def __init__(self, message: str, array: str, *, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
+    def __init__(
+        self, message: str, array: str, *, remedy: str = "", options: Optional[Mapping[str, object]] = None
+    ) -> None:
+        super().__init__(message, remedy=remedy, options=options)
         self.array = array
 
 

@@ -23,8 +23,8 @@ from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.finetuning import Progress, RunData, TrainOptions, Watch, dry_run, train
 from tgdonnx.finetuning.agreement import Samples
+from tgdonnx.finetuning.opening import open_data
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import open_data
 
 IMAGES = {"x": 3 * data(7, seed=3)["x"]}
 PLAIN = DataOptions()

@@ -15,11 +15,12 @@ from tgdonnx.data import Dataset, DataSource, Scaling, open_for
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.finetuning.evaluation import evaluator
+from tgdonnx.finetuning.opening import require_whole_batches
 from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.retention import open_retention
 from tgdonnx.finetuning.run_record import read_record, write_blend
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import require_whole_batches, training_device
+from tgdonnx.finetuning.training import training_device
 from tgdonnx.runtime import CPU_NAME
 
 

@@ -19,11 +19,11 @@ from tgdonnx.blending.formula import require_blend
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning import RunData, TrainOptions
 from tgdonnx.finetuning.evaluation import Evaluator
+from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.reports import BlendCurve, BlendPoint
 from tgdonnx.finetuning.retention import Retention
 from tgdonnx.finetuning.run_record import write_blend
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import fitting_batch, open_data
 from tgdonnx.runtime import parse_device
 
 BLENDS = tuple(tenth / 10 for tenth in range(11))

@@ -16,7 +16,7 @@ import click
 from tgdonnx.calls import words_of_reader
 from tgdonnx.cli import streams
 from tgdonnx.cli.spelling import spelled
-from tgdonnx.errors import StoppedError, TgdonnxError
+from tgdonnx.errors import DataError, StoppedError, TgdonnxError
 
 REFUSED = 2
 INTERRUPTED = 130
@@ -95,6 +95,11 @@ def _ended(*, verbose: bool) -> Iterator[None]:
     except BrokenPipeError as error:
         streams.abandon_stdout()
         _end(READER_GONE, error)
+    except DataError as error:
+        fitting = ", ".join(f"{name}={value!r}" for name, value in error.options.items())
+        after = [f"Also: {each}" for each in error.also]
+        after += [f"It fits with `{fitting}`."] if fitting and error.also else []
+        _end(_refuse(str(error), after=after), error)
     except TgdonnxError as error:
         _end(_refuse(str(error)), error)
     except MemoryError as error:

@@ -16,8 +16,8 @@ from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.exporting import try_export
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
+from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import fitting_batch, open_data
 from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.regrowing import Reinitialization
 from tgdonnx.runtime import Device, parse_device

@@ -138,7 +138,11 @@ def _in_one_file(group: ArrayGroup) -> bool:
 def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
     if scale is None:
         if str(stored.dtype) != spec.dtype:
-            raise DataError(_mismatch(spec, stored), remedy=f"convert it, or say how: {_scale_hint(spec, stored)}")
+            raise DataError(
+                _mismatch(spec, stored),
+                remedy=f"convert it, or say how: {_scale_hint(spec, stored)}",
+                options={"scale": np.iinfo(stored.dtype).max} if _is_picture(spec, stored) else None,
+            )
     elif stored.dtype.kind not in "biuf":
         raise DataError(f"{_mismatch(spec, stored)}; these are no numbers to scale")
     elif spec.dtype != "float32" and not (scale == 1 and np.can_cast(stored.dtype, spec.dtype)):
@@ -149,9 +153,13 @@ def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) ->
 
 
 def _scale_hint(spec: TensorSpec, stored: LazyArray) -> str:
-    if spec.dtype == "float32" and stored.dtype in (np.uint8, np.uint16):
+    if _is_picture(spec, stored):
         return f"`scale={np.iinfo(stored.dtype).max}` divides by it, `scale=1` takes the numbers as they are"
     return f"`scales={{{spec.name!r}: 1}}` takes the numbers as they are"
+
+
+def _is_picture(spec: TensorSpec, stored: LazyArray) -> bool:
+    return spec.dtype == "float32" and stored.dtype in (np.uint8, np.uint16)
 
 
 def _views(

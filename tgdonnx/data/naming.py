@@ -89,6 +89,7 @@ def naming_problems(
             f"{where} has no array {name!r}; expected {', '.join(expected)}, found {names_of(arrays)}{_hint(inputs)}",
             name,
             remedy=f"if it goes by another name, say which: {said}" if said else "",
+            options={"map": {candidates[0]: name}} if len(candidates) == 1 and len(missing) == 1 else None,
         )
 
 

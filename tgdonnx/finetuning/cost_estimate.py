@@ -17,10 +17,11 @@ from tgdonnx.errors import DivergedError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.noise2noise import Noise2Noise
+from tgdonnx.finetuning.opening import batch_remarks, fitting_batch, open_data, remarks_of
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import batch_remarks, fitting_batch, open_data, remarks_of, training_device
+from tgdonnx.finetuning.training import training_device
 
 
 def dry_run(

@@ -15,9 +15,9 @@ from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
+from tgdonnx.finetuning.opening import batch_remarks, fitting_batch, open_data, remarks_of
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.training import batch_remarks, fitting_batch, open_data, remarks_of
 
 _READING = frozenset(field.name for field in fields(DataOptions))
 _TRAINING = frozenset(field.name for field in fields(TrainOptions))
@@ -40,6 +40,12 @@ class Fit:
     fits: bool
     remarks: tuple[str, ...] = ()
     training: Optional[Samples] = None
+
+    def told(self, first: DataError) -> DataError:
+        """Returns the error that was met first, with all others, and with what it would fit."""
+        first.also = tuple(each for each in self.problems if str(each) != str(first))
+        first.options = self.options if self.fits else first.options
+        return first
 
 
 def fit(session: Session, data: RunData, options: TrainOptions) -> Fit:
@@ -71,7 +77,8 @@ def fit(session: Session, data: RunData, options: TrainOptions) -> Fit:
             data = replace(data, reading=replace(data.reading, **_part(new, _READING)))
             options = replace(options, **_part(new, _TRAINING))
         else:
-            remarks = (*batch_remarks(asked, options), *remarks_of(training, validating, retention))
+            fixed = () if "batch" in added else batch_remarks(asked, options)
+            remarks = (*fixed, *remarks_of(training, validating, retention))
             return Fit(tuple(problems.values()), added, fits=True, remarks=remarks, training=training)
 
 

@@ -22,12 +22,13 @@ from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions
 from tgdonnx.finetuning.fitting import Fit, fit
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import training_device
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked
 from tgdonnx.masking import MaskOptions, mask_network
 from tgdonnx.selection import AllLayers
 
+_ROLES = {"target": "what an output is compared with", "weights": "how much its elements count"}
 # What a first run selects; `tgdonnx.sweep` and `tgdonnx.compare` tell what suits a network.
 _FIRST_PHI = 0.3
 
@@ -161,8 +162,8 @@ def _wanted(spec: TensorSpec, data: RunData) -> WantedArray:
     else:
         channels = "no axis of channels, since classes are counted" if "C" not in layout else "channels before space"
         reason = f"{len(spec.shape)} axes, {channels}, as ONNX has it"
-    if spec.name == TARGET:
-        reason += "; what the output is compared with"
+    if spec.role != "input":
+        reason += f"; {_ROLES[spec.role]}"
     return WantedArray(spec.name, spec.dtype, spec.shape, layout, reason)
 
 

@@ -1,0 +1,115 @@
+"""`tgdonnx data`: what the model takes, what there is, all that is wrong at once, and the command that trains."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.commands import run, run_json, save_pairs
+from tests.support.models import save
+from tests.support.training_models import text_model
+from tgdonnx import RunData, TrainOptions, examine
+
+VALID = """g (float[N, 1, H, W] x) => (float[N, 1, OH, OW] y) {
+    a = Conv(x, v)
+    r = Relu(a)
+    y = Conv(r, w)
+}"""
+CLASSES = """g (float[N, 1, 4, 4] x) => (float[N, 4] y) {
+    a = Conv(x, v)
+    y = Flatten(a)
+}"""
+
+
+@pytest.fixture
+def valid(tmp_path: Path) -> Path:
+    return save(text_model(VALID, v=(4, 1, 3, 3), w=(1, 4, 3, 3)), tmp_path / "model.onnx")
+
+
+def pictures(directory: Path, sizes: tuple[tuple[int, int], ...], kinds: tuple[str, str] = ("noisy", "clean")) -> Path:
+    rng = np.random.default_rng(0)
+    for number, size in enumerate(sizes):
+        for kind in kinds:
+            (directory / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(directory / kind / f"{number}.png")
+    return directory
+
+
+def test_four_problems_behind_one_another_are_told_at_once_and_the_command_given_trains(
+    valid: Path, tmp_path: Path
+) -> None:
+    data = pictures(tmp_path / "data", ((20, 24), (18, 30)))
+    report = run_json("data", valid, "--data", data, "--epochs", 1, status=1)
+    said = [each["problem"] for each in report["problems"]]
+    assert ["found uint8 [20, 24]" in said[0], "clean" in said[1]] == [True, True]
+    assert "differs in size" in said[2]
+    assert "the target does not fit the output" in said[3]
+    assert len(said) == 4
+    assert report["options"] == {"scale": 255, "batch": 1, "accumulate": 8, "crop_target": True}
+    assert (report["fits"], report["samples"]) == (True, 2)
+    words = shlex.split(report["call"].strip("`"))
+    assert words[:2] == ["tgdonnx", "finetune"]
+    words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
+    result = run(*words[1:])
+    assert result.exit_code == 0, result.stderr
+    assert run("verify", valid, tmp_path / "tuned.onnx").exit_code == 0
+
+
+def test_data_that_fits_exits_with_0_and_tells_what_is_done_to_it(valid: Path, tmp_path: Path) -> None:
+    data = save_pairs(tmp_path / "data.npz", (3, 1, 12, 12), (3, 1, 8, 8))
+    result = run("data", valid, "--data", data)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert "  x: float32 [any, 1, any, any] NCHW (4 axes, channels before space, as ONNX has it)" in lines
+    assert f"  target: float32 [3, 1, 8, 8], 1 case; the first in {data}" in lines
+    assert "fits: 3 samples" in lines
+    assert lines[-1] == f"  `tgdonnx finetune {valid} --data {data} --phi 0.3 -o tuned.onnx`"
+
+
+def test_a_problem_that_no_option_solves_is_told_with_the_others(valid: Path, tmp_path: Path) -> None:
+    noisy = np.zeros((2, 1, 12, 12), np.uint8)
+    data = save_pairs(tmp_path / "data.npz", (2, 1, 12, 12), (2, 1, 8, 8), x=noisy, target=np.zeros((2, 3, 8, 8), "f4"))
+    result = run("data", valid, "--data", data)
+    assert result.exit_code == 1
+    assert "found uint8 [2, 1, 12, 12]" in result.stdout
+    assert "found float32 [2, 3, 8, 8]" in result.stdout
+    assert result.stdout.splitlines()[-1] == "does not fit"
+
+
+def test_an_array_of_another_name_is_proposed_where_there_is_but_one(tmp_path: Path) -> None:
+    two = "g (float[N, 1, H, W] x, float[N, 1, H, W] m) => (float[N, 1, OH, OW] y) { s = Add(x, m) y = Conv(s, v) }"
+    model = save(text_model(two, v=(1, 1, 3, 3)), tmp_path / "two.onnx")
+    data = save_pairs(tmp_path / "data.npz", (2, 1, 6, 6), (2, 1, 4, 4), mean=np.zeros((2, 1, 6, 6), np.float32))
+    report = examine(model, data)
+    assert report.options == {"map": {"mean": "m"}}
+    assert report.fits
+
+
+def test_class_indices_that_the_model_does_not_have_are_told(tmp_path: Path) -> None:
+    model = save(text_model(CLASSES, v=(4, 1, 4, 4)), tmp_path / "model.onnx")
+    data = save_pairs(tmp_path / "data.npz", (5, 1, 4, 4), (1,), target=np.array([0, 1, 2, 3, 7]))
+    result = run("data", model, "--data", data, "--loss", "ce")
+    assert result.exit_code == 1
+    assert "7" in result.stdout
+    assert result.stdout.splitlines()[-1] == "does not fit"
+
+
+def test_nothing_is_written(valid: Path, tmp_path: Path) -> None:
+    data = save_pairs(tmp_path / "data.npz", (3, 1, 12, 12), (3, 1, 8, 8))
+    before = sorted(tmp_path.rglob("*"))
+    examine(valid, RunData(data), TrainOptions(epochs=1))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_finetune_tells_all_that_is_wrong_and_with_which_options_it_fits(valid: Path, tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data", ((20, 24), (18, 30)))
+    result = run("finetune", valid, "--data", data, "--all", "--epochs", 1, "-o", tmp_path / "tuned.onnx")
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert sum(line.startswith("Also: ") for line in lines) == 3
+    assert lines[-1] == "It fits with --scale 255 --batch 1 --accumulate 8 --crop-target."
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["data", "model.onnx"]
