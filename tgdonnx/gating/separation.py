@@ -80,16 +80,17 @@ def first_that_separates(
     """Returns the detector at the earliest place where it separates well enough.
 
     Old inputs, if there are any, only judge: the detector's numbers are from the new ones alone. Without old inputs a place
-    must have enough features for others to differ in.
+    must have enough features for others to differ in, or the most of all.
 
     Raises:
         DataError: no detector separates.
     """
     best: Optional[Judged] = None
     problem = ""
+    if retain is None:
+        wide = [place for place in where if 2 * new[place].means.shape[1] >= _FEWEST_FEATURES]
+        where = wide or [max(where, key=lambda place: new[place].means.shape[1])]
     for place in where:
-        if retain is None and len(where) > 1 and 2 * new[place].means.shape[1] < _FEWEST_FEATURES:
-            continue
         try:
             found = judge(
                 place,
@@ -105,9 +106,7 @@ def first_that_separates(
         if best is None or found.separation.worst > best.separation.worst:
             best = found
     if best is None:
-        raise DataError(
-            f"no detector can be had: {problem or 'no layer has enough maps to look at'}", remedy="name a layer"
-        )
+        raise DataError(f"no detector can be had: {problem}", remedy="name another layer, or set g by an input")
     raise DataError(
         f"new inputs cannot be told from others well enough: at best, in front of {best.place.layer!r}, "
         f"{best.separation} go to the right side, and {ENOUGH:.0%} are needed",
