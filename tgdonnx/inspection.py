@@ -12,6 +12,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.files.model_file import StrPath
+from tgdonnx.gated_model.record import describe_gate, is_gated
+from tgdonnx.gated_model.settling import record_of
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.layers.inference import InferShapes
@@ -72,6 +74,7 @@ class InspectReport:
         inputs: name and shape of every input, as text.
         outputs: the same of every output.
         layers: in topological order.
+        gate: of a gated file, how both networks are in it, and what chooses, as its record says.
     """
 
     model: str
@@ -82,6 +85,7 @@ class InspectReport:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[LayerSummary, ...]
+    gate: Optional[str] = None
 
 
 def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> InspectReport:
@@ -135,6 +139,7 @@ def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = DEFAULT_ALPHA, k
         tuple(f"{v.name} {_shape(v.shape)}" for v in graph.inputs if v.name not in constants),
         _outputs(network),
         tuple(layers),
+        describe_gate(record_of(network.file)) if is_gated(network.file.proto) else None,
     )
 
 

@@ -18,7 +18,7 @@ from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.support.models import dncnn, random_feeds
 from tgdonnx import Reinitialization
-from tgdonnx.errors import DataError, ModelFileError
+from tgdonnx.errors import DataError, MaskedModelError, ModelFileError
 from tgdonnx.selection import Filters
 
 QUICK = {"batch norms", "grouped", "matrix products", "float16", "int8", "constant nodes"}
@@ -161,3 +161,15 @@ def test_rounds_are_gated_together(mode: str, tmp_path: Path) -> None:
         expected = answers(first.vendor, feeds)
         assert same_bits(answers(tmp_path / "both.onnx", feeds, 0.0), expected)
     assert tgdonnx.verify(first.vendor, tmp_path / "both.onnx").ok
+
+
+def test_a_gated_file_is_inspected_as_one_and_nothing_is_trained_from_it(tmp_path: Path) -> None:
+    pairs = (regrown("batch norms", tmp_path / "a"), tuned_otherwise(dncnn(0), tmp_path / "b", {"w1": [1]}))
+    for pair, form in zip(pairs, ("reinitialised maps", "as branches")):
+        both = tmp_path / "both.onnx"
+        tgdonnx.gate(pair.vendor, pair.tuned, both, input_name="g", overwrite=True)
+        assert form in str(tgdonnx.inspect(both).gate)
+        assert tgdonnx.inspect(pair.tuned).gate is None
+        for refusing in (tgdonnx.check, lambda path: tgdonnx.mask(path, tmp_path / "m.onnx", tgdonnx.AllLayers())):
+            with pytest.raises(MaskedModelError, match="is gated: it holds the vendor's network and a tuned one"):
+                refusing(both)

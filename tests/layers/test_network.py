@@ -401,3 +401,19 @@ def test_the_version_of_the_default_operator_set_is_found() -> None:
     assert opset_version(model) == 0
     model.opset_import.append(helper.make_opsetid("ai.onnx", 12))
     assert opset_version(model) == 12
+
+
+def test_a_branch_may_make_a_value_of_the_name_that_its_node_gives_out(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["" : 15]>
+        agraph (float[1,2,4,4] x, bool c, float[3,2,1,1] w) => (float[1,3,4,4] y) {
+            y = If (c) <then_branch = a () => (float[1,3,4,4] y) { y = Conv (x, w) },
+                        else_branch = b () => (float[1,3,4,4] y) { z = Conv (x, w)  y = Neg (z) }>
+        }
+        """
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((3, 2, 1, 1), np.float32), "w"))
+    del model.graph.input[2]
+    onnx.save(model, tmp_path / "model.onnx")
+    assert [layer.op_type for layer in open_network(tmp_path / "model.onnx").layers] == ["Conv", "Conv"]

@@ -10,6 +10,7 @@ from typing import Optional, Union
 
 from tgdonnx.applying.assembling import Assembly
 from tgdonnx.applying.classifying import SUFFIX, Classification, views_of
+from tgdonnx.applying.deciding import GateDecision, decide, decision_file
 from tgdonnx.applying.imagefiles import require_header, result, suffix_of
 from tgdonnx.applying.network import open_image_network
 from tgdonnx.applying.reach import ReceptiveField
@@ -22,9 +23,12 @@ from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, measure, require_channels
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.errors import DataError
-from tgdonnx.files.model_file import StrPath, write_bytes
+from tgdonnx.files.model_file import StrPath, load_model, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
+from tgdonnx.files.typed import encode
 from tgdonnx.finetuning.run_record import read_record
+from tgdonnx.gated_model.record import is_gated
+from tgdonnx.gated_model.settling import record_of, settled
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 from tgdonnx.records import last_classes
 from tgdonnx.runtime import CPU_NAME, Device, usable_device
@@ -45,6 +49,7 @@ class ApplyReport:
         overlap: of neighbouring tiles, by axis of space; empty where there was one tile.
         whole: why the model ran on whole images only; None if it need not.
         remarks: what was done to the data, and what is worth knowing.
+        gate: of a gated model with a detector, what that decided; it is written beside the result as well.
     """
 
     output: str
@@ -54,6 +59,7 @@ class ApplyReport:
     overlap: tuple[int, ...]
     whole: Optional[str]
     remarks: tuple[str, ...]
+    gate: Optional[GateDecision] = None
 
 
 def apply(
@@ -73,7 +79,7 @@ def apply(
 
     Where the receptive field can be computed from the graph, the model runs on tiles that overlap by it; the result is that of
     the whole image, to rounding. Of a volume that a 2.5-D model takes as stacks of slices, the slice in the middle of every
-    stack is kept.
+    stack is kept. Of a gated model, one decision is made for all of the data, and written to ``OUTPUT.gate.json``.
 
     Args:
         model: an ONNX file with one input.
@@ -106,10 +112,12 @@ def apply(
     assembly, shape, dtype = job.assembly, *job.assembly.outline()
     with result(Path(output), assembly.view.stored, shape, dtype) as array:
         assembly.fill(array)
+    if job.decision is not None:
+        write_bytes(decision_file(Path(output)), encode(job.decision, indent=1))
     overlap = tuple(max((a.stop - b.start for a, b in zip(tiles, tiles[1:])), default=0) for tiles in assembly.plan)
-    remarks = tuple(_remarks(assembly, job.whole, asked=tile is not None))
+    remarks = (*_remarks(assembly, job.whole, asked=tile is not None), *job.gated)
     overlap = overlap if assembly.tiles > 1 else ()
-    return ApplyReport(str(output), shape, str(dtype), assembly.tiles, overlap, job.whole, remarks)
+    return ApplyReport(str(output), shape, str(dtype), assembly.tiles, overlap, job.whole, remarks, job.decision)
 
 
 def require_applicable(
@@ -149,10 +157,12 @@ def require_applicable(
 
 @dataclass(frozen=True)
 class _Job:
-    """What is to be computed, and why on whole images, if it is."""
+    """What is to be computed, why on whole images, if it is, and of a gated model what was decided and what is to be said."""
 
     assembly: Assembly
     whole: Optional[str]
+    decision: Optional[GateDecision] = None
+    gated: tuple[str, ...] = ()
 
 
 def _prepare(
@@ -168,17 +178,36 @@ def _prepare(
     *,
     overwrite: bool,
 ) -> _Job:
-    require_outputs([Output(output)], [model, data, artifacts], overwrite=overwrite)
+    file = load_model(model)
+    record = record_of(file) if is_gated(file.proto) else None
+    outputs = [Output(output)]
+    if record is not None and record.detector is not None:
+        outputs.append(Output(decision_file(output)))
+    require_outputs(outputs, [model, data, artifacts], overwrite=overwrite)
     suffix_of(output)
-    network = open_image_network(model, output_name, device)
+    network = open_image_network(file if record is None else settled(file, 1.0), output_name, device)
     stored = open_array(data)
     require_header(output, stored)
     reading = _reading(layout, scale, artifacts)
     view = _view(network.input, stored, reading)
     scaling = _scaling(network.input, view, scale, artifacts, network.output)
     field = network.receptive_field(view.layout)
-    assembly = Assembly(network, view, scaling, _plan(network.input, view, field, tile))
-    return _Job(assembly, field if isinstance(field, str) else None)
+    plan = _plan(network.input, view, field, tile)
+    whole = field if isinstance(field, str) else None
+    if record is None:
+        return _Job(Assembly(network, view, scaling, plan), whole)
+    decision = decide(file, record, network.input, view, scaling, plan, device)
+    if decision is not None and not decision.is_new:
+        # Both networks have the same layers, so the same receptive field, and tiles.
+        network = open_image_network(settled(file, 0.0), output_name, device)
+    return _Job(Assembly(network, view, scaling, plan), whole, decision, (_said(decision),))
+
+
+def _said(decision: Optional[GateDecision]) -> str:
+    if decision is None:
+        return "the model is gated by an input, which is 1 here: the tuned network answers"
+    who = "the tuned network" if decision.is_new else "the vendor's network"
+    return f"{decision.new} of {decision.judged} samples are new to the detector, so {who} answers for all of them"
 
 
 def _classification(

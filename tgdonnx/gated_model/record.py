@@ -15,9 +15,10 @@ import onnx
 
 from tgdonnx.files.typed import Above0, Positive, Sha256
 from tgdonnx.gated_model.detector import Detector
+from tgdonnx.masked_model import GATE_KEY
 from tgdonnx.selection.recorded import read_strict
 
-KEY = "tgdonnx.gate"
+KEY = GATE_KEY
 Form = Literal["maps", "branches"]
 
 

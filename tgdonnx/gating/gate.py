@@ -156,8 +156,8 @@ def gate(
 def _open(vendor: StrPath, tuned: StrPath) -> tuple[Network, ModelFile]:
     before, after = load_model(vendor), load_model(tuned)
     for file in (before, after):
-        require_unmasked(file)
         require_ungated(file)
+        require_unmasked(file)
         require_external_data(file)
     network = open_network(before)
     report = verify_files(network, after, None)

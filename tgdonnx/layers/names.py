@@ -123,9 +123,10 @@ def _require_no_circle(graph: onnx.GraphProto, file: ModelFile) -> None:
 
 
 def _read(node: onnx.NodeProto) -> set[str]:
-    """Returns the names that a node reads, those in its branches included, whoever makes them."""
+    """Returns the names that a node reads, those that its branches read of what is around them included."""
     names = set(node.input)
     for inner in subgraphs(node):
-        names.update(value.name for value in inner.output)
-        names.update(*(_read(each) for each in inner.node))
+        read = {value.name for value in inner.output}.union(*(_read(each) for each in inner.node))
+        made = {name for each in inner.node for name in each.output}
+        names |= read - made.union(each.name for each in (*inner.input, *inner.initializer))
     return names

@@ -44,12 +44,13 @@ anything else.
     vendor      the vendor's model out of a masked one
 """
 
-from tgdonnx.masked_model.additions import SUFFIX, is_masked, metadata_bytes, require_unmasked
+from tgdonnx.masked_model.additions import GATE_KEY, SUFFIX, is_masked, metadata_bytes, require_unmasked
 from tgdonnx.masked_model.reading import MaskedModel, read_masked
 from tgdonnx.masked_model.vendor_file import runnable_vendor, write_vendor
 from tgdonnx.masked_model.writing import masked_bytes, write_masked
 
 __all__ = [
+    "GATE_KEY",
     "SUFFIX",
     "MaskedModel",
     "is_masked",

@@ -22,6 +22,8 @@ FORMAT_KEY, SELECTION_KEY, BASE_KEY = "tgdonnx.format", "tgdonnx.selection", "tg
 VENDOR_KEY = "tgdonnx.vendor_values_sha256"
 EXTERNAL_KEY = "tgdonnx.vendor_external_data"
 """Only there where the model has external data."""
+GATE_KEY = "tgdonnx.gate"
+"""The metadata of gated models, which hold two networks: none is trained from."""
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     MASKS: (SUFFIX,),
@@ -49,11 +51,16 @@ def is_masked(file: ModelFile) -> bool:
 
 
 def require_unmasked(file: ModelFile) -> None:
-    """Checks that a model is no masked one, and has nothing that would make one of it that cannot be told from ours.
+    """Checks that a model is no masked or gated one, and has nothing that would make a masked one of it that is not ours.
 
     Raises:
         MaskedModelError: it is or has.
     """
+    if any(entry.key == GATE_KEY for entry in file.proto.metadata_props):
+        raise MaskedModelError(
+            f"{file.path} is gated: it holds the vendor's network and a tuned one",
+            remedy="start from the vendor's file, or from the tuned one",
+        )
     if is_masked(file):
         raise MaskedModelError(f"{file.path} has retrain masks already", remedy="start from the vendor's file")
     for what, name in _marks(file):

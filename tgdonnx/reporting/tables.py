@@ -69,6 +69,8 @@ def print_inspection(report: InspectReport, console: Console) -> None:
     console.print(
         Text(f"opset {report.opset}, IR {report.ir_version}, {report.nodes:,} nodes, {len(report.layers)} layers")
     )
+    if report.gate is not None:
+        console.print(cell(f"gated: {report.gate}"), soft_wrap=True)
     for direction, values in (("in   ", report.inputs), ("out  ", report.outputs)):
         console.print(cell(direction + ", ".join(values)))
     wide = console.width >= _WIDE

@@ -1,0 +1,103 @@
+"""Which of the two networks in a gated file a case goes to: one decision for the whole image, volume or stack.
+
+The detector sees every sample of the case whole, or tile by tile where the model takes one size only. The case is new if more
+than half of these are; a tie, and whatever the detector cannot judge, goes to the vendor's side.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from tgdonnx.applying.tiles import Tile
+from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.scaling import Scaling
+from tgdonnx.files.model_file import ModelFile
+from tgdonnx.gated_model.record import GateRecord
+from tgdonnx.gated_model.settling import judging
+from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.runtime import Device, open_inference
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """What the detector of a gated file says of a case.
+
+    Attributes:
+        is_new: whether the tuned network answers.
+        new: how many of its samples, or tiles of them, are new.
+        judged: how many there are.
+        threshold: a sample is new if its residual is below.
+        layer: the layer in front of which the detector looks.
+        residuals: of every sample, in order.
+    """
+
+    is_new: bool
+    new: int
+    judged: int
+    threshold: float
+    layer: str
+    residuals: tuple[float, ...] = field(repr=False)
+
+
+def decision_file(output: Path) -> Path:
+    """Returns where the decision is written that a result was made by."""
+    return output.with_name(f"{output.name}.gate.json")
+
+
+def decide(
+    file: ModelFile,
+    record: GateRecord,
+    spec: TensorSpec,
+    view: View,
+    scaling: Optional[Scaling],
+    plan: Sequence[Sequence[Tile]],
+    device: Device,
+) -> Optional[GateDecision]:
+    """Returns what the detector says; None if the file has none.
+
+    Args:
+        file: the gated file.
+        record: its record.
+        spec: the input of the model.
+        view: the case, as samples of it.
+        scaling: of the case; None for none.
+        plan: per axis of space the tiles, for models that take one size.
+        device: where it runs.
+
+    Raises:
+        DataError: the model cannot be run on the case.
+        ModelFileError: the file is not as gate writes it.
+    """
+    if record.detector is None:
+        return None
+    model, output = judging(file)
+    opened = open_inference(model, device=device)
+    letters = [letter for letter in view.axes if letter in SPACE]
+    sizes = spec.shape or ()
+    fixed = any(size is not None for letter, size in zip(f"N{view.axes}", sizes) if letter in SPACE)
+    windows = [
+        {letter: slice(tile.start, tile.stop) for letter, tile in zip(letters, tiles)}
+        for tiles in (itertools.product(*plan) if fixed else [()])
+    ]
+    batch = (sizes[0] if sizes else None) or 1
+    dtype = np.dtype(opened.inputs[0].dtype or "float32")
+    linear = None if scaling is None else scaling.arrays.get(spec.name)
+    residuals = []
+    for sample, window in itertools.product(range(view.count), windows):
+        values = view.read(sample, spec.name, window or None)[None]
+        if linear is not None:
+            values = linear.apply(values)
+        feeds = {spec.name: np.repeat(values, batch, axis=0).astype(dtype, copy=False)}
+        (found,) = opened.run(feeds, [output])
+        residuals.append(float(found.reshape(-1)[0]))
+    threshold = record.detector.threshold
+    new = sum(residual < threshold for residual in residuals)
+    return GateDecision(
+        2 * new > len(residuals), new, len(residuals), threshold, record.detector.layer, tuple(residuals)
+    )
