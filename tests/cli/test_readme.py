@@ -56,6 +56,30 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(3):
             pixels = rng.integers(0, 1000, 24, dtype=np.uint16).tobytes()
             slices.write(root / "dicom" / name / "patient" / f"{index}.dcm", index, PixelData=pixels)
+    network = """g (float[N, 3, H, W] x) => (float[N, 2] y) {
+        a = Conv<pads=[1, 1, 1, 1]>(x, v, c)
+        m = GlobalAveragePool(a)
+        f = Flatten(m)
+        y = Gemm(f, w, b)
+    }"""
+    save(text_model(network, v=(6, 3, 3, 3), c=(6,), w=(6, 2), b=(2,)), root / "classifier.onnx")
+    rows = ["path,label"]
+    for name in ("cats", "dogs"):
+        (root / "pets" / name).mkdir(parents=True)
+        for index in range(4):
+            Image.fromarray(rng.integers(0, 256, (240, 250, 3), np.uint8)).save(root / "pets" / name / f"{index}.png")
+            rows.append(f"pets/{name}/{index}.png,{name}")
+    (root / "pets.csv").write_text("\n".join(rows))
+    segment = NETWORK.replace("[N, 1, H, W] y", "[N, 2, H, W] y")
+    save(text_model(segment, v=(6, 1, 3, 3), c=(6,), w=(2, 6, 1, 1), b=(2,)), root / "segment.onnx")
+    for index in range(2):
+        for name, values in (
+            ("imagesTr/a_%d_0000", arrays["x"]),
+            ("labelsTr/a_%d", (arrays["x"] > 0.5).astype(np.uint8)),
+        ):
+            path = root / "nnunet" / f"{name % index}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values[:, 0].T.copy(), np.eye(4)), path)
     return root
 
 
@@ -70,14 +94,16 @@ def test_a_command_of_the_table_does_what_it_says(
     result = run(*words)
     assert result.exit_code == 0, result.output
     if words[0] == "finetune":
-        proof = verify(place / "model.onnx", tmp_path / output)
+        proof = verify(place / words[1], tmp_path / output)
         assert proof.ok
         assert proof.proof == "recomputed"
+    elif output.endswith(".csv"):
+        assert (tmp_path / output).read_text().count("\n") == 9
     else:
         assert nibabel.load(tmp_path / output).shape == nibabel.load(place / "half1.nii.gz").shape
 
 
 def test_the_table_has_a_command_for_every_form() -> None:
-    for form in ("PNG", "npz", "npy", "HDF5", "NIfTI", "DICOM", "no clean images"):
+    for form in ("PNG", "npz", "npy", "HDF5", "NIfTI", "DICOM", "no clean images", "per class", "CSV", "nnU-Net"):
         assert form in TABLE
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 12

@@ -255,3 +255,20 @@ def test_what_apply_feeds_a_classifier_is_bit_by_bit_what_trained(tmp_path: Path
         assert label == ("birds", "cats", "dogs")[scores.argmax()]
         assert abs(float(probability) - np.exp(scores).max() / np.exp(scores).sum()) < 1e-5
     assert len(rows) == 9
+
+
+def test_an_export_of_pytorchs_new_exporter_and_arrays_of_other_names(tmp_path: Path) -> None:
+    # torch.onnx.export(model, (x,), dynamo=True, dynamic_shapes=...) of PyTorch 2.14: BatchNorm fused, metadata at every node.
+    path = tmp_path / "model.onnx"
+    path.write_bytes((Path(__file__).parents[1] / "golden" / "dynamo.onnx").read_bytes())
+    clean = RNG.uniform(0, 1, (8, 16, 20)).astype(np.float32)
+    (tmp_path / "data").mkdir()
+    np.save(tmp_path / "data" / "low_dose.npy", clean + RNG.normal(0, 0.1, clean.shape).astype(np.float32))
+    np.save(tmp_path / "data" / "gt.npy", clean)
+    said = finetuned(path, tmp_path / "data", tmp_path / "tuned.onnx", "--patch", 8)
+    assert "low_dose: taken as the only array for the only input, 'noisy'" in said
+    assert "noisy: stored NHW, taken to NCHW" in said
+    before, after = onnx.load(path), onnx.load(tmp_path / "tuned.onnx")
+    assert [node.SerializeToString() for node in after.graph.node] == [
+        node.SerializeToString() for node in before.graph.node
+    ]

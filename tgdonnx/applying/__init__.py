@@ -2,7 +2,7 @@
 
 ``receptive_field``, ``reach``, ``nodes``, ``rules``, ``windows``: which part of an image an output depends on, from the graph;
 ``tiles``: where to cut; ``network``: the model in the runtime; ``assembling``: the result from its tiles; ``imagefiles``:
-files for it; ``application``: the whole.
+files for it; ``classifying``: a table in place of an image; ``application``: the whole.
 """
 
 from tgdonnx.applying.application import ApplyReport, apply, require_applicable

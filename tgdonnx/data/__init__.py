@@ -1,7 +1,8 @@
 """Training data: arrays by name, matched to what a training step is fed, read as they are needed.
 
-``sources``: where data may lie; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats, which give
-``lazy_arrays``; ``layouts``: axes; ``matching``: names, dtypes, shapes; ``labels``: class indices; ``levels``: one value for
+``sources``: where data may lie; ``finding``: the same for a model, with ``class_folders`` and ``class_names``, ``tables`` and
+``nnunet``, made of ``single`` files and values; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats, which give
+``lazy_arrays``; ``layouts``: axes; ``pictures``: colour, size, centre; ``naming``, ``matching``: names, dtypes, shapes; ``labels``: class indices; ``levels``: one value for
 all; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by file; ``content``: a look at all
 values first; ``sampling``, ``dataset``: batches; ``prefetching``: made ahead, by another process (``worker``, ``serving``);
 ``description``, ``remarks``: what a run keeps and says of its data.
