@@ -2,10 +2,10 @@
 
 ``sources``: where data may lie; ``finding``: the same for a model, with ``class_folders`` and ``class_names``, ``tables`` and
 ``nnunet``, made of ``single`` files and values; ``arrays``, ``hdf5``, ``images``, ``nifti``, ``dicom``: the formats, which give
-``lazy_arrays``; ``layouts``: axes; ``pictures``: colour, size, centre; ``naming``, ``matching``: names, dtypes, shapes; ``labels``: class indices; ``levels``: one value for
-all; ``patches``, ``augmentation``, ``scaling``: what is done to samples; ``splitting``: by file; ``content``: a look at all
-values first; ``sampling``, ``dataset``: batches; ``prefetching``: made ahead, by another process (``worker``, ``serving``);
-``description``, ``remarks``: what a run keeps and says of its data.
+``lazy_arrays``; ``layouts``: axes; ``pictures``: colour, size, centre; ``naming``, ``matching``: names, dtypes, shapes;
+``labels``: class indices; ``levels``: one value for all; ``patches``, ``augmentation``, ``scaling``: what is done to samples;
+``splitting``: by file; ``content``: a look at all values first; ``sampling``, ``dataset``: batches; ``prefetching``: made
+ahead, by another process (``worker``, ``serving``); ``description``, ``remarks``: what a run keeps and says of its data.
 
 Nothing is cast, padded, clipped or left out without being asked for or said.
 """
