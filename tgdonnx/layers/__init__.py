@@ -1,14 +1,16 @@
 """The layers of a graph, and where in the vendor's file their parameters live.
 
-``network``: a file opened for analysis; ``parameters``: from a stored tensor to what a node reads, and back;
-``quantization``: integers that stand for real numbers; ``layouts``: where filters and kernels are in a weight; ``sizes``: how
-long every axis is.
+``opening``: a file opened for analysis, which is a ``network``; ``layer``: its nodes with filters; ``obstacles``: why what is
+stored cannot train; ``parameters``: from a stored tensor to what a node reads, and back, by ``steps``; ``quantization``:
+integers that stand for real numbers; ``layouts``: where filters and kernels are in a weight; ``sizes``: how long every axis is.
 """
 
 from tgdonnx.graphs.operators import CONVOLUTIONS, MATRIX_PRODUCTS, is_integer_arithmetic
 from tgdonnx.layers.consistency import RUNTIME_DOMAINS
+from tgdonnx.layers.layer import Layer
 from tgdonnx.layers.layouts import Layout, MatrixLayout
-from tgdonnx.layers.network import Layer, Network, open_network, opset_version
+from tgdonnx.layers.network import Network, opset_version
+from tgdonnx.layers.opening import open_network
 from tgdonnx.layers.parameters import Parameter
 from tgdonnx.layers.quantization import (
     INTEGER_REMEDY,

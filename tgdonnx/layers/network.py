@@ -14,80 +14,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import common as passes
 
-from tgdonnx import bounds
-from tgdonnx.errors import IntegerArithmeticError, ModelFileError
 from tgdonnx.files import wire
-from tgdonnx.files.model_file import ModelFile, StrPath, load_model
-from tgdonnx.files.tensors import describe, walk_tensors
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.graphs.operators import (
-    CONVOLUTIONS,
-    MATRIX_PRODUCTS,
     STANDARD_DOMAINS,
-    is_integer_arithmetic,
     is_standard,
 )
-from tgdonnx.layers.consistency import require_consistent
-from tgdonnx.layers.extents import require_extents
-from tgdonnx.layers.layouts import ConvLayout, ConvTransposeLayout, Layout, MatrixLayout
+from tgdonnx.layers.layer import Layer, find_layer
+from tgdonnx.layers.obstacles import Obstacle, overlapping
 from tgdonnx.layers.parameters import Parameter, find_parameter
-from tgdonnx.layers.quantization import INTEGER_REMEDY, TRAINABLE_INTEGERS
+from tgdonnx.layers.quantization import TRAINABLE_INTEGERS
 from tgdonnx.layers.sizes import Sizes, infer_sizes
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """Why the numbers in a stored tensor cannot train.
-
-    Attributes:
-        problem: to be read after the tensor's name.
-        remedy: what would help.
-    """
-
-    problem: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.problem}; {self.remedy}"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A node with filters: Conv, ConvTranspose, or a Gemm or MatMul with a stored matrix.
-
-    Attributes:
-        index: its place in topological order among the layers.
-        node: the node.
-        name: the node's name, or its first output's when it has none.
-        weight: its weight; None when it cannot be had.
-        bias: its bias, if it has one that is stored in the file.
-        layout: where in the weight filters and kernels are. How many elements each map of a Gemm or MatMul has is known
-            after tracing; until then it is one.
-        filters: the number of filters, which is the number of output maps.
-        maps: the number of input maps, over all groups.
-        problem: why its input maps cannot be scored, or None. Its filters can be retrained all the same if it has a weight.
-    """
-
-    index: int
-    node: ir.Node = field(repr=False)
-    name: str
-    weight: Optional[Parameter]
-    bias: Optional[Parameter]
-    layout: Layout
-    filters: int
-    maps: int
-    problem: Optional[str]
-
-    @property
-    def op_type(self) -> str:
-        """Its operator."""
-        return self.node.op_type
-
-    @property
-    def group(self) -> int:
-        """The number of groups."""
-        return self.layout.group
 
 
 @dataclass(frozen=True)
@@ -147,7 +85,7 @@ class Network:
         """The layers in topological order, those in subgraphs included."""
         found: list[Layer] = []
         for node in self.graph.all_nodes():
-            layer = self._layer(len(found), node) if is_standard(node) else None
+            layer = find_layer(len(found), node, self.node_names.get(node, ""), self.parameter)
             if layer is not None:
                 found.append(layer)
         return tuple(found)
@@ -220,23 +158,7 @@ class Network:
     @cached_property
     def _overlapping(self) -> dict[str, str]:
         """For the names of tensors that share bytes of an external file with another tensor what that one is called."""
-        names = {path: str(value.name) for value, path in self.places.items()}
-        extents = sorted(
-            (os.path.normpath(tensor.location), place.offset, place.offset + tensor.nbytes, name)
-            for tensor in walk_tensors(self.file.proto)
-            if tensor.is_external
-            for place in [tensor.external]
-            for name in [names.get(tensor.path, describe(self.file.proto, tensor.path))]
-        )
-        found: dict[str, str] = {}
-        # By place and begin: whoever shares bytes with an earlier tensor does so with the one of these that ends last.
-        last = ("", 0, 0, "")
-        for extent in extents:
-            if extent[0] == last[0] and extent[1] < last[2]:
-                found[extent[3]] = last[3]
-                found.setdefault(last[3], extent[3])
-            last = max(last, extent, key=lambda each: (each[0], each[2]))
-        return found
+        return overlapping(self.file, {path: str(value.name) for value, path in self.places.items()})
 
     def filter_index(self, name: str) -> NDArray[np.int64]:
         """Returns which filter each element of a stored tensor belongs to, as an array that broadcasts against it.
@@ -260,103 +182,6 @@ class Network:
     def _stored_names(self) -> Counter[str]:
         return Counter(str(value.name) for value in self.places)
 
-    def _layer(self, index: int, node: ir.Node) -> Optional[Layer]:
-        if node.op_type in CONVOLUTIONS:
-            return self._convolution(index, node)
-        if node.op_type in MATRIX_PRODUCTS:
-            return self._matrix_product(index, node)
-        return None
-
-    def _convolution(self, index: int, node: ir.Node) -> Layer:
-        group = node.attributes["group"].as_int() if "group" in node.attributes else 1
-        weight = self.parameter(node.inputs[1] if len(node.inputs) > 1 else None)
-        if isinstance(weight, str):
-            problem = f"its weight is not stored in the file: {weight}"
-            return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
-        shape = weight.read_shape
-        if len(shape) < 3 or group < 1 or shape[0] % group or 0 in shape:
-            problem = f"its weight {weight.name!r} has shape {list(shape)}, which does not fit group = {group}"
-            return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
-        if max(shape[0], shape[1] * group) > bounds.MAPS:
-            problem = (
-                f"its weight {weight.name!r} has shape {list(shape)}; expected at most {bounds.MAPS:,} filters and maps"
-            )
-            return Layer(index, node, self.node_names[node], None, None, ConvLayout(0, group), 0, 0, problem)
-        layout: Layout = ConvLayout(len(shape), group)
-        filters, maps = shape[0], shape[1] * group
-        if node.op_type == "ConvTranspose":
-            layout = ConvTransposeLayout(shape, group)
-            filters, maps = maps, filters
-        bias = self._bias(node, filters)
-        return Layer(index, node, self.node_names[node], weight, bias, layout, filters, maps, None)
-
-    def _matrix_product(self, index: int, node: ir.Node) -> Optional[Layer]:
-        """A product of two activations is no layer, nor is one whose stored matrix comes first."""
-        weight = self.parameter(node.inputs[1])
-        if isinstance(weight, str) or len(weight.read_shape) != 2 or 0 in weight.read_shape:
-            return None
-        if max(weight.read_shape) > bounds.MAPS:
-            return None
-        if not isinstance(self.parameter(node.inputs[0]), str):
-            return None  # constants on both sides
-        transposed = {
-            name: bool(node.attributes[name].as_int()) for name in ("transA", "transB") if name in node.attributes
-        }
-        if transposed.get("transA"):
-            return None
-        filters_first = transposed.get("transB", False)
-        filters, length = weight.read_shape if filters_first else weight.read_shape[::-1]
-        layout = MatrixLayout(filters_first, 1)
-        bias = self._bias(node, filters)
-        return Layer(index, node, self.node_names[node], weight, bias, layout, filters, length, None)
-
-    def _bias(self, node: ir.Node, filters: int) -> Optional[Parameter]:
-        bias = self.parameter(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else ""
-        fits = isinstance(bias, Parameter) and bias.read_shape in ((filters,), (1, filters))
-        return bias if isinstance(bias, Parameter) and fits else None
-
-
-def open_network(source: Union[StrPath, ModelFile]) -> Network:
-    """Reads a model and prepares its graph for analysis.
-
-    Shapes that the file declares for values inside the graph are ignored (vendors' files get them wrong); they are
-    inferred again from the inputs.
-
-    Raises:
-        ModelFileError: the file is no model, is inconsistent, or has no layer.
-        IntegerArithmeticError: it has none because it computes with integers.
-    """
-    file = source if isinstance(source, ModelFile) else load_model(source)
-    require_consistent(file)
-    try:
-        model = file.to_ir()
-        places = dict(_places(model.graph, file.proto.graph, ((wire.GRAPH, 0),)))
-        _inline_functions(model)
-        passes.TopologicalSortPass()(model)
-    except ModelFileError:  # of external data, with the remedy
-        raise
-    except Exception as error:  # whatever onnx_ir meets in a damaged graph, the user's file is the cause
-        cause = error.__cause__ or error
-        raise ModelFileError(
-            f"{file.path} holds an inconsistent graph: {cause}", remedy="export the model again"
-        ) from error
-    for node in model.graph.all_nodes():
-        for value in node.outputs:
-            value.shape = None
-    network = Network(file, model, places)
-    require_extents(network.graph, network.sizes, lambda node: network.node_names.get(node, str(node.name)), file.path)
-    if not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
-        problem = f"{file.path} has no layer to adapt: expected at least one Conv node"
-        integer = Counter(node.op_type for node in model.graph.all_nodes() if is_integer_arithmetic(node))
-        if integer:
-            found = " and ".join(f"{count} {op_type}" for op_type, count in integer.items())
-            raise IntegerArithmeticError(
-                f"{problem}, found {found}, which compute with whole numbers and cannot be trained",
-                remedy=INTEGER_REMEDY,
-            )
-        raise ModelFileError(problem)
-    return network
-
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:
     """Yields all values that a model defines, in an order that a clone of it shares."""
@@ -367,37 +192,6 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
             yield from node.outputs
 
 
-def _inline_functions(model: ir.Model) -> None:
-    """Inlines functions, those that call no other first.
-
-    A call at a time from the top, the same names would be copied for every path that leads to a function, and the pass tries
-    all names that are taken for every copy.
-    """
-    while model.functions:
-        called = {
-            key: any(node.op_identifier() in model.functions for node in function.all_nodes())
-            for key, function in model.functions.items()
-        }
-        leaves = {key for key, calls in called.items() if not calls}
-        passes.InlinePass(lambda function, leaves=leaves: function.identifier() in leaves)(model)  # type: ignore[misc]
-        for key in leaves & model.functions.keys():  # that nobody calls
-            del model.functions[key]
-
-
 def opset_version(proto: onnx.ModelProto) -> int:
     """Returns the version of the default operator set that a model imports; 0 when it imports none."""
     return max((entry.version for entry in proto.opset_import if entry.domain in STANDARD_DOMAINS), default=0)
-
-
-def _places(graph: ir.Graph, proto: onnx.GraphProto, path: wire.FieldPath) -> Iterator[tuple[ir.Value, wire.FieldPath]]:
-    """Yields where the tensors of a graph and its subgraphs lie; ``graph`` was just made from ``proto``."""
-    for index, tensor in enumerate(proto.initializer):
-        yield graph.initializers[tensor.name], (*path, (wire.INITIALIZER, index))
-    for index, (node, node_proto) in enumerate(zip(graph, proto.node)):
-        for position, attribute in enumerate(node_proto.attribute):
-            place = (*path, (wire.NODE, index), (wire.ATTRIBUTE, position))
-            if node.op_type == "Constant" and attribute.name == "value":
-                yield node.outputs[0], (*place, (wire.ATTRIBUTE_TENSOR, 0))
-            elif attribute.type == onnx.AttributeProto.GRAPH:
-                subgraph = node.attributes[attribute.name].as_graph()
-                yield from _places(subgraph, attribute.g, (*place, (wire.ATTRIBUTE_GRAPH, 0)))
