@@ -5,9 +5,10 @@ what trains; ``options``: what is chosen; ``build``: all of it into a directory;
 read once; ``vendor_outputs``: what the vendor's model gives.
 """
 
-from tgdonnx.artifacts.build import BuildReport, build, build_masked, require_new_directory
+from tgdonnx.artifacts.build import BuildReport, build, build_masked
 from tgdonnx.artifacts.losses import LOSSES, RANGED_LOSSES, Loss, parse_loss
 from tgdonnx.artifacts.manifest import Manifest, TrainedTensor, read_manifest
+from tgdonnx.artifacts.new_directory import require_new_directory
 from tgdonnx.artifacts.opened import Artifacts, open_artifacts
 from tgdonnx.artifacts.options import FORMS, BuildOptions, BuiltOptions, Form
 from tgdonnx.artifacts.vendor_outputs import vendor_outputs, vendor_targets

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 
 from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
-from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.losses import Criterion, add_losses, parse_criterion
 from tgdonnx.artifacts.manifest import (
     AxisPart,
@@ -26,6 +23,7 @@ from tgdonnx.artifacts.manifest import (
     input_specs,
 )
 from tgdonnx.artifacts.names import rename_conflicting
+from tgdonnx.artifacts.new_directory import new_directory
 from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.artifacts.options import BuildOptions, BuiltOptions
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters
@@ -38,10 +36,9 @@ from tgdonnx.engines import (
     default_engine,
 )
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
-from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import data_of, write_model
-from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
+from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.paths import why_no_text
 from tgdonnx.graphs.collecting import seldom_collecting
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
@@ -179,7 +176,7 @@ def build_masked(
         heads,
         engine,
     )
-    with _new_directory(directory, overwrite=overwrite) as target:
+    with new_directory(directory, overwrite=overwrite) as target:
         ENGINES[engine].write(problem, target)
         write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
@@ -291,51 +288,3 @@ def _rho(trained: Mapping[str, NDArray[np.float32]], model: MaskedModel) -> floa
     sizes = {name: int(np.prod(model.network.stored_parameters[name].shape)) for name in model.masks}
     elements = sum(values.mean(dtype=np.float64) * sizes[name] for name, values in trained.items())
     return float(elements / (sum(sizes.values()) + sum(model.network.computed_kernels.values())))
-
-
-def require_new_directory(path: Path, *, overwrite: bool) -> None:
-    """Checks that artifacts may be put into a directory.
-
-    Raises:
-        OutputError: it holds something that may not be replaced.
-    """
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file; the artifacts need a directory")
-    if path.is_dir() and any(path.iterdir()):
-        if not overwrite:
-            raise OutputError(f"{path} exists", remedy="pass `overwrite=True` to replace it, or choose another name")
-        if not (path / files.MANIFEST).is_file():
-            raise OutputError(
-                f"{path} holds other files than artifacts, and is not replaced", remedy="choose another name"
-            )
-
-
-@contextmanager
-def _new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Gives a temporary directory beside ``path`` that takes its place when the block ends without an error."""
-    require_new_directory(path, overwrite=overwrite)
-    temporary = temporary_beside(path)
-    try:
-        # Nobody may be training in what is replaced. The lock is in there, so it is let go of before the directory moves.
-        with locked(path) if (path / files.MANIFEST).is_file() else nullcontext():
-            temporary.mkdir()
-            (temporary / files.LOCK).touch()
-            yield temporary
-        if path.is_dir():
-            # `remove_leftovers` leaves it: before the loop below is over, it holds files of the user's.
-            old = temporary_beside(path, "was")
-            path.rename(old)
-            temporary.rename(path)
-            for other in old.iterdir():
-                if not is_of_artifacts(other.name):  # a report, say
-                    other.rename(path / other.name)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
-        remove_leftovers(path)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

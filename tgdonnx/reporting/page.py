@@ -5,8 +5,6 @@ Whatever comes from files or options is escaped by the template; figures hold nu
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -14,46 +12,26 @@ from typing import Any, Optional
 
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.calls import in_words_of_reader
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
-from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.model_file import ModelFile, StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
-from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.run_record import RunRecord, read_record
 from tgdonnx.reporting import facts
-from tgdonnx.reporting.curves import Curve, blend_curve, evaluation_curve, loss_curve, rate_curve
+from tgdonnx.reporting.curves import loss_curve, rate_curve
 from tgdonnx.reporting.figures import require_matplotlib
 from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
-from tgdonnx.reporting.history import Evaluation, History, read_history
-from tgdonnx.reporting.legible import message
-from tgdonnx.reporting.measures import titled
+from tgdonnx.reporting.history import History, read_history
+from tgdonnx.reporting.metric_figures import blend_figures, chosen_rows, metric_figures, start_and_exported
 from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, show_samples, shown_head
 from tgdonnx.reporting.proof import Proof, prove
+from tgdonnx.reporting.rendering import environment
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.reporting.verdict import sentences
 from tgdonnx.runtime import CPU_NAME, parse_device, usable_device
 from tgdonnx.scoring import score_layers
 from tgdonnx.tracing import trace_network
-
-MOST_ROWS = 40
-_METRICS = {
-    "psnr": (
-        "PSNR",
-        "dB",
-        "peak signal-to-noise ratio, 20 log10(data range / RMSE), mean over the samples; higher is better",
-    ),
-    "ssim": (
-        "SSIM",
-        "no unit",
-        "structural similarity (Wang et al. 2004), at most 1, mean over the samples; higher is better",
-    ),
-    "rmse": ("RMSE", "unit of the data", "root mean square error, mean over the samples; lower is better"),
-    "accuracy": ("accuracy", "fraction", "elements whose class is right; higher is better"),
-    "dice": ("Dice", "fraction", "overlap, 2 |A ∩ B| / (|A| + |B|), mean over the samples; higher is better"),
-}
 
 
 @dataclass(frozen=True)
@@ -73,48 +51,6 @@ class PageReport:
     left_out: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class MetricFigure:
-    """A curve of a metric.
-
-    Attributes:
-        name: of the metric.
-        unit: of its values.
-        meaning: what it is; empty if we do not know it.
-        curve: the figure; None if there is one value only.
-        start: the vendor's value, before training; None if it was not taken.
-        exported: the value of the checkpoint that is exported; None if it was not taken there.
-    """
-
-    name: str
-    unit: str
-    meaning: str
-    curve: Optional[Curve]
-    start: Optional[float]
-    exported: Optional[float]
-
-
-@dataclass(frozen=True)
-class BlendFigure:
-    """A number of the new task, or of the vendor's own, against the blend.
-
-    Attributes:
-        name: of the number.
-        what: of which data it is.
-        svg: the curve.
-        start: the number at blend 0.
-        written: the same at the blend of the tuned model; None if it was not evaluated there.
-        end: the same at blend 1.
-    """
-
-    name: str
-    what: str
-    svg: str
-    start: float
-    written: Optional[float]
-    end: float
-
-
 def require_page(output: StrPath, *, overwrite: bool = False) -> Path:
     """Checks that a page can be made and written, before any work is done for it.
 
@@ -122,7 +58,7 @@ def require_page(output: StrPath, *, overwrite: bool = False) -> Path:
         OutputError: ``output`` cannot be written.
         RuntimeMissingError: jinja2 or matplotlib is not installed.
     """
-    _environment()
+    environment()
     require_matplotlib()
     return require_writable(output, overwrite=overwrite)
 
@@ -228,7 +164,7 @@ def write_page(
     samples, no_samples = shown.show(proof.base, proof.tuned, facts.recorded_scaling(run))
     content = _content(proof, history, run, samples, no_samples)
     name = proof.files[0].name or directory.resolve().name
-    page = _environment().get_template("report.html.j2").render(name=name, **content)
+    page = environment().get_template("report.html.j2").render(name=name, **content)
     encoded = page.encode("utf-8", "replace")
     write_bytes(output, encoded)
     return PageReport(str(output), len(encoded), proof.verify.ok, tuple(content["left_out"].values()))
@@ -245,7 +181,7 @@ def _content(
         left_out["scores"] = "Filters were not chosen by their scores, so none were computed."
     if not len(history.steps) and not history.evaluations:
         left_out["training"] = "The artifacts have not been trained, or their log is gone."
-    retained = _metric_figures(history, history.retain_names(), lambda e: e.retain, proof.step, "retain")
+    retained = metric_figures(history, history.retain_names(), lambda e: e.retain, proof.step, "retain")
     if not retained:
         left_out["retention"] = "The vendor's own task was not evaluated, so how much of it was kept is not known."
     strips = filter_strips(proof.masked)
@@ -268,18 +204,18 @@ def _content(
         "histograms": histograms,
         "history": history,
         "loss": loss_curve(history, proof.step) if "training" not in left_out else None,
-        "validation": _start_and_exported(
+        "validation": start_and_exported(
             [(e.step, e.validation) for e in history.evaluations if e.validation is not None], proof.step
         ),
         "training_seconds": float(history.seconds[history.seconds > 0].sum()),
         "wait": _wait(history),
         "rate": rate_curve(history) if (history.learning_rates > 0).any() else None,
-        "metrics": _metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
+        "metrics": metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
         "retained": retained,
         "blend": curve,
-        "blends": _blend_figures(curve, proof.blend) if curve is not None else (),
+        "blends": blend_figures(curve, proof.blend) if curve is not None else (),
         "labelled": facts.is_labelled(run),
-        "rows": _chosen_rows(history.evaluations, proof.step),
+        "rows": chosen_rows(history.evaluations, proof.step),
         "samples": samples,
         "left_out": left_out,
         "now": facts.now(),
@@ -301,96 +237,6 @@ def _histograms(proof: Proof, phi: Optional[float]) -> tuple[Any, ...]:
     return score_histograms(scores.layers, phi)
 
 
-def _metric_figures(
-    history: History,
-    names: Sequence[str],
-    values_of: Callable[[Evaluation], Mapping[str, float]],
-    exported: Optional[int],
-    prefix: str,
-) -> tuple[MetricFigure, ...]:
-    figures = []
-    for index, name in enumerate(names):
-        found = [(e.step, values_of(e)[name]) for e in history.evaluations if name in values_of(e)]
-        start, at_export = _start_and_exported(found, exported)
-        curve = None
-        if len(found) > 1:
-            steps, values = zip(*found)
-            curve = evaluation_curve(f"{prefix}{index}", steps, values, exported, start=start is not None)
-        output, space, metric = name.rpartition(" ")
-        title, unit, meaning = _METRICS.get(metric, (metric, "", ""))
-        title = f"{output}{space}{title}"
-        figures.append(MetricFigure(title, unit, meaning, curve, start, at_export))
-    return tuple(figures)
-
-
-def _blend_figures(curve: BlendCurve, written: float) -> tuple[BlendFigure, ...]:
-    """Returns the figures of what was evaluated between the start and the end of the run, where it is finite throughout."""
-    figures = []
-    first = curve.curve[0]
-    for index, (name, old) in enumerate([*((n, False) for n in first.validation), *((n, True) for n in first.retain)]):
-        found = {p.blend: (p.retain if old else p.validation).get(name) for p in curve.curve}
-        values = [value for value in found.values() if value is not None]
-        if len(values) == len(found):
-            svg = blend_curve(f"blend{index}", list(found), values, written, old=old)
-            title = titled(name, {metric: told[0] for metric, told in _METRICS.items()})
-            what = "vendor's own task" if old else "validation data"
-            figures.append(BlendFigure(title, what, svg, values[0], found.get(written), values[-1]))
-    return tuple(figures)
-
-
-def _start_and_exported(
-    found: Sequence[tuple[int, float]], exported: Optional[int]
-) -> tuple[Optional[float], Optional[float]]:
-    """Returns the values at step 0 and at the exported step, of pairs of step and value."""
-    by_step = dict(found)
-    return by_step.get(0), None if exported is None else by_step.get(exported)
-
-
 def _wait(history: History) -> Optional[float]:
     known = (history.seconds > 0) & (history.wait >= 0)
     return float(history.wait[known].sum() / history.seconds[known].sum()) if known.any() else None
-
-
-def _chosen_rows(evaluations: Sequence[Evaluation], exported: Optional[int]) -> tuple[Evaluation, ...]:
-    """Returns at most 40 evaluations, evenly chosen; the first, the last and the exported one among them."""
-    every = -(-len(evaluations) // (MOST_ROWS - 2))
-    last = len(evaluations) - 1
-    return tuple(e for i, e in enumerate(evaluations) if i % every == 0 or i == last or e.step == exported)
-
-
-def _environment() -> Any:
-    try:
-        jinja2 = importlib.import_module("jinja2")
-    except ImportError as error:
-        raise RuntimeMissingError(f"a report needs jinja2 ({error})", remedy="pip install 'tgdonnx[report]'") from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tgdonnx.reporting"),
-        autoescape=True,
-        finalize=_shown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(said=in_words_of_reader, number=_number, short=_short, aligned=_aligned, size=_size)
-    return environment
-
-
-def _shown(value: Any) -> Any:
-    # Whatever a template prints passes here before it is escaped. What is marked as safe there was drawn by us, of numbers.
-    return message(value) if type(value) is str else value
-
-
-def _number(value: Optional[float]) -> str:
-    return "—" if value is None else f"{value:.6g}"
-
-
-def _short(value: Optional[float]) -> str:
-    return "—" if value is None else f"{value:.4g}"
-
-
-def _aligned(value: Optional[float]) -> str:
-    return "—" if value is None else f"{value:#.6g}"
-
-
-def _size(size: Optional[int]) -> str:
-    return "—" if size is None else f"{size:,} bytes"

@@ -1,0 +1,134 @@
+"""The figures of a page: metrics against steps, and what a blend does; and which rows of a long table are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from tgdonnx.finetuning.reports import BlendCurve
+from tgdonnx.reporting.curves import Curve, blend_curve, evaluation_curve
+from tgdonnx.reporting.history import Evaluation, History
+from tgdonnx.reporting.measures import titled
+
+MOST_ROWS = 40
+
+
+_METRICS = {
+    "psnr": (
+        "PSNR",
+        "dB",
+        "peak signal-to-noise ratio, 20 log10(data range / RMSE), mean over the samples; higher is better",
+    ),
+    "ssim": (
+        "SSIM",
+        "no unit",
+        "structural similarity (Wang et al. 2004), at most 1, mean over the samples; higher is better",
+    ),
+    "rmse": ("RMSE", "unit of the data", "root mean square error, mean over the samples; lower is better"),
+    "accuracy": ("accuracy", "fraction", "elements whose class is right; higher is better"),
+    "dice": ("Dice", "fraction", "overlap, 2 |A ∩ B| / (|A| + |B|), mean over the samples; higher is better"),
+}
+
+
+@dataclass(frozen=True)
+class MetricFigure:
+    """A curve of a metric.
+
+    Attributes:
+        name: of the metric.
+        unit: of its values.
+        meaning: what it is; empty if we do not know it.
+        curve: the figure; None if there is one value only.
+        start: the vendor's value, before training; None if it was not taken.
+        exported: the value of the checkpoint that is exported; None if it was not taken there.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    curve: Optional[Curve]
+    start: Optional[float]
+    exported: Optional[float]
+
+
+@dataclass(frozen=True)
+class BlendFigure:
+    """A number of the new task, or of the vendor's own, against the blend.
+
+    Attributes:
+        name: of the number.
+        what: of which data it is.
+        svg: the curve.
+        start: the number at blend 0.
+        written: the same at the blend of the tuned model; None if it was not evaluated there.
+        end: the same at blend 1.
+    """
+
+    name: str
+    what: str
+    svg: str
+    start: float
+    written: Optional[float]
+    end: float
+
+
+def metric_figures(
+    history: History,
+    names: Sequence[str],
+    values_of: Callable[[Evaluation], Mapping[str, float]],
+    exported: Optional[int],
+    prefix: str,
+) -> tuple[MetricFigure, ...]:
+    """Returns the figures of metrics.
+
+    Args:
+        history: what the log says.
+        names: of the metrics.
+        values_of: gives the metrics of an evaluation.
+        exported: the step that is exported; None if nothing was trained.
+        prefix: of what the figures are called in the page.
+    """
+    figures = []
+    for index, name in enumerate(names):
+        found = [(e.step, values_of(e)[name]) for e in history.evaluations if name in values_of(e)]
+        start, at_export = start_and_exported(found, exported)
+        curve = None
+        if len(found) > 1:
+            steps, values = zip(*found)
+            curve = evaluation_curve(f"{prefix}{index}", steps, values, exported, start=start is not None)
+        output, space, metric = name.rpartition(" ")
+        title, unit, meaning = _METRICS.get(metric, (metric, "", ""))
+        title = f"{output}{space}{title}"
+        figures.append(MetricFigure(title, unit, meaning, curve, start, at_export))
+    return tuple(figures)
+
+
+def blend_figures(curve: BlendCurve, written: float) -> tuple[BlendFigure, ...]:
+    """Returns the figures of what was evaluated between the start and the end of the run, where it is finite throughout."""
+    figures = []
+    first = curve.curve[0]
+    for index, (name, old) in enumerate([*((n, False) for n in first.validation), *((n, True) for n in first.retain)]):
+        found = {p.blend: (p.retain if old else p.validation).get(name) for p in curve.curve}
+        values = [value for value in found.values() if value is not None]
+        if len(values) == len(found):
+            svg = blend_curve(f"blend{index}", list(found), values, written, old=old)
+            title = titled(name, {metric: told[0] for metric, told in _METRICS.items()})
+            what = "vendor's own task" if old else "validation data"
+            figures.append(BlendFigure(title, what, svg, values[0], found.get(written), values[-1]))
+    return tuple(figures)
+
+
+def start_and_exported(
+    found: Sequence[tuple[int, float]], exported: Optional[int]
+) -> tuple[Optional[float], Optional[float]]:
+    """Returns the values at step 0 and at the exported step, of pairs of step and value."""
+    by_step = dict(found)
+    return by_step.get(0), None if exported is None else by_step.get(exported)
+
+
+def chosen_rows(evaluations: Sequence[Evaluation], exported: Optional[int]) -> tuple[Evaluation, ...]:
+    """Returns at most 40 evaluations, evenly chosen; the first, the last and the exported one among them."""
+    every = -(-len(evaluations) // (MOST_ROWS - 2))
+    last = len(evaluations) - 1
+    return tuple(e for i, e in enumerate(evaluations) if i % every == 0 or i == last or e.step == exported)
