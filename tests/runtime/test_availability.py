@@ -55,6 +55,6 @@ def test_the_extra_is_not_named_where_it_installs_nothing(
 @pytest.mark.training
 def test_check_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.save(models.dncnn(0), tmp_path / "model.onnx")
-    monkeypatch.setattr("tgdonnx.checking._TRAINING", ())
+    monkeypatch.setattr("tgdonnx.checking.environment._TRAINING", ())
     finding = next(finding for finding in check(model).findings if finding.code == "TGD101")
     assert finding.remedy == availability.training_remedy()
