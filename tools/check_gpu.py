@@ -29,7 +29,6 @@ import numpy as np
 import onnx
 from dncnn import dncnn, random_rows
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from rich.console import Console
 from rich.table import Table
 
@@ -152,48 +151,18 @@ def same_bits(one: Trained, other: Trained) -> bool:
     return one.losses == other.losses and all(weights)
 
 
-def torch_step(masked: onnx.ModelProto, images: Array, device: Device) -> Optional[Step]:
+def peer_step(masked: onnx.ModelProto, images: Array, device: Device) -> Optional[Step]:
     """Returns a training step in PyTorch on the device that leaves the same weights alone; None where it has no such device."""
     try:
         import torch  # noqa: TID251  # a peer in the benchmark
+        from torch_step import torch_step
     except ImportError:
         return None
     if device.kind == "cuda" and not torch.cuda.is_available():
         return None
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    where = torch.device(str(device))
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in masked.graph.initializer}
-    convs = [node for node in masked.graph.node if node.op_type == "Conv"]
-    layers: list[torch.nn.Module] = []
-    masks = []
-    for node in convs:
-        weight = tensors[node.input[1]]
-        conv = torch.nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2).to(
-            where
-        )
-        for parameter, name in zip((conv.weight, conv.bias), node.input[1:]):
-            assert parameter is not None
-            parameter.data = torch.from_numpy(tensors[name].copy()).to(where)
-            retrain = torch.from_numpy(tensors[f"{name}.retrain_mask"].copy()).to(where)
-            parameter.requires_grad_(bool(retrain.any()))
-            if parameter.requires_grad and not retrain.all():
-                masks.append((parameter, retrain))
-        layers += [conv] if node is convs[-1] else [conv, torch.nn.ReLU(inplace=True)]
-    net = torch.nn.Sequential(*layers)
-    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=RATE, weight_decay=0.0)
-
-    def step() -> float:
-        batch = torch.from_numpy(images).to(where)  # as ours, which gets it from the processor too
-        optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(net(batch), batch)
-        loss.backward()
-        for parameter, retrain in masks:
-            assert parameter.grad is not None
-            parameter.grad *= retrain
-        optimizer.step()
-        return float(loss.detach())
-
-    return step
+    step = torch_step(masked, RATE, str(device))
+    return lambda: step(images)
 
 
 def in_turn(contenders: dict[str, Step], rounds: int) -> dict[str, float]:
@@ -237,7 +206,7 @@ def check(case: Case, device: Device, rounds: int) -> Result:
         rest, _ = steps(artifacts, device, images[STEPS // 2 :], checkpoint=STATE)
         resumed = Trained([*half.losses, *rest.losses], rest.weights)
         contenders: dict[str, Step] = {"device": lambda: there.step([[images[0], images[0]]], RATE)[0]}
-        peer = torch_step(onnx.load(directory / "masked.onnx"), images[0], device)
+        peer = peer_step(onnx.load(directory / "masked.onnx"), images[0], device)
         if peer is not None:
             first = peer()
             assert abs(first - expected.losses[0]) <= LOSS_TOLERANCE * first, (first, expected.losses[0])

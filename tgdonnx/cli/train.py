@@ -76,7 +76,8 @@ def _print_run(report: TrainReport) -> None:
 
 
 def _print_cost(cost: DryRunReport) -> None:
-    memory = "unknown" if cost.peak_memory is None else f"{cost.peak_memory / 2**20:.0f} MiB"
+    peak = cost.peak_memory
+    memory = "is unknown: this system does not tell" if peak is None else f"{peak / 2**20:.0f} MiB"
     say(f"loss {cost.loss:.6g}; a step takes {cost.step_seconds:.3g} s ({cost.wait:.1%} waiting for data)")
     say(f"an epoch has {cost.steps_per_epoch} steps and takes about {cost.epoch_seconds:.3g} s with validation")
     if cost.steps is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +20,7 @@ from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import training_device
+from tgdonnx.runtime.memory import peak_memory
 
 
 def dry_run(
@@ -77,12 +76,4 @@ def dry_run(
             session.evaluate(batch) if has_target else session.predict(batch)
             epoch += (time.monotonic() - begin) * -(-len(dataset) // options.batch)
     assert loss is not None
-    return DryRunReport(loss, seconds, wait / seconds, steps, epoch, options.last_step(steps), _peak_memory())
-
-
-def _peak_memory() -> Optional[int]:
-    if sys.platform == "win32":
-        return None
-    usage = importlib.import_module("resource")
-    peak = int(usage.getrusage(usage.RUSAGE_SELF).ru_maxrss)
-    return peak if sys.platform == "darwin" else peak * 1024
+    return DryRunReport(loss, seconds, wait / seconds, steps, epoch, options.last_step(steps), peak_memory())

@@ -179,7 +179,7 @@ class DryRunReport:
         steps_per_epoch: steps of an epoch.
         epoch_seconds: how long an epoch will take: its steps, and validating.
         steps: steps of the run; None if only time limits it.
-        peak_memory: largest resident memory of the process so far, in bytes; None where the system does not tell.
+        peak_memory: largest resident memory of the process so far, in bytes; None where it is not told, as only on Linux it is.
     """
 
     loss: float

@@ -5,7 +5,7 @@ they can be had; ``devices``: where models run; ``inference``: a model opened fo
 ``options``: of every session; ``packing``: large tensors beside the message; ``opsets``: what the runtimes know, and
 models of newer sets as they know them; ``soundness``: what would crash the runtime, with ``windows``, ``control_flow``
 and ``arguments`` of operators, as ``node_protos`` shows them, of a ``weightless`` model; ``error_text``: what the runtime
-says, as sentences.
+says, as sentences; ``memory``: how much this process took.
 """
 
 from tgdonnx.runtime.devices import CPU, CPU_NAME, Device, parse_device, usable_device
