@@ -10,6 +10,7 @@ from pathlib import Path
 from tgdonnx.artifacts import manifest as files
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.errors import OutputError
+from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.outputs import is_of_artifacts
 
@@ -42,26 +43,23 @@ def new_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
     require_new_directory(path, overwrite=overwrite)
     temporary = temporary_beside(path)
     try:
-        # Nobody may be training in what is replaced. The lock is in there, so it is let go of before the directory moves.
-        with locked(path) if (path / files.MANIFEST).is_file() else nullcontext():
-            temporary.mkdir()
-            (temporary / files.LOCK).touch()
-            yield temporary
-        if path.is_dir():
-            # `remove_leftovers` leaves it: before the loop below is over, it holds files of the user's.
-            old = temporary_beside(path, "was")
-            path.rename(old)
-            temporary.rename(path)
-            for other in old.iterdir():
-                if not is_of_artifacts(other.name):  # a report, say
-                    other.rename(path / other.name)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
-        remove_leftovers(path)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        with writing(path):
+            # Nobody may be training in what is replaced. The lock is in there, so it is let go of before the directory moves.
+            with locked(path) if (path / files.MANIFEST).is_file() else nullcontext():
+                temporary.mkdir()
+                (temporary / files.LOCK).touch()
+                yield temporary
+            if path.is_dir():
+                # `remove_leftovers` leaves it: before the loop below is over, it holds files of the user's.
+                old = temporary_beside(path, "was")
+                path.rename(old)
+                temporary.rename(path)
+                for other in old.iterdir():
+                    if not is_of_artifacts(other.name):  # a report, say
+                        other.rename(path / other.name)
+                shutil.rmtree(old)
+            else:
+                temporary.rename(path)
+            remove_leftovers(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -25,6 +25,7 @@ from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_ca
 from tgdonnx.comparing.report import CompareReport, export_call
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DataError, OutputError, SelectionError
+from tgdonnx.files.access import writing
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Fraction, Positive, decode, encode, read_bytes
 from tgdonnx.finetuning import TrainOptions
@@ -211,10 +212,8 @@ def new_comparison(directory: Path) -> Iterator[None]:
         ArtifactsError: another process is at work there.
         OutputError: another process has begun there since we looked, or it cannot be written.
     """
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
     with locked(directory):
         if (directory / COMPARISON).is_file():
             raise OutputError(

@@ -15,6 +15,7 @@ from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
 from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.exporting import try_export
+from tgdonnx.files.access import writing
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.session import Session
@@ -162,7 +163,7 @@ def write_plan(work: Path, directory: Path, runnable: Sequence[Candidate], conte
     Raises:
         OutputError: the directory cannot be written.
     """
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         write_comparison(directory, content)
         for name in sorted(candidate.folder for candidate in runnable):
@@ -170,7 +171,3 @@ def write_plan(work: Path, directory: Path, runnable: Sequence[Candidate], conte
             if (built / ARTIFACTS).is_dir():
                 shutil.rmtree(target, ignore_errors=True)  # what a killed process left
                 shutil.move(built, target)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error

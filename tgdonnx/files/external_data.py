@@ -20,6 +20,7 @@ import onnx
 
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files import wire
+from tgdonnx.files.access import reading
 from tgdonnx.files.tensors import StoredTensor, describe, walk_tensors
 
 _T = onnx.TensorProto
@@ -183,14 +184,11 @@ def chunks(path: Path, start: int, length: int, size: int = 2**24) -> Iterator[b
     Raises:
         ModelFileError: the file cannot be read, or ends before.
     """
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            while length:
-                piece = file.read(min(size, length))
-                if not piece:
-                    raise ModelFileError(f"{path} ends {length:,} bytes too early", remedy="get the file again")
-                length -= len(piece)
-                yield piece
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    with reading(path, ModelFileError), path.open("rb") as file:
+        file.seek(start)
+        while length:
+            piece = file.read(min(size, length))
+            if not piece:
+                raise ModelFileError(f"{path} ends {length:,} bytes too early", remedy="get the file again")
+            length -= len(piece)
+            yield piece

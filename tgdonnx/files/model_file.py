@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.files import wire
+from tgdonnx.files.access import writing
 from tgdonnx.files.external_data import Outside, relocated, require_inside, resolve_external, tensors_outside
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.paths import why_unwritable
@@ -190,15 +191,12 @@ def replacing(path: StrPath) -> Iterator[Path]:
     path = Path(path)
     temporary = temporary_beside(path)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        remove_leftovers(path)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        with writing(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            remove_leftovers(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Optional
 
 from tgdonnx.errors import ModelFileError, OutputError
+from tgdonnx.files.access import writing
 from tgdonnx.files.external_data import chunks
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import ModelFile, Pieces, load_model, replacing, require_external_data, write_bytes
@@ -96,27 +97,24 @@ def write_model(
     temporary = temporary_beside(data)
     needed = False  # whether a model names the temporary file
     try:
-        copy_byte_ranges(layout.byte_ranges, files, temporary, layout.size)
-        _write_changes(temporary, layout, changes)
-        if not os.path.lexists(data):
-            os.replace(temporary, data)
-            try:
-                write_bytes(output, make(data.name))
-            except BaseException:
-                data.unlink(missing_ok=True)
-                raise
-            return
-        with replacing(output) as model:
-            model.write_bytes(make(temporary.name))
-        needed = True
-        _take_name(temporary, data)
-        write_bytes(output, make(data.name))
-        needed = False
-        remove_leftovers(data)  # the model names none of those any more
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{data} cannot be written: {error.strerror or error}") from error
+        with writing(data):
+            copy_byte_ranges(layout.byte_ranges, files, temporary, layout.size)
+            _write_changes(temporary, layout, changes)
+            if not os.path.lexists(data):
+                os.replace(temporary, data)
+                try:
+                    write_bytes(output, make(data.name))
+                except BaseException:
+                    data.unlink(missing_ok=True)
+                    raise
+                return
+            with replacing(output) as model:
+                model.write_bytes(make(temporary.name))
+            needed = True
+            _take_name(temporary, data)
+            write_bytes(output, make(data.name))
+            needed = False
+            remove_leftovers(data)  # the model names none of those any more
     finally:
         if not needed:
             temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.files.access import reading
 
 MOST_BYTES = 256 * 2**20
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -44,11 +45,8 @@ def read_bytes(path: Path, *, remedy: str, most: int = MOST_BYTES) -> bytes:
     """
     if not path.is_file():
         raise ArtifactsError(f"{path} is {'no file' if path.exists() else 'missing'}; {remedy}")
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise ArtifactsError(f"{path} cannot be read: {error.strerror or error}") from error
+    with reading(path, ArtifactsError), path.open("rb") as file:
+        data = file.read(most + 1)
     if len(data) > most:
         raise ArtifactsError(f"{path} is damaged (it has more than {most:,} bytes); {remedy}")
     return data

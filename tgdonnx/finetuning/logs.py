@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, Optional, Union
 import msgspec
 
 from tgdonnx.artifacts.manifest import LOG, LOG_TABLE
-from tgdonnx.errors import ArtifactsError, OutputError
+from tgdonnx.errors import ArtifactsError
+from tgdonnx.files.access import reading, writing
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Count, encode
 from tgdonnx.finetuning.reports import Epoch, Stop, StopRule
@@ -112,12 +113,9 @@ def read_log(directory: Path) -> Iterator[Line]:
         raise ArtifactsError(
             f"{path} is no file", remedy="delete it, and its run goes on without what was logged before"
         )
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(_lines(file), 1):
-                yield _line(number, text)
-    except OSError as error:
-        raise ArtifactsError(f"{path} cannot be read: {error.strerror or error}") from error
+    with reading(path, ArtifactsError), path.open("rb") as file:
+        for number, text in enumerate(_lines(file), 1):
+            yield _line(number, text)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -209,11 +207,8 @@ class Log:
 
     @contextmanager
     def _appending(self) -> Iterator[BinaryIO]:
-        try:
-            with self._path.open("ab") as file:
-                yield file
-        except OSError as error:
-            raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        with writing(self._path), self._path.open("ab") as file:
+            yield file
 
     def _write_table(self) -> None:
         rows = [_row(epoch) for epoch in self.epochs]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tgdonnx.errors import OutputError, RuntimeMissingError
+from tgdonnx.files.access import writing
 from tgdonnx.finetuning.reports import Epoch
 
 
@@ -47,14 +48,12 @@ class Board:
             OutputError: the directory cannot be written.
         """
         library = _library()
-        try:
+        with writing(directory):
             # Without a suffix, of files that are started in the same second the later replaces the earlier.
             suffix = f".{secrets.token_hex(4)}"
             self._writer = library.SummaryWriter(
                 str(directory), purge_step=step + 1 if step else None, filename_suffix=suffix
             )
-        except OSError as error:
-            raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
 
     def add_step(self, step: int, loss: float, learning_rate: float) -> None:
         """Notes a step."""

@@ -64,8 +64,18 @@ class Reshaped:
         return array.reshape(self.before)
 
 
+class _InPlace:
+    """A node that changes values, and moves no element."""
+
+    def rearrange(self, array: Array) -> Array:
+        """Returns the array as it is."""
+        return array
+
+    restore = rearrange
+
+
 @dataclass(frozen=True)
-class Converted:
+class Converted(_InPlace):
     """Cast: other type, same elements."""
 
     dtype: ir.DataType
@@ -74,15 +84,9 @@ class Converted:
         """Returns the array in the new type."""
         return array.astype(self.dtype.numpy())
 
-    def rearrange(self, array: Array) -> Array:
-        """Returns the array as it is."""
-        return array
-
-    restore = rearrange
-
 
 @dataclass(frozen=True)
-class Quantized:
+class Quantized(_InPlace):
     """QuantizeLinear, in front of a DequantizeLinear: rounds the numbers to a grid."""
 
     quantization: Quantization
@@ -91,15 +95,9 @@ class Quantized:
         """Returns the integers."""
         return self.quantization.quantize(array)
 
-    def rearrange(self, array: Array) -> Array:
-        """Returns the array as it is."""
-        return array
-
-    restore = rearrange
-
 
 @dataclass(frozen=True)
-class Dequantized:
+class Dequantized(_InPlace):
     """DequantizeLinear."""
 
     quantization: Quantization
@@ -108,12 +106,6 @@ class Dequantized:
     def forward(self, array: Array) -> Array:
         """Returns the real numbers that the integers stand for, float32."""
         return self.quantization.dequantize(array)
-
-    def rearrange(self, array: Array) -> Array:
-        """Returns the array as it is."""
-        return array
-
-    restore = rearrange
 
 
 def find_step(node: ir.Node, sizes: Sizes) -> Union[Step, str, None]:

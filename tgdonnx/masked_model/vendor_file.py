@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from tgdonnx.errors import OutputError
+from tgdonnx.files.access import writing
 from tgdonnx.files.external_data import chunks
 from tgdonnx.files.model_file import ModelFile, require_external_data, write_bytes
 from tgdonnx.files.tensors import tensor_at
@@ -61,14 +61,12 @@ def write_vendor(masked: MaskedModel, directory: Path) -> Path:
     while name in {Path(location).parts[0] for location in base.external_files}:
         name = f"_{name}"
     values = {masked.network.stored_parameters[name]: values for name, values in masked.vendor_values.items()}
-    try:
+    with writing(directory):
         for theirs, ours in zip(base.outside, start.outside):
             _put(directory / theirs.location, theirs.offset, chunks(files[ours.location], ours.offset, ours.length))
         for location, pieces in overwrite_values(base, values).external.items():
             for offset, content in pieces.items():
                 _put(directory / location, offset, (content,))
-    except OSError as error:
-        raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from error
     write_bytes(directory / name, base.data)
     return directory / name
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Optional
 
 from tgdonnx.engines.onnxruntime_training.files import BEST_CHECKPOINT, CHECKPOINT
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.files.access import reading
 from tgdonnx.files.paths import why_no_text
 from tgdonnx.runtime import load_training_api, reason_of
 
@@ -94,11 +95,8 @@ def _require_sound(directory: Path, name: str) -> None:
     path = directory / name
     if not path.is_file():
         raise ArtifactsError(f"{path} is no file; {_remedy(directory, name)}")
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise ArtifactsError(f"{path} cannot be read: {error.strerror or error}") from error
+    with reading(path, ArtifactsError), path.open("rb"):
+        pass
     if not is_sound(path):
         raise ArtifactsError(
             f"{path} is damaged: its content is not what was written (its SHA-256 is another); {_remedy(directory, name)}"
