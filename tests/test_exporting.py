@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 import tgdonnx
 from tests.oracles.independent import all_options, assert_only_changed, expected_masks, places, tensors_of
+from tests.oracles.protobuf import field
 from tests.support import models
 from tests.support.sessions import open_session
 from tests.support.trainer import Trainer, relative_error
@@ -207,15 +208,6 @@ def test_two_tuned_models_in_one_directory_have_data_of_their_own(tmp_path: Path
     both = contents(tmp_path / "both")
     assert {name: both[name] for name in first} == first
     assert both["two.onnx.data"] != both["one.onnx.data"]
-
-
-def field(number: int, body: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    length, encoded = len(body), b""
-    while length > 0x7F:
-        encoded += bytes([length & 0x7F | 0x80])
-        length >>= 7
-    return bytes([number << 3 | 2]) + encoded + bytes([length]) + body
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -14,6 +14,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
+from tests.oracles.protobuf import field
 from tests.support import models
 from tests.support.models import Array
 from tests.support.quantized_models import Kind, quantized
@@ -140,15 +141,6 @@ def test_external_data_is_overwritten_in_the_file_that_the_vendor_names(form: st
     assert found != before
     sizes = [path.stat().st_size for path in (tmp_path / "found" / "weights.bin", vendor.parent / "weights.bin")]
     assert sizes[0] == sizes[1]
-
-
-def field(number: int, body: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    length, encoded = len(body), b""
-    while length > 0x7F:
-        encoded += bytes([length & 0x7F | 0x80])
-        length >>= 7
-    return bytes([number << 3 | 2]) + encoded + bytes([length]) + body
 
 
 def in_float_data(model: onnx.ModelProto, *, packed: bool) -> bytes:

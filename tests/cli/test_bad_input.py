@@ -15,11 +15,6 @@ from tests.support import models
 from tgdonnx.artifacts import LOSSES
 
 
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-
-
 def refused(directory: Path, *arguments: object) -> str:
     """Checks that a command refuses; returns what it says."""
     before = sorted(directory.rglob("*"))

@@ -10,15 +10,9 @@ import pytest
 import tgdonnx
 from tests.cli.commands import run, run_json, save_pairs
 from tests.finetuning.runs import log_of
-from tests.support import models
 
 SHAPE = (6, 3, 12, 13)
 SELECT = "none,phi:0.3,last:2,all+l2sp"
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
 
 
 @pytest.fixture

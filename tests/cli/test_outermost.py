@@ -26,11 +26,6 @@ HOSTILE = "[/bold][link=x]\x1b[31m\u202e\n\u200b'\""
 
 
 @pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-
-
-@pytest.fixture
 def hostile(tmp_path: Path) -> Path:
     model = models.dncnn(0)
     for node in model.graph.node:

@@ -13,16 +13,6 @@ from tests.cli.commands import run, run_json, save_pairs
 from tests.support import models
 
 
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return save_pairs(tmp_path / "data.npz", (6, 3, 9, 8), (6, 3, 9, 8))
-
-
 def test_each_stage_takes_what_the_one_before_wrote(vendor: Path, data: Path, tmp_path: Path) -> None:
     masked, artifacts, tuned = tmp_path / "masked.onnx", tmp_path / "artifacts", tmp_path / "tuned.onnx"
     scores = run_json("score", vendor)

@@ -7,22 +7,10 @@ from pathlib import Path
 import pytest
 
 import tgdonnx
-from tests.cli.commands import run, run_json, save_pairs
-from tests.support import models
+from tests.cli.commands import run, run_json
 from tgdonnx import Reinitialization
 
-SHAPE = (6, 3, 9, 8)
 MODE = ("--phi", 0.3, "--mode", "regrow", "--tolerance", 100)
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return save_pairs(tmp_path / "data.npz", SHAPE, SHAPE)
 
 
 def test_mask_writes_what_the_library_writes_and_tells_the_change(vendor: Path, data: Path, tmp_path: Path) -> None:

@@ -6,22 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pytest
 
 import tgdonnx
-from tests.cli.commands import run, run_json, save_pairs
+from tests.cli.commands import run, run_json
 from tests.reporting.parsing import parse_page
-from tests.support import models
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return save_pairs(tmp_path / "data.npz", (6, 3, 9, 8), (6, 3, 9, 8))
 
 
 def finetune(vendor: Path, data: Path, *more: object) -> tuple[object, ...]:

@@ -9,20 +9,7 @@ import pytest
 
 import tgdonnx
 from tests.cli.commands import run, run_json, save_pairs
-from tests.support import models
 from tgdonnx.masked_model import read_masked
-
-SHAPE = (6, 3, 9, 8)
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return save_pairs(tmp_path / "data.npz", SHAPE, SHAPE)
 
 
 def test_the_document_is_the_report_of_the_library(vendor: Path, data: Path) -> None:

@@ -36,11 +36,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_artifacts(models.dncnn(0), tmp_path_factory.mktemp("built"), tgdonnx.Phi(0.3))
 
 
-@pytest.fixture
-def artifacts(built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(built, tmp_path / "artifacts"))
-
-
 def mixture(directory: Path, options: TrainOptions, reading: DataOptions = PLAIN, **sources: Any) -> Samples:
     given = {"data": data(), "agree": IMAGES, **sources}
     return open_data(Session(directory), RunData(**given, reading=reading), options)[0]

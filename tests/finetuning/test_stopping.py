@@ -27,11 +27,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_artifacts(models.dncnn(0), tmp_path_factory.mktemp("built"), tgdonnx.Phi(0.3))
 
 
-@pytest.fixture
-def artifacts(built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(built, tmp_path / "artifacts"))
-
-
 @pytest.mark.parametrize(("steps", "epochs"), [(1, [0, 1]), (3, [0, 3]), (4, [0, 3, 4]), (7, [0, 3, 6, 7])])
 def test_a_run_of_steps_ends_with_them_and_is_validated_there(steps: int, epochs: list[int], artifacts: Path) -> None:
     report = train(artifacts, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=None, steps=steps))

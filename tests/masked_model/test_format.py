@@ -31,6 +31,7 @@ from tests.masked_model.regrown import (
     variant,
 )
 from tests.oracles.independent import tensors_of
+from tests.oracles.protobuf import field
 from tests.support.external_models import externalise
 from tests.support.models import MODELS, Array, Builder, chain, dncnn, random_feeds, save
 from tgdonnx.errors import MaskedModelError, ModelFileError
@@ -100,8 +101,8 @@ def test_the_start_is_the_vendors_file_with_other_values_and_nothing_else(name: 
     start = onnx.ModelProto.FromString(read_masked(hand.masked).start.data)
     assert len(start.SerializeToString()) == len(model.SerializeToString())
     for tensor in (*tensors_of(start).values(), *tensors_of(model).values()):
-        for field in ("raw_data", "float_data", "int32_data"):
-            tensor.ClearField(field)
+        for name in ("raw_data", "float_data", "int32_data"):
+            tensor.ClearField(name)
     assert start == model
 
 
@@ -215,15 +216,6 @@ def test_any_values_within_any_masks_come_back_and_any_outside_are_refused(
 
 
 # Format 1 stays what it was.
-
-
-def field(number: int, body: bytes) -> bytes:
-    """A field of bytes in a protobuf message, by the specification of the encoding."""
-    out, rest = bytearray([number << 3 | 2]), len(body)
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes(out) + bytes([rest]) + body
 
 
 @pytest.mark.parametrize("builder", MODELS.values(), ids=MODELS)
