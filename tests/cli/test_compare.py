@@ -49,7 +49,10 @@ def test_the_document_is_the_report_of_the_library(arguments: list[object], vend
     assert found["retain_limit"] == 1.0
     assert found["steps"] == 4
     assert (tmp_path / "c" / "pareto.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((tmp_path / "c" / "comparison.json").read_text())["report"] == found
+    kept = json.loads((tmp_path / "c" / "comparison.json").read_text())["report"]
+    best = f"{tmp_path}/c/{found['recommended'].replace(':', '-')}/artifacts"
+    assert kept["call"] == f"tgdonnx.export({best!r}, output='tuned.onnx')"
+    assert {**kept, "call": f"tgdonnx export {best} -o tuned.onnx"} == found
 
 
 def test_the_table_has_a_row_for_each_and_says_how_to_write_the_model(arguments: list[object], tmp_path: Path) -> None:
@@ -63,8 +66,8 @@ def test_the_table_has_a_row_for_each_and_says_how_to_write_the_model(arguments:
     assert max(len(line) for line in result.stdout.splitlines() if "write its model" not in line) <= 80
     report = run_json(*arguments, "-o", tmp_path / "c")
     assert f"recommended on this data: {report['recommended']}" in " ".join(result.stdout.split())
-    assert f"write its model: {report['command']}" in result.stdout
-    assert run(*report["command"].split()[1:-1], tmp_path / "tuned.onnx").exit_code == 0
+    assert f"write its model: `{report['call']}`" in result.stdout
+    assert run(*report["call"].split()[1:-1], tmp_path / "tuned.onnx").exit_code == 0
     assert run("verify", arguments[1], tmp_path / "tuned.onnx").exit_code == 0
 
 
