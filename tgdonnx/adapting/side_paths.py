@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network
-from tgdonnx.layers.parameters import Converted
+from tgdonnx.layers.steps import Converted
 
 _PREFIX = "tgdonnx.adapter."
 _TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
