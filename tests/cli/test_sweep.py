@@ -64,9 +64,9 @@ def test_mask_takes_the_recommended_phi_and_records_it(vendor: Path, data: Path,
     assert other.read_bytes() == masked.read_bytes()
 
 
-def test_arrays_are_resolved_map_the_drop_test(vendor: Path, data: Path, tmp_path: Path) -> None:
+def test_arrays_are_mapped_for_the_drop_test(vendor: Path, data: Path, tmp_path: Path) -> None:
     with np.load(data) as arrays:
-        np.savez(tmp_path / "other.npz", picture=arrays["x"])
+        np.savez(tmp_path / "other.npz", picture=arrays["x"], second=arrays["x"])
     arguments = ("-o", tmp_path / "masked.onnx", "--phi", "auto", "--data", tmp_path / "other.npz")
     assert "has no array 'x'" in run("mask", vendor, *arguments).stderr
     assert run("mask", vendor, *arguments, "--map", "picture=x").exit_code == 0
