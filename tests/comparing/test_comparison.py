@@ -258,6 +258,19 @@ def test_of_the_same_the_one_stays_that_is_trained(vendor: Path, tmp_path: Path)
     assert "percentile:20 selects the same as tgd, so it is not trained again" in report.notes
 
 
+def test_side_paths_are_compared_by_what_they_add(vendor: Path, tmp_path: Path) -> None:
+    report = compare(vendor, tmp_path / "all", ("none", "adapter:1", "adapter"), l2_sp=0.0, agree=None)
+    found = by_name(report)
+    for name, rank in (("adapter:1", 1), ("adapter", tgdonnx.Adapter().rank)):
+        adapter = tgdonnx.Adapter(rank, RUN.seed)
+        options = tgdonnx.MaskOptions("adapter", adapter=adapter)
+        mask = tgdonnx.mask(vendor, tmp_path / f"{rank}.onnx", tgdonnx.AllLayers(), options)
+        assert found[name].changed == sum(path.weights for path in mask.added)
+        assert found[name].selection == {**mask.selection, "regularisers": []}
+        assert tgdonnx.verify(vendor, Path(found[name].directory, "tuned.onnx")).ok
+        assert found[name].curve[0] == found["none"].curve[0]
+
+
 def test_the_default_takes_what_fits_the_model_and_the_regularisers_that_are_given(tmp_path: Path) -> None:
     vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
     report = compare(vendor, tmp_path / "all", None, replace(RUN, epochs=None, steps=1), tolerance=0.1)

@@ -104,9 +104,12 @@ def _blended(artifacts: Path, data: RunData, options: TrainOptions, step: int) -
 
 
 def _count_changed(model: Path, tuned: Path, names: Sequence[str]) -> int:
-    """Returns how many numbers of the named tensors differ."""
+    """Returns how many numbers of the named tensors differ; of those that were added all."""
     before, after = open_network(model).stored_parameters, open_network(tuned).stored_parameters
-    return sum(int((before[name].numpy() != after[name].numpy()).sum()) for name in names)
+    return sum(
+        int((before[name].numpy() != after[name].numpy()).sum()) if name in before else after[name].numpy().size
+        for name in names
+    )
 
 
 def guarded_metric(artifacts: Path) -> Optional[str]:
