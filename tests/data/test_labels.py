@@ -103,7 +103,21 @@ REFUSED: dict[str, tuple[Array, TensorSpec, str]] = {
         MAP,
         "one-hot with 3 classes: build with `loss='mse'`",
     ),
-    "other classes": (np.eye(4, dtype=np.float32)[WHOLE], ONE, "class indices, or one-hot with 3 classes"),
+    "other classes": (
+        np.eye(4, dtype=np.float32)[WHOLE],
+        ONE,
+        "one-hot, it would have 4 classes, and the model has 3, to which none can be added: bring it to 3",
+    ),
+    "classes that are the last axis": (
+        PLACES,
+        TensorSpec("target", "int64", (None, 6, 5), 4, role="target"),
+        r"it would fit if axis -1 of the output counted its classes: then say so, as in `loss='ce\(axis=-1\)'`",
+    ),
+    "classes that are axis 1": (
+        PLACES,
+        TensorSpec("target", "int64", (None, 9, 4), 6, role="target"),
+        r"it would fit if axis 1 of the output counted its classes: .*`loss='ce\(axis=1\)'`",
+    ),
     "complex numbers": (PLACES.astype(np.complex64), MAP, "found complex64"),
 }
 

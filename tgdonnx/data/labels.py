@@ -55,6 +55,29 @@ def as_labels(stored: LazyArray, spec: TensorSpec, said: Optional[str]) -> tuple
     return _whole_numbers(stored, spec.name), said
 
 
+def labels_hint(shape: tuple[int, ...], spec: TensorSpec) -> str:
+    """Returns what is said of an array of a shape that labels do not have: what might be meant, and what would help."""
+    wanted, classes = spec.shape, spec.classes
+    if wanted is not None and classes is not None and len(wanted) > 1 and len(shape) == len(wanted):
+        # What the output is: with its classes where they are counted, and where they may be instead.
+        for axis, other, rest in ((1, -1, wanted[1:-1]), (-1, 1, wanted[2:])):
+            meant = (classes, *rest) if axis == 1 else (*rest, classes)
+            if all(want in (None, size) for want, size in zip(meant, shape[1:])):
+                return (
+                    f"it would fit if axis {other} of the output counted its classes: then say so, as in "
+                    f"`loss='ce(axis={other})'`"
+                )
+    if wanted is not None and classes is not None and len(shape) == len(wanted) + 1:
+        found = [shape[axis] for axis in (1, len(shape) - 1) if _fits(shape, axis, wanted)]
+        if found and classes not in found:
+            return (
+                f"one-hot, it would have {found[0]} classes, and the model has {classes}, to which none can be added: bring it "
+                f"to {classes}, or build with `loss='mse'` or `loss='l1'` to train on values"
+            )
+    one_hot = f", or one-hot with {classes} classes" if classes is not None else ""
+    return f"the loss takes class indices{one_hot}: build with `loss='mse'` or `loss='l1'` to train on values"
+
+
 def _fits(shape: tuple[int, ...], axis: int, wanted: Sequence[Optional[int]]) -> bool:
     rest = shape[1:axis] + shape[axis + 1 :]
     return all(want is None or want == size for want, size in zip(wanted[1:], rest))

@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.data.labels import as_labels
+from tgdonnx.data.labels import as_labels, labels_hint
 from tgdonnx.data.layouts import SPACE, View, fits, layout_without, layouts_that_fit, model_layout, view
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
 from tgdonnx.data.levels import level_view
@@ -275,10 +275,7 @@ def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> tuple[Mappin
         fitting: Mapping[str, object] = {"layouts": {spec.name: others[0]}} if len(others) == 1 else {}
         return fitting, f"; it would fit as {said}, if that is what it is"
     if spec.takes_labels:
-        one_hot = f", or one-hot with {spec.classes} classes" if spec.classes is not None else ""
-        return {}, (
-            f"; the loss ce takes class indices{one_hot}: build with `loss='mse'` or `loss='l1'` to train on values"
-        )
+        return {}, f"; {labels_hint(stored.shape, spec)}"
     if spec.shape is not None and made.layout[0] == "N" and len(spec.shape) == len(made.layout):
         want = dict(zip(made.layout, spec.shape))
         space = {letter: size for letter, size in want.items() if letter in SPACE}
