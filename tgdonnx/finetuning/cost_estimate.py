@@ -15,7 +15,7 @@ from tgdonnx.errors import DivergedError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.noise2noise import Noise2Noise
-from tgdonnx.finetuning.opening import batch_remarks, fitting_batch, open_data, remarks_of
+from tgdonnx.finetuning.opening import batch_remarks, class_axes, fitting_batch, open_data, remarks_of
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import DryRunReport
 from tgdonnx.finetuning.session import Session
@@ -45,7 +45,11 @@ def dry_run(
         session = Session(Path(directory), device=device)
     given, options = options, fitting_batch(session.manifest, options)
     training, validating, retention = open_data(session, RunData.of(data), options)
-    for remark in (*batch_remarks(given, options), *remarks_of(training, validating, retention)):
+    for remark in (
+        *batch_remarks(given, options),
+        *class_axes(session.manifest),
+        *remarks_of(training, validating, retention),
+    ):
         on_remark(remark)
     samples, fixed = len(training), session.manifest.fixed_batch
     count = min(options.accumulate, options.batches_per_epoch(samples, fixed))

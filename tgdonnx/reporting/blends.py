@@ -31,7 +31,7 @@ def print_blends(curve: BlendCurve, console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     titles = ["blend", *(f"new {name}" for name in first.validation), *(f"old {name}" for name in first.retain)]
     for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right", overflow="fold")
     for point in curve.curve:
         values = [f"{point.blend:g}", *map(_number, point.validation.values()), *map(_number, point.retain.values())]
         table.add_row(*map(cell, values), style="bold green" if point.blend == curve.chosen else None)
