@@ -20,7 +20,7 @@ OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "sgd")
 GradientKind = Literal["mask", "gate"]
 GRADIENTS: tuple[GradientKind, ...] = ("mask", "gate")
 Batch = Sequence[NDArray[Any]]
-"""The arrays of the inputs, in their order; the last is the target."""
+"""The arrays of the inputs, in their order: inputs of the model, targets, weights."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Problem:
     """What artifacts are made of.
 
     Attributes:
-        model: a lowered graph; its outputs are the loss, a scalar, and the output of the model, its inputs what a step is fed,
-            the target last. The parameters are initializers. Used up by whoever writes it.
+        model: a lowered graph; its outputs are the loss, a scalar, the outputs that train, and of several the loss of each; its
+            inputs are what a step is fed. The parameters are initializers. Used up by whoever writes it.
         parameters: their names.
         objective: how to minimise.
     """

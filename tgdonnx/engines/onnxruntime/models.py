@@ -1,9 +1,9 @@
 """The models of the engine, from a forward graph with its loss.
 
-    step       data, target, learning_rate, step, state  ->  loss, state after it
-    gradients  data, target, parameters, sums            ->  loss, sums with the gradient of the batch added
+    step       data, targets, learning_rate, step, state ->  loss, state after it
+    gradients  data, targets, parameters, sums           ->  loss, sums with the gradient of the batch added
     update     sums, batches, learning_rate, step, state ->  state after it, moved by the mean gradient of the batches
-    eval       data, target, parameters                  ->  loss, output
+    eval       data, targets, parameters                 ->  loss, outputs
 
 State is the parameters, and what the optimizer remembers of each. One run of ``step`` is a training step; ``gradients`` and
 ``update`` divide it where batches are accumulated.
@@ -57,7 +57,7 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
     """Returns the models of a forward graph.
 
     Args:
-        forward: its outputs are the loss, a scalar, and the output of the model; the parameters are initializers. Not changed.
+        forward: as of `Problem.model`; not changed.
         parameters: their names.
         objective: how to minimise.
 

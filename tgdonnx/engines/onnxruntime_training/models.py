@@ -1,7 +1,7 @@
 """The training and the eval model, from a forward graph with its loss.
 
-    training_model   data, target, parameters, buffers, lazy_reset_grad  ->  loss, and that each buffer is written
-    eval_model       data, target, parameters                            ->  loss, output
+    training_model   data, targets, parameters, buffers, lazy_reset_grad  ->  loss, and that each buffer is written
+    eval_model       data, targets, parameters                            ->  loss, outputs
 
 Gradients are our own (`tgdonnx.engines.gradient_graph`). Behind that of each parameter stands a node of the runtime,
 InPlaceAccumulatorV2, which adds it to a buffer, or writes it there where ``lazy_reset_grad`` is true.
@@ -26,7 +26,7 @@ def training_model(forward: ir.Model, parameters: Sequence[str], objective: Obje
     """Returns the model that computes the loss and accumulates the gradients.
 
     Args:
-        forward: its outputs are the loss, a scalar, and the output of the model; the parameters are initializers. Not changed.
+        forward: as of `Problem.model`; not changed.
         parameters: their names.
         objective: what is added to the gradients, and what is masked.
 
@@ -40,7 +40,7 @@ def training_model(forward: ir.Model, parameters: Sequence[str], objective: Obje
 
 
 def eval_model(forward: ir.Model, parameters: Sequence[str]) -> ir.Model:
-    """Returns the model that computes loss and output; see `training_model`."""
+    """Returns the model that computes loss and outputs; see `training_model`."""
     model = forward.clone()
     feed(model.graph, parameters)
     tidy(model)
