@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -156,6 +158,17 @@ def test_targets_are_like_the_output_but_for_ce(text: str, shape: tuple[int, ...
 def test_refuses_sums_over_outputs_that_do_not_say_which(text: str, message: str) -> None:
     with pytest.raises(ArtifactsError, match=message):
         parse_criterion(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["l1{}x", "mse(weight={}", "ce(ignore=1{}x)", "ce(class_weights=[{}", "a{}: l1", "{}l1", "a: l1,{}"]
+)
+@pytest.mark.parametrize("letter", [" ", "[", "(", "'", ","])
+def test_reading_takes_time_in_proportion_to_the_length(text: str, letter: str) -> None:
+    begin = time.process_time()
+    with suppress(ArtifactsError):
+        parse_criterion(text.format(letter * 20_000))
+    assert time.process_time() - begin < 0.5
 
 
 def test_some_losses_mind_the_shape_of_the_output() -> None:

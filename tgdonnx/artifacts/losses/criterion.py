@@ -17,7 +17,7 @@ from tgdonnx.artifacts.losses.formula import Loss, parse_loss
 from tgdonnx.errors import ArtifactsError
 
 # Quoted names and brackets hold commas and colons that separate nothing.
-_SOLID = re.compile(r"'[^']*'|\"[^\"]*\"|\([^()]*\)|\[[^\]]*\]")
+_SOLID = re.compile(r"'[^']*'|\"[^\"]*\"|\([^()]*\)|\[[^\[\]]*\]")
 _PLAIN = re.compile(r"[^\s,'\"()\[\]](?:[^,'\"()\[\]]*[^\s,'\"()\[\]])?")
 
 

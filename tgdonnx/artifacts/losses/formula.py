@@ -24,11 +24,11 @@ from tgdonnx.artifacts.losses.functions import BY_NAME, LOSSES
 from tgdonnx.errors import ArtifactsError
 
 _TERM = re.compile(
-    r"\s*(?:(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*\s*)?(?P<name>[A-Za-z_]\w*)\s*"
-    r"(?P<parameters>\((?:'[^']*'|[^()'])*\))?\s*(?P<end>\+|$)"
+    r"\s*(?:(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*\s*)?(?P<name>[A-Za-z_]\w*)"
+    r"(?:\s*(?P<parameters>\((?:'[^']*'|[^()'])*\)))?\s*(?P<end>\+|$)"
 )
 _PARAMETER = re.compile(
-    r"\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>\[[^\]]*\]|'[^']*'|[^,'\[\]]+?)\s*(?P<end>,|$)",
+    r"\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>\[[^\[\]]*\]\s*|'[^']*'\s*|[^,'\[\]]+)(?P<end>,|$)",
 )
 _WORD = re.compile(r"[A-Za-z_][\w.]*")
 _INTEGER = re.compile(r"[-+]?\d+")
@@ -192,7 +192,7 @@ def _function(kind: type[LossFunction], written: Optional[str]) -> LossFunction:
             raise ArtifactsError(f"the loss {kind.name} has no parameter {key!r}; {takes}")
         if key in values:
             raise ArtifactsError(f"the loss {kind.name} has {key} twice in {written!r}; leave one out")
-        values[key] = _value(kind, key, match["value"])
+        values[key] = _value(kind, key, match["value"].strip())
         position, more = match.end(), match["end"] == ","
     return kind(**values)
 
