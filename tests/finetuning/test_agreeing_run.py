@@ -141,7 +141,7 @@ def test_refuses_a_share_without_images_and_images_that_do_not_fit(artifacts: Pa
     with pytest.raises(DataError, match="pass agree"):
         train(artifacts, data(), SHARED)
     with pytest.raises(DataError, match="has no array 'x'"):
-        train(artifacts, RunData(data(), agree={"z": IMAGES["x"]}), SHARED)
+        train(artifacts, RunData(data(), agree={"z": IMAGES["x"], "w": IMAGES["x"]}), SHARED)
     with pytest.raises(DataError, match="expected agree_share above 0 and below 1, got 1"):
         TrainOptions(agree_share=1.0)
     assert sorted(path.name for path in artifacts.iterdir()) == before

@@ -207,7 +207,7 @@ def test_data_to_retain_that_does_not_fit_is_refused_before_anything_is_written(
     directory = make_artifacts(small(), tmp_path, tgdonnx.AllLayers())
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     for retain, message in (
-        ({"image": inputs(4)}, "no array 'x'"),
+        ({"image": inputs(4), "other": inputs(4)}, "no array 'x'"),
         ({"x": inputs(4)[:, :1]}, "expected 'x' to be float32"),
         ({"x": inputs(4), "target": inputs(4)[:, :, 1:]}, "does not fit the output"),
     ):

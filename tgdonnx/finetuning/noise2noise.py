@@ -22,7 +22,7 @@ from tgdonnx.data.patches import along_axes
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
-from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 # The run ends after so many validations without a better one, if nothing else is asked for.
 PATIENCE = 5
@@ -75,10 +75,8 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
     if options.validation_split is not None:
         raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
     if len(inputs) != 2:
-        taken = ", ".join(spec.name for spec in inputs if spec.role == "input")
-        raise DataError(
-            f"two noisy images train a model of one image and one output, without weights; this one takes {taken}"
-        )
+        taken = ", ".join(spec.name for spec in inputs if spec.name != TARGET)
+        raise DataError(f"two noisy images train a model of one image; this one takes {taken}")
     a, b = open_array(pair.a), open_array(pair.b)
     _require_alike(a, b)
     names = [spec.name for spec in inputs]
