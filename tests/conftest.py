@@ -12,6 +12,12 @@ load_onnxruntime()  # before a test imports it, which would import torch, where 
 __all__ = ["no_torch_environment", "stock_environment"]
 
 
+@pytest.fixture(params=["onnxruntime", pytest.param("onnxruntime-training", marks=pytest.mark.training)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every engine that can train here."""
+    return str(request.param)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the tests of onnxruntime-training where it is not installed; pytest counts them as deselected."""
     if has_training_runtime():

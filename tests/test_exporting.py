@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -17,11 +18,12 @@ import tgdonnx
 from tests.oracles.independent import all_options, assert_only_changed, expected_masks, places, tensors_of
 from tests.oracles.protobuf import field
 from tests.support import models
+from tests.support.checkpoints import BEST, CHECKPOINT
 from tests.support.sessions import open_session
-from tests.support.trainer import Trainer, relative_error
+from tests.support.trainer import open_trainer, relative_error
 from tests.support.training_models import text_model
 from tests.support.tuning import NETWORKS, PHI, data_for, options_for, trained
-from tgdonnx.engines.onnxruntime_training.checkpoint_file import checkpoint_bytes
+from tgdonnx.engines.onnxruntime.state import read_state, write_state
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.finetuning.session import read_parameters
 
@@ -58,7 +60,6 @@ def test_on_other_networks_and_weights_too(network: str, seed: int, tmp_path: Pa
     assert_only_changed(model, base, tuned, expected_masks(model, PHI))
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("mode", ["paper", "readers"])
 def test_the_tuned_file_holds_the_trained_values_and_computes_what_training_evaluated(
     mode: str, tmp_path: Path
@@ -69,11 +70,11 @@ def test_the_tuned_file_holds_the_trained_values_and_computes_what_training_eval
     tuned = onnx.load(tmp_path / "tuned.onnx")
     onnx.checker.check_model(tuned, full_check=True)
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in tuned.graph.initializer}
-    for name, parameter in read_parameters(directory, "checkpoint").items():
+    for name, parameter in read_parameters(directory, CHECKPOINT).items():
         assert values[name].tobytes() == parameter.tobytes(), name
     data = data_for(model)
     session = open_session(tmp_path / "tuned.onnx")
-    _, evaluated = Trainer(directory).evaluate(data["x"], data["target"])
+    _, evaluated = open_trainer(directory).evaluate(data["x"], data["target"])
     assert relative_error(session.run(None, {"x": data["x"]})[0], evaluated) < 1e-6
     before = open_session(model).run(None, {"x": data["x"]})[0]
     assert relative_error(evaluated, before) > 1e-4, "training did something"
@@ -89,7 +90,7 @@ def test_the_record_says_where_the_file_comes_from_and_what_was_done(tmp_path: P
     assert record["base_sha256"] == manifest["base_sha256"]
     assert record["selection"] == manifest["selection"]
     assert record["options"] == manifest["options"]
-    assert record["checkpoint"] == "checkpoint"
+    assert record["checkpoint"] == CHECKPOINT
     assert record["trained"] == {
         entry["vendor_name"]: {"retrain": entry["retrain"], "kernels": entry["kernels"]}
         for entry in manifest["trained"]
@@ -107,9 +108,9 @@ def test_the_best_checkpoint_is_exported_unless_another_is_named(tmp_path: Path)
     vendor = open_session(model).run(None, {"x": data["x"]})[0]
     tgdonnx.train(directory, tgdonnx.RunData(data, validation={"x": data["x"], "target": vendor}), options_for())
     best = tgdonnx.export(directory, tmp_path / "best.onnx")
-    assert (best.checkpoint, best.changed) == ("checkpoint.best", ())
-    last = tgdonnx.export(directory, tmp_path / "last.onnx", checkpoint="checkpoint")
-    assert last.checkpoint == "checkpoint"
+    assert (best.checkpoint, best.changed) == (BEST, ())
+    last = tgdonnx.export(directory, tmp_path / "last.onnx", checkpoint=CHECKPOINT)
+    assert last.checkpoint == CHECKPOINT
     assert_only_changed(model, base.read_bytes(), (tmp_path / "last.onnx").read_bytes(), expected_masks(model, PHI))
     assert tgdonnx.verify(base, tmp_path / "best.onnx").ok
     assert tgdonnx.verify(base, tmp_path / "best.onnx").changed == ()
@@ -276,9 +277,10 @@ def artifacts(ready: Path, tmp_path: Path) -> Path:
 
 def tampered(directory: Path, name: str, index: tuple[int, ...], value: float) -> None:
     """Changes one number of the checkpoint."""
-    values = read_parameters(directory, "checkpoint")
+    state = read_state(directory / CHECKPOINT)
+    values = {each: array.copy() for each, array in state.tensors.items()}
     values[name][index] = value
-    (directory / "checkpoint").write_bytes(checkpoint_bytes(values))
+    write_state(directory / CHECKPOINT, replace(state, tensors=values))
 
 
 def refuse(directory: Path, message: str, error: type[Exception] = ArtifactsError, **options: Any) -> None:
@@ -293,7 +295,7 @@ def refuse(directory: Path, message: str, error: type[Exception] = ArtifactsErro
 def test_a_checkpoint_that_moved_a_frozen_filter_by_one_bit_is_refused(artifacts: Path) -> None:
     mask = expected_masks(models.dncnn(0), PHI)["w2"]
     frozen = tuple(int(i) for i in np.argwhere(~mask)[-1])
-    value = read_parameters(artifacts, "checkpoint")["w2"][frozen]
+    value = read_parameters(artifacts, CHECKPOINT)["w2"][frozen]
     tampered(artifacts, "w2", frozen, float(np.nextafter(value, np.float32(9))))
     refuse(artifacts, "moved frozen values of 'w2'")
 
@@ -319,13 +321,13 @@ def test_a_checkpoint_with_a_number_that_is_not_finite_is_refused(value: float, 
 
 
 def test_a_checkpoint_that_is_not_there_is_named(artifacts: Path) -> None:
-    refuse(artifacts, "no checkpoint 'checkpoint.best'", checkpoint="checkpoint.best")
+    refuse(artifacts, f"no checkpoint '{BEST}'", checkpoint=BEST)
 
 
 def test_a_checkpoint_of_other_artifacts_is_refused(artifacts: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = trained(models.chain(0), tmp_path / "other")
-    shutil.copy(other / "checkpoint", artifacts / "checkpoint")
+    shutil.copy(other / CHECKPOINT, artifacts / CHECKPOINT)
     refuse(artifacts, "moved frozen values|has no parameter|with shape")
 
 

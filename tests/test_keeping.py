@@ -308,11 +308,12 @@ def test_a_command_that_is_stopped_leaves_its_run_beside_the_output(number: sign
     assert run("verify", vendor, vendor.parent / "tuned.onnx").exit_code == 0
 
 
+@pytest.mark.training
 @pytest.mark.skipif(os.name != "posix", reason="limits of files are POSIX")
 def test_the_runtime_s_error_on_a_full_disk_is_a_sentence_and_the_old_checkpoint_stays(vendor: Path) -> None:
     tgdonnx.mask(vendor, vendor.parent / "masked.onnx", tgdonnx.Phi(PHI))
     directory = vendor.parent / "artifacts"
-    tgdonnx.build(vendor.parent / "masked.onnx", directory)
+    tgdonnx.build(vendor.parent / "masked.onnx", directory, tgdonnx.BuildOptions(engine="onnxruntime-training"))
     code = """
 import resource, signal, sys
 from pathlib import Path

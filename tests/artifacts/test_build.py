@@ -22,7 +22,7 @@ from tests.support import models
 from tests.support.models import Array
 from tests.support.sessions import open_session
 from tests.support.stock_training import TRAINING
-from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.trainer import make_artifacts, open_trainer, relative_error
 from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError, TgdonnxError, UntrainableError
@@ -30,15 +30,16 @@ from tgdonnx.layers import open_network
 from tgdonnx.records import decode_mask
 
 BY_SCORE = tgdonnx.Phi(0.3)
-FILES = [
-    ".lock",
-    "checkpoint",
-    "eval_model.onnx",
-    "manifest.json",
-    "masked.onnx",
-    "optimizer_model.onnx",
-    "training_model.onnx",
-]
+MODELS = {
+    "onnxruntime": ["eval.onnx", "gradients.onnx", "step.onnx", "update.onnx"],
+    "onnxruntime-training": ["eval_model.onnx", "optimizer_model.onnx", "training_model.onnx"],
+}
+CHECKPOINT = {"onnxruntime": "state.safetensors", "onnxruntime-training": "checkpoint"}
+FILES = {
+    engine: sorted([".lock", "manifest.json", "masked.onnx", CHECKPOINT[engine], *models_])
+    for engine, models_ in MODELS.items()
+}
+"""Of the artifacts of each engine; none needs a runtime to be written."""
 
 
 def batch_for(model: onnx.ModelProto, seed: int = 0) -> tuple[Array, Array]:
@@ -67,9 +68,8 @@ def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
 ) -> None:
     model = models.dncnn(0)
     x, target = batch_for(model)
-    directory = make_artifacts(
-        model, tmp_path, tgdonnx.Phi(0.3), optimizer=optimizer, gradient=gradient, clip_norm=clip, l2=0.01
-    )
+    options = {"optimizer": optimizer, "gradient": gradient, "clip_norm": clip, "l2": 0.01}
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.3), engine="onnxruntime-training", **options)
     alone = tmp_path / "alone"
     alone.mkdir()
     for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint"):
@@ -79,7 +79,7 @@ def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     with np.load(alone / "result.npz") as result:
-        trainer = Trainer(directory)
+        trainer = open_trainer(directory)
         assert [trainer.step(0.01, x, target) for _ in range(3)] == pytest.approx(result["losses"], rel=1e-6)
         loss, output = trainer.evaluate(x, target)
         assert loss == pytest.approx(float(result["loss"]), rel=1e-6)
@@ -90,17 +90,16 @@ def test_the_four_files_train_with_the_stock_interface_and_nothing_of_ours(
             assert relative_error(result["p." + name], values) < 1e-6, name
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     "build",
     [models.chain, models.dncnn, models.residual, models.dense, models.grouped, models.three_d, models.shared_weights],
 )
 def test_training_and_evaluation_agree_at_equal_weights_and_at_first_with_the_vendors_model(
-    build: models.Builder, tmp_path: Path
+    build: models.Builder, engine: str, tmp_path: Path
 ) -> None:
     model = build(1)
     x, target = batch_for(model)
-    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
+    trainer = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers(), engine=engine))
     loss, output = trainer.evaluate(x, target)
     session = open_session(model)
     assert relative_error(output, session.run(None, {"x": x})[0]) < 2e-6
@@ -110,25 +109,23 @@ def test_training_and_evaluation_agree_at_equal_weights_and_at_first_with_the_ve
         assert loss != before
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_with_batch_norm_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_samples(
-    batch: int, tmp_path: Path
+    batch: int, engine: str, tmp_path: Path
 ) -> None:
     model = models.dncnn(1)
     rng = np.random.default_rng(0)
     x = (3 + 2 * rng.normal(size=(batch, 3, 8, 9))).astype(np.float32)  # far from what the running statistics saw
     target = rng.normal(size=x.shape).astype(np.float32)
-    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
+    trainer = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers(), engine=engine))
     each = [trainer.gradients(x[i : i + 1], target[i : i + 1])[0] for i in range(batch)]
     assert trainer.gradients(x, target)[0] == pytest.approx(np.mean(each), rel=1e-6)
 
 
-@pytest.mark.training
-def test_running_mean_and_variance_never_move(tmp_path: Path) -> None:
+def test_running_mean_and_variance_never_move(engine: str, tmp_path: Path) -> None:
     model = models.dncnn(1)
     x, target = batch_for(model)
-    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
+    trainer = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers(), engine=engine))
     for seed in range(4):
         trainer.step(0.01, *batch_for(model, seed))
     statistics = {"bn2_mean", "bn2_var", "bn3_mean", "bn3_var"}
@@ -142,9 +139,10 @@ def test_running_mean_and_variance_never_move(tmp_path: Path) -> None:
 # What is in it.
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(("opset", "ir_version"), [(9, 4), (13, 7), (17, 8), (21, 10), (21, 11), (12, 3)])
-def test_every_file_keeps_to_versions_that_the_runtime_reads(opset: int, ir_version: int, tmp_path: Path) -> None:
+def test_every_file_keeps_to_versions_that_the_runtime_reads(
+    opset: int, ir_version: int, engine: str, tmp_path: Path
+) -> None:
     model = text_model(
         "g (float[N, 2, W] x) => (float[N, 3, w] y) { a = Conv(x, w, b)\n r = Relu(a)\n y = Conv(r, v) }",
         opset=opset,
@@ -153,15 +151,15 @@ def test_every_file_keeps_to_versions_that_the_runtime_reads(opset: int, ir_vers
         b=(4,),
         v=(3, 4, 1),
     )
-    directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers())
-    assert listing(directory) == FILES
-    for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"):
+    directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), engine=engine)
+    assert listing(directory) == FILES[engine]
+    for name in MODELS[engine]:
         proto = onnx.load(directory / name)
         assert 4 <= proto.ir_version <= 10
         assert max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")) <= 21
     x = np.random.default_rng(0).normal(size=(2, 2, 6)).astype(np.float32)
     target = np.zeros((2, 3, 5), np.float32)
-    trainer = Trainer(directory)
+    trainer = open_trainer(directory)
     assert trainer.step(1e-3, x, target) > trainer.evaluate(x, target)[0]
 
 
@@ -170,16 +168,15 @@ def test_the_masked_model_is_kept_byte_for_byte(tmp_path: Path) -> None:
     assert (directory / "masked.onnx").read_bytes() == (tmp_path / "masked.onnx").read_bytes()
 
 
-@pytest.mark.training
-def test_building_twice_gives_the_same_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_building_twice_gives_the_same_files(engine: str, tmp_path: Path) -> None:
     path = masked(models.dncnn(0), tmp_path)
     for name in ("one", "two"):
-        tgdonnx.build(path, tmp_path / name, tgdonnx.BuildOptions(l2=0.1, clip_norm=1.0))
-    for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "manifest.json", "masked.onnx"):
+        tgdonnx.build(path, tmp_path / name, tgdonnx.BuildOptions(l2=0.1, clip_norm=1.0, engine=engine))
+    for name in (*MODELS[engine], "manifest.json", "masked.onnx"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
-@pytest.mark.training
 def test_the_report_and_the_manifest_say_what_trains_and_what_is_fed(tmp_path: Path) -> None:
     model = models.dncnn(0)
     chosen = tgdonnx.Filters({"w1": [3, 1], "w3": [0]})
@@ -244,7 +241,6 @@ def test_in_readers_mode_the_manifest_lists_the_filters_and_the_maps_that_train(
         assert np.array_equal(np.broadcast_to(found, tensor.shape), np.broadcast_to(expected, tensor.shape)), name
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("output", ["y", "side"])
 def test_of_several_outputs_the_chosen_one_is_trained_and_only_what_it_needs(output: str, tmp_path: Path) -> None:
     model = text_model(
@@ -272,7 +268,7 @@ def test_of_several_outputs_the_chosen_one_is_trained_and_only_what_it_needs(out
     }
     expected = open_session(model).run([output], feeds)[0]
     used = [feeds[spec.name] for spec in report.inputs[:-1]]
-    loss, found = Trainer(tmp_path / "artifacts").evaluate(*used, np.zeros_like(expected))
+    loss, found = open_trainer(tmp_path / "artifacts").evaluate(*used, np.zeros_like(expected))
     assert relative_error(found, expected) < 2e-6
     assert loss == pytest.approx(float(np.mean(expected.astype(np.float64) ** 2)), rel=1e-6)
 
@@ -310,12 +306,11 @@ def test_refuses_an_operator_that_is_newer_than_the_runtime_by_name(tmp_path: Pa
     refused(tmp_path, path, UntrainableError, r"node 'culprit' \(CumProd\) is not part of opset 21")
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("opset", [22, 24])
 def test_newer_operator_sets_whose_operators_mean_the_same_are_trained(opset: int, tmp_path: Path) -> None:
     path = masked(one_op("b = Relu(a)", opset=opset, ir_version=10), tmp_path, tgdonnx.AllLayers())
     tgdonnx.build(path, tmp_path / "artifacts")
-    imports = {entry.domain: entry.version for entry in onnx.load(tmp_path / "artifacts/eval_model.onnx").opset_import}
+    imports = {entry.domain: entry.version for entry in onnx.load(tmp_path / "artifacts/eval.onnx").opset_import}
     assert imports[""] == 21
 
 
@@ -345,18 +340,16 @@ def with_branches(then: str) -> onnx.ModelProto:
     )
 
 
-@pytest.mark.training
 def test_filters_train_before_branches_that_read_what_they_make(tmp_path: Path) -> None:
     # Neither branch is fed by an input of If.
     directory = make_artifacts(with_branches("p = Neg(a)"), tmp_path, tgdonnx.AllLayers())
     x, target = (np.random.default_rng(0).normal(size=(2, size, 5)).astype(np.float32) for size in (2, 3))
-    _, negated = Trainer(directory).gradients(x, np.array(True), target)
+    _, negated = open_trainer(directory).gradients(x, np.array(True), target)
     assert not negated["w"].any(), "a - a is 0, whatever the filters are"
-    _, found = Trainer(directory).gradients(x, np.array(False), target)
+    _, found = open_trainer(directory).gradients(x, np.array(False), target)
     assert found["w"].any()
 
 
-@pytest.mark.training
 def test_filters_inside_a_branch_train(tmp_path: Path) -> None:
     model = with_branches("p = Identity(a)")
     choice = model.graph.node[1]
@@ -381,14 +374,13 @@ def test_refuses_an_operator_of_another_domain_behind_a_retrained_filter(tmp_pat
     refused(tmp_path, masked(model, tmp_path, tgdonnx.AllLayers()), UntrainableError, r"node 'B' \(elsewhere\.Relu\)")
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("text", ["b = Elu(a)", "h = HardSwish(x)\n c = Conv(h, w2)\n b = Add(a, c)"])
 def test_an_operator_without_gradient_elsewhere_does_not_stand_in_the_way(text: str, tmp_path: Path) -> None:
     model = one_op(text, **({"w2": (4, 2, 1)} if "w2" in text else {}))
     chosen = {"v": [1]} if text.startswith("b") else {"w": [0], "w2": [2]}
     directory = make_artifacts(model, tmp_path, tgdonnx.Filters(chosen))
     x = np.random.default_rng(0).normal(size=(2, 2, 5)).astype(np.float32)
-    _, gradients = Trainer(directory).gradients(x, np.ones((2, 3, 5), np.float32))
+    _, gradients = open_trainer(directory).gradients(x, np.ones((2, 3, 5), np.float32))
     assert set(gradients) == set(chosen)
     assert all(gradients[name][rows].any() for name, rows in chosen.items())
 
@@ -493,26 +485,26 @@ def test_momentum_is_refused_by_the_engine_that_has_none(tmp_path: Path) -> None
 # The directory.
 
 
-@pytest.mark.training
-def test_a_directory_that_exists_is_replaced_only_when_told_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", MODELS)
+def test_a_directory_that_exists_is_replaced_only_when_told_to(engine: str, tmp_path: Path) -> None:
     path = masked(models.chain(0), tmp_path)
-    tgdonnx.build(path, tmp_path / "artifacts")
+    tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(engine=engine))
     before = (tmp_path / "artifacts" / "manifest.json").read_bytes()
     refused(tmp_path, path, OutputError, "exists; pass `overwrite=True`", l2=0.5)
     assert (tmp_path / "artifacts" / "manifest.json").read_bytes() == before
     (tmp_path / "artifacts" / "log.jsonl").write_text("of an earlier run\n")
-    tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=0.5), overwrite=True)
-    assert listing(tmp_path / "artifacts") == FILES
+    other, _ = sorted(MODELS, key=lambda name: name == engine)
+    tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=0.5, engine=other), overwrite=True)
+    assert listing(tmp_path / "artifacts") == FILES[other]
     assert read_manifest(tmp_path / "artifacts").options.l2 == 0.5
     assert listing(tmp_path) == ["artifacts", "masked.onnx", "model.onnx"]
 
 
-@pytest.mark.training
 def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:
     path = masked(models.chain(0), tmp_path)
     (tmp_path / "artifacts").mkdir()
-    tgdonnx.build(path, tmp_path / "artifacts")
-    assert listing(tmp_path / "artifacts") == FILES
+    tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(engine="onnxruntime"))
+    assert listing(tmp_path / "artifacts") == FILES["onnxruntime"]
 
 
 def test_a_directory_with_other_files_is_never_replaced(tmp_path: Path) -> None:
@@ -532,21 +524,21 @@ def test_a_file_in_the_way_and_a_missing_parent_are_told(tmp_path: Path) -> None
         tgdonnx.build(path, tmp_path / "nowhere" / "artifacts")
 
 
-@pytest.mark.training
+@pytest.mark.parametrize("engine", MODELS)
 def test_a_failure_while_writing_leaves_the_old_artifacts_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = masked(models.chain(0), tmp_path)
-    tgdonnx.build(path, tmp_path / "artifacts")
-    before = {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES}
+    tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(engine=engine))
+    before = {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES[engine]}
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(importlib.import_module("tgdonnx.artifacts.build"), "write_model", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=1.0), overwrite=True)
-    assert {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES} == before
+        tgdonnx.build(path, tmp_path / "artifacts", tgdonnx.BuildOptions(l2=1.0, engine=engine), overwrite=True)
+    assert {name: (tmp_path / "artifacts" / name).read_bytes() for name in FILES[engine]} == before
     assert listing(tmp_path) == ["artifacts", "masked.onnx", "model.onnx"]
 
 
@@ -577,11 +569,19 @@ def test_keys_that_a_later_version_added_are_ignored(artifacts: Path) -> None:
     assert read_manifest(artifacts) == before
 
 
-@pytest.mark.training
-@pytest.mark.parametrize("name", [name for name in FILES if name not in ("manifest.json", ".lock")])
-def test_a_missing_file_is_named(name: str, artifacts: Path) -> None:
-    (artifacts / name).unlink()
+@pytest.mark.parametrize(
+    ("engine", "name"), [(engine, name) for engine in MODELS for name in (*MODELS[engine], CHECKPOINT[engine])]
+)
+def test_a_missing_file_is_named(engine: str, name: str, tmp_path: Path) -> None:
+    directory = make_artifacts(models.chain(0), tmp_path, tgdonnx.Phi(0.3), engine=engine)
+    (directory / name).unlink()
     with pytest.raises(ArtifactsError, match=f"{name} is missing"):
+        read_manifest(directory)
+
+
+def test_a_missing_masked_model_is_named(artifacts: Path) -> None:
+    (artifacts / "masked.onnx").unlink()
+    with pytest.raises(ArtifactsError, match=r"masked\.onnx is missing"):
         read_manifest(artifacts)
 
 
@@ -636,7 +636,6 @@ def test_the_batch_size_that_a_model_fixes_is_known(tmp_path: Path) -> None:
     assert read_manifest(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).fixed_batch == 4
 
 
-@pytest.mark.training
 def test_weights_in_external_data_are_found_and_kept_with_the_masked_model(tmp_path: Path) -> None:
     model = models.dncnn(0)
     (tmp_path / "vendor").mkdir()
@@ -647,12 +646,11 @@ def test_weights_in_external_data_are_found_and_kept_with_the_masked_model(tmp_p
     shutil.rmtree(tmp_path / "vendor")
     inside = models.dncnn(0)
     x, target = batch_for(inside)
-    _, output = Trainer(tmp_path / "artifacts").evaluate(x, target)
+    _, output = open_trainer(tmp_path / "artifacts").evaluate(x, target)
     expected = open_session(inside).run(None, {"x": x})[0]
     assert relative_error(output, expected) < 2e-6
 
 
-@pytest.mark.training
 def test_what_was_built_is_built_from_the_vendors_own_tensors_in_constant_nodes_too(tmp_path: Path) -> None:
     (tmp_path / "constants").mkdir()
     (tmp_path / "initializers").mkdir()
@@ -660,7 +658,7 @@ def test_what_was_built_is_built_from_the_vendors_own_tensors_in_constant_nodes_
     found = []
     for name, build in (("constants", models.constant_nodes), ("initializers", models.dncnn)):
         directory = make_artifacts(build(0), tmp_path / name, tgdonnx.Phi(0.3))
-        found.append(Trainer(directory).gradients(x, target))
+        found.append(open_trainer(directory).gradients(x, target))
     assert found[0][0] == found[1][0]
     assert found[0][1].keys() == found[1][1].keys()
     for name, gradient in found[0][1].items():

@@ -1,4 +1,4 @@
-"""A checkpoint that is not as it was written is refused, whatever changed in it."""
+"""A checkpoint of onnxruntime-training that is not as it was written is refused, whatever changed in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
 from tests.support import models
-from tests.support.trainer import Array, Trainer, make_artifacts
+from tests.support.trainer import Array, StockTrainer, make_artifacts
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import read_parameters
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.training
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = make_artifacts(models.dncnn(0), tmp_path_factory.mktemp("trained"), tgdonnx.Phi(0.3))
+    room = tmp_path_factory.mktemp("trained")
+    directory = make_artifacts(models.dncnn(0), room, tgdonnx.Phi(0.3), engine="onnxruntime-training")
     train(directory, RunData(data(), validation=HELD_OUT), OPTIONS)
     return directory
 
@@ -97,7 +98,7 @@ def test_a_checkpoint_cut_off_anywhere_is_refused_or_holds_the_same_values(copy:
 
 
 def test_a_checkpoint_of_the_runtime_s_own_interface_is_taken(copy: Path, tmp_path: Path) -> None:
-    trainer = Trainer(copy)
+    trainer = StockTrainer(copy)
     batch = data(4)
     trainer.step(0.05, batch["x"], batch["target"])
     type(trainer.state).save_checkpoint(trainer.state, str(copy / "checkpoint"))

@@ -213,7 +213,6 @@ def test_of_a_condition_that_is_computed_only_what_has_no_gradient_inside_blocks
     assert tgdonnx.check(path).trainable
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     "attributes",
     [
@@ -221,7 +220,8 @@ def test_of_a_condition_that_is_computed_only_what_has_no_gradient_inside_blocks
         {"auto_pad": "SAME_LOWER", "strides": [3, 2], "output_padding": [1, 1]},
         {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
         {"strides": [2, 2], "output_shape": [9, 8]},
-        {"strides": [2, 2], "output_shape": [1, 4, 9, 8]},
+        # With batch and channels in it only old runtimes read it.
+        pytest.param({"strides": [2, 2], "output_shape": [1, 4, 9, 8]}, marks=pytest.mark.training),
         {"strides": [2, 2], "output_shape": [9, 8], "auto_pad": "SAME_UPPER"},
     ],
 )

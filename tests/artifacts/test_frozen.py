@@ -16,12 +16,17 @@ from tgdonnx.artifacts import Form
 from tgdonnx.artifacts.opened import open_artifacts
 from tgdonnx.artifacts.vendor_outputs import vendor_outputs
 from tgdonnx.checking import check
+from tgdonnx.engines import EngineName
 from tgdonnx.engines.frozen import FROZEN_DATA
-from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT, EVAL_MODEL, TRAINING_MODEL
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.exporting import export
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
+
+HAVE_FROZEN = {
+    "onnxruntime": ("step.onnx", "gradients.onnx", "eval.onnx"),
+    "onnxruntime-training": ("training_model.onnx", "eval_model.onnx"),
+}
 
 
 def lower_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,22 +57,22 @@ def trained(directory: Path) -> tuple[list[float], dict[str, np.ndarray]]:
     session = Session(directory)
     losses = [loss for batch in batches() for loss in session.step([batch], 1e-3)]
     losses.append(session.evaluate(batches()[0]).loss)
-    session.save(CHECKPOINT, RunState(1, 3, {"batch": 2, "seed": 0}, 0.25, 1, 2))
-    return losses, read_parameters(directory, CHECKPOINT)
+    checkpoint = session.manifest.runtime.checkpoint
+    session.save(checkpoint, RunState(1, 3, {"batch": 2, "seed": 0}, 0.25, 1, 2))
+    return losses, read_parameters(directory, checkpoint)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_a_large_model_trains_as_a_small_one_and_what_is_frozen_lies_beside_the_messages(
-    form: Form, external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: Form, external: bool, engine: EngineName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = masked(tmp_path / "a", external=external)
-    tgdonnx.build(source, tmp_path / "small", tgdonnx.BuildOptions(form=form))
+    tgdonnx.build(source, tmp_path / "small", tgdonnx.BuildOptions(form=form, engine=engine))
     assert not (tmp_path / "small" / FROZEN_DATA).exists()
     lower_bounds(monkeypatch)
-    tgdonnx.build(source, tmp_path / "large", tgdonnx.BuildOptions(form=form))
-    for name in (TRAINING_MODEL, EVAL_MODEL):
+    tgdonnx.build(source, tmp_path / "large", tgdonnx.BuildOptions(form=form, engine=engine))
+    for name in HAVE_FROZEN[engine]:
         stored = onnx.load(tmp_path / "large" / name, load_external_data=False).graph.initializer
         outside = [tensor for tensor in stored if tensor.data_location == onnx.TensorProto.EXTERNAL]
         assert outside
@@ -108,13 +113,13 @@ def test_the_vendors_outputs_of_a_large_model_are_those_of_a_small_one(
     assert np.array_equal(vendor_outputs(open_artifacts(tmp_path / "large"))(batches()[0][:1])[0], expected)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("damage", ["missing", "short"])
 def test_frozen_data_that_is_not_whole_is_refused_before_the_runtime_reads_it(
-    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damage: str, engine: EngineName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lower_bounds(monkeypatch)
-    tgdonnx.build(masked(tmp_path / "a", external=False), tmp_path / "large")
+    source = masked(tmp_path / "a", external=False)
+    tgdonnx.build(source, tmp_path / "large", tgdonnx.BuildOptions(engine=engine))
     frozen = tmp_path / "large" / FROZEN_DATA
     if damage == "missing":
         frozen.unlink()
@@ -124,7 +129,6 @@ def test_frozen_data_that_is_not_whole_is_refused_before_the_runtime_reads_it(
         Session(tmp_path / "large")
 
 
-@pytest.mark.training
 def test_what_trains_and_is_too_large_itself_is_refused_with_the_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,5 +138,9 @@ def test_what_trains_and_is_too_large_itself_is_refused_with_the_bound(
     assert source.rho == 1
     lower_bounds(monkeypatch)
     with pytest.raises(ArtifactsError, match=r"what trains takes 0\.0 GiB; expected at most"):
-        tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "large", tgdonnx.BuildOptions(form="masked"))
+        tgdonnx.build(
+            tmp_path / "masked.onnx",
+            tmp_path / "large",
+            tgdonnx.BuildOptions(form="masked", engine="onnxruntime-training"),
+        )
     assert not (tmp_path / "large").exists()

@@ -19,17 +19,19 @@ from tests.artifacts.selections import ALL, SELECTIONS, batch_for, filters, weig
 from tests.oracles.numpy_net import NumpyNet
 from tests.support import models
 from tests.support.models import Array
-from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support.trainer import StockTrainer, make_artifacts, open_trainer, relative_error, true_gradients
 from tests.support.training_models import text_model
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("name", SELECTIONS)
-def test_trained_rows_have_the_true_gradient_and_frozen_rows_exactly_none(name: str, tmp_path: Path) -> None:
+def test_trained_rows_have_the_true_gradient_and_frozen_rows_exactly_none(
+    name: str, engine: str, tmp_path: Path
+) -> None:
     build, asked, trained = SELECTIONS[name]
     model = build(2)
     feeds, target = batch_for(model)
-    loss, gradients = Trainer(make_artifacts(model, tmp_path, filters(model, asked))).gradients(*feeds.values(), target)
+    directory = make_artifacts(model, tmp_path, filters(model, asked), engine=engine)
+    loss, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     expected_loss, expected = true_gradients(model, feeds, target)
     assert abs(loss / expected_loss - 1) < 1e-6
     assert set(gradients) == set(trained)
@@ -39,15 +41,14 @@ def test_trained_rows_have_the_true_gradient_and_frozen_rows_exactly_none(name: 
         assert not np.delete(gradients[tensor], list(rows), axis=0).any(), tensor
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("build", [models.chain, models.dncnn, models.residual, models.grouped, models.three_d])
 def test_masks_per_kernel_leave_the_true_gradient_of_the_kernels_that_train(
-    build: models.Builder, tmp_path: Path
+    build: models.Builder, engine: str, tmp_path: Path
 ) -> None:
     model = build(0)
     feeds, target = batch_for(model)
-    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.3), mode="readers")
-    _, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.3), mode="readers", engine=engine)
+    _, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     _, expected = true_gradients(model, feeds, target)
     masks = {
         tensor.name[: -len(".retrain_mask")]: numpy_helper.to_array(tensor)
@@ -78,14 +79,15 @@ def gates_for(model: onnx.ModelProto, asked: dict[str, Sequence[int]]) -> dict[s
     return gates
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("name", SELECTIONS)
-def test_through_gates_gradient_flows_as_in_a_backward_pass_with_the_gates_in_it(name: str, tmp_path: Path) -> None:
+def test_through_gates_gradient_flows_as_in_a_backward_pass_with_the_gates_in_it(
+    name: str, engine: str, tmp_path: Path
+) -> None:
     build, asked, trained = SELECTIONS[name]
     model = build(2)
     feeds, target = batch_for(model)
-    directory = make_artifacts(model, tmp_path, filters(model, asked), gradient="gate")
-    loss, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    directory = make_artifacts(model, tmp_path, filters(model, asked), gradient="gate", engine=engine)
+    loss, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     expected_loss, expected = true_gradients(model, feeds, target, gates=gates_for(model, asked))
     assert abs(loss / expected_loss - 1) < 1e-6, "a gate is the identity in the forward pass"
     assert set(gradients) == set(trained)
@@ -95,7 +97,6 @@ def test_through_gates_gradient_flows_as_in_a_backward_pass_with_the_gates_in_it
         assert not np.delete(gradients[tensor], list(rows), axis=0).any(), tensor
 
 
-@pytest.mark.training
 def test_with_a_partly_frozen_middle_layer_an_earlier_layer_hears_only_through_its_trained_filters(
     tmp_path: Path,
 ) -> None:
@@ -104,8 +105,8 @@ def test_with_a_partly_frozen_middle_layer_an_earlier_layer_hears_only_through_i
     feeds, target = batch_for(model)
     (tmp_path / "gate").mkdir()
     (tmp_path / "mask").mkdir()
-    gated = Trainer(make_artifacts(model, tmp_path / "gate", filters(model, asked), gradient="gate"))
-    masked = Trainer(make_artifacts(model, tmp_path / "mask", filters(model, asked), gradient="mask"))
+    gated = open_trainer(make_artifacts(model, tmp_path / "gate", filters(model, asked), gradient="gate"))
+    masked = open_trainer(make_artifacts(model, tmp_path / "mask", filters(model, asked), gradient="mask"))
     _, through_gate = gated.gradients(*feeds.values(), target)
     _, whole = masked.gradients(*feeds.values(), target)
     # The same by removing the frozen filters from the backward pass: dL/da1 = sum over trained n of W2[n] * dL/dt2[n].
@@ -119,12 +120,11 @@ def test_with_a_partly_frozen_middle_layer_an_earlier_layer_hears_only_through_i
     assert relative_error(through_gate["w2"], whole["w2"]) < 1e-6, "the gate is behind the weights that it belongs to"
 
 
-@pytest.mark.training
 def test_a_wholly_frozen_layer_has_no_gate(tmp_path: Path) -> None:
     model = models.chain(2)
     feeds, target = batch_for(model)
     directory = make_artifacts(model, tmp_path, filters(model, {"w1": [0, 1], "w2": []}), gradient="gate")
-    _, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    _, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     _, true = true_gradients(model, feeds, target)
     assert np.abs(true["w1"][:2]).max() > 1e-3
     assert relative_error(gradients["w1"][:2], true["w1"][:2]) < 1e-5, "a gate of the frozen layer would leave nothing"
@@ -133,14 +133,15 @@ def test_a_wholly_frozen_layer_has_no_gate(tmp_path: Path) -> None:
 # The regulariser.
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("gradient", ["mask", "gate"])
-def test_l2_is_added_to_the_trained_rows_of_weights_and_to_nothing_else(gradient: str, tmp_path: Path) -> None:
+def test_l2_is_added_to_the_trained_rows_of_weights_and_to_nothing_else(
+    gradient: str, engine: str, tmp_path: Path
+) -> None:
     build, asked, trained = SELECTIONS["batch norm"]
     model = build(2)
     feeds, target = batch_for(model)
-    directory = make_artifacts(model, tmp_path, filters(model, asked), l2=3.5, gradient=gradient)
-    loss, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    directory = make_artifacts(model, tmp_path, filters(model, asked), l2=3.5, gradient=gradient, engine=engine)
+    loss, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     gates = gates_for(model, asked) if gradient == "gate" else None
     expected_loss, expected = true_gradients(model, feeds, target, gates=gates)
     assert abs(loss / expected_loss - 1) < 1e-6, "the loss that is told is the loss alone"
@@ -150,13 +151,12 @@ def test_l2_is_added_to_the_trained_rows_of_weights_and_to_nothing_else(gradient
         assert not np.delete(gradients[tensor], list(rows), axis=0).any(), tensor
 
 
-@pytest.mark.training
 def test_l2_of_a_shared_weight_is_added_once(tmp_path: Path) -> None:
     build, asked, _ = SELECTIONS["weights that two layers share"]
     model = build(2)
     feeds, target = batch_for(model)
     directory = make_artifacts(model, tmp_path, filters(model, asked), l2=3.5)
-    _, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    _, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     _, expected = true_gradients(model, feeds, target)
     assert relative_error(gradients["w"][[0, 3]], (expected["w"] + 3.5 * weight(model, "w"))[[0, 3]]) < 1e-5
 
@@ -165,7 +165,9 @@ def test_l2_of_a_shared_weight_is_added_once(tmp_path: Path) -> None:
 def test_gradients_of_two_batches_add_up_until_they_are_reset(tmp_path: Path) -> None:
     model = models.chain(2)
     feeds, target = batch_for(model)
-    trainer = Trainer(make_artifacts(model, tmp_path, filters(model, {"w1": [0, 3]})))
+    trainer = StockTrainer(
+        make_artifacts(model, tmp_path, filters(model, {"w1": [0, 3]}), engine="onnxruntime-training")
+    )
     _, once = trainer.gradients(feeds["x"], target)
     trainer.module.train()
     trainer.module(feeds["x"], target)
@@ -318,7 +320,6 @@ def by_differences(model: onnx.ModelProto, text: str, x: Array, target: Optional
     return y if target is None else np.mean((y - target) ** 2)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("dims", ["N, 4, H, W", "3, 4, 7, 9"])
 @pytest.mark.parametrize(("text", "opset"), [(text, opset) for text, opsets in OPERATORS for opset in opsets])
 def test_the_gradient_through_an_operator_is_the_slope_of_the_loss(
@@ -329,7 +330,7 @@ def test_the_gradient_through_an_operator_is_the_slope_of_the_loss(
     w = weight(model, "w").astype(np.float64)
     y = by_differences(model, text, x, None, w)
     target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
-    loss, gradients = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(x, target)
+    loss, gradients = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(x, target)
     assert loss == pytest.approx(by_differences(model, text, x, target, w), rel=1e-6)
     for seed in range(3):
         way = np.random.default_rng(seed).normal(size=w.shape)
@@ -376,19 +377,17 @@ def pool_between_convs(pool: str, rank: int, opset: int, dims: str) -> tuple[onn
     return model, x, target
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_gradient_through_a_pool_is_true_whatever_the_sizes(
     case: tuple[str, int, int, str], tmp_path: Path
 ) -> None:
     model, x, target = pool_between_convs(*case)
-    _, gradients = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(x, target)
+    _, gradients = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(x, target)
     _, expected = true_gradients(model, {"x": x}, target)
     for name in ("w", "b", "v"):
         assert relative_error(gradients[name], expected[name]) < 1e-5, name
 
 
-@pytest.mark.training
 def test_the_gradient_through_a_fully_connected_end_is_true(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, 5] x) => (float[N, 3] y) {
@@ -405,7 +404,7 @@ def test_the_gradient_through_a_fully_connected_end_is_true(tmp_path: Path) -> N
     )
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(6, 2, 5)).astype(np.float32), rng.normal(size=(6, 3)).astype(np.float32)
-    loss, gradients = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(x, target)
+    loss, gradients = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(x, target)
     assert set(gradients) == {"w", "b", "fc", "offset"}
     w, b, fc = (weight(model, name).astype(np.float64) for name in ("w", "b", "fc"))
     windows = np.stack([x[:, :, :-1], x[:, :, 1:]], axis=-1).mean(axis=2)
@@ -417,13 +416,12 @@ def test_the_gradient_through_a_fully_connected_end_is_true(tmp_path: Path) -> N
     assert relative_error(gradients["w"], np.einsum("nm,nct->mct", d_pooled, windows)) < 1e-5
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_gradients_that_are_found_first_are_accumulated_first(form: str, tmp_path: Path) -> None:
     """The runtime computes first what the last of the nodes without readers needs, here those of the last layer."""
     model = models.chain(0)
     rows = {name: [1, 2] for name in ("w1", "w2", "w3", "w4")}
-    directory = make_artifacts(model, tmp_path, tgdonnx.Filters(rows), form=form)
+    directory = make_artifacts(model, tmp_path, tgdonnx.Filters(rows), form=form, engine="onnxruntime-training")
     nodes = onnx.load(directory / "training_model.onnx").graph.node
     names = [node.output[0] for node in nodes if node.op_type == "InPlaceAccumulatorV2"]
     layers = [int(re.sub(r"\D", "", name.partition("_grad")[0])) for name in names]

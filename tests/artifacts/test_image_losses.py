@@ -20,7 +20,7 @@ from tests.oracles.numpy_net import loss_of
 from tests.support import models
 from tests.support.models import Array
 from tests.support.sessions import open_session
-from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.trainer import make_artifacts, open_trainer, relative_error
 from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.errors import DataError, TgdonnxError, UntrainableError
@@ -76,7 +76,6 @@ def slopes_of_images(shape: tuple[int, ...], seed: int) -> Array:
     return slopes(lambda moved: ssim_loss(moved, target), x)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("data_range", [1.0, 255.0])
 @pytest.mark.parametrize(
     ("shape", "dims"),
@@ -107,7 +106,6 @@ def test_the_value_is_that_of_scikit_image(shape: tuple[int, ...], dims: str, da
     assert abs(value - ssim_loss(x, target, data_range)) < 1e-6
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("dims", ["static", "dynamic"])
 @pytest.mark.parametrize("shape", [(2, 2, 17), (2, 2, 12, 14), (2, 1, 11, 13, 12)])
 def test_the_gradient_is_the_slope_of_the_definition(shape: tuple[int, ...], dims: str) -> None:
@@ -117,7 +115,6 @@ def test_the_gradient_is_the_slope_of_the_definition(shape: tuple[int, ...], dim
     assert relative_error(gradient, slopes_of_images(shape, 3)) < 5e-6
 
 
-@pytest.mark.training
 def test_equal_images_have_no_loss_and_no_slope() -> None:
     _, target = images((2, 3, 16, 16))
     value, gradient = loss_and_gradient("ssim", target.copy(), target)
@@ -125,7 +122,6 @@ def test_equal_images_have_no_loss_and_no_slope() -> None:
     assert not gradient.any()
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("offset", [-200.0, 0.0, 200.0])
 @pytest.mark.parametrize("noise", [1e-3, 0.2])
 def test_digits_are_kept_far_from_zero_and_close_to_the_target(offset: float, noise: float) -> None:
@@ -137,7 +133,6 @@ def test_digits_are_kept_far_from_zero_and_close_to_the_target(offset: float, no
     assert relative_error(gradient, slopes(lambda moved: ssim_loss(moved, target), x)) < 1e-4
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("opset", range(8, 22))
 def test_every_operator_set_that_can_be_trained_has_ssim(opset: int) -> None:
     x, target = images((2, 2, 12, 13))
@@ -159,7 +154,6 @@ def test_one_graph_takes_images_of_any_size() -> None:
 # Sums.
 
 
-@pytest.mark.training
 def test_a_sum_has_the_weighted_value_and_gradient_of_its_terms() -> None:
     x, target = images((2, 3, 15, 14))
     value, gradient = loss_and_gradient("0.75*l1 + ssim + 3*charbonnier", x, target)
@@ -172,7 +166,6 @@ def test_a_sum_has_the_weighted_value_and_gradient_of_its_terms() -> None:
     assert off_by(gradient, sum(weights[name] * parts[name][1] for name in parts)) < 1e-6
 
 
-@pytest.mark.training
 def test_bce_joins_others_behind_a_sigmoid_and_takes_the_logits_there() -> None:
     rng = np.random.default_rng(0)
     x, target = rng.normal(0, 2, (2, 3, 12, 12)).astype(np.float32), rng.random((2, 3, 12, 12)).astype(np.float32)
@@ -191,7 +184,6 @@ def test_refuses_bce_with_others_where_the_output_is_logits() -> None:
 # Through build and train.
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_a_model_trains_on_a_sum_with_the_same_gradient_in_both_forms(form: str, tmp_path: Path) -> None:
     model = text_model(
@@ -207,7 +199,7 @@ def test_a_model_trains_on_a_sum_with_the_same_gradient_in_both_forms(form: str,
     assert (options.loss, options.data_range) == ("0.2*l1+0.8*ssim", 2)
     x, _ = images((2, 2, 19, 18))
     target = images((2, 3, 15, 14), seed=1)[1]
-    trainer = Trainer(directory)
+    trainer = open_trainer(directory)
     loss, gradients = trainer.gradients(x, target)
     output = trainer.evaluate(x, target)[1].astype(np.float64)
     assert loss == pytest.approx(0.2 * loss_of("l1", output, target) + 0.8 * ssim_loss(output, target, 2.0), rel=1e-5)
@@ -265,7 +257,6 @@ def test_images_smaller_than_the_window_are_refused_before_training(tmp_path: Pa
     assert sorted(directory.iterdir()) == before
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     ("dims", "kernel", "size"), [("W", (3,), (23,)), ("D, H, W", (3, 3, 3), (14, 13, 15)), ("H, W", (3, 3), (17, 15))]
 )
@@ -280,7 +271,7 @@ def test_both_forms_give_the_same_gradient_in_every_number_of_dimensions(
     for form in ("masked", "thin"):
         (tmp_path / form).mkdir()
         directory = make_artifacts(model, tmp_path / form, tgdonnx.Filters({"v": [0, 2]}), loss="ssim", form=form)
-        _, gradients = Trainer(directory).gradients(x, target)
+        _, gradients = open_trainer(directory).gradients(x, target)
         (gradient,) = gradients.values()
         found[form] = gradient if form == "thin" else gradient[[0, 2]]
     assert relative_error(found["thin"], found["masked"]) < 1e-5

@@ -14,7 +14,7 @@ import tgdonnx
 from tests.artifacts.selections import batch_for
 from tests.support import models
 from tests.support.models import Array
-from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support.trainer import make_artifacts, open_trainer, relative_error, true_gradients
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.finetuning import TrainOptions
 
@@ -44,27 +44,25 @@ def build(tmp_path: Path, **options: Any) -> tuple[onnx.ModelProto, Path]:
     return model, make_artifacts(model, tmp_path, tgdonnx.Filters(ROWS), **options)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", FORMS)
 def test_at_the_start_it_adds_exactly_nothing(form: str, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     model, directory = build(tmp_path, form=form, l2_sp=7.0)
     _, plain = build(tmp_path / "plain", form=form)
     feeds, target = batch_for(model)
-    pulled, expected = (Trainer(path).gradients(*feeds.values(), target) for path in (directory, plain))
+    pulled, expected = (open_trainer(path).gradients(*feeds.values(), target) for path in (directory, plain))
     assert pulled[0] == expected[0]
     assert pulled[1].keys() == expected[1].keys()
     for name, gradient in expected[1].items():
         assert np.array_equal(pulled[1][name], gradient), name
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("l2", [0.0, 0.5])
 @pytest.mark.parametrize("form", FORMS)
 def test_it_adds_the_way_from_the_vendors_values_to_all_that_trains(form: str, l2: float, tmp_path: Path) -> None:
     model, directory = build(tmp_path, form=form, l2_sp=3.5, l2=l2)
     feeds, target = batch_for(model)
-    trainer = Trainer(directory)
+    trainer = open_trainer(directory)
     for _ in range(2):
         trainer.step(0.01, *feeds.values(), target)
     start, now = tensors(model), dict(tensors(model))
@@ -130,7 +128,6 @@ def test_the_manifest_says_it(tmp_path: Path) -> None:
     assert read_manifest(directory).options.l2_sp == 0.25
 
 
-@pytest.mark.training
 def test_a_weight_in_half_precision_starts_at_its_value_in_float32(tmp_path: Path) -> None:
     model = models.chain(1)
     for tensor in model.graph.initializer:
@@ -140,9 +137,9 @@ def test_a_weight_in_half_precision_starts_at_its_value_in_float32(tmp_path: Pat
     model.graph.node.insert(0, cast)
     directory = make_artifacts(model, tmp_path, tgdonnx.Filters({"w2.half": [1, 3]}), l2_sp=1.0)
     feeds, target = batch_for(models.chain(1))
-    _, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    _, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     (tmp_path / "plain").mkdir()
     plain = make_artifacts(model, tmp_path / "plain", tgdonnx.Filters({"w2.half": [1, 3]}))
-    _, expected = Trainer(plain).gradients(*feeds.values(), target)
+    _, expected = open_trainer(plain).gradients(*feeds.values(), target)
     for name, gradient in expected.items():
         assert np.array_equal(gradients[name], gradient), name

@@ -16,7 +16,7 @@ from tests.artifacts.loss_graphs import graph, loss_and_gradient, off_by
 from tests.oracles.numpy_net import loss_gradient, loss_of
 from tests.support.models import Array
 from tests.support.sessions import open_session
-from tests.support.trainer import Trainer, make_artifacts
+from tests.support.trainer import make_artifacts, open_trainer
 from tests.support.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.lowering.opset_upgrade import OPSET
@@ -44,7 +44,6 @@ def slopes(loss: str, x: Array, target: Array) -> Array:
     return found
 
 
-@pytest.mark.training
 @settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(LOSSES),
@@ -60,7 +59,6 @@ def test_value_and_gradient_are_those_of_the_formula(loss: str, shape: tuple[int
     assert off_by(gradient, loss_gradient(loss, x.astype(np.float64), target)) < 1e-6
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("opset", range(OPSET, NEWEST + 1))
 def test_every_operator_set_that_graphs_are_brought_to_has_the_loss(loss: str, opset: int) -> None:
@@ -70,7 +68,6 @@ def test_every_operator_set_that_graphs_are_brought_to_has_the_loss(loss: str, o
     assert off_by(gradient, loss_gradient(loss, x.astype(np.float64), target)) < 1e-6
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("target", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("logit", [-1e4, -100.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 100.0, 1e4])
 def test_bce_neither_overflows_nor_loses_its_slope(logit: float, target: float) -> None:
@@ -80,20 +77,17 @@ def test_bce_neither_overflows_nor_loses_its_slope(logit: float, target: float) 
     assert abs(gradient[0, 0] - loss_gradient("bce", exact, np.full((1, 1), target))[0, 0]) <= 1e-7
 
 
-@pytest.mark.training
 def test_bce_at_logit_0_has_slope_one_half_minus_target() -> None:
     _, gradient = loss_and_gradient("bce", np.zeros((1, 3), np.float32), np.array([[0, 0.5, 1]], np.float32))
     assert np.array_equal(gradient, np.array([[0.5, 0.0, -0.5]], np.float32) / np.float32(3))
 
 
-@pytest.mark.training
 def test_l1_has_no_slope_where_output_and_target_agree() -> None:
     value, gradient = loss_and_gradient("l1", np.array([[1, -2.0]], np.float32), np.array([[1, -4.0]], np.float32))
     assert value == 1.0
     assert gradient.tolist() == [[0.0, 0.5]]
 
 
-@pytest.mark.training
 def test_charbonnier_is_smooth_where_output_and_target_agree() -> None:
     x = np.array([[1.0, 1.001, 1.01, 3.0]], np.float32)
     value, gradient = loss_and_gradient("charbonnier", x, np.ones_like(x))
@@ -101,7 +95,6 @@ def test_charbonnier_is_smooth_where_output_and_target_agree() -> None:
     assert gradient[0] == pytest.approx(np.array([0, 2**-0.5, 10 / 101**0.5, 1.0]) / 4, abs=2e-5)
 
 
-@pytest.mark.training
 def test_charbonnier_of_data_of_another_range_is_the_same_in_units_of_the_range() -> None:
     x, target = sample("charbonnier")
     value, gradient = loss_and_gradient("charbonnier", x, target)
@@ -110,7 +103,6 @@ def test_charbonnier_of_data_of_another_range_is_the_same_in_units_of_the_range(
     assert np.abs(slope - gradient).max() < 1e-6 / x.size
 
 
-@pytest.mark.training
 def test_ce_of_extreme_logits_is_finite_and_exact() -> None:
     x = np.array([[100, -100, 0], [-1e4, 1e4, 1e4]], np.float32)
     target = np.array([1, 2])
@@ -129,7 +121,6 @@ def test_a_batch_of_any_size_has_the_mean_over_its_elements(loss: str) -> None:
         assert abs(value - loss_of(loss, x.astype(np.float64), target)) < 1e-6 * abs(value)
 
 
-@pytest.mark.training
 def test_bce_takes_the_logits_of_a_model_that_ends_in_sigmoid() -> None:
     x, target = sample("bce")
     value, gradient = loss_and_gradient("bce", x, target, "y = Sigmoid(x)")
@@ -147,7 +138,6 @@ def softmax(x: Array, axes: Any) -> Array:
     return shifted / shifted.sum(axis=axes, keepdims=True)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     ("shape", "ending", "opset"),
     [
@@ -167,7 +157,6 @@ def test_ce_takes_the_logits_of_a_model_that_ends_in_softmax_over_classes(
     assert np.abs(gradient - loss_gradient("ce", x.astype(np.float64), target)).max() < 1e-6 / target.size
 
 
-@pytest.mark.training
 def test_ce_takes_what_a_softmax_over_places_gives_for_logits() -> None:
     x = np.random.default_rng(2).normal(size=(3, 4, 5, 6)).astype(np.float32)
     target = np.random.default_rng(3).integers(0, 4, (3, 5, 6))
@@ -203,7 +192,6 @@ WEIGHTS = np.random.default_rng(5).normal(size=(6, 6))
 BIAS = np.random.default_rng(6).normal(size=6)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("loss", ["mse", "l1", "charbonnier"])
 def test_all_but_bce_and_ce_compare_what_the_model_gives_also_behind_a_sigmoid(loss: str) -> None:
     x, target = sample(loss)
@@ -211,7 +199,6 @@ def test_all_but_bce_and_ce_compare_what_the_model_gives_also_behind_a_sigmoid(l
     assert abs(value - loss_of(loss, 1 / (1 + np.exp(-x.astype(np.float64))), target)) < 1e-6
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     ("loss", "ending"),
     [("bce", "s = Sigmoid(x)\n y = Identity(s)"), ("ce", "s = Softmax<axis = 1>(x)\n y = Identity(s)")],
@@ -223,7 +210,6 @@ def test_an_identity_at_the_end_does_not_hide_the_logits(loss: str, ending: str)
     )
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(("loss", "ending"), [("bce", "y = Sigmoid(t)"), ("ce", "y = Softmax<axis = 1>(t)")])
 def test_the_eval_model_still_gives_what_the_vendors_model_gives(loss: str, ending: str, tmp_path: Path) -> None:
     model = text_model(
@@ -231,7 +217,7 @@ def test_the_eval_model_still_gives_what_the_vendors_model_gives(loss: str, endi
     )
     x = np.random.default_rng(0).normal(size=(4, 2, 6)).astype(np.float32)
     _, target = sample(loss, (4, 3, 5))
-    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss=loss))
+    trainer = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss=loss))
     _, output = trainer.evaluate(x, target)
     expected = open_session(model).run(None, {"x": x})[0]
     assert np.abs(output - expected).max() <= 1e-6

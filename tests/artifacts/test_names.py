@@ -153,7 +153,10 @@ def test_names_that_no_identifier_has_stay(start: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "form", "engine"),
-    [("training_model.onnx", "thin", "onnxruntime-training"), ("step.onnx", "masked", "onnxruntime")],
+    [
+        pytest.param("training_model.onnx", "thin", "onnxruntime-training", marks=pytest.mark.training),
+        ("step.onnx", "masked", "onnxruntime"),
+    ],
 )
 def test_every_name_that_a_model_that_trains_adds_may_be_the_vendors(
     file: str, form: str, engine: str, tmp_path: Path

@@ -14,11 +14,9 @@ import tgdonnx
 from tests.oracles.numpy_net import NumpyNet
 from tests.support import models
 from tests.support.models import Array
-from tests.support.trainer import Trainer, make_artifacts, true_gradients
+from tests.support.trainer import make_artifacts, open_trainer, true_gradients
 from tests.support.training_models import text_model
 from tgdonnx.engines.onnxruntime_training.optimizers import optimizer_model
-
-pytestmark = pytest.mark.training
 
 STEPS = 5
 FILTERS = tgdonnx.Filters({"w1": [0, 2, 5], "w2": list(range(10)), "w3": [4]})
@@ -76,19 +74,23 @@ def norm_of(gradients: Tensors) -> float:
 @pytest.mark.parametrize("clip", [None, "half of the first norm"])
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_five_steps_are_those_of_the_textbook(optimizer: str, l2: float, clip: Optional[str], tmp_path: Path) -> None:
+def test_five_steps_are_those_of_the_textbook(
+    optimizer: str, l2: float, clip: Optional[str], engine: str, tmp_path: Path
+) -> None:
     model = models.dncnn(4)
     (tmp_path / "probe").mkdir()
-    probe = Trainer(make_artifacts(model, tmp_path / "probe", FILTERS, l2=l2))
+    probe = open_trainer(make_artifacts(model, tmp_path / "probe", FILTERS, l2=l2, engine=engine))
     norm = norm_of(probe.gradients(*next(batches(model)))[1])
     limit = norm / 2 if clip else None
     rate = 1e-2 if optimizer == "adamw" else 0.1 / norm
-    trainer = Trainer(make_artifacts(model, tmp_path, FILTERS, optimizer=optimizer, l2=l2, clip_norm=limit))
+    options: dict[str, Any] = {"optimizer": optimizer, "l2": l2, "clip_norm": limit}
+    trainer = open_trainer(make_artifacts(model, tmp_path, FILTERS, engine=engine, **options))
     start = trainer.parameters
     expected: Tensors = {name: p.astype(np.float64) for name, p in start.items()}
     step = TEXTBOOK[optimizer](expected, rate)
     for batch in batches(model):
-        _, gradients = trainer.gradients(*batch)
+        probe.move_to(trainer.parameters)
+        _, gradients = probe.gradients(*batch)
         trainer.step(rate, *batch)
         step(clipped(gradients, limit))
         moved = trainer.parameters
@@ -98,9 +100,9 @@ def test_five_steps_are_those_of_the_textbook(optimizer: str, l2: float, clip: O
             assert np.abs(moved[name] - values).max() < 1e-4 * size + 5e-7, name
 
 
-def test_sgd_follows_a_descent_computed_without_the_runtime(tmp_path: Path) -> None:
+def test_sgd_follows_a_descent_computed_without_the_runtime(engine: str, tmp_path: Path) -> None:
     model = models.dncnn(4)
-    trainer = Trainer(make_artifacts(model, tmp_path, FILTERS, optimizer="sgd", l2=0.1))
+    trainer = open_trainer(make_artifacts(model, tmp_path, FILTERS, optimizer="sgd", l2=0.1, engine=engine))
     rows = {"w1": [0, 2, 5], "b1": [0, 2, 5], "w3": [4], "b3": [4], "bn3_scale": [4], "bn3_offset": [4]}
     rows |= dict.fromkeys(["w2", "bn2_scale", "bn2_offset"], range(10))
     assert set(trainer.parameters) == set(rows)
@@ -120,11 +122,11 @@ def test_sgd_follows_a_descent_computed_without_the_runtime(tmp_path: Path) -> N
 @pytest.mark.parametrize(("gradient", "l2", "clip"), [("mask", 0.0, None), ("gate", 0.2, 0.01), ("mask", 0.2, 0.01)])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_frozen_rows_are_bit_identical_after_any_steps(
-    optimizer: str, gradient: str, l2: float, clip: Optional[float], tmp_path: Path
+    optimizer: str, gradient: str, l2: float, clip: Optional[float], engine: str, tmp_path: Path
 ) -> None:
     model = models.dncnn(4)
     options: dict[str, Any] = {"optimizer": optimizer, "gradient": gradient, "l2": l2, "clip_norm": clip}
-    trainer = Trainer(make_artifacts(model, tmp_path, FILTERS, **options))
+    trainer = open_trainer(make_artifacts(model, tmp_path, FILTERS, engine=engine, **options))
     start = trainer.parameters
     norm = norm_of(trainer.gradients(*next(batches(model)))[1])
     rate = 0.05 if optimizer == "adamw" else 0.1 / min(norm, clip or norm)
@@ -138,9 +140,9 @@ def test_frozen_rows_are_bit_identical_after_any_steps(
         assert (end[rows] != start[name][rows]).reshape(len(rows), -1).any(axis=1).all(), name
 
 
-def test_adamw_adds_its_epsilon_to_the_root_of_the_corrected_second_moment(tmp_path: Path) -> None:
+def test_adamw_adds_its_epsilon_to_the_root_of_the_corrected_second_moment(engine: str, tmp_path: Path) -> None:
     model = text_model("g (float[N, 2, W] x) => (float[N, 3, w] y) { y = Conv(x, w) }", w=(3, 2, 2))
-    trainer = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers()))
+    trainer = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers(), engine=engine))
     x = np.random.default_rng(0).normal(size=(2, 2, 6)).astype(np.float32) * np.float32(1e-7)
     target = np.random.default_rng(1).normal(size=(2, 3, 5)).astype(np.float32)
     gradient = trainer.gradients(x, target)[1]["w"].astype(np.float64)
@@ -150,18 +152,19 @@ def test_adamw_adds_its_epsilon_to_the_root_of_the_corrected_second_moment(tmp_p
     assert np.abs(start - trainer.parameters["w"] - gradient / (np.abs(gradient) + 1e-8)).max() < 1e-5
 
 
-def test_the_norm_that_is_clipped_counts_only_what_trains(tmp_path: Path) -> None:
+def test_the_norm_that_is_clipped_counts_only_what_trains(engine: str, tmp_path: Path) -> None:
     model = models.chain(4)
     batch = next(batches(model))
     for name in ("open", "above", "below"):
         (tmp_path / name).mkdir()
     chosen = tgdonnx.Filters({"w1": [0], "w3": [1, 2]})
-    free = Trainer(make_artifacts(model, tmp_path / "open", chosen, optimizer="sgd"))
+    options: dict[str, Any] = {"optimizer": "sgd", "engine": engine}
+    free = open_trainer(make_artifacts(model, tmp_path / "open", chosen, **options))
     norm = norm_of(free.gradients(*batch)[1])
     _, whole = true_gradients(model, {"x": batch[0]}, batch[1])
     assert norm_of({name: whole[name] for name in ("w1", "b1", "w3", "b3")}) > 1.2 * norm
-    above = Trainer(make_artifacts(model, tmp_path / "above", chosen, optimizer="sgd", clip_norm=1.1 * norm))
-    below = Trainer(make_artifacts(model, tmp_path / "below", chosen, optimizer="sgd", clip_norm=0.9 * norm))
+    above = open_trainer(make_artifacts(model, tmp_path / "above", chosen, clip_norm=1.1 * norm, **options))
+    below = open_trainer(make_artifacts(model, tmp_path / "below", chosen, clip_norm=0.9 * norm, **options))
     start = free.parameters
     rate = 0.01 / norm
     for trainer in (free, above, below):
@@ -175,13 +178,13 @@ def test_the_norm_that_is_clipped_counts_only_what_trains(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_the_same_steps_give_the_same_bits_whenever_the_artifacts_are_opened(
-    clip: Optional[float], tmp_path: Path
+    clip: Optional[float], engine: str, tmp_path: Path
 ) -> None:
     model = models.dncnn(0)
-    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.3), clip_norm=clip)
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.3), clip_norm=clip, engine=engine)
     found = set()
     for _ in range(4):
-        trainer = Trainer(directory)
+        trainer = open_trainer(directory)
         for batch in 5 * list(batches(model)):
             trainer.step(1e-3, *batch)
         found.add(b"".join(values.tobytes() for values in trainer.parameters.values()))

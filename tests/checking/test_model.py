@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 import tgdonnx
 from tests.oracles.float64 import Loss
 from tests.support import models
+from tests.support.checkpoints import CHECKPOINT
 from tests.support.models import MODELS, Builder
 from tests.support.training_models import text_model
 from tgdonnx.errors import ArtifactsError, OutputError, TgdonnxError, UntrainableError
@@ -60,7 +61,6 @@ def test_a_node_without_a_gradient_is_named_and_blocks_only_filters_before_it(tm
     assert tgdonnx.check(tmp_path / "late.onnx").trainable
 
 
-@pytest.mark.training
 def test_a_lowered_node_says_by_what_and_others_that_they_train_as_they_are(tmp_path: Path) -> None:
     model = between('r = Relu(a)\n[border] b = Pad<mode = "reflect">(r, p)', p=np.array([0, 0, 1, 0, 0, 1]))
     path = models.save(model, tmp_path / "model.onnx")
@@ -114,7 +114,6 @@ def test_an_old_operator_that_cannot_be_converted_is_an_error_with_its_name(tmp_
     assert finding.remedy == "export the model for inference"
 
 
-@pytest.mark.training
 def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise UntrainableError("ONNX Runtime cannot build the gradient", remedy="report it")
@@ -125,7 +124,7 @@ def test_what_only_the_runtime_refuses_is_found_as_well(tmp_path: Path, monkeypa
     path = models.save(models.chain(0), tmp_path / "model.onnx")
     for place, name, code, act, remedy in (
         (Session, "__init__", "TGD008", fail, "report that"),
-        (sys.modules["tgdonnx.engines.onnxruntime_training.engine"], "training_model", "TGD006", refuse, "report it"),
+        (sys.modules["tgdonnx.engines.onnxruntime.engine"], "make_models", "TGD006", refuse, "report it"),
     ):
         monkeypatch.setattr(place, name, act)
         report = tgdonnx.check(path)
@@ -156,7 +155,6 @@ def test_what_is_not_tried_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "opening the session were not tried: the model has" in said.message
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("op_type", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_a_recurrent_branch_that_no_gradient_passes_trains_beside_filters(
@@ -192,7 +190,7 @@ def test_a_recurrent_branch_that_no_gradient_passes_trains_beside_filters(
     )
     before = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert report.loss[0] == pytest.approx(loss(before), rel=1e-4)
-    after = read_parameters(tmp_path / "artifacts", "checkpoint")
+    after = read_parameters(tmp_path / "artifacts", CHECKPOINT)
     for name in ("w1", "w2"):
         moved = (before[name].astype(np.float64) - after[name]) / 0.5
         direction_ = rng.normal(size=moved.shape)

@@ -42,8 +42,8 @@ INPUTS = {
     "config": "config.toml",
 }
 ARTIFACTS = (
-    *("checkpoint", "checkpoint.best", "manifest.json", "run.json", "log.jsonl", "log.csv", "masked.onnx"),
-    *("masked.onnx.data", "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", ".lock"),
+    *("state.safetensors", "state.best.safetensors", "manifest.json", "run.json", "log.jsonl", "log.csv"),
+    *("masked.onnx", "masked.onnx.data", "step.onnx", "gradients.onnx", "update.onnx", "eval.onnx", ".lock"),
 )
 
 

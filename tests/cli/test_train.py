@@ -18,6 +18,7 @@ import tgdonnx
 from tests.cli.commands import as_from_a_terminal, run, run_json, save_pairs
 from tests.finetuning.runs import log_of, same_state
 from tests.support import models
+from tests.support.checkpoints import BEST
 from tests.support.trainer import make_artifacts
 from tgdonnx.cli.progress import numbers_of, speed_of
 from tgdonnx.cli.run_options import duration
@@ -284,7 +285,7 @@ def test_a_signal_saves_stops_and_says_how_to_go_on(
     expected = run_json("train", whole, *arguments[:-1])
     assert resumed["loss"] == expected["loss"]
     assert same_state(artifacts, whole)
-    assert same_state(artifacts, whole, "checkpoint.best")
+    assert same_state(artifacts, whole, BEST)
 
 
 def test_finetune_that_is_stopped_writes_no_model_and_says_where_the_run_is(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import tgdonnx
 from tests.data.datasets import everything, opened
 from tests.support import models
+from tests.support.checkpoints import CHECKPOINT
 from tests.support.models import Array
 from tests.support.training_models import text_model
 from tgdonnx.data import Prefetched
@@ -197,7 +198,7 @@ def test_a_step_at_a_level_is_that_of_a_model_with_the_level_drawn_into_the_data
         report = tgdonnx.train(
             directory, tgdonnx.RunData(source, validation=source, retain=source, agree=source), options
         )
-        weights.append((tgdonnx.finetuning.session.read_parameters(directory, "checkpoint")["w"], report.best.loss))
+        weights.append((tgdonnx.finetuning.session.read_parameters(directory, CHECKPOINT)["w"], report.best.loss))
     np.testing.assert_allclose(weights[0][0], weights[1][0], rtol=1e-5, atol=1e-6)
     assert weights[0][1] == pytest.approx(weights[1][1], rel=1e-5)
 

@@ -60,7 +60,7 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     "train's events on artifacts": lambda r: tgdonnx.train(
         r / "art", r / "data.npz", watch=tgdonnx.Watch(tensorboard=r / "art")
     ),
-    "export on a checkpoint": lambda r: tgdonnx.export(r / "art", r / "art" / "checkpoint", overwrite=True),
+    "export on a checkpoint": lambda r: tgdonnx.export(r / "art", r / "art" / "state.safetensors", overwrite=True),
     "export on the vendor's model": lambda r: tgdonnx.export(r / "art", r / "m.onnx", overwrite=True),
     "export on the vendor's data": lambda r: tgdonnx.export(r / "art", r / "w.bin", overwrite=True),
     "export on the data of the run": lambda r: tgdonnx.export(r / "art", r / "data.npz", overwrite=True),

@@ -16,6 +16,7 @@ import pytest
 import tgdonnx
 from tests.cli.commands import run, save_pairs
 from tests.support import models
+from tests.support.checkpoints import CHECKPOINT
 from tests.support.trainer import make_artifacts
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.comparing.plan import read_comparison
@@ -112,7 +113,8 @@ def assert_refused_or_read(read: Callable[[], object], name: str) -> bool:
         read()
     except (ArtifactsError, OutputError) as error:
         message = str(error)
-        assert name in message or "equal budget" in message
+        # Without its engine a manifest is of onnxruntime-training, as all were once, and other files are missing.
+        assert name in message or "equal budget" in message or "training_model.onnx is missing" in message
         assert message.count("\n") == 0
         assert len(message) < 600
         return True
@@ -212,7 +214,7 @@ def test_every_damaged_line_of_a_log_is_found_and_every_good_one_stays(made: Pat
     lines = path.read_text().splitlines()
     kinds = {json.loads(line)["event"]: number for number, line in enumerate(lines)}
     assert set(kinds) == {"epoch", "step", "validation", "stop"}
-    state = read_state(directory, "checkpoint")
+    state = read_state(directory, CHECKPOINT)
     assert state is not None
     for number in kinds.values():
         for field, wrong, text in attempts(json.loads(lines[number])):
@@ -228,7 +230,7 @@ def test_every_damaged_line_of_a_log_is_found_and_every_good_one_stays(made: Pat
 
 
 def test_every_field_of_the_state_in_a_checkpoint_is_checked(made: Path) -> None:
-    state = read_state(made / "artifacts", "checkpoint")
+    state = read_state(made / "artifacts", CHECKPOINT)
     assert state is not None
     assert RunState.from_json(state.to_json(), "checkpoint") == state
     tried = refused = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.checkpoints import CHECKPOINT
 from tests.support.models import Array
 from tgdonnx.finetuning import RunData, TrainOptions, TrainReport, train
 from tgdonnx.finetuning.session import read_parameters
@@ -35,7 +36,7 @@ def timeless(report: TrainReport) -> TrainReport:
     return replace(report, seconds=0.0, epochs=epochs)
 
 
-def same_state(a: Path, b: Path, name: str = "checkpoint") -> bool:
+def same_state(a: Path, b: Path, name: str = CHECKPOINT) -> bool:
     left, right = read_parameters(a, name), read_parameters(b, name)
     assert left.keys() == right.keys()
     return all(values.tobytes() == right[key].tobytes() for key, values in left.items())

@@ -13,7 +13,8 @@ import pytest
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.support import models
-from tests.support.trainer import Trainer, make_artifacts
+from tests.support.checkpoints import CHECKPOINT
+from tests.support.trainer import make_artifacts, open_trainer
 from tgdonnx.finetuning import RunData, train
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
@@ -28,16 +29,14 @@ CASES: list[tuple[str, Any, float]] = [
 ]
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 @pytest.mark.parametrize(("optimizer", "clip_norm", "rate"), CASES)
 def test_equal_batches_are_one_large_batch(
-    form: str, optimizer: str, clip_norm: Any, rate: float, tmp_path: Path
+    form: str, optimizer: str, clip_norm: Any, rate: float, engine: str, tmp_path: Path
 ) -> None:
-    directory = make_artifacts(
-        models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), optimizer=optimizer, clip_norm=clip_norm, l2=0.01, form=form
-    )
-    large, small, before = Trainer(directory), Session(directory), Trainer(directory).parameters
+    options = {"optimizer": optimizer, "clip_norm": clip_norm, "l2": 0.01, "form": form, "engine": engine}
+    directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), **options)
+    large, small, before = open_trainer(directory), Session(directory), open_trainer(directory).parameters
     for count, seed in ((3, 0), (2, 1), (3, 2), (1, 3)):  # optimizers for several counts share one state
         arrays = data(4 * count, seed)
         loss = large.step(rate, arrays["x"], arrays["target"])
@@ -67,13 +66,13 @@ def test_a_run_takes_so_many_batches_per_step_and_what_is_left_at_the_end_of_an_
             expected.append(sum(losses) / len(losses))
     assert report.loss == pytest.approx(expected, rel=1e-12)
     reference.save("probe", NOWHERE)
-    found, wanted = read_parameters(directory, "checkpoint"), read_parameters(tmp_path / "reference", "probe")
+    found, wanted = read_parameters(directory, CHECKPOINT), read_parameters(tmp_path / "reference", "probe")
     assert all(found[name].tobytes() == values.tobytes() for name, values in wanted.items())
     assert [line["step"] for line in log_of(directory) if line["event"] == "step"] == list(range(1, 10))
 
 
-def test_gradients_before_a_loss_that_is_not_finite_leave_no_trace(tmp_path: Path) -> None:
-    directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
+def test_gradients_before_a_loss_that_is_not_finite_leave_no_trace(engine: str, tmp_path: Path) -> None:
+    directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), engine=engine)
     one, other = Session(directory), Session(directory)
     first, second = data(4, 1), data(4, 2)
     losses = one.step([[first["x"], first["target"]], [first["x"], np.full_like(first["target"], 1e30)]], 1e-2)

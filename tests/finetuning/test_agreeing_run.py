@@ -16,6 +16,7 @@ import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state
 from tests.oracles.numpy_net import NumpyNet
 from tests.support import models
+from tests.support.checkpoints import BEST
 from tests.support.models import Array
 from tests.support.sessions import open_session
 from tests.support.trainer import make_artifacts
@@ -87,7 +88,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(step: int, artifacts: Path, 
     assert found.loss == expected.loss
     assert [e.validation for e in found.epochs] == [e.validation for e in expected.epochs]
     assert same_state(artifacts, whole)
-    assert same_state(artifacts, whole, "checkpoint.best")
+    assert same_state(artifacts, whole, BEST)
 
 
 def test_a_resumed_run_has_the_same_images_and_the_same_share(artifacts: Path) -> None:

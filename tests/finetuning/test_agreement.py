@@ -18,7 +18,7 @@ import tgdonnx
 from tests.support import models
 from tests.support.models import Array
 from tests.support.sessions import open_session
-from tests.support.trainer import Trainer, make_artifacts
+from tests.support.trainer import make_artifacts, open_trainer
 from tests.support.training_models import text_model
 from tgdonnx.artifacts import open_artifacts, vendor_targets
 from tgdonnx.errors import ArtifactsError, DataError
@@ -192,7 +192,6 @@ def relative_difference(found: Array, expected: Array) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_targets_are_the_vendors_output_also_after_training(form: str, tmp_path: Path) -> None:
     model = models.dncnn(0)
@@ -204,16 +203,17 @@ def test_targets_are_the_vendors_output_also_after_training(form: str, tmp_path:
     data = {"x": x, "target": np.zeros_like(target)}
     tgdonnx.train(directory, data, tgdonnx.TrainOptions(epochs=3, learning_rate=1e-2))
     assert np.array_equal(vendor_targets(open_artifacts(directory))([x])[0], target)
-    assert relative_difference(Trainer(directory).evaluate(x, target)[1], target) > 1e-3, "the trained model is another"
+    assert relative_difference(open_trainer(directory).evaluate(x, target)[1], target) > 1e-3, (
+        "the trained model is another"
+    )
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("loss", ["mse", "l1", "charbonnier", "ssim", "0.5*mse+0.5*ssim"])
 def test_at_the_start_there_is_nothing_to_agree_on(loss: str, tmp_path: Path) -> None:
     model = text_model("g (float[N, 2, H, W] x) => (float[N, 3, h, w] y) { y = Conv(x, w) }", w=(3, 2, 3, 3))
     directory = make_artifacts(model, tmp_path, tgdonnx.AllLayers(), loss=loss)
     x = np.random.default_rng(0).random((2, 2, 16, 15)).astype(np.float32)
-    trainer = Trainer(directory)
+    trainer = open_trainer(directory)
     loss_there, gradients = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x])[0])
     _, elsewhere = trainer.gradients(x, vendor_targets(open_artifacts(directory))([x])[0] + np.float32(0.1))
     least = 1e-3 if loss == "charbonnier" else 0.0
@@ -222,7 +222,6 @@ def test_at_the_start_there_is_nothing_to_agree_on(loss: str, tmp_path: Path) ->
         assert np.abs(gradients["w"]).max() < 1e-3 * np.abs(elsewhere["w"]).max()
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("ending", ["t = Conv(x, w)\n y = Sigmoid(t)", "y = Conv(x, w)"])
 def test_for_bce_targets_are_probabilities(ending: str, tmp_path: Path) -> None:
     model = text_model(f"g (float[N, 2, W] x) => (float[N, 3, w] y) {{ {ending} }}", w=(3, 2, 3))
@@ -232,7 +231,7 @@ def test_for_bce_targets_are_probabilities(ending: str, tmp_path: Path) -> None:
     output = vendor_output(model, x).astype(np.float64)
     expected = output if "Sigmoid" in ending else 1 / (1 + np.exp(-output))
     assert np.abs(target - expected).max() < 1e-6
-    assert np.abs(Trainer(directory).gradients(x, target)[1]["w"]).max() < 1e-6
+    assert np.abs(open_trainer(directory).gradients(x, target)[1]["w"]).max() < 1e-6
 
 
 def test_refuses_ce_whose_targets_are_class_indices(tmp_path: Path) -> None:
@@ -261,7 +260,6 @@ def test_of_several_outputs_the_trained_one_is_taken_and_only_its_inputs_are_fed
     assert relative_difference(vendor_targets(open_artifacts(directory))([x])[0], expected) < 1e-6
 
 
-@pytest.mark.training
 def test_a_mixture_trains_towards_targets_and_stays_closer_to_the_vendor_on_the_images(tmp_path: Path) -> None:
     model = text_model(
         "g (float[N, 2, H, W] x) => (float[N, 2, h, w] y) { t = Conv(x, v)\n u = Relu(t)\n y = Conv(u, w) }",
@@ -290,7 +288,7 @@ def test_a_mixture_trains_towards_targets_and_stays_closer_to_the_vendor_on_the_
         source: Samples = samples
         if share:
             source = with_agreement(samples, Arrays(0, 8, False, arrays=(images,)), vendor, share=share)
-        trainer = Trainer(directory)
+        trainer = open_trainer(directory)
         before = trainer.evaluate(x, targets)[0]
         for epoch in range(40):
             for batch in source.batches(4, epoch=epoch):

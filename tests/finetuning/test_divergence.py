@@ -11,6 +11,7 @@ import pytest
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.support import models
+from tests.support.checkpoints import BEST, CHECKPOINT
 from tests.support.fake_sessions import hooked, not_a_number
 from tests.support.models import Array
 from tests.support.trainer import make_artifacts
@@ -51,7 +52,7 @@ def test_a_rate_far_too_large_diverges_in_words_and_leaves_finite_checkpoints(
         train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, learning_rate=rate, epochs=20))
     assert isinstance(caught.value, (TgdonnxError, ArithmeticError))
     assert len(str(caught.value).splitlines()) <= 2
-    for name in ("checkpoint", "checkpoint.best"):
+    for name in (CHECKPOINT, BEST):
         assert all(np.isfinite(values).all() for values in read_parameters(directory, name).values())
 
 
@@ -59,7 +60,7 @@ def test_a_weight_that_is_not_finite_after_the_last_step_of_an_epoch_is_not_save
     artifacts: Path,
 ) -> None:
     train(artifacts, data(), replace(OPTIONS, epochs=1))
-    before, count = read_parameters(artifacts, "checkpoint"), 0
+    before, count = read_parameters(artifacts, CHECKPOINT), 0
 
     def counted(batch: list[Array]) -> list[Array]:
         nonlocal count
@@ -70,5 +71,5 @@ def test_a_weight_that_is_not_finite_after_the_last_step_of_an_epoch_is_not_save
     told = hooked(batch=counted, told=lambda parameters: not_a_number(parameters) if count >= 3 else parameters)
     with told, pytest.raises(DivergedError, match=message):
         train(artifacts, data(), OPTIONS, resume=True)
-    after = read_parameters(artifacts, "checkpoint")
+    after = read_parameters(artifacts, CHECKPOINT)
     assert all(np.array_equal(after[name], values) for name, values in before.items())

@@ -14,6 +14,7 @@ import pytest
 
 import tgdonnx
 from tests.support import models
+from tests.support.checkpoints import CHECKPOINT
 from tests.support.models import Array
 from tests.support.sessions import open_session
 from tests.support.trainer import make_artifacts
@@ -131,7 +132,7 @@ def test_metrics_that_have_no_meaning_are_refused(
 
 def vendor_and_tuned(directory: Path, x: Array) -> tuple[Array, Array]:
     outputs = []
-    tgdonnx.export(directory, directory.parent / "tuned.onnx", checkpoint="checkpoint")
+    tgdonnx.export(directory, directory.parent / "tuned.onnx", checkpoint=CHECKPOINT)
     for path in (directory.parent / "model.onnx", directory.parent / "tuned.onnx"):
         outputs.append(open_session(path).run(None, {"x": x})[0])
     return outputs[0], outputs[1]

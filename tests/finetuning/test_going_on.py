@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless, uninterrupted
+from tests.support.checkpoints import BEST
 from tests.support.fake_sessions import hooked
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.finetuning import Progress, RunData, Watch, train
@@ -49,7 +50,7 @@ def test_a_run_cut_off_at_any_step_continues_as_if_it_had_not_been(schedule: str
         report = train(directory, RunData(data(), validation=HELD_OUT), options, resume=True)
         assert timeless(report) == timeless(expected), step
         assert same_state(directory, whole), step
-        assert same_state(directory, whole, "checkpoint.best"), step
+        assert same_state(directory, whole, BEST), step
         steps = [line["step"] for line in log_of(directory) if line["event"] == "step"]
         epochs = [line["epoch"] for line in log_of(directory) if line["event"] == "epoch"]
         assert (steps, epochs) == (list(range(1, 10)), [0, 1, 2, 3]), "no line twice, none lost"
@@ -76,7 +77,7 @@ def test_a_run_cut_off_around_a_checkpoint_continues_as_if_it_had_not_been(
     report = train(directory, RunData(data(), validation=HELD_OUT), OPTIONS, resume=started)
     assert timeless(report) == timeless(expected)
     assert same_state(directory, whole)
-    assert same_state(directory, whole, "checkpoint.best")
+    assert same_state(directory, whole, BEST)
     assert [line["step"] for line in log_of(directory) if line["event"] == "step"] == list(range(1, 10))
 
 
@@ -125,7 +126,7 @@ def test_a_process_killed_at_random_moments_ends_with_the_same_losses_and_parame
     assert [line["step"] for line in steps] == list(range(1, 10))
     assert [line["loss"] for line in steps] == list(expected.loss)
     assert same_state(directory, whole)
-    assert same_state(directory, whole, "checkpoint.best")
+    assert same_state(directory, whole, BEST)
     assert not list(directory.glob(".*.tmp")) or killed, (
         "a killed process may leave a temporary file, a finished one none"
     )

@@ -17,8 +17,10 @@ import pytest
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.support import models
+from tests.support.checkpoints import BEST, CHECKPOINT
 from tests.support.trainer import make_artifacts
 from tests.support.tuning import in_objects
+from tgdonnx.engines import DEFAULT_ENGINE, ENGINES
 from tgdonnx.errors import OutputError, RuntimeMissingError
 from tgdonnx.finetuning import RunData, TrainReport, train
 
@@ -108,7 +110,7 @@ def test_the_record_says_what_the_run_is_before_its_first_step(artifacts: Path) 
     assert (record["retention"]["guarded"], record["retention"]["labelled"]) == ("rmse", False)
     vendor = (artifacts.parent / "model.onnx").read_bytes()
     assert record["artifacts"]["base_sha256"] == hashlib.sha256(vendor).hexdigest()
-    for name in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "masked.onnx"):
+    for name in (*ENGINES[DEFAULT_ENGINE].models, "masked.onnx"):
         assert record["artifacts"]["sha256"][name] == hashlib.sha256((artifacts / name).read_bytes()).hexdigest()
     assert record["versions"]["tgdonnx"]
     assert record["resumed"] == []
@@ -169,7 +171,7 @@ def test_without_the_library_tensorboard_is_refused_before_anything_is_written(
 
 
 def test_what_a_killed_process_left_is_deleted_and_nothing_else(artifacts: Path) -> None:
-    for name in (".checkpoint.0123abcd.tmp", ".checkpoint.best.0123abcd.tmp", ".run.json.0123abcd.tmp"):
+    for name in (f".{CHECKPOINT}.0123abcd.tmp", f".{BEST}.0123abcd.tmp", ".run.json.0123abcd.tmp"):
         (artifacts / name).write_bytes(b"half")
     (artifacts / "notes.tmp").write_bytes(b"mine")
     run(artifacts)

@@ -18,6 +18,7 @@ import pytest
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless
 from tests.support import models
+from tests.support.checkpoints import BEST
 from tests.support.fake_sessions import hooked
 from tests.support.trainer import make_artifacts
 from tgdonnx.data import Dataset
@@ -60,7 +61,7 @@ def assert_same(directory: Path, expected: Path) -> None:
     assert steps_of(directory) == steps_of(expected), "a loss differs, or a line is there twice or missing"
     assert records_of(directory) == records_of(expected)
     assert same_state(directory, expected)
-    assert same_state(directory, expected, "checkpoint.best")
+    assert same_state(directory, expected, BEST)
 
 
 @pytest.mark.slow
@@ -114,7 +115,6 @@ def acting_at(number: int, act: Callable[[], None]) -> Callable[..., Any]:
     return watched
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 7, 8, 13, 15, 16])
 def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     number: int,
@@ -141,7 +141,6 @@ def test_a_signal_between_any_two_batches_saves_and_the_run_goes_on_from_there(
     assert timeless(resumed) == timeless(report)
 
 
-@pytest.mark.training
 def test_a_signal_during_validation_saves_too(
     built: Path, accumulated: tuple[Path, TrainReport], tmp_path: Path
 ) -> None:
@@ -162,7 +161,6 @@ class CutOff(Exception):  # noqa: N818
     """Stands for the moment when the machine is switched off."""
 
 
-@pytest.mark.training
 def test_a_run_cut_off_before_its_first_checkpoint_is_resumed_from_its_start(built: Path, tmp_path: Path) -> None:
     expected, _ = whole(built, tmp_path, OPTIONS)
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
@@ -201,20 +199,19 @@ def test_the_data_before_the_place_where_a_run_goes_on_is_not_read_again(
     assert [call for call in asked if call[1] is not None] == [(2, 2, 5, 3), (2, 3, 5, 0)]
 
 
-@pytest.mark.training
 def test_the_best_checkpoint_is_put_right_if_it_is_older_than_the_last_one(built: Path, tmp_path: Path) -> None:
     expected, _ = whole(built, tmp_path, replace(OPTIONS, epochs=1))
     directory = Path(shutil.copytree(built, tmp_path / "cut"))
 
     def cut(name: str, state: RunState) -> None:
-        if name == "checkpoint.best" and state.step:
+        if name == BEST and state.step:
             raise CutOff
 
     with suppress(CutOff), hooked(before_save=cut):
         train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=1))
-    assert not same_state(directory, expected, "checkpoint.best")
+    assert not same_state(directory, expected, BEST)
     train(directory, RunData(data(), validation=HELD_OUT), replace(OPTIONS, epochs=1), resume=True)
-    assert same_state(directory, expected, "checkpoint.best")
+    assert same_state(directory, expected, BEST)
 
 
 def test_other_data_of_the_same_length_is_refused(built: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import tgdonnx
 from tests.data.datasets import everything, pair
 from tests.support import models
 from tests.support.models import Array
-from tests.support.trainer import Trainer, make_artifacts
+from tests.support.trainer import make_artifacts, open_trainer
 from tests.support.training_models import text_model
+from tgdonnx.artifacts import read_manifest
 from tgdonnx.data import Dataset
 from tgdonnx.errors import ArtifactsError, DataError, OutputError
 from tgdonnx.finetuning.session import Session, read_parameters
@@ -30,8 +31,13 @@ def data(samples: int = 6, seed: int = 0) -> Dataset:
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> Path:
-    return make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
+def artifacts(engine: str, tmp_path: Path) -> Path:
+    return make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), engine=engine)
+
+
+def last(directory: Path) -> str:
+    """The name of the last checkpoint."""
+    return read_manifest(directory).runtime.checkpoint
 
 
 def parameters(session: Session, directory: Path) -> dict[str, Array]:
@@ -39,9 +45,8 @@ def parameters(session: Session, directory: Path) -> dict[str, Array]:
     return read_parameters(directory, "probe")
 
 
-@pytest.mark.training
 def test_a_step_returns_the_loss_before_it_and_starts_from_no_gradient(artifacts: Path) -> None:
-    session, reference = Session(artifacts), Trainer(artifacts)
+    session, reference = Session(artifacts), open_trainer(artifacts)
     for batch in [*data().batches(2), *data(seed=1).batches(3)]:
         assert session.step([batch], 1e-3) == [reference.step(1e-3, *batch)]
     found = parameters(session, artifacts)
@@ -50,10 +55,9 @@ def test_a_step_returns_the_loss_before_it_and_starts_from_no_gradient(artifacts
         assert np.array_equal(found[name], values), name
 
 
-@pytest.mark.training
 def test_the_learning_rate_is_that_of_each_step(artifacts: Path) -> None:
     session = Session(artifacts)
-    before = read_parameters(artifacts, "checkpoint")
+    before = read_parameters(artifacts, last(artifacts))
     session.step([next(data().batches(2))], 1e-3)
     first = parameters(session, artifacts)
     session.step([next(data().batches(2))], 0.0)
@@ -63,10 +67,9 @@ def test_the_learning_rate_is_that_of_each_step(artifacts: Path) -> None:
         assert np.array_equal(second[name], values), name
 
 
-@pytest.mark.training
 def test_a_loss_that_is_not_finite_moves_nothing(artifacts: Path) -> None:
     session = Session(artifacts)
-    before = read_parameters(artifacts, "checkpoint")
+    before = read_parameters(artifacts, last(artifacts))
     batch = next(data().batches(2))
     batch[1][0] = 1e30
     assert not np.isfinite(session.step([batch], 1e-3)).any()
@@ -83,12 +86,11 @@ def test_parameters_that_overflow_are_noticed(artifacts: Path) -> None:
     assert not session.parameters_are_finite()
 
 
-@pytest.mark.training
 def test_an_evaluation_gives_the_loss_and_the_output_and_a_prediction_the_output_without_a_target(
     artifacts: Path,
 ) -> None:
     session, batch = Session(artifacts), next(data().batches(4))
-    loss, output = Trainer(artifacts).evaluate(*batch)
+    loss, output = open_trainer(artifacts).evaluate(*batch)
     found = session.evaluate(batch)
     assert (found.loss, found.parts, found.outputs[0].tobytes()) == (loss, (loss,), output.tobytes())
     (predicted,) = session.predict(batch[:-1])
@@ -173,19 +175,18 @@ def test_artifacts_that_were_never_trained_hold_no_run(artifacts: Path) -> None:
     assert Session(artifacts).run_state is None
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_saved_run_goes_on_as_if_it_had_not_been_interrupted(
-    optimizer: str, clip_norm: Optional[float], tmp_path: Path
+    optimizer: str, clip_norm: Optional[float], engine: str, tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {"optimizer": optimizer, "clip_norm": clip_norm, "l2": 0.01}
+    options: dict[str, Any] = {"optimizer": optimizer, "clip_norm": clip_norm, "l2": 0.01, "engine": engine}
     directory = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), **options)
     rate = 1e-2 if optimizer == "adamw" else 1e-6 if clip_norm is None else 1e-2
     batches = [batch for seed in range(3) for batch in data(seed=seed).batches(2)]
     session = Session(directory)
     losses = [session.step([batch], rate) for batch in batches[:4]]
-    session.save("checkpoint", STATE)
+    session.save(last(directory), STATE)
     losses += [session.step([batch], rate) for batch in batches[4:]]
     resumed = Session(directory)
     assert resumed.run_state == STATE
@@ -197,8 +198,8 @@ def test_a_saved_run_goes_on_as_if_it_had_not_been_interrupted(
 
 def test_a_checkpoint_takes_its_place_whole_or_not_at_all(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session(artifacts)
-    session.save("checkpoint", STATE)
-    before = (artifacts / "checkpoint").read_bytes()
+    session.save(last(artifacts), STATE)
+    before = (artifacts / last(artifacts)).read_bytes()
     listing = sorted(path.name for path in artifacts.iterdir())
     session.step([next(data().batches(2))], 1e-2)
 
@@ -208,17 +209,16 @@ def test_a_checkpoint_takes_its_place_whole_or_not_at_all(artifacts: Path, monke
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", fails)
         with pytest.raises(OutputError, match="No space left on device"):
-            session.save("checkpoint", STATE)
-    assert (artifacts / "checkpoint").read_bytes() == before
+            session.save(last(artifacts), STATE)
+    assert (artifacts / last(artifacts)).read_bytes() == before
     assert sorted(path.name for path in artifacts.iterdir()) == listing
-    session.save("checkpoint", STATE)
-    assert (artifacts / "checkpoint").read_bytes() != before
+    session.save(last(artifacts), STATE)
+    assert (artifacts / last(artifacts)).read_bytes() != before
 
 
-@pytest.mark.training
 def test_a_checkpoint_holds_what_trains_by_the_vendors_names(artifacts: Path) -> None:
     stored = {tensor.name: tensor for tensor in onnx.load(artifacts / "masked.onnx").graph.initializer}
-    trained = read_parameters(artifacts, "checkpoint")
+    trained = read_parameters(artifacts, last(artifacts))
     expected = {name for name, tensor in stored.items() if f"{name}.retrain_mask" in stored}
     assert trained.keys() == {n for n in expected if onnx.numpy_helper.to_array(stored[f"{n}.retrain_mask"]).any()}
     for name, values in trained.items():
@@ -228,7 +228,10 @@ def test_a_checkpoint_holds_what_trains_by_the_vendors_names(artifacts: Path) ->
 @pytest.mark.training
 @pytest.mark.parametrize("name", ["checkpoint", "training_model.onnx", "eval_model.onnx", "optimizer_model.onnx"])
 @pytest.mark.parametrize("damage", ["cut off", "empty", "other bytes"])
-def test_a_damaged_file_is_told_without_a_traceback(name: str, damage: str, artifacts: Path) -> None:
+def test_a_damaged_file_of_the_training_runtime_is_told_without_a_traceback(
+    name: str, damage: str, tmp_path: Path
+) -> None:
+    artifacts = make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3), engine="onnxruntime-training")
     data_ = (artifacts / name).read_bytes()
     damaged: dict[str, Any] = {"cut off": data_[: len(data_) // 2], "empty": b"", "other bytes": b"\x07" * len(data_)}
     (artifacts / name).write_bytes(damaged[damage])
@@ -240,4 +243,4 @@ def test_a_damaged_file_is_told_without_a_traceback(name: str, damage: str, arti
     assert "onnxruntime_src" not in str(caught.value), "no places in the runtime's source"
     if name == "checkpoint":
         with pytest.raises(ArtifactsError, match=reading):
-            read_parameters(artifacts, "checkpoint")
+            read_parameters(artifacts, last(artifacts))

@@ -13,6 +13,7 @@ import pytest
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
 from tests.support import models
+from tests.support.checkpoints import BEST, CHECKPOINT
 from tests.support.fake_sessions import validated_as
 from tests.support.trainer import make_artifacts
 from tgdonnx.errors import ArtifactsError, DataError
@@ -75,7 +76,6 @@ def test_time_stops_a_run_after_the_step_under_way_and_counts_what_was_done_befo
     assert (again.steps, again.stop.rule) == (report.steps, "max-time")
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     ("losses", "patience", "steps", "best", "rule"),
     [
@@ -100,7 +100,6 @@ def test_patience_ends_a_run_after_so_many_validations_that_are_no_better(
         assert report.stop.reason == f"the last {patience} validations were no better than that of step {best}"
 
 
-@pytest.mark.training
 def test_patience_counts_on_after_resuming(built: Path, tmp_path: Path) -> None:
     losses = [4.0, 3.0, 3.5, 3.5, 3.5, 3.5]
     reports = []
@@ -164,7 +163,7 @@ def test_the_limit_of_retention_ends_a_run_and_keeps_the_best_epoch_that_respect
     monkeypatch.undo()
     other = Path(shutil.copytree(built, tmp_path / "other"))
     train(other, data(), replace(OPTIONS, epochs=1))
-    kept, wanted = read_parameters(artifacts, "checkpoint.best"), read_parameters(other, "checkpoint")
+    kept, wanted = read_parameters(artifacts, BEST), read_parameters(other, CHECKPOINT)
     assert all(kept[name].tobytes() == values.tobytes() for name, values in wanted.items())
 
 
@@ -174,7 +173,7 @@ def test_without_validation_the_last_epoch_within_the_limit_is_kept(
     retained(monkeypatch, [1.0, 1.2, 1.4, 1.6])
     report = train(artifacts, RunData(data(), retain=HELD_OUT), GUARDED)
     assert (report.stop.rule, report.steps) == ("retain-limit", 9)
-    assert (report.best.step, report.best.checkpoint) == (6, "checkpoint.best")
+    assert (report.best.step, report.best.checkpoint) == (6, BEST)
     assert report.best.loss == report.epochs[2].loss
     state = Session(artifacts).run_state
     assert state is not None

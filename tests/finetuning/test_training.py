@@ -16,9 +16,10 @@ import pytest
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of, same_state, timeless, uninterrupted
 from tests.support import models
+from tests.support.checkpoints import BEST, CHECKPOINT
 from tests.support.fake_sessions import hooked, validated_as
 from tests.support.models import Array
-from tests.support.trainer import Trainer, make_artifacts
+from tests.support.trainer import make_artifacts, open_trainer
 from tests.support.training_models import text_model
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, DivergedError, OutputError
@@ -26,12 +27,11 @@ from tgdonnx.finetuning import Progress, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.session import Session, read_parameters
 
 
-@pytest.mark.training
 def test_a_run_is_its_steps_one_after_the_other_in_an_order_that_seed_and_epoch_give(
     artifacts: Path, built: Path
 ) -> None:
     report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
-    reference = Trainer(built)
+    reference = open_trainer(built)
     losses, validation = [], [reference.evaluate(HELD_OUT["x"], HELD_OUT["target"])[0]]
     for epoch in (1, 2, 3):
         order = np.random.default_rng([5, epoch]).permutation(10)
@@ -46,7 +46,7 @@ def test_a_run_is_its_steps_one_after_the_other_in_an_order_that_seed_and_epoch_
     assert report.epochs[0].loss is None
     assert [e.loss for e in report.epochs[1:]] == [pytest.approx(np.mean(losses[i : i + 3])) for i in (0, 3, 6)]
     assert [e.validation for e in report.epochs] == pytest.approx(validation, rel=1e-6)
-    for name, values in read_parameters(artifacts, "checkpoint").items():
+    for name, values in read_parameters(artifacts, CHECKPOINT).items():
         assert np.array_equal(values, reference.parameters[name]), name
 
 
@@ -87,7 +87,7 @@ def test_training_finds_the_weights_that_made_the_targets(tmp_path: Path) -> Non
     x = rng.normal(size=(40, 2, 6)).astype(np.float32)
     target = np.einsum("ncw,mc->nmw", x, w) + b[:, None]
     report = train(directory, {"x": x, "target": target}, TrainOptions(60, 5, 0.05, "cosine"))
-    found = read_parameters(directory, "checkpoint")
+    found = read_parameters(directory, CHECKPOINT)
     assert np.abs(found["w"][[0, 2], :, 0] - w[[0, 2]]).max() < 1e-3
     assert np.abs(found["b"][[0, 2]] - b[[0, 2]]).max() < 1e-3
     assert report.loss[-1] < report.loss[0]
@@ -146,24 +146,24 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_g
 def test_the_best_checkpoint_is_that_of_the_first_lowest_validation_loss_and_may_be_the_start(
     losses: list[float], best: int, artifacts: Path, tmp_path: Path, built: Path
 ) -> None:
-    after: dict[int, dict[str, Array]] = {0: read_parameters(built, "checkpoint")}
+    after: dict[int, dict[str, Array]] = {0: read_parameters(built, CHECKPOINT)}
     reference = Path(shutil.copytree(built, tmp_path / "reference"))
     for epochs in (1, 2, 3):
         train(reference, data(), replace(OPTIONS, epochs=epochs), resume=epochs > 1)
-        after[epochs] = read_parameters(reference, "checkpoint")
+        after[epochs] = read_parameters(reference, CHECKPOINT)
     with validated_as(losses):
         report = train(artifacts, RunData(data(), validation=HELD_OUT), OPTIONS)
     assert (report.best.epoch, report.best.step, report.best.loss) == (best, 3 * best, losses[best])
-    assert report.best.checkpoint == "checkpoint.best"
-    for checkpoint, epoch in (("checkpoint.best", best), ("checkpoint", 3)):
+    assert report.best.checkpoint == BEST
+    for checkpoint, epoch in ((BEST, best), (CHECKPOINT, 3)):
         found = read_parameters(artifacts, checkpoint)
         assert all(np.array_equal(found[name], values) for name, values in after[epoch].items()), checkpoint
 
 
 def test_without_validation_data_the_last_epoch_is_kept(artifacts: Path) -> None:
     report = train(artifacts, data(), OPTIONS)
-    assert not (artifacts / "checkpoint.best").exists()
-    assert (report.best.epoch, report.best.step, report.best.checkpoint) == (3, 9, "checkpoint")
+    assert not (artifacts / BEST).exists()
+    assert (report.best.epoch, report.best.step, report.best.checkpoint) == (3, 9, CHECKPOINT)
     assert report.best.loss == report.epochs[-1].loss
     assert all(epoch.validation is None for epoch in report.epochs)
 
@@ -307,7 +307,6 @@ def test_data_in_files_trains_as_data_in_memory_does(artifacts: Path, built: Pat
     assert timeless(report) == timeless(expected)
 
 
-@pytest.mark.training
 def test_a_model_with_several_inputs_is_fed_by_name(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, W] x, float[N, 1, W] condition) => (float[N, 3, w] y) {
@@ -324,7 +323,7 @@ def test_a_model_with_several_inputs_is_fed_by_name(tmp_path: Path) -> None:
         "condition": rng.normal(size=(6, 1, 5)).astype(np.float32),
         "x": rng.normal(size=(6, 2, 5)).astype(np.float32),
     }
-    loss, _ = Trainer(directory).evaluate(content["x"], content["condition"], content["target"])
+    loss, _ = open_trainer(directory).evaluate(content["x"], content["condition"], content["target"])
     assert train(directory, content, TrainOptions(epochs=1, batch=6)).loss == (pytest.approx(loss, rel=1e-6),)
 
 

@@ -16,10 +16,11 @@ from onnx import helper, numpy_helper
 import tgdonnx
 from tests.oracles.numpy_net import NumpyNet, loss_gradient, loss_of
 from tests.support import models
+from tests.support.checkpoints import CHECKPOINT
 from tests.support.models import Array
 from tests.support.quantized_models import Kind, quantized
 from tests.support.sessions import open_session
-from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.trainer import make_artifacts, open_trainer, relative_error
 from tests.support.training_models import text_model
 from tgdonnx.engines.onnxruntime.state import STATE, read_state
 from tgdonnx.errors import ModelFileError, UntrainableError
@@ -66,7 +67,7 @@ def tensors_of(path: Path) -> dict[str, Array]:
 
 
 def train(
-    directory: Path, batch: list[Array], *, steps: int, learning_rate: float, checkpoint: str = "checkpoint"
+    directory: Path, batch: list[Array], *, steps: int, learning_rate: float, checkpoint: str = CHECKPOINT
 ) -> list[float]:
     """Steps on one batch; returns the loss before each, and behind the last, from the eval model."""
     session = Session(directory)
@@ -109,7 +110,6 @@ def test_every_stage_works_and_the_loss_is_that_of_the_exported_integers(kind: K
     assert {entry.name for entry in report.changed} >= set(SOME_FILTERS)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("kind", [Kind(), Kind(np.int8, np.uint8), Kind(per_channel=False)], ids=str)
 @pytest.mark.parametrize("steps", [0, 6])
 def test_gradients_are_straight_through_and_stop_at_saturated_weights(kind: Kind, steps: int, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_gradients_are_straight_through_and_stop_at_saturated_weights(kind: Kind
     net = NumpyNet(onnx.load(tmp_path / "tuned.onnx"))
     values = net.run({"x": batch[0]})
     expected = net.gradients({"x": batch[0]}, {"y": loss_gradient("mse", values["y"], batch[1])})
-    trainer, stored = Trainer(directory), tensors_of(tmp_path / "model.onnx")
+    trainer, stored = open_trainer(directory), tensors_of(tmp_path / "model.onnx")
     loss, found = trainer.gradients(*batch)
     assert loss == pytest.approx(loss_of("mse", values["y"], batch[1]), rel=1e-5)
     saturated = 0
@@ -140,7 +140,6 @@ def test_gradients_are_straight_through_and_stop_at_saturated_weights(kind: Kind
     assert (saturated > 0) == (steps > 0)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("kind", KINDS[::3], ids=str)
 def test_thin_artifacts_train_the_same_integers(kind: Kind, tmp_path: Path) -> None:
     tuned, losses = {}, {}
@@ -151,11 +150,11 @@ def test_thin_artifacts_train_the_same_integers(kind: Kind, tmp_path: Path) -> N
         tgdonnx.export(directory, tmp_path / form / "tuned.onnx")
         assert tgdonnx.verify(tmp_path / form / "model.onnx", tmp_path / form / "tuned.onnx").ok
         tuned[form] = tensors_of(tmp_path / form / "tuned.onnx")
-    thin = Trainer(tmp_path / "thin" / "artifacts").parameters
+    thin = open_trainer(tmp_path / "thin" / "artifacts").parameters
     assert thin["tgdonnx::a.w.retrained"].shape == (3, 2, 3, 3)
     assert thin["tgdonnx::e.w.retrained"].shape == (1, 5, 1, 1)
     # Rounding to the grid works on the rows that train; the others are constants.
-    nodes = onnx.load(tmp_path / "thin" / "artifacts" / "training_model.onnx").graph.node
+    nodes = onnx.load(tmp_path / "thin" / "artifacts" / "step.onnx").graph.node
     assert not [node for node in nodes if node.op_type == "Div" and "whole" in node.input[0]]
     assert losses["thin"] == pytest.approx(losses["masked"], rel=1e-4)
     for name, values in tuned["masked"].items():

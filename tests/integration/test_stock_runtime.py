@@ -14,7 +14,7 @@ from tests.oracles.independent import assert_only_changed, expected_masks
 from tests.support import models
 from tests.support.environments import Environment
 from tests.support.stock_training import TRAINING
-from tests.support.trainer import Trainer, make_artifacts, relative_error
+from tests.support.trainer import make_artifacts, open_trainer, relative_error
 from tests.support.tuning import NETWORKS, PHI, data_for, options_for, trained
 from tgdonnx.runtime.availability import training_remedy
 
@@ -37,7 +37,6 @@ for absent in ("onnxruntime.training.api", "tgdonnx", "onnx"):
 """
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("mode", ["paper", "readers"])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_tuned_and_masked_files_run_in_stock_onnxruntime_as_training_evaluated_them(
@@ -51,7 +50,7 @@ def test_tuned_and_masked_files_run_in_stock_onnxruntime_as_training_evaluated_t
     told = stock_environment.run(RUN, tmp_path, "model", "masked", "tuned", cwd=tmp_path)
     assert told.split() == ["no", "onnxruntime.training.api", "no", "tgdonnx", "no", "onnx"]
     vendor, masked, tuned = (np.load(tmp_path / f"{name}.npy") for name in ("model", "masked", "tuned"))
-    _, evaluated = Trainer(directory).evaluate(data["x"], data["target"])
+    _, evaluated = open_trainer(directory).evaluate(data["x"], data["target"])
     assert relative_error(tuned, evaluated) < 1e-5
     assert relative_error(tuned, vendor) > 1e-4
     assert np.array_equal(masked, vendor)
@@ -94,12 +93,12 @@ def test_the_lines_of_the_readme_train_the_artifacts_where_torch_is_not_installe
 ) -> None:
     model = models.dncnn(0)
     x = models.random_feeds(model)["x"]
-    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(PHI))
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(PHI), engine="onnxruntime-training")
     batch = {"x": x, "target": np.random.default_rng(1).normal(size=(len(x), 3, *x.shape[2:])).astype(np.float32)}
     np.savez(directory / "batch.npz", **batch)
     code = f"{TRAINING}\ntry:\n    import torch\nexcept ImportError as error:\n    print(error)"
     assert no_torch_environment.run(code, directory, cwd=tmp_path) == "No module named 'torch'\n"
-    trainer = Trainer(directory)
+    trainer = open_trainer(directory)
     with np.load(directory / "result.npz") as result:
         assert result["losses"].tolist() == pytest.approx(
             [trainer.step(0.01, *batch.values()) for _ in range(3)], rel=1e-5
@@ -142,11 +141,12 @@ except RuntimeMissingError as error:
 """
 
 
+@pytest.mark.training
 def test_with_plain_onnxruntime_artifacts_of_the_training_runtime_are_built_but_not_opened_and_what_to_install_is_said(
     tmp_path: Path, stock_environment: Environment
 ) -> None:
     model = models.dncnn(0)
-    directory = trained(model, tmp_path)
+    directory = trained(model, tmp_path, engine="onnxruntime-training")
     tgdonnx.export(directory, tmp_path / "tuned.onnx")
     np.savez(tmp_path / "data.npz", **data_for(model))
     # Behind its own packages, ours and those that we need: its onnxruntime comes first.

@@ -6,14 +6,13 @@ A case is what stands between two Convs: it reads ``a`` of shape [N, 4, H, W] an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 
 from tests.support.training_models import text_model
-from tgdonnx.engines import EngineName
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class Case:
         sizes: of H and W in the model; empty where they are open.
         tensors: initializers that the nodes read.
         straight: whether what it rounds passes gradients all the same, so that finite differences do not apply.
-        engine: what trains it; None for any, of which the one of the runtime that is installed is tried.
     """
 
     lines: str
@@ -36,7 +34,6 @@ class Case:
     sizes: tuple[int, int] | None = None
     tensors: Mapping[str, Any] = field(default_factory=dict)
     straight: bool = False
-    engine: EngineName | None = None
 
     def model(self) -> onnx.ModelProto:
         """Returns the graph: a strided Conv, the nodes, and another Conv."""
@@ -76,7 +73,7 @@ _INDEX = np.array([2, 0, 3, 1])
 
 def _recurrent(op_type: str, outputs: str, gates: int) -> Case:
     """Over the six places of an image of 3 by 2, forwards and backwards."""
-    case = between(
+    return between(
         f"f = Reshape(a, flat)\n t = Transpose<perm = [2, 0, 1]>(f)\n "
         f'{outputs} = {op_type}<hidden_size = 3, direction = "bidirectional">(t, wx, wh, wb)\n '
         "u = Transpose<perm = [2, 1, 3, 0]>(states)\n b = Reshape(u, image)",
@@ -88,7 +85,6 @@ def _recurrent(op_type: str, outputs: str, gates: int) -> Case:
         wh=(2, 3 * gates, 3),
         wb=(2, 6 * gates),
     )
-    return replace(case, engine="onnxruntime")  # the other one does not unroll them
 
 
 CASES: dict[str, list[Case]] = {

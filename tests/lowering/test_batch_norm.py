@@ -12,7 +12,7 @@ from onnx import helper
 import tgdonnx
 from tests.lowering.graphs import lowered, run
 from tests.support import models
-from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support.trainer import make_artifacts, open_trainer, relative_error, true_gradients
 from tests.support.training_models import text_model
 from tgdonnx.errors import UntrainableError
 
@@ -88,7 +88,6 @@ def test_computes_what_the_original_computes(sample: tuple[onnx.ModelProto, str]
     assert ("Add" in after) == (place not in (FOLDED, WITHOUT_CONV)), "folding leaves no pass over the activations"
 
 
-@pytest.mark.training
 @settings(deadline=None, max_examples=25)
 @given(sample=networks().filter(lambda sample: sample[1] != OUTPUT_TOO))
 def test_has_the_gradient_of_the_original(
@@ -98,7 +97,7 @@ def test_has_the_gradient_of_the_original(
     feeds = feeds_of(model)
     target = np.random.default_rng(1).normal(size=run(model, feeds).shape).astype(np.float32)
     directory = make_artifacts(model, tmp_path_factory.mktemp("build"), tgdonnx.AllLayers())
-    loss, gradients = Trainer(directory).gradients(feeds["x"], target)
+    loss, gradients = open_trainer(directory).gradients(feeds["x"], target)
     expected_loss, expected = true_gradients(model, feeds, target)
     assert abs(loss / expected_loss - 1) < 1e-6
     biased = any(tensor.name == "c" for tensor in model.graph.initializer)

@@ -11,7 +11,7 @@ import pytest
 import tgdonnx
 from tests.lowering.graphs import lowered, run
 from tests.support import models
-from tests.support.trainer import Trainer, make_artifacts, relative_error, true_gradients
+from tests.support.trainer import make_artifacts, open_trainer, relative_error, true_gradients
 from tests.support.training_models import text_model
 from tgdonnx.errors import UntrainableError
 
@@ -42,7 +42,6 @@ def network(
     )
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", FORMS)
 def test_is_taken_out_and_the_model_trains_as_if_it_were_not_there(form: str, tmp_path: Path) -> None:
     model = network(*FORMS[form])
@@ -51,7 +50,7 @@ def test_is_taken_out_and_the_model_trains_as_if_it_were_not_there(form: str, tm
     assert "Dropout" not in [node.op_type for node in lower.graph.node]
     assert np.array_equal(run(lower, feeds), run(model, feeds))
     target = np.random.default_rng(1).normal(size=(3, 3, 6)).astype(np.float32)
-    loss, gradients = Trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(feeds["x"], target)
+    loss, gradients = open_trainer(make_artifacts(model, tmp_path, tgdonnx.AllLayers())).gradients(feeds["x"], target)
     expected_loss, expected = true_gradients(model, feeds, target)
     assert abs(loss / expected_loss - 1) < 1e-6
     for name in ("w", "c", "u"):

@@ -17,7 +17,7 @@ from tests.oracles.float64 import Loss
 from tests.support import models
 from tests.support.models import Array
 from tests.support.training_models import text_model
-from tgdonnx.engines import EngineName
+from tgdonnx.engines import DEFAULT_ENGINE, EngineName
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.gradients.rule import RULES
 from tgdonnx.lowering.emitting import Lowering
@@ -63,7 +63,14 @@ def labelled() -> list[Any]:
 
 @pytest.mark.parametrize("case", labelled())
 def test_one_step_is_down_the_slope_of_the_vendors_model_and_check_says_so(case: Case, tmp_path: Path) -> None:
-    require_trains(case.model(), tmp_path, straight=case.straight, engine=case.engine)
+    require_trains(case.model(), tmp_path, straight=case.straight)
+
+
+@pytest.mark.slow
+@pytest.mark.training
+@pytest.mark.parametrize("case", labelled())
+def test_the_other_engine_makes_the_same_step(case: Case, tmp_path: Path) -> None:
+    require_trains(case.model(), tmp_path, straight=case.straight, engine="onnxruntime-training")
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -72,7 +79,7 @@ def test_what_exporters_write_in_words_trains_too(name: str, tmp_path: Path) -> 
 
 
 def require_trains(
-    model: onnx.ModelProto, directory: Path, *, straight: bool = False, engine: EngineName | None = None
+    model: onnx.ModelProto, directory: Path, *, straight: bool = False, engine: EngineName = DEFAULT_ENGINE
 ) -> None:
     """Masks all, checks, builds, makes a step of plain gradient descent, exports, verifies, and compares every gradient."""
     path, masked = models.save(model, directory / "model.onnx"), directory / "masked.onnx"

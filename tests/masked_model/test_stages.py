@@ -29,7 +29,7 @@ from tests.oracles.numpy_net import NumpyNet
 from tests.support.external_models import externalise
 from tests.support.models import Array, dncnn, gated, random_feeds, save
 from tests.support.sessions import open_session
-from tests.support.trainer import Trainer, relative_error, true_gradients
+from tests.support.trainer import open_trainer, relative_error, true_gradients
 from tgdonnx.artifacts import open_artifacts, read_manifest, vendor_outputs, vendor_targets
 from tgdonnx.checking import check
 from tgdonnx.layers import open_network
@@ -79,13 +79,12 @@ def test_the_tuned_file_differs_within_the_masks_and_what_was_set_stays(name: st
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "tuned.onnx").read_bytes()
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_training_starts_from_the_start(form: str, tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
     tgdonnx.build(hand.masked, tmp_path / "artifacts", tgdonnx.BuildOptions(form=form))
     data = data_for(model)
-    trainer = Trainer(tmp_path / "artifacts")
+    trainer = open_trainer(tmp_path / "artifacts")
     _, found = trainer.evaluate(data["x"], data["target"])
     start = started(model, hand.values)
     assert relative_error(found, NumpyNet(start).run({"x": data["x"]})["y"]) < 2e-6
@@ -109,13 +108,12 @@ def test_the_manifest_is_that_of_the_vendors_file(tmp_path: Path) -> None:
     assert (tmp_path / "artifacts" / "masked.onnx").read_bytes() == hand.masked.read_bytes()
 
 
-@pytest.mark.training
 def test_the_pull_of_l2_sp_is_to_the_start(tmp_path: Path) -> None:
     model, hand = variant("dncnn", tmp_path)
     data = data_for(model)
     for name, options in (("plain", {}), ("pulled", {"l2_sp": 7.0})):
         tgdonnx.build(hand.masked, tmp_path / name, tgdonnx.BuildOptions(**options))  # type: ignore[arg-type]
-    plain, pulled = (Trainer(tmp_path / name) for name in ("plain", "pulled"))
+    plain, pulled = (open_trainer(tmp_path / name) for name in ("plain", "pulled"))
     expected, found = (t.gradients(data["x"], data["target"])[1] for t in (plain, pulled))
     assert any(gradient.any() for gradient in expected.values())
     for name, gradient in expected.items():  # of nothing moved, the pull is exactly zero
@@ -175,7 +173,6 @@ def test_the_report_finds_the_vendors_file_again(tmp_path: Path) -> None:
     assert proof.as_exported
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("name", ["dncnn", "constant nodes", "float16"])
 def test_the_vendors_outputs_are_those_of_the_vendors_values(name: str, tmp_path: Path) -> None:
     model, hand = variant(name, tmp_path)
@@ -184,7 +181,7 @@ def test_the_vendors_outputs_are_those_of_the_vendors_values(name: str, tmp_path
     expected = open_session(hand.vendor).run(None, {"x": x})[0]
     for given in (vendor_outputs, vendor_targets):
         assert relative_error(given(open_artifacts(tmp_path / "artifacts"))([x])[0], expected) < 2e-6
-    _, start = Trainer(tmp_path / "artifacts").evaluate(x, expected)
+    _, start = open_trainer(tmp_path / "artifacts").evaluate(x, expected)
     assert relative_error(start, expected) > 0.1
 
 

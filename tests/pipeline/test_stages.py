@@ -15,6 +15,7 @@ import pytest
 import tgdonnx
 from tests.oracles.independent import assert_only_changed, expected_masks
 from tests.support import models
+from tests.support.checkpoints import BEST
 from tests.support.external_models import externalise
 from tests.support.sessions import open_session
 from tests.support.training_models import text_model
@@ -432,7 +433,7 @@ def test_the_guard_keeps_what_was_learned_before_noise_was_fitted(tmp_path: Path
     # Either way what there was before is kept.
     for report in (guarded, alone):
         assert report.train.best.loss == min(held_out)
-        assert report.export.checkpoint == "checkpoint.best"
+        assert report.export.checkpoint == BEST
 
 
 def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_path: Path) -> None:

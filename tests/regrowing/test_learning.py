@@ -11,7 +11,7 @@ import tgdonnx
 from tests.regrowing.starts import ANY_CHANGE, Case, reinitialized_in
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.support.models import random_feeds, save
-from tests.support.trainer import Trainer
+from tests.support.trainer import open_trainer
 from tests.sweeping.oracle import outputs
 from tgdonnx.layers import Layer
 from tgdonnx.selection import Filters
@@ -41,7 +41,6 @@ def reinitialized_inputs(case: Case, layer: Layer) -> list[int]:
     ]
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("kind", ["he", "clone", "calibrated"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_readers_learn_at_once_and_reinitialized_filters_after_them(name: str, kind: str, tmp_path: Path) -> None:
@@ -58,7 +57,7 @@ def test_readers_learn_at_once_and_reinitialized_filters_after_them(name: str, k
         tgdonnx.MaskOptions(mode="regrow", reinitialization=reinitialization),
     )
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts")
-    trainer = Trainer(tmp_path / "artifacts")
+    trainer = open_trainer(tmp_path / "artifacts")
     feeds = random_feeds(model)
     target = np.random.default_rng(5).standard_normal(outputs(model, feeds)[0].shape).astype(np.float32)
 

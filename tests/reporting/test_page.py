@@ -19,6 +19,7 @@ import tgdonnx
 from tests.reporting.parsing import Element, parse_page
 from tests.reporting.runs import edit_record, epoch, full_log, pairs, step, trained, write_log
 from tests.support import models
+from tests.support.checkpoints import BEST, CHECKPOINT
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, DataError, ModelFileError, OutputError
 from tgdonnx.finetuning.run_record import FileRecord, Resumption, RunRecord
@@ -88,14 +89,13 @@ def test_every_section_is_there_with_its_heading_and_every_picture_has_words(fol
     assert not page.all("p", class_="none")
 
 
-@pytest.mark.training
 def test_files_are_named_with_their_true_sizes_and_hashes(folder: Path) -> None:
     page = made(folder, model=folder / "vendor.onnx", tuned=folder / "tuned.onnx")
     rows = section(page, "files").rows()[1:]
     for row, path in zip(rows, (folder / "vendor.onnx", folder / "artifacts" / "masked.onnx", folder / "tuned.onnx")):
         assert row[1] == f"{path.name}{sha256(path)}"
         assert row[2] == f"{path.stat().st_size:,} bytes"
-    assert "is, byte by byte, what checkpoint.best gives" in section(page, "files").text
+    assert f"is, byte by byte, what {BEST} gives" in section(page, "files").text
 
 
 def test_without_their_files_the_hashes_are_the_same(folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_numbers_are_those_of_the_log(folder: Path) -> None:
 
 
 def test_figures_from_start_to_export_are_those_of_the_exported_step(folder: Path) -> None:
-    # Validation data in `trained` gives checkpoint.best; its step is in the checkpoint, not in the log that a test writes.
+    # Validation data in `trained` gives a best checkpoint; its step is in the checkpoint, not in the log that a test writes.
     best = best_step(folder)
     log = [
         epoch(n, n * 2, 0.5, v, metrics={"psnr": 10 * v}, retain={"rmse": v / 7})
@@ -261,7 +261,6 @@ def test_damaged_lines_of_the_log_are_counted_on_the_page(folder: Path) -> None:
     assert "2 lines of the log could not be read and are left out" in section(made(folder), "training").text
 
 
-@pytest.mark.training
 def test_a_tuned_file_that_differs_elsewhere_is_not_verified(folder: Path) -> None:
     spoilt = onnx.load(folder / "tuned.onnx")
     (bias,) = (t for t in spoilt.graph.initializer if t.name == "w4")
@@ -275,7 +274,7 @@ def test_a_tuned_file_that_differs_elsewhere_is_not_verified(folder: Path) -> No
     assert "verdict no" in page.one("div", id="verdict").attributes["class"]
     assert page.one("div", id="verdict").text.startswith("Not verified")
     assert "w4" in section(page, "proof").one("ul").text
-    assert "is not what checkpoint.best gives now" in section(page, "files").text
+    assert f"is not what {BEST} gives now" in section(page, "files").text
 
 
 def test_the_proof_lists_what_verify_lists(folder: Path) -> None:
@@ -441,7 +440,6 @@ def test_bad_input_is_refused_and_nothing_is_written(
     assert not (folder / "page.html").exists()
 
 
-@pytest.mark.training
 def test_external_data_is_copied_hashed_and_verified(tmp_path: Path) -> None:
     vendor, tuned = tmp_path / "vendor", tmp_path / "tuned"
     vendor.mkdir()
@@ -463,13 +461,13 @@ def test_external_data_is_copied_hashed_and_verified(tmp_path: Path) -> None:
     rows = [row[1] for row in section(page, "files").rows() if row[0] == "its external data"]
     assert rows == [f"weights.bin{sha256(vendor / 'weights.bin')}", f"t.onnx.data{sha256(tuned / 't.onnx.data')}"]
     assert rows[0] != rows[1]
-    assert "is, byte by byte, what checkpoint gives" in section(page, "files").text
+    assert f"is, byte by byte, what {CHECKPOINT} gives" in section(page, "files").text
     assert page.one("div", id="verdict").text.startswith("Verified")
     values = bytearray((tuned / "t.onnx.data").read_bytes())
     values[-1] ^= 1
     (tuned / "t.onnx.data").write_bytes(values)
     page = made(tmp_path, tuned=tuned / "t.onnx")
-    assert "is not what checkpoint gives now" in section(page, "files").text
+    assert f"is not what {CHECKPOINT} gives now" in section(page, "files").text
     assert page.one("div", id="verdict").text.startswith("Not verified")
 
 

@@ -33,7 +33,6 @@ from tgdonnx.engines import (
     EngineName,
     Objective,
     Problem,
-    default_engine,
 )
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
 from tgdonnx.files.model_file import StrPath
@@ -115,10 +114,9 @@ def build_masked(
         TgdonnxError: as `build`.
     """
     criterion = parse_criterion(options.loss)
-    engine = options.engine or default_engine()
-    if options.momentum and not ENGINES[engine].has_momentum:
+    if options.momentum and not ENGINES[options.engine].has_momentum:
         raise ArtifactsError(
-            f"the engine {engine} has no sgd with momentum",
+            f"the engine {options.engine} has no sgd with momentum",
             remedy="build for the engine onnxruntime, or leave momentum out",
         )
     wanted = _wanted_parameters(model)
@@ -174,16 +172,16 @@ def build_masked(
         specs,
         trained,
         heads,
-        engine,
+        options.engine,
     )
     with new_directory(directory, overwrite=overwrite) as target:
-        ENGINES[engine].write(problem, target)
+        ENGINES[options.engine].write(problem, target)
         write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
     frozen = tuple(name for name in wanted if name not in forward.trained)
     unthinned = tuple(name for name in masks if built.form == "thin" and name not in thin and not masks[name].all())
     report = BuildReport(
-        str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, heads, engine
+        str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, heads, options.engine
     )
     return report, Artifacts(directory, manifest, model)
 

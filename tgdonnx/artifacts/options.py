@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Literal, Optional
 
 from tgdonnx.artifacts.losses import parse_criterion
-from tgdonnx.engines import ENGINES, GRADIENTS, OPTIMIZERS, EngineName, GradientKind, OptimizerName
+from tgdonnx.engines import DEFAULT_ENGINE, ENGINES, GRADIENTS, OPTIMIZERS, EngineName, GradientKind, OptimizerName
 from tgdonnx.errors import ArtifactsError
 
 Form = Literal["masked", "thin"]
@@ -89,8 +89,7 @@ class BuildOptions(RecordedOptions):
             `tgdonnx.finetune` and `tgdonnx.compare` take ``thin`` where there is that form.
         output: the output to train on, when the model has several, and the loss names none.
         engine: ``onnxruntime``: plain ONNX models, which any ONNX Runtime trains; building them needs no runtime at all.
-            ``onnxruntime-training``: what ONNX Runtime's on-device training API loads. None for the one of the runtime that
-            is installed.
+            ``onnxruntime-training``: what ONNX Runtime's on-device training API loads.
 
     Raises:
         ArtifactsError: an option is out of range.
@@ -98,7 +97,7 @@ class BuildOptions(RecordedOptions):
 
     form: Optional[Form] = None
     output: Optional[str] = None
-    engine: Optional[EngineName] = None
+    engine: EngineName = DEFAULT_ENGINE
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,8 +106,7 @@ class BuildOptions(RecordedOptions):
             raise ArtifactsError(
                 f"the loss {self.loss!r} names its outputs, and so does output {self.output!r}", remedy="leave one out"
             )
-        if self.engine is not None:
-            _require_one_of("engine", self.engine, ENGINES)
+        _require_one_of("engine", self.engine, ENGINES)
         if self.form is not None:
             self._require_form(self.form)
 

@@ -9,7 +9,7 @@ from typing import Optional
 from tgdonnx.checking.environment import device_findings, environment_findings
 from tgdonnx.checking.findings import Finding, Severity, any_error, blocked
 from tgdonnx.checking.operators import operator_findings
-from tgdonnx.engines import ENGINES, Engine, EngineName, default_engine
+from tgdonnx.engines import DEFAULT_ENGINE, ENGINES, Engine, EngineName
 from tgdonnx.errors import (
     ArtifactsError,
     IntegerArithmeticError,
@@ -41,14 +41,14 @@ class CheckReport:
 
 
 def check(
-    model: StrPath, *, output: Optional[str] = None, engine: Optional[EngineName] = None, device: str = CPU_NAME
+    model: StrPath, *, output: Optional[str] = None, engine: EngineName = DEFAULT_ENGINE, device: str = CPU_NAME
 ) -> CheckReport:
     """Finds out whether a model, masked or not, can be trained here.
 
     Args:
         model: the file.
         output: the output to train on, when it has several.
-        engine: what shall train it; None for the one of the runtime that is installed.
+        engine: what shall train it.
         device: where it shall train; see `tgdonnx.TrainOptions`.
 
     Raises:
@@ -56,7 +56,7 @@ def check(
         ModelFileError: no usable model.
         MaskedModelError: its masks do not belong to it.
     """
-    chosen = ENGINES[engine or default_engine()]
+    chosen = ENGINES[engine]
     where = parse_device(device)
     missing = device_findings(chosen, where)
     findings = [*environment_findings(chosen), *missing, *_model(model, output, chosen, CPU if missing else where)]

@@ -13,8 +13,9 @@ _DEFAULT = BuildOptions()
 engine_option = click.option(
     "--engine",
     type=click.Choice(list(ENGINES)),
-    help="What trains: onnxruntime: plain ONNX models, on any ONNX Runtime; onnxruntime-training: its on-device training API. "
-    "Default: that of the runtime that is installed.",
+    default=_DEFAULT.engine,
+    show_default=True,
+    help="What trains: onnxruntime: plain ONNX models, on any ONNX Runtime; onnxruntime-training: its on-device training API.",
 )
 
 build_options = collected(

@@ -24,7 +24,7 @@ from tgdonnx.engines import EngineName
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, model: Path, output: Optional[str], engine: Optional[EngineName], device: str, as_json: bool
+    context: click.Context, model: Path, output: Optional[str], engine: EngineName, device: str, as_json: bool
 ) -> None:
     """Tell whether MODEL, masked or not, can be trained here, operator by operator; exit 1 if it cannot."""
     report = check(model, output=output, engine=engine, device=device)

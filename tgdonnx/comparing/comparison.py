@@ -41,7 +41,7 @@ from tgdonnx.comparing.preparing import (
 from tgdonnx.comparing.report import ARTIFACTS, CompareReport, export_call
 from tgdonnx.comparing.running import run_candidate
 from tgdonnx.data import DataSource
-from tgdonnx.engines import ENGINES, default_engine
+from tgdonnx.engines import ENGINES
 from tgdonnx.errors import DataError, StoppedError, TgdonnxError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Kind, Output, require_outputs
@@ -116,9 +116,8 @@ def compare(
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
     file = open_network(model).file
     require_unmasked(file)
-    engine = building.engine or default_engine()
-    building = replace(building.in_cheapest_form(), engine=engine)
-    device = training_device(ENGINES[engine], training.device)
+    building = building.in_cheapest_form()
+    device = training_device(ENGINES[building.engine], training.device)
     reinitialization = replace(
         reinitialization, tolerance=tolerance, seed=training.seed, reading=run_data.reading, device=training.device
     )

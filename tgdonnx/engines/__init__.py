@@ -23,7 +23,6 @@ from tgdonnx.engines.protocol import (
     Problem,
     TrainingSession,
 )
-from tgdonnx.runtime import has_training_runtime
 
 ENGINES: Mapping[EngineName, Engine] = {
     "onnxruntime": ONNXRUNTIME,
@@ -31,12 +30,12 @@ ENGINES: Mapping[EngineName, Engine] = {
 }
 
 
-def default_engine() -> EngineName:
-    """Returns the engine of the runtime that is installed: onnxruntime-training where it is, else onnxruntime."""
-    return "onnxruntime-training" if has_training_runtime() else "onnxruntime"
+DEFAULT_ENGINE: EngineName = "onnxruntime"
+"""With any runtime, that of onnxruntime-training too: there it is the faster one (the guide ``numbers`` has the figures)."""
 
 
 __all__ = [
+    "DEFAULT_ENGINE",
     "ENGINES",
     "GRADIENTS",
     "OPTIMIZERS",
@@ -49,5 +48,4 @@ __all__ = [
     "OptimizerName",
     "Problem",
     "TrainingSession",
-    "default_engine",
 ]

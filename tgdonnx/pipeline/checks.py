@@ -9,7 +9,7 @@ from typing import Optional, Union
 
 from tgdonnx.applying import require_applicable
 from tgdonnx.calls import call
-from tgdonnx.engines import ENGINES, default_engine
+from tgdonnx.engines import ENGINES
 from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import require_data_writable
@@ -61,7 +61,7 @@ def checked(asked: Asked) -> Job:
         TgdonnxError: as the stages do.
     """
     results, overwrite = asked.results, asked.results.overwrite
-    device = training_device(ENGINES[asked.building.engine or default_engine()], asked.training.device)
+    device = training_device(ENGINES[asked.building.engine], asked.training.device)
     applied = _applied(asked)
     _require_outputs(asked, applied)
     page = None if results.report is None else require_page(results.report, overwrite=overwrite)

@@ -16,11 +16,10 @@ from tests.oracles.independent import tensors_of
 from tests.support import models
 from tests.support.models import Array
 from tests.support.sessions import open_session
-from tests.support.trainer import Trainer
+from tests.support.trainer import open_trainer
 from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import TrainedTensor
-from tgdonnx.engines.onnxruntime_training.files import CHECKPOINT
 from tgdonnx.finetuning.session import RunState, Session, read_parameters
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import SUFFIX, masked_bytes
@@ -92,13 +91,13 @@ def train(directory: Path, batch: list[Array], steps: int, rate: float) -> list[
     """Takes steps on one batch, saves the checkpoint, and returns the losses."""
     session = Session(directory)
     losses = [loss for _ in range(steps) for loss in session.step([batch], rate)]
-    session.save(CHECKPOINT, RunState(0, steps, {}))
+    session.save(session.manifest.runtime.checkpoint, RunState(0, steps, {}))
     return losses
 
 
 def checkpoint_of(directory: Path) -> dict[str, Array]:
     """Returns what the checkpoint holds as parameters."""
-    return read_parameters(directory, CHECKPOINT)
+    return read_parameters(directory, read_manifest(directory).runtime.checkpoint)
 
 
 def arrays_of(path: Path) -> dict[str, Array]:
@@ -109,7 +108,7 @@ def arrays_of(path: Path) -> dict[str, Array]:
 
 
 def training_graph(directory: Path) -> onnx.GraphProto:
-    """Returns the training model's graph."""
+    """Returns the graph of the training model, of artifacts of onnxruntime-training."""
     return onnx.load(directory / "training_model.onnx").graph
 
 
@@ -185,14 +184,14 @@ def piece_gradients(
     directory: Path, feeds: dict[str, Array], target: Array
 ) -> tuple[float, list[tuple[TrainedTensor, Array]]]:
     """Returns the loss, and for every parameter what the optimizer is given."""
-    loss, gradients = Trainer(directory).gradients(*feeds.values(), target)
+    loss, gradients = open_trainer(directory).gradients(*feeds.values(), target)
     trained = read_manifest(directory).trained
     assert gradients.keys() == {tensor.name for tensor in trained}
     return loss, [(tensor, gradients[tensor.name]) for tensor in trained]
 
 
 def computed(directory: Path, feeds: dict[str, Array], target: Array, names: list[str]) -> dict[str, Array]:
-    """Returns values of the training model's graph, computed from the checkpoint."""
+    """Returns values of the training model's graph, computed from the checkpoint, by onnxruntime-training."""
     model = onnx.load(directory / "training_model.onnx")
     kept = [node for node in model.graph.node if node.op_type != "InPlaceAccumulatorV2"]
     read = {name for node in kept for name in node.input}

@@ -34,13 +34,12 @@ from tests.support.trainer import make_artifacts, relative_error, true_gradients
 from tests.support.training_models import text_model
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("name", SELECTIONS)
-def test_the_parameters_have_the_true_gradient_of_the_rows_that_train(name: str, tmp_path: Path) -> None:
+def test_the_parameters_have_the_true_gradient_of_the_rows_that_train(name: str, engine: str, tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS[name]
     model = build(2)
     feeds, target = batch_for(model)
-    directory = make_artifacts(model, tmp_path, filters(model, asked), form="thin")
+    directory = make_artifacts(model, tmp_path, filters(model, asked), form="thin", engine=engine)
     loss, gradients = gradients_of(directory, feeds, target)
     expected_loss, expected = true_gradients(model, feeds, target)
     assert abs(loss / expected_loss - 1) < 1e-6
@@ -49,14 +48,15 @@ def test_the_parameters_have_the_true_gradient_of_the_rows_that_train(name: str,
         assert relative_error(gradients[tensor], expected[tensor][list(rows)]) < 1e-5, tensor
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     "build", [models.chain, models.dncnn, models.residual, models.dense, models.grouped, models.three_d]
 )
-def test_pieces_of_rows_and_of_columns_have_the_true_gradient(build: models.Builder, tmp_path: Path) -> None:
+def test_pieces_of_rows_and_of_columns_have_the_true_gradient(
+    build: models.Builder, engine: str, tmp_path: Path
+) -> None:
     model = build(0)
     feeds, target = batch_for(model)
-    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.35), mode="readers", form="thin")
+    directory = make_artifacts(model, tmp_path, tgdonnx.Phi(0.35), mode="readers", form="thin", engine=engine)
     loss, gradients = piece_gradients(directory, feeds, target)
     expected_loss, expected = true_gradients(model, feeds, target)
     assert abs(loss / expected_loss - 1) < 1e-6
@@ -67,7 +67,6 @@ def test_pieces_of_rows_and_of_columns_have_the_true_gradient(build: models.Buil
         assert relative_error(gradient, held(tensor, true)) < 1e-5, tensor.name
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     ("build", "parts"),
     [(transposed, 1), (classifier, 2), (models.one_d, 0), (models.shared_weights, 0), (models.gated, 1)],
@@ -88,13 +87,15 @@ def test_they_have_the_gradient_of_the_masked_form(build: models.Builder, parts:
         assert np.abs(gradient - held(tensor, true)).max() <= 1e-5 * np.abs(true).max(), tensor.name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("rows", [[], [2, 5]])
 def test_dw_of_columns_is_computed_of_these_columns_alone(rows: list[int], tmp_path: Path) -> None:
     model = models.chain(0)
     feeds, target = batch_for(model)
     filters_, maps, *kernel = weight(model, "w2").shape
     columns = [1, 3, 4]
-    build_with_masks(model, tmp_path, {"w2": kernel_mask((filters_, maps, *kernel), (0, 1), rows, columns)})
+    masks = {"w2": kernel_mask((filters_, maps, *kernel), (0, 1), rows, columns)}
+    build_with_masks(model, tmp_path, masks, engine="onnxruntime-training")
     gradients = [node for node in training_graph(tmp_path / "thin").node if node.op_type == "ConvGrad"]
     nodes = [node for node in gradients if len(node.output) > 1 and node.output[1]]
     names = [name for node in nodes for name in (node.input[0], node.input[1], node.output[1])]
@@ -108,11 +109,12 @@ def test_dw_of_columns_is_computed_of_these_columns_alone(rows: list[int], tmp_p
     assert sizes == sorted(expected)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize(
     "kind", [Kind(), Kind(weights=np.uint8), Kind(per_channel=False), Kind(transposed=True)], ids=str
 )
-def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(kind: Kind, tmp_path: Path) -> None:
+def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(
+    kind: Kind, engine: str, tmp_path: Path
+) -> None:
     model = quantized(kind)
     axes = (1, 0) if kind.transposed else (0, 1)
     shapes = {name: weight(model, name).shape for name in ("a.w", "c.w", "e.w")}
@@ -121,7 +123,7 @@ def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(
         "c.w": kernel_mask(shapes["c.w"], axes, [3], [0, 5]),
         "e.w": kernel_mask(shapes["e.w"], (0, 1), [], [2]),
     }
-    reports = build_with_masks(model, tmp_path, masks)
+    reports = build_with_masks(model, tmp_path, masks, engine=engine)
     assert not reports["thin"].unthinned
     x = np.random.default_rng(1).normal(size=(3, 2, 8, 8)).astype(np.float32)
     exact = onnxruntime.SessionOptions()
@@ -132,7 +134,8 @@ def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(
     thin_loss, pieces = piece_gradients(tmp_path / "thin", {"x": x}, target)
     assert thin_loss == pytest.approx(loss, rel=1e-6)
     assert len(pieces) == 5
-    rounded = [node for node in training_graph(tmp_path / "thin").node if node.op_type == "Round"]
+    file = {"onnxruntime": "step.onnx", "onnxruntime-training": "training_model.onnx"}[engine]
+    rounded = [node for node in onnx.load(tmp_path / "thin" / file).graph.node if node.op_type == "Round"]
     passes = 2 if kind.weights == np.uint8 else 1  # with a zero point for each filter, it rounds, and then limits
     assert sum(".retrained" in node.output[0] for node in rounded) == 5 * passes, "each piece by itself"
     for tensor, gradient in pieces:
@@ -141,7 +144,6 @@ def test_quantised_filters_in_pieces_have_the_gradient_that_the_masked_form_has(
         assert np.abs(gradient - held(tensor, true)).max() <= 1e-5 * np.abs(true).max(), tensor.name
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("form", ["masked", "thin"])
 def test_l2_is_added_to_rows_and_to_columns(form: str, tmp_path: Path) -> None:
     model = models.dncnn(0)
@@ -157,7 +159,6 @@ def test_l2_is_added_to_rows_and_to_columns(form: str, tmp_path: Path) -> None:
         assert relative_error(gradient, held(tensor, true * masks[name])) < 1e-5, tensor.name
 
 
-@pytest.mark.training
 def test_l2_is_added_to_the_rows_that_train(tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS["batch norm"]
     model = build(2)
@@ -170,12 +171,13 @@ def test_l2_is_added_to_the_rows_that_train(tmp_path: Path) -> None:
         assert relative_error(gradients[tensor], (expected[tensor] + decay)[list(rows)]) < 1e-5, tensor
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_no_gradient_of_frozen_filters_is_computed(name: str, tmp_path: Path) -> None:
     build, asked, trained = SELECTIONS[name]
     model = build(2)
     feeds, target = batch_for(model)
-    directory = make_artifacts(model, tmp_path, filters(model, asked), form="thin")
+    directory = make_artifacts(model, tmp_path, filters(model, asked), form="thin", engine="onnxruntime-training")
     gradients = [node for node in training_graph(directory).node if node.op_type == "ConvGrad"]
     assert not [node for node in gradients if len(node.output) > 2 and node.output[2]], "dB is a sum"
     names = [node.output[1] for node in gradients if len(node.output) > 1 and node.output[1]]
@@ -192,10 +194,12 @@ def test_no_gradient_of_frozen_filters_is_computed(name: str, tmp_path: Path) ->
     assert found == sorted(sizes)
 
 
+@pytest.mark.training
 def test_filters_of_a_depthwise_layer_read_only_the_maps_that_they_need(tmp_path: Path) -> None:
     model = models.grouped(2)
     feeds, target = batch_for(model)
-    directory = make_artifacts(model, tmp_path, tgdonnx.Filters({"w2": [3, 11], "w4": [0, 5, 17]}), form="thin")
+    chosen = tgdonnx.Filters({"w2": [3, 11], "w4": [0, 5, 17]})
+    directory = make_artifacts(model, tmp_path, chosen, form="thin", engine="onnxruntime-training")
     nodes = training_graph(directory).node
     for layer, filters_ in (("t2", 2), ("t4", 3)):
         (conv,) = (node for node in nodes if layer in node.output)
@@ -210,7 +214,8 @@ def kinds(directory: Path) -> Counter[str]:
 
 
 def test_nothing_is_computed_for_layers_before_the_first_that_trains(tmp_path: Path) -> None:
-    directory = make_artifacts(models.chain(0), tmp_path, tgdonnx.Filters({"w3": [2, 7]}), form="thin")
+    chosen = tgdonnx.Filters({"w3": [2, 7]})
+    directory = make_artifacts(models.chain(0), tmp_path, chosen, form="thin", engine="onnxruntime-training")
     graph = training_graph(directory)
     assert kinds(directory)["Conv"] == 4 + 1, "four of the forward pass, and the gradient of what conv4 reads"
     (gradient,) = (node for node in graph.node if node.op_type == "ConvGrad")
@@ -219,7 +224,8 @@ def test_nothing_is_computed_for_layers_before_the_first_that_trains(tmp_path: P
 
 
 def test_nothing_is_left_over(tmp_path: Path) -> None:
-    directory = make_artifacts(models.chain(0), tmp_path, tgdonnx.Filters({"w1": [2]}), form="thin")
+    chosen = tgdonnx.Filters({"w1": [2]})
+    directory = make_artifacts(models.chain(0), tmp_path, chosen, form="thin", engine="onnxruntime-training")
     found = kinds(directory)
     assert not found["ReluGrad"]
     assert not found["LeakyReluGrad"]
@@ -232,7 +238,8 @@ def test_nothing_is_left_over(tmp_path: Path) -> None:
 
 def test_turned_filters_of_frozen_layers_are_constants(tmp_path: Path) -> None:
     model = models.chain(0)
-    directory = make_artifacts(model, tmp_path, tgdonnx.Filters({"w1": [2]}), form="thin")
+    chosen = tgdonnx.Filters({"w1": [2]})
+    directory = make_artifacts(model, tmp_path, chosen, form="thin", engine="onnxruntime-training")
     turned = np.flip(weight(model, "w4"), (2, 3)).swapaxes(0, 1)
     stored = [numpy_helper.to_array(tensor) for tensor in training_graph(directory).initializer]
     assert any(np.array_equal(array, turned) for array in stored)
@@ -254,7 +261,7 @@ def test_leaky_relu_has_the_gradient_that_the_masked_form_has(alpha: float, tmp_
         **{"w1": (5, 2, 3, 3), "b1": (5,), "w2": (3, 5, 3, 3)},
     )
     feeds, target = batch_for(model)
-    build_both(model, tmp_path, tgdonnx.Filters({"w1": [1, 4]}))
+    build_both(model, tmp_path, tgdonnx.Filters({"w1": [1, 4]}), engine="onnxruntime-training")
     _, masked = gradients_of(tmp_path / "masked", feeds, target)
     _, thin = gradients_of(tmp_path / "thin", feeds, target)
     for name, gradient in thin.items():
@@ -268,7 +275,6 @@ def test_leaky_relu_has_the_gradient_that_the_masked_form_has(alpha: float, tmp_
         assert not left["Greater"]
 
 
-@pytest.mark.training
 def test_where_relu_gives_exactly_zero_no_gradient_passes(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, H, W] x) => (float[N, 3, H, W] y) {
@@ -287,7 +293,6 @@ def test_where_relu_gives_exactly_zero_no_gradient_passes(tmp_path: Path) -> Non
     assert gradients["w1"][1].any()
 
 
-@pytest.mark.training
 def test_a_bias_that_two_layers_share_has_the_sum_of_both_gradients(tmp_path: Path) -> None:
     model = text_model(
         """g (float[N, 2, H, W] x) => (float[N, 4, H, W] y) {
@@ -327,7 +332,7 @@ def test_max_pool_has_the_gradient_that_the_masked_form_has_also_where_numbers_a
     x = np.random.default_rng(1).integers(-1, 2, (2, 2, 7, 9)).astype(np.float32)
     y = open_session(model).run(None, {"x": x})[0]
     target = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
-    build_both(model, tmp_path, tgdonnx.Filters({"w1": [0, 3]}))
+    build_both(model, tmp_path, tgdonnx.Filters({"w1": [0, 3]}), engine="onnxruntime-training")
     _, masked = gradients_of(tmp_path / "masked", {"x": x}, target)
     _, thin = gradients_of(tmp_path / "thin", {"x": x}, target)
     for name, gradient in thin.items():

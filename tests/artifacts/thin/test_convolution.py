@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +40,6 @@ def channels(draw: st.DrawFn) -> tuple[int, int, int]:
     return draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 12))
 
 
-@pytest.mark.training
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(geometry=geometries(), sizes=channels(), data=st.data())
 def test_the_gradients_of_input_filters_and_bias_are_the_true_ones(

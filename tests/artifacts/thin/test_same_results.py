@@ -271,8 +271,8 @@ def test_a_checkpoint_with_another_number_of_rows_is_refused(tmp_path: Path) -> 
     for name, rows in (("some", [0, 3]), ("others", [1, 2, 5])):
         (tmp_path / name).mkdir()
         build_both(model, tmp_path / name, tgdonnx.Filters({"w1": rows}))
-    checkpoint = (tmp_path / "others" / "thin" / "checkpoint").read_bytes()
-    (tmp_path / "some" / "thin" / "checkpoint").write_bytes(checkpoint)
+    other, path = (tmp_path / name / "thin" / "state.safetensors" for name in ("others", "some"))
+    path.write_bytes(other.read_bytes())
     with pytest.raises(ArtifactsError, match=r"has 'w1' with shape \[3, 3, 3, 3\], expected"):
         tgdonnx.export(tmp_path / "some" / "thin", tmp_path / "tuned.onnx")
     assert not (tmp_path / "tuned.onnx").exists()
@@ -284,8 +284,8 @@ def test_a_checkpoint_with_other_columns_is_refused(tmp_path: Path) -> None:
     for name, columns in (("some", [0, 3]), ("others", [1, 2, 5])):
         (tmp_path / name).mkdir()
         build_with_masks(model, tmp_path / name, {"w2": kernel_mask(shape, (0, 1), [4], columns)})
-    checkpoint = (tmp_path / "others" / "thin" / "checkpoint").read_bytes()
-    (tmp_path / "some" / "thin" / "checkpoint").write_bytes(checkpoint)
+    other, path = (tmp_path / name / "thin" / "state.safetensors" for name in ("others", "some"))
+    path.write_bytes(other.read_bytes())
     with pytest.raises(ArtifactsError, match=r"has 'w2' with shape \[5, 3, 1, 1\], expected \[6, 8, 1, 1\]"):
         tgdonnx.export(tmp_path / "some" / "thin", tmp_path / "tuned.onnx")
     assert not (tmp_path / "tuned.onnx").exists()

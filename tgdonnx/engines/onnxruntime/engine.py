@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from tgdonnx.engines.frozen import share_large
 from tgdonnx.engines.onnxruntime.models import make_models, moment_names
-from tgdonnx.engines.onnxruntime.optimizers import moment_count
+from tgdonnx.engines.onnxruntime.optimizers import MOST_MOMENTS, moment_count
 from tgdonnx.engines.onnxruntime.session import EVAL_MODEL, GRADIENT_MODEL, STEP_MODEL, UPDATE_MODEL, StepSession
 from tgdonnx.engines.onnxruntime.state import BEST_STATE, STATE, State, read_state, write_state
 from tgdonnx.engines.protocol import Checkpoint, Engine, Problem
@@ -47,7 +47,8 @@ def _differentiate(problem: Problem) -> None:
 
 def _read(directory: Path, checkpoint: str) -> Checkpoint:
     state = read_state(directory / checkpoint)
-    return Checkpoint(state.tensors, state.run)
+    moments = {each for name in state.tensors for each in moment_names(name, MOST_MOMENTS)}
+    return Checkpoint({name: array for name, array in state.tensors.items() if name not in moments}, state.run)
 
 
 ONNXRUNTIME = Engine(

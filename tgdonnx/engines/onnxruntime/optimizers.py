@@ -22,6 +22,7 @@ from tgdonnx.graphs.builder import Builder
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 DOMAIN, ADAMW = "tgdonnx", "AdamW"
+MOST_MOMENTS = 2  # of all optimizers
 
 
 @dataclass(frozen=True)
