@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from tests.gradients.checking import run
+from tgdonnx.engines.onnxruntime.messages import turn_into
 from tgdonnx.engines.onnxruntime.models import (
     BATCHES,
     RATE,
@@ -24,6 +25,7 @@ from tgdonnx.engines.onnxruntime.models import (
     sum_name,
 )
 from tgdonnx.engines.onnxruntime.optimizers import moment_count
+from tgdonnx.engines.protocol import OptimizerName
 
 Array = NDArray[np.float32]
 RNG = np.random.default_rng(2)
@@ -141,6 +143,16 @@ def test_gradients_and_update_together_are_a_step(objective: Objective) -> None:
     divided = _run(models.update, {**state, **sums, **numbers, BATCHES: np.array(2, np.float32)})
     for name in state:
         assert divided[f"{name}.after"].tobytes() == whole[f"{name}.after"].tobytes(), name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_what_gradients_and_step_have_in_common_is_written_as_if_each_were_alone(optimizer: OptimizerName) -> None:
+    models = _models(Objective(optimizer, regularised=frozenset({"w"}), l2=0.1, clip_norm=1.0))
+    message = ir.to_proto(models.step)
+    turn_into(message, models.gradients)
+    assert message == ir.to_proto(models.gradients)
+    names = [node.name for node in message.graph.node if node.name]
+    assert len(set(names)) == len(names)
 
 
 def test_eval_gives_loss_and_output_and_moves_nothing() -> None:

@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from tgdonnx.engines.frozen import share_large
+from tgdonnx.engines.onnxruntime.messages import turn_into
 from tgdonnx.engines.onnxruntime.models import make_models, moment_names
 from tgdonnx.engines.onnxruntime.optimizers import MOST_MOMENTS, moment_count
 from tgdonnx.engines.onnxruntime.session import EVAL_MODEL, GRADIENT_MODEL, STEP_MODEL, UPDATE_MODEL, StepSession
@@ -32,10 +33,15 @@ def _write(problem: Problem, directory: Path) -> None:
         EVAL_MODEL: models.eval,
     }
     share_large(list(named.values()), directory)
-    for name, model in named.items():
+    for model in named.values():
         model.ir_version = min(model.ir_version, MAX_IR_VERSION)
         model.producer_name = "tgdonnx"
-        onnx.save(ir.to_proto(model), directory / name)
+    message = ir.to_proto(models.step)
+    onnx.save(message, directory / STEP_MODEL)
+    turn_into(message, models.gradients)
+    onnx.save(message, directory / GRADIENT_MODEL)
+    for name in (UPDATE_MODEL, EVAL_MODEL):
+        onnx.save(ir.to_proto(named[name]), directory / name)
     count = moment_count(objective.optimizer, objective.momentum)
     moments = {each: np.zeros_like(start[name]) for name in start for each in moment_names(name, count)}
     write_state(directory / STATE, State({**start, **moments}))
