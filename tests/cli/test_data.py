@@ -113,3 +113,40 @@ def test_finetune_tells_all_that_is_wrong_and_with_which_options_it_fits(valid: 
     assert sum(line.startswith("Also: ") for line in lines) == 3
     assert lines[-1] == "It fits with --scale 255 --batch 1 --accumulate 8 --crop-target."
     assert sorted(each.name for each in tmp_path.iterdir()) == ["data", "model.onnx"]
+
+
+@pytest.mark.parametrize(("channels", "size", "colour"), [(3, (8, 9), "rgb"), (1, (8, 9, 3), "grey")])
+def test_pictures_and_their_targets_of_another_colour_are_proposed_that_of_the_model(
+    tmp_path: Path, channels: int, size: tuple[int, ...], colour: str
+) -> None:
+    network = f"g (float[N, {channels}, H, W] x) => (float[N, {channels}, H, W] y) {{ y = Conv(x, v) }}"
+    model = save(text_model(network, v=(channels, channels, 1, 1)), tmp_path / "model.onnx")
+    for kind in ("x", "target"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        Image.fromarray(np.full(size, 7, np.uint8)).save(tmp_path / "data" / kind / "a.png")
+    report = examine(model, tmp_path / "data")
+    assert report.options == {"scale": 255, "colour": colour}
+    assert report.fits
+
+
+def test_a_mask_of_one_channel_stays_one_beside_pictures_that_become_colour(tmp_path: Path) -> None:
+    network = "g (float[N, 3, H, W] x) => (float[N, 1, H, W] y) { y = Conv(x, v) }"
+    model = save(text_model(network, v=(1, 3, 1, 1)), tmp_path / "model.onnx")
+    for kind in ("x", "target"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        Image.fromarray(np.full((8, 9), 7, np.uint8)).save(tmp_path / "data" / kind / "a.png")
+    report = examine(model, tmp_path / "data")
+    assert report.options == {"scale": 255, "colour": "rgb"}
+    assert report.fits
+
+
+def test_options_of_several_inputs_are_given_once_for_each(tmp_path: Path) -> None:
+    network = "g (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Conv(x, v) }"
+    model = save(text_model(network, v=(3, 3, 1, 1)), tmp_path / "model.onnx")
+    data = save_pairs(tmp_path / "data.npz", (2, 5, 6, 3), (2, 5, 6, 3))
+    result = run("data", model, "--data", data)
+    assert result.exit_code == 1
+    words = shlex.split(result.stdout.splitlines()[-1].strip(" `"))
+    assert [words[n + 1] for n, word in enumerate(words) if word == "--layout"] == ["x=NHWC", "target=NHWC"]
+    words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
+    assert run(*words[1:], "--epochs", 1).exit_code == 0

@@ -126,6 +126,9 @@ def _shown(option: click.Option) -> str:
 
 
 def _with_value(option: str, value: ast.expr) -> str:
+    if option and isinstance(value, ast.Dict) and _value(value):  # once for each
+        pairs: dict[str, object] = ast.literal_eval(value)
+        return " ".join(f"{option} {shlex.quote(f'{name}={each}')}" for name, each in pairs.items())
     given = _value(value)
     return option if not option or given in ("", "True") else f"{option} {given}"
 

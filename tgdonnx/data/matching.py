@@ -8,8 +8,9 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.data.labels import as_labels, labels_hint
-from tgdonnx.data.layouts import SPACE, View, fits, layout_without, layouts_that_fit, model_layout, view
+from tgdonnx.data.hints import is_picture, mismatch, scale_hint, shape_hint, shape_text
+from tgdonnx.data.labels import as_labels
+from tgdonnx.data.layouts import SPACE, View, fits, layout_without, model_layout, view
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
 from tgdonnx.data.levels import level_view
 from tgdonnx.data.naming import named_arrays, naming_problems, spare_arrays
@@ -109,7 +110,7 @@ def _match_group(
     for spec, made in zip(inputs, views):
         if 0 in made.shape:
             raise DataError(
-                f"{made.stored.place}: {spec.name!r} has samples of the shape {_shape(made.shape)}, with nothing in them"
+                f"{made.stored.place}: {spec.name!r} has samples of the shape {shape_text(made.shape)}, with nothing in them"
             )
     orientations = {made.stored.orientation for made in views} - {None}
     if len(orientations) > 1:
@@ -139,27 +140,17 @@ def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) ->
     if scale is None:
         if str(stored.dtype) != spec.dtype:
             raise DataError(
-                _mismatch(spec, stored),
-                remedy=f"convert it, or say how: {_scale_hint(spec, stored)}",
-                options={"scale": np.iinfo(stored.dtype).max} if _is_picture(spec, stored) else None,
+                mismatch(spec, stored),
+                remedy=f"convert it, or say how: {scale_hint(spec, stored)}",
+                options={"scale": np.iinfo(stored.dtype).max} if is_picture(spec, stored) else None,
             )
     elif stored.dtype.kind not in "biuf":
-        raise DataError(f"{_mismatch(spec, stored)}; these are no numbers to scale")
+        raise DataError(f"{mismatch(spec, stored)}; these are no numbers to scale")
     elif spec.dtype != "float32" and not (scale == 1 and np.can_cast(stored.dtype, spec.dtype)):
         raise DataError(
-            f"{_mismatch(spec, stored)}; only float32 inputs can be scaled, and others, with `scales={{{spec.name!r}: 1}}`, be "
+            f"{mismatch(spec, stored)}; only float32 inputs can be scaled, and others, with `scales={{{spec.name!r}: 1}}`, be "
             "taken as they are where no value can change"
         )
-
-
-def _scale_hint(spec: TensorSpec, stored: LazyArray) -> str:
-    if _is_picture(spec, stored):
-        return f"`scale={np.iinfo(stored.dtype).max}` divides by it, `scale=1` takes the numbers as they are"
-    return f"`scales={{{spec.name!r}: 1}}` takes the numbers as they are"
-
-
-def _is_picture(spec: TensorSpec, stored: LazyArray) -> bool:
-    return spec.dtype == "float32" and stored.dtype in (np.uint8, np.uint16)
 
 
 def _views(
@@ -215,7 +206,7 @@ def _level(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale], count: i
     level = level_view(stored, spec, count)
     if level is None:
         raise DataError(
-            f"{_mismatch(spec, stored)}; the model takes one value of it for a whole batch: give that, or one for "
+            f"{mismatch(spec, stored)}; the model takes one value of it for a whole batch: give that, or one for "
             f"each of the {count} samples"
         )
     _require_number(spec, stored, scale)
@@ -247,8 +238,8 @@ def _view(spec: TensorSpec, stored: LazyArray, said: Optional[str], options: Dat
     said = said or layout_without(stored, _free(spec, model_layout(spec, None), options), count)
     made = view(stored, spec, said, f"{stored.place}: {spec.name!r}")
     if not fits(made, _free(spec, made.layout, options)):
-        options_of, hint = _shape_hint(spec, stored, made)
-        raise DataError(_mismatch(spec, stored, made) + hint, options=options_of)
+        options_of, hint = shape_hint(spec, stored, made)
+        raise DataError(mismatch(spec, stored, made) + hint, options=options_of)
     return made
 
 
@@ -260,34 +251,6 @@ def _free(spec: TensorSpec, layout: Optional[str], options: DataOptions) -> Tens
     return replace(spec, shape=tuple(None if x in SPACE else size for x, size in zip(layout, spec.shape)))
 
 
-def _mismatch(spec: TensorSpec, stored: LazyArray, made: Optional[View] = None) -> str:
-    found = f"{stored.dtype} {_shape(stored.shape)}"
-    if made is not None and made.source != made.layout:
-        found += f", which as {made.source} gives samples of {_shape(made.shape)}"
-    return f"{stored.place}: expected {spec.name!r} to be {spec.dtype} {_shape(spec.shape)}, found {found}"
-
-
-def _shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> tuple[Mapping[str, object], str]:
-    """Returns options that would make an array fit, if there are any, and what a message says of that."""
-    others = [layout for layout in layouts_that_fit(stored, spec) if layout != made.source]
-    if others:
-        said = " or ".join(f"`layouts={{{spec.name!r}: {layout!r}}}`" for layout in others)
-        fitting: Mapping[str, object] = {"layouts": {spec.name: others[0]}} if len(others) == 1 else {}
-        return fitting, f"; it would fit as {said}, if that is what it is"
-    if spec.takes_labels:
-        return {}, f"; {labels_hint(stored.shape, spec)}"
-    if spec.shape is not None and made.layout[0] == "N" and len(spec.shape) == len(made.layout):
-        want = dict(zip(made.layout, spec.shape))
-        space = {letter: size for letter, size in want.items() if letter in SPACE}
-        sizes = dict(zip(made.axes, made.shape))
-        if want.get("C") in (None, sizes.get("C")) and all(s and s <= sizes[letter] for letter, s in space.items()):
-            if spec.role != "input":
-                return {"crop_target": True}, "; `crop_target` takes the centre of targets that is of the output's size"
-            patch = tuple(space.values())
-            return {"patch": patch}, f"; `patch={patch}` trains on patches of that size"
-    return {}, ""
-
-
 def differing_sizes(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> Optional[DataError]:
     """Returns what is to be said where groups differ in the size of samples, which then cannot share a batch; None if not."""
     for position, spec in enumerate(inputs):
@@ -296,14 +259,10 @@ def differing_sizes(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> 
             other = sample_set.views[position]
             if other.shape != first.shape:
                 return DataError(
-                    f"{spec.name!r} differs in size: {first.stored.place} has samples of {_shape(first.shape)}, "
-                    f"{other.stored.place} of {_shape(other.shape)}",
+                    f"{spec.name!r} differs in size: {first.stored.place} has samples of {shape_text(first.shape)}, "
+                    f"{other.stored.place} of {shape_text(other.shape)}",
                     remedy="bring them to one size, train on patches (`patch`), or one by one: `batch=1` (with "
                     "`accumulate=8`, a step is of 8 samples all the same)",
                     options={"batch": 1, "accumulate": 8},
                 )
     return None
-
-
-def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
-    return "of any shape" if shape is None else "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"

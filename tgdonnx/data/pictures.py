@@ -6,7 +6,7 @@ or both to H and W (a larger picture is smoothed first, what is called antialias
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Optional, get_args
 
@@ -22,6 +22,7 @@ Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 RESAMPLES: tuple[Resample, ...] = get_args(Resample)
 Colour = Literal["grey", "rgb"]
 COLOURS: tuple[Colour, ...] = get_args(Colour)
+CHANNELS: Mapping[Colour, int] = {"grey": 1, "rgb": 3}
 
 _PILLOW = Library("PIL.Image", "Pillow", "images")
 
@@ -79,6 +80,8 @@ class Pictures:
 def prepared(stored: LazyArray, spec: TensorSpec, pictures: Pictures) -> LazyArray:
     """Returns a picture made ready for an input; what is no image for the model stays as it is.
 
+    Of targets, those become of the colour asked for with which outputs of as many channels are compared.
+
     Args:
         stored: the array.
         spec: what it is for.
@@ -95,7 +98,8 @@ def prepared(stored: LazyArray, spec: TensorSpec, pictures: Pictures) -> LazyArr
                 f"{stored.place}: targets that are images do not follow `resize` and `crop`",
                 remedy="bring both to one size first, or train on patches (`patch`)",
             )
-        return stored
+        if pictures.colour is None or spec.shape is None or spec.shape[1:2] != (CHANNELS[pictures.colour],):
+            return stored
     if stored.layout not in ("HW", "HWC") or stored.dtype != np.uint8:
         raise DataError(
             f"{stored.place}: expected a picture of 8 bits to make ready for {spec.name!r}, found {stored.dtype} "

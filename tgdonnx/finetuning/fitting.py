@@ -90,7 +90,7 @@ def _new_options(
     for name, value in offered:
         before = new.get(name, given[name])
         if isinstance(value, Mapping) and isinstance(before, Mapping):
-            value = {**value, **before}
+            value = {**before, **value, **before}  # in order, and what was said stays
         elif name in new or name in added:
             continue
         if value != before:
