@@ -7,7 +7,23 @@ import pytest
 from tests.support.environments import no_torch_environment, stock_environment
 from tgdonnx.runtime import has_training_runtime, load_onnxruntime
 
-load_onnxruntime()  # before a test imports it, which would import torch, where that is installed, in every process
+onnxruntime = (
+    load_onnxruntime()
+)  # before a test does, which would import torch, where that is installed, in every process
+
+
+class _IdleThreads(onnxruntime.SessionOptions):  # type: ignore[misc]
+    """Options of sessions whose threads sleep while they have nothing to do: several processes share the machine.
+
+    By default they wait in a loop, and take the processor from the test beside. No result depends on it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+
+onnxruntime.SessionOptions = _IdleThreads
 
 __all__ = ["no_torch_environment", "stock_environment"]
 
