@@ -238,8 +238,11 @@ def without_reason(manifest: Manifest) -> Manifest:
     [
         (lambda c: c["inputs"].reverse(), "inputs are not in the order"),
         (lambda c: c["heads"].reverse(), "heads have other targets than its inputs"),
-        (lambda c: c["heads"][1].update(class_axis=None), "does not go with its class_axis"),
-        (lambda c: c["heads"][0].update(loss="l3"), "expected loss to be one of"),
+        (
+            lambda c: c["heads"][1].update(class_axis=None),
+            r"damaged \(the loss .* does not go with the class_axis None - at `\$.heads",
+        ),
+        (lambda c: c["heads"][0].update(loss="l3"), r"damaged \(expected loss to be one of .* - at `\$.heads"),
         (lambda c: c["heads"].clear(), "heads"),
     ],
 )

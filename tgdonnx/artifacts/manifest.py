@@ -50,6 +50,12 @@ class Head:
     class_axis: Optional[Count] = None
     why_class_axis: str = ""
 
+    def __post_init__(self) -> None:
+        if (parse_loss(self.loss).targets == "classes") != (self.class_axis is not None):
+            raise ArtifactsError(
+                f"the loss {self.loss} of the output {self.output!r} does not go with the class_axis {self.class_axis}"
+            )
+
     @property
     def formula(self) -> Loss:
         """The loss, read."""
@@ -254,9 +260,6 @@ def _check(manifest: Manifest) -> None:
     targets = [spec.name for spec in manifest.inputs if spec.role == "target"]
     if targets != [head.target for head in manifest.heads]:
         raise ValueError("its heads have other targets than its inputs")
-    for head in manifest.heads:
-        if (head.formula.targets == "classes") != (head.class_axis is not None):
-            raise ValueError(f"the loss {head.loss} of the output {head.output!r} does not go with its class_axis")
     names = [tensor.name for tensor in manifest.trained]
     if len(set(names)) < len(names):
         raise ValueError("two trained tensors have one name")

@@ -15,7 +15,7 @@ from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
-from tgdonnx.finetuning.opening import batch_remarks, fitting_batch, open_data, remarks_of
+from tgdonnx.finetuning.opening import batch_remarks, class_axes, fitting_batch, open_data, remarks_of
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.session import Session
 
@@ -78,7 +78,7 @@ def fit(session: Session, data: RunData, options: TrainOptions) -> Fit:
             options = replace(options, **_part(new, _TRAINING))
         else:
             fixed = () if "batch" in added else batch_remarks(asked, options)
-            remarks = (*fixed, *remarks_of(training, validating, retention))
+            remarks = (*fixed, *class_axes(session.manifest), *remarks_of(training, validating, retention))
             return Fit(tuple(problems.values()), added, fits=True, remarks=remarks, training=training)
 
 
