@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from tgdonnx.errors import DataError
 from tgdonnx.gated_model.detector import Detector
 from tgdonnx.gating.features import Moments, Place
-from tgdonnx.gating.fitting import Fitted, fit
+from tgdonnx.gating.fitting import fit
+
+Bools = NDArray[np.bool_]
 
 ENOUGH = 0.9
-"""The share of inputs that must go to the right side, of each kind that is given."""
+"""The share of inputs that must go to the right side, of each kind that is given; of 5 and more, one may always fail."""
+_FEW = 5
 _FEWEST_FEATURES = 16
 
 
@@ -45,12 +48,19 @@ class Separation:
 
 @dataclass(frozen=True)
 class Judged:
-    """A detector and how it separates."""
+    """A detector and how it separates.
+
+    Attributes:
+        place: where it looks.
+        detector: the detector.
+        separation: the shares.
+        is_enough: whether it may be used.
+    """
 
     place: Place
     detector: Detector
     separation: Separation
-    fitted: Fitted = field(repr=False)
+    is_enough: bool
 
 
 def judge(place: Place, new: Moments, held_out: Optional[Moments], retain: Optional[Moments]) -> Judged:
@@ -61,14 +71,20 @@ def judge(place: Place, new: Moments, held_out: Optional[Moments], retain: Optio
     """
     floor = new.floor()
     fitted = fit(new.features(floor))
-    others = tuple(None if each is None else fitted.accepts(each.features(floor)) for each in (held_out, retain))
-    accepted = float((fitted.left_out < fitted.threshold).mean())
-    separation = Separation(accepted, _share(others[0]), None if others[1] is None else _share(~others[1]))
-    return Judged(place, fitted.detector(place.layer, place.value, floor), separation, fitted)
+    right: list[Optional[Bools]] = [fitted.left_out < fitted.threshold, None, None]
+    if held_out is not None:
+        right[1] = fitted.accepts(held_out.features(floor))
+    if retain is not None:
+        right[2] = ~fitted.accepts(retain.features(floor))
+    first, *others = (None if each is None else float(each.mean()) for each in right)
+    assert first is not None
+    is_enough = all(_is_enough(each) for each in right if each is not None)
+    return Judged(place, fitted.detector(place.layer, place.value, floor), Separation(first, *others), is_enough)
 
 
-def _share(right: Optional[NDArray[np.bool_]]) -> Optional[float]:
-    return None if right is None else float(right.mean())
+def _is_enough(right: Bools) -> bool:
+    """Whether enough of some inputs go to the right side: of few, one tells little."""
+    return int((~right).sum()) <= max((1 - ENOUGH) * len(right), 1 if len(right) >= _FEW else 0)
 
 
 def first_that_separates(
@@ -101,7 +117,7 @@ def first_that_separates(
         except DataError as error:
             problem = str(error)
             continue
-        if found.separation.worst >= ENOUGH:
+        if found.is_enough:
             return found
         if best is None or found.separation.worst > best.separation.worst:
             best = found
