@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from tgdonnx.artifacts.losses.formula import Loss, parse_loss
+from tgdonnx.artifacts.losses.formula import Loss, parse_loss, quoted
 from tgdonnx.errors import ArtifactsError
 
 # Quoted names and brackets hold commas and colons that separate nothing.
@@ -75,13 +75,13 @@ def parse_criterion(text: str) -> Criterion:
     names = [part.output for part in parts]
     if len(parts) > 1 and None in names:
         raise ArtifactsError(
-            f"expected every part of the loss {text!r} to name its output, as in 'boxes: l1, scores: 2*bce'; "
+            f"expected every part of the loss {quoted(text)} to name its output, as in 'boxes: l1, scores: 2*bce'; "
             f"{str(parts[names.index(None)])!r} names none"
         )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ArtifactsError(
-            f"expected every output once in the loss {text!r}; {twice!r} is there twice: add its losses (+)"
+            f"expected every output once in the loss {quoted(text)}; {twice!r} is there twice: add its losses (+)"
         )
     return Criterion(tuple(parts))
 
@@ -94,5 +94,5 @@ def _part(text: str, flat: str) -> Part:
     if len(name) > 1 and name[0] in "'\"" and name[-1] == name[0]:
         name = name[1:-1]
     if not name:
-        raise ArtifactsError(f"expected the name of an output before the colon in the loss {text.strip()!r}")
+        raise ArtifactsError(f"expected the name of an output before the colon in the loss {quoted(text.strip())}")
     return Part(name, parse_loss(text[place + 1 :]))

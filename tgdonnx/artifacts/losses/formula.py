@@ -34,6 +34,8 @@ _WORD = re.compile(r"[A-Za-z_][\w.]*")
 _INTEGER = re.compile(r"[-+]?\d+")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
+_SHOWN = 200
+
 Written = Union[int, float, str, tuple[Union[int, float], ...]]
 
 
@@ -142,12 +144,12 @@ def parse_loss(text: str) -> Loss:
         match = _TERM.match(text, position)
         if match is None or match["name"] not in LOSSES:
             raise ArtifactsError(
-                f"expected loss to be one of {', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim; got {text!r}"
+                f"expected loss to be one of {', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim; got {quoted(text)}"
             )
         weight = 1.0 if match["weight"] is None else float(match["weight"])
         if not (math.isfinite(weight) and weight > 0):
             raise ArtifactsError(
-                f"expected weights > 0 in the loss {text!r}; got {match['weight']} for {match['name']}"
+                f"expected weights > 0 in the loss {quoted(text)}; got {match['weight']} for {match['name']}"
             )
         terms.append(Term(weight, _function(BY_NAME[match["name"]], match["parameters"])))
         position, more = match.end(), match["end"] == "+"
@@ -156,23 +158,30 @@ def parse_loss(text: str) -> Loss:
     return loss
 
 
+def quoted(text: str) -> str:
+    """Returns what a user wrote, for a message: of a long text the beginning."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
 def _require_sum(loss: Loss, text: str) -> None:
     if len({function.name for function in loss.functions}) < len(loss.terms):
-        raise ArtifactsError(f"expected every loss once; got {text!r}")
+        raise ArtifactsError(f"expected every loss once; got {quoted(text)}")
     kinds = {function.targets == "classes": function.name for function in loss.functions}
     if len(kinds) > 1:
         raise ArtifactsError(
             f"the losses {kinds[True]} and {kinds[False]} do not go together: the targets of one are class indices, those of "
-            f"the other are like the output; got {text!r}"
+            f"the other are like the output; got {quoted(text)}"
         )
     for name in ("ignore", "axis"):
         said = [getattr(function, name) for function in loss.functions if hasattr(function, name)]
         if len(set(said)) > 1:
             raise ArtifactsError(
-                f"expected the same {name} in all losses of one sum, for they have one target; got {text!r}"
+                f"expected the same {name} in all losses of one sum, for they have one target; got {quoted(text)}"
             )
     if len(loss.weights) > 1:
-        raise ArtifactsError(f"expected one array as weight in one sum, got {' and '.join(loss.weights)}; got {text!r}")
+        raise ArtifactsError(
+            f"expected one array as weight in one sum, got {' and '.join(loss.weights)}; got {quoted(text)}"
+        )
 
 
 def _function(kind: type[LossFunction], written: Optional[str]) -> LossFunction:
@@ -184,14 +193,14 @@ def _function(kind: type[LossFunction], written: Optional[str]) -> LossFunction:
         match = _PARAMETER.match(inside, position)
         if match is None:
             raise ArtifactsError(
-                f"expected parameters such as (ignore=255, class_weights=[1, 2.5]) behind {kind.name}; got {written!r}"
+                f"expected parameters such as (ignore=255, class_weights=[1, 2.5]) behind {kind.name}; got {quoted(inside)}"
             )
         key = match["key"]
         if key not in known:
             takes = f"expected {', '.join(known)}" if known else "it takes none"
             raise ArtifactsError(f"the loss {kind.name} has no parameter {key!r}; {takes}")
         if key in values:
-            raise ArtifactsError(f"the loss {kind.name} has {key} twice in {written!r}; leave one out")
+            raise ArtifactsError(f"the loss {kind.name} has {key} twice in {quoted(inside)}; leave one out")
         values[key] = _value(kind, key, match["value"].strip())
         position, more = match.end(), match["end"] == ","
     return kind(**values)
@@ -202,7 +211,7 @@ def _value(kind: type[LossFunction], key: str, text: str) -> Any:
         return msgspec.convert(_read(text), get_type_hints(kind, include_extras=True)[key])
     except (msgspec.ValidationError, ValueError) as error:
         wanted = _wanted(kind, key)
-        raise ArtifactsError(f"the loss {kind.name} expects {key} to be {wanted}, got {text}") from error
+        raise ArtifactsError(f"the loss {kind.name} expects {key} to be {wanted}, got {quoted(text)[1:-1]}") from error
 
 
 def _read(text: str) -> Written:
@@ -238,7 +247,7 @@ def _number(text: str) -> Union[int, float]:
         return int(text)
     if _NUMBER.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
-    raise ValueError(f"{text!r} is no number")
+    raise ValueError(f"{quoted(text)} is no number")
 
 
 def _text(value: Written) -> str:
