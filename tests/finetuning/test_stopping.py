@@ -17,7 +17,7 @@ from tests.support.checkpoints import BEST, CHECKPOINT
 from tests.support.fake_sessions import validated_as
 from tests.support.trainer import make_artifacts
 from tgdonnx.errors import ArtifactsError, DataError
-from tgdonnx.finetuning import RunData, TrainOptions, train
+from tgdonnx.finetuning import RunData, TrainOptions, opening, train
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.finetuning.stopping import reason_to_stop
@@ -137,12 +137,12 @@ def test_validation_every_so_many_steps_finds_what_it_finds_at_epochs(every: int
 def retained(monkeypatch: pytest.MonkeyPatch, values: list[float | None]) -> None:
     """Makes ``rmse`` of the vendor's own task take these values."""
     left = iter(values)
-    open_retention = tgdonnx.finetuning.training.open_retention
+    open_retention = opening.open_retention
 
     def opened(*arguments: Any, **named: Any) -> Any:
         return replace(open_retention(*arguments, **named), evaluate=lambda *_: {"rmse": next(left)})
 
-    monkeypatch.setattr("tgdonnx.finetuning.training.open_retention", opened)
+    monkeypatch.setattr(opening, "open_retention", opened)
 
 
 GUARDED = replace(OPTIONS, epochs=5, metrics=("rmse",), retain_limit=0.5)
