@@ -1,7 +1,8 @@
 """A classifier applied to pictures: a CSV file with a row for each, ``file,class,probability``.
 
-The class is that of the largest output. Its probability is the output itself where the model ends in a Softmax, and else the
-softmax of the outputs. A class goes by its name where the run or the model's record of training has one, else by its number.
+The class is that of the largest output. Its probability is the output itself where the outputs are not negative and add up to
+1, as those of a Softmax, and else the softmax of the outputs. A class goes by its name where the run or the model's record of
+training has one, else by its number.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Optional, Union
 import numpy as np
 
 from tgdonnx.applying.network import ImageNetwork
-from tgdonnx.artifacts.losses.logits import before
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.layouts import View
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
@@ -29,6 +29,7 @@ from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
 
 SUFFIX = ".csv"
+_ROUNDING = 1e-3  # of probabilities, of models of half precision too
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,6 @@ class Classification:
         """
         shape = self.network.input.shape
         fixed = (shape[0] if shape else None) or 1
-        graph = self.network.network.graph
-        output = next(value for value in graph.outputs if value.name == self.network.output)
-        are_probabilities = before(output, "Softmax") is not output
         for name, values in self.fed():
             found = self.network.run(np.repeat(values, fixed, 0))[0]
             if found.size != max(found.shape, default=0) or found.size < 2:
@@ -80,7 +78,7 @@ class Classification:
                     remedy="write the result as .npy",
                 )
             scores = found.ravel().astype(np.float64)
-            if not are_probabilities:
+            if scores.min() < 0 or abs(scores.sum() - 1) > _ROUNDING:
                 powers = np.exp(scores - scores.max())
                 scores = powers / powers.sum()
             best = int(scores.argmax())

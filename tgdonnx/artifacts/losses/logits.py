@@ -81,8 +81,8 @@ def before(y: ir.Value, activation: str, axis: int = 1) -> ir.Value:
     if node is None or not is_standard(node, activation):
         return y
     if activation == "Softmax":
-        rank, found = (len(y.shape) if y.shape is not None else 0), _softmax_axis(node)
-        if (found % rank if rank else found) != axis:
+        rank = len(y.shape) if y.shape is not None else 0
+        if not rank or _softmax_axis(node) % rank != axis:
             return y
     assert node.inputs[0] is not None
     return node.inputs[0]
