@@ -314,8 +314,8 @@ def test_a_run_that_diverges_is_reported_and_the_others_count(vendor: Path, tmp_
         (SELECT, {"patience": 2}, {}, DataError, "compared at equal steps, which patience would end"),
         (SELECT, {"epochs": None, "max_time": 9.0}, {}, DataError, "which max_time would end"),
         (SELECT, {"retain_limit": 1.0}, {"retain": None}, DataError, "needs data of the vendor's own task"),
-        (SELECT, {}, {"retain": {"z": OLD["x"]}}, DataError, "'x'"),
-        (SELECT, {}, {"agree": {"z": OLD["x"]}}, DataError, "'x'"),
+        (SELECT, {}, {"retain": {"z": OLD["x"], "w": OLD["x"]}}, DataError, "'x'"),
+        (SELECT, {}, {"agree": {"z": OLD["x"], "w": OLD["x"]}}, DataError, "'x'"),
     ],
 )
 def test_refusals_leave_nothing(

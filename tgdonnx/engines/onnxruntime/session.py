@@ -62,6 +62,7 @@ class StepSession:
         self._now = {name: self._value(np.array(array)) for name, array in state.tensors.items()}
         self._next = {name: self._value(np.zeros_like(array)) for name, array in state.tensors.items()}
         self._sums: dict[str, Any] = {}
+        self._bound_values: dict[str, Any] = {}
         self._sessions: dict[str, Any] = {}
 
     def step(self, batches: Iterable[Sequence[Array]], learning_rate: float) -> list[float]:
@@ -175,6 +176,8 @@ class StepSession:
     def _bound(self, session: Any, given: dict[str, Any]) -> Any:
         """Returns a binding of what a model reads: what is given, and the state."""
         binding, values = session.io_binding(), {**self._now, **given}
+        # A binding keeps no array of numpy's, and one that had to be brought into order has no other owner.
+        self._bound_values = values
         for value in session.get_inputs():
             binding.bind_ortvalue_input(value.name, values[value.name])
         return binding
