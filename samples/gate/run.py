@@ -36,6 +36,7 @@ from pages_network import pages_network
 from pet_network import pet_network
 
 import tgdonnx
+from tgdonnx.errors import DataError
 
 HERE = Path(__file__).parent
 REPEATS = 30
@@ -148,7 +149,11 @@ def study(network: Network, plan: Plan, seed: int, work: Path) -> dict[str, Any]
         {name: network.held_out["old validation"].inputs},
     )
     both, dial = work / "both.onnx", work / "dial.onnx"
-    report = tgdonnx.gate(network.model, tuned, both, data=data, detector_outputs=True)
+    judged = {"vendor": scores(network, network.model), "full": scores(network, full), "tuned": scores(network, tuned)}
+    try:
+        report = tgdonnx.gate(network.model, tuned, both, data=data, detector_outputs=True)
+    except DataError as error:  # which is a result: the detector does not tell new from old
+        return {"seed": seed, "steps": network.steps, "blend": blend, "scores": judged, "refused": str(error)}
     tgdonnx.gate(network.model, tuned, dial, input_name="g")
     assert tgdonnx.verify(network.model, both).ok
     assert tgdonnx.verify(network.model, dial).ok
@@ -167,12 +172,7 @@ def study(network: Network, plan: Plan, seed: int, work: Path) -> dict[str, Any]
             "retain": report.separation.retain,
         },
         "decisions": decisions(network, both),
-        "scores": {
-            "vendor": scores(network, network.model),
-            "full": scores(network, full),
-            "tuned": scores(network, tuned),
-            "gated": scores(network, both),
-        },
+        "scores": {**judged, "gated": scores(network, both)},
         "time": slower(network, tuned, {"detector": both, "input": dial}),
         "bytes": {"vendor": network.model.stat().st_size, "gated": both.stat().st_size},
     }
@@ -198,7 +198,8 @@ def table(found: Sequence[tuple[Network, dict[str, Any]]]) -> str:
     ]
     for network, one in found:
         for kind in ("new", "old"):
-            row = [f"{one['scores'][each][kind]:.2f}" for each in ("vendor", "full", "tuned", "gated")]
+            named = (one["scores"].get(each) for each in ("vendor", "full", "tuned", "gated"))
+            row = ["refused" if each is None else f"{each[kind]:.2f}" for each in named]
             lines.append(f"| {network.title}, {network.unit} | {kind} | {' | '.join(row)} |")
     lines += [
         "",
@@ -207,6 +208,8 @@ def table(found: Sequence[tuple[Network, dict[str, Any]]]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for network, one in found:
+        if "refused" in one:
+            continue
         shares, test, times, sizes = one["separation"], one["decisions"], one["time"], one["bytes"]
         cells = [network.name, f"{one['form']}, blend {one['blend']:g}", one["layer"], str(one["images"])]
         cells += [f"{shares[kind]:.0%}" for kind in ("new", "held_out", "retain")]
