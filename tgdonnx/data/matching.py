@@ -103,7 +103,9 @@ def _match_group(
     problems = list(naming_problems(arrays, inputs, where, ignored))
     present = [spec for spec in inputs if spec.name in arrays]
     views, found = _views([(spec, arrays[spec.name]) for spec in present], options, scales_of(inputs, options))
-    raise_first([*problems, *found])
+    problems += found
+    del found
+    raise_first(problems)
     lengths = {spec.name: made.count for spec, made in zip(inputs, views) if made.counts_samples}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the arrays of {where} differ in the number of samples: {lengths}")
@@ -121,15 +123,23 @@ def _match_group(
     return SampleSet(group.name, views, spare_arrays(arrays, inputs, ignored))
 
 
-def raise_first(problems: Sequence[DataError]) -> None:
+def raise_first(problems: list[DataError]) -> None:
     """Raises the first of some problems, with the others in its ``also``; nothing if there are none.
+
+    The list is empty then: if a frame that the error goes through held it, both would live until cycles are collected, with all
+    that is open in the frames.
 
     Raises:
         DataError: there is one.
     """
     if problems:
-        problems[0].also = (*problems[0].also, *problems[1:])
-        raise problems[0]
+        first = problems[0]
+        first.also = (*first.also, *problems[1:])
+        problems.clear()
+        try:
+            raise first
+        finally:
+            del first
 
 
 def _in_one_file(group: ArrayGroup) -> bool:
@@ -166,7 +176,7 @@ def _views(
                 count = next((view.count for view in made.values()), None)
                 made[place] = _sampled(spec, stored, options, scales.get(spec.name), count)
             except DataError as error:
-                problems.append(error)
+                problems.append(error.with_traceback(None))
     if problems:
         return (), problems
     count = max((view.count for view in made.values()), default=1)
@@ -176,7 +186,7 @@ def _views(
         try:
             made[place] = _level(spec, stored, scales.get(spec.name), count)
         except DataError as error:
-            problems.append(error)
+            problems.append(error.with_traceback(None))
     return (() if problems else tuple(made[place] for place in range(len(pairs)))), problems
 
 

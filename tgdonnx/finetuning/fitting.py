@@ -67,7 +67,8 @@ def fit(session: Session, data: RunData, options: TrainOptions) -> Fit:
         try:
             training, validating, retention = open_data(session, data, options)
         except DataError as error:
-            found = [error, *error.also]
+            # Without its traceback, which holds this frame and so itself.
+            found = [error.with_traceback(None), *error.also]
             problems.update((str(each), each) for each in found)
             offered = [(name, value) for each in found for name, value in each.options.items()]
             new = _new_options(offered, {**vars(data.reading), **vars(options)}, added)
