@@ -26,7 +26,7 @@ def forward(model: onnx.ModelProto, *trained: str) -> onnx.ModelProto:
     import onnx_ir as ir
 
     file = ModelFile(Path("vendor.onnx"), model.SerializeToString(), model)
-    return ir.to_proto(forward_graph(open_network(file), trained, None).model)
+    return ir.to_proto(forward_graph(open_network(file), trained, ()).model)
 
 
 def same_bytes_but_for_metadata(path: Path, directory: Path) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from tgdonnx.files.outputs import Kind
 INPUTS = {
     "model": "vendor/model.onnx",
     "base": "vendor/model.onnx",
+    "vendor": "vendor/model.onnx",
     "tuned": "tuned.onnx",
     "masked": "masked.onnx",
     "directory": "artifacts",
@@ -33,6 +34,7 @@ INPUTS = {
     "data": "data.npz",
     "validation": "validation.npz",
     "retain": "retain.npz",
+    "held_out": "held_out.npz",
     "agree": "agree.npz",
     "pair": "noisy.npy",
     "calibrate": "calibrate.npz",
