@@ -35,6 +35,7 @@ INPUTS = {
     "validation": "validation.npz",
     "retain": "retain.npz",
     "held_out": "held_out.npz",
+    "classes": "classes.txt",
     "agree": "agree.npz",
     "pair": "noisy.npy",
     "calibrate": "calibrate.npz",
@@ -85,6 +86,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
             np.savez(root / name, **data_for(models.dncnn(0)))
         if name.endswith(".npy"):
             np.save(root / name, np.zeros((2, 3, 8, 8), np.float32))
+    (root / "classes.txt").write_text("one\ntwo\n")
     (root / "filters.json").write_text(json.dumps({"w1": [0]}))
     (root / "config.toml").write_text("epochs = 1\n")
     tgdonnx.mask(vendor, root / "masked.onnx", tgdonnx.Phi(0.35))
