@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,7 +15,7 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
 from tgdonnx.data.class_names import read_classes
 from tgdonnx.data.formats import describe_sources
-from tgdonnx.data.pictures import COLOURS, RESAMPLES, Colour, Resample
+from tgdonnx.data.pictures import COLOURS, RESAMPLES, Colour, Pictures, Resample
 from tgdonnx.finetuning import Noise2Noise, RunData
 
 
@@ -35,49 +36,81 @@ def _read(command: Body) -> Body:
     return made
 
 
-def _reading(
-    map: tuple[str, ...],  # noqa: A002  # as the option is named
-    layouts: tuple[str, ...],
-    scales: tuple[str, ...],
-    mean: Optional[str] = None,
-    std: Optional[str] = None,
+@dataclass(frozen=True)
+class _Intensities:
+    scale: Optional[Scale]
+    scales: Mapping[str, Scale]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    patch: Optional[tuple[int, ...]]
+    patches_per_epoch: Optional[int]
+    augment: tuple[Any, ...]
+    crop_target: bool
+
+
+def _intensities(scales: tuple[str, ...], mean: Optional[str] = None, std: Optional[str] = None) -> _Intensities:
+    scale, scale_by_name = _divide("--scale", scales)
+    by_name = {name: _scale(how) for name, how in scale_by_name.items()}
+    return _Intensities(
+        None if scale is None else _scale(scale), by_name, _numbers("--mean", mean), _numbers("--std", std)
+    )
+
+
+def _pictures(
     resize: Optional[str] = None,
     resample: Resample = "bilinear",
     crop: Optional[str] = None,
     colour: Optional[Colour] = None,
-    classes: Optional[Path] = None,
+) -> Pictures:
+    return Pictures(_sizes("--resize", resize), resample, _sizes("--crop", crop), colour)
+
+
+def _cutting(
     patch: Optional[str] = None,
     patches_per_epoch: Optional[int] = None,
     augment: Optional[str] = None,
     crop_target: bool = False,
+) -> _Cutting:
+    return _Cutting(_sizes("--patch", patch), patches_per_epoch, tuple(_kinds(augment)), crop_target)
+
+
+def _reading(
+    map: tuple[str, ...],  # noqa: A002  # as the option is named
+    layouts: tuple[str, ...],
+    intensities: _Intensities,
+    pictures: Pictures,
+    cutting: _Cutting,
+    classes: Optional[Path] = None,
     validation_split: Optional[float] = None,
 ) -> DataOptions:
     layout, layout_by_name = _divide("--layout", layouts)
-    scale, scale_by_name = _divide("--scale", scales)
     return DataOptions(
         map=_pairs("--map ARRAY=INPUT", map),
         layout=layout,
         layouts=layout_by_name,
         classes=() if classes is None else read_classes(classes),
-        mean=_numbers("--mean", mean),
-        std=_numbers("--std", std),
-        resize=_sizes("--resize", resize),
-        resample=resample,
-        crop=_sizes("--crop", crop),
-        colour=colour,
-        patch=_sizes("--patch", patch),
-        patches_per_epoch=patches_per_epoch,
-        augment=tuple(_kinds(augment)),
-        scale=None if scale is None else _scale(scale),
-        scales={name: _scale(how) for name, how in scale_by_name.items()},
-        crop_target=crop_target,
         validation_split=validation_split,
+        **vars(intensities),
+        **vars(pictures),
+        **vars(cutting),
     )
 
 
-reading_options = collected(
-    "reading",
-    _reading,
+def reading_options(command: Body) -> Body:
+    """How data is read. The command gets ``reading``, a `DataOptions`."""
+    made = collected("reading", _reading)(command)
+    for name, make in (("intensities", _intensities), ("pictures", _pictures), ("cutting", _cutting)):
+        made = collected(name, make)(made)
+    for option in reversed(_READING):
+        made = option(made)
+    return made
+
+
+_READING = (
     click.option("--map", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
     click.option(
         "--layout",
@@ -108,7 +141,6 @@ reading_options = collected(
     click.option("--crop", metavar="SIZE", help="Take the centre of pictures: HxW, or NxN for N."),
     click.option("--colour", type=click.Choice(COLOURS), help="Make pictures grey or of three colours."),
 )
-"""How data is read. The command gets ``reading``, a `DataOptions`."""
 
 
 def _capital(text: str) -> str:
