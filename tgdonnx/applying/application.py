@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
@@ -14,14 +14,12 @@ from tgdonnx.applying.deciding import GateDecision, decide, decision_file
 from tgdonnx.applying.imagefiles import require_header, result, suffix_of
 from tgdonnx.applying.network import open_image_network
 from tgdonnx.applying.reach import ReceptiveField
+from tgdonnx.applying.reading import measured_scaling, reading_of, recorded_scaling, scaling_of, view_of
 from tgdonnx.applying.tiles import Tile, cut
-from tgdonnx.artifacts.manifest import RUN
-from tgdonnx.data.layouts import SPACE, View, model_layout
-from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
-from tgdonnx.data.matching import match
-from tgdonnx.data.options import DataOptions
-from tgdonnx.data.scaling import Scale, Scaling, check_scale, describe_linear, measure, require_channels
-from tgdonnx.data.sources import Source, open_array
+from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.lazy_arrays import Array
+from tgdonnx.data.scaling import Scale, describe_linear
+from tgdonnx.data.sources import open_array
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath, load_model, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
@@ -29,7 +27,7 @@ from tgdonnx.files.typed import encode
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.gated_model.record import is_gated
 from tgdonnx.gated_model.settling import record_of, settled
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
+from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.records import last_classes
 from tgdonnx.runtime import CPU_NAME, Device, usable_device
 
@@ -188,9 +186,9 @@ def _prepare(
     network = open_image_network(file if record is None else settled(file, 1.0), output_name, device)
     stored = open_array(data)
     require_header(output, stored)
-    reading = _reading(layout, scale, artifacts)
-    view = _view(network.input, stored, reading)
-    scaling = _scaling(network.input, view, scale, artifacts, network.output)
+    reading = reading_of(layout, scale, artifacts)
+    view = view_of(network.input, stored, reading)
+    scaling = scaling_of(network.input, view, scale, artifacts, network.output)
     field = network.receptive_field(view.layout)
     plan = _plan(network.input, view, field, tile)
     whole = field if isinstance(field, str) else None
@@ -224,92 +222,16 @@ def _classification(
 ) -> Classification:
     require_outputs([Output(output)], [model, data, artifacts], overwrite=overwrite)
     network = open_image_network(model, output_name, device)
-    views = views_of(data, network, _reading(layout, scale, artifacts))
+    views = views_of(data, network, reading_of(layout, scale, artifacts))
     scaling = None
     if artifacts is not None:
         scaling = recorded_scaling(Path(artifacts), network.input.name, network.output)
     elif scale is not None:
-        scaling = _measured(network.input, [view for _, view in views], scale)
+        scaling = measured_scaling(network.input, [view for _, view in views], scale)
     classes = last_classes(network.network.file.proto)
     if artifacts is not None and (record := read_record(Path(artifacts))) is not None:
         classes = record.data.options.classes or classes
     return Classification(network, views, scaling.arrays[network.input.name] if scaling else None, classes)
-
-
-def _reading(layout: Optional[str], scale: Optional[Scale], artifacts: Optional[StrPath]) -> DataOptions:
-    """Returns how data is read: pictures are made ready as in the run, if there is one."""
-    if scale is not None and artifacts is not None:
-        raise DataError("got both a scale and a run whose scaling is recorded; expected one of them")
-    scaled = 1.0 if scale is not None or artifacts is not None else None
-    record = read_record(Path(artifacts)) if artifacts is not None else None
-    if record is None:
-        return DataOptions(layout=layout, scale=scaled)
-    told = record.data.options
-    return DataOptions(
-        layout=layout,
-        scale=scaled if record.data.scaling else None,
-        resize=told.resize,
-        resample=told.resample,
-        crop=told.crop,
-        colour=told.colour,
-    )
-
-
-def _view(spec: TensorSpec, stored: LazyArray, reading: DataOptions) -> View:
-    """Returns the data as samples of the model's input, which may be larger than the model takes."""
-    axes = (reading.layout or "").partition(":")[2] or model_layout(spec, reading.layout)
-    if spec.shape is not None and axes is not None and len(axes) == len(spec.shape):
-        spec = replace(spec, shape=tuple(None if x in SPACE else size for x, size in zip(axes, spec.shape)))
-    if spec.shape is not None:  # any number of samples: they are grouped as the model takes them
-        spec = replace(spec, shape=(None, *spec.shape[1:]))
-    source = Source(stored.place, (ArrayGroup(stored.place, {spec.name: stored}),))
-    (member,) = match(source, [spec], reading)
-    return member.views[0]
-
-
-def _scaling(
-    spec: TensorSpec, view: View, scale: Optional[Scale], artifacts: Optional[StrPath], output: str
-) -> Optional[Scaling]:
-    if artifacts is not None:
-        return recorded_scaling(Path(artifacts), spec.name, output)
-    return None if scale is None else _measured(spec, [view], scale)
-
-
-def _measured(spec: TensorSpec, views: Sequence[View], scale: Scale) -> Scaling:
-    """Returns the scaling of data by itself."""
-    check_scale(scale)
-    linear = measure(scale, spec.name, [view.stored for view in views])
-    for view in views:
-        require_channels(linear, dict(zip(view.axes, view.shape)).get("C"), f"{view.stored.place}: {spec.name!r}")
-    return Scaling({spec.name: linear, TARGET: replace(linear, mean=(), std=())})
-
-
-def recorded_scaling(directory: Path, name: str, output: str) -> Optional[Scaling]:
-    """Returns the scaling of the data that a run trained on; None if it was not scaled.
-
-    Args:
-        directory: the artifacts directory.
-        name: of the input.
-        output: of the output, after which its target is named where several trained. One whose targets were not scaled, as
-            class indices are not, stays as it is.
-
-    Raises:
-        ArtifactsError: the record of the run is damaged.
-        DataError: the directory holds no run that says so.
-    """
-    record, path = read_record(directory), directory / RUN
-    if record is None:
-        raise DataError(
-            f"{directory} has no {RUN}, so how the data of the run was scaled is not known",
-            remedy="say it with `scale`",
-        )
-    found = record.data.scaling
-    if found and name not in found:
-        raise DataError(f"{path} says how {', '.join(found)} was scaled; expected {name}")
-    scaled = {array: linear for array, linear in found.items() if array in (name, TARGET)}
-    if output in found and TARGET not in found:
-        scaled[TARGET] = found[output]
-    return Scaling(scaled) if found else None
 
 
 def _plan(

@@ -1,7 +1,7 @@
 """The format of gated models: the vendor's network and the tuned one in one file, and a number g that chooses between them.
 
 From the vendor's file, the tuned one and a `Gate` every byte of the gated file follows (`writing.gated`), and from the vendor's
-file and the gated one the tuned file (`reading.read_gated`). So a gated file is proved by writing it again.
+file and the gated one the tuned file (`reading.take_apart`). So a gated file is proved by writing it again.
 
     graph_bytes    a graph as its serialised fields, which are kept as they are
     record         the metadata ``tgdonnx.gate``

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.gated_model.reading import take_apart, why_not_gated
 from tgdonnx.gated_model.record import describe_gate, is_gated
-from tgdonnx.gated_model.writing import take_apart, why_not_gated
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.records import trained_before, union
