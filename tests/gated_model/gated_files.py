@@ -53,6 +53,13 @@ def _exported(vendor: Path, artifacts: Path, folder: Path) -> Pair:
     return Pair(vendor, folder / "tuned.onnx", folder / "without.onnx")
 
 
+def new_inputs(vendor: Path) -> dict[str, Any]:
+    (value,) = onnx.load(vendor).graph.input
+    shape = [d.dim_value or 9 for d in value.type.tensor_type.shape.dim]
+    rng = np.random.default_rng(0)
+    return {value.name: rng.normal(2, 1, (24, *shape[1:])).astype(np.float32)}
+
+
 def answers(model: Path, feeds: dict[str, Array], g: Optional[float] = None) -> list[Array]:
     """What a file gives, in a session with the options of a user who sets none."""
     options = onnxruntime.SessionOptions()

@@ -11,8 +11,9 @@ import onnx
 import pytest
 
 import tgdonnx
+from tests.adapting.networks import NETWORKS, input_of
 from tests.blending.runs import invented
-from tests.gated_model.gated_files import answers, regrown, same_bits, tuned_otherwise
+from tests.gated_model.gated_files import adapted, answers, new_inputs, regrown, same_bits, tuned_otherwise
 from tests.masked_model.regrown import VARIANTS
 from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
@@ -141,6 +142,52 @@ def test_what_cannot_be_gated_is_refused_and_nothing_is_written(tmp_path: Path) 
         with pytest.raises(error, match=reason):
             tgdonnx.gate(vendor, tuned, again, input_name=name)
     assert not again.exists()
+
+
+@pytest.mark.parametrize("mode", ["maps", "side paths", "branches"])
+def test_an_input_that_is_named_like_what_gate_adds_or_the_model_has_is_refused(mode: str, tmp_path: Path) -> None:
+    if mode == "maps":
+        pair = regrown("batch norms", tmp_path / "files")
+    elif mode == "side paths":
+        pair = adapted(NETWORKS["conv"], tmp_path / "files")
+    else:
+        pair = tuned_otherwise(dncnn(0), tmp_path / "files", {"w1": [1]})
+    tuned = onnx.load(pair.tuned).graph
+    own = {
+        "",
+        "gate/factors.0",
+        "gate/shape.4",
+        "gate/half",
+        "gate/residual",
+        tuned.initializer[-1].name,
+        tuned.node[0].name,
+    }
+    own |= {tuned.node[-1].output[0]} - {""}
+    for name in own:
+        with pytest.raises(ModelFileError, match="choose another name for the input"):
+            tgdonnx.gate(pair.vendor, pair.tuned, tmp_path / "both.onnx", input_name=name)
+    data = tgdonnx.GateData(new_inputs(pair.vendor))
+    for name in ("gate_is_new", "gate_residual"):
+        with pytest.raises(ModelFileError, match="choose another name for the input"):
+            tgdonnx.gate(
+                pair.vendor, pair.tuned, tmp_path / "both.onnx", input_name=name, data=data, detector_outputs=True
+            )
+    assert not (tmp_path / "both.onnx").exists()
+
+
+def test_side_paths_and_a_round_of_another_mode_are_refused_and_gated_from_the_file_between(tmp_path: Path) -> None:
+    first = adapted(NETWORKS["conv"], tmp_path / "files")
+    tuned, both = tmp_path / "tuned.onnx", tmp_path / "both.onnx"
+    weight = str(next(iter(tgdonnx.score(first.vendor).layers)).weight)
+    tgdonnx.export(invented(first.tuned, tmp_path / "second", Filters({weight: [1]})), tuned)
+    assert tgdonnx.verify(first.vendor, tuned).ok
+    with pytest.raises(ModelFileError, match="has side paths besides; name as the vendor's the file that has"):
+        tgdonnx.gate(first.vendor, tuned, both, input_name="g")
+    assert not both.exists()
+    tgdonnx.gate(first.tuned, tuned, both, input_name="g")
+    feeds = {"x": input_of("conv")}
+    assert same_bits(answers(both, feeds, 1.0), answers(tuned, feeds))
+    assert tgdonnx.verify(first.tuned, both).ok
 
 
 @pytest.mark.parametrize("mode", ["maps", "branches"])

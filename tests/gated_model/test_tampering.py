@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests.gated_model.gated_files import Pair, regrown, tuned_otherwise
+from tests.gated_model.gated_files import Pair, new_inputs, regrown, tuned_otherwise
 from tests.support.forging import refused
 from tests.support.models import dncnn
+from tgdonnx.files.model_file import load_model
+from tgdonnx.gated_model.detector import Detector
+from tgdonnx.gated_model.reading import take_apart
+from tgdonnx.gated_model.writing import choose_form, gated
+from tgdonnx.layers import open_network
 
 Edit = Callable[[onnx.ModelProto], None]
 
@@ -34,13 +40,6 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Pair, Pat
         tgdonnx.gate(pair.vendor, pair.tuned, both, input_name="g", data=tgdonnx.GateData(data), detector_outputs=True)
         found[form] = (pair, both)
     return found
-
-
-def new_inputs(vendor: Path) -> dict[str, Any]:
-    (value,) = onnx.load(vendor).graph.input
-    shape = [d.dim_value or 9 for d in value.type.tensor_type.shape.dim]
-    rng = np.random.default_rng(0)
-    return {value.name: rng.normal(2, 1, (24, *shape[1:])).astype(np.float32)}
 
 
 def branch(model: onnx.ModelProto, name: str) -> onnx.GraphProto:
@@ -194,3 +193,35 @@ def test_bytes_at_the_end_or_a_second_record_are_found(
     assert refused(pair.vendor, tmp_path / "t.onnx")
     (tmp_path / "u.onnx").write_bytes(both.read_bytes() + b"\xf2\x06\x03abc")  # a field that onnx.proto does not know
     assert refused(pair.vendor, tmp_path / "u.onnx")
+
+
+def _narrow(detector: Detector) -> Detector:
+    return replace(detector, mean=detector.mean[:-2], basis=detector.basis[:-2])
+
+
+DETECTORS: dict[str, tuple[Callable[[Detector], Detector], str]] = {
+    "a layer that is not there": (lambda d: replace(d, layer="nowhere"), "where none can look"),
+    "another layer": (lambda d: replace(d, layer="conv3"), "where none can look"),
+    "a value that is not there": (lambda d: replace(d, value="nothing"), "where none can look"),
+    "features less": (_narrow, "features, and in front of"),
+    "a threshold that is not finite": (lambda d: replace(d, threshold=float("inf")), "not what gate writes"),
+    "a mean that is not finite": (lambda d: replace(d, mean=d.mean * np.float32("nan")), "are not finite"),
+}
+
+
+@pytest.mark.parametrize("form", ["maps", "branches"])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_that_gate_would_not_fit_here_is_found_though_all_follows_from_it(
+    form: str, name: str, pairs: dict[str, tuple[Pair, Path]], tmp_path: Path
+) -> None:
+    forge, reason = DETECTORS[name]
+    pair, both = pairs[form]
+    network, tuned = open_network(load_model(pair.vendor)), load_model(pair.tuned)
+    gate = take_apart(network.file, load_model(both)).gate
+    assert gate.detector is not None
+    forged = replace(gate, detector=forge(gate.detector))
+    content = gated(network, tuned, forged, choose_form(network, tuned), "0.1.0").data
+    (tmp_path / "forged.onnx").write_bytes(content)
+    report = tgdonnx.verify(pair.vendor, tmp_path / "forged.onnx")
+    assert not report.ok
+    assert reason in report.violations[0]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tgdonnx.errors import DataError
-from tgdonnx.gating.features import Moments, Place
+from tgdonnx.gated_model.places import Place
+from tgdonnx.gating.features import Moments
 from tgdonnx.gating.fitting import COMPONENTS, LEAST, fit, require_enough
 from tgdonnx.gating.separation import first_that_separates, judge
 
@@ -68,7 +69,7 @@ def moments(count: int, seed: int, scale: float = 1.0) -> Moments:
 
 
 def test_the_earliest_layer_that_separates_is_taken() -> None:
-    blind, seeing = Place("conv1", "x"), Place("conv2", "h")
+    blind, seeing = Place("conv1", "x", 8), Place("conv2", "h", 8)
     new = {blind: moments(40, 0), seeing: moments(40, 1)}
     held_out = {place: Moments(each.means[:20], each.variances[:20]) for place, each in new.items()}
     old = {blind: moments(20, 4), seeing: moments(20, 5, scale=30)}
@@ -81,7 +82,7 @@ def test_the_earliest_layer_that_separates_is_taken() -> None:
 
 
 def test_of_five_inputs_one_may_fail_and_of_four_none() -> None:
-    place, new = Place("conv1", "x"), moments(40, 0)
+    place, new = Place("conv1", "x", 8), moments(40, 0)
     far = moments(1, 1, scale=30)
 
     def mixed(count: int) -> Moments:

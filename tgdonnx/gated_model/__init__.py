@@ -7,6 +7,7 @@ file and the gated one the tuned file (`reading.take_apart`). So a gated file is
     record         the metadata ``tgdonnx.gate``
     names          how what is added is called
     detector       what decides on g, in plain nodes
+    places         where that can look
     maps           one graph, in which reinitialised maps are multiplied by g
     branches       an If between both graphs, which share what is equal
 """

@@ -62,6 +62,11 @@ class _Stored:
     tensor: bytes = field(repr=False)
 
 
+def side_paths_added(vendor: onnx.ModelProto, tuned: onnx.ModelProto) -> bool:
+    """Whether a tuned network has nodes that the vendor's has not; else both have the same fields, in the same order."""
+    return len(tuned.graph.node) != len(vendor.graph.node)
+
+
 def why_no_branches(vendor: onnx.ModelProto, tuned: onnx.ModelProto) -> str:
     """Says why two networks cannot become branches; nothing if they can."""
     if vendor.ir_version < 4:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -18,6 +19,7 @@ from tgdonnx.gated_model.detector import Detector
 from tgdonnx.gated_model.graph_bytes import graph_of, with_graph
 from tgdonnx.gated_model.maps import without_factors
 from tgdonnx.gated_model.names import prefix_for
+from tgdonnx.gated_model.places import Place, places
 from tgdonnx.gated_model.record import KEY, DetectorRecord, Gate, GateRecord, read_gate_record
 from tgdonnx.gated_model.writing import OUTPUTS, choose_form, gated, recorded
 from tgdonnx.layers import Network
@@ -82,10 +84,26 @@ def why_not_gated(network: Network, both: ModelFile, found: TakenApart) -> str:
     if detector is not None and found.record.detector != recorded(detector):
         return "the numbers of its detector are others than its record says"
     try:
-        again = gated(network, found.tuned, found.gate, choose_form(network, found.tuned), found.record.tgdonnx)
+        chosen = choose_form(network, found.tuned)
+        if detector is not None and (reason := _why_cannot_look(detector, places(network, found.tuned, chosen))):
+            return reason
+        again = gated(network, found.tuned, found.gate, chosen, found.record.tgdonnx)
     except ModelFileError as error:
         return str(error)
     return "" if again.data == both.data else _difference(onnx.ModelProto.FromString(again.data), both.proto)
+
+
+def _why_cannot_look(detector: Detector, where: Sequence[Place]) -> str:
+    """Says why gate fits no such detector on this network; nothing if it does."""
+    found = [place for place in where if (place.layer, place.value) == (detector.layer, detector.value)]
+    if not found:
+        return f"its detector looks at {detector.value!r}, in front of {detector.layer!r}, where none can look"
+    features = 2 * found[0].maps
+    if len(detector.mean) != features:
+        return (
+            f"its detector is of {len(detector.mean)} features, and in front of {detector.layer!r} there are {features}"
+        )
+    return ""
 
 
 def _difference(expected: onnx.ModelProto, found: onnx.ModelProto) -> str:
@@ -116,6 +134,8 @@ def _read_detector(proto: onnx.ModelProto, record: DetectorRecord, prefix: str) 
     shapes_fit = basis.ndim == 2 and mean.shape == basis.shape[:1] and threshold.shape == (1, 1) and floor.shape == (1,)
     if not shapes_fit or any(each.dtype != np.float32 for each in (mean, basis, threshold, floor)):
         raise ValueError("the numbers of its detector are of other shapes or types than gate writes")
+    if not all(np.isfinite(each).all() for each in (mean, basis, threshold, floor)):
+        raise ValueError("the numbers of its detector are not finite")
     return Detector(record.layer, record.value, record.images, mean, basis, float(threshold[0, 0]), float(floor[0]))
 
 

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile
-from tgdonnx.gated_model.branches import outer_names, why_no_branches, with_branches
+from tgdonnx.gated_model.branches import outer_names, side_paths_added, why_no_branches, with_branches
 from tgdonnx.gated_model.detector import IS_NEW, RESIDUAL, Detector
 from tgdonnx.gated_model.detector_copy import copied_up_to
 from tgdonnx.gated_model.graph_bytes import OUTPUT, graph_of, info_part, node_parts, tensor_parts, with_graph
@@ -98,6 +98,12 @@ def choose_form(network: Network, tuned: ModelFile) -> Chosen:
             return Chosen(found, "")
         else:
             other = "nothing reads the reinitialised maps"
+    if side_paths_added(network.file.proto, tuned.proto):
+        raise ModelFileError(
+            f"{tuned.path} cannot be gated: {other}; both networks would become branches, which must have the same layers, and "
+            "the tuned one has side paths besides",
+            remedy="name as the vendor's the file that has the side paths, or export these merged before further rounds",
+        )
     if reason := why_no_branches(network.file.proto, tuned.proto):
         raise ModelFileError(f"{tuned.path} cannot be gated: {reason}", remedy="use both files, one or the other")
     return Chosen((), other or "there is no record of a round")
@@ -130,8 +136,8 @@ def gated(network: Network, tuned: ModelFile, gate: Gate, chosen: Chosen, versio
         ModelFileError: a name is taken, or the operator set is too old.
     """
     vendor = network.file
-    _require_usable(vendor.proto, gate)
     prefix = prefix_for(vendor.proto)
+    _require_usable(vendor.proto, tuned.proto, gate, prefix)
     record = GateRecord(
         1, version, vendor.sha256, tuned.sha256, chosen.form, gate.input, recorded(gate.detector), gate.outputs
     )
@@ -202,13 +208,22 @@ def recorded(detector: Optional[Detector]) -> Optional[DetectorRecord]:
     return DetectorRecord(detector.layer, detector.value, detector.images, threshold, detector.sha256)
 
 
-def _require_usable(proto: onnx.ModelProto, gate: Gate) -> None:
-    taken = names_in(proto)
-    wanted = [] if gate.input is None else [gate.input]
-    wanted += OUTPUTS if gate.outputs else ()
-    for name in wanted:
+def _require_usable(proto: onnx.ModelProto, tuned: onnx.ModelProto, gate: Gate, prefix: str) -> None:
+    taken = names_in(proto) | names_in(tuned)
+    outputs = OUTPUTS if gate.outputs else ()
+    if gate.input is not None:
+        reason = ""
+        if not gate.input:
+            reason = "an input without a name cannot be given"
+        elif gate.input in taken:
+            reason = f"the model has a value {gate.input!r} already"
+        elif gate.input in outputs or gate.input.startswith(prefix):
+            reason = f"{gate.input!r} is a name of what gate adds itself"
+        if reason:
+            raise ModelFileError(reason, remedy="choose another name for the input")
+    for name in outputs:
         if name in taken:
-            raise ModelFileError(f"the model has a value {name!r} already", remedy="choose another name for the input")
+            raise ModelFileError(f"the model has a value {name!r} already", remedy="leave out the detector's outputs")
     opset = max((entry.version for entry in proto.opset_import if entry.domain in STANDARD_DOMAINS), default=1)
     if opset < _OLDEST:
         raise ModelFileError(

@@ -1,4 +1,4 @@
-"""Where a detector can look, and the features of data there, computed by the nodes that it will have."""
+"""The features of data where a detector can look, computed by the nodes that it will have."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from tgdonnx.errors import DataError, ModelFileError
-from tgdonnx.files.model_file import ModelFile
 from tgdonnx.gated_model.detector import FEATURES, feature_nodes
-from tgdonnx.gated_model.detector_copy import ancestors
-from tgdonnx.gated_model.writing import Chosen
-from tgdonnx.graphs.operators import CONVOLUTIONS
+from tgdonnx.gated_model.places import Place
 from tgdonnx.layers import Network
 from tgdonnx.runtime import Device, open_inference
 from tgdonnx.sweeping.dropping import whole_model
@@ -24,19 +21,6 @@ from tgdonnx.sweeping.running import Feeds, run_all
 _PREFIX = "tgdonnx.detector/"
 _FLOOR = 1e-4
 """Of the mean variance: maps that do not vary more than that differ by noise."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a detector can look.
-
-    Attributes:
-        layer: the layer in front of which it looks.
-        value: what that reads: (N, C, ...).
-    """
-
-    layer: str
-    value: str
 
 
 @dataclass(frozen=True)
@@ -55,32 +39,6 @@ class Moments:
         """Returns means and logarithms of variances, (N, 2 C)."""
         with np.errstate(invalid="ignore"):
             return np.concatenate([self.means, np.log(self.variances + floor)], axis=1)
-
-
-def places(network: Network, tuned: ModelFile, chosen: Chosen) -> tuple[Place, ...]:
-    """Returns where a detector can look, in the order of the network: inputs of convolutions that do not depend on g.
-
-    Args:
-        network: the vendor's.
-        tuned: the tuned one.
-        chosen: the form of the gated file.
-    """
-    graph = tuned.proto.graph if chosen.places else network.file.proto.graph
-    made = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    given = {value.name for value in graph.input}
-    first = min((place.node for place in chosen.places), default=len(graph.node))
-    found: dict[str, Place] = {}
-    for layer in network.layers:
-        value = layer.node.inputs[0]
-        if layer.op_type not in CONVOLUTIONS or layer.node.graph is not network.graph or value is None:
-            continue
-        name, shape = str(value.name), network.sizes.shapes.get(value)
-        if shape is None or len(shape) < 3 or not (name in given or made.get(name, first) < first):
-            continue
-        if any(a.type == onnx.AttributeProto.GRAPH for node in ancestors(graph, name) for a in node.attribute):
-            continue
-        found.setdefault(name, Place(layer.name, name))
-    return tuple(found.values())
 
 
 def moments_at(

@@ -16,10 +16,11 @@ from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
+from tgdonnx.gated_model.places import Place, places
 from tgdonnx.gated_model.reading import take_apart
 from tgdonnx.gated_model.record import Form, Gate
 from tgdonnx.gated_model.writing import Chosen, choose_form, gated, require_ungated
-from tgdonnx.gating.features import Moments, Place, moments_at, places
+from tgdonnx.gating.features import Moments, moments_at
 from tgdonnx.gating.fitting import require_enough
 from tgdonnx.gating.separation import Judged, Separation, first_that_separates
 from tgdonnx.layers import Network, open_network

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import DataError
 from tgdonnx.gated_model.detector import Detector
-from tgdonnx.gating.features import Moments, Place
+from tgdonnx.gated_model.places import Place
+from tgdonnx.gating.features import Moments
 from tgdonnx.gating.fitting import fit
 
 Bools = NDArray[np.bool_]
