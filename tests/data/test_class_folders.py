@@ -44,6 +44,14 @@ def test_pictures_have_the_place_of_their_folder_among_the_sorted_names(tmp_path
     assert dataset.describe()["options"]["classes"] == ["birds", "cats", "dogs"]
 
 
+def test_folders_of_numbers_are_sorted_by_number(tmp_path: Path) -> None:
+    root = folders(tmp_path / "d", **{str(name): [name] for name in (10, 9, 1, 0, 2)})
+    dataset = opened(root, inputs(5), scale=1)
+    x, target = everything(dataset)
+    assert sorted(zip(x[:, 0, 0, 0], target)) == [(0, 0), (1, 1), (2, 2), (9, 3), (10, 4)]
+    assert any("classes 0 0, 1 1, 2 2, 3 9, 4 10 (by number; " in remark for remark in dataset.remarks)
+
+
 def test_said_classes_give_the_order(tmp_path: Path) -> None:
     root = folders(tmp_path / "d", dogs=[3], cats=[5])
     dataset = opened(root, inputs(4), scale=1, classes=("sheep", "dogs", "cows", "cats"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.data.datasets import everything, opened, spec
+from tgdonnx.data import Dataset
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
@@ -70,6 +72,59 @@ def test_pictures_are_targets_too(pictures: Path) -> None:
     path = table(pictures, "noisy,clean\np/7.png,p/3.png\n")
     x, target = everything(opened(path, specs, scale=1, map={"noisy": "x"}))
     assert (x.max(), target.max()) == (7, 3)
+
+
+def labels_of(
+    directory: Path, labels: Sequence[str], counted: int, classes: tuple[str, ...] = ()
+) -> tuple[list[int], Dataset]:
+    path = table(directory, "path,label\n" + "".join(f"p/3.png,{label}\n" for label in labels))
+    specs = (INPUTS[0], TensorSpec("target", "int64", (None,), counted, role="target"))
+    dataset = opened(path, specs, scale=1, classes=classes)
+    return everything(dataset)[1].tolist(), dataset
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected", "said"),
+    [
+        (("1", "2", "3"), ("1", "2", "3", "4"), [0, 1, 2], "taken as the names of classes, not as their indices"),
+        (("4", "1"), ("1", "2", "3", "4"), [3, 0], "taken as the names of classes, not as their indices"),
+        (("1", "2"), ("01", "02", "03", "04"), [0, 1], "taken as the names of classes, not as their indices"),
+        (("0", "3"), ("a", "b", "c", "d"), [0, 3], "taken as indices of the classes, from 0"),
+        (("1234567", "7"), ("7", "8", "9", "1234567"), [3, 0], "taken as the names of classes, not as their indices"),
+    ],
+)
+def test_numbers_are_names_where_the_classes_are_numbers_and_else_indices(
+    labels: Sequence[str], classes: tuple[str, ...], expected: list[int], said: str, pictures: Path
+) -> None:
+    found, dataset = labels_of(pictures, labels, 4, classes)
+    assert found == expected
+    assert any(said in remark for remark in dataset.remarks)
+    assert dataset.options.classes == classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (("1", "0"), ("1", "2"), "row 2: '0' is no class; expected one of 1, 2"),
+        (("0", "1"), ("a", "1"), "row 1: '0' is no class; expected one of a, 1"),
+        (("0", "0"), ("10", "20"), "row 1: '0' is no class; expected one of 10, 20"),
+        (("0", "1"), ("1", "01"), "two classes are the same number"),
+        (("0", "", "1"), (), "row 2 has no label: ''"),
+        (("0", "1", "NaN"), (), "row 3 has no label: 'NaN'"),
+        (("a", "b", ""), (), "row 3 has no label"),
+    ],
+)
+def test_labels_that_are_no_class_or_none_are_refused(
+    labels: Sequence[str], classes: tuple[str, ...], message: str, pictures: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        labels_of(pictures, labels, 2, classes)
+
+
+def test_a_word_among_numbers_leaves_their_order_and_is_told(pictures: Path) -> None:
+    found, dataset = labels_of(pictures, [*map(str, range(10, -1, -1)), "other"], 12)
+    assert found == [*range(10, -1, -1), 11]
+    assert any("not all (row 12: 'other'): taken as the names of classes" in remark for remark in dataset.remarks)
 
 
 @pytest.mark.parametrize(

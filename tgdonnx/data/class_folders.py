@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tgdonnx.data.class_names import describe_classes, require_as_many, shown
+from tgdonnx.data.class_names import describe_classes, in_order, require_as_many, shown
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.lazy_arrays import ArrayGroup
 from tgdonnx.data.naming import is_usual_target
@@ -50,7 +50,7 @@ def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequen
     spec, target = only_input(inputs), target_of(inputs)
     assert spec is not None
     folders = [entry for entry in listing(path) if entry.is_dir()]
-    names = tuple(classes) or tuple(sorted(folder.name for folder in folders))
+    names = tuple(classes) or in_order([folder.name for folder in folders])
     for folder in folders:
         if folder.name not in names:
             raise DataError(f"{folder} is of no class; expected one of {shown(names)}", remedy="rename or remove it")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -13,6 +14,7 @@ from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 MOST_BYTES = 2**20
 _SHOWN = 10
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 def read_classes(path: StrPath) -> tuple[str, ...]:
@@ -47,6 +49,12 @@ def check_classes(names: Sequence[str]) -> None:
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"two classes are called {twice!r}; expected a name of its own for each")
+
+
+def in_order(names: Collection[str]) -> tuple[str, ...]:
+    """Returns names of classes sorted: whole numbers by number, then the others as text."""
+    numbers = {name: int(name) for name in names if _NUMBER.fullmatch(name)}
+    return (*sorted(numbers, key=lambda name: (numbers[name], name)), *sorted({*names} - {*numbers}))
 
 
 def require_as_many(names: Sequence[str], target: Optional[TensorSpec], where: str, *, said: bool) -> None:
@@ -85,8 +93,10 @@ def shown(names: Sequence[str]) -> str:
 
 
 def describe_classes(names: Sequence[str], *, said: bool) -> str:
-    """Returns what is said of classes; ``said``: by the user or the data, else they are sorted by name."""
+    """Returns what is said of classes; ``said``: by the user or the data, else they are sorted, see `in_order`."""
     numbered = shown([f"{place} {name}" for place, name in enumerate(names)])
+    numbers = sum(bool(_NUMBER.fullmatch(name)) for name in names)
+    sorting = "by name" if not numbers else "by number" if numbers == len(names) else "numbers first, then by name"
     return f"{TARGET}: classes {numbered}" + (
-        "" if said else " (by name; `classes` says the model's order, if it is another)"
+        "" if said else f" ({sorting}; `classes` says the model's order, if it is another)"
     )

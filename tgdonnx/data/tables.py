@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from tgdonnx.data.class_names import describe_classes, require_as_many, shown
+from tgdonnx.data.class_names import describe_classes, in_order, require_as_many, shown
 from tgdonnx.data.file_cache import FileCache, opened
 from tgdonnx.data.format import Library
 from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
@@ -51,8 +51,9 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
     chosen = _chosen(path, columns, inputs, resolved_map(mapped, inputs))
     target, kept = target_of(inputs), FileCache()
     names: tuple[str, ...] = ()
+    told: list[str] = []
     if TARGET in chosen and takes_one_label(target):
-        columns[chosen[TARGET]], names = _labelled(path, columns[chosen[TARGET]], classes, target)
+        columns[chosen[TARGET]], names = _labelled(path, columns[chosen[TARGET]], classes, target, told)
     groups = []
     for row in range(len(next(iter(columns.values())))):
         arrays: dict[str, LazyArray] = {}
@@ -67,6 +68,7 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
         raise DataError(f"{path} has no row")
     remarks = [f"{path}: column {column!r} is for {name!r}" for name, column in chosen.items() if column != name]
     remarks += [describe_classes(names, said=bool(classes))] if names else []
+    remarks += told
     others = [column for column in columns if column not in chosen.values()]
     remarks += [f"{path}: columns left out: {shown(others)}"] if others else []
     return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names)
@@ -144,21 +146,52 @@ def _chosen(
 
 
 def _labelled(
-    path: Path, cells: Sequence[Cell], classes: Sequence[str], target: Optional[TensorSpec]
+    path: Path, cells: Sequence[Cell], classes: Sequence[str], target: Optional[TensorSpec], told: list[str]
 ) -> tuple[list[Cell], tuple[str, ...]]:
-    """Returns cells as class indices, and the names of the classes: none where the cells are indices and nobody names them."""
-    if all(isinstance(cell, float) for cell in cells):
-        return list(cells), tuple(classes)
-    names = tuple(classes) or tuple(sorted({_text(cell) for cell in cells}))
+    """Returns cells as class indices, and the names of the classes: none where the cells are indices and nobody names them.
+
+    Numbers are names where all that is named are numbers, or one of the cells is named; else they are indices.
+    """
+    numbers = [cell for cell in cells if isinstance(cell, float)]
+    # The table's numbers are compared as numbers: a class that is called "01" is its 1.
+    places = {_text(_cell(name)): place for place, name in enumerate(classes)}
+    if len(places) < len(classes):
+        raise DataError(f"two classes are the same number; expected a number of its own for each: {shown(classes)}")
+    if len(numbers) == len(cells):
+        named = any(_text(cell) in places for cell in cells) or (
+            bool(classes) and all(isinstance(_cell(name), float) for name in classes)
+        )
+        if not named:
+            if classes:
+                told.append(
+                    f"{path}: labels are numbers, and no names of classes: taken as indices of the classes, from 0"
+                )
+            return list(cells), tuple(classes)
+        if any(places.get(_text(cell)) != cell for cell in numbers):
+            told.append(f"{path}: labels are numbers, taken as the names of classes, not as their indices")
+    for row, cell in enumerate(cells, 1):
+        if _text(cell) not in places and _text(cell).strip().lower() in ("", "nan"):
+            raise DataError(
+                f"{path}, row {row} has no label: {_text(cell)!r}", remedy="leave out the row, or say its class"
+            )
+    names = tuple(classes) or in_order({_text(cell) for cell in cells})
+    places = places or {name: place for place, name in enumerate(names)}
+    if 0 < len(numbers) < len(cells):
+        word = next(row for row, cell in enumerate(cells) if not isinstance(cell, float))
+        told.append(
+            f"{path}: labels are numbers, but not all (row {word + 1}: {_text(cells[word])!r}): taken as the names of classes"
+        )
     require_as_many(names, target, str(path), said=bool(classes))
     for row, cell in enumerate(cells, 1):
-        if _text(cell) not in names:
+        if _text(cell) not in places:
             raise DataError(f"{path}, row {row}: {_text(cell)!r} is no class; expected one of {shown(names)}")
-    return [float(names.index(_text(cell))) for cell in cells], names
+    return [float(places[_text(cell)]) for cell in cells], names
 
 
 def _text(cell: Cell) -> str:
-    return f"{cell:g}" if isinstance(cell, float) else cell
+    if isinstance(cell, float):
+        return str(int(cell)) if cell == int(cell) else str(cell)
+    return cell
 
 
 def _array(cell: Cell, spec: TensorSpec, where: str, beside: Path, kept: FileCache) -> LazyArray:
