@@ -71,7 +71,13 @@ def test_both_forms_of_labels_are_read(labels: dict[str, Any], tmp_path: Path) -
         ({"background": 0, "tumour": 2}, "expected labels that count from 0, found 0, 2"),
         ({"background": 0, "a": 1, "b": 2}, "has 3 classes .* the model 2"),
         ([], "expected"),
-        ("no JSON", "expected"),
+        ("{", "dataset.json is no JSON, or damaged: Expecting"),
+        ("1", 'expected "labels"'),
+        ({"background": 0, "ignore": 0}, "expected labels that count from 0"),
+        (
+            {"background": 0, "ignore": 1},
+            r"dataset.json .without 'ignore'.: 1 classes are named .background., the model has 2",
+        ),
     ],
 )
 def test_labels_that_do_not_count_are_refused(labels: Any, message: str, tmp_path: Path) -> None:
@@ -79,6 +85,23 @@ def test_labels_that_do_not_count_are_refused(labels: Any, message: str, tmp_pat
     (tmp_path / "dataset.json").write_text(labels if isinstance(labels, str) else json.dumps({"labels": labels}))
     with pytest.raises(DataError, match=message):
         opened(tmp_path, (spec("x", 1, None, None, None), LABELS))
+
+
+def test_the_label_ignore_is_no_class_and_what_leaves_it_out_is_told(tmp_path: Path) -> None:
+    dataset_of(tmp_path, 1, 1)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "a": 1, "ignore": 2}}))
+    dataset = opened(tmp_path, (spec("x", 1, None, None, None), LABELS))
+    assert dataset.options.classes == ("background", "a")
+    assert any("label 2 is no class" in said and "`loss='ce(ignore=2)'`" in said for said in dataset.remarks)
+
+
+def test_classes_that_are_called_otherwise_than_in_the_description_are_refused(tmp_path: Path) -> None:
+    dataset_of(tmp_path, 1, 1)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "a": 1}}))
+    specs = (spec("x", 1, None, None, None), LABELS)
+    with pytest.raises(DataError, match=r"named a, background, but .*dataset.json names background, a; leave out"):
+        opened(tmp_path, specs, classes=("a", "background"))
+    assert opened(tmp_path, specs, classes=("background", "a")).options.classes == ("background", "a")
 
 
 def test_a_case_that_lacks_something_is_refused(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ def test_pictures_are_targets_too(pictures: Path) -> None:
     assert (x.max(), target.max()) == (7, 3)
 
 
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_what_stands_between_columns_is_told_from_the_first_line(between: str, pictures: Path) -> None:
+    path = table(pictures, "path,label\np/7.png,a\np/3.png,b\n".replace(",", between))
+    _, target = everything(opened(path, INPUTS, scale=1))
+    assert target.tolist() == [0, 1]
+
+
 def labels_of(
     directory: Path, labels: Sequence[str], counted: int, classes: tuple[str, ...] = ()
 ) -> tuple[list[int], Dataset]:

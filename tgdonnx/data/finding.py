@@ -49,7 +49,7 @@ def _open(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions
         if not path.is_dir():
             return open_source(path)
         if is_nnunet(path):
-            return open_nnunet(path, inputs)
+            return open_nnunet(path, inputs, options.classes)
         if are_class_folders(path, inputs, options.map):
             return open_class_folders(path, inputs, options.classes)
     try:

@@ -1,7 +1,7 @@
 """nnU-Net's folders: ``imagesTr/CASE_0000.nii.gz``, a file per channel, ``labelsTr/CASE.nii.gz``, and ``dataset.json``.
 
 Of ``dataset.json`` the names of labels are read: ``{"background": 0, "tumour": 1}``, or in the older form
-``{"0": "background", "1": "tumour"}``.
+``{"0": "background", "1": "tumour"}``. The one that is called ``ignore`` is no class: places that nobody labelled have it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
-from tgdonnx.data.class_names import check_classes, describe_classes, require_as_many
+from tgdonnx.data.class_names import check_classes, describe_classes, require_as_many, shown
 from tgdonnx.data.file_cache import FileCache, opened
 from tgdonnx.data.formats import suffix_of
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
@@ -26,7 +26,7 @@ from tgdonnx.errors import DataError
 from tgdonnx.files.typed import MOST_BYTES
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
-IMAGES, LABELS, DESCRIPTION = "imagesTr", "labelsTr", "dataset.json"
+IMAGES, LABELS, DESCRIPTION, IGNORE = "imagesTr", "labelsTr", "dataset.json", "ignore"
 _CHANNEL = re.compile(r"(.+)_([0-9]{4})")
 
 
@@ -35,15 +35,17 @@ def is_nnunet(path: Path) -> bool:
     return (path / IMAGES).is_dir() and (path / LABELS).is_dir()
 
 
-def open_nnunet(path: Path, inputs: Sequence[TensorSpec]) -> Source:
+def open_nnunet(path: Path, inputs: Sequence[TensorSpec], classes: Sequence[str] = ()) -> Source:
     """Opens every case: its channels as the input, its labels as the target.
 
     Args:
         path: the directory.
         inputs: what a step is fed: one input, and a target where it is read.
+        classes: their names, as the user says them; none if empty.
 
     Raises:
-        DataError: the model has several inputs, a case lacks a channel or its labels, or a file cannot be read.
+        DataError: the model has several inputs, a case lacks a channel or its labels, a file cannot be read, or classes are
+            called otherwise than in ``dataset.json``.
         RuntimeMissingError: the library for a format is not installed.
     """
     spec = only_input(inputs)
@@ -70,35 +72,67 @@ def open_nnunet(path: Path, inputs: Sequence[TensorSpec]) -> Source:
             raise DataError(f"{path / LABELS} has nothing named {case!r} to go with {next(iter(channels.values()))}")
         image = _stacked([sample_file(channels[place], kept) for place in sorted(channels)])
         groups.append(ArrayGroup(case, {spec.name: image, TARGET: sample_file(labels[case], kept)}))
-    names = read_labels(path / DESCRIPTION) if (path / DESCRIPTION).is_file() else ()
-    require_as_many(names, target_of(inputs) if names else None, str(path / DESCRIPTION), said=True)
-    remarks = (describe_classes(names, said=True),) if names else ()
-    return Source(str(path), tuple(groups), path, remarks, kept.hashes, names)
+    names: tuple[str, ...] = ()
+    remarks: list[str] = []
+    target, described = target_of(inputs), path / DESCRIPTION
+    if described.is_file():
+        labels_said = read_labels(described)
+        names = labels_said.classes
+        remarks.append(describe_classes(names, said=True))
+        if labels_said.ignored is not None:
+            remarks.append(
+                f"{described}: label {labels_said.ignored} is no class, but what does not count: "
+                f"`loss='ce(ignore={labels_said.ignored})'` leaves it out"
+            )
+        if classes and target is not None and tuple(classes) != names:
+            raise DataError(
+                f"classes are named {shown(classes)}, but {described} names {shown(names)}",
+                remedy="leave out `classes`",
+            )
+        without = f" (without {IGNORE!r})" if labels_said.ignored is not None else ""
+        require_as_many(names, target, f"{described}{without}", said=True)
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names)
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Returns the names of the labels that a ``dataset.json`` counts from 0 on.
+@dataclass(frozen=True)
+class Labels:
+    """What a ``dataset.json`` says of labels.
+
+    Attributes:
+        classes: the names of those that count, from 0 on.
+        ignored: the one that does not count; None if all do.
+    """
+
+    classes: tuple[str, ...]
+    ignored: Optional[int] = None
+
+
+def read_labels(path: Path) -> Labels:
+    """Returns the labels of a ``dataset.json``.
 
     Raises:
-        DataError: it cannot be read, or labels are no such numbers, as those of regions are not.
+        DataError: it cannot be read, or classes do not count from 0, as those of regions do not.
     """
+    with opened(path) as file:
+        text = file.read(MOST_BYTES)
     try:
-        with opened(path) as file:
-            content: Any = json.loads(file.read(MOST_BYTES))
+        content: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON, or damaged: {error}") from error
+    try:
         labels = content["labels"]
         pairs = [(int(b), str(a)) if isinstance(b, int) else (int(a), str(b)) for a, b in labels.items()]
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f'{path}: expected "labels" with a name and a number of each, such as {{"background": 0}}'
         ) from error
-    pairs.sort()
-    if [number for number, _ in pairs] != list(range(len(pairs))):
-        raise DataError(f"{path}: expected labels that count from 0, found {', '.join(str(n) for n, _ in pairs)}")
-    names = tuple(name for _, name in pairs)
-    check_classes(names)
-    return names
+    check_classes([name for _, name in pairs])
+    ignored = next((number for number, name in pairs if name == IGNORE), None)
+    pairs = sorted(pair for pair in pairs if pair[1] != IGNORE)
+    numbers = [number for number, _ in pairs]
+    if not pairs or numbers != list(range(len(pairs))) or ignored in numbers:
+        raise DataError(f"{path}: expected labels that count from 0, found {', '.join(map(str, numbers))}")
+    return Labels(tuple(name for _, name in pairs), ignored)
 
 
 def _stacked(channels: Sequence[LazyArray]) -> LazyArray:

@@ -89,7 +89,8 @@ def _read(path: Path) -> dict[str, list[Cell]]:
     try:
         with opened(path) as file:
             lines = file.read().decode("utf-8-sig").splitlines()
-        rows = list(csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True))
+        between = "\t" if path.suffix.lower() == ".tsv" else _delimiter(lines)
+        rows = list(csv.reader(lines, delimiter=between, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     rows = [row for row in rows if row]
@@ -104,6 +105,12 @@ def _read(path: Path) -> dict[str, list[Cell]]:
         if len(row) != len(names):
             raise DataError(f"{path}, row {number} has {len(row)} cells; expected {len(names)}: {', '.join(names)}")
     return {name: [_cell(row[place]) for row in cells] for place, name in enumerate(names)}
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Returns what stands between the names of columns: a comma, or where there is none, a semicolon or tab."""
+    first = next((line for line in lines if line), "")
+    return next((each for each in (",", ";", "\t") if each in first), ",")
 
 
 def _cell(value: object) -> Cell:
