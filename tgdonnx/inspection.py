@@ -12,8 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from tgdonnx.files.model_file import StrPath
-from tgdonnx.gated_model.record import describe_gate, is_gated
-from tgdonnx.gated_model.settling import record_of
+from tgdonnx.gated_model.record import describe_gate, is_gated, record_of
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.layers.inference import InferShapes

@@ -142,10 +142,10 @@ def test_alpha_must_be_a_number(vendor: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (
-            ("--loss", "huber"),
-            f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim; got 'huber'",
+            ("--loss", "hubert"),
+            f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim; got 'hubert'",
         ),
-        (("--loss", "l1+ce"), "the loss ce goes with no other"),
+        (("--loss", "l1+ce"), "the losses ce and l1 do not go together"),
         (("--loss", "-1*l1"), "expected weights > 0"),
         (("--loss", "ssim", "--data-range", 0), "expected a data range > 0, got 0"),
         (("--l2-sp", -1), "expected l2_sp >= 0, got -1"),
@@ -156,6 +156,7 @@ def test_a_loss_that_is_none(options: tuple[object, ...], message: str, vendor: 
     assert message in refused(tmp_path, "build", tmp_path / "masked.onnx", "-o", tmp_path / "artifacts", *options)
 
 
+@pytest.mark.training
 def test_names_that_are_no_utf_8_train_report_and_are_refused_only_where_the_runtime_takes_none(
     vendor: Path, tmp_path: Path
 ) -> None:
@@ -167,7 +168,7 @@ def test_names_that_are_no_utf_8_train_report_and_are_refused_only_where_the_run
     masked, artifacts = odd / "masked.onnx", tmp_path / "artifacts"
     for command in (
         ("mask", model, "-o", masked, "--last", 1),
-        ("build", masked, "-o", artifacts),
+        ("build", masked, "-o", artifacts, "--engine", "onnxruntime-training"),
         ("train", artifacts, "--data", data, "--epochs", 1, "--lr", 1e-6),
         ("train", artifacts, "--data", data, "--epochs", 2, "--lr", 1e-6, "--resume"),
         ("export", artifacts, "-o", odd / "tuned.onnx"),

@@ -87,7 +87,7 @@ def test_finetune_takes_such_a_file_too(data: Path, tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("c.toml", "epohs = 3\n", "unknown key 'epohs'; did you mean 'epochs'?"),
-        ("c.toml", "colour = 3\n", "unknown key 'colour'; expected options of"),
+        ("c.toml", "zzz = 3\n", "unknown key 'zzz'; expected options of"),
         ("c.toml", "config = 'x.toml'\n", "unknown key 'config'"),
         ("c.toml", "[train]\nepochs = 3\n", "unknown key 'train'"),
         ("c.toml", "epochs = [1, 2]\n", "expected 'epochs' to be a whole number, got a list"),

@@ -25,8 +25,8 @@ from tgdonnx.files.model_file import StrPath, load_model, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.typed import encode
 from tgdonnx.finetuning.run_record import read_record
-from tgdonnx.gated_model.record import is_gated
-from tgdonnx.gated_model.settling import record_of, settled
+from tgdonnx.gated_model.record import is_gated, record_of
+from tgdonnx.gated_model.settling import settled
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.records import last_classes
 from tgdonnx.runtime import CPU_NAME, Device, usable_device

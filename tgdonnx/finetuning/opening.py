@@ -10,6 +10,7 @@ from tgdonnx.artifacts.manifest import Manifest
 from tgdonnx.data import Dataset, DataSource, Prefetched, open_like, open_training
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.agreement import Samples, with_agreement
+from tgdonnx.finetuning.borders import border_of
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.noise2noise import Noise2Noise, open_pair
@@ -51,7 +52,7 @@ def open_data(
         raise DataError("a share of images to agree on needs those images", remedy="pass agree, or leave the share out")
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     if reading.crop_target is True:
-        reading = replace(reading, crop_target=session.border(labelled))
+        reading = replace(reading, crop_target=border_of(session.manifest, labelled, session.predict))
         labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     _require_batch(session.manifest, options, labelled)
     if held_out is not None:

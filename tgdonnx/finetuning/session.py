@@ -16,11 +16,11 @@ from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, read_manifest
 from tgdonnx.artifacts.consistency import require_inputs_of
 from tgdonnx.artifacts.manifest import Head
 from tgdonnx.data import Dataset
-from tgdonnx.data.layouts import SPACE
 from tgdonnx.data.targets import TargetLimits
 from tgdonnx.engines import Batch, TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import load_model
+from tgdonnx.finetuning.borders import may_be_cut
 from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.graphs.tensor_specs import TARGET, count_inputs
@@ -142,34 +142,6 @@ class Session:
             self._artifacts = open_artifacts(self.directory)
         return self._artifacts
 
-    def border(self, dataset: Dataset) -> tuple[int, ...]:
-        """Returns by how many pixels targets are larger than outputs, per axis of space; samples of every size are tried.
-
-        Raises:
-            DataError: targets are smaller, differ from outputs in other axes, or the border differs between sizes.
-        """
-        found: dict[tuple[int, ...], list[int]] = {}
-        count = count_inputs(self.manifest.inputs)
-        for sample in dataset.first_of_each_size():
-            fed = [np.repeat(array, self.manifest.fixed_batch or 1, 0) for array in sample[:count]]
-            for head, output in zip(self.manifest.heads, self.predict(fed)):
-                place = self.manifest.place_of(head)
-                expected, shape = head.target_shape(output.shape)[1:], sample[place].shape[1:]
-                less, axes = [size - wanted for size, wanted in zip(shape, expected)], dataset.axes_of(place)
-                if len(shape) != len(expected) or min(less) < 0 or any(n for n, x in zip(less, axes) if x not in SPACE):
-                    raise DataError(
-                        f"only the centre of {_the(head)} can be cut: for inputs of {_shapes(fed)} expected at least "
-                        f"{list(expected)}, found {list(shape)} per sample"
-                    )
-                found.setdefault(tuple(n for n, x in zip(less, axes) if x in SPACE), list(shape))
-        if len(found) > 1:
-            said = "; ".join(f"{shape}: {'x'.join(map(str, less))}" for less, shape in found.items())
-            raise DataError(
-                f"the border that outputs lack differs between sizes of targets ({said})",
-                remedy="train on patches (`patch`), which have one size",
-            )
-        return next(iter(found))
-
     def require_fit(self, dataset: Dataset) -> None:
         """Checks by one forward pass that samples go through the model, and that the targets fit what comes out.
 
@@ -185,8 +157,8 @@ class Session:
                 raise DataError(problem)
             found, expected = batch[self.manifest.place_of(head)].shape, head.target_shape(output.shape)
             if found != expected:
-                sizes = list(zip(found, expected)) if len(found) == len(expected) else []
-                border = any(size > wanted for size, wanted in sizes) and all(size >= wanted for size, wanted in sizes)
+                place = self.manifest.place_of(head)
+                border = may_be_cut(dataset, place, batch, expected)
                 raise DataError(
                     f"{_the(head)} does not fit the output: for inputs of {_shapes(fed)} expected {list(expected)}, found "
                     f"{list(found)}{_axis_hint(head, output.shape, found)}",

@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Optional
 import msgspec
 import onnx
 
+from tgdonnx.errors import ModelFileError
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.files.typed import Above0, Positive, Sha256
 from tgdonnx.gated_model.detector import Detector
 from tgdonnx.masked_model import GATE_KEY
@@ -117,3 +119,17 @@ def read_gate_record(proto: onnx.ModelProto) -> GateRecord:
     if record.outputs and record.detector is None:
         raise ValueError("it has outputs of a detector, and no detector")
     return record
+
+
+def record_of(file: ModelFile) -> GateRecord:
+    """Returns the record of a gated file.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    try:
+        return read_gate_record(file.proto)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{file.path} is not as gate writes it: {error}", remedy="gate the models again"
+        ) from error

@@ -13,22 +13,8 @@ from tgdonnx.errors import ModelFileError
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.gated_model.detector import RESIDUAL
 from tgdonnx.gated_model.detector_copy import ancestors
-from tgdonnx.gated_model.record import GateRecord, read_gate_record
+from tgdonnx.gated_model.record import record_of
 from tgdonnx.gated_model.writing import OUTPUTS
-
-
-def record_of(file: ModelFile) -> GateRecord:
-    """Returns the record of a gated file.
-
-    Raises:
-        ModelFileError: it cannot be read.
-    """
-    try:
-        return read_gate_record(file.proto)
-    except ValueError as error:
-        raise ModelFileError(
-            f"{file.path} is not as gate writes it: {error}", remedy="gate the models again"
-        ) from error
 
 
 def settled(file: ModelFile, g: float) -> ModelFile:
