@@ -51,7 +51,7 @@ def test_four_problems_behind_one_another_are_told_at_once_and_the_command_given
     assert len(said) == 4
     assert report["options"] == {"scale": 255, "batch": 1, "accumulate": 8, "crop_target": True}
     assert (report["fits"], report["samples"]) == (True, 2)
-    words = shlex.split(report["call"].strip("`"))
+    words = shlex.split(report["call"])
     assert words[:2] == ["tgdonnx", "finetune"]
     words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
     result = run(*words[1:])
@@ -67,7 +67,7 @@ def test_data_that_fits_exits_with_0_and_tells_what_is_done_to_it(valid: Path, t
     assert "  x: float32 [any, 1, any, any] NCHW (4 axes, channels before space, as ONNX has it)" in lines
     assert f"  target: float32 [3, 1, 8, 8], 1 case; the first in {data}" in lines
     assert "fits: 3 samples" in lines
-    assert lines[-1] == f"  `tgdonnx finetune {valid} --data {data} --phi 0.3 -o tuned.onnx`"
+    assert lines[-1] == f"  tgdonnx finetune {valid} --data {data} --phi 0.3 -o tuned.onnx"
 
 
 def test_a_problem_that_no_option_solves_is_told_with_the_others(valid: Path, tmp_path: Path) -> None:
@@ -146,9 +146,96 @@ def test_options_of_several_inputs_are_given_once_for_each(tmp_path: Path) -> No
     data = save_pairs(tmp_path / "data.npz", (2, 5, 6, 3), (2, 5, 6, 3))
     result = run("data", model, "--data", data)
     assert result.exit_code == 1
-    words = shlex.split(result.stdout.splitlines()[-1].strip(" `"))
+    words = shlex.split(result.stdout.splitlines()[-1])
     assert [words[n + 1] for n, word in enumerate(words) if word == "--layout"] == ["x=NHWC", "target=NHWC"]
     chosen = words.index("--phi")  # of a kernel of 1 x 1 there is nothing to score
     words[chosen : chosen + 2] = ["--all"]
     words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
     assert run(*words[1:], "--epochs", 1).exit_code == 0
+
+
+def test_options_that_were_given_stay_in_the_command_as_they_were_given(tmp_path: Path) -> None:
+    network = "g (float[N, 3, H, W] x) => (float[N, 4] y) { a = Conv(x, v) p = GlobalAveragePool(a) y = Flatten(p) }"
+    model = save(text_model(network, v=(4, 3, 3, 3)), tmp_path / "model.onnx")
+    for index, name in enumerate(("owl", "fox")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 9, 3), 20 * index, np.uint8)).save(tmp_path / "pets" / name / "a b.png")
+    (tmp_path / "names.txt").write_text("owl\nfox\ncat\ndog\n")
+    given = (
+        *(
+            "--data",
+            tmp_path / "pets",
+            "--classes",
+            tmp_path / "names.txt",
+            "--loss",
+            "ce(smoothing=0.1)",
+            "--scale",
+            "255",
+        ),
+        *("--mean", "0.5,0.4,0.5", "--std", "0.5,0.5,0.5", "--augment", "flips,rotations", "--patch", "8"),
+        *("--metric", "accuracy", "--validation", tmp_path / "pets", "--epochs", "1", "--batch", "1"),
+    )
+    result = run("data", model, *given)
+    assert result.exit_code == 0, result.stdout
+    words = shlex.split(result.stdout.splitlines()[-1])
+    assert set(map(str, given)) <= set(words)
+    words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
+    words[words.index("--phi") : words.index("--phi") + 2] = ["--all"]
+    result = run(*words[1:])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize("dtype", ["f8", "?", "i4"])
+def test_numbers_of_another_type_are_proposed_to_be_taken_as_they_are(valid: Path, tmp_path: Path, dtype: str) -> None:
+    given, target = np.zeros((3, 1, 12, 12), dtype), np.zeros((3, 1, 8, 8), dtype)
+    report = examine(valid, save_pairs(tmp_path / "data.npz", (1,), (1,), x=given, target=target))
+    assert report.options == {"scales": {"x": 1, "target": 1}}
+    assert report.fits
+
+
+def test_complex_numbers_are_proposed_nothing(valid: Path, tmp_path: Path) -> None:
+    report = examine(
+        valid, save_pairs(tmp_path / "data.npz", (1,), (3, 1, 8, 8), x=np.zeros((3, 1, 12, 12), np.complex64))
+    )
+    assert not report.fits
+    assert (report.options, report.problems[0].problem[-12:]) == ({}, "; convert it")
+
+
+def test_a_batch_that_the_model_fixes_is_proposed(tmp_path: Path) -> None:
+    network = "g (float[4, 1, H, W] x) => (float[4, 1, H, W] y) { y = Conv(x, v) }"
+    model = save(text_model(network, v=(1, 1, 1, 1)), tmp_path / "model.onnx")
+    report = examine(model, save_pairs(tmp_path / "data.npz", (8, 1, 6, 6), (8, 1, 6, 6)))
+    assert report.options == {"batch": 4, "accumulate": 2}
+    assert report.fits
+
+
+HALF = "g (float[N, 1, H, W] x) => (float[N, 1, OH, OW] y) { y = Conv<strides=[2, 2]>(x, v) }"
+
+
+@pytest.mark.parametrize(
+    ("network", "kernel", "size", "target", "said"),
+    [
+        (
+            "g (float[N, 1, H, W] x) => (float[N, 1, H, W] y) { y = Conv(x, v) }",
+            1,
+            16,
+            32,
+            "neither of an input's size nor",
+        ),
+        (VALID, 3, 12, 16, "neither of an input's size nor"),
+        ("g (float[N, 1, H, W] x) => (float[N, 1, OH, OW] y) { y = Conv(x, v) }", 4, 12, 12, "an odd number"),
+        (HALF, 2, 16, 16, "no part of the input but another picture of it"),
+    ],
+)
+def test_targets_are_not_cut_where_it_is_not_known_which_part_an_output_shows(
+    tmp_path: Path, network: str, kernel: int, size: int, target: int, said: str
+) -> None:
+    tensors = (
+        {"v": (1, 1, kernel, kernel)} if "w" not in network.split("=>")[1] else {"v": (4, 1, 3, 3), "w": (1, 4, 3, 3)}
+    )
+    model = save(text_model(network, **tensors), tmp_path / "model.onnx")
+    data = save_pairs(tmp_path / "data.npz", (3, 1, size, size), (3, 1, target, target))
+    result = run("data", model, "--data", data, "--crop-target")
+    assert result.exit_code == 1
+    assert said in result.stdout
+    assert result.stdout.splitlines()[-1] == "does not fit"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.build_options import build_options
@@ -12,8 +17,9 @@ from tgdonnx.cli.common import json_option, model_argument
 from tgdonnx.cli.data_options import data_options
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.run_options import run_options
+from tgdonnx.cli.spelling import spelled
 from tgdonnx.finetuning import RunData, TrainOptions
-from tgdonnx.pipeline.examining import DataReport, FoundArray, examine, shape_in_words
+from tgdonnx.pipeline.examining import FIRST_PHI, DataReport, FoundArray, examine, shape_in_words
 
 
 @click.command("data")
@@ -36,8 +42,37 @@ def command(
     It takes the options of `finetune` on data, training and losses; nothing is written.
     """
     report = examine(model, data, training, building=building)
+    if report.fits:
+        report = replace(report, call=_command(context, report, data))
     print_json(report) if as_json else _print(report, data)
     context.exit(1 if report.problems else 0)
+
+
+def _command(context: click.Context, report: DataReport, data: RunData) -> str:
+    """Returns the command that trains: the options as they were given, and those that were found to help."""
+    given = [
+        parameter
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        and context.get_parameter_source(str(parameter.name)) == ParameterSource.COMMANDLINE
+        and parameter.name not in ("as_json", *report.options)
+    ]
+    words = [word for option in given for word in _words(option, context.params[str(option.name)])]
+    added = []
+    for name, value in report.options.items():
+        if isinstance(value, Mapping):
+            before = getattr(data.reading, name)
+            value = {each: what for each, what in value.items() if each not in before}
+        added.append(spelled(f"`{name}={value!r}`"))
+    model = shlex.quote(str(context.params["model"]))
+    return " ".join(["tgdonnx finetune", model, *map(shlex.quote, words), *added, f"--phi {FIRST_PHI} -o tuned.onnx"])
+
+
+def _words(option: click.Option, value: Any) -> list[str]:
+    name = next(name for name in option.opts if name.startswith("--"))
+    if option.is_flag:
+        return [name]
+    return [word for each in (value if option.multiple else (value,)) for word in (name, str(each))]
 
 
 def _print(report: DataReport, data: RunData) -> None:
@@ -58,7 +93,7 @@ def _print(report: DataReport, data: RunData) -> None:
         say(styled("does not fit", "bold red"))
         return
     say(styled("fits", "bold green"), f"{', with this command' if report.problems else ''}: {report.samples} samples")
-    say(f"  `{report.call}`")
+    say(f"  {report.call}")
 
 
 def _held(found: FoundArray) -> str:

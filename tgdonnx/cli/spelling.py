@@ -140,6 +140,6 @@ def _value(node: ast.expr) -> str:
         return ""
     if isinstance(value, dict):
         return " ".join(f"{name}={each}" for name, each in value.items())
-    if isinstance(value, (tuple, list)):
-        return "x".join(map(str, value))
+    if isinstance(value, (tuple, list)):  # sizes, such as 64x64, or a list
+        return shlex.quote(("x" if all(type(each) is int for each in value) else ",").join(map(str, value)))
     return shlex.quote(value) if isinstance(value, str) else str(value)

@@ -56,11 +56,17 @@ def _colour(spec: TensorSpec, stored: LazyArray, made: View) -> Optional[Colour]
     return next((colour for colour, channels in CHANNELS.items() if channels == wanted), None)
 
 
-def scale_hint(spec: TensorSpec, stored: LazyArray) -> str:
-    """Returns how to say in which way an array of another type is to be read."""
+def scale_hint(spec: TensorSpec, stored: LazyArray) -> tuple[Mapping[str, object], str]:
+    """Returns the option by which an array of another type is read, if there is one, and how a message says that."""
     if is_picture(spec, stored):
-        return f"`scale={np.iinfo(stored.dtype).max}` divides by it, `scale=1` takes the numbers as they are"
-    return f"`scales={{{spec.name!r}: 1}}` takes the numbers as they are"
+        most = int(np.iinfo(stored.dtype).max)
+        return {
+            "scale": most
+        }, f"; convert it, or say how: `scale={most}` divides by it, `scale=1` takes the numbers as they are"
+    if stored.dtype.kind in "biuf" and (spec.dtype == "float32" or np.can_cast(stored.dtype, spec.dtype)):
+        as_it_is = {"scales": {spec.name: 1}}
+        return as_it_is, f"; convert it, or say how: `scales={as_it_is['scales']}` takes the numbers as they are"
+    return {}, "; convert it"
 
 
 def is_picture(spec: TensorSpec, stored: LazyArray) -> bool:

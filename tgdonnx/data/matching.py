@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.data.hints import is_picture, mismatch, scale_hint, shape_hint, shape_text
+from tgdonnx.data.hints import mismatch, scale_hint, shape_hint, shape_text
 from tgdonnx.data.labels import as_labels
 from tgdonnx.data.layouts import SPACE, View, fits, layout_without, model_layout, view
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
@@ -149,11 +149,8 @@ def _in_one_file(group: ArrayGroup) -> bool:
 def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
     if scale is None:
         if str(stored.dtype) != spec.dtype:
-            raise DataError(
-                mismatch(spec, stored),
-                remedy=f"convert it, or say how: {scale_hint(spec, stored)}",
-                options={"scale": np.iinfo(stored.dtype).max} if is_picture(spec, stored) else None,
-            )
+            fitting, hint = scale_hint(spec, stored)
+            raise DataError(mismatch(spec, stored) + hint, options=fitting)
     elif stored.dtype.kind not in "biuf":
         raise DataError(f"{mismatch(spec, stored)}; these are no numbers to scale")
     elif spec.dtype != "float32" and not (scale == 1 and np.can_cast(stored.dtype, spec.dtype)):

@@ -89,6 +89,8 @@ def _new_options(
     """Returns those of the options offered that were not tried: of single inputs those of which nothing is said."""
     new: dict[str, object] = {}
     for name, value in offered:
+        if name not in given:  # of the artifacts; its problem says it
+            continue
         before = new.get(name, given[name])
         if isinstance(value, Mapping) and isinstance(before, Mapping):
             value = {**before, **value, **before}  # in order, and what was said stays

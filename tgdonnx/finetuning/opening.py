@@ -139,10 +139,13 @@ def _require_batch(manifest: Manifest, options: TrainOptions, dataset: Dataset) 
         return
     # As many samples per update of the weights as were asked for, or a few more.
     accumulate = max(1, -(-options.batch * options.accumulate // fixed))
-    remedy = f"batch={fixed}"
+    fitting = {"batch": fixed}
     if accumulate != 1 or options.accumulate != 1:
-        remedy += f", accumulate={accumulate}"
-    raise DataError(f"the model fixes the batch size at {fixed}; got a batch of {options.batch}: use `{remedy}`")
+        fitting["accumulate"] = accumulate
+    said = ", ".join(f"{name}={value}" for name, value in fitting.items())
+    raise DataError(
+        f"the model fixes the batch size at {fixed}; got a batch of {options.batch}: use `{said}`", options=fitting
+    )
 
 
 def require_whole_batches(manifest: Manifest, batch: int, dataset: Union[Dataset, Prefetched], role: str) -> None:

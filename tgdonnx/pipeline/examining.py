@@ -29,8 +29,8 @@ from tgdonnx.masking import MaskOptions, mask_network
 from tgdonnx.selection import AllLayers
 
 _ROLES = {"target": "what an output is compared with", "weights": "how much its elements count"}
-# What a first run selects; `tgdonnx.sweep` and `tgdonnx.compare` tell what suits a network.
-_FIRST_PHI = 0.3
+FIRST_PHI = 0.3
+"""What a first run selects by; `tgdonnx.sweep` and `tgdonnx.compare` tell what suits a network."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _call(model: StrPath, data: RunData, training: TrainOptions, building: Build
         **_said(training, TrainOptions()),
         **reading,
         **_said(replace(building, form=None), BuildOptions()),
-        "phi": _FIRST_PHI,
+        "phi": FIRST_PHI,
     }
     return call("finetune", model, options={**options, "output": "tuned.onnx"})
 
