@@ -13,6 +13,8 @@ from PIL import Image
 
 from tests.data.datasets import everything, opened, spec
 from tests.support.models import Array
+from tgdonnx.data.file_cache import FileCache
+from tgdonnx.data.images import open_image
 from tgdonnx.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -103,6 +105,15 @@ def test_pictures_of_several_sizes_give_patches(tmp_path: Path) -> None:
     assert seen == {97.0, 98.0}
 
 
+@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "RGB"), ("a.JPEG", "L")])
+def test_a_jpeg_is_what_pillow_makes_of_it(name: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    Image.fromarray(bytes_of(9, 7, 3)).convert(kind).save(path, "JPEG")
+    stored = open_image(path, FileCache())
+    assert stored.layout == ("HWC" if kind == "RGB" else "HW")
+    assert np.array_equal(stored.read(tuple(slice(0, size) for size in stored.shape)), np.asarray(Image.open(path)))
+
+
 def tall(tmp_path: Path, name: str, save: Any, size: int = 6) -> str:
     """What is said of one picture among good ones."""
     for folder in folders(tmp_path):
@@ -163,6 +174,17 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
         lambda p: Image.fromarray(bytes_of(5, 6)).save(p, "JPEG"),
         "is a JPEG, not a PNG",
     ),
+    "a GIF by another name": ("a.jpg", lambda p: Image.fromarray(bytes_of(5, 6)).save(p, "GIF"), "is a GIF"),
+    "a JPEG that lies on its side": (
+        "a.jpeg",
+        lambda p: turned(p),
+        "is stored turned (Orientation 6); save it upright",
+    ),
+    "a JPEG of CMYK": (
+        "a.jpg",
+        lambda p: Image.fromarray(bytes_of(5, 6, 4), "CMYK").save(p),
+        "pixels of the kind 'CMYK'",
+    ),
     "text": ("a.png", lambda p: p.write_text("hello"), "it is no picture, or damaged"),
     "nothing": ("a.tif", lambda p: p.write_bytes(b""), "it is no picture, or damaged"),
     "a TIFF that lies on its side": ("a.tif", lambda p: turned(p), "is stored turned (Orientation 6); save it upright"),
@@ -179,7 +201,7 @@ def test_a_picture_that_cannot_be_taken_as_it_is_is_named(case: str, tmp_path: P
     assert any(part in said for part in message.split("|")), said
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
 def test_a_picture_that_is_cut_off_is_found_before_training(suffix: str, tmp_path: Path) -> None:
     def save(path: Path) -> None:
         Image.fromarray(bytes_of(64, 64)).save(path)

@@ -1,4 +1,4 @@
-"""Pictures: PNG and TIFF, one sample each, read whole with Pillow.
+"""Pictures: PNG, TIFF and JPEG, one sample each, read whole with Pillow.
 
 Grey pictures are ``HW``, colour pictures ``HWC``. Pillow converts some kinds of pictures when it reads them (16 bits per
 colour to 8, palettes to indices, 2 bits to 8); those are refused.
@@ -32,6 +32,7 @@ _MODES = {
     "RGB": ("uint8", 3),
     "RGBA": ("uint8", 4),
 }
+_JPEG = (".jpg", ".jpeg")
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF
 
 
@@ -93,8 +94,11 @@ def _require_plain(image: Any, path: Path, start: bytes) -> None:
     elif image.format == "TIFF":
         bits = tuple(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
         _require_upright(image.tag_v2.get(_ORIENTATION, 1), path)
+    elif image.format == "JPEG" and path.suffix.lower() in _JPEG:
+        bits = (8,)
+        _require_upright(image.getexif().get(_ORIENTATION, 1), path)
     else:
-        raise DataError(f"{path} is a {image.format}, not a PNG or TIFF")
+        raise DataError(f"{path} is a {image.format}, not a PNG or TIFF, nor a JPEG that is named so")
     if image.mode not in _MODES:
         raise DataError(f"{path} has pixels of the kind {image.mode!r}", remedy="save it as grey, RGB or RGBA")
     most = 8 if image.mode in ("RGB", "RGBA") else 32
@@ -121,7 +125,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 IMAGES = ArrayFormat(
     title="picture",
-    suffixes=(".png", ".tif", ".tiff"),
+    suffixes=(".png", ".tif", ".tiff", *_JPEG),
     streamed=(),
     axes=("HW", "HWC"),
     library=_PILLOW,

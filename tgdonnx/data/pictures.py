@@ -104,7 +104,7 @@ def prepared(stored: LazyArray, spec: TensorSpec, pictures: Pictures) -> LazyArr
         raise DataError(
             f"{stored.place}: expected a picture of 8 bits to make ready for {spec.name!r}, found {stored.dtype} "
             f"{list(stored.shape)}",
-            remedy="leave out `resize`, `crop` and `colour`, or give PNG or TIFF of 8 bits",
+            remedy="leave out `resize`, `crop` and `colour`, or give pictures of 8 bits",
         )
     height, width = pictures.resized(*stored.shape[:2])
     top, left, bottom, right = pictures.corner(height, width)
