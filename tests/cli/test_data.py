@@ -239,3 +239,12 @@ def test_targets_are_not_cut_where_it_is_not_known_which_part_an_output_shows(
     assert result.exit_code == 1
     assert said in result.stdout
     assert result.stdout.splitlines()[-1] == "does not fit"
+
+
+def test_class_folders_are_told_from_folders_of_arrays_if_the_loss_is_of_values(tmp_path: Path) -> None:
+    model = save(text_model(CLASSES, v=(4, 1, 4, 4)), tmp_path / "model.onnx")
+    data = pictures(tmp_path / "data", ((4, 4), (4, 4)), ("cat", "dog"))
+    (data / "dog" / "0.png").rename(data / "dog" / "2.png")
+    result = run("data", model, "--data", data)
+    assert result.exit_code == 1
+    assert "if these are folders of classes, build with --loss ce" in result.stdout

@@ -142,7 +142,7 @@ def examine(
         tuple(_wanted(spec, run_data) for spec in report.inputs),
         _found(run_data.data),
         samples,
-        tuple(FoundProblem(each.problem, each.remedy) for each in found.problems),
+        tuple(FoundProblem(each.problem, str(each)[len(each.problem) :].lstrip("; ")) for each in found.problems),
         found.options,
         found.fits,
         remarks,
