@@ -128,6 +128,19 @@ def test_a_second_round_is_proved_with_the_first(second: Any, tmp_path: Path) ->
     assert {name.split(".")[2] for name in added} == ({"1", "2"} if second == "adapter" else {"1"})
 
 
+@pytest.mark.parametrize("strategy", [tgdonnx.LastLayers(1), tgdonnx.FirstLayers(2)])
+def test_a_second_round_at_an_end_has_side_paths_beside_the_same_layers(
+    strategy: tgdonnx.Strategy, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    tgdonnx.export(invented(NETWORKS["groups"], tmp_path / "1", strategy, adapter(2)), first)
+    tgdonnx.export(invented(first, tmp_path / "2", strategy, adapter(2)), second)
+    proof = tgdonnx.verify(tmp_path / "1" / "model.onnx", second)
+    assert (proof.ok, proof.violations) == (True, ())
+    beside = [{name.partition(f"adapter.{n}.")[2] for name in proof.added if f"adapter.{n}." in name} for n in (1, 2)]
+    assert beside[0] == beside[1] != set()
+
+
 def test_side_paths_after_another_round_leave_what_that_trained(tmp_path: Path) -> None:
     first = invented(NETWORKS["conv"], tmp_path, EVERYWHERE)
     tgdonnx.export(first, tmp_path / "one.onnx")

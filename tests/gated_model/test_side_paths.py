@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 import tgdonnx
 from tests.adapting.networks import NETWORKS, NORMED, input_of
 from tests.gated_model.gated_files import adapted, answers, same_bits
+from tgdonnx.errors import ModelFileError
 
 
 @pytest.mark.parametrize("name", ["conv", NORMED, "groups", "matrices", "volumes", "shared"])
@@ -36,6 +38,23 @@ def test_between_the_ends_g_is_the_blend(tmp_path: Path) -> None:
     feeds = {"x": input_of("conv")}
     (found,), (expected,) = answers(tmp_path / "both.onnx", feeds, 0.5), answers(tmp_path / "half.onnx", feeds)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_side_path_whose_weights_are_not_finite_is_refused(value: float, tmp_path: Path) -> None:
+    pair = adapted(NETWORKS["conv"], tmp_path / "files")
+    model = onnx.load(pair.tuned)
+    up = next(each for each in model.graph.initializer if each.name.endswith(".up"))
+    numbers = numpy_helper.to_array(up).copy()
+    numbers[1] = value
+    content = pair.tuned.read_bytes()
+    assert content.count(up.raw_data) == 1
+    pair.tuned.write_bytes(content.replace(up.raw_data, numbers.tobytes()))
+    report = tgdonnx.verify(pair.vendor, pair.tuned)
+    assert (report.ok, report.violations) == (False, (f"values of filter 1 of {up.name!r} are not finite",))
+    with pytest.raises(ModelFileError, match="are not finite"):
+        tgdonnx.gate(pair.vendor, pair.tuned, tmp_path / "both.onnx", input_name="g")
+    assert not (tmp_path / "both.onnx").exists()
 
 
 def test_a_side_path_that_is_rewired_past_g_is_found(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network
+from tgdonnx.layers.names import SIDE_PATH_PREFIX
 from tgdonnx.layers.steps import Converted
 
-_PREFIX = "tgdonnx.adapter."
 _TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
@@ -97,7 +97,7 @@ class SidePath:
 
 def prefix_of(number: int) -> str:
     """Returns what the names of all that a round adds begin with."""
-    return f"{_PREFIX}{number}."
+    return f"{SIDE_PATH_PREFIX}{number}."
 
 
 def plan_side_paths(
@@ -138,7 +138,7 @@ def plan_side_paths(
 def _why_none(layer: Layer, network: Network, made_by: Mapping[str, object]) -> Optional[str]:
     if layer.weight is None:
         return layer.problem
-    if layer.weight.name.startswith(_PREFIX):
+    if layer.weight.name.startswith(SIDE_PATH_PREFIX):
         return "it is part of a side path of an earlier round"
     if layer.weight.quantization is not None:
         return "its weight is stored as integers, and a sum in real numbers would change how runtimes compute it"

@@ -12,6 +12,8 @@ import onnx
 from tgdonnx.errors import ModelFileError
 from tgdonnx.files.model_file import ModelFile
 
+SIDE_PATH_PREFIX = "tgdonnx.adapter."
+"""What the names of all begin with that rounds of mode ``adapter`` add."""
 _AGAIN = "export the model again"
 
 

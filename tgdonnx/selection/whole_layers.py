@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Layer
+from tgdonnx.layers.names import SIDE_PATH_PREFIX
 from tgdonnx.selection.strategy import (
     FromOne,
     RecordedSelection,
@@ -25,14 +26,14 @@ from tgdonnx.tracing.provenance import Provenance
 
 @dataclass(frozen=True)
 class LastLayers(Strategy):
-    """All filters of the last ``last`` layers (the paper's FT-net: 3)."""
+    """All filters of the last ``last`` layers (the paper's FT-net: 3); side paths of earlier rounds do not count."""
 
     last: int
 
 
 @dataclass(frozen=True)
 class FirstLayers(Strategy):
-    """All filters of the first ``first`` layers (surgical fine-tuning, for shifts at the input)."""
+    """All filters of the first ``first`` layers (surgical fine-tuning, for shifts at the input), counted in the same way."""
 
     first: int
 
@@ -70,15 +71,15 @@ class _Listed(RecordedSelection, frozen=True, tag="filters"):
 
 
 def _last(provenance: Provenance, strategy: LastLayers) -> Selection:
-    layers = provenance.layers
+    layers = _vendors(provenance)
     chosen = layers[-_count(strategy.last, len(layers), "last") :]
-    return _selection(provenance, record_of("last", strategy), _whole(layers, chosen))
+    return _selection(provenance, record_of("last", strategy), _whole(provenance.layers, chosen))
 
 
 def _first(provenance: Provenance, strategy: FirstLayers) -> Selection:
-    layers = provenance.layers
+    layers = _vendors(provenance)
     chosen = layers[: _count(strategy.first, len(layers), "first")]
-    return _selection(provenance, record_of("first", strategy), _whole(layers, chosen))
+    return _selection(provenance, record_of("first", strategy), _whole(provenance.layers, chosen))
 
 
 def _all(provenance: Provenance, strategy: AllLayers) -> Selection:
@@ -101,6 +102,15 @@ def _selection(provenance: Provenance, record: Mapping[str, Any], selected: tupl
         for inputs in provenance.layer_inputs
     )
     return Selection(record, selected, meaningless)
+
+
+def _vendors(provenance: Provenance) -> list[Layer]:
+    """Returns the layers but for those in side paths that earlier rounds added."""
+    return [
+        layer
+        for layer in provenance.layers
+        if layer.weight is None or not layer.weight.name.startswith(SIDE_PATH_PREFIX)
+    ]
 
 
 def _count(wanted: int, available: int, name: str) -> int:

@@ -26,6 +26,7 @@ from tgdonnx.verifying.allowed_changes import (
 from tgdonnx.verifying.blends import heard_at_zero
 from tgdonnx.verifying.claims import FORMS, Claim, Form, RoundProof, Verdict
 from tgdonnx.verifying.comparison import MOST_VIOLATIONS, Changed, compare_files
+from tgdonnx.verifying.finite import not_finite
 from tgdonnx.verifying.recomputing import judge
 from tgdonnx.verifying.side_paths import judge_side_paths
 from tgdonnx.verifying.wording import differences
@@ -127,6 +128,8 @@ def verify_files(
     if evidence is not recorded and any(claim.blend == 0 for claim in recorded.claims):
         more = compare_files(recorded.network, after, recorded.allowed).violations
         violations = (*violations, *more)[:MOST_VIOLATIONS]
+    if not violations:
+        violations = tuple(not_finite(evidence.network, after, comparison.changed))[:MOST_VIOLATIONS]
     if not violations and not records_are_plain(before.proto, after):
         violations = (f"the records in {after.path} are not at its end, one after the other, as export writes them",)
     verdicts = _judged(after, evidence, recorded, filters) if not violations else []
