@@ -18,6 +18,7 @@ from tests.support.models import Array, save
 from tests.support.sessions import open_session
 from tests.support.training_models import text_model
 from tgdonnx.artifacts.manifest import Head, Manifest, read_manifest
+from tgdonnx.cli.results import epoch_line
 from tgdonnx.engines import ENGINES, EngineName
 from tgdonnx.errors import ArtifactsError, DataError, MissingArrayError, UntrainableError
 from tgdonnx.finetuning import RunData, TrainOptions, Watch, train
@@ -213,6 +214,23 @@ def test_data_that_does_not_fit_is_told_by_the_output(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="ssim needs at least 11 elements"):
         train(directory, validated, replace(OPTIONS, metrics=("ssim",)))
     assert not (directory / "run.json").exists()
+
+
+def test_validation_in_which_no_label_counts_is_refused(tmp_path: Path) -> None:
+    directory, data = built(tmp_path, "ce(ignore=255)", output="scores"), arrays()
+    content = {"x": data["x"], "target": data["scores"]}
+    ignored = {"x": data["x"], "target": np.full_like(data["scores"], 255)}
+    with pytest.raises(DataError, match="nothing to measure, for every label is 255, which the loss ignores; validate"):
+        train(directory, RunData(content, validation=ignored), OPTIONS)
+
+
+def test_an_output_of_which_nothing_counts_is_not_called_infinite(tmp_path: Path) -> None:
+    directory, data = built(tmp_path, "boxes: mse, scores: ce(ignore=255)"), arrays()
+    content = {name: data[name] for name in ("x", "boxes", "scores")}
+    ignored = {**content, "scores": np.full_like(data["scores"], 255)}
+    report = train(directory, RunData(content, validation=ignored), replace(OPTIONS, metrics=("rmse", "accuracy")))
+    assert "scores accuracy nothing to measure" in epoch_line(report.epochs[0])
+    assert "infinite" not in epoch_line(report.epochs[0])
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from tgdonnx.finetuning import Epoch, TrainReport
+from tgdonnx.finetuning.metrics import metric_of
 from tgdonnx.reporting.measures import titled
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "rmse": "RMSE", "dice": "Dice"}
@@ -38,10 +39,12 @@ def result_lines(report: TrainReport) -> list[str]:
         lines.append(f"loss {_number(report.loss[0])} -> {_number(report.loss[-1])} {where}")
     for name, start in first.metrics.items():
         if name in kept.metrics:
-            lines.append(f"{title(name)} {_number(start)} -> {_number(kept.metrics[name])} {where}")
+            lines.append(f"{title(name)} {_measured(name, start)} -> {_measured(name, kept.metrics[name])} {where}")
     for name, start in first.retain.items():
         if name in kept.retain:
-            lines.append(f"{_OLD}: {title(name)} {_number(start)} -> {_number(kept.retain[name])} {where}")
+            lines.append(
+                f"{_OLD}: {title(name)} {_measured(name, start)} -> {_measured(name, kept.retain[name])} {where}"
+            )
     if report.data_range is not None and any(name.rpartition(" ")[2] in ("psnr", "ssim") for name in first.metrics):
         lines.append(f"data range of the metrics of validation: {report.data_range:g}")
     return lines
@@ -53,7 +56,12 @@ def title(metric: str) -> str:
 
 
 def _metrics(values: Mapping[str, Optional[float]]) -> list[str]:
-    return [f"{title(name)} {_number(value)}" for name, value in values.items()]
+    return [f"{title(name)} {_measured(name, value)}" for name, value in values.items()]
+
+
+def _measured(name: str, value: Optional[float]) -> str:
+    """Returns a metric in words; of all only psnr can be infinite, others lack a number where no target counted."""
+    return _number(value) if value is not None or metric_of(name) == "psnr" else "nothing to measure"
 
 
 def _number(value: Optional[float]) -> str:

@@ -35,6 +35,11 @@ class Prefetched:
         return len(self._dataset)
 
     @property
+    def where(self) -> str:
+        """What the data is, for messages."""
+        return self._dataset.where
+
+    @property
     def scaling(self) -> Optional[Scaling]:
         """How intensities were scaled; None if they were not."""
         return self._dataset.scaling

@@ -74,8 +74,12 @@ class Evaluator:
         return next((value for value in self.data_ranges if value is not None), None)
 
     def __call__(self, session: Session, check: Callable[[], None]) -> Evaluation:
-        """Evaluates the data with the parameters as they are; ``check`` is called before every batch."""
-        manifest, losses = session.manifest, []
+        """Evaluates the data with the parameters as they are; ``check`` is called before every batch.
+
+        Raises:
+            DataError: of no output anything counts.
+        """
+        manifest, losses, counted = session.manifest, [], False
         total, samples, parts = 0.0, 0, np.zeros(len(manifest.heads))
         means, places = Means(self.measures, self.data_ranges), [manifest.place_of(head) for head in manifest.heads]
         for batch in self.dataset.batches(self.batch):
@@ -86,7 +90,15 @@ class Evaluator:
             for place, (read, output) in enumerate(zip(self.readers, found.outputs)):
                 target = batch[places[place]]
                 counts = read.counts(target, session.weights_of(manifest.heads[place], batch))
+                counted = counted or counts is None or bool(counts.any())
                 means.add(place, read(output), read.target(target), counts)
+        if not counted:
+            ignored = next((read.ignore for read in self.readers if read.ignore is not None), None)
+            why = "every weight is 0" if ignored is None else f"every label is {ignored}, which the loss ignores"
+            raise DataError(
+                f"{self.dataset.where}: there is nothing to measure, for {why}",
+                remedy="validate with data that is labelled",
+            )
         metrics = means.result()
         if len(parts) > 1:
             metrics.update({f"{head.output} loss": finite(part / samples) for head, part in zip(manifest.heads, parts)})
