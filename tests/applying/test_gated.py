@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 import tgdonnx
-from tests.gated_model.gated_files import Pair, regrown, tuned_otherwise
+from tests.gated_model.gated_files import Pair, adapted, regrown, tuned_otherwise
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.support.models import Array
 
@@ -86,3 +88,53 @@ def test_gated_by_an_input_the_tuned_network_answers(tmp_path: Path) -> None:
     assert report.gate is None
     assert any("gated by an input" in remark for remark in report.remarks)
     assert not (tmp_path / "both.npy.gate.json").exists()
+
+
+@pytest.mark.parametrize("form", ["side paths", "branches"])
+def test_of_a_classifier_every_picture_has_its_own_decision_in_a_column(form: str, tmp_path: Path) -> None:
+    if form == "side paths":
+        pair = adapted(classifier(), tmp_path / "files")
+    else:
+        pair = tuned_otherwise(classifier(), tmp_path / "files", {"w1": [0, 2]})
+    new, old = images(24, new=True), images(3, new=False)
+    both = tmp_path / "both.onnx"
+    data = tgdonnx.GateData({"x": new}, retain={"x": old})
+    tgdonnx.gate(pair.vendor, pair.tuned, both, data=data, detector_outputs=True)
+    case = np.concatenate([new[:2], old])
+    report = tgdonnx.apply(both, case, tmp_path / "both.csv")
+    for name, model in (("vendor", pair.vendor), ("tuned", pair.tuned)):
+        tgdonnx.apply(model, case, tmp_path / f"{name}.csv")
+    texts = {name: (tmp_path / f"{name}.csv").read_text("utf-8") for name in ("both", "vendor", "tuned")}
+    tables = {name: list(csv.DictReader(text.splitlines())) for name, text in texts.items()}
+    assert [row["is_new"] for row in tables["both"]] == ["1", "1", "0", "0", "0"]
+    for found, kind, index in zip(tables["both"], ("tuned",) * 2 + ("vendor",) * 3, range(5)):
+        assert {k: v for k, v in found.items() if k != "is_new"} == tables[kind][index]
+    assert [row["probability"] for row in tables["vendor"]] != [row["probability"] for row in tables["tuned"]]
+    assert "2 of 5 pictures are new to the detector" in " ".join(report.remarks)
+
+
+def test_of_a_classifier_gated_by_an_input_it_is_said_which_network_answers(tmp_path: Path) -> None:
+    pair = tuned_otherwise(classifier(), tmp_path / "files", {"w1": [0, 2]})
+    tgdonnx.gate(pair.vendor, pair.tuned, tmp_path / "both.onnx", input_name="g")
+    report = tgdonnx.apply(tmp_path / "both.onnx", images(2, new=True), tmp_path / "both.csv")
+    tgdonnx.apply(pair.tuned, images(2, new=True), tmp_path / "tuned.csv")
+    assert (tmp_path / "both.csv").read_text() == (tmp_path / "tuned.csv").read_text()
+    assert "gated by an input, which is 1 here" in " ".join(report.remarks)
+
+
+def classifier() -> onnx.ModelProto:
+    """Three classes of images of two maps."""
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (8, 2, 3, 3), "w2": (8, 8, 3, 3), "wf": (3, 8)}
+    stored = [numpy_helper.from_array(rng.normal(0, 0.3, s).astype(np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], "conv1", pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["r"], "relu1"),
+        helper.make_node("Conv", ["r", "w2"], ["b"], "conv2", pads=[1] * 4),
+        helper.make_node("GlobalAveragePool", ["b"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "wf"], ["y"], "fc", transB=1),
+    ]
+    x, y = (helper.make_tensor_value_info(n, 1, s) for n, s in (("x", ["N", 2, "H", "W"]), ("y", ["N", 3])))
+    graph = helper.make_graph(nodes, "classifier", [x], [y], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

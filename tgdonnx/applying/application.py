@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from tgdonnx.applying.assembling import Assembly
-from tgdonnx.applying.classifying import SUFFIX, Classification, views_of
+from tgdonnx.applying.classifying import SUFFIX, Classification, choice_of, views_of
 from tgdonnx.applying.deciding import GateDecision, decide, decision_file
 from tgdonnx.applying.imagefiles import require_header, result, suffix_of
 from tgdonnx.applying.network import open_image_network
@@ -77,7 +77,8 @@ def apply(
 
     Where the receptive field can be computed from the graph, the model runs on tiles that overlap by it; the result is that of
     the whole image, to rounding. Of a volume that a 2.5-D model takes as stacks of slices, the slice in the middle of every
-    stack is kept. Of a gated model, one decision is made for all of the data, and written to ``OUTPUT.gate.json``.
+    stack is kept. Of a gated model, one decision is made for all of the data, and written to ``OUTPUT.gate.json``; of
+    pictures that are classified, one for each, in a column of its own.
 
     Args:
         model: an ONNX file with one input.
@@ -103,9 +104,12 @@ def apply(
         classification = _classification(
             model, data, Path(output), layout, scale, artifacts, output_name, where, overwrite=overwrite
         )
-        text, count = classification.table()
-        write_bytes(Path(output), text.encode())
-        return ApplyReport(str(output), (count,), "csv", 1, (), None, _remarks_of(classification))
+        table = classification.table()
+        write_bytes(Path(output), table.text.encode())
+        said = _remarks_of(classification)
+        if is_gated(classification.network.network.file.proto):
+            said = (*said, table.decided or _said(None))
+        return ApplyReport(str(output), (table.count,), "csv", 1, (), None, said)
     job = _prepare(model, data, Path(output), layout, scale, artifacts, tile, output_name, where, overwrite=overwrite)
     assembly, shape, dtype = job.assembly, *job.assembly.outline()
     with result(Path(output), assembly.view.stored, shape, dtype) as array:
@@ -221,7 +225,10 @@ def _classification(
     overwrite: bool,
 ) -> Classification:
     require_outputs([Output(output)], [model, data, artifacts], overwrite=overwrite)
-    network = open_image_network(model, output_name, device)
+    file = load_model(model)
+    record = record_of(file) if is_gated(file.proto) else None
+    network = open_image_network(file if record is None else settled(file, 1.0), output_name, device)
+    choice = None if record is None else choice_of(file, record, network, output_name, device)
     views = views_of(data, network, reading_of(layout, scale, artifacts))
     scaling = None
     if artifacts is not None:
@@ -229,9 +236,9 @@ def _classification(
     elif scale is not None:
         scaling = measured_scaling(network.input, [view for _, view in views], scale)
     classes = last_classes(network.network.file.proto)
-    if artifacts is not None and (record := read_record(Path(artifacts))) is not None:
-        classes = record.data.options.classes or classes
-    return Classification(network, views, scaling.arrays[network.input.name] if scaling else None, classes)
+    if artifacts is not None and (run := read_record(Path(artifacts))) is not None:
+        classes = run.data.options.classes or classes
+    return Classification(network, views, scaling.arrays[network.input.name] if scaling else None, classes, choice)
 
 
 def _plan(

@@ -1,13 +1,14 @@
 """Which of the two networks in a gated file a case goes to: one decision for the whole image, volume or stack.
 
 The detector sees every sample of the case whole, or tile by tile where the model takes one size only. The case is new if more
-than half of these are; a tie, and whatever the detector cannot judge, goes to the vendor's side.
+than half of these are; a tie, and whatever the detector cannot judge, goes to the vendor's side. Pictures that are classified
+are cases of their own.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -16,6 +17,7 @@ import numpy as np
 
 from tgdonnx.applying.tiles import Tile
 from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.scaling import Scaling
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.gated_model.record import GateRecord
@@ -50,6 +52,28 @@ def decision_file(output: Path) -> Path:
     return output.with_name(f"{output.name}.gate.json")
 
 
+def residual_by(file: ModelFile, name: str, device: Device) -> Callable[[Array], float]:
+    """Returns what gives the detector's residual for a sample: for a batch of it, repeated where the model takes more than one.
+
+    Args:
+        file: the gated file, with a detector.
+        name: the model's input.
+        device: where it runs.
+
+    Raises:
+        ModelFileError: the file is not as gate writes it.
+    """
+    model, output = judging(file)
+    opened = open_inference(model, device=device)
+    dtype = np.dtype(opened.inputs[0].dtype or "float32")
+
+    def residual(batch: Array) -> float:
+        (found,) = opened.run({name: batch.astype(dtype, copy=False)}, [output])
+        return float(found.reshape(-1)[0])
+
+    return residual
+
+
 def decide(
     file: ModelFile,
     record: GateRecord,
@@ -76,8 +100,7 @@ def decide(
     """
     if record.detector is None:
         return None
-    model, output = judging(file)
-    opened = open_inference(model, device=device)
+    residual = residual_by(file, spec.name, device)
     letters = [letter for letter in view.axes if letter in SPACE]
     sizes = spec.shape or ()
     fixed = any(size is not None for letter, size in zip(f"N{view.axes}", sizes) if letter in SPACE)
@@ -86,16 +109,13 @@ def decide(
         for tiles in (itertools.product(*plan) if fixed else [()])
     ]
     batch = (sizes[0] if sizes else None) or 1
-    dtype = np.dtype(opened.inputs[0].dtype or "float32")
     linear = None if scaling is None else scaling.arrays.get(spec.name)
     residuals = []
     for sample, window in itertools.product(range(view.count), windows):
         values = view.read(sample, spec.name, window or None)[None]
         if linear is not None:
             values = linear.apply(values)
-        feeds = {spec.name: np.repeat(values, batch, axis=0).astype(dtype, copy=False)}
-        (found,) = opened.run(feeds, [output])
-        residuals.append(float(found.reshape(-1)[0]))
+        residuals.append(residual(np.repeat(values, batch, axis=0)))
     threshold = record.detector.threshold
     new = sum(residual < threshold for residual in residuals)
     return GateDecision(
