@@ -15,6 +15,7 @@ from tests.data.datasets import everything, opened, spec
 from tests.support.models import Array
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.images import open_image
+from tgdonnx.data.pictures import Colour
 from tgdonnx.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -103,6 +104,19 @@ def test_pictures_of_several_sizes_give_patches(tmp_path: Path) -> None:
         assert np.array_equal(x, target)
         seen |= {float(v) for v in x.ravel()}
     assert seen == {97.0, 98.0}
+
+
+@pytest.mark.parametrize(("colour", "kind", "channels"), [("rgb", "RGB", 3), ("grey", "L", 1)])
+@pytest.mark.parametrize("colours", [4, 200])
+def test_a_palette_is_looked_up_where_a_colour_is_asked_for(
+    colours: int, colour: Colour, kind: str, channels: int, tmp_path: Path
+) -> None:
+    picture = Image.fromarray(bytes_of(9, 7, 3)).quantize(colours)
+    (tmp_path / "x").mkdir()
+    picture.save(tmp_path / "x" / "a.png")
+    (x,) = everything(opened(tmp_path, (spec("x", channels, None, None),), scale=1, colour=colour))
+    wanted = np.asarray(picture.convert("RGB").convert(kind)).reshape(9, 7, channels)
+    assert np.array_equal(x[0].transpose(1, 2, 0), wanted)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.jpg", "RGB"), ("a.JPEG", "L")])

@@ -1,13 +1,14 @@
 """Pictures: PNG, TIFF and JPEG, one sample each, read whole with Pillow.
 
 Grey pictures are ``HW``, colour pictures ``HWC``. Pillow converts some kinds of pictures when it reads them (16 bits per
-colour to 8, palettes to indices, 2 bits to 8); those are refused.
+colour to 8, palettes to indices, 2 bits to 8); those are refused, palettes until a colour is asked for.
 """
 
 from __future__ import annotations
 
 import struct
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
         try:
             with pillow.open(file) as image:
                 _require_plain(image, path, start)
-                dtype, channels = _MODES[image.mode]
+                palette = image.mode == "P"
+                dtype, channels = ("uint8", 3) if palette else _MODES[image.mode]
                 size = (image.height, image.width)
         except DataError:
             raise
@@ -70,7 +72,7 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
             try:
                 with warnings.catch_warnings(), pillow.open(file) as picture:
                     warnings.simplefilter("ignore")
-                    values = np.array(picture)
+                    values = np.array(picture.convert("RGB") if palette else picture)
                     orientation = picture.getexif().get(_ORIENTATION, 1)  # PNG may have it behind the pixels
             except Exception as error:
                 raise DataError(f"{path} cannot be read: {_reason(error, path)}") from error
@@ -82,7 +84,17 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
     def read(region: Region) -> Array:
         return kept.get(path, load)[region]
 
-    return LazyArray(str(path), shape, np.dtype(dtype).newbyteorder("="), read, layout, files=(path,))
+    found = LazyArray(str(path), shape, np.dtype(dtype).newbyteorder("="), read, layout, files=(path,))
+    if not palette:
+        return found
+
+    def refuse(_: Region) -> Array:
+        raise DataError(
+            f"{path} has pixels of the kind 'P'",
+            remedy="save it as grey, RGB or RGBA, or have its palette looked up (`colour`)",
+        )
+
+    return replace(found, read=refuse, in_colour=found)
 
 
 def _require_plain(image: Any, path: Path, start: bytes) -> None:
@@ -99,6 +111,8 @@ def _require_plain(image: Any, path: Path, start: bytes) -> None:
         _require_upright(image.getexif().get(_ORIENTATION, 1), path)
     else:
         raise DataError(f"{path} is a {image.format}, not a PNG or TIFF, nor a JPEG that is named so")
+    if image.mode == "P" and image.format == "PNG" and "transparency" not in image.info:
+        return
     if image.mode not in _MODES:
         raise DataError(f"{path} has pixels of the kind {image.mode!r}", remedy="save it as grey, RGB or RGBA")
     most = 8 if image.mode in ("RGB", "RGBA") else 32

@@ -40,6 +40,7 @@ class LazyArray:
         orientation: how it lies in space, where the format says it.
         files: the files that it is read from.
         remarks: what was done to its values, or is worth knowing.
+        in_colour: the same in RGB, of a picture that `read` refuses because nobody asked for a conversion; else None.
     """
 
     place: str
@@ -50,6 +51,7 @@ class LazyArray:
     orientation: Optional[str] = None
     files: tuple[Path, ...] = field(default=(), repr=False)
     remarks: tuple[str, ...] = ()
+    in_colour: Optional[LazyArray] = field(default=None, repr=False)
 
     @property
     def nbytes(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tgdonnx.data.format import Library
 from tgdonnx.data.layouts import model_layout
-from tgdonnx.data.lazy_arrays import Array, LazyArray, Region
+from tgdonnx.data.lazy_arrays import Array, LazyArray, Region, whole
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
@@ -91,7 +91,7 @@ def prepared(stored: LazyArray, spec: TensorSpec, pictures: Pictures) -> LazyArr
         DataError: it is no picture, not of 8 bits, smaller than what is cut, or a target that would no longer fit.
     """
     if not pictures.changes or (spec.shape is not None and model_layout(spec, None) is None):
-        return stored
+        return _as_it_is(stored)
     if spec.role != "input":
         if pictures.resize is not None or pictures.crop is not None:
             raise DataError(
@@ -99,7 +99,8 @@ def prepared(stored: LazyArray, spec: TensorSpec, pictures: Pictures) -> LazyArr
                 remedy="bring both to one size first, or train on patches (`patch`)",
             )
         if pictures.colour is None or spec.shape is None or spec.shape[1:2] != (CHANNELS[pictures.colour],):
-            return stored
+            return _as_it_is(stored)
+    stored = stored.in_colour if pictures.colour is not None and stored.in_colour is not None else _as_it_is(stored)
     if stored.layout not in ("HW", "HWC") or stored.dtype != np.uint8:
         raise DataError(
             f"{stored.place}: expected a picture of 8 bits to make ready for {spec.name!r}, found {stored.dtype} "
@@ -126,6 +127,13 @@ def prepared(stored: LazyArray, spec: TensorSpec, pictures: Pictures) -> LazyArr
         layout="HWC" if channels else "HW",
         remarks=(*stored.remarks, f"{spec.name}: {describe(pictures)}"),
     )
+
+
+def _as_it_is(stored: LazyArray) -> LazyArray:
+    """Returns an array that nobody asked to convert, which of a palette is an error."""
+    if stored.in_colour is not None:
+        stored.read(whole(stored.shape))  # says why not
+    return stored
 
 
 def _maker(stored: LazyArray, pictures: Pictures) -> Callable[[tuple[int, int], tuple[int, int, int, int]], Array]:
