@@ -141,6 +141,7 @@ def test_a_word_among_numbers_leaves_their_order_and_is_told(pictures: Path) -> 
         ("path,grade\np/7.png,b\n", r"no column 'target'.*`map={'grade': 'target'}`"),
         ("path,label\np/9.png,b\np/7.png,a\n", "row 1, 'path': .*9.png cannot be read: No such file"),
         ("path,label\np,b\np/7.png,a\n", "row 1, 'path': .* is no file with one sample"),
+        ("path,label\np/7.webp,b\np/7.png,a\n", r"7.webp is no file with one sample; expected one of .*\.png, .*\.jpg"),
         ("path,label\n,b\np/7.png,a\n", "row 1, 'path' is empty"),
         ("path,label\np/7.png\n", "row 1 has 1 cells; expected 2: path, label"),
         ("path,path\na,b\n", "two columns of the same name"),

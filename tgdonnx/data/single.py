@@ -11,7 +11,7 @@ import numpy as np
 from tgdonnx.data.arrays import in_memory
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.format import ArrayFormat
-from tgdonnx.data.formats import format_of
+from tgdonnx.data.formats import format_of, of_kind
 from tgdonnx.data.lazy_arrays import LazyArray
 from tgdonnx.data.sources import open_file
 from tgdonnx.errors import DataError
@@ -57,5 +57,6 @@ def sample_file(path: Path, kept: FileCache) -> LazyArray:
     """
     found = format_of(path)
     if not isinstance(found, ArrayFormat):
-        raise DataError(f"{path} is no file with one sample; expected a picture, a volume or an .npy file")
+        suffixes = [suffix for each in of_kind(ArrayFormat) for suffix in each.suffixes]
+        raise DataError(f"{path} is no file with one sample; expected one of {', '.join(suffixes)}")
     return open_file(found, path, kept)
