@@ -134,6 +134,13 @@ def test_what_cannot_be_gated_is_refused_and_nothing_is_written(tmp_path: Path) 
     image = onnx.load(pair.vendor).graph.input[0].name
     for vendor, tuned, name, error, reason in (
         (pair.vendor, other.tuned, "g", ModelFileError, "is no tuned version of"),
+        (
+            pair.tuned,
+            pair.vendor,
+            "g",
+            ModelFileError,
+            "from that; name the vendor's file, and what export made of it$",
+        ),
         (pair.vendor, both, "g", ModelFileError, "is gated already"),
         (both, pair.tuned, "g", ModelFileError, "is gated already"),
         (pair.vendor, pair.tuned, image, ModelFileError, "has a value"),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import tgdonnx
+from tests.cli.commands import run
+from tests.support import models
 from tgdonnx.reporting.verdict import changes, headline, sentences
 from tgdonnx.verifying.claims import RoundProof
 from tgdonnx.verifying.comparison import Changed
@@ -41,3 +46,13 @@ def test_the_ok_line_says_what_is_proved_and_by_what() -> None:
     same = VerifyReport(True, (), (), "the files themselves", "identical")
     assert headline(same) == "the files are the same, byte for byte: nothing was retrained, and no record is needed"
     assert sentences(same) == (headline(same),)
+
+
+def test_of_a_vendors_file_gated_with_itself_it_is_said_what_it_is(tmp_path: Path) -> None:
+    vendor, both = models.save(models.dncnn(0), tmp_path / "vendor.onnx"), tmp_path / "both.onnx"
+    tgdonnx.gate(vendor, vendor, both, input_name="g")
+    report = tgdonnx.verify(vendor, both)
+    told = "both networks in the file are the vendor's, byte for byte: nothing was retrained, and no record is needed"
+    assert sentences(report) == (told, f"gated: {report.gate}")
+    said = run("verify", vendor, both).stdout
+    assert " ".join(said.split()) == f"ok {told} gated: {report.gate}"

@@ -49,6 +49,6 @@ def command(
             say(styled("differs", "bold red"), f"  {violation}")
         if report.ok:
             say(styled("ok", "bold green"), f"  {headline(report)}")
-            for sentence in sentences(report) if report.rounds else ():
+            for sentence in sentences(report)[1 if report.proof == "identical" else 0 :]:  # the first is the headline
                 say(f"    {sentence}")
     context.exit(0 if report.ok else 1)

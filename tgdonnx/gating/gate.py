@@ -162,6 +162,11 @@ def _open(vendor: StrPath, tuned: StrPath) -> tuple[Network, ModelFile]:
         require_unmasked(file)
         require_external_data(file)
     network = open_network(before)
+    if before.data != after.data and earlier_rounds(after.proto) <= earlier_rounds(before.proto):
+        raise ModelFileError(
+            f"{after.path} is no tuned version of {before.path}: it has no record of what was retrained from that",
+            remedy="name the vendor's file, and what export made of it",
+        )
     report = verify_files(network, after, None)
     if not report.ok:
         raise ModelFileError(

@@ -14,6 +14,10 @@ _LONGEST = 60
 
 def headline(report: VerifyReport) -> str:
     """Says of files that pass what was proved, and by what."""
+    if report.proof == "identical" and report.gate is not None:
+        return (
+            "both networks in the file are the vendor's, byte for byte: nothing was retrained, and no record is needed"
+        )
     if report.proof == "identical":
         return "the files are the same, byte for byte: nothing was retrained, and no record is needed"
     filters = sum(len(entry.filters) for entry in report.changed)
