@@ -116,9 +116,9 @@ def test_numbers_are_names_where_the_classes_are_numbers_and_else_indices(
         (("0", "1"), ("a", "1"), "row 1: '0' is no class; expected one of a, 1"),
         (("0", "0"), ("10", "20"), "row 1: '0' is no class; expected one of 10, 20"),
         (("0", "1"), ("1", "01"), "two classes are the same number"),
-        (("0", "", "1"), (), "row 2 has no label: ''"),
-        (("0", "1", "NaN"), (), "row 3 has no label: 'NaN'"),
-        (("a", "b", ""), (), "row 3 has no label"),
+        (("0", "", "1"), (), "row 2 names no class: ''"),
+        (("0", "1", "NaN"), (), "row 3 names no class: 'NaN'"),
+        (("a", "b", ""), (), "row 3 names no class"),
     ],
 )
 def test_labels_that_are_no_class_or_none_are_refused(

@@ -179,7 +179,7 @@ def _labelled(
     for row, cell in enumerate(cells, 1):
         if _text(cell) not in places and _text(cell).strip().lower() in ("", "nan"):
             raise DataError(
-                f"{path}, row {row} has no label: {_text(cell)!r}", remedy="leave out the row, or say its class"
+                f"{path}, row {row} names no class: {_text(cell)!r}", remedy="leave out the row, or say its class"
             )
     names = tuple(classes) or in_order({_text(cell) for cell in cells})
     places = places or {name: place for place, name in enumerate(names)}
