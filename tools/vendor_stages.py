@@ -197,10 +197,10 @@ def go_through(case: Case, path: Path, work: Path, engine: EngineName = ENGINE) 
     batch = [*(feeds[spec.name].astype(spec.dtype) for spec in built.inputs[:-1]), target]
     expected = float(np.mean((y.astype(np.float64) - target) ** 2))
     session = Session(work / "artifacts")
-    before, _ = session.evaluate(batch)
+    before = session.evaluate(batch).loss
     for _ in range(STEPS):
         session.step([batch], LEARNING_RATE)
-    after, _ = session.evaluate(batch)
+    after = session.evaluate(batch).loss
     session.save(session.manifest.runtime.checkpoint, RunState(0, STEPS, {}))
     (work / "out").mkdir()
     tuned = work / "out" / "tuned.onnx"
