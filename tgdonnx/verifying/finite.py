@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from onnx import numpy_helper
 
 from tgdonnx.files.model_file import ModelFile
-from tgdonnx.layers import Network, open_network
+from tgdonnx.files.tensors import walk_tensors
+from tgdonnx.layers import Network
 from tgdonnx.verifying.comparison import Changed
 
 
@@ -19,13 +21,13 @@ def not_finite(network: Network, after: ModelFile, changed: Iterable[Changed]) -
         after: the tuned file, in which nothing but values differs.
         changed: the tensors that do.
     """
-    stored = None
+    stored = {tensor.path: tensor.proto for tensor in walk_tensors(after.proto)}
     for each in changed:
         old = network.stored_parameters[each.name]
         if not old.dtype.is_floating_point():
             continue
-        stored = stored or open_network(after).stored_parameters
-        wrong = ~np.isfinite(stored[each.name].numpy()) & np.isfinite(old.numpy())
+        new = numpy_helper.to_array(stored[old.path], str(after.path.parent))
+        wrong = ~np.isfinite(new) & np.isfinite(old.numpy())
         owner = np.broadcast_to(network.filter_index(each.name), old.shape)
         for row in np.unique(owner[wrong]):
             yield f"values of filter {row} of {each.name!r} are not finite"
