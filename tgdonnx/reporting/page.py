@@ -189,6 +189,7 @@ def _content(
     return {
         "proof": proof,
         "changed": [(entry.name, len(entry.filters), ranges(entry.filters)) for entry in proof.verify.changed],
+        "retrained": sum(entry.name not in proof.verify.added for entry in proof.verify.changed),
         "proved": sentences(proof.verify),
         "files": (*proof.files, *facts.data_files(run)),
         "selection": facts.selection_rows(proof.manifest),
