@@ -53,7 +53,7 @@ def test_every_option_that_is_shown_exists() -> None:
 def test_every_option_is_described_where_its_command_is(command: str, option: click.Option) -> None:
     assert option.help
     (section,) = re.findall(rf"^## tgdonnx {command}\n\n```text\n(.*?)^```$", TEXTS["commands"], re.M | re.S)
-    told = section[section.index("\nOptions:\n") :]
+    told = section[section.index("\n\n") :]
     for name in option.opts:
         assert re.search(rf"^  (?:.*, )?{re.escape(name)}\b", told, re.M), name
     assert unbroken(option.help) in unbroken(told)

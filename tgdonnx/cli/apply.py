@@ -12,6 +12,7 @@ from tgdonnx.applying import apply
 from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import DATA, MODEL, READING, Command, options_of
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import Scale
@@ -43,30 +44,34 @@ class Running:
     device: str
 
 
-@click.command("apply")
+@click.command(
+    "apply",
+    cls=Command,
+    examples=("tgdonnx apply tuned.onnx --data scan.nii.gz --artifacts run -o clean.nii.gz",),
+)
 @model_argument
 @output_option("The result to write: .npy, NIfTI if the data is, or .csv of a classifier.")
-@click.option(
+@options_of(DATA)(
     "--data",
     required=True,
     type=PATH,
     help=f"What to apply it to: {describe_arrays()}; of a classifier, also a directory of pictures.",
 )
-@click.option("--layout", help="What the axes of the data are: NCHW, HW, HWC, DHW ...; as for train.")
-@click.option(
+@options_of(READING)("--layout", help="What the axes of the data are: NCHW, HW, HWC, DHW ...; as for train.")
+@options_of(READING)(
     "--scale",
     callback=scale_of,
     metavar="HOW",
     help="Scale intensities, as for train, by this data; undone afterwards.",
 )
-@click.option(
+@options_of(READING)(
     "--artifacts", type=PATH, help="Scale intensities and make pictures ready as the run in this directory did."
 )
 @collected(
     "running",
     Running,
-    click.option("--tile", callback=tile_size, metavar="SIZE", help="Size of tiles, such as 256x256."),
-    click.option("--output", "output_name", metavar="NAME", help="Output to take, when the model has several."),
+    options_of(MODEL)("--tile", callback=tile_size, metavar="SIZE", help="Size of tiles, such as 256x256."),
+    options_of(MODEL)("--output", "output_name", metavar="NAME", help="Output to take, when the model has several."),
     device_option,
 )
 @overwrite_option
@@ -82,7 +87,10 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Apply MODEL to an image, a volume or a stack of images, by tiles that overlap as far as it looks."""
+    """Apply MODEL to images or volumes, by tiles where they are large.
+
+    Tiles overlap as far as the model looks.
+    """
     report = apply(
         model,
         data,

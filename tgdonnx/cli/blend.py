@@ -11,6 +11,7 @@ from tgdonnx.blending.blend import blend
 from tgdonnx.blending.curve import BLENDS
 from tgdonnx.cli.common import json_option, overwrite_option
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import DATA, OUTPUT, Command, options_of
 from tgdonnx.cli.output import print_json, printing, say
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.reporting.blends import plot_blends, print_blends
@@ -31,21 +32,27 @@ def _blends(_context: click.Context, _parameter: click.Parameter, text: Optional
         raise click.BadParameter(f"expected numbers such as 0.25,0.5,0.75; got {text!r}") from error
 
 
-@click.command("blend")
+@click.command(
+    "blend",
+    cls=Command,
+    examples=("tgdonnx blend run --validation held_out.npz --retain old.npz --plot blend.png",),
+)
 @click.argument("directory", type=PATH)
-@click.option("--validation", type=PATH, required=True, help="Data of the new task that was not trained on.")
-@click.option(
+@options_of(DATA)("--validation", type=PATH, required=True, help="Data of the new task that was not trained on.")
+@options_of(DATA)(
     "--retain",
     type=PATH,
     help="Data of the vendor's own task; without `target`, agreement with the vendor's outputs is measured.",
 )
-@click.option(
+@options_of(OUTPUT)(
     "--retain-limit",
     type=float,
     help="Choose the lowest loss with the first metric of --retain no worse than this from blend 0.",
 )
-@click.option("--at", callback=_blends, metavar="A,...", help="The blends; 0 and 1 in any case.  [default: in tenths]")
-@click.option("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
+@options_of(OUTPUT)(
+    "--at", callback=_blends, metavar="A,...", help="The blends; 0 and 1 in any case.  [default: in tenths]"
+)
+@options_of(OUTPUT)("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
 @device_option
 @overwrite_option
 @json_option
@@ -60,10 +67,11 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Show the run in DIRECTORY between what it started from and what it came to, and choose a blend for `export`.
+    """Choose how far `export` goes from start to end of a run.
 
-    Nothing is trained. Data is read and measured as that of the run was. Without a limit the choice is the smallest blend
-    whose validation loss is within one standard error, over the samples, of the lowest.
+    The run in DIRECTORY is shown between what it started from and what it came to. Nothing is trained. Data is read and
+    measured as that of the run was. Without a limit the choice is the smallest blend whose validation loss is within one
+    standard error, over the samples, of the lowest.
     """
     if plot is not None:
         require_plot(plot, overwrite=overwrite)

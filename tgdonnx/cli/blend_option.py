@@ -6,6 +6,8 @@ from typing import Literal, Union
 
 import click
 
+from tgdonnx.cli.helping import OUTPUT, options_of
+
 Blend = Union[float, Literal["auto"]]
 
 
@@ -26,7 +28,7 @@ def blend_value(_context: click.Context, _parameter: click.Parameter, text: str)
     return blend
 
 
-blend_option = click.option(
+blend_option = options_of(OUTPUT)(
     "--blend",
     default="1",
     callback=blend_value,

@@ -9,12 +9,17 @@ import click
 from tgdonnx.artifacts import BuildOptions, build
 from tgdonnx.cli.build_options import build_options
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
+from tgdonnx.cli.helping import Command
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.files.outputs import Kind
 
 
-@click.command("build")
+@click.command(
+    "build",
+    cls=Command,
+    examples=("tgdonnx build masked.onnx -o run --loss l1",),
+)
 @click.argument("masked", type=PATH)
 @output_option("The artifacts directory to make.", Kind.ARTIFACTS)
 @build_options
@@ -27,7 +32,7 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Make ONNX Runtime training artifacts from a MASKED model; its gradients are masked."""
+    """Make training artifacts, with masked gradients, of a MASKED model."""
     report = build(masked, output, building, overwrite=overwrite)
     if building.gradient == "gate":
         remark("gate is no descent direction of the loss and was unstable in trials; mask is the default")

@@ -6,11 +6,13 @@ import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS, RANGED_LOSSES, BuildOptions
 from tgdonnx.cli.collecting import collected
+from tgdonnx.cli.helping import MODEL, TRAINING, UPDATES, options_of
 from tgdonnx.engines import ENGINES
 
 _DEFAULT = BuildOptions()
+_option = options_of(UPDATES)
 
-engine_option = click.option(
+engine_option = options_of(TRAINING)(
     "--engine",
     type=click.Choice(list(ENGINES)),
     default=_DEFAULT.engine,
@@ -21,7 +23,7 @@ engine_option = click.option(
 build_options = collected(
     "building",
     BuildOptions,
-    click.option(
+    _option(
         "--loss",
         metavar="LOSS",
         default=_DEFAULT.loss,
@@ -29,31 +31,29 @@ build_options = collected(
         help=f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim. Parameters stand in brackets, as in "
         "ce(ignore=255); of several outputs: 'boxes: l1, scores: 2*bce'. See the guide runs.",
     ),
-    click.option(
+    _option(
         "--data-range",
         type=float,
         default=_DEFAULT.data_range,
         show_default=True,
         help=f"Largest minus least value of the data, for the losses {' and '.join(RANGED_LOSSES)}.",
     ),
-    click.option(
+    _option(
         "--optimizer",
         type=click.Choice(OPTIMIZERS),
         default=_DEFAULT.optimizer,
         show_default=True,
         help="What moves the weights by their gradients.",
     ),
-    click.option(
+    _option(
         "--momentum",
         type=float,
         default=_DEFAULT.momentum,
         show_default=True,
         help="Of sgd, less than 1; the engine onnxruntime has it alone.",
     ),
-    click.option(
-        "--l2", type=float, default=_DEFAULT.l2, show_default=True, help="Added to the gradient of W: L2 * W."
-    ),
-    click.option(
+    _option("--l2", type=float, default=_DEFAULT.l2, show_default=True, help="Added to the gradient of W: L2 * W."),
+    _option(
         "--l2-sp",
         type=float,
         default=_DEFAULT.l2_sp,
@@ -61,21 +61,21 @@ build_options = collected(
         help="Added to the gradient of what trains: L2_SP * (W - W0), W0 where it starts: the vendor's "
         "values, but for what was reinitialised.",
     ),
-    click.option("--clip-norm", type=float, help="Largest norm of all gradients together."),
-    click.option(
+    _option("--clip-norm", type=float, help="Largest norm of all gradients together."),
+    _option(
         "--form",
         type=click.Choice(FORMS),
         help="masked (default of build): gradients are computed whole and multiplied; thin (default elsewhere): the same "
         "results, only what trains (filters, and kernels that read them) is computed.",
     ),
-    click.option(
+    _option(
         "--gradient",
         type=click.Choice(GRADIENTS),
         default=_DEFAULT.gradient,
         show_default=True,
         help="mask: the true gradient, masked; gate: none flows through frozen filters (unstable; for fidelity).",
     ),
-    click.option(
+    options_of(MODEL)(
         "--output",
         "output_name",
         metavar="NAME",

@@ -12,13 +12,21 @@ from tgdonnx.checking import check
 from tgdonnx.cli.build_options import engine_option
 from tgdonnx.cli.common import json_option, model_argument
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import MODEL, Command, options_of
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.engines import EngineName
 
 
-@click.command("check")
+@click.command(
+    "check",
+    cls=Command,
+    examples=(
+        "tgdonnx check model.onnx",
+        "tgdonnx check masked.onnx --engine onnxruntime-training",
+    ),
+)
 @model_argument
-@click.option("--output", metavar="NAME", help="Output to train on, when the model has several.")
+@options_of(MODEL)("--output", metavar="NAME", help="Output to train on, when the model has several.")
 @engine_option
 @device_option
 @json_option
@@ -26,7 +34,10 @@ from tgdonnx.engines import EngineName
 def command(
     context: click.Context, model: Path, output: Optional[str], engine: EngineName, device: str, as_json: bool
 ) -> None:
-    """Tell whether MODEL, masked or not, can be trained here, operator by operator; exit 1 if it cannot."""
+    """Tell whether MODEL can be trained here, operator by operator.
+
+    MODEL may be masked. Exit 1 if it cannot be trained.
+    """
     report = check(model, output=output, engine=engine, device=device)
     if as_json:
         print_json(report)

@@ -13,6 +13,7 @@ from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
+from tgdonnx.cli.helping import SELECTION, Command, options_of
 from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
@@ -35,13 +36,17 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
     return Reinitialization(kind, calibrate, tolerance=tolerance)
 
 
-@click.command("compare")
+@click.command(
+    "compare",
+    cls=Command,
+    examples=("tgdonnx compare model.onnx --data new.npz --validation held_out.npz --retain old.npz -o compared",),
+)
 @model_argument
 @output_option(
     "The directory for artifacts, tuned models and the plot; of an earlier call it is gone on with.",
     OutputKind.ADDED_TO,
 )
-@click.option(
+@options_of(SELECTION)(
     "--select",
     metavar="S,...",
     help=f"Of {', '.join(SELECTIONS)}; with +l2sp or +agree behind, these regularise.  "
@@ -50,7 +55,7 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
 @collected(
     "reinitialization",
     _reinitialization,
-    click.option(
+    options_of(SELECTION)(
         "--tolerance",
         type=float,
         default=DEFAULT_TOLERANCE,
@@ -58,7 +63,7 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
         help="Of the drop test that finds the phi of tgd, as in `sweep`; and of the start in mode regrow.",
     ),
 )
-@click.option("--sweep-data", type=PATH, help="Unlabelled images for it; else those of --data.")
+@options_of(SELECTION)("--sweep-data", type=PATH, help="Unlabelled images for it; else those of --data.")
 @reinitialization_options
 @build_options
 @data_options
@@ -78,10 +83,11 @@ def command(
     tensorboard: Optional[Path],
     as_json: bool,
 ) -> None:
-    """Train several selections of MODEL at equal budget; show new and old task along every run.
+    """Train several selections of MODEL at equal budget, and compare.
 
-    The same steps, batches, seed and learning rate for all. Recommended is the lowest validation loss among what keeps the
-    vendor's own task (--retain) within --retain-limit; the limit stops no run here. The same command goes on after a stop.
+    New and old task are shown along every run. The same steps, batches, seed and learning rate for all. Recommended is the
+    lowest validation loss among what keeps the vendor's own task (--retain) within --retain-limit; the limit stops no run
+    here. The same command goes on after a stop.
     """
     with training_bar() as show:
         report = compare(

@@ -15,6 +15,7 @@ from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.build_options import build_options
 from tgdonnx.cli.common import json_option, model_argument
 from tgdonnx.cli.data_options import data_options
+from tgdonnx.cli.helping import Command
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.run_options import run_options
 from tgdonnx.cli.spelling import spelled
@@ -22,7 +23,14 @@ from tgdonnx.finetuning import RunData, TrainOptions
 from tgdonnx.pipeline.examining import FIRST_PHI, DataReport, FoundArray, examine, shape_in_words
 
 
-@click.command("data")
+@click.command(
+    "data",
+    cls=Command,
+    examples=(
+        "tgdonnx data model.onnx --data new.npz",
+        "tgdonnx data model.onnx --data pictures --resize 256 --crop 224 --scale imagenet --loss ce",
+    ),
+)
 @model_argument
 @data_options
 @run_options
@@ -37,9 +45,10 @@ def command(
     building: BuildOptions,
     as_json: bool,
 ) -> None:
-    """Tell whether data fits MODEL: all that is wrong at once, and the command that trains; exit 1 if it does not fit.
+    """Tell whether data fits MODEL, and the command that trains.
 
-    It takes the options of `finetune` on data, training and losses; nothing is written.
+    All that is wrong is told at once; exit 1 if it does not fit. It takes the options of `finetune` on data, training and
+    losses; nothing is written.
     """
     report = examine(model, data, training, building=building)
     if report.fits:

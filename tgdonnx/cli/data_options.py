@@ -11,6 +11,7 @@ from typing import Any, Optional
 import click
 
 from tgdonnx.cli.collecting import Body, collected
+from tgdonnx.cli.helping import DATA, READING, options_of
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
 from tgdonnx.data.class_names import read_classes
@@ -110,9 +111,11 @@ def reading_options(command: Body) -> Body:
     return made
 
 
+_reading_option = options_of(READING)
+
 _READING = (
-    click.option("--map", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
-    click.option(
+    _reading_option("--map", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
+    _reading_option(
         "--layout",
         "layouts",
         multiple=True,
@@ -120,7 +123,7 @@ _READING = (
         help="What the axes of the arrays are, or of INPUT's: NCHW, NHWC, HW, HWC, DHW ...; after a colon the model's, "
         "where it is not NCHW.",
     ),
-    click.option(
+    _reading_option(
         "--scale",
         "scales",
         multiple=True,
@@ -128,18 +131,18 @@ _READING = (
         help=f"Scale intensities: divide by a number, or {', '.join(STATISTICS)} of the training data; of all float "
         "images alike, or of INPUT. `imagenet`: as torchvision's classifiers.",
     ),
-    click.option("--mean", metavar="M,...", help="Subtract this after --scale, of images but targets, per channel."),
-    click.option("--std", metavar="S,...", help="Divide by this then."),
-    click.option("--resize", metavar="SIZE", help="Resize pictures to HxW, or their shorter side to N."),
-    click.option(
+    _reading_option("--mean", metavar="M,...", help="Subtract this after --scale, of images but targets, per channel."),
+    _reading_option("--std", metavar="S,...", help="Divide by this then."),
+    _reading_option("--resize", metavar="SIZE", help="Resize pictures to HxW, or their shorter side to N."),
+    _reading_option(
         "--resample",
         type=click.Choice(RESAMPLES),
         default="bilinear",
         show_default=True,
         help="How, with smoothing of larger pictures, as Pillow does.",
     ),
-    click.option("--crop", metavar="SIZE", help="Take the centre of pictures: HxW, or NxN for N."),
-    click.option("--colour", type=click.Choice(COLOURS), help="Make pictures grey or of three colours."),
+    _reading_option("--crop", metavar="SIZE", help="Take the centre of pictures: HxW, or NxN for N."),
+    _reading_option("--colour", type=click.Choice(COLOURS), help="Make pictures grey or of three colours."),
 )
 
 
@@ -147,49 +150,51 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
+_data_option = options_of(DATA)
+
 _RUN = (
-    click.option(
+    _data_option(
         "--data",
         type=PATH,
         help=f"{_capital(describe_sources())}. An array per model input, and `target`. Or a directory per class; a CSV or "
         "Parquet table of paths and labels; nnU-Net's imagesTr and labelsTr.",
     ),
-    click.option(
+    _data_option(
         "--validation",
         type=PATH,
         help="Data that is not trained on; the epoch that does best on it is kept.",
     ),
-    click.option("--validation-split", type=float, help="Hold out this fraction of the files for validation."),
-    click.option(
+    _data_option("--validation-split", type=float, help="Hold out this fraction of the files for validation."),
+    _data_option(
         "--retain",
         type=PATH,
         help="Data of the vendor's own task; without `target`, agreement with the vendor's outputs is measured.",
     ),
-    click.option(
+    _data_option(
         "--agree",
         type=PATH,
         metavar="DATA",
         help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
     ),
-    click.option(
+    _data_option(
         "--classes",
         type=PATH,
         metavar="FILE",
         help="Names of the classes in the model's order, one per line; else those of the data, sorted.",
     ),
-    click.option(
+    _data_option(
         "--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x48, or 64 for 64x64."
     ),
-    click.option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
-    click.option(
+    _data_option("--patches-per-epoch", type=int, help="As many as cover the data once, if not given."),
+    _data_option(
         "--crop-target",
         is_flag=True,
         help="Compare the centre of targets, where the output is smaller, as that of valid convolutions is.",
     ),
-    click.option("--augment", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
+    _data_option("--augment", metavar="KINDS", help=f"Vary samples: {','.join(AUGMENTATIONS)}."),
 )
 
-noise2noise_option = click.option(
+noise2noise_option = _data_option(
     "--noise2noise",
     "pair",
     nargs=2,

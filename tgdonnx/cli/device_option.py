@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import click
-
+from tgdonnx.cli.helping import MODEL, options_of
 from tgdonnx.runtime.devices import CPU_NAME
 
-device_option = click.option(
+device_option = options_of(MODEL)(
     "--device",
     default=CPU_NAME,
     show_default=True,

@@ -8,17 +8,27 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
+from tgdonnx.cli.helping import OUTPUT, Command, options_of
 from tgdonnx.cli.output import print_json, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.exporting import export
 from tgdonnx.files.outputs import Kind
 
 
-@click.command("export")
+@click.command(
+    "export",
+    cls=Command,
+    examples=(
+        "tgdonnx export run -o tuned.onnx",
+        "tgdonnx export run -o half.onnx --blend 0.5",
+    ),
+)
 @click.argument("directory", type=PATH)
 @output_option("The tuned model to write.", Kind.MODEL)
-@click.option("--checkpoint", metavar="FILE", help="In DIRECTORY; checkpoint.best if there is one, else checkpoint.")
-@click.option(
+@options_of(OUTPUT)(
+    "--checkpoint", metavar="FILE", help="In DIRECTORY; checkpoint.best if there is one, else checkpoint."
+)
+@options_of(OUTPUT)(
     "--blend",
     type=click.FloatRange(0, 1),
     default=1.0,
@@ -26,7 +36,7 @@ from tgdonnx.files.outputs import Kind
     help="How far to go from what training started from (0) to what it came to (1); of mode regrow, how loud the "
     "reinitialised filters are, and of mode adapter, the side paths.",
 )
-@click.option(
+@options_of(OUTPUT)(
     "--merge",
     is_flag=True,
     help="Of mode adapter: side paths become changes of the weights beside them, and nothing is added; the outputs are equal "
@@ -43,7 +53,10 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write the vendor's model with the filters trained in DIRECTORY; every other byte is the vendor's."""
+    """Write the vendor's model with the filters trained in DIRECTORY.
+
+    Every other byte is the vendor's.
+    """
     report = export(directory, output, checkpoint=checkpoint, blend=blend, merge=merge, overwrite=overwrite)
     if as_json:
         print_json(report)

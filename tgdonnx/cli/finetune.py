@@ -14,6 +14,7 @@ from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import paired_data_options
+from tgdonnx.cli.helping import OUTPUT, SELECTION, TRAINING, Command, options_of
 from tgdonnx.cli.output import print_json, printing, remark, say, styled
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.cli.progress import training_bar
@@ -35,7 +36,14 @@ from tgdonnx.reporting.blends import print_blends
 from tgdonnx.reporting.verdict import headline
 
 
-@click.command("finetune")
+@click.command(
+    "finetune",
+    cls=Command,
+    examples=(
+        "tgdonnx finetune model.onnx --data new.npz --validation held_out.npz --phi 0.3 -o tuned.onnx",
+        "tgdonnx finetune model.onnx --data new.npz --validation-split 0.2 --phi auto --report report.html -o tuned.onnx",
+    ),
+)
 @model_argument
 @output_option("The tuned model to write.", OutputKind.MODEL)
 @selection_options
@@ -43,7 +51,7 @@ from tgdonnx.reporting.verdict import headline
 @paired_data_options
 @reinitialization_options
 @isolate_option
-@click.option(
+@options_of(SELECTION)(
     "--sweep-data",
     type=PATH,
     help="Of --phi auto: unlabelled images to look at; those of --data if left out.",
@@ -53,24 +61,26 @@ from tgdonnx.reporting.verdict import headline
 @collected(
     "results",
     Results,
-    click.option(
+    options_of(OUTPUT)(
         "--apply",
         type=PATH,
         metavar="FULL",
         help="Apply the tuned model to this image or volume.",
     ),
-    click.option(
+    options_of(OUTPUT)(
         "--applied",
         type=OutputPath(),
         metavar="OUT",
         help="Where to write the result; beside the tuned model.",
     ),
-    click.option("--report", type=OutputPath(), metavar="FILE.html", help="Write a report, one page."),
-    click.option("--artifacts", type=OutputPath(OutputKind.ARTIFACTS), help="Keep the artifacts in this directory."),
+    options_of(OUTPUT)("--report", type=OutputPath(), metavar="FILE.html", help="Write a report, one page."),
+    options_of(OUTPUT)(
+        "--artifacts", type=OutputPath(OutputKind.ARTIFACTS), help="Keep the artifacts in this directory."
+    ),
     overwrite_option,
     blend_option,
 )
-@click.option(
+@options_of(TRAINING)(
     "--rounds",
     type=int,
     default=1,

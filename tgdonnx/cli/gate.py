@@ -12,6 +12,7 @@ from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import DATA, MODEL, Command, options_of
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
@@ -30,21 +31,29 @@ class Deciding:
     outputs: bool
 
 
-@click.command("gate")
+@click.command(
+    "gate",
+    cls=Command,
+    examples=("tgdonnx gate model.onnx tuned.onnx -o both.onnx --data new.npz --retain old.npz",),
+)
 @click.argument("vendor", type=PATH)
 @click.argument("tuned", type=PATH)
 @output_option("The file with both.", Kind.MODEL)
-@click.option(
+@options_of(MODEL)(
     "--input", "input_name", metavar="NAME", help="Add this model input, which sets g: 0 the vendor's, 1 the tuned."
 )
 @collected(
     "deciding",
     Deciding,
-    click.option("--data", type=PATH, help="Inputs of the new kind: fit a detector on them, which sets g."),
-    click.option("--held-out", type=PATH, help="Further new inputs, to judge the detector by."),
-    click.option("--retain", type=PATH, help="Inputs of the vendor's own task, to judge the detector by."),
-    click.option("--layer", metavar="NAME", help="Look in front of this layer, not of the earliest that separates."),
-    click.option("--detector-outputs", "outputs", is_flag=True, help="Give out gate_is_new and gate_residual as well."),
+    options_of(DATA)("--data", type=PATH, help="Inputs of the new kind: fit a detector on them, which sets g."),
+    options_of(DATA)("--held-out", type=PATH, help="Further new inputs, to judge the detector by."),
+    options_of(DATA)("--retain", type=PATH, help="Inputs of the vendor's own task, to judge the detector by."),
+    options_of(MODEL)(
+        "--layer", metavar="NAME", help="Look in front of this layer, not of the earliest that separates."
+    ),
+    options_of(MODEL)(
+        "--detector-outputs", "outputs", is_flag=True, help="Give out gate_is_new and gate_residual as well."
+    ),
 )
 @reading_options
 @device_option
@@ -61,7 +70,7 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write one file that answers as VENDOR where an input is the vendor's, and as TUNED where it is new.
+    """Write one file of both: VENDOR for known inputs, TUNED for new.
 
     A number g chooses, which an input of the model sets, or a detector fitted on new inputs alone; what it does not know
     goes to the vendor's side.

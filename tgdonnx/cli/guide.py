@@ -7,6 +7,7 @@ from typing import Optional
 
 import click
 
+from tgdonnx.cli.helping import OUTPUT, Command, options_of
 from tgdonnx.cli.output import print_json, printing, say
 from tgdonnx.guides import GUIDES, summary_of, text_of
 
@@ -22,9 +23,16 @@ def _known(_context: click.Context, _parameter: click.Parameter, name: Optional[
     raise click.BadParameter(f"there is no guide {name!r}; {meant}")
 
 
-@click.command("guide")
+@click.command(
+    "guide",
+    cls=Command,
+    examples=(
+        "tgdonnx guide",
+        "tgdonnx guide runs",
+    ),
+)
 @click.argument("name", required=False, callback=_known)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@options_of(OUTPUT)("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(name: Optional[str], as_json: bool) -> None:
     """Show a guide; without NAME, list the guides."""
     if name is None:

@@ -45,15 +45,22 @@ class LazyCommands(MutableMapping[str, click.Command]):
 class LazyGroup(Outermost):
     """A group that knows what its commands do before it has imported one."""
 
-    def __init__(self, *, summaries: Mapping[str, str], **settings: Any) -> None:
-        """Takes the help of every command, of which the first sentence is shown, by name."""
-        super().__init__(**settings, commands=LazyCommands(summaries))
-        self.summaries = summaries
+    def __init__(self, *, sections: Mapping[str, Mapping[str, str]], **settings: Any) -> None:
+        """Takes the first sentence of the help of every command, by name, in the sections and the order of the list."""
+        names = {name: summary for section in sections.values() for name, summary in section.items()}
+        super().__init__(**settings, commands=LazyCommands(names))
+        self.sections = sections
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list of commands as click does, from their summaries."""
-        described = {name: click.Command(name, help=summary) for name, summary in self.summaries.items()}
-        click.Group(commands=described).format_commands(ctx, formatter)
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # as click has it
+        """Returns the names in the order of the list."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Writes the list of commands from their summaries."""
+        widest = max(len(name) for section in self.sections.values() for name in section)
+        for title, section in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), summary) for name, summary in section.items()])
 
 
 def _imported(name: str) -> click.Command:

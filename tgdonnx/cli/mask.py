@@ -9,6 +9,7 @@ import click
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import SELECTION, Command, options_of
 from tgdonnx.cli.output import print_json, printing
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.selection_options import (
@@ -26,14 +27,21 @@ from tgdonnx.regrowing import Reinitialization
 from tgdonnx.reporting.tables import print_masks
 
 
-@click.command("mask")
+@click.command(
+    "mask",
+    cls=Command,
+    examples=(
+        "tgdonnx mask model.onnx -o masked.onnx --phi 0.3",
+        "tgdonnx mask model.onnx -o masked.onnx --phi auto --data new.npz",
+    ),
+)
 @model_argument
 @output_option("The masked model to write.", OutputKind.MODEL)
 @selection_options
-@click.option("--data", "sweep_data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
+@options_of(SELECTION)("--data", "sweep_data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
 @reinitialization_options
 @isolate_option
-@click.option(
+@options_of(SELECTION)(
     "--seed",
     type=int,
     default=Reinitialization().seed,
@@ -55,9 +63,10 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Choose filters of MODEL and write a masked model: the same graph and outputs, with retrain masks in it.
+    """Choose filters of MODEL and write a model with retrain masks.
 
-    In --mode regrow the outputs are those without the filters; how far they are from MODEL's is told.
+    Graph and outputs stay the same. In --mode regrow the outputs are those without the filters; how far they are from MODEL's
+    is told.
     """
     if selecting.by_drop_test and selecting.sweep_data is None:
         raise click.UsageError("--phi auto looks at the output on a few images; name them with --data")

@@ -10,18 +10,23 @@ import click
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import DATA, MODEL, Command, options_of
 from tgdonnx.cli.output import print_json, remark, say, styled
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
 from tgdonnx.reporting.page import report
 
 
-@click.command("report")
+@click.command(
+    "report",
+    cls=Command,
+    examples=("tgdonnx report run --model model.onnx -o report.html",),
+)
 @click.argument("directory", type=PATH)
 @output_option("The page to write, an HTML file.")
-@click.option("--model", type=PATH, help="The vendor's file, to name it and verify against it.")
-@click.option("--tuned", type=PATH, help="The tuned model to verify, instead of a fresh export.")
-@click.option("--data", type=PATH, help="Show outputs before and after on its first 4 samples.")
+@options_of(MODEL)("--model", type=PATH, help="The vendor's file, to name it and verify against it.")
+@options_of(MODEL)("--tuned", type=PATH, help="The tuned model to verify, instead of a fresh export.")
+@options_of(DATA)("--data", type=PATH, help="Show outputs before and after on its first 4 samples.")
 @reading_options
 @device_option
 @overwrite_option
@@ -39,7 +44,10 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write what was done in DIRECTORY as one self-contained HTML page; exit 1 if the tuned model is not verified."""
+    """Write what was done in DIRECTORY as one HTML page.
+
+    The page is self-contained. Exit 1 if the tuned model is not verified.
+    """
     if reading != DataOptions() and data is None:
         raise click.UsageError("--map, --layout and --scale are about --data, which is not given")
     made = report(

@@ -8,11 +8,13 @@ import click
 
 from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import OUTPUT, TRAINING, options_of
 from tgdonnx.cli.paths import OutputPath
 from tgdonnx.files.outputs import Kind
 from tgdonnx.finetuning import DEFAULT_AGREE_SHARE, METRICS, SCHEDULES, TrainOptions
 
 _DEFAULT = TrainOptions()
+_option = options_of(TRAINING)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -34,11 +36,11 @@ def duration(value: object) -> float:
 run_options = collected(
     "training",
     TrainOptions,
-    click.option("--epochs", type=int, help="Passes over the data.  [default: 10, unless --max-time is given]"),
-    click.option("--steps", type=int, help="Updates of the weights, instead of --epochs."),
-    click.option("--max-time", type=duration, help="Stop after this time, such as 30m or 1h30m."),
-    click.option("--batch", type=int, default=_DEFAULT.batch, show_default=True, help="Samples per batch."),
-    click.option(
+    _option("--epochs", type=int, help="Passes over the data.  [default: 10, unless --max-time is given]"),
+    _option("--steps", type=int, help="Updates of the weights, instead of --epochs."),
+    _option("--max-time", type=duration, help="Stop after this time, such as 30m or 1h30m."),
+    _option("--batch", type=int, default=_DEFAULT.batch, show_default=True, help="Samples per batch."),
+    _option(
         "--learning-rate",
         "--lr",
         type=float,
@@ -46,48 +48,48 @@ run_options = collected(
         show_default=True,
         help="Learning rate.",
     ),
-    click.option(
+    _option(
         "--schedule",
         type=click.Choice(SCHEDULES),
         default=_DEFAULT.schedule,
         show_default=True,
         help="How the learning rate goes on after the warm-up.",
     ),
-    click.option("--warmup", type=int, default=_DEFAULT.warmup, show_default=True, help="Steps with a rising rate."),
-    click.option("--seed", type=int, default=_DEFAULT.seed, show_default=True, help="Of the order of the samples."),
-    click.option(
+    _option("--warmup", type=int, default=_DEFAULT.warmup, show_default=True, help="Steps with a rising rate."),
+    _option("--seed", type=int, default=_DEFAULT.seed, show_default=True, help="Of the order of the samples."),
+    _option(
         "--accumulate",
         type=int,
         default=_DEFAULT.accumulate,
         show_default=True,
         help="Batches per step; the gradient is the mean of theirs.",
     ),
-    click.option("--patience", type=int, metavar="N", help="Stop after N validations without a new best one."),
-    click.option("--validate-every", type=int, metavar="N", help="Validate every N steps instead of every epoch."),
-    click.option(
+    _option("--patience", type=int, metavar="N", help="Stop after N validations without a new best one."),
+    _option("--validate-every", type=int, metavar="N", help="Validate every N steps instead of every epoch."),
+    _option(
         "--checkpoint-every",
         type=duration,
         default=_DEFAULT.checkpoint_every,
         help="Time between checkpoints; there is one after every epoch, too.  [default: 5m]",
     ),
-    click.option(
+    _option(
         "--metric",
         "metrics",
         multiple=True,
         type=click.Choice(METRICS),
         help="Measure this on --validation and --retain; by default what suits the loss. May be repeated.",
     ),
-    click.option(
+    _option(
         "--metric-range",
         type=float,
         help="Range of the data for the metrics psnr and ssim; else that of the targets.",
     ),
-    click.option(
+    _option(
         "--retain-limit",
         type=float,
         help="Stop when the first metric of --retain is worse than at the start by more than this.",
     ),
-    click.option(
+    _option(
         "--agree-share",
         type=float,
         help=f"The part of every batch that is images of --agree.  [default: {DEFAULT_AGREE_SHARE}]",
@@ -96,6 +98,6 @@ run_options = collected(
 )
 """The command gets ``training``, a `TrainOptions`."""
 
-tensorboard_option = click.option(
+tensorboard_option = options_of(OUTPUT)(
     "--tensorboard", type=OutputPath(Kind.ADDED_TO), metavar="DIR", help="Write event files there."
 )

@@ -12,6 +12,7 @@ import click
 from tgdonnx.adapting import Adapter
 from tgdonnx.cli.collecting import Body, collected
 from tgdonnx.cli.common import ALPHA, NEIGHBOURS, Command
+from tgdonnx.cli.helping import SELECTION, options_of
 from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
@@ -22,6 +23,7 @@ from tgdonnx.selection import MODES, STRATEGIES, AllLayers, Mode, Phi, Strategy,
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 AUTO = "auto"
+_option = options_of(SELECTION)
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,9 @@ def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Opt
 def _strategy_option(each: StrategyType[Any, Any]) -> Callable[[Body], Body]:
     """Returns the option that asks for a strategy; its parameter has the strategy's name."""
     if each.strategy is Phi:  # the drop test may find it
-        return click.option("--phi", metavar="PHI", callback=_phi_or_auto, help=each.help)
+        return _option("--phi", metavar="PHI", callback=_phi_or_auto, help=each.help)
     types = {"number": float, "count": int, "nothing": bool, "filters": PATH}
-    return click.option(
-        f"--{each.name}", each.name, type=types[each.takes], is_flag=each.takes == "nothing", help=each.help
-    )
+    return _option(f"--{each.name}", each.name, type=types[each.takes], is_flag=each.takes == "nothing", help=each.help)
 
 
 selection_options = collected(
@@ -149,13 +149,13 @@ selection_options = collected(
     ALPHA,
     NEIGHBOURS,
     *map(_strategy_option, STRATEGIES),
-    click.option(
+    _option(
         "--tolerance",
         type=float,
         help="Of --phi auto and --mode regrow: the largest change of the output, as in `sweep`.  "
         f"[default: {DEFAULT_TOLERANCE}]",
     ),
-    click.option(
+    _option(
         "--mode",
         type=click.Choice(MODES),
         default=MaskOptions().mode,
@@ -164,7 +164,7 @@ selection_options = collected(
         "regrow: these start at 0, and the filters with initial values; adapter: nothing of MODEL, but side paths that are "
         "added beside its layers, by default all.",
     ),
-    click.option(
+    _option(
         "--rank",
         type=click.IntRange(1),
         help="Of --mode adapter: how many maps every side path has in between, per group.  "
@@ -177,13 +177,13 @@ selection_options = collected(
 The command gets ``selecting``, a `Selecting`, of these options and those below.
 """
 
-isolate_option = click.option(
+isolate_option = _option(
     "--isolate",
     is_flag=True,
     help="Of --mode regrow: filters that stay never read reinitialised ones; only layers at the output do.",
 )
 
-protect_option = click.option(
+protect_option = _option(
     "--protect", is_flag=True, help="Never retrain what an earlier round trained, by the records in the model."
 )
 
@@ -191,14 +191,14 @@ protect_option = click.option(
 def reinitialization_options(command: Command) -> Command:
     """Where reinitialised filters of mode regrow get their values."""
     for option in (
-        click.option(
+        _option(
             "--calibrate",
             type=PATH,
             metavar="DATA",
             help="Of mode regrow: a few unlabelled images, to give reinitialised maps the mean and variance of the others, and "
             "to measure the change of the output on; else that is done on random input.",
         ),
-        click.option(
+        _option(
             "--rebirth",
             "kind",
             type=click.Choice(KINDS),

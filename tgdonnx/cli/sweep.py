@@ -15,6 +15,7 @@ from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import ALPHA, NEIGHBOURS, json_option, model_argument, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.device_option import device_option
+from tgdonnx.cli.helping import DATA, MODEL, OUTPUT, SELECTION, Command, options_of
 from tgdonnx.cli.output import print_json, printing, remark, stderr
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.data import DataOptions, DataSource
@@ -37,9 +38,13 @@ class DropTest:
     k: int
 
 
-@click.command("sweep")
+@click.command(
+    "sweep",
+    cls=Command,
+    examples=("tgdonnx sweep model.onnx --data new.npz --plot sweep.png",),
+)
 @model_argument
-@click.option(
+@options_of(DATA)(
     "--data",
     required=True,
     type=PATH,
@@ -49,31 +54,33 @@ class DropTest:
 @collected(
     "test",
     DropTest,
-    click.option(
+    options_of(DATA)(
         "--samples",
         type=click.IntRange(1),
         default=DEFAULT_SAMPLES,
         show_default=True,
         help="Run on so many samples at most, spread evenly over the data.",
     ),
-    click.option(
+    options_of(SELECTION)(
         "--phi",
         "phis",
         metavar="P,...",
         help="Thresholds to try.  [default: 0.01, 0.02, and 0.05 to 0.95 in steps of 0.05]",
     ),
-    click.option(
+    options_of(SELECTION)(
         "--tolerance",
         type=float,
         default=DEFAULT_TOLERANCE,
         show_default=True,
         help="The largest change that is accepted: RMS of the change by the standard deviation of the vendor's output.",
     ),
-    click.option("--output", metavar="NAME", help="The output to look at; of several, the one that moves farthest."),
+    options_of(MODEL)(
+        "--output", metavar="NAME", help="The output to look at; of several, the one that moves farthest."
+    ),
     ALPHA,
     NEIGHBOURS,
 )
-@click.option("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
+@options_of(OUTPUT)("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
 @device_option
 @overwrite_option
 @json_option
@@ -89,10 +96,10 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Drop test: set the filters of MODEL below each PHI to zero, look at the output, recommend a PHI.
+    """Recommend a PHI: set filters below it to zero, look at the output.
 
-    Recommended is the largest PHI up to which every one that was tried keeps the output within the tolerance. Exit 1 if
-    there is none: at this tolerance the network has no filters that it can do without.
+    This is the drop test. Recommended is the largest PHI up to which every one that was tried keeps the output within the
+    tolerance. Exit 1 if there is none: at this tolerance the network has no filters that it can do without.
     """
     if plot is not None:
         require_plot(plot, overwrite=overwrite)

@@ -8,18 +8,23 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.common import json_option, model_argument
+from tgdonnx.cli.helping import MODEL, Command, options_of
 from tgdonnx.cli.output import print_json, printing
 from tgdonnx.reporting.tables import print_trace
 from tgdonnx.tracing import trace
 
 
-@click.command("trace")
+@click.command(
+    "trace",
+    cls=Command,
+    examples=("tgdonnx trace model.onnx --layer conv3",),
+)
 @model_argument
-@click.option("--layer", metavar="NAME", help="Only this layer.")
-@click.option("--map", "map_index", type=click.IntRange(0), help="Only this input map of the layer.")
+@options_of(MODEL)("--layer", metavar="NAME", help="Only this layer.")
+@options_of(MODEL)("--map", "map_index", type=click.IntRange(0), help="Only this input map of the layer.")
 @json_option
 def command(model: Path, layer: Optional[str], map_index: Optional[int], as_json: bool) -> None:
-    """Tell which filters of earlier layers made each input map, or why that cannot be told."""
+    """Tell which filters made each input map, or why that is unknown."""
     if map_index is not None and layer is None:
         raise click.UsageError("--map needs --layer")
     report = trace(model, layer=layer, map_index=map_index)

@@ -11,6 +11,7 @@ import click
 from tgdonnx.cli.common import json_option
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import paired_data_options
+from tgdonnx.cli.helping import TRAINING, Command, options_of
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
@@ -23,13 +24,22 @@ from tgdonnx.finetuning import DryRunReport, RunData, TrainOptions, TrainReport,
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-@click.command("train")
+@click.command(
+    "train",
+    cls=Command,
+    examples=(
+        "tgdonnx train run --data new.npz --validation held_out.npz --epochs 20",
+        "tgdonnx train run --data new.npz --validation held_out.npz --epochs 40 --resume",
+    ),
+)
 @click.argument("directory", type=PATH)
 @paired_data_options
 @run_options
 @tensorboard_option
-@click.option("--resume", is_flag=True, help="Continue the run in DIRECTORY.")
-@click.option("--dry-run", "rehearse", is_flag=True, help="Do one step, say what the run will cost, write nothing.")
+@options_of(TRAINING)("--resume", is_flag=True, help="Continue the run in DIRECTORY.")
+@options_of(TRAINING)(
+    "--dry-run", "rehearse", is_flag=True, help="Do one step, say what the run will cost, write nothing."
+)
 @config_option
 @json_option
 def command(
@@ -41,9 +51,10 @@ def command(
     rehearse: bool,
     as_json: bool,
 ) -> None:
-    """Train the artifacts in DIRECTORY; leaves a newer checkpoint and log.jsonl there.
+    """Train the artifacts in DIRECTORY.
 
-    Ctrl-C, SIGTERM or SIGHUP saves and stops (exit status 130, 143 or 129); the same command with --resume goes on from there.
+    It leaves a newer checkpoint and log.jsonl there. Ctrl-C, SIGTERM or SIGHUP saves and stops (exit status 130, 143 or 129);
+    the same command with --resume goes on from there.
     """
     if rehearse:
         cost = dry_run(directory, data, training, on_remark=remark)

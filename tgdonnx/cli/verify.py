@@ -8,6 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.common import json_option
+from tgdonnx.cli.helping import MODEL, Command, options_of
 from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.paths import PATH
@@ -15,14 +16,21 @@ from tgdonnx.reporting.verdict import changes, headline, sentences
 from tgdonnx.verifying.verification import verify
 
 
-@click.command("verify")
+@click.command(
+    "verify",
+    cls=Command,
+    examples=(
+        "tgdonnx verify model.onnx tuned.onnx",
+        "tgdonnx verify model.onnx tuned.onnx --masked masked.onnx --json",
+    ),
+)
 @click.argument("base", type=PATH)
 @click.argument("tuned", type=PATH)
-@click.option("--masked", type=PATH, help="The masked model, as evidence of what may differ.")
-@click.option(
+@options_of(MODEL)("--masked", type=PATH, help="The masked model, as evidence of what may differ.")
+@options_of(MODEL)(
     "--filters", type=PATH, help="JSON file, weight name -> list of filters: what was to be retrained, from elsewhere."
 )
-@click.option("--verbose", "whole", is_flag=True, help="Name every filter that changed.")
+@options_of(MODEL)("--verbose", "whole", is_flag=True, help="Name every filter that changed.")
 @json_option
 @click.pass_context
 def command(
@@ -34,10 +42,10 @@ def command(
     whole: bool,
     as_json: bool,
 ) -> None:
-    """Prove that TUNED is BASE with other values in retrained filters only; exit 1 if it is not.
+    """Prove that TUNED is BASE but for values in retrained filters.
 
-    Which filters may differ is computed again from BASE by the selection in the record. Of a list of filters, and of rounds
-    after the first, that cannot be done; then it is said that the record's word is taken.
+    Exit 1 if it is not. Which filters may differ is computed again from BASE by the selection in the record. Of a list of
+    filters, and of rounds after the first, that cannot be done; then it is said that the record's word is taken.
     """
     report = verify(base, tuned, masked, None if filters is None else read_filters(filters))
     if as_json:
