@@ -272,3 +272,11 @@ def test_an_export_of_pytorchs_new_exporter_and_arrays_of_other_names(tmp_path: 
     assert [node.SerializeToString() for node in after.graph.node] == [
         node.SerializeToString() for node in before.graph.node
     ]
+
+
+def test_a_net_of_matrix_products_alone(tmp_path: Path) -> None:
+    network = "g (float[N, 6] x) => (float[N, 3] y) { a = Gemm(x, v, c) r = Relu(a) p = MatMul(r, w) y = Add(p, d) }"
+    path = save(text_model(network, v=(6, 8), c=(8,), w=(8, 3), d=(3,)), tmp_path / "model.onnx")
+    x = RNG.normal(size=(20, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, target=x[:, :3])
+    finetuned(path, tmp_path / "data.npz", tmp_path / "tuned.onnx")

@@ -334,8 +334,8 @@ def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored
 @pytest.mark.parametrize(
     ("breakage", "message"),
     [
-        ("no conv", "has no layer to adapt: expected at least one Conv node"),
-        ("ConvInteger", "expected at least one Conv node, found 1 ConvInteger, which compute with whole numbers"),
+        ("no layer", "no layer to adapt: expected at least one Conv, ConvTranspose, Gemm or MatMul with weights in the file"),
+        ("ConvInteger", "with weights in the file, found 1 ConvInteger, which compute with whole numbers"),
         ("QLinearConv", "quantised with QuantizeLinear and DequantizeLinear around Conv"),
         ("missing value", "reads 'nowhere', which nothing makes"),
         ("output without a name", "gives out '', which nothing makes"),
@@ -348,7 +348,7 @@ def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored
 def test_a_graph_that_cannot_be_worked_with_is_refused(breakage: str, message: str, tmp_path: Path) -> None:
     model = models.chain()
     relu = model.graph.node[1]
-    if breakage == "no conv":
+    if breakage == "no layer":
         model = parse(
             '<ir_version: 8, opset_import: ["": 17]> g (float[1, 2] x) => (float[1, 2] y) { y = Relu(x) }', {}
         )

@@ -13,10 +13,7 @@ from onnx_ir.passes import common as passes
 from tgdonnx.errors import IntegerArithmeticError, ModelFileError
 from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile, StrPath, load_model
-from tgdonnx.graphs.operators import (
-    CONVOLUTIONS,
-    is_integer_arithmetic,
-)
+from tgdonnx.graphs.operators import is_integer_arithmetic
 from tgdonnx.layers.consistency import require_consistent
 from tgdonnx.layers.extents import require_extents
 from tgdonnx.layers.network import Network
@@ -52,8 +49,8 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
             value.shape = None
     network = Network(file, model, places)
     require_extents(network.graph, network.sizes, lambda node: network.node_names.get(node, str(node.name)), file.path)
-    if not any(layer.op_type in CONVOLUTIONS for layer in network.layers):
-        problem = f"{file.path} has no layer to adapt: expected at least one Conv node"
+    if not network.layers:
+        problem = f"{file.path} has no layer to adapt: expected at least one Conv, ConvTranspose, Gemm or MatMul with weights in the file"
         integer = Counter(node.op_type for node in model.graph.all_nodes() if is_integer_arithmetic(node))
         if integer:
             found = " and ".join(f"{count} {op_type}" for op_type, count in integer.items())
