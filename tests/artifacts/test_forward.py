@@ -268,3 +268,23 @@ def test_shapes_behind_a_transposed_convolution_are_right(attributes: dict[str, 
     network = open_network(ModelFile(Path("vendor.onnx"), model.SerializeToString(), model))
     sizes = {value.name: shape for value, shape in network.sizes.shapes.items()}
     assert sizes[model.graph.output[0].name] == y.shape
+
+
+def test_a_closing_softmax_of_an_old_set_is_one_over_the_axis_of_classes_though_shapes_are_computed() -> None:
+    # As Paddle exports classifiers: the rank is known only once the operators before it are written in new words.
+    network = """g (float[N, 3, H, W] x) => (float[N, 4] y) <float[1] rest = {5}, int64[1] zero = {0}, int64[1] one = {1}> {
+        a = Conv(x, v)
+        p = GlobalAveragePool(a)
+        s = Shape(p)
+        i = Cast<to = 6>(s)
+        n = Slice(i, zero, one)
+        m = Cast<to = 7>(n)
+        k = Cast<to = 7>(rest)
+        j = Concat<axis = 0>(m, k)
+        f = Reshape(p, j)
+        t = MatMul(f, w)
+        y = Softmax<axis = 1>(t)
+    }"""
+    adapted = forward(text_model(network, opset=11, v=(5, 3, 3, 3), w=(5, 4)), "v", "w")
+    (last,) = [node for node in adapted.graph.node if node.output[0] == adapted.graph.output[0].name]
+    assert (last.op_type, [attribute.i for attribute in last.attribute]) == ("Softmax", [1])

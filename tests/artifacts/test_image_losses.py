@@ -243,7 +243,7 @@ def test_refuses_outputs_that_ssim_cannot_compare(outputs: str, message: str) ->
 def test_an_output_of_unknown_rank_is_refused() -> None:
     model = ir.from_proto(text_model("g (float[3, 4] x) => (float[3, 4] y) { y = Identity(x) }"))
     model.graph.outputs[0].shape = None
-    with pytest.raises(UntrainableError, match="known rank; declare its shape"):
+    with pytest.raises(UntrainableError, match="known rank; declare the shapes of the model's inputs"):
         tgdonnx.artifacts.losses.add_loss(model, model.graph.outputs[0], tgdonnx.artifacts.parse_loss("ssim"))
 
 

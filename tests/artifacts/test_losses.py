@@ -19,6 +19,7 @@ from tests.support.sessions import open_session
 from tests.support.trainer import make_artifacts, open_trainer
 from tests.support.training_models import text_model
 from tgdonnx.artifacts.losses import add_loss, parse_loss
+from tgdonnx.errors import UntrainableError
 from tgdonnx.lowering.opset_upgrade import OPSET
 from tgdonnx.runtime import NEWEST
 
@@ -155,6 +156,28 @@ def test_ce_takes_the_logits_of_a_model_that_ends_in_softmax_over_classes(
     p = np.take_along_axis(softmax(x, 1), target[:, None], axis=1)
     assert abs(value + np.mean(np.log(p))) < 1e-6
     assert np.abs(gradient - loss_gradient("ce", x.astype(np.float64), target)).max() < 1e-6 / target.size
+
+
+def without_rank(ending: str) -> ir.Model:
+    model = ir.from_proto(text_model(f"g (float[3, 4] x) => (float[3, 4] y) {{ {ending} }}"))
+    model.graph.outputs[0].shape = None
+    return model
+
+
+def test_ce_takes_the_logits_before_a_softmax_over_axis_1_of_an_output_of_unknown_rank() -> None:
+    model = without_rank("y = Softmax<axis = 1>(x)")
+    model.graph.outputs[:] = [add_loss(model, model.graph.outputs[0], parse_loss("ce"))]
+    x, target = sample("ce", (3, 4))
+    (value,) = open_session(ir.to_proto(model)).run(None, {"x": x, "target": target})
+    assert abs(value - loss_of("ce", x.astype(np.float64), target)) < 1e-6
+
+
+def test_a_softmax_over_the_last_axis_of_an_output_of_unknown_rank_is_refused() -> None:
+    model = without_rank("s = Softmax(x) y = Identity(s)")
+    with pytest.raises(
+        UntrainableError, match="cannot tell which axis counts classes; declare the shapes of the model's"
+    ):
+        add_loss(model, model.graph.outputs[0], parse_loss("ce"))
 
 
 def test_ce_takes_what_a_softmax_over_places_gives_for_logits() -> None:

@@ -334,7 +334,10 @@ def test_shapes_are_inferred_and_those_that_the_file_declares_inside_are_ignored
 @pytest.mark.parametrize(
     ("breakage", "message"),
     [
-        ("no layer", "no layer to adapt: expected at least one Conv, ConvTranspose, Gemm or MatMul with weights in the file"),
+        (
+            "no layer",
+            "no layer to adapt: expected at least one Conv, ConvTranspose, Gemm or MatMul with weights in the file",
+        ),
         ("ConvInteger", "with weights in the file, found 1 ConvInteger, which compute with whole numbers"),
         ("QLinearConv", "quantised with QuantizeLinear and DequantizeLinear around Conv"),
         ("missing value", "reads 'nowhere', which nothing makes"),

@@ -50,7 +50,10 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
     network = Network(file, model, places)
     require_extents(network.graph, network.sizes, lambda node: network.node_names.get(node, str(node.name)), file.path)
     if not network.layers:
-        problem = f"{file.path} has no layer to adapt: expected at least one Conv, ConvTranspose, Gemm or MatMul with weights in the file"
+        problem = (
+            f"{file.path} has no layer to adapt: expected at least one Conv, ConvTranspose, Gemm or MatMul with weights in the "
+            "file"
+        )
         integer = Counter(node.op_type for node in model.graph.all_nodes() if is_integer_arithmetic(node))
         if integer:
             found = " and ".join(f"{count} {op_type}" for op_type, count in integer.items())

@@ -27,6 +27,7 @@ from tgdonnx.graphs.builder import Builder, replace
 from tgdonnx.graphs.constants import known_array
 from tgdonnx.graphs.nodes import first_input, refusal, required_input
 
+SOFTMAXES = ("Softmax", "LogSoftmax", "Hardmax")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 _MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear"}
 _SELU = {"alpha": 1.6732, "gamma": 1.0507}  # the defaults of opset 1
@@ -196,7 +197,7 @@ RULES_OF_RANKS: Mapping[str, Callable[[ir.Node], None]] = {**dict.fromkeys(_BINA
 
 # Before opset 13.
 RULES: Mapping[str, Callable[[ir.Node, int], None]] = {
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
+    **dict.fromkeys(SOFTMAXES, _softmax),
     **dict.fromkeys(("Upsample", "Resize"), _resize),
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,

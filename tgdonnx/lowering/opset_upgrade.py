@@ -12,10 +12,10 @@ import onnx_ir as ir
 from onnx import helper, version_converter
 
 from tgdonnx.graphs.builder import constant, fresh_name
-from tgdonnx.graphs.nodes import refusal
+from tgdonnx.graphs.nodes import first_input, refusal
 from tgdonnx.graphs.operators import is_standard
 from tgdonnx.layers.inference import InferShapes
-from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS
+from tgdonnx.lowering.old_operators import RULES, RULES_OF_RANKS, SOFTMAXES
 from tgdonnx.runtime.opsets import difference
 
 OPSET = 17
@@ -39,10 +39,10 @@ class UpgradeOpset(ir.passes.InPlacePass):
         if opset >= OPSET:
             return ir.passes.PassResult(model, modified=False)
         nodes = [node for node in model.graph.all_nodes() if is_standard(node)]
-        of_ranks = [node for node in nodes if opset < 7 and node.op_type in RULES_OF_RANKS]
+        of_ranks = [node for node in nodes if _waits_for_ranks(node, opset)]
         for node in nodes:
             node.attributes.pop("consumed_inputs", None)  # said which memory may be reused; means nothing since opset 6
-            if opset < _OLD and node.op_type in RULES:
+            if opset < _OLD and node.op_type in RULES and node not in of_ranks:
                 RULES[node.op_type](node, opset)
             # What is still written in the old way, if it has not been replaced.
             if node.graph is not None and node not in of_ranks and difference(node, opset, OPSET) is not None:
@@ -53,9 +53,19 @@ class UpgradeOpset(ir.passes.InPlacePass):
             if any(value is not None and value.shape is None for value in node.inputs):
                 InferShapes()(
                     model
-                )  # before opset 7 inference knows few operators; those before this node are new by now
-            RULES_OF_RANKS[node.op_type](node)
+                )  # in old words inference knows few operators; those before this node are new by now
+            if node.op_type in RULES_OF_RANKS:
+                RULES_OF_RANKS[node.op_type](node)
+            else:
+                RULES[node.op_type](node, opset)
         return ir.passes.PassResult(model, modified=True)
+
+
+def _waits_for_ranks(node: ir.Node, opset: int) -> bool:
+    """Whether the rule of a node needs ranks that may be known only once what is before it is converted."""
+    if node.op_type in SOFTMAXES:
+        return opset < _OLD and first_input(node).shape is None
+    return opset < 7 and node.op_type in RULES_OF_RANKS
 
 
 def _convert(node: ir.Node, opset: int) -> None:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from tgdonnx.artifacts.losses.formula import Loss
 from tgdonnx.artifacts.losses.function import Compared
-from tgdonnx.artifacts.losses.logits import ClassAxis, before, class_axis
+from tgdonnx.artifacts.losses.logits import ClassAxis, before, class_axis, ends_over_unknown_axis
 from tgdonnx.errors import UntrainableError
 from tgdonnx.graphs.builder import Builder, fresh_name
 from tgdonnx.graphs.tensor_specs import TARGET
@@ -89,6 +89,12 @@ def add_losses(
 
 
 def _target(output: ir.Value, loss: Loss, name: str) -> tuple[ir.Value, ClassAxis | None]:
+    if loss.targets == "classes" and ends_over_unknown_axis(output):
+        raise UntrainableError(
+            f"the model ends in a Softmax over the last axis, and the rank of the output {output.name!r} is not known, so "
+            f"the loss {loss} cannot tell which axis counts classes",
+            remedy="declare the shapes of the model's inputs",
+        )
     axis = class_axis(output, loss.axis) if loss.targets == "classes" else None
     _require_comparable(output, loss, axis)
     target = ir.Value(name=name, shape=output.shape, type=ir.TensorType(ir.DataType.FLOAT))

@@ -91,7 +91,11 @@ def class_problem(
     """
     if sizes is None:
         open_rank = bool(weights) or said is not None
-        return f"the loss {name} needs an output of known rank here; declare its shape" if open_rank else None
+        return (
+            f"the loss {name} needs an output of known rank here; declare the shapes of the model's inputs"
+            if open_rank
+            else None
+        )
     rank = len(sizes)
     if said is not None and not (-rank <= said < rank and said % rank):
         return (

@@ -34,16 +34,16 @@ def class_axis(y: ir.Value, said: Optional[int] = None) -> ClassAxis:
         y: the output.
         said: the axis that the user says, perhaps counted from the end.
     """
-    rank = len(y.shape) if y.shape is not None else 0
     if said is not None:
-        return ClassAxis(said % rank if rank else 1, "the loss says so")
-    if rank < 3:
+        return ClassAxis(said % len(y.shape) if y.shape is not None else said, "the loss says so")
+    if y.shape is None or len(y.shape) < 3:
         return ClassAxis(1)
+    rank = len(y.shape)
     last = rank - 1
     value: ir.Value | None = y
     while value is not None and (node := value.producer()) is not None and is_standard(node):
         if node.op_type == "Softmax":
-            axis = _softmax_axis(node) % rank
+            axis = _softmax_axis(node, y)
             return ClassAxis(axis, "the model ends in a Softmax over it") if axis in (1, last) else ClassAxis(1)
         if node.op_type == "Transpose":
             order = node.attributes["perm"].as_ints() if "perm" in node.attributes else ()
@@ -75,18 +75,35 @@ def before(y: ir.Value, activation: str, axis: int = 1) -> ir.Value:
         activation: ``Sigmoid`` or ``Softmax``.
         axis: that of the Softmax; one over another axis does not count.
     """
-    node = y.producer()
-    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
+    node = _last(y)
     if node is None or not is_standard(node, activation):
         return y
-    if activation == "Softmax":
-        rank = len(y.shape) if y.shape is not None else 0
-        if not rank or _softmax_axis(node) % rank != axis:
-            return y
+    if activation == "Softmax" and _softmax_axis(node, y) != axis:
+        return y
     assert node.inputs[0] is not None
     return node.inputs[0]
 
 
-def _softmax_axis(node: ir.Node) -> int:
-    return node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+def ends_over_unknown_axis(y: ir.Value) -> bool:
+    """Whether the model ends in a Softmax over an axis that is counted from the end, and the output's rank is not known."""
+    node = _last(y)
+    return node is not None and is_standard(node, "Softmax") and _softmax_axis(node, y) < 0
+
+
+def _last(y: ir.Value) -> ir.Node | None:
+    """Returns the node that an output comes from."""
+    node = y.producer()
+    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node
+
+
+def _softmax_axis(node: ir.Node, y: ir.Value) -> int:
+    """Returns the axis of a Softmax, counted from the front; from the end (negative) if that is all that is known of it.
+
+    Args:
+        node: the Softmax.
+        y: the output behind it, of as many axes.
+    """
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    return axis if y.shape is None else axis % len(y.shape)

@@ -85,7 +85,7 @@ def _dice(builder: Builder, p: ir.Value, t: ir.Value, smooth: float, *, like: ir
 
 def _needs_places(name: str, sizes: Sizes) -> Optional[str]:
     if sizes is None:
-        return f"the loss {name} needs an output of known rank; declare its shape, or use another loss"
+        return f"the loss {name} needs an output of known rank; declare the shapes of the model's inputs, or use another loss"
     if len(sizes) < 3:
         return f"the loss {name} needs an output with axes of space, over which it sums; found {shown(sizes)}; use another loss"
     return None

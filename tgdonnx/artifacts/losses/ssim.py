@@ -93,7 +93,9 @@ def _windows(builder: Builder, rank: int) -> list[ir.Value]:
 
 def _problem(sizes: Sizes) -> Optional[str]:
     if sizes is None:
-        return "the loss ssim needs an output of known rank; declare its shape, or use another loss"
+        return (
+            "the loss ssim needs an output of known rank; declare the shapes of the model's inputs, or use another loss"
+        )
     if not 3 <= len(sizes) <= 5:
         return (
             "the loss ssim needs an output with the axes sample, channel, and one to three of space; "
