@@ -98,6 +98,31 @@ def test_class_indices_that_the_model_does_not_have_are_told(tmp_path: Path) -> 
     assert result.stdout.splitlines()[-1] == "does not fit"
 
 
+def test_too_few_classes_hide_no_other_problem_and_all_are_named_in_a_command_that_can_be_pasted(
+    tmp_path: Path,
+) -> None:
+    network = "g (float[N, 3, 8, 9] x) => (float[N, 4] y) { a = Conv(x, v) p = GlobalAveragePool(a) y = Flatten(p) }"
+    model = save(text_model(network, v=(4, 3, 3, 3)), tmp_path / "model.onnx")
+    for index, name in enumerate(("owl", "snow fox")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(2):
+            picture = np.full((9 + number, 9), 20 * index, np.uint8)
+            Image.fromarray(picture).save(tmp_path / "pets" / name / f"{number}.png")
+    report = run_json("data", model, "--data", tmp_path / "pets", "--loss", "ce", status=1)
+    said = "\n".join(f"{each['problem']}; {each['remedy']}" for each in report["problems"])
+    assert "--colour rgb makes pictures of that of others" in said
+    assert "say how: --scale 255" in said
+    assert (
+        "found uint8 [9, 9, 3], which as HWC gives samples of [3, 9, 9]; --resize 8x9 brings pictures to that" in said
+    )
+    assert "name all 4 in the model's order, such as --classes 'owl,snow fox,class2,class3'" in said
+    options = ("--scale", 255, "--colour", "rgb", "--resize", "8x9", "--classes", "owl,snow fox,class2,class3")
+    result = run("data", model, "--data", tmp_path / "pets", "--loss", "ce", *options)
+    assert result.exit_code == 0, result.stdout
+    assert "classes 0 owl, 1 snow fox, 2 class2, 3 class3" in result.stdout
+    assert "--classes 'owl,snow fox,class2,class3'" in result.stdout.splitlines()[-1]
+
+
 def test_nothing_is_written(valid: Path, tmp_path: Path) -> None:
     data = save_pairs(tmp_path / "data.npz", (3, 1, 12, 12), (3, 1, 8, 8))
     before = sorted(tmp_path.rglob("*"))

@@ -64,7 +64,12 @@ def test_said_classes_give_the_order(tmp_path: Path) -> None:
     ("counted", "classes", "message"),
     [
         (1, (), "has 2 classes .cats, dogs., the model 1: classes cannot be added to a model; merge"),
-        (9, (), "which of its outputs they are, the data does not say; name all 9 .* in a file: `classes='FILE'`"),
+        (
+            4,
+            (),
+            "they are, the data does not say; name all 4 .* such as `classes=.'cats', 'dogs', 'class2', 'class3'.`",
+        ),
+        (99, (), "which of its outputs they are, the data does not say; name all 99 .* in a file: `classes='FILE'`"),
         (9, ("cats", "dogs"), "2 classes are named .cats, dogs., the model has 9"),
         (2, ("cats", "cows"), "dogs is of no class; expected one of cats, cows"),
     ],
@@ -74,6 +79,16 @@ def test_classes_that_the_model_does_not_have_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         opened(folders(tmp_path / "d", dogs=[3], cats=[5]), inputs(counted), scale=1, classes=classes)
+
+
+def test_what_is_wrong_with_the_classes_is_told_with_all_else_that_is(tmp_path: Path) -> None:
+    root = folders(tmp_path / "d", dogs=[3], cats=[5], sheep=[6])
+    with pytest.raises(DataError, match="convert it, or say how: `scale=255`") as caught:
+        opened(root, inputs(4), classes=("cats", "dogs"))
+    assert [each.problem for each in caught.value.also] == [
+        f"{root / 'sheep'} is of no class; expected one of cats, dogs",
+        f"{root}: 2 classes are named (cats, dogs), the model has 4; name all",
+    ]
 
 
 def test_a_split_is_by_picture_and_validation_data_has_the_classes_of_the_training_data(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def test_both_forms_of_labels_are_read(labels: dict[str, Any], tmp_path: Path) -
         ({"background": 0, "ignore": 0}, "expected labels that count from 0"),
         (
             {"background": 0, "ignore": 1},
-            r"dataset.json .without 'ignore'.: 1 classes are named .background., the model has 2",
+            r"dataset.json .without 'ignore'. names 1 classes .background., the model has 2; name all: "
+            r"`classes=.'background', 'class1'.`",
         ),
     ],
 )
@@ -102,6 +103,18 @@ def test_classes_that_are_called_otherwise_than_in_the_description_are_refused(t
     with pytest.raises(DataError, match=r"named a, background, but .*dataset.json names background, a; leave out"):
         opened(tmp_path, specs, classes=("a", "background"))
     assert opened(tmp_path, specs, classes=("background", "a")).options.classes == ("background", "a")
+
+
+def test_classes_beyond_those_of_the_description_may_be_named(tmp_path: Path) -> None:
+    dataset_of(tmp_path, 1, 1)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "a": 1}}))
+    specs = (spec("x", 1, None, None, None), TensorSpec("target", "int64", (None,) * 4, 3, role="target"))
+    with pytest.raises(DataError, match="names 2 classes") as caught:
+        opened(tmp_path, specs)
+    assert caught.value.options == {"classes": ("background", "a", "class2")}
+    named = opened(tmp_path, specs, classes=("background", "a", "b"))
+    assert named.options.classes == ("background", "a", "b")
+    assert "target: classes 0 background, 1 a, 2 b" in named.remarks
 
 
 def test_a_case_that_lacks_something_is_refused(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def _words(option: click.Option, value: Any) -> list[str]:
     name = next(name for name in option.opts if name.startswith("--"))
     if option.is_flag:
         return [name]
+    if isinstance(value, tuple) and not option.multiple:  # of names
+        return [name, ",".join(value)]
     return [word for each in (value if option.multiple else (value,)) for word in (name, str(each))]
 
 

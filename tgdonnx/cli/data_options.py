@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import click
 
@@ -85,7 +85,7 @@ def _reading(
     intensities: _Intensities,
     pictures: Pictures,
     cutting: _Cutting,
-    classes: Optional[Path] = None,
+    classes: Union[Path, tuple[str, ...], None] = None,
     validation_split: Optional[float] = None,
 ) -> DataOptions:
     layout, layout_by_name = _divide("--layout", layouts)
@@ -93,7 +93,7 @@ def _reading(
         map=_pairs("--map ARRAY=INPUT", map),
         layout=layout,
         layouts=layout_by_name,
-        classes=() if classes is None else read_classes(classes),
+        classes=read_classes(classes) if isinstance(classes, Path) else classes or (),
         validation_split=validation_split,
         **vars(intensities),
         **vars(pictures),
@@ -112,6 +112,27 @@ def reading_options(command: Body) -> Body:
 
 
 _reading_option = options_of(READING)
+
+
+class _ClassNames(click.ParamType[Any]):
+    """Names with commas between, or the path of a file with them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        """Returns names, or the path."""
+        text = str(value)
+        if "," not in text or _is_there(text):
+            return PATH.convert(text, param, ctx)
+        return tuple(name.strip() for name in text.split(","))
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # many names are no name of a file
+        return False
+
 
 _READING = (
     _reading_option("--map", multiple=True, metavar="ARRAY=INPUT", help="Use ARRAY for the input INPUT."),
@@ -178,9 +199,10 @@ _RUN = (
     ),
     _data_option(
         "--classes",
-        type=PATH,
-        metavar="FILE",
-        help="Names of the classes in the model's order, one per line; else those of the data, sorted.",
+        type=_ClassNames(),
+        metavar="NAMES",
+        help="Names of the classes in the model's order: a file with one per line, or the names themselves with commas "
+        "between; else those of the data, sorted.",
     ),
     _data_option(
         "--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x48, or 64 for 64x64."

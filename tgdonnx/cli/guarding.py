@@ -53,7 +53,7 @@ def _written(context: click.Context) -> Iterator[tuple[Path, Kind]]:
 def _read(context: click.Context) -> Iterator[Path]:
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
-        if isinstance(parameter.type, click.Path) and not isinstance(parameter.type, OutputPath) and value is not None:
-            yield from value if isinstance(value, tuple) else (value,)
+        if not isinstance(parameter.type, OutputPath):
+            yield from (each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, Path))
     if CONFIG in context.meta:
         yield context.meta[CONFIG]

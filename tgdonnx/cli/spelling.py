@@ -18,7 +18,19 @@ _NAMED = re.compile(r"(?<!['\"])`([^`\n]+)`(?!['\"])")
 _FUNCTIONS = "tgdonnx"
 # Fields of reports that are sentences, and those that are calls.
 _PROSE = frozenset(
-    {"message", "remedy", "reason", "note", "notes", "error", "violations", "remarks", "problems", "sentence"}
+    {
+        "message",
+        "problem",
+        "remedy",
+        "reason",
+        "note",
+        "notes",
+        "error",
+        "violations",
+        "remarks",
+        "problems",
+        "sentence",
+    }
 )
 
 _CALLS = frozenset({"call"})

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tgdonnx.data.class_names import describe_classes, in_order, require_as_many, shown
+from tgdonnx.data.class_names import count_problem, describe_classes, in_order, shown
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.lazy_arrays import ArrayGroup
 from tgdonnx.data.naming import is_usual_target
+from tgdonnx.data.problems import raise_first
 from tgdonnx.data.single import is_sample_file, one_value, only_input, sample_file, takes_one_label, target_of
 from tgdonnx.data.sources import Source, listing
 from tgdonnx.errors import DataError
@@ -44,17 +45,23 @@ def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequen
         classes: their names in the model's order; those of the folders, sorted, if empty.
 
     Raises:
-        DataError: a folder is of no class, there are more or fewer classes than the model has, or a file cannot be read.
+        DataError: no folder is of a class, or a file cannot be read. That some are of none, or that there are more or fewer
+            classes than the model has, is in ``problems`` of the source.
         RuntimeMissingError: the library for a format is not installed.
     """
     spec, target = only_input(inputs), target_of(inputs)
     assert spec is not None
     folders = [entry for entry in listing(path) if entry.is_dir()]
     names = tuple(classes) or in_order([folder.name for folder in folders])
-    for folder in folders:
-        if folder.name not in names:
-            raise DataError(f"{folder} is of no class; expected one of {shown(names)}", remedy="rename or remove it")
-    require_as_many(names, target, str(path), said=bool(classes))
+    problems = [
+        DataError(f"{folder} is of no class; expected one of {shown(names)}", remedy="rename or remove it")
+        for folder in folders
+        if folder.name not in names
+    ]
+    if len(problems) == len(folders):
+        raise_first(problems)
+    problems += filter(None, [count_problem(names, target, str(path), order="user" if classes else "sorted")])
+    folders = [folder for folder in folders if folder.name in names]
     kept, groups, ignored = FileCache(), [], [entry for entry in listing(path) if not entry.is_dir()]
     for folder in folders:
         place = names.index(folder.name)
@@ -72,4 +79,4 @@ def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequen
         remarks.append(f"{path}: of {len(empty)} classes nothing ({shown(empty)})")
     if ignored:
         remarks.append(f"{path}: not read, being no data: {shown([str(each.relative_to(path)) for each in ignored])}")
-    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names)
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, tuple(problems))

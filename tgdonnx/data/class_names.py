@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Literal, Optional
 
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
@@ -14,6 +14,10 @@ from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 MOST_BYTES = 2**20
 _SHOWN = 10
+_WRITTEN = 20  # names that a command may hold
+Order = Literal["user", "data", "sorted"]
+"""Who says in which order classes are: the user, the data, or nobody."""
+
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
@@ -44,8 +48,10 @@ def check_classes(names: Sequence[str]) -> None:
     """Checks that every class has a name of its own.
 
     Raises:
-        DataError: two have the same.
+        DataError: two have the same, or one has none.
     """
+    if "" in names:
+        raise DataError(f"a class has no name; expected one for each of {len(names)}")
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"two classes are called {twice!r}; expected a name of its own for each")
@@ -57,32 +63,40 @@ def in_order(names: Collection[str]) -> tuple[str, ...]:
     return (*sorted(numbers, key=lambda name: (numbers[name], name)), *sorted({*names} - {*numbers}))
 
 
-def require_as_many(names: Sequence[str], target: Optional[TensorSpec], where: str, *, said: bool) -> None:
-    """Checks that a model has as many classes as there are names.
+def count_problem(
+    names: Sequence[str], target: Optional[TensorSpec], where: str, *, order: Order
+) -> Optional[DataError]:
+    """Returns what is wrong where a model has more or fewer classes than there are names.
 
     Args:
         names: of the classes.
         target: class indices; None where the data is read without.
         where: the data, for messages.
-        said: whether the user said the names, in the model's order.
-
-    Raises:
-        DataError: it has others. The names of folders alone do not tell which of its outputs they are.
+        order: who says which of the model's outputs they are. The names of folders alone do not tell.
     """
     counted = target.classes if target is not None else None
     if counted is None or counted == len(names):
-        return
+        return None
     if len(names) > counted:
-        raise DataError(
+        return DataError(
             f"{where} has {len(names)} classes ({shown(names)}), the model {counted}: classes cannot be added to a model",
             remedy="merge or leave out some, or ask for a model of as many outputs",
         )
-    if said:
-        raise DataError(f"{where}: {len(names)} classes are named ({shown(names)}), the model has {counted}; name all")
-    raise DataError(
+    if order == "user":
+        return DataError(f"{where}: {len(names)} classes are named ({shown(names)}), the model has {counted}; name all")
+    filled = (*names, *(f"class{place}" for place in range(len(names), counted)))
+    writable = counted <= _WRITTEN and len(set(filled)) == counted and not any("," in name for name in names)
+    said = f"`classes={filled!r}`" if writable else "one per line, in a file: `classes='FILE'`"
+    if order == "data":
+        return DataError(
+            f"{where} names {len(names)} classes ({shown(names)}), the model has {counted}",
+            remedy=f"name all: {said}",
+            options={"classes": filled} if writable else None,
+        )
+    return DataError(
         f"{where} has {len(names)} classes ({shown(names)}), the model {counted}: which of its outputs they are, the data does "
         "not say",
-        remedy=f"name all {counted} in the model's order, one per line, in a file: `classes='FILE'`",
+        remedy=f"name all {counted} in the model's order, {'such as ' if writable else ''}{said}",
     )
 
 

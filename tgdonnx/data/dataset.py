@@ -22,6 +22,7 @@ from tgdonnx.data.levels import one_by_one
 from tgdonnx.data.matching import differing_sizes, match
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.patches import grids_of, sample_shapes
+from tgdonnx.data.problems import beside
 from tgdonnx.data.recipe import Recipe
 from tgdonnx.data.remarks import conversions, describe_level, left_out, unseen
 from tgdonnx.data.sampling import Pick, Sampler
@@ -40,6 +41,7 @@ class Dataset:
         options: how the data is varied.
         scaling: how intensities were scaled; None if they were not.
         remarks: what was done to the data, and what is worth knowing about it; nothing is done that is not said here.
+        problems: what is wrong with its classes; whoever opens it raises them, perhaps with what else is.
     """
 
     def __init__(
@@ -63,24 +65,26 @@ class Dataset:
             examined: all that was done before, elsewhere: the data is only matched.
 
         Raises:
-            DataError: the data does not fit, values are not finite, a file is damaged, patches do not fit.
+            DataError: the data does not fit, values are not finite, a file is damaged, patches do not fit; with ``problems``.
         """
         self.where = source.where
         self.inputs = tuple(inputs)
         self.options = options
         self._path, self._hashes = source.path, source.hashes
         self._ignored = tuple(ignored)
-        self._sets = match(source, inputs, options, ignored=ignored)
-        grids = grids_of(self._sets, self.inputs, options.patch)
-        self._differing = differing_sizes(self._sets, inputs) if options.patch is None else None
-        for sample_set, grid in zip(self._sets, grids):
-            require_transformable(options.augment, self.inputs, sample_shapes(sample_set, grid))
+        self.problems = source.problems
         self._target_ranges: Optional[Mapping[str, tuple[float, float]]] = None
         self._limits: dict[str, TargetLimits] = {}
         self.scaling = scaling
-        if not examined:
-            look = look_through(self._sets, self.inputs, options, scaling)
-            self.scaling, self._target_ranges = look.scaling, look.target_ranges
+        with beside(source.problems):
+            self._sets = match(source, inputs, options, ignored=ignored)
+            grids = grids_of(self._sets, self.inputs, options.patch)
+            self._differing = differing_sizes(self._sets, inputs) if options.patch is None else None
+            for sample_set, grid in zip(self._sets, grids):
+                require_transformable(options.augment, self.inputs, sample_shapes(sample_set, grid))
+            if not examined:
+                look = look_through(self._sets, self.inputs, options, scaling)
+                self.scaling, self._target_ranges = look.scaling, look.target_ranges
         self._sampler = Sampler(self.inputs, options, self._sets, grids, self.scaling)
         self.remarks = (
             *source.remarks,
@@ -152,6 +156,8 @@ class Dataset:
             DataError: it is not.
         """
         self._limits[limits.name] = limits
+        if self.problems:
+            return  # labels of classes that the model lacks are out of range, which these say better
         found = self.target_range(limits.name)
         if found is not None and not (limits.low <= found[0] and found[1] <= limits.high):
             place = [spec.name for spec in self.inputs].index(limits.name)

@@ -22,8 +22,17 @@ def mismatch(spec: TensorSpec, stored: LazyArray, made: Optional[View] = None) -
     return f"{stored.place}: expected {spec.name!r} to be {spec.dtype} {shape_text(spec.shape)}, found {found}"
 
 
-def shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> tuple[Mapping[str, object], str]:
-    """Returns options that would make an array fit, if there are any, and what a message says of that."""
+def shape_hint(
+    spec: TensorSpec, stored: LazyArray, made: View, *, classified: bool = False
+) -> tuple[Mapping[str, object], str]:
+    """Returns options that would make an array fit, if there are any, and what a message says of that.
+
+    Args:
+        spec: the input.
+        stored: the array.
+        made: it, as samples that do not fit.
+        classified: whether a sample has one label, which it keeps when it is resized.
+    """
     colour = _colour(spec, stored, made)
     if colour is not None:
         return {"colour": colour}, f"; `colour={colour!r}` makes pictures of that of others"
@@ -38,6 +47,10 @@ def shape_hint(spec: TensorSpec, stored: LazyArray, made: View) -> tuple[Mapping
         want = dict(zip(made.layout, spec.shape))
         space = {letter: size for letter, size in want.items() if letter in SPACE}
         sizes = dict(zip(made.axes, made.shape))
+        if classified and spec.role == "input" and stored.dtype == np.uint8 and stored.layout in ("HW", "HWC"):
+            both = tuple(space.values())
+            if None not in both and want.get("C") in (None, sizes.get("C")):
+                return {"resize": both}, f"; `resize={both}` brings pictures to that size"
         if want.get("C") in (None, sizes.get("C")) and all(s and s <= sizes[letter] for letter, s in space.items()):
             if spec.role != "input":
                 return {"crop_target": True}, "; `crop_target` takes the centre of targets that is of the output's size"

@@ -16,7 +16,9 @@ from tgdonnx.data.levels import level_view
 from tgdonnx.data.naming import named_arrays, naming_problems, spare_arrays
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.pictures import prepared
+from tgdonnx.data.problems import raise_first
 from tgdonnx.data.scaling import Scale
+from tgdonnx.data.single import takes_one_label, target_of
 from tgdonnx.data.sources import Source
 from tgdonnx.data.weights import as_weights
 from tgdonnx.errors import DataError
@@ -123,25 +125,6 @@ def _match_group(
     return SampleSet(group.name, views, spare_arrays(arrays, inputs, ignored))
 
 
-def raise_first(problems: list[DataError]) -> None:
-    """Raises the first of some problems, with the others in its ``also``; nothing if there are none.
-
-    The list is empty then: if a frame that the error goes through held it, both would live until cycles are collected, with all
-    that is open in the frames.
-
-    Raises:
-        DataError: there is one.
-    """
-    if problems:
-        first = problems[0]
-        first.also = (*first.also, *problems[1:])
-        problems.clear()
-        try:
-            raise first
-        finally:
-            del first
-
-
 def _in_one_file(group: ArrayGroup) -> bool:
     return len({stored.place for stored in group.arrays.values()}) == 1
 
@@ -165,13 +148,14 @@ def _views(
 ) -> tuple[tuple[View, ...], list[DataError]]:
     """Returns every array as samples of its input, or as one value for all, and what is wrong with others."""
     shared = shared_inputs([spec for spec, _ in pairs])
+    classified = takes_one_label(target_of([spec for spec, _ in pairs]))
     made: dict[int, View] = {}
     problems: list[DataError] = []
     for place, (spec, stored) in enumerate(pairs):
         if place not in shared and (stored.shape or not _takes_one(spec)):
             try:
                 count = next((view.count for view in made.values()), None)
-                made[place] = _sampled(spec, stored, options, scales.get(spec.name), count)
+                made[place] = _sampled(spec, stored, options, scales.get(spec.name), count, classified=classified)
             except DataError as error:
                 problems.append(error.with_traceback(None))
     if problems:
@@ -188,15 +172,34 @@ def _views(
 
 
 def _sampled(
-    spec: TensorSpec, stored: LazyArray, options: DataOptions, scale: Optional[Scale], count: Optional[int]
+    spec: TensorSpec,
+    stored: LazyArray,
+    options: DataOptions,
+    scale: Optional[Scale],
+    count: Optional[int],
+    *,
+    classified: bool,
 ) -> View:
-    """Returns an array as samples; ``count`` is how many the arrays before it have, if there are any."""
+    """Returns an array as samples.
+
+    Args:
+        spec: the input.
+        stored: the array.
+        options: how it is read.
+        scale: how it is scaled; None if it is not.
+        count: how many samples the arrays before it have, if there are any.
+        classified: whether a sample has one label.
+    """
     stored = prepared(stored, spec, options.pictures)
     stored, said = as_labels(as_weights(stored, spec), spec, _said(spec, options))
     if scale is None and stored.dtype == np.float16 and spec.dtype == "float32":
         stored = _widened(stored, spec)
     _check_dtype(spec, stored, scale)
-    return _view(spec, stored, said, options, count)
+    made = _view(spec, stored, said, options, count)
+    if not fits(made, _free(spec, made.layout, options)):
+        options_of, hint = shape_hint(spec, stored, made, classified=classified)
+        raise DataError(mismatch(spec, stored, made) + hint, options=options_of)
+    return made
 
 
 def _widened(stored: LazyArray, spec: TensorSpec) -> LazyArray:
@@ -243,11 +246,7 @@ def _said(spec: TensorSpec, options: DataOptions) -> Optional[str]:
 
 def _view(spec: TensorSpec, stored: LazyArray, said: Optional[str], options: DataOptions, count: Optional[int]) -> View:
     said = said or layout_without(stored, _free(spec, model_layout(spec, None), options), count)
-    made = view(stored, spec, said, f"{stored.place}: {spec.name!r}")
-    if not fits(made, _free(spec, made.layout, options)):
-        options_of, hint = shape_hint(spec, stored, made)
-        raise DataError(mismatch(spec, stored, made) + hint, options=options_of)
-    return made
+    return view(stored, spec, said, f"{stored.place}: {spec.name!r}")
 
 
 def _free(spec: TensorSpec, layout: Optional[str], options: DataOptions) -> TensorSpec:

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from tgdonnx.data.class_names import check_classes, describe_classes, require_as_many, shown
+from tgdonnx.data.class_names import check_classes, count_problem, describe_classes, shown
 from tgdonnx.data.file_cache import FileCache, opened
 from tgdonnx.data.formats import suffix_of
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
@@ -45,7 +45,8 @@ def open_nnunet(path: Path, inputs: Sequence[TensorSpec], classes: Sequence[str]
 
     Raises:
         DataError: the model has several inputs, a case lacks a channel or its labels, a file cannot be read, or classes are
-            called otherwise than in ``dataset.json``.
+            called otherwise than in ``dataset.json``; there may be more of them. That there are more or fewer than the model
+            has is in ``problems`` of the source.
         RuntimeMissingError: the library for a format is not installed.
     """
     spec = only_input(inputs)
@@ -74,24 +75,30 @@ def open_nnunet(path: Path, inputs: Sequence[TensorSpec], classes: Sequence[str]
         groups.append(ArrayGroup(case, {spec.name: image, TARGET: sample_file(labels[case], kept)}))
     names: tuple[str, ...] = ()
     remarks: list[str] = []
-    target, described = target_of(inputs), path / DESCRIPTION
+    problem: Optional[DataError] = None
+    described = path / DESCRIPTION
     if described.is_file():
         labels_said = read_labels(described)
-        names = labels_said.classes
+        names = _named(labels_said.classes, classes, described)
         remarks.append(describe_classes(names, said=True))
         if labels_said.ignored is not None:
             remarks.append(
                 f"{described}: label {labels_said.ignored} is no class, but what does not count: "
                 f"`loss='ce(ignore={labels_said.ignored})'` leaves it out"
             )
-        if classes and target is not None and tuple(classes) != names:
-            raise DataError(
-                f"classes are named {shown(classes)}, but {described} names {shown(names)}",
-                remedy="leave out `classes`",
-            )
         without = f" (without {IGNORE!r})" if labels_said.ignored is not None else ""
-        require_as_many(names, target, f"{described}{without}", said=True)
-    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names)
+        problem = count_problem(names, target_of(inputs), f"{described}{without}", order="data")
+    problems = () if problem is None else (problem,)
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, problems)
+
+
+def _named(found: tuple[str, ...], said: Sequence[str], described: Path) -> tuple[str, ...]:
+    """Returns the names of classes: those that were found, or what the user says, who may name more behind them."""
+    if said and tuple(said[: len(found)]) != found:
+        raise DataError(
+            f"classes are named {shown(said)}, but {described} names {shown(found)}", remedy="leave out `classes`"
+        )
+    return tuple(said) or found
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from tgdonnx.data.dataset import Dataset
 from tgdonnx.data.finding import open_for
 from tgdonnx.data.naming import resolved_map
 from tgdonnx.data.options import DataOptions
+from tgdonnx.data.problems import raise_first
 from tgdonnx.data.recipe import Recipe
 from tgdonnx.data.sources import DataSource, Source
 from tgdonnx.data.splitting import split
@@ -43,7 +44,9 @@ def open_dataset(
         raise DataError("this data is not divided; leave out the validation split")
     options = _with_names_of_arrays(options, inputs)
     found = open_for(source, inputs, options)
-    return Dataset(found, inputs, replace(options, classes=found.classes), ignored=ignored)
+    dataset = Dataset(found, inputs, replace(options, classes=found.classes), ignored=ignored)
+    raise_first(list(dataset.problems))
+    return dataset
 
 
 def open_training(
@@ -64,6 +67,9 @@ def open_training(
         options: how it is read, matched, varied and divided.
         validation: another source to validate with; with neither that nor a split there is none.
         seed: of the split.
+
+    Returns:
+        Both. What is wrong with their classes is in their ``problems``, for the caller to raise with what else is wrong.
 
     Raises:
         DataError: as `open_dataset`; both a split and validation data are given; a part of a split would be empty.
@@ -105,7 +111,9 @@ def open_like(
         DataError: as `open_dataset`.
     """
     inputs = dataset.inputs if inputs is None else inputs
-    return _open_like(dataset, open_for(source, inputs, dataset.options), inputs, purpose, ignored)
+    opened = _open_like(dataset, open_for(source, inputs, dataset.options), inputs, purpose, ignored)
+    raise_first(list(opened.problems))
+    return opened
 
 
 def _with_names_of_arrays(options: DataOptions, inputs: Sequence[TensorSpec]) -> DataOptions:

@@ -43,6 +43,7 @@ class Source:
         remarks: what is worth knowing.
         hashes: the SHA-256 of its files, so far as they were read for other reasons.
         classes: names of what the target counts, in order; none where the data does not say.
+        problems: what is wrong with the classes, which keeps nobody from looking at what else is.
     """
 
     where: str
@@ -51,6 +52,7 @@ class Source:
     remarks: tuple[str, ...] = ()
     hashes: Mapping[Path, str] = field(default_factory=dict, repr=False)
     classes: tuple[str, ...] = ()
+    problems: tuple[DataError, ...] = ()
 
 
 DataSource = Union[StrPath, Mapping[str, Array], Source]

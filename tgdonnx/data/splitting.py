@@ -37,4 +37,4 @@ def split(source: Source, fraction: float, seed: int = 0) -> tuple[Source, Sourc
     chosen = set(np.random.default_rng([seed]).permutation(total)[:held_out].tolist())
     training = tuple(group for index, group in enumerate(source.groups) if index not in chosen)
     validation = tuple(group for index, group in enumerate(source.groups) if index in chosen)
-    return replace(source, groups=training), replace(source, groups=validation, remarks=())
+    return replace(source, groups=training), replace(source, groups=validation, remarks=(), problems=())

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from tgdonnx.data.class_names import describe_classes, in_order, require_as_many, shown
+from tgdonnx.data.class_names import count_problem, describe_classes, in_order, shown
 from tgdonnx.data.file_cache import FileCache, opened
 from tgdonnx.data.format import Library
 from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
@@ -44,7 +44,8 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
         classes: names of classes in the model's order; those of the table, sorted, if empty.
 
     Raises:
-        DataError: the table or a file cannot be read, a column is missing, or a cell is of no class.
+        DataError: the table or a file cannot be read, a column is missing, or a cell is of no class. That there are more or
+            fewer classes than the model has is in ``problems`` of the source.
         RuntimeMissingError: the library for a format is not installed.
     """
     columns = _read(path)
@@ -52,8 +53,10 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
     target, kept = target_of(inputs), FileCache()
     names: tuple[str, ...] = ()
     told: list[str] = []
+    problem: Optional[DataError] = None
     if TARGET in chosen and takes_one_label(target):
-        columns[chosen[TARGET]], names = _labelled(path, columns[chosen[TARGET]], classes, target, told)
+        columns[chosen[TARGET]], names = _labelled(path, columns[chosen[TARGET]], classes, told)
+        problem = count_problem(names, target, str(path), order="user" if classes else "sorted") if names else None
     groups = []
     for row in range(len(next(iter(columns.values())))):
         arrays: dict[str, LazyArray] = {}
@@ -71,7 +74,8 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
     remarks += told
     others = [column for column in columns if column not in chosen.values()]
     remarks += [f"{path}: columns left out: {shown(others)}"] if others else []
-    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names)
+    problems = () if problem is None else (problem,)
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, problems)
 
 
 def _read(path: Path) -> dict[str, list[Cell]]:
@@ -153,7 +157,7 @@ def _chosen(
 
 
 def _labelled(
-    path: Path, cells: Sequence[Cell], classes: Sequence[str], target: Optional[TensorSpec], told: list[str]
+    path: Path, cells: Sequence[Cell], classes: Sequence[str], told: list[str]
 ) -> tuple[list[Cell], tuple[str, ...]]:
     """Returns cells as class indices, and the names of the classes: none where the cells are indices and nobody names them.
 
@@ -188,7 +192,6 @@ def _labelled(
         told.append(
             f"{path}: labels are numbers, but not all (row {word + 1}: {_text(cells[word])!r}): taken as the names of classes"
         )
-    require_as_many(names, target, str(path), said=bool(classes))
     for row, cell in enumerate(cells, 1):
         if _text(cell) not in places:
             raise DataError(f"{path}, row {row}: {_text(cell)!r} is no class; expected one of {shown(names)}")

@@ -8,6 +8,7 @@ from typing import Optional, Union
 from tgdonnx.artifacts import vendor_targets
 from tgdonnx.artifacts.manifest import Manifest
 from tgdonnx.data import Dataset, DataSource, Prefetched, open_like, open_training
+from tgdonnx.data.problems import beside, raise_first
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.borders import border_of
@@ -51,15 +52,18 @@ def open_data(
     if options.agree_share is not None and agree is None:
         raise DataError("a share of images to agree on needs those images", remedy="pass agree, or leave the share out")
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
-    if reading.crop_target is True:
-        reading = replace(reading, crop_target=border_of(session.manifest, labelled, session.predict))
-        labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
-    _require_batch(session.manifest, options, labelled)
-    if held_out is not None:
-        require_whole_batches(session.manifest, options.batch, held_out, "validation")
-    for dataset in (labelled, held_out):
-        if dataset is not None:
-            session.require_fit(dataset)
+    problems = [*labelled.problems, *(() if held_out is None else held_out.problems)]
+    with beside(problems):
+        if reading.crop_target is True:
+            reading = replace(reading, crop_target=border_of(session.manifest, labelled, session.predict))
+            labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
+        _require_batch(session.manifest, options, labelled)
+        if held_out is not None:
+            require_whole_batches(session.manifest, options.batch, held_out, "validation")
+        for dataset in (labelled, held_out):
+            if dataset is not None:
+                session.require_fit(dataset)
+    raise_first(problems)
     training = Prefetched(labelled) if agree is None else _agreeing(session, labelled, agree, options)
     batch, data_range = options.batch, options.metric_range
     validating = evaluator(session, held_out, batch, options.metrics, data_range) if held_out is not None else None
