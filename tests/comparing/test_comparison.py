@@ -312,6 +312,7 @@ def test_a_run_that_diverges_is_reported_and_the_others_count(vendor: Path, tmp_
         (("all",), {}, {"l2_sp": 0.0}, SelectionError, r"`agree` is for selections with \+agree"),
         (SELECT, {}, {"validation": None}, DataError, "pass validation data, or split some off"),
         (SELECT, {"patience": 2}, {}, DataError, "compared at equal steps, which patience would end"),
+        (SELECT, {"best": "psnr"}, {}, DataError, "compared by the validation loss, not by psnr"),
         (SELECT, {"epochs": None, "max_time": 9.0}, {}, DataError, "which max_time would end"),
         (SELECT, {"retain_limit": 1.0}, {"retain": None}, DataError, "needs data of the vendor's own task"),
         (SELECT, {}, {"retain": {"z": OLD["x"], "w": OLD["x"]}}, DataError, "'x'"),

@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tests.support.models import Array
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning.metrics import METRICS, measure, require_metrics, worsening
+from tgdonnx.finetuning.metrics import METRICS, POOLED, is_better, measure, require_metrics, worsening
 
 
 def images(shape: tuple[int, ...], seed: int = 0) -> tuple[Array, Array]:
@@ -87,10 +87,19 @@ def test_dice_of_classes_is_the_mean_over_those_that_occur() -> None:
     assert measure("dice", output, target) == pytest.approx([(2 / 3 + 2 / 4 + 0) / 3])
 
 
-@pytest.mark.parametrize("name", METRICS)
+def test_iou_of_masks_and_of_classes_by_hand() -> None:
+    output = np.array([[True, True, False, False], [False] * 4, [True, False, False, False]])
+    target = np.array([[True, False, True, False], [False] * 4, [False] * 4])
+    assert measure("iou", output, target).tolist() == [1 / 3, 1.0, 0.0]
+    assert measure("iou", np.array([[0, 0, 3, 3]]), np.array([[0, 3, 3, 5]])) == pytest.approx(
+        [(1 / 2 + 1 / 3 + 0) / 3]
+    )
+
+
+@pytest.mark.parametrize("name", sorted({*METRICS} - POOLED))
 def test_samples_do_not_mix(name: str) -> None:
     output, target = images((3, 1, 12, 13))
-    if name in ("accuracy", "dice"):
+    if name in ("accuracy", "dice", "iou"):
         output, target = output > 1, target > 1
     together = measure(name, output, target, 3.0)
     alone = [measure(name, output[i : i + 1], target[i : i + 1], 3.0)[0] for i in range(3)]
@@ -111,6 +120,13 @@ def test_only_rmse_becomes_worse_by_growing() -> None:
         (("psnr",), "classes", (1, 3, 20, 20), "psnr does not suit"),
         (("psnr", "ssim"), "values", (1, 1, 20, 10), "ssim needs at least 11 .* found an output of shape"),
         (("ssim",), "values", (1, 100), "ssim needs at least 11"),
+        (
+            ("dice",),
+            "classes",
+            (8, 3),
+            "dice compares regions, and here every sample is of one class; expected accuracy, f1",
+        ),
+        (("f1",), "mask", (8, 1, 4, 4), "f1 does not suit this loss; expected dice, iou, accuracy"),
     ],
 )
 def test_metrics_that_cannot_be_taken_are_refused(
@@ -131,6 +147,7 @@ def test_what_does_not_count_changes_no_metric_and_nothing_that_counts_is_no_num
         ("psnr", output, other, target),
         ("accuracy", output > 0, other > 0, target > 0),
         ("dice", output > 0, other > 0, target > 0),
+        ("iou", output > 0, other > 0, target > 0),
     ):
         found = measure(name, a, c, 3.0, counts)
         assert found[:2].tolist() == measure(name, b, c, 3.0, counts)[:2].tolist()
@@ -145,3 +162,25 @@ def test_weights_of_2_count_as_two_elements() -> None:
     twice, thrice = np.array([[True, True, False, True]]), np.array([[True, True, True, False]])
     for name in ("accuracy", "dice"):
         assert measure(name, output, target, None, weight) == pytest.approx(measure(name, twice, thrice), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "best", "better"),
+    [
+        ("loss", 1.0, 2.0, True),
+        ("loss", 2.0, 2.0, False),
+        ("scores loss", 3.0, 2.0, False),
+        ("rmse", 1.0, 2.0, True),
+        ("psnr", 30.0, 29.0, True),
+        ("psnr", None, 99.0, True),
+        ("psnr", 99.0, None, False),
+        ("a dice", 0.5, 0.5, False),
+        ("f1", 0.1, None, True),
+        ("f1", None, 0.1, False),
+        ("f1", None, None, False),
+    ],
+)
+def test_what_is_better_is_known_of_every_measure(
+    name: str, now: float | None, best: float | None, better: bool
+) -> None:
+    assert is_better(name, now, best) is better

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from tests.support.models import Array
 from tgdonnx.engines import ENGINES, Batch, TrainingSession
+from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.state import RunState
 
 Parameters = dict[str, Array]
@@ -99,3 +101,16 @@ def validated_as(losses: Iterable[float], batches: int = 2) -> Iterator[None]:
 
 def not_a_number(parameters: Parameters) -> Parameters:
     return {name: np.full_like(values, np.nan) for name, values in parameters.items()}
+
+
+@contextmanager
+def evaluated_as(found: Iterable[tuple[float, Mapping[str, Optional[float]]]]) -> Iterator[None]:
+    """Lets the validation data have these losses and metrics, one after the other."""
+    left = iter(found)
+
+    def evaluate(*_: Any) -> Evaluation:
+        loss, metrics = next(left)
+        return Evaluation(loss, metrics, (loss,))
+
+    with patch.object(Evaluator, "__call__", evaluate):
+        yield

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from tgdonnx.finetuning import Epoch, TrainReport
-from tgdonnx.finetuning.metrics import metric_of
+from tgdonnx.finetuning.metrics import LOSS, metric_of
 from tgdonnx.reporting.measures import titled
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "rmse": "RMSE", "dice": "Dice"}
@@ -31,7 +31,8 @@ def result_lines(report: TrainReport) -> list[str]:
     first, best = report.epochs[0], report.best
     kept = next((epoch for epoch in reversed(report.epochs) if epoch.step == best.step), report.epochs[-1])
     best_there_is = first.validation is not None or report.stop.rule == "retain-limit" or bool(first.retain)
-    where = f"({'best' if best_there_is else 'last'}, epoch {kept.epoch})"
+    by = f" by {title(best.by)}" if best.by != LOSS else ""
+    where = f"({f'best{by}' if best_there_is else 'last'}, epoch {kept.epoch})"
     lines = []
     if first.validation is not None and kept.validation is not None:
         lines.append(f"validation loss {_number(first.validation)} -> {_number(kept.validation)} {where}")

@@ -80,6 +80,13 @@ run_options = collected(
         help="Measure this on --validation and --retain; by default what suits the loss. May be repeated.",
     ),
     _option(
+        "--best",
+        default=_DEFAULT.best,
+        show_default=True,
+        metavar="METRIC",
+        help="Keep the epoch that is best by this, and count --patience by it: loss, or a metric of --validation.",
+    ),
+    _option(
         "--metric-range",
         type=float,
         help="Range of the data for the metrics psnr and ssim; else that of the targets.",

@@ -29,6 +29,7 @@ from tgdonnx.files.access import writing
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Fraction, Positive, decode, encode, read_bytes
 from tgdonnx.finetuning import TrainOptions
+from tgdonnx.finetuning.metrics import LOSS
 from tgdonnx.finetuning.run_record import data_options_of_older
 from tgdonnx.layers import open_network
 from tgdonnx.selection import Percentile, Phi, select
@@ -38,8 +39,9 @@ from tgdonnx.tracing import trace_network
 COMPARISON_FORMAT = 2
 COMPARISON = "comparison.json"
 FALLBACK_PERCENTILES = (10.0, 20.0, 30.0, 50.0)  # the first that selects anything
-# Of the options: those that no loss depends on, but in its last bits, and two that concern selections that may be added later.
-_FREE = ("retain_limit", "on_retain_limit", "checkpoint_every", "device", "agree_share", "l2_sp")
+# Of the options: those that no loss depends on, but in its last bits, or that have one value here, and two that concern
+# selections that may be added later.
+_FREE = ("best", "retain_limit", "on_retain_limit", "checkpoint_every", "device", "agree_share", "l2_sp")
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ def require_equal_budget(options: TrainOptions, *, validated: bool, retained: bo
     if not validated:
         raise DataError(
             "selections are compared on data that is not trained on", remedy="pass validation data, or split some off"
+        )
+    if options.best != LOSS:
+        raise DataError(
+            f"the best points of selections are compared by the validation loss, not by {options.best}",
+            remedy="leave best out; the curves have the metrics",
         )
     for name in ("patience", "max_time"):
         if getattr(options, name) is not None:

@@ -21,8 +21,9 @@ from tgdonnx.finetuning.measures import (
     measures_of,
     readers,
     task_of,
+    with_measure,
 )
-from tgdonnx.finetuning.metrics import MetricName
+from tgdonnx.finetuning.metrics import LOSS, MetricName
 from tgdonnx.finetuning.session import Session
 from tgdonnx.graphs.tensor_specs import count_inputs
 
@@ -55,6 +56,7 @@ class Evaluator:
         measures: what is measured besides the loss.
         data_ranges: of every output, for psnr and ssim; None where neither is taken.
         readers: of every output, what metrics compare of it.
+        heads: the names of the outputs.
     """
 
     dataset: Prefetched
@@ -62,11 +64,18 @@ class Evaluator:
     measures: tuple[Measure, ...]
     data_ranges: tuple[Optional[float], ...]
     readers: tuple[Reader, ...]
+    heads: tuple[str, ...]
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of what is measured besides the loss."""
         return tuple(each.name for each in self.measures)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of all that an evaluation gives besides the loss: metrics, and of several outputs the loss of each."""
+        heads = self.heads if len(self.heads) > 1 else ()
+        return (*self.metrics, *(f"{head} loss" for head in heads))
 
     @property
     def data_range(self) -> Optional[float]:
@@ -106,7 +115,13 @@ class Evaluator:
 
 
 def evaluator(
-    session: Session, dataset: Dataset, batch: int, metrics: Sequence[MetricName], data_range: Optional[float]
+    session: Session,
+    dataset: Dataset,
+    batch: int,
+    metrics: Sequence[MetricName],
+    data_range: Optional[float],
+    *,
+    also: str = LOSS,
 ) -> Evaluator:
     """Returns how to evaluate a data set; reads its targets for their range, if that is needed and not given.
 
@@ -116,6 +131,7 @@ def evaluator(
         batch: samples per batch.
         metrics: what to measure; psnr, or what else suits the loss, if empty.
         data_range: for psnr and ssim.
+        also: the name of a measure that is taken besides these, or ``loss``, which is in any case.
 
     Raises:
         DataError: a metric does not suit the loss or the data.
@@ -124,7 +140,8 @@ def evaluator(
     first = next(dataset.batches(manifest.fixed_batch or 1))
     ahead = Prefetched(dataset)
     shapes = [output.shape for output in session.predict(first[: count_inputs(manifest.inputs)])]
-    measures = measures_of(manifest, metrics, shapes, [default_metrics(task_of(head)) for head in manifest.heads])
+    usual = [default_metrics(task_of(head), shape) for head, shape in zip(manifest.heads, shapes)]
+    measures = with_measure(manifest, measures_of(manifest, metrics, shapes, usual), also, shapes)
     ranges: list[Optional[float]] = []
     for place, head in enumerate(manifest.heads):
         ranged = any(each.head == place and each.metric in RANGED for each in measures)
@@ -133,7 +150,8 @@ def evaluator(
             ranges.append(range_between(low, high))
         else:
             ranges.append(data_range if ranged else None)
-    return Evaluator(ahead, batch, measures, tuple(ranges), readers(session))
+    outputs = tuple(head.output for head in manifest.heads)
+    return Evaluator(ahead, batch, measures, tuple(ranges), readers(session), outputs)
 
 
 def range_between(low: float, high: float) -> float:

@@ -22,7 +22,7 @@ from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.interruption import Interrupted, interruptible
 from tgdonnx.finetuning.logs import Log
-from tgdonnx.finetuning.metrics import worsening
+from tgdonnx.finetuning.metrics import LOSS, is_better, worsening
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import Epoch, Progress, Stop
 from tgdonnx.finetuning.retention import Retention
@@ -236,7 +236,8 @@ def _record(run: Run, state: RunState, kept: int, check: Callable[[], None]) -> 
     better = due and _is_best(state, run, epoch)
     if better:
         loss = epoch.loss if epoch.validation is None else epoch.validation
-        state = replace(state, best_loss=loss, best_epoch=epoch.epoch, best_step=state.step, stale=0)
+        value = epoch.validation if run.options.best == LOSS else epoch.metrics.get(run.options.best)
+        state = replace(state, best_loss=loss, best_value=value, best_epoch=epoch.epoch, best_step=state.step, stale=0)
     elif found is not None:
         state = replace(state, stale=state.stale + 1)
     run.log.add_epoch(epoch, whole=state.step % run.steps_per_epoch == 0)
@@ -270,7 +271,12 @@ def _is_best(state: RunState, run: Run, epoch: Epoch) -> bool:
         return False
     if epoch.validation is None:
         return run.options.retain_limit is not None
-    return state.best_loss is None or epoch.validation < state.best_loss
+    best = run.options.best
+    if state.best_step is None:
+        return True
+    if best == LOSS:
+        return is_better(LOSS, epoch.validation, state.best_loss)
+    return is_better(best, epoch.metrics[best], state.best_value)
 
 
 def _require_finite(run: Run, state: RunState, kept: int) -> None:

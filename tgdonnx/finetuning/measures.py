@@ -22,7 +22,18 @@ from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.losses import Targets
 from tgdonnx.artifacts.manifest import Head
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning.metrics import OF_TASK, MetricName, Task, measure, require_metrics
+from tgdonnx.finetuning.class_counts import ClassCounts, mean_of_known
+from tgdonnx.finetuning.metrics import (
+    LOSS,
+    POOLED,
+    MetricName,
+    Task,
+    is_plain,
+    measure,
+    metric_of,
+    require_metrics,
+    suiting,
+)
 from tgdonnx.finetuning.session import Session
 
 Array = NDArray[Any]
@@ -50,9 +61,13 @@ def task_of(head: Head) -> Task:
     return _TASKS[head.formula.targets]
 
 
-def default_metrics(task: Task) -> tuple[MetricName, ...]:
-    """Returns what is measured unless something is asked for."""
-    return ("psnr",) if task == "values" else OF_TASK[task]
+def default_metrics(task: Task, shape: tuple[int, ...]) -> tuple[MetricName, ...]:
+    """Returns what is measured of an output unless something is asked for."""
+    if task == "values":
+        return ("psnr",)
+    if task == "mask":
+        return ("dice", "accuracy")
+    return ("accuracy", "f1") if is_plain(task, shape) else ("accuracy", "dice")
 
 
 def measures_of(
@@ -78,20 +93,60 @@ def measures_of(
         task = task_of(head)
         names = tuple(wanted) or tuple(usual)
         if len(heads) > 1:
-            names = tuple(name for name in names if name in OF_TASK[task])
-        require_metrics(names, task, shape)
-        if "ssim" in names and head.formula.weights:
-            raise DataError("the metric ssim has no weights, and the loss has", remedy="choose another of `metrics`")
+            names = tuple(name for name in names if name in suiting(task, shape))
+        _require(head, names, shape)
         found += [Measure(place, name, name if len(heads) == 1 else f"{head.output} {name}") for name in names]
     if wanted and len(heads) > 1:
         idle = next((name for name in wanted if all(each.metric != name for each in found)), None)
         if idle is not None:
-            suits = dict.fromkeys(name for head in heads for name in OF_TASK[task_of(head)])
+            suits = dict.fromkeys(name for head, shape in zip(heads, shapes) for name in suiting(task_of(head), shape))
             raise DataError(
                 f"the metric {idle} suits none of the losses; expected {', '.join(suits)}: choose another of `metrics`"
             )
     order = {name: place for place, name in enumerate(wanted)}
     return tuple(sorted(found, key=lambda each: order.get(each.metric, 0)) if wanted else found)
+
+
+def with_measure(
+    manifest: Manifest, measures: tuple[Measure, ...], name: str, shapes: Sequence[tuple[int, ...]]
+) -> tuple[Measure, ...]:
+    """Returns measures with one more, if it is a metric and not among them: ``dice``, or ``scores dice`` of several outputs.
+
+    Args:
+        manifest: of the artifacts.
+        measures: what is measured.
+        name: of the measure.
+        shapes: of the outputs.
+
+    Raises:
+        DataError: the metric suits no output of that name.
+    """
+    output, _, metric = name.rpartition(" ")
+    if metric == LOSS or any(name in (each.name, each.metric) for each in measures):
+        return measures
+    heads = [place for place, head in enumerate(manifest.heads) if output in ("", head.output)]
+    if not heads:
+        raise DataError(
+            f"{name!r} names the output {output!r}; expected {', '.join(head.output for head in manifest.heads)}"
+        )
+    wanted = metric_of(name)
+    places = [place for place in heads if wanted in suiting(task_of(manifest.heads[place]), shapes[place])]
+    if not places:
+        require_metrics((wanted,), task_of(manifest.heads[heads[0]]), shapes[heads[0]])
+    several = len(manifest.heads) > 1
+    found = []
+    for place in places:
+        head = manifest.heads[place]
+        _require(head, (wanted,), shapes[place])
+        found.append(Measure(place, wanted, f"{head.output} {wanted}" if several else wanted))
+    return (*measures, *found)
+
+
+def _require(head: Head, names: tuple[MetricName, ...], shape: tuple[int, ...]) -> None:
+    """Checks that metrics can be taken of an output."""
+    require_metrics(names, task_of(head), shape)
+    if "ssim" in names and head.formula.weights:
+        raise DataError("the metric ssim has no weights, and the loss has", remedy="choose another of `metrics`")
 
 
 @dataclass(frozen=True)
@@ -156,7 +211,7 @@ def _ends_in_sigmoid(session: Session, place: int) -> bool:
 
 
 class Means:
-    """Means of measures over samples. A sample of which nothing counts is left out."""
+    """Measures of a data set: means over samples, without those of which nothing counts, and what is of all samples at once."""
 
     def __init__(self, measures: Sequence[Measure], ranges: Sequence[Optional[float]]) -> None:
         """Begins.
@@ -167,11 +222,14 @@ class Means:
         """
         self._measures, self._ranges = measures, ranges
         self._sums, self._counts = [0.0] * len(measures), [0] * len(measures)
+        self._pooled = {each.head: ClassCounts() for each in measures if each.metric in POOLED}
 
     def add(self, place: int, found: Array, wanted: Array, counts: Optional[Array] = None) -> None:
         """Measures an output of a batch; see `tgdonnx.finetuning.metrics.measure`."""
+        if place in self._pooled:
+            self._pooled[place].add(found, wanted, counts)
         for number, each in enumerate(self._measures):
-            if each.head == place:
+            if each.head == place and each.metric not in POOLED:
                 values = measure(each.metric, found, wanted, self._ranges[place], counts)
                 told = values[~np.isnan(values)]
                 self._sums[number] += float(told.sum())
@@ -179,7 +237,10 @@ class Means:
 
     def result(self) -> dict[str, Optional[float]]:
         """Returns the means by name; None in place of one that is not finite, or of nothing."""
-        means = [total / count if count else np.nan for total, count in zip(self._sums, self._counts)]
+        means = [
+            mean_of_known(self._pooled[each.head].f1()) if each.metric in POOLED else total / count if count else np.nan
+            for each, total, count in zip(self._measures, self._sums, self._counts)
+        ]
         return {each.name: finite(mean) for each, mean in zip(self._measures, means)}
 
 

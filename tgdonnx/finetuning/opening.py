@@ -14,6 +14,7 @@ from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.borders import border_of
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
+from tgdonnx.finetuning.metrics import LOSS, metric_of
 from tgdonnx.finetuning.noise2noise import Noise2Noise, open_pair
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.retention import Retention, open_retention
@@ -43,6 +44,11 @@ def open_data(
         raise DataError(
             "patience counts validations, and there is no validation data", remedy="pass it, or leave it out"
         )
+    if options.best != LOSS and not validated:
+        raise DataError(
+            f"the best epoch by {options.best} is told by validation data, and there is none",
+            remedy="pass it, or leave best out",
+        )
     if options.retain_limit is not None and retain is None:
         raise DataError(
             "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
@@ -66,7 +72,10 @@ def open_data(
     raise_first(problems)
     training = Prefetched(labelled) if agree is None else _agreeing(session, labelled, agree, options)
     batch, data_range = options.batch, options.metric_range
-    validating = evaluator(session, held_out, batch, options.metrics, data_range) if held_out is not None else None
+    validating = None
+    if held_out is not None:
+        validating = evaluator(session, held_out, batch, options.metrics, data_range, also=options.best)
+        best_of(options.best, validating)
     retention = None
     if retain is not None:
         retention = open_retention(
@@ -74,6 +83,22 @@ def open_data(
         )
         require_whole_batches(session.manifest, batch, retention.dataset, "retention")
     return training, validating, retention
+
+
+def best_of(best: str, validating: Optional[Evaluator]) -> str:
+    """Returns the measure that says which epoch is best, as the log calls it.
+
+    Raises:
+        DataError: there is none of that name, or more than one output has it.
+    """
+    measured = (LOSS, *(validating.measured if validating is not None else ()))
+    if best in measured:
+        return best
+    found = [name for name in measured if metric_of(name) == best]
+    if len(found) == 1:
+        return found[0]
+    why = f"is measured of {len(found)} outputs" if found else "is not measured here"
+    raise DataError(f"the best epoch by {best!r}: it {why}; expected best of {', '.join(found or measured)}")
 
 
 def fitting_batch(manifest: Manifest, options: TrainOptions) -> TrainOptions:

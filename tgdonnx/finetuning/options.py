@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Optional
 
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning.metrics import METRICS, MetricName
+from tgdonnx.finetuning.metrics import LOSS, METRICS, MetricName
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
 from tgdonnx.runtime import CPU_NAME, parse_device
 
@@ -39,6 +39,8 @@ class TrainOptions:
         validate_every: steps between validations; None for one after every epoch.
         checkpoint_every: seconds between checkpoints; there is also one after every epoch and validation.
         metrics: what is measured besides the loss; by default what suits it, see `tgdonnx.finetuning.metrics`.
+        best: the measure of the validation data by which the epoch to keep is chosen, and patience counts: ``loss``, or a
+            metric, which is measured then; of several outputs as in ``scores dice``.
         metric_range: the largest difference that values can have, for PSNR and SSIM; that of the targets, if None.
         retain_limit: the run ends when the first metric of the vendor's own task has become worse by more than this.
         on_retain_limit: ``go-on``: the run does not end then, but the epoch that is kept is still one within the limit.
@@ -60,6 +62,7 @@ class TrainOptions:
     validate_every: Optional[int] = None
     checkpoint_every: float = 300.0
     metrics: tuple[MetricName, ...] = ()
+    best: str = LOSS
     metric_range: Optional[float] = None
     retain_limit: Optional[float] = None
     on_retain_limit: OnRetainLimit = "stop"
@@ -92,6 +95,8 @@ class TrainOptions:
         for metric in self.metrics:
             if metric not in METRICS:
                 raise DataError(f"expected metrics of {', '.join(METRICS)}, got {metric!r}")
+        if self.best.rpartition(" ")[2] not in (LOSS, *METRICS):
+            raise DataError(f"expected best of {', '.join((LOSS, *METRICS))}, got {self.best!r}")
         if self.epochs is not None and self.steps is not None:
             raise DataError("expected epochs or steps, got both", remedy="leave one out")
         if self.schedule != "constant" and self.last_step(1) is None:

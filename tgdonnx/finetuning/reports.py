@@ -40,21 +40,25 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch of the lowest validation loss that respects the limit of retention.
+    """The epoch that is best by the validation loss, or another measure, and respects the limit of retention.
 
-    Without validation data the last one that does; without such a limit the last one.
+    Of equally good ones the first. Without validation data the last one that does; without such a limit the last one.
 
     Attributes:
         epoch: which; 0 is the vendor's model.
         step: steps done by then.
         loss: its validation loss, or without validation data its training loss; None if that is not known.
         checkpoint: the file in the artifacts directory.
+        by: the measure that says which is best (`TrainOptions.best`).
+        value: its value there; None if it is not known, or infinite.
     """
 
     epoch: int
     step: int
     loss: Optional[float]
     checkpoint: str
+    by: str = "loss"
+    value: Optional[float] = None
 
 
 @dataclass(frozen=True)

@@ -124,5 +124,5 @@ def _agreement(
 def _agreement_metrics(task: Task, shape: tuple[int, ...]) -> tuple[MetricName, ...]:
     """Returns metrics that are finite where the outputs are equal."""
     if task != "values":
-        return default_metrics(task)
+        return default_metrics(task, shape)
     return ("ssim", "rmse") if takes_ssim(shape) else ("rmse",)

@@ -11,6 +11,7 @@ import msgspec
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.typed import AtLeast0, Count, decode, encode
 from tgdonnx.finetuning.agreement import Samples
+from tgdonnx.finetuning.metrics import LOSS
 from tgdonnx.finetuning.options import TrainOptions
 
 
@@ -41,8 +42,9 @@ class RunState:
         epoch: whole epochs done.
         step: steps done.
         settings: what the run was started with; a resumed run must have the same.
-        best_loss: the lowest validation loss so far, or None.
-        best_epoch: the epoch after which it was reached; epochs count from 1, 0 is the start.
+        best_loss: the validation loss of the best epoch so far, or None.
+        best_value: its value of the measure that says which is best; None where that is an infinite psnr.
+        best_epoch: that epoch; epochs count from 1, 0 is the start.
         best_step: the step after which it was reached.
         seconds: time spent training and validating.
         recorded: the step of the latest record; -1 before the first.
@@ -58,6 +60,7 @@ class RunState:
     step: Count
     settings: Mapping[str, Any]
     best_loss: Optional[float] = None
+    best_value: Optional[float] = None
     best_epoch: Optional[Count] = None
     best_step: Optional[Count] = None
     seconds: AtLeast0 = 0.0
@@ -111,6 +114,7 @@ def settings_of(options: TrainOptions, training: Samples, guarded: Optional[str]
         names += ["epochs", "steps"]
     return {
         **{name: getattr(options, name) for name in names},
+        "best": None if options.best == LOSS else options.best,  # None: checkpoints that know no other are resumed, too
         "retain": guarded,
         "samples": len(training),
         "data": training.identity,

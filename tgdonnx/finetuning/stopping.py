@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+from tgdonnx.finetuning.metrics import LOSS
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import Stop
 from tgdonnx.finetuning.state import RunState
@@ -32,8 +33,9 @@ def reason_to_stop(state: RunState, options: TrainOptions, per_epoch: int, guard
             f"the checkpoint of step {state.best_step} is kept",
         )
     if options.patience is not None and state.stale >= options.patience:
+        by = "" if options.best == LOSS else f" by {options.best}"
         return Stop(
-            "patience", f"the last {state.stale} validations were no better than that of step {state.best_step}"
+            "patience", f"the last {state.stale} validations were no better{by} than that of step {state.best_step}"
         )
     last = options.last_step(per_epoch)
     if last is not None and state.step >= last:

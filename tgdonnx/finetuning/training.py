@@ -22,8 +22,9 @@ from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.fitting import fit
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, run_until_stop
+from tgdonnx.finetuning.metrics import LOSS
 from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise
-from tgdonnx.finetuning.opening import batch_remarks, class_axes, fitting_batch, open_data, remarks_of
+from tgdonnx.finetuning.opening import batch_remarks, best_of, class_axes, fitting_batch, open_data, remarks_of
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import Best, Epoch, Stop, TrainReport
 from tgdonnx.finetuning.run_record import read_record, write_record
@@ -86,6 +87,7 @@ def train_session(
         options = replace(options, patience=PATIENCE)
     try:
         training, validating, retention = open_data(session, run_data, options)
+        options = replace(options, best=best_of(options.best, validating))
     except DataError as error:
         raise fit(session, run_data, options).told(error) from error
     session.close_predictor()
@@ -107,7 +109,7 @@ def train_session(
     with closing(board) if board is not None else nullcontext():
         run = Run(session, training, options, validating, retention, log, board, watch.on_progress, watch.on_epoch)
         state, stop = run_until_stop(run, state, watch.stop_on)
-    return _report(state, stop, log, validating, session.manifest.runtime)
+    return _report(state, stop, log, validating, session.manifest.runtime, options.best)
 
 
 def training_device(engine: Engine, name: str) -> Device:
@@ -149,13 +151,16 @@ def _clean(directory: Path, manifest: Manifest) -> None:
             path.unlink(missing_ok=True)
 
 
-def _report(state: RunState, stop: Stop, log: Log, validating: Optional[Evaluator], engine: Engine) -> TrainReport:
+def _report(
+    state: RunState, stop: Stop, log: Log, validating: Optional[Evaluator], engine: Engine, by: str
+) -> TrainReport:
     # Where the log was lost, and there was nothing left to do, the state knows a little.
     epochs = tuple(log.epochs) or (Epoch(state.epoch, state.step, None, state.validation, 0.0),)
     last = epochs[-1]
     if state.best_step is not None and state.best_epoch is not None:
-        best = Best(state.best_epoch, state.best_step, state.best_loss, engine.best_checkpoint)
+        value = state.best_loss if by == LOSS else state.best_value
+        best = Best(state.best_epoch, state.best_step, state.best_loss, engine.best_checkpoint, by, value)
     else:
-        best = Best(last.epoch, last.step, last.loss, engine.checkpoint)
+        best = Best(last.epoch, last.step, last.loss, engine.checkpoint, LOSS, last.loss)
     data_range = validating.data_range if validating is not None else None
     return TrainReport(state.step, tuple(log.losses), epochs, best, state.seconds, stop, data_range)
