@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_file import ModelSource
 from tgdonnx.gated_model.record import describe_gate, is_gated, record_of
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
@@ -87,11 +87,11 @@ class InspectReport:
     gate: Optional[str] = None
 
 
-def inspect(model: StrPath, *, phi: float = 0.3, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> InspectReport:
+def inspect(model: ModelSource, *, phi: float = 0.3, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> InspectReport:
     """Summarises a model.
 
     Args:
-        model: the vendor's file.
+        model: the vendor's file, or a model in memory; see `tgdonnx.files.in_memory`.
         phi: threshold of the KSE.
         alpha: weight of the entropy in the KSE.
         k: number of nearest neighbours in the entropy.

@@ -11,7 +11,7 @@ import numpy as np
 
 from tgdonnx.adapting import Adapted, Adapter, adapt
 from tgdonnx.errors import SelectionError
-from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_file import ModelSource, StrPath, load_model
 from tgdonnx.files.model_writing import require_data_writable
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.layers import Network, open_network
@@ -110,7 +110,7 @@ class MaskOptions:
 
 
 def mask(
-    model: StrPath,
+    model: ModelSource,
     output: StrPath,
     strategy: Strategy,
     options: MaskOptions = MaskOptions(),  # frozen
@@ -120,7 +120,7 @@ def mask(
     """Selects filters and writes a masked model.
 
     Args:
-        model: the vendor's file.
+        model: the vendor's file, or a model in memory; see `tgdonnx.files.in_memory`.
         output: the masked model to write.
         strategy: which filters to retrain.
         options: what of the filters trains, and from where.
@@ -136,8 +136,9 @@ def mask(
         OutputError: ``output`` cannot be written.
     """
     output = Path(output)
-    require_outputs([Output(output, Kind.MODEL)], [model, options.reinitialization.calibrate], overwrite=overwrite)
-    return mask_network(open_network(model), output, strategy, options, overwrite=overwrite)
+    file = load_model(model)
+    require_outputs([Output(output, Kind.MODEL)], [file, options.reinitialization.calibrate], overwrite=overwrite)
+    return mask_network(open_network(file), output, strategy, options, overwrite=overwrite)
 
 
 def mask_network(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tgdonnx import kse
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
-from tgdonnx.files.model_file import StrPath, require_external_data
+from tgdonnx.files.model_file import ModelSource, require_external_data
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K, MapScores
 from tgdonnx.layers import Layer, open_network
 from tgdonnx.tracing import Provenance, trace_network
@@ -83,7 +83,7 @@ class ScoreReport:
     layers: tuple[LayerScores, ...]
 
 
-def score(model: StrPath, *, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> ScoreReport:
+def score(model: ModelSource, *, alpha: float = DEFAULT_ALPHA, k: int = DEFAULT_K) -> ScoreReport:
     """Computes sparsity, entropy and KSE of every input map of every layer (Li et al., CVPR 2019, section 3).
 
     One weight is read at a time, so models with external data larger than memory can be scored.

@@ -5,13 +5,12 @@ Only the runtime itself knows all that it cannot do.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Optional
 
 from tgdonnx import bounds
 from tgdonnx.artifacts import BuildOptions, build
 from tgdonnx.engines import EngineName
-from tgdonnx.files.model_file import ModelFile
+from tgdonnx.files.model_file import ModelFile, ModelSource
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.session import Session
 from tgdonnx.masked_model import is_masked
@@ -57,9 +56,9 @@ def try_training(
         OutputError: there is no place for temporary files.
     """
     with scratch_directory() as directory:
-        masked = Path(file.path)
+        masked: ModelSource = file
         if not is_masked(file):
             masked = directory / "masked.onnx"
-            mask(file.path, masked, strategy)
+            mask(file, masked, strategy)
         build(masked, directory / "artifacts", BuildOptions(output=output, engine=engine).in_cheapest_form())
         Session(directory / "artifacts", device=device)

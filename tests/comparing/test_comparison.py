@@ -41,7 +41,7 @@ def vendor(tmp_path: Path) -> Path:
 
 
 def compare(
-    vendor: Path,
+    vendor: Any,
     folder: Path,
     select: Any = SELECT,
     options: Any = RUN,
@@ -415,3 +415,13 @@ def test_event_files_and_two_noisy_images_are_not_compared(vendor: Path, tmp_pat
     with pytest.raises(DataError, match=r"two noisy images are for `tgdonnx\.train` and `tgdonnx\.finetune`"):
         tgdonnx.compare(vendor, pair, tmp_path / "c", ("all",))
     assert [path.name for path in tmp_path.iterdir()] == ["vendor.onnx"]
+
+
+def test_a_model_in_memory_is_written_beside_the_selections_and_goes_on_as_such(tmp_path: Path) -> None:
+    model = models.dncnn(0)
+    first = compare(model, tmp_path / "all", ("none", "last:2"), agree=None, l2_sp=0.0)
+    assert first.model == str(tmp_path / "all" / "vendor.onnx")
+    assert tgdonnx.verify(first.model, Path(by_name(first)["last:2"].directory, "tuned.onnx")).ok
+    with hooked(batch=lambda _: pytest.fail("a step was done")):
+        again = compare(model.SerializeToString(), tmp_path / "all", ("none", "last:2"), agree=None, l2_sp=0.0)
+    assert facts(again) == facts(first)

@@ -21,7 +21,7 @@ from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.scaling import Scale, describe_linear
 from tgdonnx.data.sources import open_array
 from tgdonnx.errors import DataError
-from tgdonnx.files.model_file import StrPath, load_model, write_bytes
+from tgdonnx.files.model_file import ModelSource, StrPath, load_model, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.typed import encode
 from tgdonnx.finetuning.run_record import read_record
@@ -61,7 +61,7 @@ class ApplyReport:
 
 
 def apply(
-    model: StrPath,
+    model: ModelSource,
     data: Union[StrPath, Array],
     output: StrPath,
     *,
@@ -81,7 +81,7 @@ def apply(
     pictures that are classified, one for each, in a column of its own.
 
     Args:
-        model: an ONNX file with one input.
+        model: an ONNX file with one input, or a model in memory; see `tgdonnx.files.in_memory`.
         data: an array, or a file: ``.npy``, NIfTI, a picture, or a directory with a DICOM series.
         output: the file to write: ``.npy``, NIfTI if ``data`` is, or, of a classifier, ``.csv`` with a row per picture; then
             ``data`` may be a directory of pictures, also in directories of classes. See `tgdonnx.applying.classifying`.
@@ -123,7 +123,7 @@ def apply(
 
 
 def require_applicable(
-    model: StrPath,
+    model: ModelSource,
     data: Union[StrPath, Array],
     output: StrPath,
     *,
@@ -150,8 +150,9 @@ def require_applicable(
     """
     scale, where = 1.0 if scaled else None, usable_device(device)
     if Path(output).suffix.lower() == SUFFIX:  # how pictures are made ready, the run will say
-        require_outputs([Output(Path(output))], [model, data], overwrite=overwrite)
-        open_image_network(model, output_name, where)
+        file = load_model(model)
+        require_outputs([Output(Path(output))], [file, data], overwrite=overwrite)
+        open_image_network(file, output_name, where)
         return
     job = _prepare(model, data, Path(output), layout, scale, None, None, output_name, where, overwrite=overwrite)
     job.assembly.outline()
@@ -168,7 +169,7 @@ class _Job:
 
 
 def _prepare(
-    model: StrPath,
+    model: ModelSource,
     data: Union[StrPath, Array],
     output: Path,
     layout: Optional[str],
@@ -185,7 +186,7 @@ def _prepare(
     outputs = [Output(output)]
     if record is not None and record.detector is not None:
         outputs.append(Output(decision_file(output)))
-    require_outputs(outputs, [model, data, artifacts], overwrite=overwrite)
+    require_outputs(outputs, [file, data, artifacts], overwrite=overwrite)
     suffix_of(output)
     network = open_image_network(file if record is None else settled(file, 1.0), output_name, device)
     stored = open_array(data)
@@ -213,7 +214,7 @@ def _said(decision: Optional[GateDecision]) -> str:
 
 
 def _classification(
-    model: StrPath,
+    model: ModelSource,
     data: Union[StrPath, Array],
     output: Path,
     layout: Optional[str],
@@ -224,8 +225,8 @@ def _classification(
     *,
     overwrite: bool,
 ) -> Classification:
-    require_outputs([Output(output)], [model, data, artifacts], overwrite=overwrite)
     file = load_model(model)
+    require_outputs([Output(output)], [file, data, artifacts], overwrite=overwrite)
     record = record_of(file) if is_gated(file.proto) else None
     network = open_image_network(file if record is None else settled(file, 1.0), output_name, device)
     choice = None if record is None else choice_of(file, record, network, output_name, device)

@@ -13,7 +13,7 @@ from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.receptive_field import receptive_field
 from tgdonnx.data.layouts import SPACE
 from tgdonnx.errors import DataError
-from tgdonnx.files.model_file import ModelFile, StrPath
+from tgdonnx.files.model_file import ModelSource
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import Network, open_network
 from tgdonnx.runtime import CPU, Device, open_inference
@@ -48,13 +48,11 @@ class ImageNetwork:
         return receptive_field(self.network, space, output)
 
 
-def open_image_network(
-    model: Union[StrPath, ModelFile], output: Optional[str] = None, device: Device = CPU
-) -> ImageNetwork:
+def open_image_network(model: ModelSource, output: Optional[str] = None, device: Device = CPU) -> ImageNetwork:
     """Opens a model for images.
 
     Args:
-        model: an ONNX file, or one that was read.
+        model: an ONNX file, a model in memory, or a file that was read.
         output: the output to take; there may be only one, if None.
         device: where to run it.
 

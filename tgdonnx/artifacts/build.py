@@ -35,7 +35,7 @@ from tgdonnx.engines import (
     Problem,
 )
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
-from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_file import ModelSource, StrPath
 from tgdonnx.files.model_writing import data_of, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.paths import why_no_text
@@ -75,7 +75,7 @@ class BuildReport:
 
 
 def build(
-    masked: StrPath,
+    masked: ModelSource,
     directory: StrPath,
     options: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     *,

@@ -18,7 +18,7 @@ from tgdonnx.errors import (
     SelectionError,
     UntrainableError,
 )
-from tgdonnx.files.model_file import ModelFile, StrPath, load_model
+from tgdonnx.files.model_file import ModelFile, ModelSource, load_model
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import is_masked, read_masked, require_unmasked
 from tgdonnx.runtime import CPU, CPU_NAME, Device, parse_device
@@ -41,12 +41,12 @@ class CheckReport:
 
 
 def check(
-    model: StrPath, *, output: Optional[str] = None, engine: EngineName = DEFAULT_ENGINE, device: str = CPU_NAME
+    model: ModelSource, *, output: Optional[str] = None, engine: EngineName = DEFAULT_ENGINE, device: str = CPU_NAME
 ) -> CheckReport:
     """Finds out whether a model, masked or not, can be trained here.
 
     Args:
-        model: the file.
+        model: the file, or a model in memory; see `tgdonnx.files.in_memory`.
         output: the output to train on, when it has several.
         engine: what shall train it.
         device: where it shall train; see `tgdonnx.TrainOptions`.
@@ -65,11 +65,11 @@ def check(
     return CheckReport(all(finding.severity != "error" for finding in findings), tuple(findings))
 
 
-def _model(path: StrPath, output: Optional[str], engine: Engine, device: Device) -> list[Finding]:
-    file = load_model(path)
+def _model(model: ModelSource, output: Optional[str], engine: Engine, device: Device) -> list[Finding]:
+    file = load_model(model)
     strategy: Strategy = AllLayers()
     if is_masked(file):
-        masked = read_masked(path)
+        masked = read_masked(file)
         wanted = [name for name, values in masked.masks.items() if values.any()]
         network = masked.network
     else:

@@ -43,7 +43,7 @@ from tgdonnx.comparing.running import run_candidate
 from tgdonnx.data import DataSource
 from tgdonnx.engines import ENGINES
 from tgdonnx.errors import DataError, StoppedError, TgdonnxError
-from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_file import ModelSource, StrPath, load_model, write_bytes
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
@@ -54,9 +54,12 @@ from tgdonnx.masked_model import require_unmasked
 from tgdonnx.regrowing import Reinitialization
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
+VENDOR = "vendor.onnx"
+"""Where the vendor's file goes that was in memory."""
+
 
 def compare(
-    model: StrPath,
+    model: ModelSource,
     data: Union[RunData, DataSource],
     directory: StrPath,
     select: Optional[Sequence[str]] = None,
@@ -75,7 +78,7 @@ def compare(
     point under another limit was not kept is run again.
 
     Args:
-        model: the vendor's file.
+        model: the vendor's file, or a model in memory, whose bytes are written as ``vendor.onnx`` in ``directory``.
         data: what to train on, and what to look at besides; a source alone is what to train on. Every selection is judged by
             the validation data, a split may take its place; images to agree on are for selections with ``+agree``.
         directory: where to keep everything; new, empty, or of this comparison.
@@ -103,9 +106,9 @@ def compare(
         RuntimeMissingError: there is no such device.
         TgdonnxError: as the stages do.
     """
-    model, directory = Path(model), Path(directory)
+    file, directory = load_model(model), Path(directory)
     run_data = RunData.of(data)
-    require_outputs([Output(directory, Kind.ADDED_TO)], [model, *run_data.read, sweep_data, reinitialization.calibrate])
+    require_outputs([Output(directory, Kind.ADDED_TO)], [file, *run_data.read, sweep_data, reinitialization.calibrate])
     if isinstance(run_data.data, Noise2Noise):
         raise DataError(
             "selections are compared on data with targets; two noisy images are for `tgdonnx.train` and `tgdonnx.finetune`"
@@ -114,7 +117,7 @@ def compare(
         raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
     candidates = wanted_candidates(select, agree=run_data.agree, l2_sp=building.l2_sp)
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
-    file = open_network(model).file
+    open_network(file)
     require_unmasked(file)
     building = building.in_cheapest_form()
     device = training_device(ENGINES[building.engine], training.device)
@@ -137,7 +140,7 @@ def compare(
         recommended = known.tgd.recommended() if known is not None and known.tgd is not None else None
         if recommended is None and any(candidate.kind == "tgd" for candidate in candidates):
             recommended = recommend(
-                model,
+                file,
                 sweep_data or run_data.data,
                 tolerance=tolerance,
                 output=building.shown_output,
@@ -152,7 +155,7 @@ def compare(
         with scratch_directory() as work:
             skip_empty = select is None
             problems = build_all(
-                candidates, model, directory, work, recommended, reinitialization, building, skip_empty=skip_empty
+                candidates, file, directory, work, recommended, reinitialization, building, skip_empty=skip_empty
             )
             runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
             if not runnable:
@@ -165,11 +168,13 @@ def compare(
             per_epoch = steps_of_epoch(runnable, directory, work, run_data, training)
             steps = training.last_step(per_epoch)
             assert steps is not None
-            size = len(file.data) + sum((model.parent / name).stat().st_size for name in file.external_files)
+            size = len(file.data) + sum((file.path.parent / name).stat().st_size for name in file.external_files)
             require_runnable(runnable, directory, work, steps, size, device)
             if known is None:
                 held.enter_context(new_comparison(directory))
             write_plan(work, directory, runnable, content)
+            if file.in_memory:
+                write_bytes(directory / VENDOR, file.data)
         every = training.validate_every or per_epoch
         # Mixed with images an epoch is longer; what is equal is the number of steps.
         equal = replace(training, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
@@ -179,7 +184,7 @@ def compare(
             watch.on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
             built = building_for(candidate, building)
             try:
-                entry = run_candidate(candidate, model, directory, run_data, equal, built, watch)
+                entry = run_candidate(candidate, file, directory, run_data, equal, built, watch)
             except StoppedError:
                 raise
             except TgdonnxError as error:
@@ -196,7 +201,8 @@ def compare(
         if NONE in asked:
             entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
         artifacts = directory / runnable[0].folder / ARTIFACTS
-        report = _report(model, directory, steps, artifacts, training.retain_limit, entries, notes)
+        named = directory / VENDOR if file.in_memory else file.path
+        report = _report(named, directory, steps, artifacts, training.retain_limit, entries, notes)
         write_comparison(directory, replace(content, report=report))
         return report
 

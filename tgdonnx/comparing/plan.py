@@ -26,7 +26,7 @@ from tgdonnx.comparing.report import CompareReport, export_call
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DataError, OutputError, SelectionError
 from tgdonnx.files.access import writing
-from tgdonnx.files.model_file import write_bytes
+from tgdonnx.files.model_file import ModelFile, write_bytes
 from tgdonnx.files.typed import AtLeast0, Fraction, Positive, decode, encode, read_bytes
 from tgdonnx.finetuning import TrainOptions
 from tgdonnx.finetuning.metrics import LOSS
@@ -254,7 +254,7 @@ def write_comparison(directory: Path, content: Comparison) -> None:
 
 
 def recommend(
-    model: Path,
+    model: ModelFile,
     data: DataSource,
     *,
     tolerance: float,

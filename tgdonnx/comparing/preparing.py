@@ -16,6 +16,7 @@ from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.exporting import try_export
 from tgdonnx.files.access import writing
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.session import Session
@@ -41,7 +42,7 @@ def options_for(candidate: Candidate, options: TrainOptions) -> TrainOptions:
 
 def build_all(
     candidates: Sequence[Candidate],
-    model: Path,
+    model: ModelFile,
     directory: Path,
     work: Path,
     recommended: Optional[Recommended],

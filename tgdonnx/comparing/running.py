@@ -17,6 +17,7 @@ from tgdonnx.comparing.preparing import data_for, options_for
 from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import DivergedError, StoppedError
 from tgdonnx.exporting import export
+from tgdonnx.files.model_file import ModelFile
 from tgdonnx.finetuning import BlendCurve, Epoch, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.run_record import read_record
@@ -28,7 +29,7 @@ TUNED = "tuned.onnx"
 
 def run_candidate(
     candidate: Candidate,
-    model: Path,
+    model: ModelFile,
     directory: Path,
     data: RunData,
     options: TrainOptions,
@@ -103,7 +104,7 @@ def _blended(artifacts: Path, data: RunData, options: TrainOptions, step: int) -
     return blend_run(open_artifacts(artifacts), data, options)
 
 
-def _count_changed(model: Path, tuned: Path, names: Sequence[str]) -> int:
+def _count_changed(model: ModelFile, tuned: Path, names: Sequence[str]) -> int:
     """Returns how many numbers of the named tensors differ; of those that were added all."""
     before, after = open_network(model).stored_parameters, open_network(tuned).stored_parameters
     return sum(

@@ -20,6 +20,7 @@ from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.files import wire
 from tgdonnx.files.access import writing
 from tgdonnx.files.external_data import Outside, relocated, require_inside, resolve_external, tensors_outside
+from tgdonnx.files.in_memory import IN_MEMORY, ModelInMemory, bytes_of
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.paths import why_unwritable
 from tgdonnx.files.regular import TooLargeError, read_regular
@@ -32,10 +33,10 @@ Pieces = Mapping[str, Mapping[int, bytes]]
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model as it lies on disk.
+    """A model as it lies on disk, or as it would.
 
     Attributes:
-        path: where it was read.
+        path: where it was read; `IN_MEMORY` for a model that was not, which has no external data.
         data: its bytes.
         proto: the same, parsed; external data is not loaded. Never changed.
     """
@@ -43,6 +44,11 @@ class ModelFile:
     path: Path
     data: bytes = field(repr=False)
     proto: onnx.ModelProto = field(repr=False)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it lies nowhere on disk."""
+        return self.path == IN_MEMORY
 
     @cached_property
     def sha256(self) -> str:
@@ -101,15 +107,33 @@ class ModelFile:
             yield location, path
 
 
-def load_model(path: StrPath) -> ModelFile:
-    """Reads an ONNX file.
+ModelSource = Union[StrPath, ModelInMemory, ModelFile]
+"""A model as it is given: the path of its file, the model itself, or what was read already."""
+
+
+def load_model(source: ModelSource) -> ModelFile:
+    """Reads an ONNX file, or takes a model in memory as the file that it would be; what was read already stays as it is.
 
     Raises:
-        ModelFileError: the file is missing, no ONNX model, truncated, or its graph is empty.
+        ModelFileError: the file is missing, no ONNX model, truncated, or its graph is empty; or a model in memory refers to
+            external data, of which nobody knows where it lies.
     """
-    path = Path(path)
+    if isinstance(source, ModelFile):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return _parsed(Path(source), _read(Path(source)))
+    file = _parsed(IN_MEMORY, bytes_of(source))
+    if file.outside:
+        raise ModelFileError(
+            f"{IN_MEMORY} keeps weights in {file.external_files[0]!r}, and where that lies is not known",
+            remedy="give the path of its file, or load the weights into it",
+        )
+    return file
+
+
+def _read(path: Path) -> bytes:
     try:
-        data = read_regular(path, bounds.MODEL_BYTES)
+        return read_regular(path, bounds.MODEL_BYTES)
     except TooLargeError as error:
         raise ModelFileError(
             f"{path} cannot be read: {error.strerror}, as protobuf has no longer messages",
@@ -117,6 +141,9 @@ def load_model(path: StrPath) -> ModelFile:
         ) from error
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _parsed(path: Path, data: bytes) -> ModelFile:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)

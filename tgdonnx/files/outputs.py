@@ -67,8 +67,8 @@ def require_outputs(
 
     Args:
         outputs: what it writes.
-        inputs: what it reads: paths of files and directories, and models that are open. Anything else, such as arrays, is not
-            looked at.
+        inputs: what it reads: paths of files and directories, and models that are open; of one in memory no copy may be
+            overwritten. Anything else, such as arrays, is not looked at.
         overwrite: whether files and artifacts may exist.
         rewritten: files of an artifacts directory that is replaced which the new one has as well.
 
@@ -78,11 +78,13 @@ def require_outputs(
     for each in outputs:
         if reason := why_unwritable(each.path):
             raise OutputError(f"{str(each.path)!r} can be no file: {reason}; {_ELSE}")
-    opened = {each.path: each for each in inputs if isinstance(each, ModelFile)}
+    models = [each for each in inputs if isinstance(each, ModelFile)]
+    opened = {each.path: each for each in models if not each.in_memory}
     named = [*opened, *(Path(each) for each in inputs if isinstance(each, (str, os.PathLike)))]
     given = [path for path in named if not why_unusable(path)]  # whoever opens the others says so
     read = list(dict.fromkeys(_read(given, opened)))
     hashes = {value for path in given for value in _vendor_hashes(path)}
+    hashes |= {each.sha256 for each in models if each.in_memory}
     again = [Path(path) for path in rewritten]
     files = [*outputs, *(Output(data_of(each.path)) for each in outputs if each.kind is Kind.MODEL)]
     for index, each in enumerate(files):

@@ -13,7 +13,7 @@ import onnx
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import DataError, ModelFileError
 from tgdonnx.files import wire
-from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, load_model, require_external_data
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.gated_model.places import Place, places
@@ -79,8 +79,8 @@ class GateReport:
 
 
 def gate(
-    vendor: StrPath,
-    tuned: StrPath,
+    vendor: ModelSource,
+    tuned: ModelSource,
     output: StrPath,
     *,
     input_name: Optional[str] = None,
@@ -97,7 +97,7 @@ def gate(
     stored once. Inputs, outputs, operator sets and IR version are the vendor's otherwise.
 
     Args:
-        vendor: the vendor's file.
+        vendor: the vendor's file, or a model in memory; see `tgdonnx.files.in_memory`.
         tuned: a tuned version of it, as export writes it.
         output: the file to write.
         input_name: the name of a model input that sets g, float32 of shape (1,), with the default 1 from IR version 4 on.
@@ -116,14 +116,15 @@ def gate(
     """
     output = Path(output)
     sources = () if data is None else (data.new, data.held_out, data.retain)
-    require_outputs([Output(output, Kind.MODEL)], [vendor, tuned, *sources], overwrite=overwrite)
+    before, after = load_model(vendor), load_model(tuned)
+    require_outputs([Output(output, Kind.MODEL)], [before, after, *sources], overwrite=overwrite)
     if input_name is None and data is None:
         raise DataError(
             "nothing would set g", remedy="name an input with `input_name`, or give `data` to fit a detector on"
         )
     if data is None and (layer is not None or detector_outputs):
         raise DataError("without `data` there is no detector, so it has no layer and no outputs")
-    network, after = _open(vendor, tuned)
+    network = _opened(before, after)
     require_data_writable(output, after, overwrite=overwrite)
     chosen = choose_form(network, after)
     judged = None if data is None else _detector(network, after, chosen, data, layer, usable_device(device))
@@ -155,8 +156,8 @@ def gate(
     )
 
 
-def _open(vendor: StrPath, tuned: StrPath) -> tuple[Network, ModelFile]:
-    before, after = load_model(vendor), load_model(tuned)
+def _opened(before: ModelFile, after: ModelFile) -> Network:
+    """Returns the vendor's network, of which the other file is a tuned version."""
     for file in (before, after):
         require_ungated(file)
         require_unmasked(file)
@@ -173,7 +174,7 @@ def _open(vendor: StrPath, tuned: StrPath) -> tuple[Network, ModelFile]:
             f"{after.path} is no tuned version of {before.path}: {report.violations[0]}",
             remedy="name the vendor's file, and what export made of it",
         )
-    return network, after
+    return network
 
 
 def _with_data_in(network: Network, tuned: ModelFile, name: str) -> ModelFile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Union
 
 import onnx
 import onnx_ir as ir
@@ -12,7 +11,7 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.errors import IntegerArithmeticError, ModelFileError
 from tgdonnx.files import wire
-from tgdonnx.files.model_file import ModelFile, StrPath, load_model
+from tgdonnx.files.model_file import ModelSource, load_model
 from tgdonnx.graphs.operators import is_integer_arithmetic
 from tgdonnx.layers.consistency import require_consistent
 from tgdonnx.layers.extents import require_extents
@@ -20,7 +19,7 @@ from tgdonnx.layers.network import Network
 from tgdonnx.layers.quantization import INTEGER_REMEDY
 
 
-def open_network(source: Union[StrPath, ModelFile]) -> Network:
+def open_network(source: ModelSource) -> Network:
     """Reads a model and prepares its graph for analysis.
 
     Shapes that the file declares for values inside the graph are ignored (vendors' files get them wrong); they are
@@ -30,7 +29,7 @@ def open_network(source: Union[StrPath, ModelFile]) -> Network:
         ModelFileError: the file is no model, is inconsistent, or has no layer.
         IntegerArithmeticError: it has none because it computes with integers.
     """
-    file = source if isinstance(source, ModelFile) else load_model(source)
+    file = load_model(source)
     require_consistent(file)
     try:
         model = file.to_ir()

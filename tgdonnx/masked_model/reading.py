@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tgdonnx.adapting import Adapted, adapt_as_recorded, narrow
 from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.files import wire
-from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.files.model_file import ModelFile, ModelSource, load_model, require_external_data
 from tgdonnx.files.relocation import Entries, with_entries
 from tgdonnx.layers import Network, open_network
 from tgdonnx.layers.consistency import require_data
@@ -72,14 +72,14 @@ class MaskedModel:
     adapted: Optional[Adapted] = field(repr=False, default=None)
 
 
-def read_masked(path: StrPath) -> MaskedModel:
+def read_masked(source: ModelSource) -> MaskedModel:
     """Reads a masked model and takes the vendor's file out of it.
 
     Raises:
         ModelFileError: no ONNX model.
         MaskedModelError: it has no masks, or they do not belong to it.
     """
-    file = load_model(path)
+    file = load_model(source)
     metadata = {entry.key: entry.value for entry in file.proto.metadata_props}
     keys = [entry.key for entry in file.proto.metadata_props if entry.key in (*KEYS[REGROWN], EXTERNAL_KEY)]
     if len(set(keys)) < len(keys):

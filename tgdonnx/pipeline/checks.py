@@ -32,6 +32,7 @@ class Job:
         place: where artifacts go.
         page: the page to write; None if none is asked for.
         applied: where the result of applying the tuned model goes; None if it is not applied.
+        vendor: where the vendor's file goes, if that was in memory; None if it lies on disk.
     """
 
     asked: Asked
@@ -39,6 +40,7 @@ class Job:
     place: Place
     page: Optional[Path]
     applied: Optional[Path]
+    vendor: Optional[Path]
 
     def go_on_with_export(self, directory: Path, blend: float, *, overwrite: bool = False) -> None:
         """Notes the export that writes the tuned model, should something fail from now on.
@@ -62,15 +64,15 @@ def checked(asked: Asked) -> Job:
     """
     results, overwrite = asked.results, asked.results.overwrite
     device = training_device(ENGINES[asked.building.engine], asked.training.device)
-    applied = _applied(asked)
-    _require_outputs(asked, applied)
+    applied, vendor = _applied(asked), _vendor(asked)
+    _require_outputs(asked, applied, vendor)
     page = None if results.report is None else require_page(results.report, overwrite=overwrite)
     _require_blend_possible(asked)
     if asked.rounds < 1:
         raise SelectionError(f"expected at least 1 round, got {asked.rounds}")
     if results.apply is not None and applied is not None:
         require_applicable(
-            asked.file.path,
+            asked.file,
             results.apply,
             applied,
             layout=asked.layout,
@@ -84,15 +86,16 @@ def checked(asked: Asked) -> Job:
             f"there is nothing to apply the tuned model to, so {applied} cannot be written", remedy="name the data"
         )
     place = open_place(asked.output, results.artifacts, rounds=asked.rounds, overwrite=overwrite)
-    return Job(asked, device, place, page, applied)
+    return Job(asked, device, place, page, applied, vendor)
 
 
-def _require_outputs(asked: Asked, applied: Optional[Path]) -> None:
+def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Path]) -> None:
     results, output = asked.results, asked.output
     run = Path(results.artifacts) if results.artifacts is not None else run_of(output)
     require_outputs(
         [
             Output(output, Kind.MODEL),
+            *(() if vendor is None or _holds(vendor, asked.file.data) else optional(vendor)),
             *optional(results.report),
             *(optional(applied) if results.apply is not None else ()),
             Output(run, Kind.ARTIFACTS),
@@ -123,6 +126,16 @@ def _applied(asked: Asked) -> Optional[Path]:
     if applied is not None:
         return Path(applied)
     return None if image is None else asked.output.with_name(f"{asked.output.stem}.applied{_suffix(image)}")
+
+
+def _vendor(asked: Asked) -> Optional[Path]:
+    """Returns where the vendor's file goes if it was in memory: beside the tuned model, which is proved against it."""
+    return asked.output.with_name(f"{asked.output.stem}.vendor.onnx") if asked.file.in_memory else None
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there and holds what would be written, as from an earlier run on the same model."""
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def _suffix(image: Union[StrPath, Array]) -> str:

@@ -7,7 +7,7 @@ from typing import Optional
 
 from tgdonnx.applying import ApplyReport, apply
 from tgdonnx.calls import call
-from tgdonnx.files.model_file import load_model
+from tgdonnx.files.model_file import load_model, write_bytes
 from tgdonnx.files.model_writing import require_same_model
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.pipeline.checks import Job
@@ -26,6 +26,8 @@ def finish(job: Job, rounds: Rounds) -> FinetuneReport:
         TgdonnxError: as the stages do.
     """
     asked, last, only = job.asked, rounds.last, len(rounds.done) == 1
+    if job.vendor is not None:
+        write_bytes(job.vendor, asked.file.data)
     exported = last.tuned.write(asked.output)
     job.go_on_with_export(last.artifacts.directory, exported.blend, overwrite=True)
     require_same_model(asked.output, last.after)
@@ -44,6 +46,7 @@ def finish(job: Job, rounds: Rounds) -> FinetuneReport:
         apply=applied,
         report=page,
         blend=stages.blend,
+        vendor=None if job.vendor is None else str(job.vendor),
     )
 
 
@@ -73,7 +76,8 @@ def _write_page(job: Job, last: Proved, *, only: bool) -> Optional[PageReport]:
     directory = last.artifacts.directory
     job.place.go_on_with(call("report", directory, options={"output": job.page, **job.asked.results.overwriting}))
     # Of several rounds the file that the last one started from has no name of the user's.
-    names = (job.asked.file.path.name, job.asked.output.name) if only else ("", "")
+    vendor = job.vendor or job.asked.file.path
+    names = (vendor.name, job.asked.output.name) if only else ("", "")
     proof = proof_of(
         last.artifacts, last.tuned, last.before.file, last.after, last.reports.verify, names=names, as_exported=True
     )

@@ -16,7 +16,7 @@ from tgdonnx.calls import call
 from tgdonnx.data import DataSource, open_source
 from tgdonnx.data.layouts import model_layout
 from tgdonnx.errors import DataError
-from tgdonnx.files.model_file import StrPath, load_model
+from tgdonnx.files.model_file import ModelSource, load_model
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions
 from tgdonnx.finetuning.fitting import Fit, fit
@@ -105,7 +105,7 @@ class DataReport:
 
 
 def examine(
-    model: StrPath,
+    model: ModelSource,
     data: Union[RunData, DataSource],
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
@@ -114,7 +114,7 @@ def examine(
     """Tells whether data fits a model, all that is wrong with it at once, and the call that would train on it.
 
     Args:
-        model: the vendor's file.
+        model: the vendor's file, or a model in memory; see `tgdonnx.files.in_memory`.
         data: to train on, and to look at besides; a source alone is what to train on.
         training: how to train; the batch counts here.
         building: what training minimises, which says what a target is, and of which output.
@@ -186,17 +186,17 @@ def _found(data: DataSource) -> tuple[FoundArray, ...]:
     )
 
 
-def _call(model: StrPath, data: RunData, training: TrainOptions, building: BuildOptions, found: Fit) -> str:
+def _call(model: ModelSource, data: RunData, training: TrainOptions, building: BuildOptions, found: Fit) -> str:
     reading = {**_said(data.reading, type(data.reading)()), **found.options}
     sources = {name: getattr(data, name) for name in ("data", "validation", "retain", "agree")}
     options: dict[str, object] = {
-        **{name: _named(source) for name, source in sources.items() if source is not None},
+        **{name: _named(source, "DATA") for name, source in sources.items() if source is not None},
         **_said(training, TrainOptions()),
         **reading,
         **_said(replace(building, form=None), BuildOptions()),
         "phi": FIRST_PHI,
     }
-    return call("finetune", model, options={**options, "output": "tuned.onnx"})
+    return call("finetune", _named(model, "MODEL"), options={**options, "output": "tuned.onnx"})
 
 
 def _said(options: object, default: object) -> dict[str, object]:
@@ -204,8 +204,8 @@ def _said(options: object, default: object) -> dict[str, object]:
     return {name: value for name, value in vars(options).items() if value != getattr(default, name)}
 
 
-def _named(source: object) -> object:
-    return source if isinstance(source, (str, os.PathLike)) else "DATA"
+def _named(given: object, otherwise: str) -> object:
+    return given if isinstance(given, (str, os.PathLike)) else otherwise
 
 
 def shape_in_words(shape: Optional[Sequence[Optional[int]]]) -> str:

@@ -44,6 +44,7 @@ class FinetuneReport:
         apply: what came of applying the tuned model; None if that was not asked for.
         report: the page that was written, of the last round; None if none was asked for.
         blend: the curve that the blend was chosen from; None if that was not asked for.
+        vendor: the vendor's file, where the model was given in memory and so was written; else None.
     """
 
     mask: MaskReport
@@ -56,3 +57,4 @@ class FinetuneReport:
     apply: Optional[ApplyReport] = None
     report: Optional[PageReport] = None
     blend: Optional[BlendCurve] = None
+    vendor: Optional[str] = None

@@ -142,6 +142,7 @@ def _rehearse_ending(job: Job, before: Network, session: Session, artifacts: Art
     size = try_export_artifacts(artifacts)
     if job.page is not None and shown.data is not None:
         shown.show(before.file, before.file, None)
+    size += 0 if job.vendor is None else len(job.asked.file.data)
     output = Need(job.asked.output.parent, size, "tuned model")
     require_space([output, *needs_of_run(session, job.asked.training.steps)])
 

@@ -9,7 +9,7 @@ from typing import Union
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.data import DataSource
-from tgdonnx.files.model_file import StrPath, load_model
+from tgdonnx.files.model_file import ModelSource, StrPath, load_model
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.keeping import kept
@@ -23,7 +23,7 @@ from tgdonnx.selection import Strategy
 
 
 def finetune(
-    model: StrPath,
+    model: ModelSource,
     data: Union[RunData, DataSource, Noise2Noise],
     output: StrPath,
     strategy: Strategy,
@@ -38,7 +38,7 @@ def finetune(
     """Masks, builds, trains, exports and verifies. The arguments are those of the stages.
 
     Args:
-        model: the vendor's file.
+        model: the vendor's file, or a model in memory, whose bytes are written as ``STEM.vendor.onnx`` beside the tuned model.
         data: what to train on, and what to look at besides; a source alone is what to train on. In later rounds images to
             agree on are those of the model that the round starts from.
         output: the tuned model to write.

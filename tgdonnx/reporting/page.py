@@ -13,7 +13,7 @@ from typing import Any, Optional
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
-from tgdonnx.files.model_file import ModelFile, StrPath, require_writable, write_bytes
+from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.run_record import RunRecord, read_record
@@ -67,8 +67,8 @@ def report(
     directory: StrPath,
     output: StrPath,
     *,
-    model: Optional[StrPath] = None,
-    tuned: Optional[StrPath] = None,
+    model: Optional[ModelSource] = None,
+    tuned: Optional[ModelSource] = None,
     data: Optional[DataSource] = None,
     reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
     blend: float = 1.0,

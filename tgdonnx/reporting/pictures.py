@@ -80,7 +80,7 @@ class Runners:
     def __init__(self, manifest: Manifest, device: Device = CPU) -> None:
         """Takes the manifest of the artifacts, which says what the models are fed, and where they run."""
         self.manifest, self._device = manifest, device
-        self._opened: dict[Path, Runner] = {}
+        self._opened: dict[tuple[Path, str], Runner] = {}
 
     def of(self, file: ModelFile) -> Runner:
         """Returns a model, as such a function.
@@ -88,9 +88,10 @@ class Runners:
         Raises:
             NoPicturesError: the runtime cannot load it; the function raises it where it cannot be run.
         """
-        if file.path not in self._opened:
-            self._opened[file.path] = _runner(file, self.manifest, shown_head(self.manifest).output, self._device)
-        return self._opened[file.path]
+        key = file.path, file.sha256  # two models in memory have one path
+        if key not in self._opened:
+            self._opened[key] = _runner(file, self.manifest, shown_head(self.manifest).output, self._device)
+        return self._opened[key]
 
 
 def shown_head(manifest: Manifest) -> Head:

@@ -15,7 +15,7 @@ from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts
 from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.exporting import Tuned, export_artifacts
-from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.files.model_file import ModelFile, ModelSource, load_model, require_external_data
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import MaskedModel, write_vendor
 from tgdonnx.records import last_export
@@ -77,8 +77,8 @@ def prove(
     directory: Path,
     work: Path,
     *,
-    model: Optional[StrPath] = None,
-    tuned: Optional[StrPath] = None,
+    model: Optional[ModelSource] = None,
+    tuned: Optional[ModelSource] = None,
     blend: float = 1.0,
 ) -> Proof:
     """Verifies the tuned model of an artifacts directory.
@@ -109,7 +109,7 @@ def prove(
     fresh = load_model(work / "export" / name)
     require_external_data(before)
     found = verify_files(open_network(before), after or fresh, masked)
-    names = ("" if model is None else Path(model).name, "" if tuned is None else Path(tuned).name)
+    names = ("" if model is None else before.path.name, "" if after is None else after.path.name)
     as_exported = after is None or _contents(after) == _contents(fresh)
     return proof_of(artifacts, exported, before, after or fresh, found, names=names, as_exported=as_exported)
 
@@ -172,11 +172,11 @@ def _base(masked: MaskedModel, work: Path) -> ModelFile:
     return load_model(write_vendor(masked, work / "vendor"))
 
 
-def _require_base(model: StrPath, manifest: Manifest) -> ModelFile:
+def _require_base(model: ModelSource, manifest: Manifest) -> ModelFile:
     file = load_model(model)
     if file.sha256 != manifest.base_sha256:
         raise ArtifactsError(
-            f"{model} is not the file that the artifacts were built from: expected SHA-256 {manifest.base_sha256}, "
+            f"{file.path} is not the file that the artifacts were built from: expected SHA-256 {manifest.base_sha256}, "
             f"found {file.sha256}",
             remedy="name the vendor's file",
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.errors import SelectionError
-from tgdonnx.files.model_file import ModelFile, StrPath
+from tgdonnx.files.model_file import ModelFile, ModelSource
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import require_unmasked
 from tgdonnx.runtime import CPU_NAME, Device, open_inference, usable_device
@@ -97,7 +97,7 @@ class SweepReport:
 
 
 def sweep(
-    model: StrPath,
+    model: ModelSource,
     data: DataSource,
     *,
     phis: Sequence[float] = DEFAULT_PHIS,
@@ -115,7 +115,7 @@ def sweep(
     one. The vendor's outputs on the samples are held in memory, so a few images are taken. The file is not touched.
 
     Args:
-        model: the vendor's file.
+        model: the vendor's file, or a model in memory; see `tgdonnx.files.in_memory`.
         data: arrays named like the model's inputs; ``target``, if there, is ignored.
         phis: the thresholds of the KSE to try, in any order.
         tolerance: the largest change that is accepted; see `tgdonnx.sweeping.change`.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from tgdonnx.errors import SelectionError
-from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.model_file import ModelSource
 from tgdonnx.layers import open_network
 from tgdonnx.tracing.origins import Origin
 from tgdonnx.tracing.path import Step, find_path
@@ -68,11 +68,11 @@ class TraceReport:
     layers: tuple[LayerTrace, ...]
 
 
-def trace(model: StrPath, *, layer: Optional[str] = None, map_index: Optional[int] = None) -> TraceReport:
+def trace(model: ModelSource, *, layer: Optional[str] = None, map_index: Optional[int] = None) -> TraceReport:
     """Traces input maps of layers to the filters that produced them.
 
     Args:
-        model: the file.
+        model: the file, or a model in memory; see `tgdonnx.files.in_memory`.
         layer: the name of the one layer to report; all if None.
         map_index: the one input map of that layer to report; all if None.
 

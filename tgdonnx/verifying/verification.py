@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.files.model_file import ModelFile, StrPath, load_model, require_external_data
+from tgdonnx.files.model_file import ModelFile, ModelSource, load_model, require_external_data
 from tgdonnx.gated_model.reading import take_apart, why_not_gated
 from tgdonnx.gated_model.record import describe_gate, is_gated
 from tgdonnx.layers import Network, open_network
@@ -60,9 +60,9 @@ class VerifyReport:
 
 
 def verify(
-    base: StrPath,
-    tuned: StrPath,
-    masked: Optional[StrPath] = None,
+    base: ModelSource,
+    tuned: ModelSource,
+    masked: Optional[ModelSource] = None,
     filters: Optional[Mapping[str, Sequence[int]]] = None,
 ) -> VerifyReport:
     """Compares a tuned file with the vendor's, byte by byte, and what may differ with what follows from the vendor's file.
@@ -71,8 +71,8 @@ def verify(
     gated file must come out.
 
     Args:
-        base: the vendor's file.
-        tuned: the file that should be a tuned version of it, or the vendor's and a tuned one, gated.
+        base: the vendor's file, or a model in memory; see `tgdonnx.files.in_memory`.
+        tuned: what should be a tuned version of it, or the vendor's and a tuned one, gated; a file or in memory.
         masked: the masked model that says which filters may differ; without it, the record in the tuned file does.
         filters: for names of weights the filters that were to be retrained, known from elsewhere: what may differ must be that.
 
