@@ -41,7 +41,7 @@ def test_options_of_a_long_command_stand_in_sections_and_each_is_there_once() ->
     known = [option.opts[0] for option in main.commands["finetune"].params if isinstance(option, click.Option)]
     assert sorted(listed) == sorted([*known, "-h"])
     data = text[text.index("\nData:") : text.index("\nReading data:")]
-    assert "--validation " in data
+    assert "--validation, --val " in data
     assert "--epochs" not in data
 
 

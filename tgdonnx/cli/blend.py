@@ -38,7 +38,9 @@ def _blends(_context: click.Context, _parameter: click.Parameter, text: Optional
     examples=("tgdonnx blend run --validation held_out.npz --retain old.npz --plot blend.png",),
 )
 @click.argument("directory", type=PATH)
-@options_of(DATA)("--validation", type=PATH, required=True, help="Data of the new task that was not trained on.")
+@options_of(DATA)(
+    "--validation", "--val", type=PATH, required=True, help="Data of the new task that was not trained on."
+)
 @options_of(DATA)(
     "--retain",
     type=PATH,

@@ -52,7 +52,15 @@ build_options = collected(
         show_default=True,
         help="Of sgd, less than 1; the engine onnxruntime has it alone.",
     ),
-    _option("--l2", type=float, default=_DEFAULT.l2, show_default=True, help="Added to the gradient of W: L2 * W."),
+    _option(
+        "--l2",
+        "--weight-decay",
+        type=float,
+        default=_DEFAULT.l2,
+        show_default=True,
+        help="Added to the gradient of W: L2 * W, as the weight decay of PyTorch's SGD and Adam is; AdamW's would move frozen "
+        "filters, too. To stay near the vendor's values: --l2-sp.",
+    ),
     _option(
         "--l2-sp",
         type=float,

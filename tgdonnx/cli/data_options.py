@@ -182,6 +182,7 @@ _RUN = (
     ),
     _data_option(
         "--validation",
+        "--val",
         type=PATH,
         help="Data that is not trained on; the epoch that does best on it is kept.",
     ),

@@ -12,6 +12,8 @@ from typing import Any, Callable, Protocol, TypeVar
 
 import click
 
+from tgdonnx.cli.habits import option_meant
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 MODEL = "Model"
@@ -57,12 +59,33 @@ def options_of(section: str) -> Declaring:
 
 
 class Command(click.Command):
-    """A command whose help has sections and examples."""
+    """A command whose help has sections and examples, and that answers other habits with the option that is meant."""
 
     def __init__(self, *declarations: Any, examples: Sequence[str], **settings: Any) -> None:
         """Takes what click's takes, and examples: whole commands, as a shell takes them."""
         super().__init__(*declarations, **settings)
         self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the command line; what is wrong with it is answered with what was meant.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        given = list(args)  # click takes them out one by one
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            root = ctx.find_root().command
+            others = root.commands if isinstance(root, click.Group) else {}
+            meant = option_meant(error.option_name, self, others)
+            raise click.UsageError(f"No such option {error.option_name!r}. {meant}".rstrip(), ctx) from error
+        except click.MissingParameter as error:
+            if not isinstance(error.param, click.Option):
+                raise
+            no_file = "-o" in error.param.opts and any(each.split("=")[0] == "--output" for each in given)
+            meant = " --output names an output of the model." if no_file else ""
+            raise click.UsageError(f"Missing option {error.param.opts[0]!r}: {error.param.help}{meant}", ctx) from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options, section by section, in one column for all."""

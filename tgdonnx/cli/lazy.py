@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Optional
 
 import click
 
+from tgdonnx.cli.habits import command_meant
 from tgdonnx.cli.outermost import Outermost
 from tgdonnx.starting import leaving_on_interrupt
 
@@ -54,6 +55,19 @@ class LazyGroup(Outermost):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # as click has it
         """Returns the names in the order of the list."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[Optional[str], Optional[click.Command], list[str]]:
+        """Finds the command that is named.
+
+        Raises:
+            UsageError: there is none.
+        """
+        name = args[0]
+        if name in self.commands or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"No such command {name!r}. {command_meant(name, self.commands)}".rstrip(), ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Writes the list of commands from their summaries."""

@@ -39,7 +39,7 @@ run_options = collected(
     _option("--epochs", type=int, help="Passes over the data.  [default: 10, unless --max-time is given]"),
     _option("--steps", type=int, help="Updates of the weights, instead of --epochs."),
     _option("--max-time", type=duration, help="Stop after this time, such as 30m or 1h30m."),
-    _option("--batch", type=int, default=_DEFAULT.batch, show_default=True, help="Samples per batch."),
+    _option("--batch", "--batch-size", type=int, default=_DEFAULT.batch, show_default=True, help="Samples per batch."),
     _option(
         "--learning-rate",
         "--lr",
