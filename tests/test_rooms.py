@@ -20,7 +20,7 @@ ROOMS = (
     *("reporting", "inspection", "comparing", "applying", "gating"),
     *("exporting", "verifying"),
     "gated_model",
-    "blending",
+    *("blending", "sensitivity"),
     *("finetuning", "masking", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),
     *("records", "masked_model", "overwriting", "adapting", "selection", "scoring", "tracing"),
     *("layers", "graphs", "runtime", "kse"),

@@ -54,7 +54,18 @@ if TYPE_CHECKING:
     from tgdonnx.regrowing import Reinitialization
     from tgdonnx.reporting.page import PageReport, report
     from tgdonnx.scoring import ScoreOptions, ScoreReport, score
-    from tgdonnx.selection import AllLayers, Filters, FirstLayers, LastLayers, Percentile, Phi, Strategy
+    from tgdonnx.selection import (
+        AllLayers,
+        Filters,
+        FirstLayers,
+        FisherFilters,
+        LastLayers,
+        Percentile,
+        Phi,
+        RandomFilters,
+        SteepestFilters,
+        Strategy,
+    )
     from tgdonnx.sweeping.sweep import SweepReport, sweep
     from tgdonnx.tracing import TraceReport, trace
     from tgdonnx.verifying.verification import VerifyReport, verify
@@ -75,6 +86,7 @@ __all__ = [
     "Filters",
     "FinetuneReport",
     "FirstLayers",
+    "FisherFilters",
     "GateData",
     "GateReport",
     "InspectReport",
@@ -86,6 +98,7 @@ __all__ = [
     "Percentile",
     "Phi",
     "Progress",
+    "RandomFilters",
     "Reinitialization",
     "Results",
     "RunData",
@@ -93,6 +106,7 @@ __all__ = [
     "ScoreOptions",
     "ScoreReport",
     "Separation",
+    "SteepestFilters",
     "Strategy",
     "SweepReport",
     "TgdonnxError",
@@ -143,7 +157,10 @@ _PLACES = {
     "tgdonnx.regrowing": ("Reinitialization",),
     "tgdonnx.reporting.page": ("PageReport", "report"),
     "tgdonnx.scoring": ("ScoreOptions", "ScoreReport", "score"),
-    "tgdonnx.selection": ("AllLayers", "Filters", "FirstLayers", "LastLayers", "Percentile", "Phi", "Strategy"),
+    "tgdonnx.selection": (
+        *("AllLayers", "Filters", "FirstLayers", "FisherFilters", "LastLayers", "Percentile", "Phi", "RandomFilters"),
+        *("SteepestFilters", "Strategy"),
+    ),
     "tgdonnx.sweeping": ("SweepReport", "sweep"),
     "tgdonnx.tracing": ("TraceReport", "trace"),
     "tgdonnx.verifying.verification": ("VerifyReport", "verify"),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tgdonnx import Adapter, AllLayers, FirstLayers, LastLayers, Percentile, Phi
+from tgdonnx import (
+    Adapter,
+    AllLayers,
+    FirstLayers,
+    FisherFilters,
+    LastLayers,
+    Percentile,
+    Phi,
+    RandomFilters,
+    SteepestFilters,
+)
 from tgdonnx.comparing import DEFAULT_SELECTIONS, parse_candidates
 from tgdonnx.errors import SelectionError
 
@@ -29,6 +39,9 @@ RECOMMENDED = Phi(0.4)
         ("last:3", LastLayers(3), "paper", set()),
         ("first:2+agree+l2sp", FirstLayers(2), "paper", {"agree", "l2sp"}),
         (" all ", AllLayers(), "paper", set()),
+        ("steepest:0.2", SteepestFilters(0.2), "paper", set()),
+        ("fisher-readers:0.1+agree", FisherFilters(0.1), "readers", {"agree"}),
+        ("random:0.2", RandomFilters(0.2, 7), "paper", set()),
         ("adapter", AllLayers(), "adapter", set()),
         ("adapter:4+l2sp", AllLayers(), "adapter", {"l2sp"}),
     ],
@@ -36,7 +49,7 @@ RECOMMENDED = Phi(0.4)
 def test_what_a_name_stands_for(name: str, strategy: object, mode: str, regularisers: set[str]) -> None:
     (candidate,) = parse_candidates([name])
     assert candidate.name == name.strip()
-    assert candidate.strategy(RECOMMENDED) == strategy
+    assert candidate.strategy(RECOMMENDED, 7) == strategy
     assert (candidate.mode, candidate.regularisers) == (mode, frozenset(regularisers))
     assert candidate.isolate == ("isolate" in name)
     assert ":" not in candidate.folder
@@ -67,6 +80,7 @@ def test_folders_of_the_default_are_all_different() -> None:
         (["last:1.5"], "expected a number"),
         (["percentile:x"], "such as percentile:10"),
         (["phi:nan", "phi:"], "such as phi:0.3"),
+        (["steepest"], "'steepest': expected a number behind a colon, such as steepest:0.1"),
         (["all:3"], "all takes no number"),
         (["adapter:0"], "'adapter:0': expected the rank of side paths behind the colon"),
         (["adapter:x"], "such as adapter:4"),

@@ -28,6 +28,9 @@ from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.engines import TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, SelectionError, StoppedError, TgdonnxError
 from tgdonnx.finetuning import Progress
+from tgdonnx.layers import open_network
+from tgdonnx.selection import BySensitivity
+from tgdonnx.sensitivity import measured
 
 OLD = {"x": 2 * data(4, seed=7)["x"]}
 IMAGES = {"x": 3 * data(7, seed=3)["x"]}
@@ -425,3 +428,20 @@ def test_a_model_in_memory_is_written_beside_the_selections_and_goes_on_as_such(
     with hooked(batch=lambda _: pytest.fail("a step was done")):
         again = compare(model.SerializeToString(), tmp_path / "all", ("none", "last:2"), agree=None, l2_sp=0.0)
     assert facts(again) == facts(first)
+
+
+def test_selections_by_the_gradient_are_measured_on_the_data_and_have_a_control_of_equal_size(
+    vendor: Path, tmp_path: Path
+) -> None:
+    select = ("steepest:0.3", "fisher:0.3", "random:0.3")
+    report = compare(vendor, tmp_path / "all", select, agree=None, l2_sp=0.0, retain=None)
+    found = by_name(report)
+    assert [entry.selection["strategy"] for entry in report.entries] == ["steepest", "fisher", "random"]
+    for name, strategy in (("steepest:0.3", tgdonnx.SteepestFilters(0.3)), ("fisher:0.3", tgdonnx.FisherFilters(0.3))):
+        alone = measured(strategy, open_network(vendor), tgdonnx.RunData(data()), training=RUN)
+        assert isinstance(alone, BySensitivity)
+        assert found[name].selection["filters"] == alone.filters
+    assert found["random:0.3"].selection["draw"] == RUN.seed == 5
+    rhos = [entry.rho for entry in report.entries]
+    assert max(rhos) - min(rhos) < 0.1  # the largest filter has 7 % of the weights
+    assert all(tgdonnx.verify(vendor, Path(entry.directory, "tuned.onnx")).ok for entry in report.entries)

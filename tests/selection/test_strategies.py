@@ -26,10 +26,13 @@ from tgdonnx.selection import (
     AllLayers,
     Filters,
     FirstLayers,
+    FisherFilters,
     LastLayers,
     Percentile,
     Phi,
+    RandomFilters,
     Selection,
+    SteepestFilters,
     Strategy,
     StrategyType,
     select,
@@ -134,7 +137,27 @@ def test_listed_filters_are_selected_in_every_layer_that_has_the_weight(tmp_path
         }
 
 
-@pytest.mark.parametrize("strategy", [LastLayers(2), FirstLayers(2), AllLayers(), Filters({"w2": [0, 3], "w3": [1]})])
+def test_random_filters_hold_a_fraction_of_the_weights_and_depend_on_the_seed(tmp_path: Path) -> None:
+    model, weights = models.chain(), {"conv1": 27, "conv2": 8, "conv3": 90, "conv4": 90}
+    drawn = [selected(model, RandomFilters(0.5, seed), tmp_path) for seed in (0, 0, 1)]
+    total = 8 * 27 + 6 * 8 + 10 * 90 + 4 * 90
+    for each in drawn:
+        assert 0.5 * total - 90 < sum(weights[layer] for layer, _ in each) <= 0.5 * total
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(selected(model, RandomFilters(1.0), tmp_path)) == 8 + 6 + 10 + 4
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        LastLayers(2),
+        FirstLayers(2),
+        AllLayers(),
+        Filters({"w2": [0, 3], "w3": [1]}),
+        FisherFilters(0.1, 2, {"w2": [0, 3], "w3": [1]}),
+        RandomFilters(0.4),
+    ],
+)
 def test_without_scores_a_map_means_nothing_when_all_filters_behind_it_are_selected(
     strategy: Strategy, tmp_path: Path
 ) -> None:
@@ -181,6 +204,16 @@ def test_with_scores_a_map_means_nothing_to_the_layers_that_score_it_below_phi(
         (Filters({"w2": [1.0]}), "expected filters of 'w2' as whole numbers in 0 to 5, got 1.0"),  # type: ignore[list-item]
         (Filters({"w2": [True]}), "expected filters of 'w2' as whole numbers in 0 to 5, got True"),
         (Filters({"w2": ["1"]}), "expected filters of 'w2' as whole numbers in 0 to 5, got '1'"),  # type: ignore[list-item]
+        (RandomFilters(0.0), "expected a fraction of the weights above 0 and at most 1, got 0"),
+        (RandomFilters(1.1), "expected a fraction of the weights above 0 and at most 1, got 1.1"),
+        (RandomFilters(0.5, -1), "expected a seed of at least 0, got -1"),
+        (SteepestFilters(0.0, 1, {"w2": [1]}), "expected a fraction of the weights above 0 and at most 1, got 0"),
+        (
+            SteepestFilters(0.5),
+            "what steepest selects depends on data, which it was not measured on; "
+            "measure it first, by tgdonnx.sensitivity.measured",
+        ),
+        (FisherFilters(0.5, 1, {"w2": [6]}), "expected filters of 'w2' as whole numbers in 0 to 5, got 6"),
         (Filters({}), "the selection selects no filter; list at least one"),
         (Filters({"w1": [], "w2": []}), "the selection selects no filter; list at least one"),
     ],
@@ -308,6 +341,9 @@ def test_every_strategy_of_the_table_is_public_has_an_option_and_stands_in_the_g
         FirstLayers(1),
         AllLayers(),
         Filters({"w1": [0, 2]}),
+        SteepestFilters(0.1, 6, {"w1": [0, 2]}),
+        FisherFilters(0.2, 7, {"w2": [1]}),
+        RandomFilters(0.3, 5),
     ],
     ids=lambda strategy: type(strategy).__name__,
 )

@@ -34,6 +34,7 @@ STRATEGIES = st.one_of(
     st.integers(1, 2).map(tgdonnx.LastLayers),
     st.integers(1, 2).map(tgdonnx.FirstLayers),
     st.just(tgdonnx.AllLayers()),
+    st.builds(tgdonnx.RandomFilters, st.floats(0.1, 0.9), st.integers(0, 5)),
 )
 
 

@@ -109,6 +109,21 @@ FORGED: dict[str, tuple[Forgery, str]] = {
         lambda c: c.record.update(selection={"strategy": "all", "mode": "paper", "round": 1}),
         "said to be frozen",
     ),
+    "a random draw": (
+        lambda c: c.record.update(
+            selection={"strategy": "random", "fraction": 0.1, "draw": 0, "mode": "paper", "round": 1}
+        ),
+        "is said to train, but is frozen by filters at random with 0.1 of the weights",
+    ),
+    "other filters than the steepest": (
+        lambda c: c.record.update(
+            selection={
+                **{"strategy": "steepest", "fraction": 0.1, "measured": 4, "filters": {"w2": [0]}},
+                **{"mode": "paper", "round": 1},
+            }
+        ),
+        r"is said to train, but is frozen by a list of filters \(the steepest",
+    ),
     "mode readers": (in_selection(mode="readers"), "is said to be frozen, but trains"),
     "a strategy that there is not": (in_selection(strategy="best"), "no record that tgdonnx wrote"),
     "phi as text": (in_selection(phi="0.3"), r"Expected `float`, got `str` - at `\$.phi`"),

@@ -111,7 +111,7 @@ def command(
     recommend = drop_test(
         model, looked_at or Path(), output=building.shown_output, reading=data.reading, device=training.device
     )
-    strategy = selecting.strategy(recommend)
+    strategy = selecting.strategy(recommend, training.seed)
     with training_bar() as show:
         report = finetune(
             model,

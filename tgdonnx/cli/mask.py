@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import click
 
+from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.device_option import device_option
@@ -22,9 +24,12 @@ from tgdonnx.cli.selection_options import (
 from tgdonnx.cli.sweep import drop_test
 from tgdonnx.data import DataOptions
 from tgdonnx.files.outputs import Kind as OutputKind
+from tgdonnx.finetuning import RunData, TrainOptions
+from tgdonnx.layers import open_network
 from tgdonnx.masking import mask
 from tgdonnx.regrowing import Reinitialization
 from tgdonnx.reporting.tables import print_masks
+from tgdonnx.sensitivity import measured
 
 
 @click.command(
@@ -38,7 +43,15 @@ from tgdonnx.reporting.tables import print_masks
 @model_argument
 @output_option("The masked model to write.", OutputKind.MODEL)
 @selection_options
-@options_of(SELECTION)("--data", "sweep_data", type=PATH, help="Of --phi auto: unlabelled images, as for `sweep`.")
+@options_of(SELECTION)(
+    "--data",
+    "sweep_data",
+    type=PATH,
+    help="Of --phi auto: unlabelled images, as for `sweep`. Of --steepest and --fisher: data to train on, as for `finetune`.",
+)
+@options_of(SELECTION)(
+    "--loss", metavar="LOSS", help=f"Of --steepest and --fisher, as for `build`.  [default: {BuildOptions().loss}]"
+)
 @reinitialization_options
 @isolate_option
 @options_of(SELECTION)(
@@ -46,7 +59,7 @@ from tgdonnx.reporting.tables import print_masks
     type=int,
     default=Reinitialization().seed,
     show_default=True,
-    help="Of the random numbers of --mode regrow and adapter.",
+    help="Of the random numbers of --mode regrow and adapter, of --random, and of which samples are looked at.",
 )
 @reading_options
 @device_option
@@ -57,6 +70,7 @@ def command(
     model: Path,
     output: Path,
     selecting: Selecting,
+    loss: Optional[str],
     seed: int,
     reading: DataOptions,
     device: str,
@@ -68,13 +82,26 @@ def command(
     Graph and outputs stay the same. In --mode regrow the outputs are those without the filters; how far they are from MODEL's
     is told.
     """
+    looks = selecting.by_drop_test or selecting.by_gradient
     if selecting.by_drop_test and selecting.sweep_data is None:
         raise click.UsageError("--phi auto looks at the output on a few images; name them with --data")
+    if selecting.by_gradient and selecting.sweep_data is None:
+        raise click.UsageError(
+            "--steepest and --fisher look at the gradient on the data to train on; name it with --data"
+        )
     unread = selecting.calibrate is None and reading != DataOptions()
-    if not selecting.by_drop_test and (selecting.sweep_data is not None or unread):
-        raise click.UsageError("--data and how to read it are for the drop test, which only --phi auto does")
+    if not looks and (selecting.sweep_data is not None or unread):
+        raise click.UsageError(
+            "--data and how to read it are for the drop test, which only --phi auto does, and for --steepest and --fisher"
+        )
+    if loss is not None and not selecting.by_gradient:
+        raise click.UsageError("--loss is for --steepest and --fisher, which look at its gradient")
     looked_at = selecting.sweep_data or Path()
-    chosen = selecting.strategy(drop_test(model, looked_at, output=None, reading=reading, device=device))
+    chosen = selecting.strategy(drop_test(model, looked_at, output=None, reading=reading, device=device), seed)
+    if selecting.by_gradient:
+        building = BuildOptions() if loss is None else BuildOptions(loss=loss)
+        training = TrainOptions(seed=seed, device=device)
+        chosen = measured(chosen, open_network(model), RunData(looked_at, reading=reading), building, training)
     report = mask(model, output, chosen, selecting.masking(reading, seed, device), overwrite=overwrite)
     if as_json:
         print_json(report)

@@ -19,7 +19,7 @@ from tgdonnx.data import DataOptions
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.masking import MaskOptions
 from tgdonnx.regrowing import KINDS, Kind, Reinitialization
-from tgdonnx.selection import MODES, STRATEGIES, AllLayers, Mode, Phi, Strategy, StrategyType
+from tgdonnx.selection import MODES, STRATEGIES, AllLayers, BySensitivity, Mode, Phi, Said, Strategy, StrategyType
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 AUTO = "auto"
@@ -89,15 +89,21 @@ class Selecting:
         return AUTO in self.asked.values()
 
     @property
+    def by_gradient(self) -> bool:
+        """Whether the filters are those that the gradient on data with targets names."""
+        return any(issubclass(each.strategy, BySensitivity) for each in STRATEGIES if each.name in self._chosen)
+
+    @property
     def accepted_change(self) -> float:
         """The largest change of the output that is accepted."""
         return DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance
 
-    def strategy(self, recommend: Callable[[float, float, int], Phi]) -> Strategy:
+    def strategy(self, recommend: Callable[[float, float, int], Phi], seed: int) -> Strategy:
         """Returns the strategy that was asked for.
 
         Args:
             recommend: finds phi by the drop test; takes tolerance, alpha and the number of neighbours.
+            seed: of a random selection.
 
         Raises:
             SelectionError: the file with filters is not readable.
@@ -107,8 +113,8 @@ class Selecting:
         if not self._chosen:
             return AllLayers()
         asked = next(each for each in STRATEGIES if each.name in self._chosen)
-        value = self.asked[asked.name]
-        made: Strategy = asked.ask(read_filters(value) if asked.takes == "filters" else value, self.alpha, self.k)
+        value, said = self.asked[asked.name], Said(self.alpha, self.k, seed)
+        made: Strategy = asked.ask(read_filters(value) if asked.takes == "filters" else value, said)
         return made
 
     def masking(self, reading: DataOptions, seed: int, device: str) -> MaskOptions:

@@ -7,6 +7,8 @@ A name is a selection, of those in `SELECTIONS`, and behind it any of the regula
     phi:P, phi-readers:P ...            the same with a phi of the user's
     percentile:Q, percentile-readers:Q ...  by the lowest Q % of the scores of all traced maps
     last:N, first:N, all                whole layers
+    steepest:F, fisher:F, random:F ...  single filters that hold the fraction F of the weights, by the gradient on the new data,
+                                        or at random
     adapter, adapter:R                  side paths beside all layers, of rank R (mode ``adapter``)
     none                                the vendor's model
 """
@@ -20,8 +22,7 @@ from typing import Any, Literal, Optional
 from tgdonnx.adapting import Adapter
 from tgdonnx.bounds import MAPS
 from tgdonnx.errors import SelectionError
-from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
-from tgdonnx.selection import MODES, STRATEGIES, AllLayers, Mode, Strategy, StrategyType
+from tgdonnx.selection import MODES, STRATEGIES, AllLayers, Mode, Said, Strategy, StrategyType
 
 Regulariser = Literal["l2sp", "agree"]
 REGULARISERS: tuple[Regulariser, ...] = ("l2sp", "agree")
@@ -75,7 +76,7 @@ class Candidate:
         kind: how filters are selected: ``tgd``, ``none``, ``adapter`` for none, beside side paths, or the name of a strategy.
         mode: masks per filter or per kernel, filters reinitialised, or side paths.
         isolate: whether reinitialised filters are isolated.
-        number: phi, percentile, number of layers, or rank of side paths; None where there is none.
+        number: phi, percentile, fraction of the weights, number of layers, or rank of side paths; None where there is none.
         regularisers: what holds it near the vendor's model.
     """
 
@@ -91,11 +92,12 @@ class Candidate:
         """The name of its directory; a colon is no part of file names everywhere."""
         return self.name.replace(":", "-")
 
-    def strategy(self, recommended: Optional[Strategy]) -> Strategy:
+    def strategy(self, recommended: Optional[Strategy], seed: int = 0) -> Strategy:
         """Returns what selects its filters.
 
         Args:
             recommended: what ``tgd`` stands for; None where no candidate is that.
+            seed: of a random selection.
         """
         if self.kind == "tgd":
             assert recommended is not None
@@ -104,7 +106,7 @@ class Candidate:
             return AllLayers()
         asked = _COMPARED[self.kind]
         number = int(self.number) if asked.takes == "count" and self.number is not None else self.number
-        made: Strategy = asked.ask(number, DEFAULT_ALPHA, DEFAULT_K)
+        made: Strategy = asked.ask(number, Said(seed=seed))
         return made
 
     def adapter(self, seed: int) -> Adapter:
@@ -153,6 +155,7 @@ def _parse(name: str) -> Candidate:
     return Candidate(name, kind, mode, plain != word, number, frozenset(r for r in REGULARISERS if r in regularisers))
 
 
+_EXAMPLES = {"P": "0.3", "Q": "10", "F": "0.1"}
 _WITH = f"with {' or '.join('+' + regulariser for regulariser in REGULARISERS)}"
 
 
@@ -170,6 +173,6 @@ def _number(name: str, word: str, asked: Optional[StrategyType[Any, Any]], text:
     try:
         number = int(text) if asked.takes == "count" else float(text)
     except ValueError:
-        example = {"phi": "phi:0.3", "percentile": "percentile:10"}.get(asked.name, f"{word}:2")
+        example = f"{word}:{_EXAMPLES.get(asked.letter or '', '2')}"
         raise SelectionError(f"{name!r}: expected a number behind a colon, such as {example}") from None
     return float(number)

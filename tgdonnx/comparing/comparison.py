@@ -52,6 +52,7 @@ from tgdonnx.finetuning.training import training_device
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import require_unmasked
 from tgdonnx.regrowing import Reinitialization
+from tgdonnx.sensitivity import measuring, sensitivity
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 VENDOR = "vendor.onnx"
@@ -87,8 +88,6 @@ def compare(
             chosen.
         building: what training minimises, and how gradients are treated, the same for all; but ``l2_sp`` is for selections
             with ``+l2sp``. Without a form it is ``thin`` where there is that form.
-        building: what training minimises, and how gradients are treated, the same for all; but ``l2_sp`` is for selections
-            with ``+l2sp``. Without a form it is ``thin`` where there is that form.
         validation: data of the new task that is not trained on; every selection is judged by it. A split may take its place.
         retain: data of the vendor's own task, see `tgdonnx.train`.
         agree: for selections with ``+agree``: images to agree with the vendor on, see `tgdonnx.train`.
@@ -117,7 +116,7 @@ def compare(
         raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
     candidates = wanted_candidates(select, agree=run_data.agree, l2_sp=building.l2_sp)
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
-    open_network(file)
+    network = open_network(file)
     require_unmasked(file)
     building = building.in_cheapest_form()
     device = training_device(ENGINES[building.engine], training.device)
@@ -155,7 +154,9 @@ def compare(
         with scratch_directory() as work:
             skip_empty = select is None
             problems = build_all(
-                candidates, file, directory, work, recommended, reinitialization, building, skip_empty=skip_empty
+                *(candidates, file, directory, work, recommended, reinitialization, building),
+                measure=measuring(lambda: sensitivity(network, run_data, building, training)),
+                skip_empty=skip_empty,
             )
             runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
             if not runnable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
@@ -23,6 +23,7 @@ from tgdonnx.finetuning.session import Session
 from tgdonnx.masking import MaskOptions, mask
 from tgdonnx.regrowing import Reinitialization
 from tgdonnx.runtime import Device, parse_device
+from tgdonnx.selection import Strategy
 
 
 def building_for(candidate: Candidate, building: BuildOptions) -> BuildOptions:
@@ -49,6 +50,7 @@ def build_all(
     reinitialization: Reinitialization,
     building: BuildOptions,
     *,
+    measure: Callable[[Strategy], Strategy],
     skip_empty: bool,
 ) -> dict[str, SelectionError | UntrainableError]:
     """Builds the artifacts that are not there yet; returns the selections that cannot be trained, and why.
@@ -61,6 +63,7 @@ def build_all(
         recommended: what ``tgd`` stands for.
         reinitialization: how filters are reinitialised, but for isolation, which the name of the selection says.
         building: how to build, but for ``l2_sp``, which is for selections with ``+l2sp``.
+        measure: looks at the data for selections that go by it.
         skip_empty: whether a selection that selects nothing is left out rather than refused.
 
     Raises:
@@ -69,6 +72,7 @@ def build_all(
         TgdonnxError: as `mask` and `build` do.
     """
     problems: dict[str, SelectionError | UntrainableError] = {}
+    tgd = recommended.strategy if recommended is not None else None
     for candidate in candidates:
         if candidate.kind == "none":
             continue
@@ -88,7 +92,7 @@ def build_all(
             mask(
                 model,
                 scratch / MASKED_MODEL,
-                candidate.strategy(recommended.strategy if recommended is not None else None),
+                measure(candidate.strategy(tgd, reinitialization.seed)),
                 MaskOptions(
                     candidate.mode,
                     replace(reinitialization, isolate=candidate.isolate),

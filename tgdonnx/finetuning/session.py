@@ -90,6 +90,11 @@ class Session:
         return _state_of(self._engine.run, self.directory / self._checkpoint)
 
     @property
+    def graph_inputs(self) -> tuple[str, ...]:
+        """What the graphs of the artifacts call the inputs of a step, in order."""
+        return tuple(self._inputs)
+
+    @property
     def parameter_bytes(self) -> int:
         """What the parameters take."""
         return sum(array.nbytes for array in self._engine.parameters().values())

@@ -24,6 +24,7 @@ from tgdonnx.pipeline.checks import Job
 from tgdonnx.pipeline.reports import Round
 from tgdonnx.reporting.page import Samples
 from tgdonnx.reporting.pictures import Runners
+from tgdonnx.sensitivity import measured
 from tgdonnx.verifying.verification import verify_files
 
 _MASKED = "the masked model of this run"
@@ -119,7 +120,8 @@ def _mask_and_build(
     (scratch / "masked").mkdir(parents=True)
     (scratch / "tuned").mkdir()
     masked_model = scratch / "masked" / "masked.onnx"
-    masked = mask_network(before, masked_model, asked.strategy, asked.masking)
+    strategy = measured(asked.strategy, before, asked.data, asked.building, asked.training)
+    masked = mask_network(before, masked_model, strategy, asked.masking)
     if asked.rounds > 1:
         directory.parent.mkdir(exist_ok=True)
     built, artifacts = build_masked(

@@ -10,11 +10,16 @@ from typing import Any
 
 from tgdonnx.errors import SelectionError
 from tgdonnx.selection.by_score import PERCENTILE, PHI
+from tgdonnx.selection.by_sensitivity import FISHER, STEEPEST
+from tgdonnx.selection.random_filters import RANDOM
 from tgdonnx.selection.strategy import Selection, Strategy, StrategyType
 from tgdonnx.selection.whole_layers import ALL, FILTERS, FIRST, LAST
 from tgdonnx.tracing.provenance import Provenance
 
-STRATEGIES: tuple[StrategyType[Any, Any], ...] = (PHI, PERCENTILE, LAST, FIRST, ALL, FILTERS)
+STRATEGIES: tuple[StrategyType[Any, Any], ...] = (
+    *(PHI, PERCENTILE, LAST, FIRST, ALL, FILTERS),
+    *(STEEPEST, FISHER, RANDOM),
+)
 BY_NAME = {each.name: each for each in STRATEGIES}
 
 

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.tracing.provenance import Provenance
 
 Kind = Literal["clone", "he", "calibrated"]
@@ -55,6 +56,21 @@ class RecordedSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     rank: Optional[FromOne] = None
 
 
+@dataclass(frozen=True)
+class Said:
+    """What else is said of a selection.
+
+    Attributes:
+        alpha: weight of the entropy in the KSE.
+        k: number of nearest neighbours in the entropy.
+        seed: of random selections.
+    """
+
+    alpha: float = DEFAULT_ALPHA
+    k: int = DEFAULT_K
+    seed: int = 0
+
+
 Asked = TypeVar("Asked", bound=Strategy)
 Recorded = TypeVar("Recorded", bound=RecordedSelection)
 
@@ -72,7 +88,7 @@ class StrategyType(Generic[Asked, Recorded]):
         describe: says in short what was asked for, from the record.
         told: says in a report what is selected; may name fields of the record in braces.
         takes: what the option takes.
-        ask: makes it from that, and from alpha and the number of neighbours of the KSE.
+        ask: makes it from that, and from what else was said.
         help: of the option.
         letter: what stands for the number in the name of a selection to compare; empty where there is none, None where it
             cannot be compared.
@@ -87,7 +103,7 @@ class StrategyType(Generic[Asked, Recorded]):
     describe: Callable[[Recorded], str]
     told: str
     takes: Literal["number", "count", "nothing", "filters"]
-    ask: Callable[[Any, float, int], Asked]
+    ask: Callable[[Any, Said], Asked]
     help: str
     letter: Optional[str]
     regrows: bool

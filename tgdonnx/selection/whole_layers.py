@@ -73,28 +73,39 @@ class _Listed(RecordedSelection, frozen=True, tag="filters"):
 def _last(provenance: Provenance, strategy: LastLayers) -> Selection:
     layers = _vendors(provenance)
     chosen = layers[-_count(strategy.last, len(layers), "last") :]
-    return _selection(provenance, record_of("last", strategy), _whole(provenance.layers, chosen))
+    return selection_of(provenance, record_of("last", strategy), _whole(provenance.layers, chosen))
 
 
 def _first(provenance: Provenance, strategy: FirstLayers) -> Selection:
     layers = _vendors(provenance)
     chosen = layers[: _count(strategy.first, len(layers), "first")]
-    return _selection(provenance, record_of("first", strategy), _whole(provenance.layers, chosen))
+    return selection_of(provenance, record_of("first", strategy), _whole(provenance.layers, chosen))
 
 
 def _all(provenance: Provenance, strategy: AllLayers) -> Selection:
     layers = provenance.layers
-    return _selection(provenance, record_of("all", strategy), _whole(layers, layers))
+    return selection_of(provenance, record_of("all", strategy), _whole(layers, layers))
 
 
 def _listed(provenance: Provenance, strategy: Filters) -> Selection:
     rows = {name: [int(m) for m in rows] for name, rows in strategy.filters.items()}
-    selected = _rows(provenance.layers, strategy.filters)
-    return _selection(provenance, {"strategy": "filters", "filters": rows}, selected)
+    selected = rows_of(provenance.layers, strategy.filters)
+    return selection_of(provenance, {"strategy": "filters", "filters": rows}, selected)
 
 
-def _selection(provenance: Provenance, record: Mapping[str, Any], selected: tuple[NDArray[np.bool_], ...]) -> Selection:
-    """Returns a selection of filters, with the maps that only these have a part in."""
+def selection_of(
+    provenance: Provenance, record: Mapping[str, Any], selected: tuple[NDArray[np.bool_], ...]
+) -> Selection:
+    """Returns a selection of filters, with the maps that only these have a part in.
+
+    Args:
+        provenance: the traced network.
+        record: what is recorded of it.
+        selected: for each layer bool of shape (filters,).
+
+    Raises:
+        SelectionError: no filter is selected.
+    """
     if not any(rows.any() for rows in selected):
         raise SelectionError("the selection selects no filter; list at least one")
     meaningless = tuple(
@@ -124,7 +135,16 @@ def _whole(layers: Sequence[Layer], chosen: Sequence[Layer]) -> tuple[NDArray[np
     return tuple(np.full(layer.filters, layer.index in indices) for layer in layers)
 
 
-def _rows(layers: Sequence[Layer], filters: Mapping[str, Sequence[int]]) -> tuple[NDArray[np.bool_], ...]:
+def rows_of(layers: Sequence[Layer], filters: Mapping[str, Sequence[int]]) -> tuple[NDArray[np.bool_], ...]:
+    """Returns for each layer which of its filters are listed: bool of shape (filters,).
+
+    Args:
+        layers: of the network.
+        filters: for names of weights the rows that are.
+
+    Raises:
+        SelectionError: a name is no weight of a layer, or has no such row.
+    """
     weights = {layer.weight.name: layer for layer in layers if layer.weight}
     for name, rows in filters.items():
         if name not in weights:
@@ -153,7 +173,7 @@ LAST = StrategyType(
     describe=lambda recorded: f"the last {recorded.last} layers",
     told="all filters of the last {last} layers",
     takes="count",
-    ask=lambda number, _alpha, _k: LastLayers(number),
+    ask=lambda number, _said: LastLayers(number),
     help="Retrain the last N layers.",
     letter="N",
     regrows=False,
@@ -167,7 +187,7 @@ FIRST = StrategyType(
     describe=lambda recorded: f"the first {recorded.first} layers",
     told="all filters of the first {first} layers",
     takes="count",
-    ask=lambda number, _alpha, _k: FirstLayers(number),
+    ask=lambda number, _said: FirstLayers(number),
     help="Retrain the first N layers.",
     letter="N",
     regrows=False,
@@ -181,7 +201,7 @@ ALL = StrategyType(
     describe=lambda _recorded: "all layers",
     told="every filter",
     takes="nothing",
-    ask=lambda _flag, _alpha, _k: AllLayers(),
+    ask=lambda _flag, _said: AllLayers(),
     help="Retrain everything.",
     letter="",
     regrows=False,
@@ -195,7 +215,7 @@ FILTERS = StrategyType(
     describe=lambda _recorded: "a list of filters",
     told="the filters of a list",
     takes="filters",
-    ask=lambda filters, _alpha, _k: Filters(filters),
+    ask=lambda filters, _said: Filters(filters),
     help="JSON file: weight name -> list of filters.",
     letter=None,
     regrows=True,

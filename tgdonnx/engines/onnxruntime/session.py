@@ -108,6 +108,17 @@ class StepSession:
         loss, *others = binding.copy_outputs_to_cpu()
         return float(loss), tuple(others)
 
+    def gradients(self, batch: Sequence[Array]) -> tuple[float, dict[str, NDArray[np.float32]]]:
+        """Returns the loss of a batch, and its gradient by every parameter, neither regularised nor masked; nothing is trained.
+
+        Raises:
+            DataError: the model does not run on the batch.
+        """
+        loss = self._add_gradient(batch, first=True)
+        found = {name: np.array(self._sums[sum_name(name)].numpy()) for name in self._parameters}
+        self._sums = {}
+        return loss, found
+
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Returns copies of the parameters."""
         return {name: np.array(self._now[name].numpy()) for name in self._parameters}
