@@ -1,11 +1,13 @@
-"""The guide to operators, from the rules and lowerings themselves: ``python tools/operator_table.py`` writes it again."""
+"""The guide to operators, from rules, lowerings and codes themselves: ``python tools/operator_table.py`` writes it again."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import tgdonnx.gradients  # fills the table
 import tgdonnx.lowering
+from tgdonnx.checking.codes import CODES
 from tgdonnx.gradients.rule import RULES
 from tgdonnx.graphs.operators import STEPS
 
@@ -37,6 +39,14 @@ By the modules of `tgdonnx/lowering/`; of an operator that is in the table above
 | module | operators |
 |---|---|
 """
+_COMMAND = {"build": "`tgdonnx build`", "dry_run": "`tgdonnx train --dry-run`"}
+_CODES = """## What check finds
+
+`tgdonnx check MODEL` answers with these codes; `tgdonnx check --explain TGD005` says what one means, `--list` says it of all.
+
+| code | severity | meaning | what helps |
+|---|---|---|---|
+"""
 
 
 def guide() -> str:
@@ -47,7 +57,16 @@ def guide() -> str:
             families.setdefault(entry.rule.__module__.rpartition(".")[2], []).append(op_type)
     lowerings = {each.__module__.rpartition(".")[2]: sorted(each.op_types) for each in tgdonnx.lowering.EVERY}
     steps = ", ".join(sorted(STEPS))
-    return "\n".join([_HEAD.replace("STEPS", steps), _RULES + _table(families), _LOWERINGS + _table(lowerings)])
+    codes = "".join(
+        f"| {each.code} | {' or '.join(each.severities)} | {each.meaning} | {_spelt(each.remedy)} |\n"
+        for each in CODES.values()
+    )
+    tables = [_RULES + _table(families), _LOWERINGS + _table(lowerings), _CODES + codes]
+    return "\n".join([_HEAD.replace("STEPS", steps), *tables])
+
+
+def _spelt(remedy: str) -> str:
+    return re.sub(r"`tgdonnx\.(\w+)`", lambda found: _COMMAND[found[1]], remedy)
 
 
 def _table(rows: dict[str, list[str]]) -> str:

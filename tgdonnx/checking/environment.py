@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import metadata
 
+from tgdonnx.checking.codes import CODES
 from tgdonnx.checking.findings import Finding, blocked
 from tgdonnx.engines import Engine
 from tgdonnx.errors import (
@@ -38,8 +39,7 @@ def environment_findings(engine: Engine) -> Iterable[Finding]:
         yield Finding("TGD101", "error", "", "", "no onnxruntime is installed", inference_remedy())
     if len(versions) > 1:
         message = f"{' and '.join(versions)} install the same files: one of them is broken"
-        alone = "make a new environment with 'tgdonnx[train]' alone"
-        yield Finding("TGD102", "error", "", "", message, why_not_available() or alone)
+        yield Finding("TGD102", "error", "", "", message, why_not_available() or CODES["TGD102"].remedy)
     for name in training:
         if versions[name] != _MEASURED:
             message = f"{name} is of version {versions[name]}; {_MEASURED} is the one that was measured"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
+from tgdonnx.checking.codes import CODES, Severity
 from tgdonnx.errors import (
     TgdonnxError,
 )
-
-Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Finding:
     """One thing that was found.
 
     Attributes:
-        code: which kind; stable, see the module.
+        code: which kind; see `tgdonnx.checking.codes`.
         severity: an ``error`` stops training, a ``warning`` may.
         node: the node that it is about; empty if it is about the model or the environment.
         op_type: its operator.
@@ -32,6 +30,9 @@ class Finding:
     op_type: str
     message: str
     remedy: str
+
+    def __post_init__(self) -> None:
+        assert self.severity in CODES[self.code].severities
 
 
 def any_error(findings: Iterable[Finding]) -> bool:

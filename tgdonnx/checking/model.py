@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from tgdonnx.checking.codes import CODES, Severity
 from tgdonnx.checking.environment import device_findings, environment_findings
-from tgdonnx.checking.findings import Finding, Severity, any_error, blocked
+from tgdonnx.checking.findings import Finding, any_error, blocked
 from tgdonnx.checking.operators import operator_findings
 from tgdonnx.engines import DEFAULT_ENGINE, ENGINES, Engine, EngineName
 from tgdonnx.errors import (
@@ -128,9 +129,7 @@ def _trial(
         else:
             return []
     message = f"building the gradient and opening the session were not tried: {reason}"
-    return [
-        Finding("TGD105", "warning", "", "", message, "`tgdonnx.build` and `tgdonnx.dry_run` try it where it can be")
-    ]
+    return [Finding("TGD105", "warning", "", "", message, CODES["TGD105"].remedy)]
 
 
 def _untrainable_tensors(network: Network, severity: Severity) -> Iterable[Finding]:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from tgdonnx.artifacts.forward import adapt, cut, finish, require_trainable
 from tgdonnx.artifacts.losses import add_loss, parse_loss
 from tgdonnx.artifacts.names import rename_conflicting
+from tgdonnx.checking.codes import CODES
 from tgdonnx.checking.findings import Finding, any_error, blocked
 from tgdonnx.engines import Engine, Objective, Problem
 from tgdonnx.errors import (
@@ -84,9 +85,8 @@ def _wrong_shapes(network: Network) -> list[Finding]:
             if len(sizes) == len(known) and all(a == b or a is None or b is None for a, b in zip(sizes, known)):
                 continue
             message = f"{value.name!r} is declared as {_shape(sizes)}, but is {_shape(known)}; the latter is used"
-            remedy = "nothing, for training; other tools may trust the declaration: export the model with right shapes"
             name = str(node.meta.get("name", value.name))
-            findings.append(Finding("TGD104", "warning", name, node.op_type, message, remedy))
+            findings.append(Finding("TGD104", "warning", name, node.op_type, message, CODES["TGD104"].remedy))
     return findings
 
 
