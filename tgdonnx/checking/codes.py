@@ -41,8 +41,8 @@ _CODES = (
     Code(
         "TGD003",
         ("error", "warning"),
-        "A weight that could train is not stored as numbers that can: it is computed, shared, or of a type that does not train. "
-        "It stays frozen; an error if no weight is left.",
+        "A weight is not stored as numbers that can: it is computed, shared, or of a type that does not train; "
+        "it stays frozen; an error if no weight is left.",
         "ask for the model with its weights stored as floating-point numbers",
     ),
     Code(
