@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,13 @@ def test_target_itself_comes_before_usual_names() -> None:
     dataset = opened({"x": image(1), "clean": image(2), "target": image(3)}, PAIR)
     assert dataset.remarks == ("left out: 'clean'; what is taken is x, target",)
     np.testing.assert_array_equal(next(dataset.batches(4))[1], image(3))
+
+
+def test_an_array_named_like_the_output_that_trains_is_the_target_before_usual_names() -> None:
+    specs = (PAIR[0], replace(PAIR[1], vendor_name="boxes"))
+    dataset = opened({"noisy": image(1), "boxes": image(2), "mask": image(3)}, specs, map={"noisy": "x"})
+    assert [array.max() for array in everything(dataset)] == [1, 2]
+    assert dataset.remarks == ("left out: 'mask'; what is taken is x, target", "boxes: taken as the target")
 
 
 def test_two_usual_names_are_asked_about() -> None:

@@ -179,6 +179,18 @@ def test_one_output_that_is_named_is_compared_with_the_array_target(tmp_path: Pa
     assert report.steps == 4
 
 
+def test_one_output_that_is_named_is_compared_with_the_array_of_its_name_where_there_is_no_target(
+    tmp_path: Path,
+) -> None:
+    directory, data, said = built(tmp_path, "mse", output="boxes"), arrays(), []
+    del data["valid"]
+    report = train(directory, data, OPTIONS, watch=Watch(on_remark=said.append))
+    assert said == ["left out: 'scores'; what is taken is x, target", "boxes: taken as the target"]
+    boxes, _ = outputs(data)
+    order = np.random.default_rng([OPTIONS.seed, 1]).permutation(6)[: OPTIONS.batch]
+    assert report.loss[0] == pytest.approx(np.mean((boxes - data["boxes"])[order] ** 2), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("loss", "options", "kind", "message"),
     [

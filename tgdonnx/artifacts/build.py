@@ -240,7 +240,10 @@ def _add_loss(
         if each.class_axis is not None and output.shape is not None and each.class_axis.axis < len(output.shape):
             size = output.shape[each.class_axis.axis]
             classes = size if isinstance(size, int) else None
-        specs.append(replace(TensorSpec.of(each.target), name=target, role="target", classes=classes))
+        own_name = None if target == name else name
+        specs.append(
+            replace(TensorSpec.of(each.target), name=target, role="target", classes=classes, vendor_name=own_name)
+        )
         axis = (None, "") if each.class_axis is None else (each.class_axis.axis, each.class_axis.reason)
         heads.append(Head(name, target, str(loss), *axis))
     weights = {name: value for each in added for name, value in each.weights.items()}

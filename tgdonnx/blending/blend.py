@@ -12,6 +12,7 @@ from tgdonnx.artifacts.manifest import RUN
 from tgdonnx.artifacts.opened import kept_checkpoint
 from tgdonnx.blending.curve import BLENDS, evaluate_blends
 from tgdonnx.data import Dataset, DataSource, Scaling, open_for
+from tgdonnx.data.problems import beside, raise_first
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.finetuning.evaluation import evaluator
@@ -65,7 +66,9 @@ def blend(
         scaling = Scaling(dict(record.data.scaling)) if record.data.scaling else None
         dataset = Dataset(open_for(validation, inputs, reading), inputs, reading, scaling=scaling)
         require_whole_batches(session.manifest, options.batch, dataset, "validation")
-        session.require_fit(dataset)
+        with beside(dataset.problems):
+            session.require_fit(dataset)
+        raise_first(list(dataset.problems))
         data_range = options.metric_range if record.data_range is None else record.data_range
         evaluated = evaluator(session, dataset, options.batch, options.metrics, data_range)
         retention = None

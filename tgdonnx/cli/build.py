@@ -46,7 +46,8 @@ def command(
         print_json(report)
     else:
         fed = ", ".join(
-            f"{spec.name} {spec.dtype}" + (f" (the model's input {spec.vendor_name!r})" if spec.vendor_name else "")
+            f"{spec.name} {spec.dtype}"
+            + (f" (the model's input {spec.vendor_name!r})" if spec.vendor_name and spec.role == "input" else "")
             for spec in report.inputs
         )
         say(f"{report.directory}: {len(report.trained)} tensors train, {report.rho:.2%} of the weights")

@@ -1,7 +1,8 @@
 """Names of arrays brought to the names of what a training step is fed.
 
-An array goes by its own name, or by what the user maps it to. Two things are taken for what they obviously are, and said: an
-array of a usual name for a target, where there is no ``target``, and the only array that is left for the only input.
+An array goes by its own name, or by what the user maps it to. Three things are taken for what they obviously are, and said:
+where there is no ``target``, an array named like the output that trains, or else of a usual name for a target; and the only
+array that is left for the only input.
 """
 
 from __future__ import annotations
@@ -22,13 +23,19 @@ def is_usual_target(name: str) -> bool:
     return name.lower() in (TARGET, *USUAL_TARGETS)
 
 
+def targets_among(names: Collection[str], inputs: Sequence[TensorSpec]) -> list[str]:
+    """Returns the names that may be of the target: that of the output that trains, or else those that are usual."""
+    outputs = {spec.vendor_name for spec in inputs if spec.name == TARGET and spec.role == "target"}
+    return [name for name in names if name in outputs] or [name for name in names if is_usual_target(name)]
+
+
 def resolved_map(given: Mapping[str, str], inputs: Sequence[TensorSpec]) -> Mapping[str, str]:
     """Returns what arrays are mapped to, in the names of arrays.
 
     Where the model itself has an input ``target``, an array that is mapped to ``target`` is for that input, and the array
     ``target`` is what the output is compared with; unless another array is mapped to that input by its name as an array.
     """
-    other = next((spec.name for spec in inputs if spec.vendor_name == TARGET), None)
+    other = next((spec.name for spec in inputs if spec.role == "input" and spec.vendor_name == TARGET), None)
     if other is None or other in given.values():
         return given
     return {array: other if name == TARGET else name for array, name in given.items()}
@@ -55,7 +62,7 @@ def named_arrays(
     """
     found = _mapped(arrays, resolved_map(options.map, inputs), where)
     expected = [spec.name for spec in inputs]
-    targets = [name for name in found if name not in expected and is_usual_target(name)]
+    targets = targets_among([name for name in found if name not in expected], inputs)
     if TARGET in expected and TARGET not in found and len(targets) == 1:
         _take(found, targets[0], TARGET)
     only = [spec for spec in inputs if spec.role == "input"]
@@ -82,7 +89,7 @@ def naming_problems(
     missing = [name for name in expected if name not in arrays]
     spare = spare_arrays(arrays, inputs, ignored)
     for name in missing:
-        targets = [array for array in spare if is_usual_target(array)]
+        targets = targets_among(spare, inputs)
         candidates = targets if name == TARGET and targets else spare
         said = " or ".join(f"`map={{{array!r}: {name!r}}}`" for array in candidates[:3])
         yield MissingArrayError(
@@ -140,7 +147,7 @@ def _mapped(arrays: Mapping[str, LazyArray], mapped: Mapping[str, str], where: s
 
 
 def _hint(inputs: Sequence[TensorSpec]) -> str:
-    spec = next((spec for spec in inputs if spec.vendor_name is not None), None)
+    spec = next((spec for spec in inputs if spec.role == "input" and spec.vendor_name is not None), None)
     if spec is None:
         return ""
     return (

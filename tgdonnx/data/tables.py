@@ -16,7 +16,7 @@ from tgdonnx.data.class_names import count_problem, describe_classes, in_order, 
 from tgdonnx.data.file_cache import FileCache, opened
 from tgdonnx.data.format import Library
 from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
-from tgdonnx.data.naming import is_usual_target, resolved_map
+from tgdonnx.data.naming import resolved_map, targets_among
 from tgdonnx.data.single import one_value, only_input, sample_file, takes_one_label, target_of
 from tgdonnx.data.sources import Source
 from tgdonnx.errors import DataError, MissingArrayError
@@ -142,7 +142,7 @@ def _chosen(
             continue
         left = [column for column in columns if column not in chosen.values()]
         if spec.name == TARGET:
-            found = [column for column in left if is_usual_target(column)]
+            found = targets_among(left, inputs)
         else:
             found = [column for column in left if column.lower() in USUAL_PATHS] if only_input([*inputs]) else []
         if len(found) != 1:

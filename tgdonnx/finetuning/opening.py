@@ -137,7 +137,7 @@ def remarks_of(training: Samples, validating: Optional[Evaluator], retention: Op
 def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: TrainOptions) -> Samples:
     """Mixes images to agree on into the training data; they are read, cut and turned as it is."""
     inputs, count = session.manifest.inputs, count_inputs(session.manifest.inputs)
-    ignored = [spec.name for spec in inputs[count:]]
+    ignored = [name for spec in inputs[count:] for name in spec.array_names]
     images = open_like(labelled, agree, inputs[:count], purpose="training", ignored=ignored)
     share = DEFAULT_AGREE_SHARE if options.agree_share is None else options.agree_share
     fixed = session.manifest.fixed_batch

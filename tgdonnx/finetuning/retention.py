@@ -73,7 +73,7 @@ def open_retention(
     except MissingArrayError as error:
         if error.array not in (spec.name for spec in inputs if spec.role == "target"):
             raise
-        others = [spec.name for spec in inputs if spec.role != "input"]
+        others = [name for spec in inputs if spec.role != "input" for name in spec.array_names]
         dataset = open_like(training, source, inputs[: count_inputs(inputs)], ignored=others)
         return _agreement(session, Prefetched(dataset), batch, metrics, data_range)
     session.require_fit(dataset)

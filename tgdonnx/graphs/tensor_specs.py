@@ -26,7 +26,8 @@ class TensorSpec:
         dtype: its numpy dtype.
         shape: its dimensions; None where any size goes; None altogether when the rank is open.
         classes: of a target of class indices, how many there are; None where that is not known, and of all others.
-        vendor_name: the vendor's input, where that has another name than the array.
+        vendor_name: the vendor's input, or the output that a target is compared with, where that has another name than the
+            array.
         role: what it is for. Inputs of the model come first, then targets, then weights.
     """
 
@@ -41,6 +42,11 @@ class TensorSpec:
     def takes_labels(self) -> bool:
         """Whether it is a target of class indices."""
         return self.role == "target" and self.dtype == "int64"
+
+    @property
+    def array_names(self) -> tuple[str, ...]:
+        """What arrays for it may be called: of a target also like the output that it is compared with."""
+        return (self.name,) if self.role != "target" or self.vendor_name is None else (self.name, self.vendor_name)
 
     @classmethod
     def of(cls, value: ir.Value) -> TensorSpec:

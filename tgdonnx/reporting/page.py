@@ -13,6 +13,7 @@ from typing import Any, Optional
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
+from tgdonnx.data.problems import raise_first
 from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
@@ -138,6 +139,7 @@ class Samples:
         try:
             shown_head(self.runners.manifest)  # before data is opened
             dataset = Dataset(open_for(self.data, inputs, whole), inputs, whole, scaling=scaling)
+            raise_first(list(dataset.problems))
             return show_samples(base, tuned, self.runners, dataset), ""
         except NoPicturesError as reason:
             return (), str(reason)
