@@ -228,12 +228,22 @@ def test_data_that_does_not_fit_is_told_by_the_output(tmp_path: Path) -> None:
     assert not (directory / "run.json").exists()
 
 
-def test_validation_in_which_no_label_counts_is_refused(tmp_path: Path) -> None:
+def test_data_in_which_no_label_counts_is_refused_before_the_first_step(tmp_path: Path) -> None:
     directory, data = built(tmp_path, "ce(ignore=255)", output="scores"), arrays()
     content = {"x": data["x"], "target": data["scores"]}
     ignored = {"x": data["x"], "target": np.full_like(data["scores"], 255)}
     with pytest.raises(DataError, match="nothing to measure, for every label is 255, which the loss ignores; validate"):
         train(directory, RunData(content, validation=ignored), OPTIONS)
+    with pytest.raises(DataError, match="nothing to learn from, for every label is 255, which the loss ignores; train"):
+        train(directory, RunData(ignored, validation=content), OPTIONS)
+    assert not (directory / "run.json").exists()
+
+
+def test_data_in_which_nothing_of_one_output_counts_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    directory, data = built(tmp_path), arrays()
+    with pytest.raises(DataError, match="nothing to learn from, for every weight of 'boxes' is 0; train on data"):
+        train(directory, {**data, "valid": np.zeros_like(data["valid"])}, OPTIONS)
+    assert not (directory / "run.json").exists()
 
 
 def test_an_output_of_which_nothing_counts_is_not_called_infinite(tmp_path: Path) -> None:

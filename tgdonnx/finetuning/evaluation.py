@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.data import Dataset, Prefetched
 from tgdonnx.errors import DataError
+from tgdonnx.finetuning.counting import require_some_labels
 from tgdonnx.finetuning.measures import (
     RANGED,
     Means,
@@ -83,12 +84,8 @@ class Evaluator:
         return next((value for value in self.data_ranges if value is not None), None)
 
     def __call__(self, session: Session, check: Callable[[], None]) -> Evaluation:
-        """Evaluates the data with the parameters as they are; ``check`` is called before every batch.
-
-        Raises:
-            DataError: of no output anything counts.
-        """
-        manifest, losses, counted = session.manifest, [], False
+        """Evaluates the data with the parameters as they are; ``check`` is called before every batch."""
+        manifest, losses = session.manifest, []
         total, samples, parts = 0.0, 0, np.zeros(len(manifest.heads))
         means, places = Means(self.measures, self.data_ranges), [manifest.place_of(head) for head in manifest.heads]
         for batch in self.dataset.batches(self.batch):
@@ -99,15 +96,7 @@ class Evaluator:
             for place, (read, output) in enumerate(zip(self.readers, found.outputs)):
                 target = batch[places[place]]
                 counts = read.counts(target, session.weights_of(manifest.heads[place], batch))
-                counted = counted or counts is None or bool(counts.any())
                 means.add(place, read(output), read.target(target), counts)
-        if not counted:
-            ignored = next((read.ignore for read in self.readers if read.ignore is not None), None)
-            why = "every weight is 0" if ignored is None else f"every label is {ignored}, which the loss ignores"
-            raise DataError(
-                f"{self.dataset.where}: there is nothing to measure, for {why}",
-                remedy="validate with data that is labelled",
-            )
         metrics = means.result()
         if len(parts) > 1:
             metrics.update({f"{head.output} loss": finite(part / samples) for head, part in zip(manifest.heads, parts)})
@@ -134,8 +123,9 @@ def evaluator(
         also: the name of a measure that is taken besides these, or ``loss``, which is in any case.
 
     Raises:
-        DataError: a metric does not suit the loss or the data.
+        DataError: a metric does not suit the loss or the data, or of no output anything counts.
     """
+    require_some_labels(session, dataset)
     manifest = session.manifest
     first = next(dataset.batches(manifest.fixed_batch or 1))
     ahead = Prefetched(dataset)

@@ -12,6 +12,7 @@ from tgdonnx.data.problems import beside, raise_first
 from tgdonnx.errors import DataError
 from tgdonnx.finetuning.agreement import Samples, with_agreement
 from tgdonnx.finetuning.borders import border_of
+from tgdonnx.finetuning.counting import require_labels
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
 from tgdonnx.finetuning.metrics import LOSS, metric_of
@@ -69,6 +70,7 @@ def open_data(
         for dataset in (labelled, held_out):
             if dataset is not None:
                 session.require_fit(dataset)
+        require_labels(session, labelled)
     raise_first(problems)
     training = Prefetched(labelled) if agree is None else _agreeing(session, labelled, agree, options)
     batch, data_range = options.batch, options.metric_range
