@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.data.datasets import everything, spec
 from tests.support.models import Array
-from tgdonnx.data import DataOptions, Dataset, open_dataset, open_like
+from tgdonnx.data import DataOptions, Dataset, open_dataset, open_like, open_source
 from tgdonnx.data import content as content_module
 from tgdonnx.data.arrays import open_npy
 from tgdonnx.data.lazy_arrays import BLOCK_BYTES, regions
@@ -275,6 +275,14 @@ def test_what_is_no_data_is_left_alone_and_said(tmp_path: Path) -> None:
     assert [remark for remark in dataset.remarks if "not read" in remark] == [
         f"{path}: not read, being no data: notes.txt, old"
     ]
+
+
+def test_of_pictures_that_are_not_read_it_is_told_which_are_and_how_to_convert_them(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.GIF").touch()
+    with pytest.raises(DataError, match=r"holds no data; .* read of .png, .*: save those of .gif as PNG, as with"):
+        open_source(tmp_path)
 
 
 def test_a_directory_with_several_kinds_of_files_is_refused(tmp_path: Path) -> None:

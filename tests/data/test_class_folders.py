@@ -98,6 +98,11 @@ def test_a_split_is_by_picture_and_validation_data_has_the_classes_of_the_traini
     assert held_out is not None
     (x, target), (held, theirs) = everything(training), everything(held_out)
     assert (len(x), len(held)) == (15, 5)
+    assert sorted(theirs) in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1])
+    assert any(
+        "held out for validation: " in said and "; of each class: cats 3 of 10, dogs 2 of 10" in said
+        for said in held_out.remarks
+    )
     assert sorted([*x[:, 0, 0, 0], *held[:, 0, 0, 0]]) == list(range(20))
     assert all((value < 10) == label for value, label in zip([*x[:, 0, 0, 0], *held[:, 0, 0, 0]], [*target, *theirs]))
     other = folders(tmp_path / "v", dogs=[4])

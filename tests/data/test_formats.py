@@ -44,8 +44,10 @@ def write(directory: Path, suffix: str) -> Path:
     elif suffix in (".h5", ".hdf5"):
         with h5py.File(path, "w") as file:
             file["x"] = VALUES
-    elif suffix in (".png", ".tif", ".tiff", ".jpg", ".jpeg"):
+    elif suffix in (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"):
         Image.fromarray(VALUES).save(path)
+    elif suffix == ".webp":
+        Image.fromarray(np.stack([VALUES] * 3, -1)).save(path, lossless=True)
     elif suffix in (".nii", ".nii.gz"):
         nibabel.save(nibabel.Nifti1Image(VALUES.T, np.eye(4)), path)  # type: ignore[no-untyped-call]
     else:
@@ -67,7 +69,9 @@ def test_a_file_of_every_suffix_is_read_and_says_the_axes_of_its_format(suffix: 
     values = array.read(tuple(slice(0, size) for size in array.shape))
     # JPEG does not keep values; what it made of them, Pillow says.
     kept = np.asarray(Image.open(path)) if suffix in (".jpg", ".jpeg") else VALUES
-    assert np.array_equal(values.reshape(VALUES.shape), kept)
+    if suffix == ".webp":  # which is of three colours always
+        kept = np.stack([kept] * 3, -1)
+    assert np.array_equal(values.reshape(kept.shape), kept)
 
 
 def test_messages_and_help_name_every_format() -> None:

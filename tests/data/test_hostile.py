@@ -141,7 +141,7 @@ FORMATS: dict[str, tuple[Maker, str, str]] = {
     "several pages": (
         picture("L", ".tif", save_all=True, append_images=[Image.new("L", (6, 4), 9)]), "a.tif", "holds 2 pictures",
     ),
-    "a JPEG named PNG": (picture("L", ".png", format="JPEG"), "a.png", "is a JPEG, not a PNG"),
+    "a JPEG named PNG": (picture("L", ".png", format="JPEG"), "a.png", "is a JPEG; expected a PNG"),
     **{f"a PNG cut to {part}": (cut_picture(".png", part), "a.png", "cannot be read") for part in (0, 0.1, 0.5)},
     **{f"a TIFF cut to {part}": (cut_picture(".tif", part), "a.tif", "cannot be read") for part in (0, 0.1, 0.5)},
     "NIfTI, 3 TB": (nifti(*((at, "<h", 32767) for at in (42, 44, 46))), "a.nii", "cut off"),

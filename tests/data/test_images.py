@@ -119,12 +119,15 @@ def test_a_palette_is_looked_up_where_a_colour_is_asked_for(
     assert np.array_equal(x[0].transpose(1, 2, 0), wanted)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "RGB"), ("a.JPEG", "L")])
-def test_a_jpeg_is_what_pillow_makes_of_it(name: str, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.jpg", "RGB"), ("a.JPEG", "L"), ("a.webp", "RGB"), ("a.WEBP", "RGBA"), ("a.bmp", "RGB"), ("a.bmp", "1")],
+)
+def test_a_picture_of_another_format_is_what_pillow_makes_of_it(name: str, kind: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    Image.fromarray(bytes_of(9, 7, 3)).convert(kind).save(path, "JPEG")
+    Image.fromarray(bytes_of(9, 7, 4)).convert(kind).save(path)
     stored = open_image(path, FileCache())
-    assert stored.layout == ("HWC" if kind == "RGB" else "HW")
+    assert stored.layout == ("HWC" if "RGB" in kind else "HW")
     assert np.array_equal(stored.read(tuple(slice(0, size) for size in stored.shape)), np.asarray(Image.open(path)))
 
 
@@ -171,6 +174,12 @@ def turned(path: Path) -> None:
     Image.fromarray(bytes_of(6, 6)).save(path, exif=exif)
 
 
+def bmp_of_16_bits(path: Path) -> None:
+    """5, 5 and 5 bits per colour, of which Pillow makes 8."""
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 0, 8, 0, 0, 0, 0)
+    path.write_bytes(b"BM" + struct.pack("<IHHI", 62, 0, 0, 54) + header + bytes(range(8)))
+
+
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "16 bits per colour": (
         "a.png",
@@ -186,7 +195,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "a JPEG by another name": (
         "a.png",
         lambda p: Image.fromarray(bytes_of(5, 6)).save(p, "JPEG"),
-        "is a JPEG, not a PNG",
+        "is a JPEG; expected a PNG or TIFF, or a JPEG, BMP or WebP whose name says so; save it as PNG",
     ),
     "a GIF by another name": ("a.jpg", lambda p: Image.fromarray(bytes_of(5, 6)).save(p, "GIF"), "is a GIF"),
     "a JPEG that lies on its side": (
@@ -199,6 +208,18 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
         lambda p: Image.fromarray(bytes_of(5, 6, 4), "CMYK").save(p),
         "pixels of the kind 'CMYK'",
     ),
+    "a WebP by another name": (
+        "a.png",
+        lambda p: Image.fromarray(bytes_of(5, 6)).save(p, "WEBP"),
+        "is a WEBP; expected",
+    ),
+    "a moving WebP": ("a.webp", frames, "holds 2 pictures; expected one per file"),
+    "a WebP that lies on its side": (
+        "a.webp",
+        lambda p: turned(p),
+        "is stored turned (Orientation 6); save it upright",
+    ),
+    "a BMP of 16 bits per pixel": ("a.bmp", bmp_of_16_bits, "16 bits per value"),
     "text": ("a.png", lambda p: p.write_text("hello"), "it is no picture, or damaged"),
     "nothing": ("a.tif", lambda p: p.write_bytes(b""), "it is no picture, or damaged"),
     "a TIFF that lies on its side": ("a.tif", lambda p: turned(p), "is stored turned (Orientation 6); save it upright"),
@@ -215,7 +236,7 @@ def test_a_picture_that_cannot_be_taken_as_it_is_is_named(case: str, tmp_path: P
     assert any(part in said for part in message.split("|")), said
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp", "webp"])
 def test_a_picture_that_is_cut_off_is_found_before_training(suffix: str, tmp_path: Path) -> None:
     def save(path: Path) -> None:
         Image.fromarray(bytes_of(64, 64)).save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,28 @@ def test_every_file_is_on_one_side_and_none_is_empty_or_it_is_refused(count: int
     names = [group.name for part in (training, validation) for group in part.groups]
     assert sorted(names) == [f"{number:02}" for number in range(count)]
     assert split(source(count), fraction, seed) == (training, validation)
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.floats(0.05, 0.95), st.integers(0, 9))
+def test_of_every_class_a_like_share_is_held_out_and_one_at_least_is_trained_on(
+    counts: list[int], fraction: float, seed: int
+) -> None:
+    classes = [str(name) for name, count in enumerate(counts) for _ in range(count)]
+    labelled = replace(source(len(classes)), strata=tuple(classes))
+    wanted = round(len(classes) * fraction)
+    try:
+        training, validation = split(labelled, fraction, seed)
+    except DataError:
+        assert len(classes) == 1 or wanted == 0 or max(counts) == 1
+        return
+    held_out = [validation.strata.count(str(name)) for name in range(len(counts))]
+    assert all(training.strata.count(str(name)) == n - m >= 1 for name, (n, m) in enumerate(zip(counts, held_out)))
+    assert all(min(n - 1, int(n * fraction)) <= m <= n * fraction + 1 for n, m in zip(counts, held_out))
+    assert sum(held_out) <= wanted
+    assert sum(held_out) == wanted or any(m == n - 1 for n, m in zip(counts, held_out))
+    for part in (training, validation):
+        assert part.strata == tuple(classes[int(group.name)] for group in part.groups)
+    assert split(labelled, fraction, seed) == (training, validation)
 
 
 def test_another_seed_holds_out_others() -> None:

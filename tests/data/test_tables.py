@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.data.datasets import everything, opened, spec
-from tgdonnx.data import Dataset
+from tgdonnx.data import DataOptions, Dataset, open_training
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
@@ -42,6 +42,15 @@ def test_names_of_classes_are_sorted_and_paths_start_at_the_table(pictures: Path
     assert f"{path}: column 'label' is for 'target'" in dataset.remarks
     assert f"{path}: columns left out: id" in dataset.remarks
     assert [group["path"] for group in dataset.describe()["files"]] == [str(pictures / f"p/{v}.png") for v in (3, 5, 7)]
+
+
+def test_a_split_takes_of_every_class_a_like_share(pictures: Path) -> None:
+    rows = [f"p/{3 + 2 * (row % 3)}.png,{'cat' if row < 4 else 'dog'}" for row in range(12)]
+    path = table(pictures, "\n".join(["path,label", *rows]))
+    _, held_out = open_training(path, INPUTS, DataOptions(scale=1, validation_split=0.25))
+    assert held_out is not None
+    assert sorted(everything(held_out)[1]) == [0, 1, 1]
+    assert any("of each class: cat 1 of 4, dog 2 of 8" in said for said in held_out.remarks)
 
 
 def test_a_table_of_parquet_says_the_same(pictures: Path) -> None:
@@ -141,7 +150,7 @@ def test_a_word_among_numbers_leaves_their_order_and_is_told(pictures: Path) -> 
         ("path,grade\np/7.png,b\n", r"no column 'target'.*`map={'grade': 'target'}`"),
         ("path,label\np/9.png,b\np/7.png,a\n", "row 1, 'path': .*9.png cannot be read: No such file"),
         ("path,label\np,b\np/7.png,a\n", "row 1, 'path': .* is no file with one sample"),
-        ("path,label\np/7.webp,b\np/7.png,a\n", r"7.webp is no file with one sample; expected one of .*\.png, .*\.jpg"),
+        ("path,label\np/7.gif,b\np/7.png,a\n", r"7.gif is no file with one sample; expected one of .*\.png, .*\.jpg"),
         ("path,label\n,b\np/7.png,a\n", "row 1, 'path' is empty"),
         ("path,label\np/7.png\n", "row 1 has 1 cells; expected 2: path, label"),
         ("path,path\na,b\n", "two columns of the same name"),

@@ -63,6 +63,7 @@ def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequen
     problems += filter(None, [count_problem(names, target, str(path), order="user" if classes else "sorted")])
     folders = [folder for folder in folders if folder.name in names]
     kept, groups, ignored = FileCache(), [], [entry for entry in listing(path) if not entry.is_dir()]
+    strata: list[str] = []
     for folder in folders:
         place = names.index(folder.name)
         for entry in listing(folder):
@@ -73,10 +74,11 @@ def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequen
             groups.append(
                 ArrayGroup(f"{folder.name}/{entry.name}", {spec.name: sample_file(entry, kept), TARGET: label})
             )
+            strata.append(folder.name)
     remarks = [describe_classes(names, said=bool(classes))]
     empty = [name for name in names if name not in {folder.name for folder in folders}]
     if empty:
         remarks.append(f"{path}: of {len(empty)} classes nothing ({shown(empty)})")
     if ignored:
         remarks.append(f"{path}: not read, being no data: {shown([str(each.relative_to(path)) for each in ignored])}")
-    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, tuple(problems))
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, tuple(strata), tuple(problems))

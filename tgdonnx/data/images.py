@@ -1,4 +1,4 @@
-"""Pictures: PNG, TIFF and JPEG, one sample each, read whole with Pillow.
+"""Pictures: PNG, TIFF, JPEG, BMP and WebP, one sample each, read whole with Pillow.
 
 Grey pictures are ``HW``, colour pictures ``HWC``. Pillow converts some kinds of pictures when it reads them (16 bits per
 colour to 8, palettes to indices, 2 bits to 8); those are refused, palettes until a colour is asked for.
@@ -33,7 +33,16 @@ _MODES = {
     "RGB": ("uint8", 3),
     "RGBA": ("uint8", 4),
 }
-_JPEG = (".jpg", ".jpeg")
+_SUFFIXES = {
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+}
+"""By Pillow's names of formats. What may have lost detail says so by its suffix."""
+OTHER_SUFFIXES = (".gif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".heic")
+"""Of pictures that are not read."""
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF
 
 
@@ -48,7 +57,7 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
     with kept.open(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks of Pillow on metadata
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
-        start = file.read(26)
+        start = file.read(30)
         file.seek(0)
         try:
             with pillow.open(file) as image:
@@ -106,12 +115,15 @@ def _require_plain(image: Any, path: Path, start: bytes) -> None:
     elif image.format == "TIFF":
         bits = tuple(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
         _require_upright(image.tag_v2.get(_ORIENTATION, 1), path)
-    elif image.format == "JPEG" and path.suffix.lower() in _JPEG:
-        bits = (8,)
+    elif path.suffix.lower() in _SUFFIXES.get(image.format, ()):
+        bits = (_bits_of_bmp(start),) if image.format == "BMP" else (8,)
         _require_upright(image.getexif().get(_ORIENTATION, 1), path)
     else:
-        raise DataError(f"{path} is a {image.format}, not a PNG or TIFF, nor a JPEG that is named so")
-    if image.mode == "P" and image.format == "PNG" and "transparency" not in image.info:
+        raise DataError(
+            f"{path} is a {image.format}; expected a PNG or TIFF, or a JPEG, BMP or WebP whose name says so",
+            remedy="save it as PNG",
+        )
+    if image.mode == "P" and image.format in ("PNG", "BMP") and "transparency" not in image.info:
         return
     if image.mode not in _MODES:
         raise DataError(f"{path} has pixels of the kind {image.mode!r}", remedy="save it as grey, RGB or RGBA")
@@ -121,6 +133,13 @@ def _require_plain(image: Any, path: Path, start: bytes) -> None:
             f"{path} has {max(bits)} bits per value and the kind {image.mode}, which Pillow would convert",
             remedy="save it as .npy",
         )
+
+
+def _bits_of_bmp(start: bytes) -> int:
+    """Returns the bits of a value, of which a pixel of 24 bits has three, and one of 32 four."""
+    (header,) = struct.unpack("<I", start[14:18])
+    (pixel,) = struct.unpack("<H", start[24:26] if header == 12 else start[28:30])
+    return 8 if pixel in (24, 32) else int(pixel)
 
 
 def _require_upright(orientation: int, path: Path) -> None:
@@ -139,7 +158,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 IMAGES = ArrayFormat(
     title="picture",
-    suffixes=(".png", ".tif", ".tiff", *_JPEG),
+    suffixes=tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes),
     streamed=(),
     axes=("HW", "HWC"),
     library=_PILLOW,

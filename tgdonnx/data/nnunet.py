@@ -89,7 +89,7 @@ def open_nnunet(path: Path, inputs: Sequence[TensorSpec], classes: Sequence[str]
         without = f" (without {IGNORE!r})" if labels_said.ignored is not None else ""
         problem = count_problem(names, target_of(inputs), f"{described}{without}", order="data")
     problems = () if problem is None else (problem,)
-    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, problems)
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, problems=problems)
 
 
 def _named(found: tuple[str, ...], said: Sequence[str], described: Path) -> tuple[str, ...]:

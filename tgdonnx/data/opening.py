@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal, Optional
 
-from tgdonnx.data.class_names import shown
 from tgdonnx.data.dataset import Dataset
 from tgdonnx.data.finding import open_for
 from tgdonnx.data.naming import resolved_map
@@ -82,8 +81,6 @@ def open_training(
     options = replace(options, classes=training.classes)
     if options.validation_split is not None:
         training, held_out = split(training, options.validation_split, seed)
-        said = f"held out for validation: {shown([group.name for group in held_out.groups])}"
-        held_out = replace(held_out, remarks=(said,))
     elif validation is not None:
         held_out = open_for(validation, inputs, options)
     dataset = Dataset(training, inputs, options)

@@ -26,6 +26,7 @@ from tgdonnx.data.arrays import in_memory, memory_group
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.format import ArrayFormat, Format, GroupFormat
 from tgdonnx.data.formats import describe_arrays, describe_sources, format_of, holds_sample, series_in, suffix_of
+from tgdonnx.data.images import IMAGES, OTHER_SUFFIXES
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
 from tgdonnx.errors import DataError, TgdonnxError
 from tgdonnx.files.model_file import StrPath
@@ -43,6 +44,7 @@ class Source:
         remarks: what is worth knowing.
         hashes: the SHA-256 of its files, so far as they were read for other reasons.
         classes: names of what the target counts, in order; none where the data does not say.
+        strata: of every group its class, of which a split takes a like share; none where groups have none.
         problems: what is wrong with the classes, which keeps nobody from looking at what else is.
     """
 
@@ -52,6 +54,7 @@ class Source:
     remarks: tuple[str, ...] = ()
     hashes: Mapping[Path, str] = field(default_factory=dict, repr=False)
     classes: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ()
     problems: tuple[DataError, ...] = ()
 
 
@@ -167,7 +170,7 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
         else:
             ignored.append(directory)
     if not arrays:
-        raise DataError(f"{path} holds no data; expected {describe_sources()}")
+        raise DataError(f"{path} holds no data; expected {describe_sources()}", remedy=_instead(path))
     groups: dict[str, dict[str, LazyArray]] = defaultdict(dict)
     # Only one volume per array: then its name is of no account.
     single = all(len(found) == 1 for found in arrays.values())
@@ -185,6 +188,18 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
             )
     made = tuple(ArrayGroup(stem, groups[stem]) for stem in sorted(groups))
     return Source(str(path), made, path, _ignored(path, ignored), kept.hashes)
+
+
+def _instead(path: Path) -> str:
+    """Returns what would help where a directory holds pictures that are not read, and nothing else."""
+    inside = (file for entry in listing(path) for file in (listing(entry) if entry.is_dir() else [entry]))
+    found = sorted({suffix_of(file) for file in inside} & set(OTHER_SUFFIXES))
+    if not found:
+        return ""
+    return (
+        f"pictures are read of {', '.join(IMAGES.suffixes)}: save those of {', '.join(found)} as PNG, as with `magick mogrify "
+        f"-format png '*{found[0]}'`"
+    )
 
 
 def _open_array(directory: Path, kept: FileCache, ignored: list[Path]) -> dict[str, LazyArray]:

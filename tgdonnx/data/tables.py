@@ -57,6 +57,7 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
     if TARGET in chosen and takes_one_label(target):
         columns[chosen[TARGET]], names = _labelled(path, columns[chosen[TARGET]], classes, told)
         problem = count_problem(names, target, str(path), order="user" if classes else "sorted") if names else None
+    strata = _classes_of(columns[chosen[TARGET]], names) if TARGET in chosen and takes_one_label(target) else ()
     groups = []
     for row in range(len(next(iter(columns.values())))):
         arrays: dict[str, LazyArray] = {}
@@ -75,7 +76,7 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
     others = [column for column in columns if column not in chosen.values()]
     remarks += [f"{path}: columns left out: {shown(others)}"] if others else []
     problems = () if problem is None else (problem,)
-    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, problems)
+    return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, strata, problems)
 
 
 def _read(path: Path) -> dict[str, list[Cell]]:
@@ -196,6 +197,12 @@ def _labelled(
         if _text(cell) not in places:
             raise DataError(f"{path}, row {row}: {_text(cell)!r} is no class; expected one of {shown(names)}")
     return [float(places[_text(cell)]) for cell in cells], names
+
+
+def _classes_of(cells: Sequence[Cell], names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the class of every row, by its name where it has one."""
+    known = {str(place): name for place, name in enumerate(names)}
+    return tuple(known.get(_text(cell), _text(cell)) for cell in cells)
 
 
 def _text(cell: Cell) -> str:
