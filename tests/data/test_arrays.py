@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -416,6 +417,13 @@ def test_arrays_that_nothing_takes_are_left_out_and_named() -> None:
 # What a run keeps.
 
 
+@dataclass(frozen=True)
+class NewerOptions(DataOptions):
+    """Those of a version to come."""
+
+    newer: int = 0
+
+
 def test_the_identity_of_data_is_that_of_its_contents_and_options_and_not_of_its_place(tmp_path: Path) -> None:
     found = {}
     for place, changed in (("a", {}), ("b", {}), ("c", {"size": np.arange(6)[::-1].copy()})):
@@ -425,6 +433,8 @@ def test_the_identity_of_data_is_that_of_its_contents_and_options_and_not_of_its
     assert found["a"] == found["b"] != found["c"]
     path = tmp_path / "a" / "data"
     assert open_dataset(path, INPUTS, DataOptions(augment=("flips",))).identity != found["a"]
+    assert open_dataset(path, INPUTS, NewerOptions()).identity == found["a"]
+    assert open_dataset(path, INPUTS, NewerOptions(newer=1)).identity != found["a"]
     memory = [open_dataset(arrays(size=np.arange(6) + shift), INPUTS).identity for shift in (0, 0, 1)]
     assert memory[0] == memory[1] != memory[2]
 

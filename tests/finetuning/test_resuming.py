@@ -218,7 +218,7 @@ def test_other_data_of_the_same_length_is_refused(built: Path, tmp_path: Path) -
     directory = Path(shutil.copytree(built, tmp_path / "run"))
     train(directory, data(), replace(OPTIONS, epochs=1))
     other = {name: array[:, :, :5] for name, array in data().items()}
-    with pytest.raises(ArtifactsError, match=r"started with other data \(run.json describes it\)"):
+    with pytest.raises(ArtifactsError, match=r"other data: 'target' was float32 .* is float32 .* now; 'x' was"):
         train(directory, other, OPTIONS, resume=True)
 
 

@@ -51,7 +51,8 @@ def identity(
 ) -> str:
     """Returns a hash of what batches depend on: options and contents, not where files lie.
 
-    In place of contents that are much, it takes names, sizes and times of change.
+    Options that are as they are if not said do not count, so that those of a newer version leave the hash as it is. In place of
+    contents that are much, it takes names, sizes and times of change.
     """
     known = [file["sha256"] or [Path(file["path"]).name, file["bytes"], file["modified"]] for file in files]
     arrays = [
@@ -59,7 +60,9 @@ def identity(
         for sample_set in sets
         for spec, view in zip(inputs, sample_set.views)
     ]
-    text = json.dumps([known, list(_hashes_of_memory(sets)), arrays, asdict(options)], sort_keys=True)
+    default = asdict(type(options)())
+    said = {name: value for name, value in asdict(options).items() if value != default[name]}
+    text = json.dumps([known, list(_hashes_of_memory(sets)), arrays, said], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -101,6 +101,9 @@ def _check(state: RunState) -> None:
         raise ValueError("expected both of best_step and best_epoch, or neither")
 
 
+_OF_DATA = ("samples", "data")
+
+
 def settings_of(options: TrainOptions, training: Samples, guarded: Optional[str]) -> dict[str, Any]:
     """Returns what a resumed run must share with the one that it continues: what its losses, and its start, depend on.
 
@@ -121,19 +124,21 @@ def settings_of(options: TrainOptions, training: Samples, guarded: Optional[str]
     }
 
 
+def has_data(state: RunState, settings: Mapping[str, Any]) -> bool:
+    """Whether a run was started with the data of these settings."""
+    return all(state.settings.get(name) == settings.get(name) for name in _OF_DATA)
+
+
 def require_same_settings(state: RunState, settings: Mapping[str, Any]) -> None:
-    """Checks that a run is resumed as it was started.
+    """Checks that a run is resumed as it was started, but for its data; see `has_data`.
 
     Raises:
         ArtifactsError: it is not.
     """
-    for name in {**state.settings, **settings}:
+    for name in dict.fromkeys((*state.settings, *settings)):
         was, wanted = state.settings.get(name), settings.get(name)
-        if was != wanted and name == "data":
-            raise ArtifactsError(
-                "the run was started with other data (run.json describes it)",
-                remedy="resume it with the same data and options",
-            )
+        if name in _OF_DATA:
+            continue
         if was != wanted:
             raise ArtifactsError(
                 f"the run was started with {name} = {was}, not {wanted}",

@@ -16,6 +16,7 @@ from tgdonnx.engines import Engine
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Kind, optional, require_outputs
+from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.disk_space import needs_of_run, require_space
 from tgdonnx.finetuning.evaluation import Evaluator
@@ -28,8 +29,9 @@ from tgdonnx.finetuning.opening import batch_remarks, best_of, class_axes, fitti
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import Best, Epoch, Stop, TrainReport
 from tgdonnx.finetuning.run_record import read_record, write_record
+from tgdonnx.finetuning.same_data import other_data
 from tgdonnx.finetuning.session import Session
-from tgdonnx.finetuning.state import RunState, require_same_settings, settings_of
+from tgdonnx.finetuning.state import RunState, has_data, require_same_settings, settings_of
 from tgdonnx.finetuning.tensorboard import Board, require_board
 from tgdonnx.finetuning.watching import Watch
 from tgdonnx.runtime import Device, parse_device, usable_device
@@ -93,7 +95,7 @@ def train_session(
     session.close_predictor()
     reasons = class_axes(session.manifest)
     settings = settings_of(options, training, retention.guarded if retention else None)
-    state = _start(session, settings, resume=resume)
+    state = _start(session, training, settings, resume=resume)
     if watch.tensorboard is not None:
         require_board(Path(watch.tensorboard))
     left = options.last_step(options.steps_per_epoch(len(training), session.manifest.fixed_batch))
@@ -127,7 +129,7 @@ def training_device(engine: Engine, name: str) -> Device:
     return usable_device(name)
 
 
-def _start(session: Session, settings: Mapping[str, object], *, resume: bool) -> RunState:
+def _start(session: Session, training: Samples, settings: Mapping[str, object], *, resume: bool) -> RunState:
     state = session.run_state
     if not resume:
         if state is not None:
@@ -141,6 +143,8 @@ def _start(session: Session, settings: Mapping[str, object], *, resume: bool) ->
             return RunState(0, 0, settings)
         raise ArtifactsError(f"{session.directory} holds no run to resume", remedy="train it without `resume`")
     require_same_settings(state, settings)
+    if not has_data(state, settings):
+        raise other_data(read_record(session.directory), training)
     return state
 
 
