@@ -16,8 +16,8 @@ from tgdonnx.applying.network import open_image_network
 from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.reading import measured_scaling, reading_of, recorded_scaling, scaling_of, view_of
 from tgdonnx.applying.tiles import Tile, cut
+from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.data.layouts import SPACE, View
-from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.scaling import Scale, describe_linear
 from tgdonnx.data.sources import open_array
 from tgdonnx.errors import DataError
@@ -62,7 +62,7 @@ class ApplyReport:
 
 def apply(
     model: ModelSource,
-    data: Union[StrPath, Array],
+    data: Union[StrPath, ArrayLike],
     output: StrPath,
     *,
     layout: Optional[str] = None,
@@ -82,7 +82,7 @@ def apply(
 
     Args:
         model: an ONNX file with one input, or a model in memory; see `tgdonnx.files.in_memory`.
-        data: an array, or a file: ``.npy``, NIfTI, a picture, or a directory with a DICOM series.
+        data: an array of any library, or a file: ``.npy``, NIfTI, a picture, or a directory with a DICOM series.
         output: the file to write: ``.npy``, NIfTI if ``data`` is, or, of a classifier, ``.csv`` with a row per picture; then
             ``data`` may be a directory of pictures, also in directories of classes. See `tgdonnx.applying.classifying`.
         layout: of the data; see `tgdonnx.data.layouts`.
@@ -124,7 +124,7 @@ def apply(
 
 def require_applicable(
     model: ModelSource,
-    data: Union[StrPath, Array],
+    data: Union[StrPath, ArrayLike],
     output: StrPath,
     *,
     layout: Optional[str] = None,
@@ -170,7 +170,7 @@ class _Job:
 
 def _prepare(
     model: ModelSource,
-    data: Union[StrPath, Array],
+    data: Union[StrPath, ArrayLike],
     output: Path,
     layout: Optional[str],
     scale: Optional[Scale],
@@ -215,7 +215,7 @@ def _said(decision: Optional[GateDecision]) -> str:
 
 def _classification(
     model: ModelSource,
-    data: Union[StrPath, Array],
+    data: Union[StrPath, ArrayLike],
     output: Path,
     layout: Optional[str],
     scale: Optional[Scale],

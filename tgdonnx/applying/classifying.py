@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 
 from tgdonnx.applying.deciding import residual_by
 from tgdonnx.applying.network import ImageNetwork, open_image_network
+from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.layouts import View
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
@@ -173,7 +175,9 @@ def choice_of(
     return Choice(vendor, lambda batch: residual(batch) < threshold)
 
 
-def views_of(data: Union[StrPath, Array], network: ImageNetwork, reading: DataOptions) -> tuple[tuple[str, View], ...]:
+def views_of(
+    data: Union[StrPath, ArrayLike], network: ImageNetwork, reading: DataOptions
+) -> tuple[tuple[str, View], ...]:
     """Returns what is to be classified, by name: a file, an array, or all files of a directory, and of those in it.
 
     Args:
@@ -184,14 +188,15 @@ def views_of(data: Union[StrPath, Array], network: ImageNetwork, reading: DataOp
     Raises:
         DataError: there is nothing, or it does not fit the model.
     """
-    if not isinstance(data, np.ndarray) and Path(data).is_dir():
-        kept, root = FileCache(), Path(data)
+    named = Path(data) if isinstance(data, (str, os.PathLike)) else None
+    if named is not None and named.is_dir():
+        kept, root = FileCache(), named
         stored = [(str(path.relative_to(root)), sample_file(path, kept)) for path in _files(root)]
         if not stored:
             raise DataError(f"{root} holds no picture")
     else:
         found = open_array(data)
-        stored = [(found.place if isinstance(data, np.ndarray) else Path(data).name, found)]
+        stored = [(found.place if named is None else named.name, found)]
     return tuple((name, _view(each, network, reading)) for name, each in stored)
 
 

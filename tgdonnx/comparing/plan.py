@@ -23,7 +23,8 @@ from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, Candidate, parse_candidates
 from tgdonnx.comparing.report import CompareReport, export_call
-from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.data import DataOptions, DataSource, open_source
+from tgdonnx.data.description import hash_of_arrays
 from tgdonnx.errors import DataError, OutputError, SelectionError
 from tgdonnx.files.access import writing
 from tgdonnx.files.model_file import ModelFile, write_bytes
@@ -159,12 +160,16 @@ def settings_of(
 ) -> dict[str, Any]:
     """Returns what has to be the same in every call that works on one directory, as JSON has it."""
     training = {name: value for name, value in asdict(options).items() if name not in _FREE}
-    places = {
-        name: os.fspath(place) if isinstance(place, (str, os.PathLike)) else place and "in memory"
-        for name, place in sources.items()
-    }
+    places = {name: None if source is None else _place(source) for name, source in sources.items()}
     built = {name: value for name, value in asdict(building).items() if name not in _FREE}
     return _as_json({"model": sha256, **places, "reading": asdict(reading), **built, **dropping, **training})
+
+
+def _place(source: DataSource) -> str:
+    """Returns what tells a source from another: its path; of arrays in memory, a hash."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return f"in memory, SHA-256 {hash_of_arrays(open_source(source).groups)}"
 
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:

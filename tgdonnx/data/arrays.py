@@ -16,6 +16,7 @@ from typing import IO, Any, Optional
 
 import numpy as np
 
+from tgdonnx.data.array_likes import ArrayLike, as_array
 from tgdonnx.data.file_cache import FileCache, opened
 from tgdonnx.data.format import ArrayFormat, GroupFormat
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region, machine_memory
@@ -27,9 +28,14 @@ _NUMBERS = "biufc"
 _MOST_PACKED, _LARGE = 200, 2**30
 
 
-def memory_group(arrays: Mapping[str, Array]) -> ArrayGroup:
-    """Returns arrays in memory as a group."""
-    return ArrayGroup("the data", {name: in_memory(np.asanyarray(array), "the data") for name, array in arrays.items()})
+def memory_group(arrays: Mapping[str, ArrayLike]) -> ArrayGroup:
+    """Returns arrays in memory as a group; they are not copied.
+
+    Raises:
+        DataError: something is no array.
+    """
+    given = {name: as_array(array, f"the data: {name!r}") for name, array in arrays.items()}
+    return ArrayGroup("the data", {name: in_memory(array, "the data") for name, array in given.items()})
 
 
 def in_memory(array: Array, place: str, files: tuple[Path, ...] = ()) -> LazyArray:

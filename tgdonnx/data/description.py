@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tgdonnx.data.content import EXAMINED_BYTES
-from tgdonnx.data.lazy_arrays import BLOCK_BYTES, regions
+from tgdonnx.data.lazy_arrays import BLOCK_BYTES, ArrayGroup, LazyArray, regions
 from tgdonnx.data.matching import SampleSet
 from tgdonnx.data.options import DataOptions
 from tgdonnx.graphs.tensor_specs import TensorSpec
@@ -52,7 +52,7 @@ def identity(
     """Returns a hash of what batches depend on: options and contents, not where files lie.
 
     Options that are as they are if not said do not count, so that those of a newer version leave the hash as it is. In place of
-    contents that are much, it takes names, sizes and times of change.
+    the contents of files that are much, it takes names, sizes and times of change.
     """
     known = [file["sha256"] or [Path(file["path"]).name, file["bytes"], file["modified"]] for file in files]
     arrays = [
@@ -66,12 +66,24 @@ def identity(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def hash_of_arrays(groups: Iterable[ArrayGroup]) -> str:
+    """Returns a hash of arrays: of their names, shapes, dtypes and values."""
+    known = [
+        [name, list(stored.shape), str(stored.dtype), _hash_of_values(stored)]
+        for group in groups
+        for name, stored in group.arrays.items()
+    ]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
 def _hashes_of_memory(sets: Sequence[SampleSet]) -> Iterator[str]:
     for view in (view for sample_set in sets for view in sample_set.views if not view.stored.files):
-        stored = view.stored
-        if stored.nbytes <= EXAMINED_BYTES:
-            parts = (stored.read(region) for region in regions(stored.shape, stored.dtype.itemsize))
-            yield _hash(np.ascontiguousarray(part).tobytes() for part in parts)
+        yield _hash_of_values(view.stored)
+
+
+def _hash_of_values(stored: LazyArray) -> str:
+    parts = (stored.read(region) for region in regions(stored.shape, stored.dtype.itemsize))
+    return _hash(np.ascontiguousarray(part).tobytes() for part in parts)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from tgdonnx.data.single import target_of
 from tgdonnx.data.sources import DataSource, Source, open_source, told
 from tgdonnx.data.tables import is_table, open_table
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 
 def open_for(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions) -> Source:
@@ -29,7 +29,7 @@ def open_for(source: DataSource, inputs: Sequence[TensorSpec], options: DataOpti
         DataError: as of these; classes are named, but the target is no class index.
         RuntimeMissingError: the library for a format is not installed.
     """
-    found = _open(source, inputs, options)
+    found = _named(_open(source, inputs, options), inputs)
     target = target_of(inputs)
     if options.classes and target is not None and not target.takes_labels:
         raise DataError(
@@ -37,6 +37,34 @@ def open_for(source: DataSource, inputs: Sequence[TensorSpec], options: DataOpti
             remedy="build with `loss='ce'`, or leave out `classes`",
         )
     return found if found.classes else replace(found, classes=options.classes)
+
+
+def _named(source: Source, inputs: Sequence[TensorSpec]) -> Source:
+    """Returns a source in which arrays that came in order have names: of the model's inputs, then of what it is trained on.
+
+    Where nothing is trained on there may be a target all the same, and more, which nobody takes.
+
+    Raises:
+        DataError: there are more arrays than a training step takes.
+    """
+    if not any(group.in_order for group in source.groups):
+        return source
+    names, trains = [spec.name for spec in inputs], any(spec.role == "target" for spec in inputs)
+    wanted = names if trains else [*names, TARGET]
+    groups = []
+    for group in source.groups:
+        arrays = list(group.arrays.values())
+        if group.in_order and trains and len(arrays) > len(names):
+            raise DataError(
+                f"{source.where}, {group.name}, has {len(arrays)} arrays; expected {len(names)}, in this order: "
+                f"{', '.join(names)}",
+                remedy="give them by name",
+            )
+        more = [f"array {place}" for place in range(len(wanted), len(arrays))]
+        named = dict(zip([*wanted, *more], arrays)) if group.in_order else group.arrays
+        groups.append(replace(group, arrays=named, in_order=False))
+    said = f"arrays of a batch are taken in this order: {', '.join(wanted)}"
+    return replace(source, groups=tuple(groups), remarks=(*source.remarks, said))
 
 
 def _open(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions) -> Source:

@@ -61,10 +61,11 @@ class LazyArray:
 
 @dataclass(frozen=True)
 class ArrayGroup:
-    """What belongs together: one array per name."""
+    """What belongs together: one array per name; or in order, where the names are only numbers."""
 
     name: str
     arrays: Mapping[str, LazyArray]
+    in_order: bool = False
 
 
 def whole(shape: tuple[int, ...]) -> Region:

@@ -1,6 +1,7 @@
 """Where data may lie, and the groups in it; the formats are those of `tgdonnx.data.formats`.
 
 - a mapping of names to arrays, or a file that holds several arrays: one group;
+- what gives such mappings, or arrays in order, one after the other: a group per batch, see `tgdonnx.data.batches`;
 - a directory of such files: a group per file;
 - a directory of files with an array each, named after it: one group;
 - a directory with one sub-directory per array: files with a sample or an array each, or sub-directories with a series each.
@@ -13,21 +14,22 @@ the remarks.
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, Union
 
-import numpy as np
-
+from tgdonnx.data.array_likes import ArrayLike, Batch, as_array
 from tgdonnx.data.arrays import in_memory, memory_group
+from tgdonnx.data.batches import read_batches, remark_on
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.format import ArrayFormat, Format, GroupFormat
 from tgdonnx.data.formats import describe_arrays, describe_sources, format_of, holds_sample, series_in, suffix_of
 from tgdonnx.data.images import IMAGES, OTHER_SUFFIXES
-from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
+from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
 from tgdonnx.errors import DataError, TgdonnxError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.regular import require_regular
@@ -58,7 +60,7 @@ class Source:
     problems: tuple[DataError, ...] = ()
 
 
-DataSource = Union[StrPath, Mapping[str, Array], Source]
+DataSource = Union[StrPath, Mapping[str, ArrayLike], Iterable[Batch], Source]
 
 
 def open_source(source: DataSource) -> Source:
@@ -72,6 +74,9 @@ def open_source(source: DataSource) -> Source:
         return source
     if isinstance(source, Mapping):
         return Source("the data", (memory_group(source),))
+    if not isinstance(source, (str, os.PathLike)):
+        groups = read_batches(source)
+        return Source("the data", groups, remarks=(remark_on(groups),))
     path = Path(source)
     with told(path):
         if path.is_dir():
@@ -84,6 +89,15 @@ def open_source(source: DataSource) -> Source:
             return Source(str(path), (found.open(path, kept),), path, hashes=kept.hashes)
         state = "" if path.exists() else f" does not exist{_leads_nowhere(path)}"
         raise DataError(f"{path}{state}{';' if state else ':'} expected {describe_sources()}")
+
+
+def held(source: DataSource) -> DataSource:
+    """Returns a source that can be opened again and again: batches that are given one after the other are read.
+
+    Raises:
+        DataError: see `tgdonnx.data.batches`.
+    """
+    return source if isinstance(source, (str, os.PathLike, Mapping)) else open_source(source)
 
 
 @contextmanager
@@ -105,15 +119,15 @@ def _leads_nowhere(path: Path) -> str:
     return ": it is a link that leads nowhere" if path.is_symlink() else ""
 
 
-def open_array(source: Union[StrPath, Array]) -> LazyArray:
-    """Opens a single array: one of numpy, a file that holds one, or a directory with the files of a series.
+def open_array(source: Union[StrPath, ArrayLike]) -> LazyArray:
+    """Opens a single array: one in memory, a file that holds one, or a directory with the files of a series.
 
     Raises:
         DataError: it is none of these, or cannot be read.
         RuntimeMissingError: the library for a format is not installed.
     """
-    if isinstance(source, np.ndarray):
-        return in_memory(source, "the data")
+    if not isinstance(source, (str, os.PathLike)):
+        return in_memory(as_array(source, "the data"), "the data")
     path = Path(source)
     with told(path):
         if path.is_dir():

@@ -31,9 +31,10 @@ def split(source: Source, fraction: float, seed: int = 0) -> tuple[Source, Sourc
     """
     total = len(source.groups)
     if total == 1:
+        kind, several = ("file", "files") if source.path is not None else ("batch", "batches")
         raise DataError(
-            f"{source.where} is a single file, and a split goes by files",
-            remedy="give `validation`, or the data as several files",
+            f"{source.where} is a single {kind}, and a split goes by {several}",
+            remedy=f"give `validation`, or the data as several {several}",
         )
     quotas = {"": round(total * fraction)} if not source.strata else _quotas(Counter(source.strata), fraction)
     held_out = sum(quotas.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
-from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.data import DataOptions, DataSource, held
 from tgdonnx.finetuning.noise2noise import Noise2Noise, paths_of
 
 
@@ -15,12 +15,16 @@ class RunData:
 
     Attributes:
         data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`. Or two noisy images, of which a part
-            is held out as validation data; ``patience`` is 5 then, if it is not said.
+            is held out as validation data; ``patience`` is 5 then, if it is not said. Of this and all that follows, batches
+            that are given one after the other are read at once, and kept.
         validation: the same that is not trained on; the epoch that does best on it is kept.
         retain: the same of the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
         agree: images whose targets are what the vendor's model gives for them; a ``target`` there is not read. They are mixed
             into the batches, see `tgdonnx.finetuning.agreement`; their share is an option of training.
         reading: how all of it is read, matched, varied and divided.
+
+    Raises:
+        DataError: batches that are given one after the other cannot be read; see `tgdonnx.data.batches`.
     """
 
     data: Union[DataSource, Noise2Noise]
@@ -28,6 +32,13 @@ class RunData:
     retain: Optional[DataSource] = None
     agree: Optional[DataSource] = None
     reading: DataOptions = field(default_factory=DataOptions)
+
+    def __post_init__(self) -> None:
+        # What may give its batches only once is opened several times, by a run and by whatever else is given the same object.
+        for name in ("data", "validation", "retain", "agree"):
+            source = getattr(self, name)
+            if source is not None and not isinstance(source, Noise2Noise):
+                object.__setattr__(self, name, held(source))
 
     @classmethod
     def of(cls, data: Union[RunData, DataSource, Noise2Noise]) -> RunData:

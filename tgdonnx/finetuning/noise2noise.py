@@ -14,6 +14,7 @@ from typing import Optional, Union
 
 import numpy as np
 
+from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.data.layouts import SPACE, View
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region, regions
 from tgdonnx.data.matching import match
@@ -46,8 +47,8 @@ class Noise2Noise:
         held_out: the fraction of the study that is held out.
     """
 
-    a: Union[StrPath, Array]
-    b: Union[StrPath, Array]
+    a: Union[StrPath, ArrayLike]
+    b: Union[StrPath, ArrayLike]
     held_out: float = 0.2
 
     def __post_init__(self) -> None:

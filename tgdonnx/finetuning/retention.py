@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import vendor_outputs
-from tgdonnx.data import Dataset, DataSource, Prefetched, open_like
+from tgdonnx.data import Dataset, DataSource, Prefetched, held, open_like
 from tgdonnx.errors import DataError, MissingArrayError
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator, range_between
 from tgdonnx.finetuning.measures import RANGED, Means, default_metrics, measures_of, readers, task_of
@@ -67,7 +67,7 @@ def open_retention(
         DataError: data or metrics do not fit.
         ArtifactsError: the directory is not usable.
     """
-    inputs = session.manifest.inputs
+    inputs, source = session.manifest.inputs, held(source)  # it may be opened twice
     try:
         dataset = open_like(training, source)
     except MissingArrayError as error:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
-
-from numpy.typing import NDArray
+from typing import Literal, Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.blending.formula import require_blend
+from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.files.model_file import ModelFile, StrPath
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
 from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.masking import MaskOptions
 from tgdonnx.selection import Strategy
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Results:
 
     report: Optional[StrPath] = None
     artifacts: Optional[StrPath] = None
-    apply: Optional[Union[StrPath, Array]] = None
+    apply: Optional[Union[StrPath, ArrayLike]] = None
     applied: Optional[StrPath] = None
     overwrite: bool = False
     blend: Union[float, Literal["auto"]] = 1.0

@@ -9,6 +9,7 @@ from typing import Optional, Union
 
 from tgdonnx.applying import require_applicable
 from tgdonnx.calls import call
+from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.engines import ENGINES
 from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.files.model_file import StrPath
@@ -17,7 +18,7 @@ from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
 from tgdonnx.finetuning import Noise2Noise
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.keeping import Place, open_place, run_of
-from tgdonnx.pipeline.asked import Array, Asked
+from tgdonnx.pipeline.asked import Asked
 from tgdonnx.reporting.page import require_page
 from tgdonnx.runtime import Device
 
@@ -138,7 +139,7 @@ def _holds(path: Path, data: bytes) -> bool:
     return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
-def _suffix(image: Union[StrPath, Array]) -> str:
+def _suffix(image: Union[StrPath, ArrayLike]) -> str:
     if not isinstance(image, (str, os.PathLike)):
         return ".npy"
     name = os.fspath(image).lower()

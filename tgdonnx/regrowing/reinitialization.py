@@ -7,7 +7,7 @@ from typing import Optional
 
 import numpy as np
 
-from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.data import DataOptions, DataSource, held
 from tgdonnx.errors import SelectionError
 from tgdonnx.runtime import CPU_NAME
 from tgdonnx.selection import KINDS, Kind
@@ -37,6 +37,10 @@ class Reinitialization:
     tolerance: float = DEFAULT_TOLERANCE
     seed: int = 0
     device: str = CPU_NAME
+
+    def __post_init__(self) -> None:
+        if self.calibrate is not None:  # it is opened once per selection
+            object.__setattr__(self, "calibrate", held(self.calibrate))
 
     def require_valid(self) -> None:
         """Checks the options.
