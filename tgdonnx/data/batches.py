@@ -49,7 +49,7 @@ def read_batches(given: object) -> tuple[ArrayGroup, ...]:
         again = ", and this one gives them only once" if iter(given) is given else ""
         raise DataError(
             f"{type(given).__name__} gave no batch{again}",
-            remedy="give a list, or one `tgdonnx.RunData`, which keeps what it has read, to all that follows",
+            remedy="give a list, or one RunData, which keeps what it has read, to all that follows",
         )
     return tuple(groups)
 

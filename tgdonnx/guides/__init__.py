@@ -17,6 +17,7 @@ GUIDES = (
     "applying",
     "proof",
     "commands",
+    "python",
     "formats",
     "operators",
     "numbers",
