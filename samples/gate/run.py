@@ -3,7 +3,7 @@
     python samples/gate/run.py                      # all three, in about 15 minutes on 2 idle cores
     python samples/gate/run.py --network pet --steps 20    # a look at whether all works
 
-Networks, data and scores are those of the study of selections (../regrow); see the README beside this file.
+Networks, data and scores are those of the study of retention (../retention); see the README beside this file.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ import onnxruntime
 sys.path.insert(1, str(Path(__file__).parents[2] / "tools"))
 sys.path.insert(1, str(Path(__file__).parents[1] / "pet"))
 sys.path.insert(1, str(Path(__file__).parents[1] / "quickstart"))
-sys.path.insert(1, str(Path(__file__).parents[1] / "regrow"))
+sys.path.insert(1, str(Path(__file__).parents[1] / "retention"))
 
-from candidates import Candidate  # behind the paths
-from drawings_network import SIDE, drawings_network
-from following import mask
-from images import training_patches
-from network import Array, Network
+from candidates import FULL, REGROW, Candidate, mask  # behind the paths
+from drawings_network import drawings_network
+from network import Network, Place
 from pages_network import pages_network
 from pet_network import pet_network
 
@@ -58,7 +56,7 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "pet": Plan(3e-5, Candidate("regrow", "regrow", reinitialization="clone"), 1e-4),
+    "pet": Plan(3e-5, REGROW, 1e-4),
     "drawings": Plan(3e-4),
     "pages": Plan(3e-5),
 }
@@ -68,18 +66,11 @@ def train(network: Network, candidate: Candidate, rate: float, seed: int, work: 
     """Masks, builds and trains; returns the artifacts."""
     work.mkdir()
     data = network.data(seed)
-    mask(network, candidate, data, seed, work / "masked.onnx")
+    mask(network, candidate, seed, work / "masked.onnx")
     tgdonnx.build(work / "masked.onnx", work / "run", tgdonnx.BuildOptions(form="thin"))
     options = tgdonnx.TrainOptions(steps=network.steps, batch=network.batch, learning_rate=rate, seed=seed)
     tgdonnx.train(work / "run", tgdonnx.RunData(data, reading=network.reading), options)
     return work / "run"
-
-
-def new_inputs(network: Network, seed: int) -> dict[str, Array]:
-    """Returns the new inputs that the detector is fitted on: of training alone, of the size that the network is used at."""
-    if network.name == "drawings":
-        return {network.input_name: training_patches(48, SIDE, seed=1000 + seed).image}
-    return {network.input_name: network.data(seed)[network.input_name]}
 
 
 def opened(model: Path, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -95,9 +86,9 @@ def scores(network: Network, model: Path) -> dict[str, float]:
     session = opened(model)
     found = {}
     for kind in ("new", "old"):
-        held = network.held_out[f"{kind} test"]  # type: ignore[index]
-        outputs = [session.run(None, {network.input_name: x[None]})[0] for x in held.inputs]
-        found[kind] = network.quality(network.read(np.concatenate(outputs)), held.targets).score
+        place: Place = f"{kind} test"  # type: ignore[assignment]
+        outputs = [session.run(None, {network.input_name: x[None]})[0] for x in network.held_out[place].inputs]
+        found[kind] = network.quality(np.concatenate(outputs), place).score
     return found
 
 
@@ -129,22 +120,21 @@ def slower(network: Network, tuned: Path, gated: Mapping[str, Path]) -> dict[str
 def study(network: Network, plan: Plan, seed: int, work: Path) -> dict[str, Any]:
     """Tunes, gates and judges a network."""
     full = work / "full.onnx"
-    everything = Candidate("all", layers=tgdonnx.AllLayers())
-    tgdonnx.export(train(network, everything, plan.full, seed, work / "all"), full)
+    tgdonnx.export(train(network, FULL, plan.full, seed, work / "all"), full)
     tuned, blend = full, 1.0
     if plan.tuned is not None:
         artifacts = train(network, plan.tuned, plan.rate, seed, work / "tuned")
-        held = network.held_out["new validation"]
         if network.name == "pet":  # the targets of the study are the middle slice of what the network gives
             blend = chosen_blend(network, artifacts, work)
         else:
+            held = network.held_out["new validation"]
             validation = {network.input_name: held.inputs, "target": held.targets}
             blend = tgdonnx.blend(artifacts, validation).chosen
         tuned = work / "tuned.onnx"
         tgdonnx.export(artifacts, tuned, blend=blend)
     name = network.input_name
     data = tgdonnx.GateData(
-        new_inputs(network, seed),
+        {name: network.gate_inputs()},
         {name: network.held_out["new validation"].inputs},
         {name: network.held_out["old validation"].inputs},
     )
@@ -186,7 +176,7 @@ def chosen_blend(network: Network, artifacts: Path, work: Path) -> float:
         tgdonnx.export(artifacts, work / "candidate.onnx", blend=blend, overwrite=True)
         session = opened(work / "candidate.onnx")
         outputs = [session.run(None, {network.input_name: x[None]})[0] for x in held.inputs]
-        losses[blend] = network.quality(network.read(np.concatenate(outputs)), held.targets).loss
+        losses[blend] = network.quality(np.concatenate(outputs), "new validation").loss
     return min(losses, key=losses.__getitem__)
 
 
@@ -237,7 +227,7 @@ def main(names: tuple[str, ...], steps: Optional[int], seed: int, cache: Path, o
     found = []
     for name in names or PLANS:
         network: Network = made[name]()
-        network = replace(network, phi=network.phis[0], steps=steps or network.steps)
+        network = replace(network, steps=steps or network.steps)
         with tempfile.TemporaryDirectory(prefix="gate-") as folder:
             one = study(network, PLANS[name], seed, Path(folder))
         (output / f"{name}.json").write_text(json.dumps(one, indent=1) + "\n", "utf-8")

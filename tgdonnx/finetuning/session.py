@@ -197,6 +197,10 @@ class Session:
                 f"axis 1; found {list(found)}"
             )
 
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Returns copies of the parameters, by name."""
+        return self._engine.parameters()
+
     def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
         """Puts other values in place of parameters, to evaluate with them; no model is opened anew."""
         self._engine.set_parameters(values)

@@ -20,7 +20,7 @@ class Reinitialization:
 
     Attributes:
         kind: where initial values come from; see `tgdonnx.regrowing.initial_values`. None for ``calibrated`` where there are
-            images to calibrate on, else for ``clone``: by measurement, see `samples/regrow`.
+            images to calibrate on, else for ``clone``: by measurement, see `samples/retention`.
         calibrate: a few unlabelled images, as for `tgdonnx.sweep`: to calibrate on, and to measure the change of the output
             on. None to measure it on random input.
         reading: how they are read; what is for ``target`` in it, and augmentation, is ignored.

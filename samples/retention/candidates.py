@@ -1,0 +1,133 @@
+"""What is compared: selections of filters, and what is done with them before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Optional
+
+import numpy as np
+from network import Network
+
+import tgdonnx
+from tgdonnx.selection import Mode
+
+RANK = 8
+Draw = Literal["as many at random", "as few as an adapter adds"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to tune a network.
+
+    Attributes:
+        name: in tables, and of its files.
+        mode: see `tgdonnx.mask`.
+        layers: which whole layers train; None for the filters that the network's strategy selects.
+        draw: what is drawn in place of these filters; None for themselves.
+        needs_dead: whether it is for networks with dead filters alone.
+    """
+
+    name: str
+    mode: Mode = "paper"
+    layers: Optional[tgdonnx.Strategy] = None
+    draw: Optional[Draw] = None
+    needs_dead: bool = False
+
+
+FULL = Candidate("full", layers=tgdonnx.AllLayers())
+REGROW = Candidate("regrow", "regrow", needs_dead=True)
+ADAPTER = Candidate("adapter", "adapter", tgdonnx.AllLayers())
+CANDIDATES = (
+    FULL,
+    REGROW,
+    ADAPTER,
+    Candidate("regrow-small", "regrow", draw="as few as an adapter adds", needs_dead=True),
+    Candidate("last-3", layers=tgdonnx.LastLayers(3)),
+    Candidate("random", "readers", draw="as many at random"),
+    Candidate("readers", "readers"),
+)
+
+
+def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgdonnx.MaskReport:
+    """Writes the masked model of a candidate."""
+    strategy = candidate.layers or network.strategy
+    if candidate.draw is not None:
+        scratch = output.with_name("selection.onnx")
+        selected = _filters(network, tgdonnx.mask(network.model, scratch, strategy))
+        scratch.unlink()
+        strategy = tgdonnx.Filters(
+            random_filters({name: rows for name, (rows, _) in selected.items()}, _counts(selected), seed=seed)
+            if candidate.draw == "as many at random"
+            else few_filters(network, {name: rows for name, (rows, _) in selected.items()}, seed, output)
+        )
+    options = tgdonnx.MaskOptions(
+        mode=candidate.mode,
+        reinitialization=tgdonnx.Reinitialization(kind="clone", seed=seed),
+        adapter=tgdonnx.Adapter(RANK, seed),
+    )
+    return tgdonnx.mask(network.model, output, strategy, options)
+
+
+def random_filters(
+    selected: Mapping[str, Sequence[int]], filters: Mapping[str, int], *, seed: int
+) -> dict[str, list[int]]:
+    """Draws as many filters of every layer as are selected there.
+
+    Args:
+        selected: for names of weights the rows that are selected.
+        filters: for the same names how many rows there are.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    return {
+        name: sorted(int(row) for row in rng.choice(filters[name], len(rows), replace=False))
+        for name, rows in selected.items()
+        if len(rows)
+    }
+
+
+def some_filters(selected: Mapping[str, Sequence[int]], share: float, *, seed: int) -> dict[str, list[int]]:
+    """Draws a share of the filters of every layer that are selected, at least one of each; a larger share has a smaller one."""
+    rng = np.random.default_rng(seed)
+    orders = {name: rng.permutation(rows) for name, rows in selected.items() if len(rows)}
+    return {
+        name: sorted(int(row) for row in order[: max(1, round(share * len(order)))]) for name, order in orders.items()
+    }
+
+
+def few_filters(
+    network: Network, selected: Mapping[str, Sequence[int]], seed: int, output: Path
+) -> dict[str, list[int]]:
+    """Draws so many of the selected filters that about as many numbers train as side paths add.
+
+    Args:
+        network: what is tuned.
+        selected: for names of weights the rows that are selected.
+        seed: of the draw.
+        output: beside it masked models are written and deleted.
+    """
+    scratch = output.with_name("drawn.onnx")
+    paths = tgdonnx.mask(network.model, scratch, tgdonnx.AllLayers(), tgdonnx.MaskOptions(mode="adapter"))
+    scratch.unlink()
+    # Side paths count among the weights of which rho is a fraction.
+    added = sum(path.weights for path in paths.added)
+    wanted = added / (added / paths.rho - added)
+    low, high = 0.0, 1.0
+    for _ in range(6):
+        share = (low + high) / 2
+        drawn = tgdonnx.Filters(some_filters(selected, share, seed=seed))
+        rho = tgdonnx.mask(network.model, scratch, drawn, tgdonnx.MaskOptions(mode="readers")).rho
+        scratch.unlink()
+        low, high = (share, high) if rho < wanted else (low, share)
+    return some_filters(selected, (low + high) / 2, seed=seed)
+
+
+def _filters(network: Network, report: tgdonnx.MaskReport) -> dict[str, tuple[Sequence[int], int]]:
+    weights = {layer.weight for layer in tgdonnx.score(network.model).layers if layer.weight is not None}
+    return {p.name: (p.retrain, p.filters) for p in report.params if p.name in weights}
+
+
+def _counts(selected: Mapping[str, tuple[Sequence[int], int]]) -> dict[str, int]:
+    return {name: count for name, (_, count) in selected.items()}

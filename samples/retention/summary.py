@@ -1,0 +1,191 @@
+"""Tables of what the runs of a network say, in Markdown, and the same as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from curves import Curve, Interval, Scores, curve_of, interval
+from network import Network
+from study import best_blend
+
+Outcomes = Mapping[str, Sequence[Mapping[str, Any]]]
+"""For names of candidates what `study.Study.run` gives for each seed."""
+
+NEW_SHARES = (0.5, 0.75, 0.9)
+"""Of what plain full fine-tuning gains: where old scores are compared."""
+
+
+def network_tables(network: Network, vendor: Scores, found: Outcomes) -> str:
+    """Returns the tables of a network."""
+    parts = [f"## {network.title}\n", f"Scores: {network.unit}, new / old task, test data. {_vendor(vendor)}\n"]
+    parts += [_ends(network, vendor, found), _averages(found)]
+    if "full" in found:
+        parts += [_compared(network, vendor, found), _early(vendor, found), _gates(vendor, found)]
+    return "\n".join(part for part in parts if part)
+
+
+def numbers(vendor: Scores, found: Outcomes) -> dict[str, dict[str, list[float]]]:
+    """Returns for every candidate the mean and the half width of what its rows show, to compare another run with."""
+    shown = {}
+    for name, runs in found.items():
+        ends = [_at(run, 1.0, vendor) for run in runs]
+        picked = {"end": ends, "best": [_at(run, best_blend(run["blends"]), vendor) for run in runs]}
+        rows = {f"{task}, {when}": _of(scores, task) for when, scores in picked.items() for task in ("new", "old")}
+        shown[name] = {row: [each.mean, each.half] for row, each in rows.items()}
+    return shown
+
+
+def _vendor(vendor: Scores) -> str:
+    return f"The vendor's network: {vendor['new test'][1]:.2f} / {vendor['old test'][1]:.2f}."
+
+
+def _ends(network: Network, vendor: Scores, found: Outcomes) -> str:
+    lines = [
+        "| candidate | seeds | rate | weights that train | changed bytes | ms a step | at 1: new | old | blend by new data "
+        f"| new | old | blend with at most {network.old_losses[0]:g} of the old lost | new | old |",
+        "|" + "---|" * 14,
+    ]
+    for name, runs in found.items():
+        best = [best_blend(run["blends"]) for run in runs]
+        within = [blend_within(run["blends"], vendor, network.old_losses[0]) for run in runs]
+        cells = [name, str(len(runs)), f"{runs[0]['rate']:g}", f"{runs[0]['rho']:.1%}", f"{runs[0]['bytes']:,}"]
+        cells += [f"{interval(run['seconds'] * 1e3 for run in runs).mean:.0f}"]
+        ends = [_at(run, 1.0, vendor) for run in runs]
+        cells += [str(_of(ends, task)) for task in ("new", "old")]
+        for picked in (best, within):
+            scores = [_at(run, blend, vendor) for run, blend in zip(runs, picked)]
+            cells += [", ".join(f"{each:g}" for each in picked), *(str(_of(scores, task)) for task in ("new", "old"))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def blend_within(blends: Mapping[str, Scores], vendor: Scores, loss: float) -> float:
+    """Returns the blend with the lowest new validation loss among those that keep the old validation score but for a loss."""
+    every = {"0": vendor, **blends}
+    kept = [blend for blend in every if every[blend]["old validation"][1] >= vendor["old validation"][1] - loss]
+    return float(min(kept, key=lambda blend: every[blend]["new validation"][0]))
+
+
+def _averages(found: Outcomes) -> str:
+    blends = sorted({blend for runs in found.values() for blend in runs[0]["average"]}, key=float)
+    if not blends:
+        return ""
+    lines = [f"| averaged weights, blended | {' | '.join(blends)} |", "|" + "---|" * (len(blends) + 1)]
+    for name, runs in found.items():
+        cells = [name]
+        for blend in blends:
+            some = [run["average"][blend] for run in runs if blend in run["average"]]
+            cells.append(" / ".join(str(_of(some, task)) for task in ("new", "old")) if some else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def against_full(
+    vendor: Scores, found: Outcomes, name: str, at: Callable[[Curve, Curve], float], part: str = "blends"
+) -> Interval:
+    """Returns the difference between a candidate and `full`, of the seeds that both have.
+
+    Args:
+        vendor: scores of the vendor's network.
+        found: the runs.
+        name: of the candidate.
+        at: returns for a curve, and the blended curve of `full` of the same seed, the score that is compared.
+        part: of the runs of `full` that are compared with: ``blends`` or ``average``.
+    """
+    full = {run["seed"]: run for run in found["full"]}
+    differences = []
+    for run in found[name]:
+        if run["seed"] in full:
+            reference = curve_of(vendor, full[run["seed"]]["blends"])
+            other = curve_of(vendor, full[run["seed"]][part])
+            differences.append(at(curve_of(vendor, run["blends"]), reference) - at(other, reference))
+    return interval(differences)
+
+
+def new_at_old(vendor: Scores, loss: float) -> Callable[[Curve, Curve], float]:
+    """Returns what reads the new score where so much of the vendor's old one is lost."""
+    level = vendor["old test"][1] - loss
+    return lambda curve, _: curve.new_at(level)
+
+
+def old_at_new(share: float) -> Callable[[Curve, Curve], float]:
+    """Returns what reads the old score where a share of the gain of plain full fine-tuning is reached."""
+    return lambda curve, full: curve.old_at(full.new[0] + share * (full.new[-1] - full.new[0]))
+
+
+def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
+    heads = [f"new, {loss:g} of the old lost" for loss in network.old_losses]
+    heads += [f"old, {share:.0%} of the new gained" for share in NEW_SHARES]
+    lines = [
+        f"| against `full`, blended | {' | '.join(heads)} | area |",
+        "|" + "---|" * (len(heads) + 2),
+    ]
+    reference = interval(curve_of(vendor, run["blends"]).old[-1] for run in found["full"]).mean
+    for name, runs in found.items():
+        reads = [new_at_old(vendor, loss) for loss in network.old_losses] + [old_at_new(share) for share in NEW_SHARES]
+        cells = [name]
+        cells += ["0" if name == "full" else against_full(vendor, found, name, read).signed for read in reads]
+        cells.append(str(interval(curve_of(vendor, run["blends"]).area(reference) for run in runs)))
+        lines.append(f"| {' | '.join(cells)} |")
+        if name != "full":
+            cells = [f"{name}, against `full` averaged and blended"]
+            cells += [against_full(vendor, found, name, read, "average").signed for read in reads]
+            lines.append(f"| {' | '.join(cells)} | |")
+    return "\n".join(lines) + "\n"
+
+
+def _early(vendor: Scores, found: Outcomes) -> str:
+    runs = [run for run in found["full"] if "early" in run]
+    if not runs:
+        return ""
+    steps = sorted(runs[0]["early"], key=int)
+    lines = ["| `full` stopped at step | new | old | blended, at no less of the old: new |", "|---|---|---|---|"]
+    for step in steps:
+        stopped = [run["early"][step] for run in runs]
+        gains = [
+            curve_of(vendor, run["blends"]).new_at(scores["old test"][1]) - scores["new test"][1]
+            for run, scores in zip(runs, stopped)
+        ]
+        cells = [step, *(str(_of(stopped, task)) for task in ("new", "old")), interval(gains).signed]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _gates(vendor: Scores, found: Outcomes) -> str:
+    lines = [
+        "| gated | form, looks in front of | new | against plain `full` | old | against the vendor's | new to the new side "
+        "| old to the vendor's | of these bit for bit the vendor's |",
+        "|" + "---|" * 9,
+    ]
+    full = {run["seed"]: _at(run, 1.0, vendor)["new test"][1] for run in found["full"]}
+    for name, runs in found.items():
+        gated = [run for run in runs if "gate" in run]
+        if not gated:
+            continue
+        if "refused" in gated[0]["gate"]:
+            lines.append(f"| {name} | refused: the detector does not tell new from old | | | | | | | |")
+            continue
+        each = [run["gate"] for run in gated]
+        old = [gate["old"] for gate in each]
+        cells = [name, ", ".join(sorted({f"{gate['form']}, {gate['layer']}" for gate in each}))]
+        cells += [str(interval(gate["new"]["score"] for gate in each))]
+        cells += [
+            interval(run["gate"]["new"]["score"] - full[run["seed"]] for run in gated if run["seed"] in full).signed
+        ]
+        cells += [str(interval(one["score"] for one in old))]
+        cells += [interval(one["score"] - vendor["old test"][1] for one in old).signed]
+        cells += [f"{interval(gate['new']['right'] for gate in each).mean:.1%}"]
+        cells += [f"{interval(one['right'] for one in old).mean:.1%}"]
+        cells += [f"{sum(one['exactly'] for one in old) / max(1e-9, sum(one['right'] for one in old)):.0%}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def _at(run: Mapping[str, Any], blend: float, vendor: Scores) -> Scores:
+    found: Scores = run["blends"].get(f"{blend:g}", vendor)
+    return found
+
+
+def _of(scores: Sequence[Scores], task: str) -> Interval:
+    return interval(each[f"{task} test"][1] for each in scores)
