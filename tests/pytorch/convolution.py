@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.pytorch.interpreter import Node, operator
+from tests.pytorch.interpreter import FLOAT, Node, operator
 
 _CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _CONV_TRANSPOSE = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
@@ -186,7 +186,7 @@ def _resize(node: Node, x: Tensor, *given: Tensor | None) -> Tensor:
 
 def _weights(node: Node, old: int, new: int, scale: float, rule: str) -> Tensor:
     """A matrix: what each of the new elements takes of each of the old ones."""
-    weights = torch.zeros(new, old, dtype=torch.float64)
+    weights = torch.zeros(new, old, dtype=FLOAT.get())
     mode = node.text("mode", "nearest")
     for place in range(new):
         if rule == "align_corners":

@@ -1,12 +1,15 @@
 """ONNX run by PyTorch in float64, so that autograd gives the gradients: an oracle that shares nothing with the package.
 
-Every floating-point type is read as float64, casts to one included. Nodes are computed one after the other, by the operator
+Every floating-point type is read as float64, casts to one included; within `in_float32` as float32, which tells how much of a
+result is rounding. Nodes are computed one after the other, by the operator
 that PyTorch has for them, else by the formula in ONNX's own documentation. An operator that is not in the table is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +22,8 @@ from onnx import AttributeProto, numpy_helper
 Array = NDArray[Any]
 Tensors = Mapping[str, torch.Tensor]
 Compute = Callable[..., Any]
+
+FLOAT: ContextVar[torch.dtype] = ContextVar("FLOAT", default=torch.float64)
 
 OPERATORS: dict[str, Compute] = {}
 """For names of operators what computes them: of a node and its inputs, None for those that are left out, the outputs."""
@@ -72,10 +77,21 @@ def operator(*names: str) -> Callable[[Compute], Compute]:
 
 
 def tensor_of(array: Any) -> torch.Tensor:
-    """An array as a tensor, floating-point numbers as float64."""
+    """An array as a tensor, floating-point numbers as float64 or what `in_float32` says."""
     array = np.asarray(array)
-    wide = array.astype(np.float64) if array.dtype.kind not in "iub" else array
-    return torch.from_numpy(np.array(wide))
+    if array.dtype.kind in "iub":
+        return torch.from_numpy(np.array(array))
+    return torch.from_numpy(np.array(array.astype(np.float64))).to(FLOAT.get())
+
+
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """Everything is computed in float32 meanwhile."""
+    token = FLOAT.set(torch.float32)
+    try:
+        yield
+    finally:
+        FLOAT.reset(token)
 
 
 def run(model: onnx.ModelProto, feeds: Mapping[str, Any], replaced: Tensors = {}) -> list[torch.Tensor]:
