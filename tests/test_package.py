@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_what_type_checkers_see_is_what_there_is() -> None:
     assert seen == set(tgdonnx.__all__)
     assert sorted(seen) == tgdonnx.__all__
     assert set(tgdonnx.__all__) <= set(dir(tgdonnx))
+
+
+def test_the_version_is_that_of_the_package_that_is_installed() -> None:
+    assert tgdonnx.__version__ == metadata.version("tgdonnx")
+    assert "__version__" in dir(tgdonnx)
+
+
+def test_types_are_told_to_whoever_uses_the_package() -> None:
+    assert (ROOT / "tgdonnx" / "py.typed").is_file()
 
 
 def test_what_is_not_there_is_an_attribute_error() -> None:

@@ -24,7 +24,7 @@ ROOMS = (
     *("finetuning", "masking", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),
     *("records", "masked_model", "overwriting", "adapting", "selection", "scoring", "tracing"),
     *("layers", "graphs", "runtime", "kse"),
-    *("files", "bounds", "errors", "calls"),
+    *("files", "bounds", "errors", "calls", "presenting"),
 )
 
 # What runs upward, or in a circle, today. The lists only get shorter: what is mended has to be taken off them.

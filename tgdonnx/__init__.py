@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from tgdonnx.tracing import TraceReport, trace
     from tgdonnx.verifying.verification import VerifyReport, verify
 
+    __version__: str
+
 __all__ = [
     "Adapter",
     "AllLayers",
@@ -172,7 +174,9 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 def __getattr__(name: str) -> Any:
     # Nothing is imported before it is asked for: that takes a second, in which the command line wants to be there already, to
     # answer Ctrl-C with an exit status instead of a traceback from the middle of an import.
-    if name in _MODULES:
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("tgdonnx")
+    elif name in _MODULES:
         value = getattr(importlib.import_module(_MODULES[name]), name)
     else:
         try:
@@ -186,4 +190,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

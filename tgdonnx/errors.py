@@ -26,9 +26,20 @@ class TgdonnxError(Exception):
         super().__init__(f"{problem}; {remedy}" if remedy else problem)
         self.problem, self.remedy, self.node, self.op_type = problem, remedy, node, op_type
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Without this an error could not come back from another process: its arguments are not those of Exception.
+        return _restored, (type(self), self.args), self.__dict__
+
     def add(self, text: str) -> None:
         """Puts more behind the message: what an outer layer knows of where things are, and how to go on."""
         self.args = (f"{self}; {text}",)
+
+
+def _restored(kind: type[TgdonnxError], arguments: tuple[object, ...]) -> TgdonnxError:
+    """Returns an error as it was raised; its attributes are put back by whoever unpickles it."""
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
 
 
 class ModelFileError(TgdonnxError, ValueError):

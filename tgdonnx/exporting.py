@@ -37,6 +37,7 @@ from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.layers import Network, Parameter
 from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing, overwrite_values
+from tgdonnx.presenting import Presented
 from tgdonnx.records import SetElements, earlier_rounds, encode_mask, encode_set, format_of, record_key
 from tgdonnx.verifying.allowed_changes import Allowed
 from tgdonnx.verifying.comparison import Changed, compare
@@ -44,8 +45,8 @@ from tgdonnx.verifying.comparison import Changed, compare
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class ExportReport:
+@dataclass(frozen=True, repr=False)
+class ExportReport(Presented):
     """What was written.
 
     Attributes:

@@ -17,6 +17,7 @@ from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.layers import MATRIX_PRODUCTS, Layer, Network, open_network
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
+from tgdonnx.presenting import Presented
 from tgdonnx.scoring import score_layers
 from tgdonnx.selection import filter_importance, require_phi
 from tgdonnx.tracing import trace_network
@@ -60,8 +61,8 @@ class LayerSummary:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class InspectReport:
+@dataclass(frozen=True, repr=False)
+class InspectReport(Presented):
     """A model at a glance.
 
     Attributes:

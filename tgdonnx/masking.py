@@ -16,6 +16,7 @@ from tgdonnx.files.model_writing import require_data_writable
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import require_unmasked, write_masked
+from tgdonnx.presenting import Presented
 from tgdonnx.records import earlier_rounds, trained_before
 from tgdonnx.regrowing import Reinitialization, regrow
 from tgdonnx.selection import STRATEGIES, Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
@@ -58,8 +59,8 @@ class AddedPath:
     weights: int
 
 
-@dataclass(frozen=True)
-class MaskReport:
+@dataclass(frozen=True, repr=False)
+class MaskReport(Presented):
     """What a masked model trains.
 
     Attributes:

@@ -16,6 +16,7 @@ from tgdonnx.errors import NonFiniteWeightError, SelectionError
 from tgdonnx.files.model_file import ModelSource, require_external_data
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K, MapScores
 from tgdonnx.layers import Layer, open_network
+from tgdonnx.presenting import Presented
 from tgdonnx.tracing import Provenance, trace_network
 
 # Check, mask and verify score the same weights one after the other. Scores are small: as many layers as large models have.
@@ -66,8 +67,8 @@ class LayerScores:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ScoreReport:
+@dataclass(frozen=True, repr=False)
+class ScoreReport(Presented):
     """Scores of a model.
 
     Attributes:

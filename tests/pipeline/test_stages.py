@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
 
@@ -53,7 +54,7 @@ def test_the_tuned_file_differs_in_the_retrained_rows_and_nothing_else_is_left(
     assert listing(tmp_path) == ["model.onnx", "tuned.onnx"]
     assert listing(scratch) == []
     assert report.verify.ok
-    assert str(scratch) not in repr(report), "what is deleted is named"
+    assert str(scratch) not in repr(asdict(report)), "what is deleted is named"
     assert report.export.changed == report.verify.changed
     assert report.train.steps == 4
     assert report.build.options["loss"] == "mse"

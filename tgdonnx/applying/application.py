@@ -28,6 +28,7 @@ from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.gated_model.record import is_gated, record_of
 from tgdonnx.gated_model.settling import settled
 from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.presenting import Presented
 from tgdonnx.records import last_classes
 from tgdonnx.runtime import CPU_NAME, Device, usable_device
 
@@ -35,8 +36,8 @@ from tgdonnx.runtime import CPU_NAME, Device, usable_device
 _TILE = {1: 65536, 2: 512, 3: 96}
 
 
-@dataclass(frozen=True)
-class ApplyReport:
+@dataclass(frozen=True, repr=False)
+class ApplyReport(Presented):
     """What was computed.
 
     Attributes:

@@ -43,11 +43,12 @@ from tgdonnx.graphs.collecting import seldom_collecting
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter
 from tgdonnx.masked_model import MaskedModel, read_masked
+from tgdonnx.presenting import Presented
 from tgdonnx.records import encode_mask
 
 
-@dataclass(frozen=True)
-class BuildReport:
+@dataclass(frozen=True, repr=False)
+class BuildReport(Presented):
     """What was built.
 
     Attributes:

@@ -22,14 +22,15 @@ from tgdonnx.errors import (
 from tgdonnx.files.model_file import ModelFile, ModelSource, load_model
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import is_masked, read_masked, require_unmasked
+from tgdonnx.presenting import Presented
 from tgdonnx.runtime import CPU, CPU_NAME, Device, parse_device
 from tgdonnx.selection import AllLayers, Percentile, Strategy, plan_masks, select
 from tgdonnx.tracing import trace_network
 from tgdonnx.trial import try_training, why_not_tried
 
 
-@dataclass(frozen=True)
-class CheckReport:
+@dataclass(frozen=True, repr=False)
+class CheckReport(Presented):
     """Whether a model can be trained.
 
     Attributes:

@@ -8,12 +8,13 @@ from typing import Optional
 
 from tgdonnx.calls import call
 from tgdonnx.comparing.choosing import Entry
+from tgdonnx.presenting import Presented
 
 ARTIFACTS = "artifacts"  # of a selection, in its directory
 
 
-@dataclass(frozen=True)
-class CompareReport:
+@dataclass(frozen=True, repr=False)
+class CompareReport(Presented):
     """Several selections, compared.
 
     Attributes:

@@ -7,10 +7,11 @@ from typing import Optional, Union
 
 from tgdonnx.data import DataOptions, DataSource, held
 from tgdonnx.finetuning.noise2noise import Noise2Noise, paths_of
+from tgdonnx.presenting import Presented
 
 
-@dataclass(frozen=True)
-class RunData:
+@dataclass(frozen=True, repr=False)
+class RunData(Presented):
     """The data of a run.
 
     Attributes:

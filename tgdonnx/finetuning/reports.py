@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Optional
 
 from tgdonnx.files.typed import AtLeast0, Count, Fraction
+from tgdonnx.presenting import Presented
 
 StopRule = Literal["length", "max-time", "patience", "retain-limit", "signal"]
 
@@ -76,8 +77,8 @@ class Stop:
     signal: Optional[int] = None
 
 
-@dataclass(frozen=True)
-class TrainReport:
+@dataclass(frozen=True, repr=False)
+class TrainReport(Presented):
     """A run, including what was done before it was resumed.
 
     Attributes:
@@ -123,8 +124,8 @@ class BlendPoint:
         return loss
 
 
-@dataclass(frozen=True)
-class BlendCurve:
+@dataclass(frozen=True, repr=False)
+class BlendCurve(Presented):
     """A finished run between what training started from and what it came to.
 
     Attributes:
@@ -145,8 +146,8 @@ class BlendCurve:
         return next(point for point in self.curve if point.blend == self.chosen)
 
 
-@dataclass(frozen=True)
-class Progress:
+@dataclass(frozen=True, repr=False)
+class Progress(Presented):
     """What is told after every step.
 
     Attributes:
@@ -172,8 +173,8 @@ class Progress:
     seconds_left: float = 0.0
 
 
-@dataclass(frozen=True)
-class DryRunReport:
+@dataclass(frozen=True, repr=False)
+class DryRunReport(Presented):
     """What one step says about a run.
 
     Attributes:

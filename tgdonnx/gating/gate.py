@@ -25,6 +25,7 @@ from tgdonnx.gating.fitting import require_enough
 from tgdonnx.gating.separation import Judged, Separation, first_that_separates
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import metadata_bytes, require_unmasked
+from tgdonnx.presenting import Presented
 from tgdonnx.records import earlier_rounds, record_key
 from tgdonnx.runtime import CPU_NAME, Device, usable_device
 from tgdonnx.sweeping.running import open_samples
@@ -36,8 +37,8 @@ _FURTHEST = 8
 """How many places are looked at: a detector is to be cheap, and those further back cost more."""
 
 
-@dataclass(frozen=True)
-class GateData:
+@dataclass(frozen=True, repr=False)
+class GateData(Presented):
     """What a detector is fitted on and judged by; a ``target`` in it is ignored.
 
     Attributes:
@@ -53,8 +54,8 @@ class GateData:
     reading: DataOptions = field(default_factory=DataOptions)
 
 
-@dataclass(frozen=True)
-class GateReport:
+@dataclass(frozen=True, repr=False)
+class GateReport(Presented):
     """What was written.
 
     Attributes:

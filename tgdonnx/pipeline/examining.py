@@ -26,6 +26,7 @@ from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked
 from tgdonnx.masking import MaskOptions, mask_network
+from tgdonnx.presenting import Presented
 from tgdonnx.selection import AllLayers
 
 _ROLES = {"target": "what an output is compared with", "weights": "how much its elements count"}
@@ -79,8 +80,8 @@ class FoundProblem:
     remedy: str
 
 
-@dataclass(frozen=True)
-class DataReport:
+@dataclass(frozen=True, repr=False)
+class DataReport(Presented):
     """What was seen of data for a model.
 
     Attributes:

@@ -10,6 +10,7 @@ from tgdonnx.artifacts import BuildReport
 from tgdonnx.exporting import ExportReport
 from tgdonnx.finetuning import BlendCurve, TrainReport
 from tgdonnx.masking import MaskReport
+from tgdonnx.presenting import Presented
 from tgdonnx.reporting.page import PageReport
 from tgdonnx.verifying.verification import VerifyReport
 
@@ -29,8 +30,8 @@ class Round:
     blend: Optional[BlendCurve] = None
 
 
-@dataclass(frozen=True)
-class FinetuneReport:
+@dataclass(frozen=True, repr=False)
+class FinetuneReport(Presented):
     """The reports of the stages; of several rounds, those of the last.
 
     Attributes:

@@ -18,6 +18,7 @@ from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, require_wr
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.run_record import RunRecord, read_record
+from tgdonnx.presenting import Presented
 from tgdonnx.reporting import facts
 from tgdonnx.reporting.curves import loss_curve, rate_curve
 from tgdonnx.reporting.figures import require_matplotlib
@@ -35,8 +36,8 @@ from tgdonnx.scoring import score_layers
 from tgdonnx.tracing import trace_network
 
 
-@dataclass(frozen=True)
-class PageReport:
+@dataclass(frozen=True, repr=False)
+class PageReport(Presented):
     """What was written.
 
     Attributes:

@@ -13,6 +13,7 @@ from tgdonnx.errors import SelectionError
 from tgdonnx.files.model_file import ModelFile, ModelSource
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import require_unmasked
+from tgdonnx.presenting import Presented
 from tgdonnx.runtime import CPU_NAME, Device, open_inference, usable_device
 from tgdonnx.scoring import ScoreOptions
 from tgdonnx.selection import Phi, RetrainMask, plan_masks, require_phi, score_filters, select
@@ -51,8 +52,8 @@ class SweepPoint:
     outputs: tuple[OutputChange, ...] = field(repr=False)
 
 
-@dataclass(frozen=True)
-class SweepReport:
+@dataclass(frozen=True, repr=False)
+class SweepReport(Presented):
     """The drop test over phi.
 
     Attributes:

@@ -9,6 +9,7 @@ from typing import Optional
 from tgdonnx.errors import SelectionError
 from tgdonnx.files.model_file import ModelSource
 from tgdonnx.layers import open_network
+from tgdonnx.presenting import Presented
 from tgdonnx.tracing.origins import Origin
 from tgdonnx.tracing.path import Step, find_path
 from tgdonnx.tracing.provenance import trace_network
@@ -60,8 +61,8 @@ class LayerTrace:
     maps: tuple[MapTrace, ...]
 
 
-@dataclass(frozen=True)
-class TraceReport:
+@dataclass(frozen=True, repr=False)
+class TraceReport(Presented):
     """The traces of all layers, in topological order."""
 
     model: str

@@ -14,6 +14,7 @@ from tgdonnx.gated_model.reading import take_apart, why_not_gated
 from tgdonnx.gated_model.record import describe_gate, is_gated
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import MaskedModel, read_masked
+from tgdonnx.presenting import Presented
 from tgdonnx.records import trained_before, union
 from tgdonnx.tracing import trace_network
 from tgdonnx.tracing.provenance import Provenance
@@ -32,8 +33,8 @@ from tgdonnx.verifying.side_paths import judge_side_paths
 from tgdonnx.verifying.wording import differences
 
 
-@dataclass(frozen=True)
-class VerifyReport:
+@dataclass(frozen=True, repr=False)
+class VerifyReport(Presented):
     """What differs, and what proves that nothing else does.
 
     Attributes:
