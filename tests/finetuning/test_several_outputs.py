@@ -101,6 +101,28 @@ def test_the_loss_is_the_sum_of_its_parts_and_outputs_are_those_of_the_model(
 
 
 @ON_EACH
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_step_logs_the_loss_of_each(engine: EngineName, accumulate: int, tmp_path: Path) -> None:
+    directory, data = built(tmp_path, engine=engine), arrays()
+    options = replace(OPTIONS, epochs=1, batch=3, accumulate=accumulate)
+    train(directory, data, options)
+    lines = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["event"] == "step"]
+    assert len(steps) == 2 // accumulate
+    order = np.random.default_rng([options.seed, 1]).permutation(6)
+    boxes, scores = outputs(data)
+    expected = [
+        (
+            losses.mse(boxes[chosen], data["boxes"][chosen], data["valid"][chosen]),
+            2 * losses.ce(scores[chosen], data["scores"][chosen], 255),
+        )
+        for chosen in (order[:3], order[3:])[:accumulate]
+    ]
+    assert [steps[0]["losses"][name] for name in ("boxes", "scores")] == pytest.approx(np.mean(expected, 0), rel=1e-5)
+    assert sum(steps[-1]["losses"].values()) == pytest.approx(steps[-1]["loss"], rel=1e-6)
+
+
+@ON_EACH
 def test_validation_logs_the_loss_and_the_metrics_of_each_by_what_counts(engine: EngineName, tmp_path: Path) -> None:
     directory, data, said = built(tmp_path, engine=engine), arrays(), []
     report = train(

@@ -214,6 +214,10 @@ def test_a_net_with_two_heads(tmp_path: Path) -> None:
     last = [entry for entry in entries if entry["event"] == "epoch"][-1]
     assert last["metrics"]["boxes loss"] + last["metrics"]["scores loss"] == pytest.approx(last["validation"], rel=1e-6)
     assert "output boxes" in page.read_text()
+    steps = [entry for entry in entries if entry["event"] == "step"]
+    for entry in steps:
+        assert entry["losses"]["boxes"] + entry["losses"]["scores"] == pytest.approx(entry["loss"], rel=1e-6)
+    assert "Training loss of <bdi>scores</bdi>" in page.read_text()
     assert np.load(applied).shape == (8, 4, 6, 7)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.support.models import Array
-from tgdonnx.engines import ENGINES, Batch, TrainingSession
+from tgdonnx.engines import ENGINES, Batch, BatchLoss, TrainingSession
 from tgdonnx.finetuning.evaluation import Evaluation, Evaluator
 from tgdonnx.finetuning.state import RunState
 
@@ -50,7 +50,7 @@ class FakeSession:
     def run(self) -> Optional[str]:
         return self.real.run
 
-    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[float]:
+    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[BatchLoss]:
         return self.real.step(map(self.batch, batches), learning_rate)
 
     def evaluate(self, batch: Batch) -> tuple[float, Array]:

@@ -19,7 +19,7 @@ from typing import Optional
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from tgdonnx.engines.protocol import Objective
+from tgdonnx.engines.protocol import Objective, part_losses
 from tgdonnx.gradients import RULES, Rules, differentiate
 from tgdonnx.graphs.builder import Builder
 from tgdonnx.layers.inference import InferShapes
@@ -36,7 +36,7 @@ class GradientGraph:
     then.
 
     Attributes:
-        model: its one output is the loss; the parameters are its last inputs.
+        model: its outputs are the loss, and of several outputs the loss of each; the parameters are its last inputs.
         parameters: these inputs, in the order of their gradients.
         gradients: of the loss by them, neither regularised nor masked; the last found first.
     """
@@ -68,7 +68,7 @@ def gradient_graph(
     named = {str(v.name): v for node in model.graph for v in node.outputs if v.name in objective.gates}
     gates = {named[name]: gate for name, gate in objective.gates.items()}
     gradients = differentiate(model, loss, values, gates=gates, rules=rules)
-    model.graph.outputs[:] = [loss]
+    model.graph.outputs[:] = [loss, *part_losses(model.graph)]
     places = {value: place for place, node in enumerate(model.graph) for value in node.outputs}
     found = sorted(zip(values, gradients), key=lambda each: places.get(each[1], -1), reverse=True)
     return GradientGraph(model, tuple(value for value, _ in found), tuple(gradient for _, gradient in found))

@@ -23,6 +23,22 @@ Batch = Sequence[NDArray[Any]]
 """The arrays of the inputs, in their order: inputs of the model, targets, weights."""
 
 
+class BatchLoss(float):
+    """The loss of a batch.
+
+    Attributes:
+        parts: of several outputs that train, the loss of each; it is their sum. Empty where one trains.
+    """
+
+    parts: tuple[float, ...]
+
+    def __new__(cls, loss: float, parts: Sequence[float] = ()) -> BatchLoss:
+        """Makes one."""
+        made = super().__new__(cls, loss)
+        made.parts = tuple(parts)
+        return made
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is minimised besides the loss, and how.
@@ -64,13 +80,19 @@ class Problem:
     objective: Objective
 
 
+def part_losses(graph: ir.Graph) -> list[ir.Value]:
+    """Returns those outputs of the graph of a problem that are the losses of several outputs."""
+    others = list(graph.outputs)[1:]
+    return others[len(others) // 2 :] if len(others) > 1 else []
+
+
 class TrainingSession(Protocol):
     """A training run on artifacts."""
 
     run: Optional[str]
     """The state of the run that wrote the checkpoint, as JSON; None if there was none."""
 
-    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[float]:
+    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[BatchLoss]:
         """Moves the parameters by the mean gradient of some batches.
 
         Args:

@@ -2,7 +2,7 @@
 
 ``log.jsonl`` has one JSON object per line, told apart by ``event``:
 
-    step         epoch, step, loss, learning_rate, seconds, wait
+    step         epoch, step, loss, learning_rate, seconds, wait; of several outputs that train ``losses``, that of each
     epoch        the fields of `Epoch`, at the start and after every epoch
     validation   the same, after a validation within an epoch
     stop         step, rule, reason
@@ -34,8 +34,11 @@ from tgdonnx.finetuning.state import RunState
 _MOST = 2**20  # bytes of a line
 
 
-class StepEntry(msgspec.Struct, tag_field="event", tag="step", frozen=True):
-    """A step: its number and epoch, the loss before its update, its learning rate, and its seconds, of which it waited."""
+class StepEntry(msgspec.Struct, tag_field="event", tag="step", frozen=True, omit_defaults=True):
+    """A step: its number and epoch, the loss before its update, its learning rate, and its seconds, of which it waited.
+
+    Where several outputs train, ``losses`` has the loss of each by its name.
+    """
 
     epoch: Count
     step: Count
@@ -43,6 +46,7 @@ class StepEntry(msgspec.Struct, tag_field="event", tag="step", frozen=True):
     learning_rate: AtLeast0
     seconds: AtLeast0
     wait: AtLeast0
+    losses: Mapping[str, float] = {}
 
 
 class _Evaluated(msgspec.Struct, tag_field="event", frozen=True):
@@ -178,12 +182,10 @@ class Log:
         write_bytes(self._path, b"".join(text + b"\n" for text in kept))
         self._write_table()
 
-    def add_step(
-        self, *, epoch: int, step: int, loss: float, learning_rate: float, seconds: float, wait: float
-    ) -> None:
-        """Notes a step: its number, loss and learning rate, how long it took, and how long it waited for data."""
-        self.losses.append(loss)
-        self._write(StepEntry(epoch, step, loss, learning_rate, seconds, wait))
+    def add_step(self, entry: StepEntry) -> None:
+        """Notes a step."""
+        self.losses.append(entry.loss)
+        self._write(entry)
 
     def add_epoch(self, epoch: Epoch, *, whole: bool) -> None:
         """Notes an epoch, or (not ``whole``) a validation within one."""

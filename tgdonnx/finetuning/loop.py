@@ -21,7 +21,7 @@ from tgdonnx.errors import DataError, DivergedError, OutputError
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.interruption import Interrupted, interruptible
-from tgdonnx.finetuning.logs import Log
+from tgdonnx.finetuning.logs import Log, StepEntry
 from tgdonnx.finetuning.metrics import LOSS, is_better, worsening
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import Epoch, Progress, Stop
@@ -172,6 +172,8 @@ def _step(run: Run, state: RunState, reading: _Reading, kept: int, check: Callab
     if not math.isfinite(losses[-1]):
         raise DivergedError(_diverged(f"the loss is {losses[-1]} at step {state.step + 1}", kept))
     loss, step = math.fsum(losses) / count, state.step + 1
+    heads = session.manifest.heads
+    parts = {head.output: math.fsum(part) / count for head, part in zip(heads, zip(*(each.parts for each in losses)))}
     seconds = time.monotonic() - begin
     past = state.interval
     interval = Interval(
@@ -180,9 +182,9 @@ def _step(run: Run, state: RunState, reading: _Reading, kept: int, check: Callab
     state = replace(
         state, epoch=step // run.steps_per_epoch, step=step, seconds=state.seconds + seconds, interval=interval
     )
-    run.log.add_step(epoch=epoch + 1, step=step, loss=loss, learning_rate=rate, seconds=seconds, wait=wait)
+    run.log.add_step(StepEntry(epoch + 1, step, loss, rate, seconds, wait, parts))
     if run.board is not None:
-        run.board.add_step(step, loss, rate)
+        run.board.add_step(step, loss, rate, parts)
     run.on_progress(
         Progress(
             epoch + 1,

@@ -17,7 +17,7 @@ from tgdonnx.artifacts.consistency import require_inputs_of
 from tgdonnx.artifacts.manifest import Head
 from tgdonnx.data import Dataset
 from tgdonnx.data.targets import TargetLimits
-from tgdonnx.engines import Batch, TrainingSession
+from tgdonnx.engines import Batch, BatchLoss, TrainingSession
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.finetuning.borders import may_be_cut
@@ -99,7 +99,7 @@ class Session:
         """What the parameters take."""
         return sum(array.nbytes for array in self._engine.parameters().values())
 
-    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[float]:
+    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[BatchLoss]:
         """Moves the parameters by the mean gradient of some batches.
 
         Args:

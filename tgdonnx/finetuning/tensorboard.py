@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,12 @@ class Board:
                 str(directory), purge_step=step + 1 if step else None, filename_suffix=suffix
             )
 
-    def add_step(self, step: int, loss: float, learning_rate: float) -> None:
-        """Notes a step."""
+    def add_step(self, step: int, loss: float, learning_rate: float, losses: Mapping[str, float]) -> None:
+        """Notes a step; ``losses`` are those of several outputs that train."""
         self._writer.add_scalar("train/loss", loss, step)
         self._writer.add_scalar("train/learning_rate", learning_rate, step)
+        for name, value in losses.items():
+            self._writer.add_scalar(f"train/{name} loss", value, step)
 
     def add_epoch(self, epoch: Epoch) -> None:
         """Notes what was found after an epoch."""

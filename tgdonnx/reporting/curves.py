@@ -92,17 +92,7 @@ def loss_curve(history: History, exported: Optional[int]) -> Curve:
         if len(history.steps):
             downsampled = downsample(history.steps.astype(np.float64), history.losses)
             stretch = downsampled.stretch
-            if stretch > 1:
-                axes.fill_between(downsampled.x, downsampled.low, downsampled.high, color=BLUE, alpha=0.2, linewidth=0)
-                shown += [downsampled.low, downsampled.high]
-            axes.plot(
-                downsampled.x,
-                downsampled.mean,
-                color=BLUE,
-                linewidth=1.4,
-                marker="" if len(downsampled.x) > 40 else ".",
-            )
-            shown.append(downsampled.mean)
+            shown += _draw_steps(axes, downsampled)
         if held_out:
             steps, values = np.array(held_out, np.float64).T
             _draw_evaluations(axes, steps, values, ORANGE, "s")
@@ -110,6 +100,32 @@ def loss_curve(history: History, exported: Optional[int]) -> Curve:
         logarithmic = _set_scale(axes, np.concatenate(shown) if shown else np.ones(1))
         _finish(axes, "loss", exported, logarithmic=logarithmic)
     return Curve(drawn[0], logarithmic, stretch)
+
+
+def part_curve(name: str, history: History, losses: Array, exported: Optional[int]) -> Curve:
+    """Draws the training loss of one of several outputs against steps.
+
+    Args:
+        name: of the figure, unique in its page.
+        history: with at least one step.
+        losses: of shape (steps,).
+        exported: the step of the checkpoint that is exported, or None.
+    """
+    downsampled = downsample(history.steps.astype(np.float64), losses)
+    with one_plot(name) as (axes, drawn):
+        logarithmic = _set_scale(axes, np.concatenate(_draw_steps(axes, downsampled)))
+        _finish(axes, "loss", exported, logarithmic=logarithmic)
+    return Curve(drawn[0], logarithmic, downsampled.stretch)
+
+
+def _draw_steps(axes: Axes, curve: Downsampled) -> list[Array]:
+    """Draws what steps have, in blue; returns what is shown."""
+    shown = [curve.mean]
+    if curve.stretch > 1:
+        axes.fill_between(curve.x, curve.low, curve.high, color=BLUE, alpha=0.2, linewidth=0)
+        shown += [curve.low, curve.high]
+    axes.plot(curve.x, curve.mean, color=BLUE, linewidth=1.4, marker="" if len(curve.x) > 40 else ".")
+    return shown
 
 
 def evaluation_curve(

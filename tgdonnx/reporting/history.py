@@ -49,6 +49,7 @@ class History:
         learning_rates: float64 of shape (steps,).
         seconds: float64 of shape (steps,), how long every step took.
         wait: the same, of which it waited for data.
+        parts: of several outputs that train, by name the loss of each step; float64 of shape (steps,).
         evaluations: in order.
         stop: why the run ended, or None.
         unreadable: lines that were left out.
@@ -59,6 +60,7 @@ class History:
     learning_rates: NDArray[np.float64]
     seconds: NDArray[np.float64]
     wait: NDArray[np.float64]
+    parts: Mapping[str, NDArray[np.float64]]
     evaluations: tuple[Evaluation, ...]
     stop: Optional[str]
     unreadable: int
@@ -95,7 +97,10 @@ def read_history(directory: Path) -> History:
     table = np.array([(s.loss, s.learning_rate, s.seconds, s.wait) for s in steps], np.float64).reshape(-1, 4)
     losses, rates, seconds, wait = table.T
     numbers = np.array([s.step for s in steps], np.int64)
-    return History(numbers, losses, rates, seconds, wait, tuple(evaluations), stop, unreadable)
+    # Of runs of earlier versions only the later steps may have them; then there is no whole curve.
+    names = [name for name in (steps[0].losses if steps else {}) if all(name in step.losses for step in steps)]
+    parts = {name: np.array([step.losses[name] for step in steps], np.float64) for name in names}
+    return History(numbers, losses, rates, seconds, wait, parts, tuple(evaluations), stop, unreadable)
 
 
 def step_of(run: Optional[str], checkpoint: Path) -> Optional[int]:

@@ -20,7 +20,7 @@ from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.run_record import RunRecord, read_record
 from tgdonnx.presenting import Presented
 from tgdonnx.reporting import facts
-from tgdonnx.reporting.curves import loss_curve, rate_curve
+from tgdonnx.reporting.curves import loss_curve, part_curve, rate_curve
 from tgdonnx.reporting.figures import require_matplotlib
 from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import score_histograms
@@ -208,6 +208,10 @@ def _content(
         "histograms": histograms,
         "history": history,
         "loss": loss_curve(history, proof.step) if "training" not in left_out else None,
+        "parts": [
+            (output, part_curve(f"part{place}", history, losses, proof.step))
+            for place, (output, losses) in enumerate(history.parts.items() if "training" not in left_out else ())
+        ],
         "validation": start_and_exported(
             [(e.step, e.validation) for e in history.evaluations if e.validation is not None], proof.step
         ),

@@ -1,12 +1,12 @@
 """The models of the engine, from a forward graph with its loss.
 
-    step       data, targets, learning_rate, step, state ->  loss, state after it
-    gradients  data, targets, parameters, sums           ->  loss, sums with the gradient of the batch added
+    step       data, targets, learning_rate, step, state ->  losses, state after it
+    gradients  data, targets, parameters, sums           ->  losses, sums with the gradient of the batch added
     update     sums, batches, learning_rate, step, state ->  state after it, moved by the mean gradient of the batches
     eval       data, targets, parameters                 ->  loss, outputs
 
-State is the parameters, and what the optimizer remembers of each. One run of ``step`` is a training step; ``gradients`` and
-``update`` divide it where batches are accumulated.
+Losses are the loss, and of several outputs the loss of each. State is the parameters, and what the optimizer remembers of
+each. One run of ``step`` is a training step; ``gradients`` and ``update`` divide it where batches are accumulated.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from tgdonnx.engines.protocol import Objective
 from tgdonnx.graphs.builder import PREFIX, Builder
 
 _IR_WITH_FUNCTIONS = 8
+AFTER = (
+    ".after"  # behind the name of what a step changes; no name of the vendor's ends so, see `tgdonnx.artifacts.names`
+)
 RATE, STEP, BATCHES = f"{PREFIX}learning_rate", f"{PREFIX}step", f"{PREFIX}batches"
 
 
@@ -70,14 +73,14 @@ def make_models(forward: ir.Model, parameters: Sequence[str], objective: Objecti
     made = gradient_graph(forward, parameters, objective)
     differentiated, values = made.model, made.parameters
     graph = differentiated.graph
-    parameters = [str(value.name) for value in values]
+    parameters, losses = [str(value.name) for value in values], len(graph.outputs)
     for value, gradient in zip(values, made.gradients):
         gradient.name = gradient_name(str(value.name))
         graph.outputs.append(gradient)
     for model in (differentiated, evaluating):
         tidy(model)
-    step, summing = differentiated, _summing(differentiated, values)
-    _add_update(step.graph, parameters, objective, starts)
+    step, summing = differentiated, _summing(differentiated, values, losses)
+    _add_update(step.graph, losses, parameters, objective, starts)
     update = _update_model(differentiated, values, objective, starts)
     if objective.optimizer == "adamw":
         for model in (step, update):
@@ -92,23 +95,23 @@ def gradient_name(parameter: str) -> str:
     return f"{PREFIX}{parameter}.gradient"
 
 
-def _summing(model: ir.Model, values: Sequence[ir.Value]) -> ir.Model:
-    """Returns a view of a model, whose gradients are its outputs behind the first, with each added to a sum.
+def _summing(model: ir.Model, values: Sequence[ir.Value], losses: int) -> ir.Model:
+    """Returns a view of a model, whose gradients are its outputs behind the losses, with each added to a sum.
 
     Nodes are shared, not copied; what is added to the model later is not in the view.
     """
-    graph, (loss, *gradients) = model.graph, model.graph.outputs
+    graph, gradients = model.graph, list(model.graph.outputs)[losses:]
     sums = ir.Graph([], [], nodes=[], opset_imports=dict(graph.opset_imports), name="sums")
     build = Builder(sums, "sums")
     names = [sum_name(str(value.name)) for value in values]
     added = [build("Add", _input(sums, *each), gradient) for each, gradient in zip(zip(names, values), gradients)]
-    _give_out(sums, added, values, [f"{name}.after" for name in names])
+    _give_out(sums, added, values, [f"{name}{AFTER}" for name in names])
     for node in build.nodes:  # both graphs would number theirs from the first
         node.name = node.outputs[0].name
     sums.extend(build.nodes)
     view = ir.GraphView(
         [*graph.inputs, *sums.inputs],
-        [loss, *sums.outputs],
+        [*list(graph.outputs)[:losses], *sums.outputs],
         nodes=[*graph, *sums],
         initializers=list(graph.initializers.values()),
         doc_string=graph.doc_string,
@@ -129,12 +132,16 @@ def _summing(model: ir.Model, values: Sequence[ir.Value]) -> ir.Model:
 
 
 def _add_update(
-    graph: ir.Graph, parameters: Sequence[str], objective: Objective, starts: Mapping[str, ir.TensorProtocol]
+    graph: ir.Graph,
+    losses: int,
+    parameters: Sequence[str],
+    objective: Objective,
+    starts: Mapping[str, ir.TensorProtocol],
 ) -> None:
-    """Adds the optimizer behind the gradients of a graph, which are its outputs behind the first."""
+    """Adds the optimizer behind the gradients of a graph, which are its outputs behind the losses."""
     inputs = {str(value.name): value for value in graph.inputs}
-    gradients = list(graph.outputs)[1:]
-    graph.outputs[1:] = []
+    gradients = list(graph.outputs)[losses:]
+    graph.outputs[losses:] = []
     _optimize(graph, [inputs[name] for name in parameters], gradients, objective, starts)
 
 
@@ -186,7 +193,7 @@ def _optimize(
         else:
             moved, after = sgd(build, value, gradient, moments, rate, objective.momentum)
         results = [moved, *after.values]
-        _give_out(graph, results, [value] * len(results), [f"{each}.after" for each in (name, *names)])
+        _give_out(graph, results, [value] * len(results), [f"{each}{AFTER}" for each in (name, *names)])
     graph.extend(build.nodes)
 
 

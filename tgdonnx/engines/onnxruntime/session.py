@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.engines.frozen import require_frozen
-from tgdonnx.engines.onnxruntime.models import BATCHES, RATE, STEP, sum_name
+from tgdonnx.engines.onnxruntime.models import AFTER, BATCHES, RATE, STEP, sum_name
 from tgdonnx.engines.onnxruntime.state import State, read_state, write_state
+from tgdonnx.engines.protocol import BatchLoss
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.runtime import load_onnxruntime, reason_of
 from tgdonnx.runtime.devices import CPU, Device, open_on
@@ -65,7 +66,7 @@ class StepSession:
         self._bound_values: dict[str, Any] = {}
         self._sessions: dict[str, Any] = {}
 
-    def step(self, batches: Iterable[Sequence[Array]], learning_rate: float) -> list[float]:
+    def step(self, batches: Iterable[Sequence[Array]], learning_rate: float) -> list[BatchLoss]:
         """Moves the parameters by the mean gradient of some batches.
 
         Args:
@@ -78,7 +79,7 @@ class StepSession:
         Raises:
             DataError: the models do not run on a batch.
         """
-        losses: list[float] = []
+        losses: list[BatchLoss] = []
         waiting: Optional[Sequence[Array]] = None
         for batch in batches:
             if waiting is not None:
@@ -143,29 +144,29 @@ class StepSession:
         tensors = {name: np.array(value.numpy()) for name, value in self._now.items()}
         write_state(path, State(tensors, self.updates, run))
 
-    def _whole_step(self, batch: Sequence[Array], learning_rate: float) -> float:
-        session, loss = self._open(STEP_MODEL), self._number()
+    def _whole_step(self, batch: Sequence[Array], learning_rate: float) -> BatchLoss:
+        session = self._open(STEP_MODEL)
         binding = self._bound(session, {**self._fed(batch), **self._numbers(learning_rate)})
-        binding.bind_ortvalue_output(session.get_outputs()[0].name, loss)
+        losses = self._bind_losses(session, binding)
         self._move(session, binding)
-        found = float(loss.numpy())
+        found = _told(losses)
         if np.isfinite(found):
             self._take()
         return found
 
-    def _add_gradient(self, batch: Sequence[Array], *, first: bool) -> float:
-        session, loss = self._open(GRADIENT_MODEL), self._number()
+    def _add_gradient(self, batch: Sequence[Array], *, first: bool) -> BatchLoss:
+        session = self._open(GRADIENT_MODEL)
         zeros = {sum_name(name): np.zeros(self._now[name].shape(), np.float32) for name in self._parameters}
         if first:
             self._sums = {name: self._value(array) for name, array in zeros.items()}
         after = {name: self._value(array) for name, array in zeros.items()}
         binding = self._bound(session, {**self._fed(batch), **self._sums})
-        binding.bind_ortvalue_output(session.get_outputs()[0].name, loss)
+        losses = self._bind_losses(session, binding)
         for name, value in after.items():
-            binding.bind_ortvalue_output(f"{name}.after", value)
+            binding.bind_ortvalue_output(f"{name}{AFTER}", value)
         self._run(session, binding)
         self._sums = after
-        return float(loss.numpy())
+        return _told(losses)
 
     def _update(self, batches: int, learning_rate: float) -> None:
         session = self._open(UPDATE_MODEL)
@@ -181,8 +182,13 @@ class StepSession:
         step = np.array(self.updates + 1, np.int64)
         return {RATE: self._value(np.array(learning_rate, np.float32)), STEP: self._value(step)}
 
-    def _number(self) -> Any:
-        return self._value(np.zeros((), np.float32))
+    def _bind_losses(self, session: Any, binding: Any) -> list[Any]:
+        """Binds the losses, which are the outputs that are no state and no sum; returns where they will be."""
+        names = [value.name for value in session.get_outputs() if not value.name.endswith(AFTER)]
+        losses = [self._value(np.zeros((), np.float32)) for _ in names]
+        for name, loss in zip(names, losses):
+            binding.bind_ortvalue_output(name, loss)
+        return losses
 
     def _bound(self, session: Any, given: dict[str, Any]) -> Any:
         """Returns a binding of what a model reads: what is given, and the state."""
@@ -196,7 +202,7 @@ class StepSession:
     def _move(self, session: Any, binding: Any) -> None:
         """Runs a model that gives a new state, into the buffers that are free."""
         for name, value in self._next.items():
-            binding.bind_ortvalue_output(f"{name}.after", value)
+            binding.bind_ortvalue_output(f"{name}{AFTER}", value)
         self._run(session, binding)
 
     def _take(self) -> None:
@@ -218,3 +224,8 @@ class StepSession:
         if name not in self._sessions:
             self._sessions[name] = open_on(self.directory / name, self._device)
         return self._sessions[name]
+
+
+def _told(losses: Sequence[Any]) -> BatchLoss:
+    loss, *parts = (float(value.numpy()) for value in losses)
+    return BatchLoss(loss, parts)

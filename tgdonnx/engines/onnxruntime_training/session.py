@@ -18,7 +18,7 @@ from tgdonnx.engines.frozen import require_frozen
 from tgdonnx.engines.onnxruntime_training.checkpoints import RUN_PROPERTY, load_checkpoint, run_of, seal
 from tgdonnx.engines.onnxruntime_training.files import EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL
 from tgdonnx.engines.onnxruntime_training.optimizers import average_gradients
-from tgdonnx.engines.protocol import Batch
+from tgdonnx.engines.protocol import Batch, BatchLoss
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import replacing
 from tgdonnx.files.scratch import scratch_directory
@@ -56,13 +56,15 @@ class ModuleSession:
                 f"ONNX Runtime cannot load {directory}: {reason_of(error)}", remedy="build the artifacts again"
             ) from error
 
-    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[float]:
+    def step(self, batches: Iterable[Batch], learning_rate: float) -> list[BatchLoss]:
         """Moves the parameters by the mean gradient of some batches; see `tgdonnx.engines.TrainingSession`."""
-        losses: list[float] = []
+        losses: list[BatchLoss] = []
         self._module.train()
         try:
             for batch in batches:
-                losses.append(float(self._module(*batch)))
+                found = self._module(*batch)  # an array, or of several losses a tuple
+                loss, *parts = map(float, found if isinstance(found, tuple) else (found,))
+                losses.append(BatchLoss(loss, parts))
                 if not np.isfinite(losses[-1]):
                     return losses
             optimizer = self._optimizer_for(len(losses))
