@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -91,6 +91,7 @@ class MaskOptions:
         protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is. In mode
             ``adapter`` it does in any case.
         adapter: of mode ``adapter``, which side paths.
+        chosen: why this was chosen where nobody said what trains, for the record; None where somebody did.
 
     Raises:
         SelectionError: what an earlier round trained is to be protected in mode ``regrow``.
@@ -100,6 +101,7 @@ class MaskOptions:
     reinitialization: Reinitialization = field(default_factory=Reinitialization)
     protect: bool = False
     adapter: Adapter = field(default_factory=Adapter)
+    chosen: Optional[str] = None
 
     def __post_init__(self) -> None:
         if self.mode == "regrow" and self.protect:
@@ -161,6 +163,8 @@ def mask_network(
         "mode": options.mode,
         "round": 1 + earlier_rounds(network.file.proto),
     }
+    if options.chosen is not None:
+        record["chosen"] = options.chosen
     if options.mode == "adapter":
         adapted = adapt(network, selection, options.adapter, record["round"])
         record.update(rank=options.adapter.rank, seed=options.adapter.seed)

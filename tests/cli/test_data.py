@@ -67,7 +67,7 @@ def test_data_that_fits_exits_with_0_and_tells_what_is_done_to_it(valid: Path, t
     assert "  x: float32 [any, 1, any, any] NCHW (4 axes, channels before space, as ONNX has it)" in lines
     assert f"  target: float32 [3, 1, 8, 8], 1 case; the first in {data}" in lines
     assert "fits: 3 samples" in lines
-    assert lines[-1] == f"  tgdonnx finetune {valid} --data {data} --phi 0.3 -o tuned.onnx"
+    assert lines[-1] == f"  tgdonnx finetune {valid} --data {data} -o tuned.onnx"
 
 
 def test_a_problem_that_no_option_solves_is_told_with_the_others(valid: Path, tmp_path: Path) -> None:
@@ -173,8 +173,6 @@ def test_options_of_several_inputs_are_given_once_for_each(tmp_path: Path) -> No
     assert result.exit_code == 1
     words = shlex.split(result.stdout.splitlines()[-1])
     assert [words[n + 1] for n, word in enumerate(words) if word == "--layout"] == ["x=NHWC", "target=NHWC"]
-    chosen = words.index("--phi")  # of a kernel of 1 x 1 there is nothing to score
-    words[chosen : chosen + 2] = ["--all"]
     words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
     assert run(*words[1:], "--epochs", 1).exit_code == 0
 
@@ -205,7 +203,6 @@ def test_options_that_were_given_stay_in_the_command_as_they_were_given(tmp_path
     words = shlex.split(result.stdout.splitlines()[-1])
     assert set(map(str, given)) <= set(words)
     words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
-    words[words.index("--phi") : words.index("--phi") + 2] = ["--all"]
     result = run(*words[1:])
     assert result.exit_code == 0, result.stderr
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Literal, Optional, Union
 
 import click
 
@@ -11,12 +11,14 @@ from tgdonnx.cli.helping import OUTPUT, options_of
 Blend = Union[float, Literal["auto"]]
 
 
-def blend_value(_context: click.Context, _parameter: click.Parameter, text: str) -> Blend:
+def blend_value(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[Blend]:
     """Reads a number from 0 to 1, or ``auto``.
 
     Raises:
         BadParameter: it is neither.
     """
+    if text is None:
+        return None
     if text == "auto":
         return "auto"
     try:
@@ -30,10 +32,9 @@ def blend_value(_context: click.Context, _parameter: click.Parameter, text: str)
 
 blend_option = options_of(OUTPUT)(
     "--blend",
-    default="1",
     callback=blend_value,
     metavar="A|auto",
-    show_default=True,
     help="How far the tuned model goes from what training started from (0) to what it came to (1). auto: the smallest within "
-    "one standard error of the lowest validation loss, or the lowest within --retain-limit, which then stops no run.",
+    "one standard error of the lowest validation loss, or the lowest within --retain-limit, which then stops no run.  "
+    "[default: 1; auto, where nothing is selected and there is validation data]",
 )

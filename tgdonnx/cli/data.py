@@ -20,7 +20,7 @@ from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.run_options import run_options
 from tgdonnx.cli.spelling import spelled
 from tgdonnx.finetuning import RunData, TrainOptions
-from tgdonnx.pipeline.examining import FIRST_PHI, DataReport, FoundArray, examine, shape_in_words
+from tgdonnx.pipeline.examining import DataReport, FoundArray, examine, shape_in_words
 
 
 @click.command(
@@ -74,7 +74,7 @@ def _command(context: click.Context, report: DataReport, data: RunData) -> str:
             value = {each: what for each, what in value.items() if each not in before}
         added.append(spelled(f"`{name}={value!r}`"))
     model = shlex.quote(str(context.params["model"]))
-    return " ".join(["tgdonnx finetune", model, *map(shlex.quote, words), *added, f"--phi {FIRST_PHI} -o tuned.onnx"])
+    return " ".join(["tgdonnx finetune", model, *map(shlex.quote, words), *added, "-o tuned.onnx"])
 
 
 def _words(option: click.Option, value: Any) -> list[str]:

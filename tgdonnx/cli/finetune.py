@@ -102,7 +102,10 @@ def command(
     rounds: int,
     as_json: bool,
 ) -> None:
-    """Adapt MODEL in one go: mask, build, train, export and verify."""
+    """Adapt MODEL in one go: mask, build, train, export and verify.
+
+    Where nothing is said of what trains, the drop test on --data chooses it, and it is said what and why.
+    """
     if selecting.sweep_data is not None and not selecting.by_drop_test:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
     looked_at = selecting.sweep_data or (None if isinstance(data.data, Noise2Noise) else data.data)
@@ -111,7 +114,7 @@ def command(
     recommend = drop_test(
         model, looked_at or Path(), output=building.shown_output, reading=data.reading, device=training.device
     )
-    strategy = selecting.strategy(recommend, training.seed)
+    strategy = None if selecting.is_open else selecting.strategy(recommend, training.seed)
     with training_bar() as show:
         report = finetune(
             model,

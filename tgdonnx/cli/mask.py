@@ -82,6 +82,7 @@ def command(
     Graph and outputs stay the same. In --mode regrow the outputs are those without the filters; how far they are from MODEL's
     is told.
     """
+    selecting.require_said()
     looks = selecting.by_drop_test or selecting.by_gradient
     if selecting.by_drop_test and selecting.sweep_data is None:
         raise click.UsageError("--phi auto looks at the output on a few images; name them with --data")

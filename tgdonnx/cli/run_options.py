@@ -12,6 +12,7 @@ from tgdonnx.cli.helping import OUTPUT, TRAINING, options_of
 from tgdonnx.cli.paths import OutputPath
 from tgdonnx.files.outputs import Kind
 from tgdonnx.finetuning import DEFAULT_AGREE_SHARE, METRICS, SCHEDULES, TrainOptions
+from tgdonnx.finetuning.options import LEARNING_RATE, SIDE_PATH_LEARNING_RATE
 
 _DEFAULT = TrainOptions()
 _option = options_of(TRAINING)
@@ -44,9 +45,7 @@ run_options = collected(
         "--learning-rate",
         "--lr",
         type=float,
-        default=_DEFAULT.learning_rate,
-        show_default=True,
-        help="Learning rate.",
+        help=f"Learning rate.  [default: {LEARNING_RATE:g}; of side paths (mode adapter) {SIDE_PATH_LEARNING_RATE:g}]",
     ),
     _option(
         "--schedule",

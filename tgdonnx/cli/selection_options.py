@@ -31,10 +31,10 @@ class Selecting:
     """What the command line says of which filters train, and from where.
 
     Attributes:
-        asked: for the names of the strategies what was said of each, of which exactly one was asked for. That of ``phi`` may be
+        asked: for the names of the strategies what was said of each, of which at most one was asked for. That of ``phi`` may be
             ``auto``, for that of the drop test.
         tolerance: of the drop test, and of the start in mode regrow.
-        mode: of the masks; mode regrow measures how far the output moves, too.
+        mode: of the masks, None if nothing is said; mode regrow measures how far the output moves, too.
         alpha: of the KSE.
         k: the number of neighbours of the KSE.
         kind: see `Reinitialization`, as for the next two.
@@ -45,13 +45,13 @@ class Selecting:
         rank: of side paths.
 
     Raises:
-        UsageError: several ways to select were given, or none, which is for all layers in mode adapter alone; or what is of
-            another mode, or a tolerance of nothing.
+        UsageError: several ways to select were given, or a mode other than adapter, which is for all layers then, and none; or
+            what is of another mode, or a tolerance of nothing.
     """
 
     asked: Mapping[str, Any]
     tolerance: Optional[float]
-    mode: Mode
+    mode: Optional[Mode]
     alpha: float = DEFAULT_ALPHA
     k: int = DEFAULT_K
     kind: Optional[Kind] = None
@@ -62,11 +62,11 @@ class Selecting:
     rank: Optional[int] = None
 
     def __post_init__(self) -> None:
-        chosen = self._chosen
-        if len(chosen) > 1 or not (chosen or self.mode == "adapter"):
+        chosen, mode = self._chosen, self.mode or MaskOptions().mode
+        if len(chosen) > 1 or not (chosen or self.mode in (None, "adapter")):
             what = f"got {', '.join(f'--{name}' for name in chosen)}" if chosen else "got none"
-            raise click.UsageError(f"expected exactly one of {', '.join(f'--{name}' for name in self.asked)}; {what}")
-        if self.tolerance is not None and not self.by_drop_test and self.mode != "regrow":
+            raise click.UsageError(f"expected exactly one of {self._ways}; {what}")
+        if self.tolerance is not None and not (self.by_drop_test or mode == "regrow" or self.is_open):
             raise click.UsageError("--tolerance is of the drop test, which only --phi auto and --mode regrow do")
         of_regrow = {
             "--rebirth": self.kind is not None,
@@ -74,14 +74,32 @@ class Selecting:
             "--isolate": self.isolate,
         }
         for name, is_given in of_regrow.items():
-            if is_given and self.mode != "regrow":
-                raise click.UsageError(f"{name} is for --mode regrow; the mode is {self.mode}")
-        if self.rank is not None and self.mode != "adapter":
-            raise click.UsageError(f"--rank is for --mode adapter; the mode is {self.mode}")
+            if is_given and mode != "regrow":
+                raise click.UsageError(f"{name} is for --mode regrow; the mode is {mode}")
+        if self.rank is not None and mode != "adapter":
+            raise click.UsageError(f"--rank is for --mode adapter; the mode is {mode}")
 
     @property
     def _chosen(self) -> list[str]:
         return [name for name, value in self.asked.items() if value is not None and value is not False]
+
+    @property
+    def _ways(self) -> str:
+        return ", ".join(f"--{name}" for name in self.asked)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is said of what trains."""
+        return not self._chosen and self.mode is None
+
+    def require_said(self) -> None:
+        """Checks that it is said what trains.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if self.is_open:
+            raise click.UsageError(f"expected exactly one of {self._ways}; got none")
 
     @property
     def by_drop_test(self) -> bool:
@@ -129,7 +147,7 @@ class Selecting:
             self.kind, self.calibrate, reading, self.isolate, self.accepted_change, seed, device
         )
         adapter = Adapter(seed=seed) if self.rank is None else Adapter(self.rank, seed)
-        return MaskOptions(self.mode, reinitialized, self.protect, adapter)
+        return MaskOptions(self.mode or MaskOptions().mode, reinitialized, self.protect, adapter)
 
 
 def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Union[float, str, None]:
@@ -164,11 +182,10 @@ selection_options = collected(
     _option(
         "--mode",
         type=click.Choice(MODES),
-        default=MaskOptions().mode,
-        show_default=True,
         help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
         "regrow: these start at 0, and the filters with initial values; adapter: nothing of MODEL, but side paths that are "
-        "added beside its layers, by default all.",
+        "added beside its layers, by default all.  "
+        f"[default: {MaskOptions().mode}]",
     ),
     _option(
         "--rank",
@@ -178,7 +195,7 @@ selection_options = collected(
     ),
     together={"asked": [each.name for each in STRATEGIES]},
 )
-"""The ways to select filters, of which exactly one is given but in mode adapter, and the mode of the masks.
+"""The ways to select filters, of which at most one is given, and the mode of the masks.
 
 The command gets ``selecting``, a `Selecting`, of these options and those below.
 """

@@ -116,7 +116,7 @@ def compare(
         raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
     candidates = wanted_candidates(select, agree=run_data.agree, l2_sp=building.l2_sp)
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
-    network = open_network(file)
+    network, training = open_network(file), replace(training, learning_rate=training.peak)
     require_unmasked(file)
     building = building.in_cheapest_form()
     device = training_device(ENGINES[building.engine], training.device)

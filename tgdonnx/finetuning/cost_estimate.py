@@ -44,6 +44,7 @@ def dry_run(
     with locked(Path(directory), reading=True):
         session = Session(Path(directory), device=device)
     given, options = options, fitting_batch(session.manifest, options)
+    options = options.for_mode(session.manifest.selection.get("mode"))
     training, validating, retention = open_data(session, RunData.of(data), options)
     for remark in (
         *batch_remarks(given, options),
@@ -63,7 +64,7 @@ def dry_run(
             asked = time.monotonic()
             batches.append(next(stream))
             wait += time.monotonic() - asked
-        losses = session.step(batches, options.learning_rate)
+        losses = session.step(batches, options.peak)
         if not math.isfinite(losses[-1]):
             raise DivergedError(f"the loss of the first batch is {losses[-1]}", remedy="look at the data")
         loss = math.fsum(losses) / count if loss is None else loss

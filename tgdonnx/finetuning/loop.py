@@ -152,9 +152,7 @@ def _step(run: Run, state: RunState, reading: _Reading, kept: int, check: Callab
     begin, wait, images = time.monotonic(), 0.0, 0
     epoch, inside = divmod(state.step, run.steps_per_epoch)
     last = options.last_step(run.steps_per_epoch)
-    rate = learning_rate_at(
-        state.step, last, peak=options.learning_rate, schedule=options.schedule, warmup=options.warmup
-    )
+    rate = learning_rate_at(state.step, last, peak=options.peak, schedule=options.schedule, warmup=options.warmup)
     count = min(options.accumulate, run.batches_per_epoch - inside * options.accumulate)
     stream = reading.at(state.step)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
 from tgdonnx.errors import DataError
@@ -12,6 +12,7 @@ from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
 from tgdonnx.runtime import CPU_NAME, parse_device
 
 DEFAULT_EPOCHS = 10
+LEARNING_RATE, SIDE_PATH_LEARNING_RATE = 1e-4, 1e-3
 DEFAULT_AGREE_SHARE = 0.25
 
 # What a run does when the vendor's own task is worse by more than the limit; either way the best epoch within it is kept.
@@ -28,7 +29,7 @@ class TrainOptions:
     Attributes:
         epochs: passes over the data.
         batch: samples per batch.
-        learning_rate: the largest learning rate.
+        learning_rate: the largest learning rate; 1e-4 if None, and 1e-3 where side paths train.
         schedule: how it goes on from there; see `tgdonnx.finetuning.schedules`.
         warmup: steps over which it first rises.
         seed: of the order of the samples.
@@ -51,7 +52,7 @@ class TrainOptions:
 
     epochs: Optional[int] = None
     batch: int = 8
-    learning_rate: float = 1e-4
+    learning_rate: Optional[float] = None
     schedule: ScheduleName = "constant"
     warmup: int = 0
     seed: int = 0
@@ -75,12 +76,11 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and value < limit:
                 raise DataError(f"expected {name} >= {limit}, got {value}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise DataError(f"expected a learning rate > 0, got {self.learning_rate:g}")
-        for name in ("max_time", "metric_range"):
+        called = {"learning_rate": "a learning rate", "max_time": "max_time", "metric_range": "metric_range"}
+        for name, what in called.items():
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise DataError(f"expected {name} > 0, got {value:g}")
+                raise DataError(f"expected {what} > 0, got {value:g}")
         for name in ("checkpoint_every", "retain_limit"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
@@ -101,6 +101,19 @@ class TrainOptions:
             raise DataError("expected epochs or steps, got both", remedy="leave one out")
         if self.schedule != "constant" and self.last_step(1) is None:
             raise DataError(f"the schedule {self.schedule} needs a run of known length", remedy="give epochs or steps")
+
+    @property
+    def peak(self) -> float:
+        """The largest learning rate; where none is said, that of weights that were trained before."""
+        return LEARNING_RATE if self.learning_rate is None else self.learning_rate
+
+    def for_mode(self, mode: object) -> TrainOptions:
+        """Returns the same with a learning rate: where none is said, that of the mode of what trains.
+
+        Side paths start at nothing, and want ten times the rate of weights that were trained before.
+        """
+        rate = SIDE_PATH_LEARNING_RATE if self.learning_rate is None and mode == "adapter" else self.peak
+        return replace(self, learning_rate=rate)
 
     def batches_per_epoch(self, samples: int, fixed_batch: Optional[int]) -> int:
         """Returns the batches of an epoch. Where the model fixes their size, the rest waits for the next epoch's order."""

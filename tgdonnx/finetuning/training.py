@@ -84,7 +84,7 @@ def train_session(
         TgdonnxError: as `train`.
     """
     directory, asked = session.directory, options
-    options = fitting_batch(session.manifest, options)
+    options = fitting_batch(session.manifest, options).for_mode(session.manifest.selection.get("mode"))
     if isinstance(run_data.data, Noise2Noise) and options.patience is None:
         options = replace(options, patience=PATIENCE)
     try:

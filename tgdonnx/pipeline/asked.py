@@ -10,7 +10,7 @@ from tgdonnx.artifacts import BuildOptions
 from tgdonnx.blending.formula import require_blend
 from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.files.model_file import ModelFile, StrPath
-from tgdonnx.finetuning import RunData, TrainOptions, Watch
+from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.masking import MaskOptions
 from tgdonnx.selection import Strategy
@@ -31,7 +31,8 @@ class Results:
         overwrite: whether all of these, and the tuned model, may exist.
         blend: how far the tuned model goes from what training started from (0) to what it came to (1), in every round; see
             `tgdonnx.export`. ``auto`` evaluates blends on the validation data and chooses one, see `tgdonnx.blending.curve`;
-            then ``retain_limit`` of the training options does not stop the run, but is for the choice.
+            then ``retain_limit`` of the training options does not stop the run, but is for the choice. None: 1; but ``auto``
+            where nothing is selected either, and there is validation data.
     """
 
     report: Optional[StrPath] = None
@@ -39,10 +40,10 @@ class Results:
     apply: Optional[Union[StrPath, ArrayLike]] = None
     applied: Optional[StrPath] = None
     overwrite: bool = False
-    blend: Union[float, Literal["auto"]] = 1.0
+    blend: Optional[Union[float, Literal["auto"]]] = None
 
     def __post_init__(self) -> None:
-        if self.blend != "auto":
+        if self.blend is not None and self.blend != "auto":
             require_blend(self.blend)
 
     @property
@@ -58,13 +59,23 @@ class Asked:
     file: ModelFile
     data: RunData
     output: Path
-    strategy: Strategy
+    strategy: Optional[Strategy]
     training: TrainOptions
     building: BuildOptions
     masking: MaskOptions
     rounds: int
     results: Results
     watch: Watch
+
+    @property
+    def blend(self) -> Union[float, Literal["auto"]]:
+        """How far the tuned model goes."""
+        return 1.0 if self.results.blend is None else self.results.blend
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is, or will be, data that is not trained on."""
+        return self.data.validated or isinstance(self.data.data, Noise2Noise)
 
     @property
     def layout(self) -> Optional[str]:

@@ -15,7 +15,6 @@ from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import require_data_writable
 from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
-from tgdonnx.finetuning import Noise2Noise
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.keeping import Place, open_place, run_of
 from tgdonnx.pipeline.asked import Asked
@@ -109,9 +108,9 @@ def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Pat
 
 
 def _require_blend_possible(asked: Asked) -> None:
-    if asked.results.blend != "auto":
+    if asked.blend != "auto":
         return
-    if not (asked.data.validated or isinstance(asked.data.data, Noise2Noise)):
+    if not asked.holds_out:
         raise DataError(
             "blend auto chooses on validation data, and there is none", remedy="pass it, or say which blend"
         )

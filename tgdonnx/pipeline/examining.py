@@ -30,8 +30,6 @@ from tgdonnx.presenting import Presented
 from tgdonnx.selection import AllLayers
 
 _ROLES = {"target": "what an output is compared with", "weights": "how much its elements count"}
-FIRST_PHI = 0.3
-"""What a first run selects by; `tgdonnx.sweep` and `tgdonnx.compare` tell what suits a network."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,6 @@ def _call(model: ModelSource, data: RunData, training: TrainOptions, building: B
         **_said(training, TrainOptions()),
         **reading,
         **_said(replace(building, form=None), BuildOptions()),
-        "phi": FIRST_PHI,
     }
     return call("finetune", _named(model, "MODEL"), options={**options, "output": "tuned.onnx"})
 

@@ -101,8 +101,8 @@ def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitSta
     shown = Samples(Runners(artifacts.manifest, job.device), job.asked.data.shown, job.asked.data.reading)
     _rehearse_ending(job, before, session, artifacts, shown)
     trained = _train(job, number, session)
-    curve = blend_run(artifacts, job.asked.data, job.asked.training) if job.asked.results.blend == "auto" else None
-    blend = curve.chosen if curve is not None else float(job.asked.results.blend)
+    curve = blend_run(artifacts, job.asked.data, job.asked.training) if job.asked.blend == "auto" else None
+    blend = curve.chosen if curve is not None else float(job.asked.blend)
     job.go_on_with_export(artifacts.directory, blend)
     tuned = export_artifacts(artifacts, blend=blend)
     exported = tuned.write(scratch / "tuned" / job.asked.output.name)
@@ -120,6 +120,7 @@ def _mask_and_build(
     (scratch / "masked").mkdir(parents=True)
     (scratch / "tuned").mkdir()
     masked_model = scratch / "masked" / "masked.onnx"
+    assert asked.strategy is not None  # by now, see `choosing`
     strategy = measured(asked.strategy, before, asked.data, asked.building, asked.training)
     masked = mask_network(before, masked_model, strategy, asked.masking)
     if asked.rounds > 1:
@@ -151,7 +152,7 @@ def _rehearse_ending(job: Job, before: Network, session: Session, artifacts: Art
 
 def _train(job: Job, number: int, session: Session) -> TrainReport:
     training = job.asked.training
-    if job.asked.results.blend == "auto":
+    if job.asked.blend == "auto":
         training = replace(training, retain_limit=None)  # it is for the choice of the blend
     trained = train_session(session, job.asked.data, training, watch=_watch(job, number))
     if trained.stop.signal is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.data import DataSource
@@ -16,6 +16,7 @@ from tgdonnx.keeping import kept
 from tgdonnx.masking import MaskOptions
 from tgdonnx.pipeline.asked import Asked, Results
 from tgdonnx.pipeline.checks import checked
+from tgdonnx.pipeline.choosing import with_choice
 from tgdonnx.pipeline.ending import finish
 from tgdonnx.pipeline.reports import FinetuneReport
 from tgdonnx.pipeline.rounds import run_rounds
@@ -26,7 +27,7 @@ def finetune(
     model: ModelSource,
     data: Union[RunData, DataSource, Noise2Noise],
     output: StrPath,
-    strategy: Strategy,
+    strategy: Optional[Strategy] = None,
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
@@ -42,7 +43,8 @@ def finetune(
         data: what to train on, and what to look at besides; a source alone is what to train on. In later rounds images to
             agree on are those of the model that the round starts from.
         output: the tuned model to write.
-        strategy: which filters to retrain.
+        strategy: which filters to retrain. If None that, and the mode, is chosen by the drop test on the data, see
+            `tgdonnx.pipeline.choosing`, and said in a remark and the records; in mode ``adapter`` it is all layers.
         training: how to train.
         building: what training minimises, and how gradients are treated. Without a form it is ``thin`` where there is that
             form, which is not of gradient ``gate``.
@@ -69,5 +71,9 @@ def finetune(
         watch=watch,
     )
     job = checked(asked)
+    job = replace(job, asked=with_choice(asked))
+    if job.asked.masking.chosen is not None:
+        blended = "; how far it goes is chosen on the validation data" if job.asked.blend == "auto" else ""
+        watch.on_remark(f"nothing is selected, so this trains: {job.asked.masking.chosen}{blended}")
     with kept(job.place, signals=bool(watch.stop_on)), scratch_directory() as work, ExitStack() as held:
         return finish(job, run_rounds(job, work, held))

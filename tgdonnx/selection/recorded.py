@@ -1,8 +1,9 @@
 """A selection as it is recorded, in masked models and in the records of rounds: read back, so that it can be carried out again.
 
 One flat JSON object: ``strategy`` with its parameters, ``mode``, ``round`` (counted from 1), ``protect`` if what earlier rounds
-trained stays as it is, in mode ``regrow`` how filters were reinitialised, and ``rows``, which, and in mode ``adapter`` the
-``rank`` of the side paths and the ``seed`` of what they start with. Nothing else may be in it.
+trained stays as it is, ``chosen``, why, if tgdonnx chose it, in mode ``regrow`` how filters were reinitialised, and ``rows``,
+which, and in mode ``adapter`` the ``rank`` of the side paths and the ``seed`` of what they start with. Nothing else may be
+in it.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ class RecordedSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     mode: Literal["paper", "readers", "regrow", "adapter"]
     round: FromOne
     protect: bool = False
+    chosen: Optional[str] = None
     reinitialization: Optional[Kind] = msgspec.field(name="rebirth", default=None)
     isolate: Optional[bool] = None
     seed: Optional[Count] = None

@@ -1,0 +1,64 @@
+"""`finetune` from the shell, where nothing is said of what trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import run, run_json, save_pairs
+from tests.support import models
+
+SHAPE = (6, 3, 7, 8)
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Path:
+    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return save_pairs(tmp_path / "data.npz", SHAPE, SHAPE)
+
+
+def test_model_and_data_are_enough(vendor: Path, data: Path, tmp_path: Path) -> None:
+    done = run("finetune", vendor, "--data", data, "--epochs", 1, "-o", tmp_path / "tuned.onnx")
+    assert done.exit_code == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert (
+        "nothing is selected, so this trains: the filters below phi 0.65, reinitialised (mode regrow): the drop test"
+        in told
+    )
+    assert run_json("verify", vendor, tmp_path / "tuned.onnx")["ok"]
+
+
+def test_a_tolerance_may_be_said_with_it(vendor: Path, data: Path, tmp_path: Path) -> None:
+    said = ("--data", data, "--epochs", 1, "--tolerance", 1e-6)
+    done = run("finetune", vendor, *said, "-o", tmp_path / "tuned.onnx")
+    assert done.exit_code == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert (
+        "so this trains: side paths of rank 8 beside all layers (mode adapter): the drop test finds no filter" in told
+    )
+    assert "within the tolerance 1e-06" in told
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (("--mode", "paper"), "expected exactly one of --phi"),
+        (("--mode", "readers"), "expected exactly one of --phi"),
+        (("--rank", 3), "--rank is for --mode adapter; the mode is paper"),
+        (("--isolate",), "--isolate is for --mode regrow; the mode is paper"),
+        (("--sweep-data", "data.npz"), "only --phi auto does"),
+        (("--protect",), "protection is asked for, but no filters are selected; select some, such as by --phi"),
+    ],
+)
+def test_what_is_of_a_selection_is_refused_without_one(
+    said: tuple[object, ...], reason: str, vendor: Path, data: Path, tmp_path: Path
+) -> None:
+    done = run("finetune", vendor, "--data", data, *said, "-o", tmp_path / "tuned.onnx")
+    assert done.exit_code == 2
+    assert reason in " ".join(done.stderr.split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "vendor.onnx"]
