@@ -21,6 +21,8 @@ _STYLES = {
     "last-3": ("tab:green", "v"),
     "random": ("tab:gray", "o"),
     "readers": ("tab:cyan", "s"),
+    "full at 3e-5": ("tab:olive", "<"),
+    "regrow at 1e-4": ("tab:pink", "D"),
 }
 
 

@@ -36,6 +36,8 @@ RATES = {
     "regrow-small": (1e-4, 3e-4),
     "adapter": (3e-4, 1e-3),
     "random": (3e-5, 1e-4),
+    "full at 3e-5": (3e-5,),
+    "regrow at 1e-4": (1e-4,),
 }
 
 

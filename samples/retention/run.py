@@ -52,7 +52,7 @@ Found = dict[str, list[dict[str, Any]]]
 def do_all(study: Study, network: Network, candidates: Sequence[Candidate], seeds: Sequence[int]) -> None:
     """Runs what is not done yet."""
     for candidate in candidates:
-        if network.has_dead or not candidate.needs_dead:
+        if candidate.name in network.rates:
             for seed in seeds:
                 study.run(network, candidate, seed)
 

@@ -97,7 +97,7 @@ class Study:
         blends = {f"{blend:g}": at(None, blend) for blend in BLENDS}
         proof = tgdonnx.verify(network.model, tuned, masked=run.artifacts.parent / "masked.onnx")
         assert proof.ok, proof.violations
-        starts = {"0": at(None, 0.0)} if candidate.needs_dead and seed == 0 else {}
+        starts = {"0": at(None, 0.0)} if candidate.mode == "regrow" and seed == 0 else {}
         averaged = AVERAGE_BLENDS if candidate in (FULL, REGROW) else AVERAGE_BLENDS[-1:]
         found: dict[str, Any] = {
             "rho": run.rho,

@@ -82,24 +82,33 @@ def _averages(found: Outcomes) -> str:
 
 
 def against_full(
-    vendor: Scores, found: Outcomes, name: str, at: Callable[[Curve, Curve], float], part: str = "blends"
+    vendor: Scores,
+    found: Outcomes,
+    name: str,
+    at: Callable[[Curve, Curve], float],
+    *,
+    part: str = "blends",
+    full_part: str = "blends",
 ) -> Interval:
-    """Returns the difference between a candidate and `full`, of the seeds that both have.
+    """Returns the difference between a candidate and `full`, of the seeds that both have, over the blends that both have.
 
     Args:
         vendor: scores of the vendor's network.
         found: the runs.
         name: of the candidate.
         at: returns for a curve, and the blended curve of `full` of the same seed, the score that is compared.
-        part: of the runs of `full` that are compared with: ``blends`` or ``average``.
+        part: of the candidate's runs: ``blends``, or ``average`` for averaged weights.
+        full_part: the same of the runs of `full`.
     """
     full = {run["seed"]: run for run in found["full"]}
     differences = []
     for run in found[name]:
         if run["seed"] in full:
+            own, other = run[part], full[run["seed"]][full_part]
+            common = own.keys() & other.keys()
             reference = curve_of(vendor, full[run["seed"]]["blends"])
-            other = curve_of(vendor, full[run["seed"]][part])
-            differences.append(at(curve_of(vendor, run["blends"]), reference) - at(other, reference))
+            curves = [curve_of(vendor, {blend: each[blend] for blend in common}) for each in (own, other)]
+            differences.append(at(curves[0], reference) - at(curves[1], reference))
     return interval(differences)
 
 
@@ -115,23 +124,26 @@ def old_at_new(share: float) -> Callable[[Curve, Curve], float]:
 
 
 def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
+    reads = [new_at_old(vendor, loss) for loss in network.old_losses] + [old_at_new(share) for share in NEW_SHARES]
     heads = [f"new, {loss:g} of the old lost" for loss in network.old_losses]
     heads += [f"old, {share:.0%} of the new gained" for share in NEW_SHARES]
-    lines = [
-        f"| against `full`, blended | {' | '.join(heads)} | area |",
-        "|" + "---|" * (len(heads) + 2),
-    ]
+    lines = [f"| blended, against `full` blended | {' | '.join(heads)} | area |", "|" + "---|" * (len(heads) + 2)]
     reference = interval(curve_of(vendor, run["blends"]).old[-1] for run in found["full"]).mean
+
+    def add(title: str, name: str, *, part: str = "blends", full_part: str = "blends") -> None:
+        rows = [against_full(vendor, found, name, at, part=part, full_part=full_part).signed for at in reads]
+        area = (
+            interval(curve_of(vendor, run["blends"]).area(reference) for run in found[name]) if part == "blends" else ""
+        )
+        lines.append(f"| {' | '.join([title, *rows, str(area)])} |")
+
+    for name in found:
+        add(name, name)
     for name, runs in found.items():
-        reads = [new_at_old(vendor, loss) for loss in network.old_losses] + [old_at_new(share) for share in NEW_SHARES]
-        cells = [name]
-        cells += ["0" if name == "full" else against_full(vendor, found, name, read).signed for read in reads]
-        cells.append(str(interval(curve_of(vendor, run["blends"]).area(reference) for run in runs)))
-        lines.append(f"| {' | '.join(cells)} |")
-        if name != "full":
-            cells = [f"{name}, against `full` averaged and blended"]
-            cells += [against_full(vendor, found, name, read, "average").signed for read in reads]
-            lines.append(f"| {' | '.join(cells)} | |")
+        if len(runs[0]["average"]) > 1:
+            add(f"{name}, averaged", name, part="average")
+            if name != "full":
+                add(f"{name}, averaged, against `full` averaged", name, part="average", full_part="average")
     return "\n".join(lines) + "\n"
 
 
@@ -155,8 +167,8 @@ def _early(vendor: Scores, found: Outcomes) -> str:
 def _gates(vendor: Scores, found: Outcomes) -> str:
     lines = [
         "| gated | form, looks in front of | new | against plain `full` | old | against the vendor's | new to the new side "
-        "| old to the vendor's | of these bit for bit the vendor's |",
-        "|" + "---|" * 9,
+        "| old to the vendor's | of these bit for bit the vendor's | at most so far from it |",
+        "|" + "---|" * 10,
     ]
     full = {run["seed"]: _at(run, 1.0, vendor)["new test"][1] for run in found["full"]}
     for name, runs in found.items():
@@ -164,7 +176,7 @@ def _gates(vendor: Scores, found: Outcomes) -> str:
         if not gated:
             continue
         if "refused" in gated[0]["gate"]:
-            lines.append(f"| {name} | refused: the detector does not tell new from old | | | | | | | |")
+            lines.append(f"| {name} | refused: the detector does not tell new from old | | | | | | | | |")
             continue
         each = [run["gate"] for run in gated]
         old = [gate["old"] for gate in each]
@@ -178,6 +190,7 @@ def _gates(vendor: Scores, found: Outcomes) -> str:
         cells += [f"{interval(gate['new']['right'] for gate in each).mean:.1%}"]
         cells += [f"{interval(one['right'] for one in old).mean:.1%}"]
         cells += [f"{sum(one['exactly'] for one in old) / max(1e-9, sum(one['right'] for one in old)):.0%}"]
+        cells += [f"{max(one['far'] for one in old):.0e}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
