@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Optional
 
 import numpy as np
-from network import Network
+from network import Array, Network
 
 import tgdonnx
 from tgdonnx.selection import Mode
@@ -66,10 +66,15 @@ def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgd
         )
     options = tgdonnx.MaskOptions(
         mode=candidate.mode,
-        reinitialization=tgdonnx.Reinitialization(kind="clone", seed=seed),
+        reinitialization=tgdonnx.Reinitialization(kind="clone", seed=seed, calibrate=unlabelled(network, seed)),
         adapter=tgdonnx.Adapter(RANK, seed),
     )
     return tgdonnx.mask(network.model, output, strategy, options)
+
+
+def unlabelled(network: Network, seed: int) -> dict[str, Array]:
+    """Returns a few inputs of the new task, on which reinitialisation is seen to change nothing."""
+    return {network.input_name: network.data(seed)[network.input_name][:8]}
 
 
 def random_filters(

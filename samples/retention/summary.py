@@ -112,6 +112,16 @@ def against_full(
     return interval(differences)
 
 
+def against_plain(found: Outcomes, name: str, task: str) -> Interval:
+    """Returns what a candidate at its blend by new data has more than `full` at 1, of the seeds that both have."""
+    plain = {run["seed"]: run["blends"]["1"][f"{task} test"][1] for run in found["full"]}
+    return interval(
+        run["blends"][f"{best_blend(run['blends']):g}"][f"{task} test"][1] - plain[run["seed"]]
+        for run in found[name]
+        if run["seed"] in plain
+    )
+
+
 def new_at_old(vendor: Scores, loss: float) -> Callable[[Curve, Curve], float]:
     """Returns what reads the new score where so much of the vendor's old one is lost."""
     level = vendor["old test"][1] - loss
@@ -127,7 +137,8 @@ def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
     reads = [new_at_old(vendor, loss) for loss in network.old_losses] + [old_at_new(share) for share in NEW_SHARES]
     heads = [f"new, {loss:g} of the old lost" for loss in network.old_losses]
     heads += [f"old, {share:.0%} of the new gained" for share in NEW_SHARES]
-    lines = [f"| blended, against `full` blended | {' | '.join(heads)} | area |", "|" + "---|" * (len(heads) + 2)]
+    heads += ["area", "at the blend by new data, against plain `full`: new", "old"]
+    lines = [f"| blended, against `full` blended | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
     reference = interval(curve_of(vendor, run["blends"]).old[-1] for run in found["full"]).mean
 
     def add(title: str, name: str, *, part: str = "blends", full_part: str = "blends") -> None:
