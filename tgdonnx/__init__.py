@@ -10,7 +10,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     build, train, export      artifacts for ONNX Runtime, training, the tuned model
     blend                     a run between what it started from and what it came to
     gate                      the vendor's model and a tuned one in one file, and what chooses between them
-    apply                     a model on a whole image or volume, by tiles
+    apply                     a model on images and volumes, by tiles
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
     compare                   several selections at equal budget, on new and old data
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tgdonnx.adapting import Adapter
-    from tgdonnx.applying import ApplyReport, apply
+    from tgdonnx.applying import ApplyOptions, ApplyReport, apply
     from tgdonnx.artifacts.build import BuildReport, build
     from tgdonnx.artifacts.options import BuildOptions
     from tgdonnx.blending.blend import blend
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Adapter",
     "AllLayers",
+    "ApplyOptions",
     "ApplyReport",
     "BlendCurve",
     "BlendPoint",
@@ -139,7 +140,7 @@ __all__ = [
 
 _PLACES = {
     "tgdonnx.adapting": ("Adapter",),
-    "tgdonnx.applying": ("ApplyReport", "apply"),
+    "tgdonnx.applying": ("ApplyOptions", "ApplyReport", "apply"),
     "tgdonnx.artifacts": ("BuildOptions", "BuildReport", "build"),
     "tgdonnx.blending.blend": ("blend",),
     "tgdonnx.checking": ("CheckReport", "check"),

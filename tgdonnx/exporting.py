@@ -3,9 +3,9 @@
 The tensors are overwritten where they lie in the file. What was reinitialised or set before training has those values, also if
 it did not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the
 rounds): JSON with the hash of the file that was tuned, the selection, the training options, the blend where it is not 1, the
-names of classes where the data had some, and for every trained tensor its filters and maps. In mode ``adapter`` side paths are
-added, unless they are merged or the blend is 0, at which they would add nothing. From that record, or from the masked model,
-`tgdonnx.verifying` proves that nothing else changed; a file that does not pass is not written.
+names of classes where the data had some, how data was prepared, and for every trained tensor its filters and maps. In mode
+``adapter`` side paths are added, unless they are merged or the blend is 0, at which they would add nothing. From that record,
+or from the masked model, `tgdonnx.verifying` proves that nothing else changed; a file that does not pass is not written.
 
 A model with external data gets a file of its own for it, see `tgdonnx.files.relocation`; the record says its name.
 """
@@ -13,12 +13,13 @@ A model with external data gets a file of its own for it, see `tgdonnx.files.rel
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,12 +34,21 @@ from tgdonnx.files.model_file import ModelFile, Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.relocation import layout_of
-from tgdonnx.finetuning.run_record import read_record
+from tgdonnx.finetuning.run_record import DataRecord, read_record
 from tgdonnx.layers import Network, Parameter
 from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.presenting import Presented
-from tgdonnx.records import SetElements, earlier_rounds, encode_mask, encode_set, format_of, record_key
+from tgdonnx.records import (
+    PreparationPart,
+    ScalingPart,
+    SetElements,
+    earlier_rounds,
+    encode_mask,
+    encode_set,
+    format_of,
+    record_key,
+)
 from tgdonnx.verifying.allowed_changes import Allowed
 from tgdonnx.verifying.comparison import Changed, compare
 
@@ -195,9 +205,8 @@ def export_artifacts(
         new = _merged(adapted, new) if blend else {}
     written = overwrite_values(network.file, new)
     run = read_record(artifacts.directory)
-    classes = run.data.options.classes if run is not None else ()
     record = {
-        **_provenance(manifest, checkpoint, blend, classes),
+        **_provenance(manifest, checkpoint, blend, None if run is None else run.data),
         "trained": _trained(manifest, new, network),
         **({"merged": True} if merge and blend else {}),
         **_reinitialized(masked, manifest),
@@ -250,10 +259,12 @@ def _changed(masked: MaskedModel, network: Network, new: Mapping[str, NDArray[np
     return tuple(changed)
 
 
-def _provenance(manifest: Manifest, checkpoint: str, blend: float, classes: Sequence[str]) -> dict[str, Any]:
+def _provenance(manifest: Manifest, checkpoint: str, blend: float, data: Optional[DataRecord]) -> dict[str, Any]:
     blended = {} if blend == 1 else {"blend": float(blend)}
+    classes = data.options.classes if data is not None else ()
+    preparation = _preparation(data) if data is not None else None
     return {
-        "format": format_of(blended.get("blend"), classes),
+        "format": format_of(blended.get("blend"), classes, preparation),
         "tgdonnx": metadata.version("tgdonnx"),
         "base_sha256": manifest.base_sha256,
         "selection": manifest.selection,
@@ -261,7 +272,20 @@ def _provenance(manifest: Manifest, checkpoint: str, blend: float, classes: Sequ
         "checkpoint": checkpoint,
         **blended,
         **({"classes": list(classes)} if classes else {}),
+        **({"preparation": msgspec.to_builtins(preparation)} if preparation is not None else {}),
     }
+
+
+def _preparation(data: DataRecord) -> Optional[PreparationPart]:
+    """Returns how the data of a run was scaled, and pictures made ready; None if neither was done."""
+    if not data.scaling and not data.options.pictures.changes:
+        return None
+    scaling = {
+        name: ScalingPart(each.offset, each.divisor, each.how, each.every, list(each.mean), list(each.std))
+        for name, each in data.scaling.items()
+    }
+    told = data.options
+    return PreparationPart(scaling, list(told.resize or ()), told.resample, list(told.crop or ()), told.colour)
 
 
 def _trained(manifest: Manifest, new: Mapping[Parameter, Array], network: Network) -> dict[str, Any]:

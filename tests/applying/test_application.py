@@ -16,7 +16,7 @@ from tests.cli.commands import run, run_json
 from tests.support import models
 from tests.support.models import parse, save
 from tests.support.trainer import make_artifacts
-from tgdonnx import LastLayers, RunData, TrainOptions, apply, train
+from tgdonnx import ApplyOptions, LastLayers, RunData, TrainOptions, apply, train
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, OutputError
 
@@ -43,10 +43,16 @@ def test_a_volume_goes_through_a_model_of_stacks_and_the_middle_slices_are_kept(
     volume = noise(5, 40, 36)
     np.save(tmp_path / "full.npy", volume)
     expected = whole(models.dncnn(0), denoiser, stacked(volume))[:, 1]
-    report = apply(denoiser, tmp_path / "full.npy", tmp_path / "out.npy", layout="DHW", tile=(24, 24))
+    report = apply(
+        denoiser,
+        tmp_path / "full.npy",
+        tmp_path / "out.npy",
+        reading=DataOptions(layout="DHW"),
+        options=ApplyOptions(tile=(24, 24)),
+    )
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-5)
     assert (report.shape, report.dtype, report.tiles, report.overlap) == ((5, 40, 36), "float32", 6, (10, 8))
-    assert any("at the ends of the volume the last slice is repeated" in remark for remark in report.remarks)
+    assert any("at the ends of a volume the last slice is repeated" in remark for remark in report.remarks)
 
 
 def test_without_a_size_small_images_are_taken_whole(denoiser: Path, tmp_path: Path) -> None:
@@ -78,7 +84,9 @@ def test_a_model_of_text_is_refused_before_anything_is_read(tmp_path: Path) -> N
 
 def test_the_result_has_the_axes_of_the_data(denoiser: Path, tmp_path: Path) -> None:
     picture = noise(41, 38, 3)
-    apply(denoiser, picture, tmp_path / "out.npy", layout="HWC", tile=(24, 20))
+    apply(
+        denoiser, picture, tmp_path / "out.npy", reading=DataOptions(layout="HWC"), options=ApplyOptions(tile=(24, 20))
+    )
     expected = whole(models.dncnn(0), tmp_path / "again.onnx", picture.transpose(2, 0, 1)[None])[0].transpose(1, 2, 0)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-5)
 
@@ -88,7 +96,7 @@ def test_a_model_of_volumes_is_applied_by_blocks(tmp_path: Path) -> None:
     channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     volume = noise(1, channels, 20, 22, 18)
     expected = whole(model, tmp_path / "model.onnx", volume)
-    report = apply(tmp_path / "model.onnx", volume, tmp_path / "out.npy", tile=(12, 12, 12))
+    report = apply(tmp_path / "model.onnx", volume, tmp_path / "out.npy", options=ApplyOptions(tile=(12, 12, 12)))
     assert report.tiles > 8
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -118,7 +126,7 @@ def test_a_model_that_looks_at_the_whole_image_runs_on_it_and_says_so(tmp_path: 
     )
     images = noise(2, 2, 50, 40)
     expected = whole(model, tmp_path / "model.onnx", images)
-    report = apply(tmp_path / "model.onnx", images, tmp_path / "out.npy", tile=(16, 16))
+    report = apply(tmp_path / "model.onnx", images, tmp_path / "out.npy", options=ApplyOptions(tile=(16, 16)))
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
     assert report.tiles == 1
     assert report.whole == "node 'gate' is GlobalAveragePool, which may look at the whole image"
@@ -127,7 +135,7 @@ def test_a_model_that_looks_at_the_whole_image_runs_on_it_and_says_so(tmp_path: 
 
 def test_intensities_are_scaled_and_brought_back(denoiser: Path, tmp_path: Path) -> None:
     counts = np.random.default_rng(0).integers(0, 4000, (1, 3, 30, 30)).astype(np.uint16)
-    apply(denoiser, counts, tmp_path / "out.npy", scale=1000.0)
+    apply(denoiser, counts, tmp_path / "out.npy", reading=DataOptions(scale=1000.0))
     expected = whole(models.dncnn(0), tmp_path / "again.onnx", (counts / 1000).astype(np.float32)) * 1000.0
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5, atol=1e-2)
     artifacts = make_artifacts(models.dncnn(0), tmp_path, LastLayers(1))
@@ -148,7 +156,7 @@ def test_a_nifti_volume_gives_one_that_lies_in_the_same_place(suffix: str, denoi
     image = nibabel.Nifti1Image(stored, affine)
     image.header["descrip"] = b"a study"
     nibabel.save(image, tmp_path / f"full{suffix}")
-    apply(denoiser, tmp_path / f"full{suffix}", tmp_path / f"out{suffix}", tile=(24, 24))
+    apply(denoiser, tmp_path / f"full{suffix}", tmp_path / f"out{suffix}", options=ApplyOptions(tile=(24, 24)))
     found = nibabel.load(tmp_path / f"out{suffix}")
     expected = whole(models.dncnn(0), tmp_path / "again.onnx", stacked(stored.T))[:, 1].T
     np.testing.assert_allclose(np.asarray(found.dataobj), expected, rtol=0, atol=1e-5)
@@ -163,7 +171,7 @@ def test_super_resolution_grows_the_result(tmp_path: Path) -> None:
     image = noise(1, 2, 60, 52)
     model = network("conv", "nearest")
     expected = whole(model, tmp_path / "model.onnx", image)
-    apply(tmp_path / "model.onnx", image, tmp_path / "out.npy", tile=(32, 32))
+    apply(tmp_path / "model.onnx", image, tmp_path / "out.npy", options=ApplyOptions(tile=(32, 32)))
     assert expected.shape == (1, 3, 120, 104)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-5)
 
@@ -179,13 +187,23 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp
     out, images = tmp_path / "out.npy", noise(1, 3, 40, 40)
     refuse("float64.*`scale", DataError, tmp_path, denoiser, images.astype(np.float64), out)
     refuse("found float32 .1, 2, 40, 40.", DataError, tmp_path, denoiser, images[:, :2], out)
-    refuse("a tile of 10 pixels is too small", DataError, tmp_path, denoiser, images, out, tile=(10, 40))
-    message = "expected a tile of 2 sizes, each 1 or more, got "
-    refuse(f"{message}12", DataError, tmp_path, denoiser, images, out, tile=(12,))
-    refuse(f"{message}0x40", DataError, tmp_path, denoiser, images, out, tile=(0, 40))
-    refuse("written as .npy, .nii or .nii.gz", DataError, tmp_path, denoiser, images, tmp_path / "out.png")
+    refuse(
+        "a tile of 10 pixels is too small",
+        DataError,
+        tmp_path,
+        denoiser,
+        images,
+        out,
+        options=ApplyOptions(tile=(10, 40)),
+    )
+    refuse("a tile of 2 sizes, got 12", DataError, tmp_path, denoiser, images, out, options=ApplyOptions(tile=(12,)))
+    with pytest.raises(DataError, match="expected a tile of sizes of 1 or more, got 0x40"):
+        ApplyOptions(tile=(0, 40))
+    refuse(r"written as .npy, .* or into a directory", DataError, tmp_path, denoiser, images, tmp_path / "out.bmp")
     refuse("expected a .npy or NIfTI file", DataError, tmp_path, denoiser, tmp_path / "none.npy", out)
-    refuse("one of them", DataError, tmp_path, denoiser, images, out, scale=2.0, artifacts=tmp_path)
+    refuse(
+        "one of them", DataError, tmp_path, denoiser, images, out, reading=DataOptions(scale=2.0), artifacts=tmp_path
+    )
     refuse(
         "has no run.json, so how the data of the run was scaled is not known; say it with `scale`",
         DataError,
@@ -194,14 +212,6 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp
         images,
         out,
         artifacts=tmp_path,
-    )
-    grows = parse(
-        """<ir_version: 8, opset_import: ["": 17]> g (float[N, 1, H, W] x) => (float[N, 2, H, W] y) { y = Conv(x, w) }""",
-        {"w": noise(2, 1, 1, 1)},
-    )
-    path = save(grows, tmp_path / "grows.onnx")
-    refuse(
-        "gives 2 channels, and data of axes NHW have none", DataError, tmp_path, path, noise(1, 9, 9), out, layout="NHW"
     )
     images[0, 1, 2, 3] = np.nan
     refuse("is nan", DataError, tmp_path, denoiser, images, out)
@@ -212,7 +222,15 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp
 
 def test_the_result_of_a_volume_without_a_place_in_space_is_no_nifti(denoiser: Path, tmp_path: Path) -> None:
     pytest.importorskip("nibabel")
-    refuse("write it as .npy", DataError, tmp_path, denoiser, noise(4, 20, 20), tmp_path / "o.nii", layout="DHW")
+    refuse(
+        "write it as .npy",
+        DataError,
+        tmp_path,
+        denoiser,
+        noise(4, 20, 20),
+        tmp_path / "o.nii",
+        reading=DataOptions(layout="DHW"),
+    )
 
 
 def test_the_command_applies_a_model_and_says_how(denoiser: Path, tmp_path: Path) -> None:
@@ -245,17 +263,30 @@ def test_a_model_with_several_outputs_or_inputs_is_asked_about(tmp_path: Path) -
     path = save(model, tmp_path / "gated.onnx")
     names = [value.name for value in model.graph.output]
     refuse(
-        f"several outputs .{', '.join(names)}.; choose one with `output_name`",
+        f"several outputs .{', '.join(names)}.; choose one with `outputs`, or write all of them as .npz",
         DataError,
         tmp_path,
         path,
         noise(1, 3, 6, 6),
         tmp_path / "o.npy",
     )
-    refuse("has no output 'z'", DataError, tmp_path, path, noise(1, 3, 6, 6), tmp_path / "o.npy", output_name="z")
+    refuse(
+        "has no output 'z'",
+        DataError,
+        tmp_path,
+        path,
+        noise(1, 3, 6, 6),
+        tmp_path / "o.npy",
+        options=ApplyOptions(outputs=("z",)),
+    )
     two = onnx.ModelProto()
     two.CopyFrom(models.dncnn(0))
     two.graph.input.append(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, ["N"]))
     refuse(
-        "takes 2 inputs", DataError, tmp_path, save(two, tmp_path / "two.onnx"), noise(1, 3, 6, 6), tmp_path / "o.npy"
+        r"the model takes 2 inputs .x, more., and an array is one array; give an array for each by its name",
+        DataError,
+        tmp_path,
+        save(two, tmp_path / "two.onnx"),
+        noise(1, 3, 6, 6),
+        tmp_path / "o.npy",
     )

@@ -49,9 +49,11 @@ def test_a_case_goes_to_one_side_whole_and_the_decision_is_written_beside_it(
 ) -> None:
     pair, both = gated
     case = images(3, new=new, seed=1)
-    report = tgdonnx.apply(both, case, tmp_path / "both.npy", tile=(16, 16))
+    report = tgdonnx.apply(both, case, tmp_path / "both.npy", options=tgdonnx.ApplyOptions(tile=(16, 16)))
     # Blend 0 is the vendor's file, or of mode regrow the network without the filters that would be reinitialised.
-    tgdonnx.apply(pair.tuned if new else pair.without, case, tmp_path / "alone.npy", tile=(16, 16))
+    tgdonnx.apply(
+        pair.tuned if new else pair.without, case, tmp_path / "alone.npy", options=tgdonnx.ApplyOptions(tile=(16, 16))
+    )
     found, expected = np.load(tmp_path / "both.npy"), np.load(tmp_path / "alone.npy")
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert report.gate is not None

@@ -9,7 +9,7 @@ import pytest
 
 from tests.applying.networks import STEPS, network, whole
 from tests.support.models import parse, save
-from tgdonnx import apply
+from tgdonnx import ApplyOptions, apply
 from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.receptive_field import receptive_field
 from tgdonnx.layers import open_network
@@ -22,7 +22,7 @@ def require_tiles_give_the_whole(
     image = rng.standard_normal((1, 2, *size)).astype(np.float32)
     model = network(*names, seed=seed)
     expected = whole(model, tmp_path / "model.onnx", image)
-    report = apply(tmp_path / "model.onnx", image, tmp_path / "out.npy", tile=(60, 84))
+    report = apply(tmp_path / "model.onnx", image, tmp_path / "out.npy", options=ApplyOptions(tile=(60, 84)))
     assert report.whole is None
     assert report.tiles > 1
     found = np.load(tmp_path / "out.npy")
@@ -58,7 +58,7 @@ def field_of(
 ) -> ReceptiveField | str:
     model = parse(f'<ir_version: 8, opset_import: ["": {opset}]> g {text}', weights or {})
     opened = open_network(save(model, tmp_path / "field.onnx"))
-    return receptive_field(opened, {2: 2, 3: 3}, opened.graph.outputs[0])
+    return receptive_field(opened, {opened.graph.inputs[0]: {2: 2, 3: 3}}, opened.graph.outputs[0])
 
 
 CONV = "Conv<pads = [1, 1, 1, 1]>"

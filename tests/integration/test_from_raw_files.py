@@ -18,11 +18,14 @@ from tests.support.external_models import externalise
 from tests.support.models import save
 from tests.support.training_models import text_model
 from tgdonnx import verify
-from tgdonnx.applying.classifying import Classification, views_of
-from tgdonnx.applying.network import open_image_network
+from tgdonnx.applying import ApplyOptions
+from tgdonnx.applying.application import prepare
+from tgdonnx.applying.classifying import classification_of
 from tgdonnx.data import DataOptions, open_dataset
+from tgdonnx.files.model_file import load_model
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
+from tgdonnx.runtime import CPU
 
 RNG = np.random.default_rng(0)
 
@@ -141,7 +144,8 @@ def test_class_folders_and_a_classifier(tmp_path: Path) -> None:
     tuned = onnx.load(output)
     (record,) = [entry.value for entry in tuned.metadata_props if entry.key == "tgdonnx.provenance.1"]
     assert json.loads(record)["classes"] == ["across", "down", "plain"]
-    assert json.loads(record)["format"] == 3
+    assert json.loads(record)["format"] == 4
+    assert json.loads(record)["preparation"] == {"scaling": {"x": {"offset": 0.0, "divisor": 255.0, "how": 255.0}}}
 
 
 def test_a_segmenter_with_ignored_labels_on_pictures(tmp_path: Path) -> None:
@@ -235,10 +239,10 @@ def test_what_apply_feeds_a_classifier_is_bit_by_bit_what_trained(tmp_path: Path
     record = read_record(run_directory)
     assert record is not None
     trained = open_dataset(data, Session(run_directory).manifest.inputs, record.data.options)
-    reading = DataOptions(scale=1, resize=(14,), resample="bicubic", crop=(12, 10), colour="grey")
-    network = open_image_network(tmp_path / "tuned.onnx")
-    views = views_of(data, network, reading)
-    fed = list(Classification(network, views, record.data.scaling["x"], ()).fed())
+    recorded = prepare(
+        load_model(tmp_path / "tuned.onnx"), data, DataOptions(), None, ApplyOptions(), CPU, several=False
+    )
+    fed = [(name, feeds["x"]) for name, feeds in classification_of(recorded).fed()]
     assert [name for name, _ in fed] == [
         f"{name}/{index}.png" for name in ("birds", "cats", "dogs") for index in range(3)
     ]

@@ -356,7 +356,7 @@ def test_noise2noise_trains_without_targets_and_applies_the_result_to_all_counts
     assert report.train.best.loss < report.train.epochs[0].validation
     assert report.apply is not None
     assert report.apply.output == str(tmp_path / "tuned.applied.npy")
-    again = tgdonnx.apply(tmp_path / "tuned.onnx", full, tmp_path / "again.npy", layout="DHW")
+    again = tgdonnx.apply(tmp_path / "tuned.onnx", full, tmp_path / "again.npy", reading=DataOptions(layout="DHW"))
     assert again.shape == full.shape
     assert (tmp_path / "again.npy").read_bytes() == (tmp_path / "tuned.applied.npy").read_bytes()
 
@@ -459,6 +459,7 @@ def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_pat
     assert report.apply is not None
     assert any("(standard); undone in the result" in remark for remark in report.apply.remarks)
     scaled = ((full.astype(np.float64) - scaling["offset"]) / scaling["divisor"]).astype(np.float32)
-    tgdonnx.apply(tmp_path / "tuned.onnx", scaled, tmp_path / "scaled.npy", layout="DHW")
+    as_it_is = DataOptions(layout="DHW", scale=1)
+    tgdonnx.apply(tmp_path / "tuned.onnx", scaled, tmp_path / "scaled.npy", reading=as_it_is)
     expected = np.load(tmp_path / "scaled.npy").astype(np.float64) * scaling["divisor"] + scaling["offset"]
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5)

@@ -1,12 +1,30 @@
 """Models applied to whole images, volumes and stacks.
 
-``receptive_field``, ``reach``, ``nodes``, ``rules``, ``windows``: which part of an image an output depends on, from the graph;
-``tiles``: where to cut; ``reading``: how data is read and scaled; ``network``: the model in the runtime; ``assembling``: the
-result from its tiles; ``imagefiles``: files for it; ``classifying``: a table in place of an image; ``deciding``: which network
-of a gated file answers; ``application``: the whole.
+``receptive_field``, ``reach``, ``node_view``, ``rules``, ``windows``: which part of an image an output depends on, from the
+graph; ``tiles``: where to cut; ``network``: the model in the runtime; ``orienting``: images without samples or channels.
+
+``collecting``: where data may lie; ``preparing``: how it is scaled and made ready; ``cases``: data matched to the model;
+``feeding``: what the model is fed of it; ``options``: how it is applied.
+
+``forms``: what outputs are; ``assembling``: a result from its tiles; ``deciding``: which network of a gated file answers;
+``application``: all of that together; ``classifying``: a table in place of images.
+
+``placing``: where results go; ``imagefiles``, ``picturefiles``, ``dicomfiles``: their files; ``running``: the whole.
 """
 
-from tgdonnx.applying.application import ApplyReport, apply, require_applicable
-from tgdonnx.applying.imagefiles import suffix_of
+from tgdonnx.applying.collecting import Applied
+from tgdonnx.applying.forms import FORMS, Form
+from tgdonnx.applying.options import ApplyOptions
+from tgdonnx.applying.running import ApplyProgress, ApplyReport, Result, apply, require_applicable
 
-__all__ = ["ApplyReport", "apply", "require_applicable", "suffix_of"]
+__all__ = [
+    "FORMS",
+    "Applied",
+    "ApplyOptions",
+    "ApplyProgress",
+    "ApplyReport",
+    "Form",
+    "Result",
+    "apply",
+    "require_applicable",
+]

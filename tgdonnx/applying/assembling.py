@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Optional, Union
 
 import numpy as np
 
-from tgdonnx.applying.network import ImageNetwork
+from tgdonnx.applying.feeding import Case, named
+from tgdonnx.applying.forms import OutputKind, Shaping
+from tgdonnx.applying.network import ImageNetwork, restored
 from tgdonnx.applying.tiles import Tile
-from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.layouts import SPACE, plain_axes
 from tgdonnx.data.lazy_arrays import Array
-from tgdonnx.data.scaling import Scaling
 from tgdonnx.errors import DataError
-from tgdonnx.graphs.tensor_specs import TARGET
 
 _Index = tuple[Union[int, slice], ...]
 
@@ -27,76 +28,160 @@ class Assembly:
 
     Attributes:
         network: what computes it.
-        view: the data as samples.
-        scaling: of the data; None if it is not scaled.
+        kind: of the output.
+        case: the data.
         plan: per axis of space of a sample the tiles.
+        space: for axes of the image the axes of the output that are these; empty where that is not known.
     """
 
     network: ImageNetwork
-    view: View
-    scaling: Optional[Scaling]
+    kind: OutputKind
+    case: Case
     plan: tuple[tuple[Tile, ...], ...]
-
-    @property
-    def batch(self) -> int:
-        """Samples per run of the model."""
-        shape = self.network.input.shape
-        return (shape[0] if shape else None) or 1
+    space: Mapping[int, int]
 
     @property
     def tiles(self) -> int:
         """Tiles of a sample."""
         return math.prod(map(len, self.plan))
 
+    @property
+    def steps(self) -> int:
+        """How often the model runs."""
+        return -(-self.case.view.count // self.case.batch) * self.tiles
+
+    @cached_property
+    def axes(self) -> str:
+        """The axes of the result: those of the data, with one of channels where the data has none and the result several.
+
+        Of an output that is no image, samples and what the model gives.
+        """
+        view = self.case.view
+        if not self._is_image:
+            return f"N{plain_axes(self._first.ndim - 1)}"
+        if self._channels is None or "C" in view.source or self.keeps_middle or self._first.shape[self._channels] == 1:
+            return view.source
+        if view.stored.layout in ("HW", "HWC"):  # pictures have their colours last
+            return f"{view.source}C"
+        return f"NC{view.source[1:]}" if view.source[0] == "N" else f"C{view.source}"
+
+    @property
+    def keeps_middle(self) -> bool:
+        """Whether of the channels of the result, which are those of a stack of slices, the one in the middle is kept."""
+        stack, wanted = (
+            self.case.view.stack,
+            self.kind.form in (None, "image") and self.kind.targets in (None, "values"),
+        )
+        axis = self._channels if self._is_image else None
+        return wanted and stack > 1 and axis is not None and self._first.shape[axis] == stack
+
+    @cached_property
+    def shaping(self) -> Shaping:
+        """What becomes of the output."""
+        view = self.case.view
+        channels = dict(zip(view.axes, view.shape)).get("C", 1)
+        return self.kind.shaping(self._raw, channels, self._channels if self._is_image else None)
+
     def outline(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Returns shape and dtype of the result, in the axes of the data; the last tile of a sample tells.
+        """Returns shape and dtype of the result, in its axes; the last tile of a sample tells.
 
         Raises:
-            DataError: the output is no image, or has channels that the data has no axis for.
+            DataError: the model cannot be run, or its output does not count samples.
         """
-        tiles = tuple(tiles[-1] for tiles in self.plan)
-        found = self._compute((0,), tiles)
-        sizes = dict(zip(self.view.source, self.view.stored.shape))
-        sizes["C"] = found.shape[1] if "C" in self.view.axes else 1
-        if "C" in self.view.axes and "C" not in self.view.source:
-            self._middle(found.shape[1])
-        space = [place for place, letter in enumerate(self.view.axes, 1) if letter in SPACE]
-        for place, tile in zip(space, tiles):
-            sizes[self.view.axes[place - 1]] = tile.origin + found.shape[place]
-        return tuple(sizes[letter] for letter in self.view.source), found.dtype
+        view, first = self.case.view, self._first
+        if not self._is_image:
+            return (view.count, *first.shape[1:]), first.dtype
+        sizes = dict(zip(view.source, view.stored.shape))
+        if self._channels is not None:
+            sizes["C"] = 1 if self.keeps_middle else first.shape[self._channels]
+        for letter, tiles in zip(self._letters, self.plan):
+            sizes[letter] = tiles[-1].origin + first.shape[view.layout.index(letter)]
+        return tuple(sizes[letter] for letter in self.axes), first.dtype
 
-    def fill(self, array: Array) -> None:
-        """Computes the result into an array of the shape of `outline`."""
-        starts = range(0, self.view.count, self.batch)
-        for start, tiles in itertools.product(starts, itertools.product(*self.plan)):
-            samples = range(start, min(self.view.count, start + self.batch))
-            values = self._compute(samples, tiles)
+    def fill(self, array: Array, step: Callable[[], None]) -> None:
+        """Computes the result into an array of the shape of `outline`.
+
+        Args:
+            array: what to fill.
+            step: called after every run of the model.
+        """
+        count = self.case.view.count
+        for start, tiles in itertools.product(range(0, count, self.case.batch), itertools.product(*self.plan)):
+            samples = range(start, min(count, start + self.case.batch))
+            values = self._first if self.steps == 1 else self._shaped(self._compute(samples, tiles))
             for sample, piece in zip(samples, values):
-                index, part = self._placed(sample, piece, tiles)
-                array[index] = part
+                if self._is_image:
+                    index, part = self._placed(sample, piece, tiles)
+                    array[index] = part
+                else:
+                    array[sample] = piece
+            step()
+
+    @property
+    def _letters(self) -> list[str]:
+        return [letter for letter in self.case.view.axes if letter in SPACE]
+
+    @property
+    def _channels(self) -> Optional[int]:
+        """The axis of channels of what the model gives, of images."""
+        layout = self.case.view.layout
+        return layout.index("C") if "C" in layout else None
+
+    @cached_property
+    def _probe(self) -> tuple[Array, Array]:
+        """What the model gives for the last tile, of the first sample or of all if it runs but once; and that image."""
+        return self._run(range(self.case.view.count if self.steps == 1 else 1), tuple(tiles[-1] for tiles in self.plan))
+
+    @cached_property
+    def _is_image(self) -> bool:
+        return bool(self._letters) and self._restored(*self._probe) is not None
+
+    @cached_property
+    def _raw(self) -> Array:
+        return self._as_handled(*self._probe)
+
+    @cached_property
+    def _first(self) -> Array:
+        return self._shaped(self._raw)
 
     def _compute(self, samples: Sequence[int], tiles: tuple[Tile, ...]) -> Array:
-        """Returns what the model gives for tiles of samples, in the units of the data."""
-        name = self.network.input.name
-        letters = [letter for letter in self.view.axes if letter in SPACE]
-        window = {letter: slice(tile.start, tile.stop) for letter, tile in zip(letters, tiles)}
-        batch = np.stack([self.view.read(sample, name, window) for sample in samples])
-        linear = self.scaling.arrays.get(name) if self.scaling is not None else None
-        if linear is not None:
-            batch = linear.apply(batch, 1 + self.view.axes.find("C"))
-        # A model of a fixed batch size gets its last samples several times.
-        filled = batch[np.minimum(np.arange(self.batch), len(samples) - 1)]
-        found = self.network.run(filled)[: len(samples)]
-        if found.ndim != batch.ndim or len(found) != len(samples):
+        return self._as_handled(*self._run(samples, tiles))
+
+    def _run(self, samples: Sequence[int], tiles: tuple[Tile, ...]) -> tuple[Array, Array]:
+        window = {letter: slice(tile.start, tile.stop) for letter, tile in zip(self._letters, tiles)}
+        feeds = self.case.feeds(samples, window if self.space else None)
+        found = self.network.run(feeds, self.kind.name)
+        if "N" not in self._model_letters:
+            return found, feeds[self.network.image.name]
+        if not found.ndim or len(found) != self.case.batch:
             raise DataError(
-                f"the output {self.network.output!r} has the shape {list(found.shape)} for an input of {list(batch.shape)}, so "
-                "it is no image"
+                f"the output {self.kind.name!r} has the shape {list(found.shape)} for {self.case.batch} samples of "
+                f"{named(feeds)}; expected an axis that counts samples"
             )
-        return found if self.scaling is None else self.scaling.undo(found, TARGET)
+        return found[: len(samples)], feeds[self.network.image.name][: len(samples)]
+
+    @property
+    def _model_letters(self) -> str:
+        return self.network.letters(self.network.image.name, self.case.view.layout)
+
+    def _as_handled(self, found: Array, fed: Array) -> Array:
+        """Returns an output with the axes of the image as it is handled, or with samples and what the model gives."""
+        if not self._is_image:
+            return found if "N" in self._model_letters else found[np.newaxis]
+        image = self._restored(found, fed)
+        assert image is not None, "an output has the same axes for every tile"
+        return image
+
+    def _restored(self, found: Array, fed: Array) -> Optional[Array]:
+        return restored(found, self._model_letters, self.case.view.layout, self.space, fed)
+
+    def _shaped(self, found: Array) -> Array:
+        axis = self._channels if self._is_image else (1 if found.ndim > 1 else None)
+        return self.shaping.apply(found, axis)
 
     def _placed(self, sample: int, values: Array, tiles: tuple[Tile, ...]) -> tuple[_Index, Array]:
         """Returns where to put what of an output."""
-        axes, source = self.view.axes, self.view.source
+        view, axes = self.case.view, self.case.view.axes
         places: dict[str, Union[int, slice]] = {"C": slice(None)}
         parts: list[slice] = [slice(None)] * len(axes)
         remaining = iter(tiles)
@@ -107,21 +192,11 @@ class Assembly:
                 places[letter] = slice(tile.first, stop)
                 parts[position] = slice(tile.first - tile.origin, stop - tile.origin)
         values = values[tuple(parts)]
-        if "C" in axes and "C" not in source:
-            values, axes = values[self._middle(len(values))], axes.replace("C", "")
-        depth = dict(zip(source, self.view.stored.shape))["D"] if "D" in source and "D" not in axes else 1
+        if "C" in axes and "C" not in self.axes:
+            middle = values.shape[axes.index("C")] // 2
+            values, axes = values.take(middle, axes.index("C")), axes.replace("C", "")
+        depth = dict(zip(view.source, view.stored.shape))["D"] if "D" in view.source and "D" not in axes else 1
         places["N"], sliced = divmod(sample, depth)
         places.setdefault("D", sliced)
-        order = [axes.index(letter) for letter in source if letter in axes]
-        return tuple(places.get(letter, slice(None)) for letter in source), values.transpose(order)
-
-    def _middle(self, channels: int) -> int:
-        """Returns the channel that is kept where the data has no axis for channels."""
-        if channels == 1:
-            return 0
-        if channels == self.view.stack:
-            return channels // 2
-        raise DataError(
-            f"the model gives {channels} channels, and data of axes {self.view.source} have none; expected a model that gives "
-            "one, or as many as there are slices in a stack"
-        )
+        order = [axes.index(letter) for letter in self.axes if letter in axes]
+        return tuple(places.get(letter, slice(None)) for letter in self.axes), values.transpose(order)

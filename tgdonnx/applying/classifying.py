@@ -12,32 +12,21 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 import numpy as np
 
+from tgdonnx.applying.application import Application
+from tgdonnx.applying.cases import require_sizes
 from tgdonnx.applying.deciding import residual_by
+from tgdonnx.applying.feeding import Case, named
 from tgdonnx.applying.network import ImageNetwork, open_image_network
-from tgdonnx.data.array_likes import ArrayLike
-from tgdonnx.data.file_cache import FileCache
-from tgdonnx.data.layouts import View
-from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
-from tgdonnx.data.matching import match
-from tgdonnx.data.options import DataOptions
-from tgdonnx.data.scaling import Linear
-from tgdonnx.data.single import is_sample_file, sample_file
-from tgdonnx.data.sources import Source, listing, open_array
+from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.errors import DataError
-from tgdonnx.files.model_file import ModelFile, StrPath
-from tgdonnx.gated_model.record import GateRecord
 from tgdonnx.gated_model.settling import settled
-from tgdonnx.runtime import Device
 
-SUFFIX = ".csv"
 _ROUNDING = 1e-3  # of probabilities, of models of half precision too
 
 
@@ -51,7 +40,7 @@ class Choice:
     """
 
     vendor: ImageNetwork
-    is_new: Callable[[Array], bool] = field(repr=False)
+    is_new: Callable[[Mapping[str, Array]], bool] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -81,63 +70,72 @@ class Table:
 
 @dataclass(frozen=True)
 class Classification:
-    """What is classified, and how.
+    """What is classified, and by what.
 
     Attributes:
-        network: the classifier; of a gated model the tuned one.
-        views: what to classify, by name.
-        linear: of intensities; None for none.
+        network: the classifier, of one output; of a gated model the tuned one.
+        cases: what to classify: files, or an array of samples.
         classes: their names; none where nobody says them.
         choice: of a gated model with a detector, what else may answer.
     """
 
     network: ImageNetwork
-    views: tuple[tuple[str, View], ...]
-    linear: Optional[Linear]
+    cases: tuple[Case, ...]
     classes: tuple[str, ...]
     choice: Optional[Choice] = None
 
-    def fed(self) -> Iterator[tuple[str, Array]]:
-        """Yields for every picture its name and what the model is fed: a batch of one.
+    def fed(self) -> Iterator[tuple[str, dict[str, Array]]]:
+        """Yields for every picture its name and what the model is fed: a batch of it.
 
         Raises:
-            DataError: a file cannot be read.
+            DataError: a file cannot be read, or is of another size than the model takes.
         """
-        for name, view in self.views:
-            for index in range(view.count):
-                values = view.read(index, self.network.input.name)[np.newaxis]
-                if self.linear is not None:
-                    values = self.linear.apply(values, 1 + view.axes.find("C"))
-                yield (name if view.count == 1 else f"{name}[{index}]"), values
+        for case in self.cases:
+            require_sizes(case, self.network, "a classifier looks at all of it")
+            for index in range(case.view.count):
+                yield (case.name if case.view.count == 1 else f"{case.name}[{index}]"), case.feeds([index])
 
-    def rows(self) -> Iterator[tuple[str, str, float, bool]]:
+    def rows(self, step: Callable[[], None]) -> Iterator[tuple[str, str, float, bool]]:
         """Yields file, class, probability, and whether the picture is new to a detector.
+
+        Args:
+            step: called after every picture.
 
         Raises:
             DataError: a file cannot be read, or the output is not one number per class.
         """
-        shape = self.network.input.shape
-        fixed = (shape[0] if shape else None) or 1
-        for name, values in self.fed():
-            batch = np.repeat(values, fixed, 0)
-            is_new = self.choice is not None and self.choice.is_new(batch)
+        (output,) = self.network.outputs
+        for name, feeds in self.fed():
+            is_new = self.choice is not None and self.choice.is_new(feeds)
             network = self.network if self.choice is None or is_new else self.choice.vendor
-            found = network.run(batch)[0]
-            if found.size != max(found.shape, default=0) or found.size < 2:
-                raise DataError(
-                    f"the output {self.network.output!r} has the shape {list(found.shape)} for a picture; a classifier gives "
-                    "one number per class",
-                    remedy="write the result as .npy",
-                )
-            scores = found.ravel().astype(np.float64)
-            if scores.min() < 0 or abs(scores.sum() - 1) > _ROUNDING:
-                powers = np.exp(scores - scores.max())
-                scores = powers / powers.sum()
+            scores = self._scores(network.run(feeds, output), feeds)
             best = int(scores.argmax())
             yield name, self.classes[best] if best < len(self.classes) else str(best), float(scores[best]), is_new
+            step()
 
-    def table(self) -> Table:
+    def _scores(self, found: Array, feeds: Mapping[str, Array]) -> Array:
+        """Returns the probabilities of the classes for a picture."""
+        fed, counts = feeds[self.network.image.name], "N" in self.network.letters(self.network.image.name, "N")
+        if counts and (not found.ndim or len(found) != len(fed)):
+            raise DataError(f"the output has the shape {list(found.shape)} for {len(fed)} samples of {named(feeds)}")
+        found = found[0] if counts else found
+        if found.size != max(found.shape, default=0) or found.size < 2:
+            raise DataError(
+                f"the output {self.network.outputs[0]!r} has the shape {list(found.shape)} for a picture; a classifier gives "
+                "one number per class",
+                remedy="write the result as .npy",
+            )
+        scores: Array = found.ravel().astype(np.float64)
+        if scores.min() < 0 or abs(scores.sum() - 1) > _ROUNDING:
+            powers = np.exp(scores - scores.max())
+            scores = powers / powers.sum()
+        return scores
+
+    def table(self, step: Callable[[], None]) -> Table:
         """Returns what the file says.
+
+        Args:
+            step: called after every picture.
 
         Raises:
             DataError: as `rows`.
@@ -146,69 +144,29 @@ class Classification:
         gated = self.choice is not None
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("file", "class", "probability", *(["is_new"] if gated else [])))
-        for name, label, probability, is_new in self.rows():
+        for name, label, probability, is_new in self.rows(step):
             writer.writerow((name, label, f"{probability:.6g}", *([int(is_new)] if gated else [])))
             count += 1
             new += is_new
         return Table(text.getvalue(), count, new if gated else None)
 
 
-def choice_of(
-    file: ModelFile, record: GateRecord, network: ImageNetwork, output_name: Optional[str], device: Device
-) -> Optional[Choice]:
-    """Returns what else may answer of a gated model; None if it has no detector.
-
-    Args:
-        file: the gated file.
-        record: its record.
-        network: the tuned network in it.
-        output_name: the output to take; there may be only one, if None.
-        device: where to run it.
+def classification_of(application: Application) -> Classification:
+    """Returns what is classified.
 
     Raises:
+        DataError: the output is none of a classifier.
         ModelFileError: the file is not as gate writes it.
     """
-    if record.detector is None:
+    network, classes = application.network, application.preparation.classes
+    return Classification(network, application.cases.all, classes, _choice_of(application))
+
+
+def _choice_of(application: Application) -> Optional[Choice]:
+    """Returns what else may answer of a gated model; None if it has no detector."""
+    if application.gate is None or application.gate.detector is None:
         return None
-    residual, threshold = residual_by(file, network.input.name, device), record.detector.threshold
-    vendor = open_image_network(settled(file, 0.0), output_name, device)
-    return Choice(vendor, lambda batch: residual(batch) < threshold)
-
-
-def views_of(
-    data: Union[StrPath, ArrayLike], network: ImageNetwork, reading: DataOptions
-) -> tuple[tuple[str, View], ...]:
-    """Returns what is to be classified, by name: a file, an array, or all files of a directory, and of those in it.
-
-    Args:
-        data: the file or directory, or an array.
-        network: the classifier.
-        reading: how pictures are made ready.
-
-    Raises:
-        DataError: there is nothing, or it does not fit the model.
-    """
-    named = Path(data) if isinstance(data, (str, os.PathLike)) else None
-    if named is not None and named.is_dir():
-        kept, root = FileCache(), named
-        stored = [(str(path.relative_to(root)), sample_file(path, kept)) for path in _files(root)]
-        if not stored:
-            raise DataError(f"{root} holds no picture")
-    else:
-        found = open_array(data)
-        stored = [(found.place if named is None else named.name, found)]
-    return tuple((name, _view(each, network, reading)) for name, each in stored)
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    for entry in listing(directory):
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _files(entry)
-        elif is_sample_file(entry):
-            yield entry
-
-
-def _view(stored: LazyArray, network: ImageNetwork, reading: DataOptions) -> View:
-    spec = network.input
-    (member,) = match(Source(stored.place, (ArrayGroup(stored.place, {spec.name: stored}),)), [spec], reading)
-    return member.views[0]
+    file, network, device = application.file, application.network, application.device
+    residual, threshold = residual_by(file, network, device), application.gate.detector.threshold
+    vendor = open_image_network(settled(file, 0.0), network.outputs, device)
+    return Choice(vendor, lambda feeds: residual(feeds) < threshold)

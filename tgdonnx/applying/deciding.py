@@ -8,21 +8,21 @@ are cases of their own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
+from tgdonnx.applying.feeding import Case
+from tgdonnx.applying.network import ImageNetwork
 from tgdonnx.applying.tiles import Tile
-from tgdonnx.data.layouts import SPACE, View
+from tgdonnx.data.layouts import SPACE
 from tgdonnx.data.lazy_arrays import Array
-from tgdonnx.data.scaling import Scaling
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.gated_model.record import GateRecord
 from tgdonnx.gated_model.settling import judging
-from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.runtime import Device, open_inference
 
 
@@ -52,12 +52,12 @@ def decision_file(output: Path) -> Path:
     return output.with_name(f"{output.name}.gate.json")
 
 
-def residual_by(file: ModelFile, name: str, device: Device) -> Callable[[Array], float]:
+def residual_by(file: ModelFile, network: ImageNetwork, device: Device) -> Callable[[Mapping[str, Array]], float]:
     """Returns what gives the detector's residual for a sample: for a batch of it, repeated where the model takes more than one.
 
     Args:
         file: the gated file, with a detector.
-        name: the model's input.
+        network: the tuned network in it.
         device: where it runs.
 
     Raises:
@@ -65,10 +65,11 @@ def residual_by(file: ModelFile, name: str, device: Device) -> Callable[[Array],
     """
     model, output = judging(file)
     opened = open_inference(model, device=device)
-    dtype = np.dtype(opened.inputs[0].dtype or "float32")
+    dtypes = {port.name: np.dtype(port.dtype or "float32") for port in opened.inputs}
 
-    def residual(batch: Array) -> float:
-        (found,) = opened.run({name: batch.astype(dtype, copy=False)}, [output])
+    def residual(feeds: Mapping[str, Array]) -> float:
+        fed = {name: network.fed(name, feeds[name]).astype(dtype, copy=False) for name, dtype in dtypes.items()}
+        (found,) = opened.run(fed, [output])
         return float(found.reshape(-1)[0])
 
     return residual
@@ -77,9 +78,8 @@ def residual_by(file: ModelFile, name: str, device: Device) -> Callable[[Array],
 def decide(
     file: ModelFile,
     record: GateRecord,
-    spec: TensorSpec,
-    view: View,
-    scaling: Optional[Scaling],
+    network: ImageNetwork,
+    case: Case,
     plan: Sequence[Sequence[Tile]],
     device: Device,
 ) -> Optional[GateDecision]:
@@ -88,9 +88,8 @@ def decide(
     Args:
         file: the gated file.
         record: its record.
-        spec: the input of the model.
-        view: the case, as samples of it.
-        scaling: of the case; None for none.
+        network: the tuned network in it.
+        case: the data.
         plan: per axis of space the tiles, for models that take one size.
         device: where it runs.
 
@@ -100,22 +99,18 @@ def decide(
     """
     if record.detector is None:
         return None
-    residual = residual_by(file, spec.name, device)
+    residual, view = residual_by(file, network, device), case.view
     letters = [letter for letter in view.axes if letter in SPACE]
-    sizes = spec.shape or ()
+    sizes = network.image.shape or ()
     fixed = any(size is not None for letter, size in zip(f"N{view.axes}", sizes) if letter in SPACE)
     windows = [
         {letter: slice(tile.start, tile.stop) for letter, tile in zip(letters, tiles)}
         for tiles in (itertools.product(*plan) if fixed else [()])
     ]
-    batch = (sizes[0] if sizes else None) or 1
-    linear = None if scaling is None else scaling.arrays.get(spec.name)
-    residuals = []
-    for sample, window in itertools.product(range(view.count), windows):
-        values = view.read(sample, spec.name, window or None)[None]
-        if linear is not None:
-            values = linear.apply(values)
-        residuals.append(residual(np.repeat(values, batch, axis=0)))
+    residuals = [
+        residual(case.feeds([sample], window or None))
+        for sample, window in itertools.product(range(view.count), windows)
+    ]
     threshold = record.detector.threshold
     new = sum(residual < threshold for residual in residuals)
     return GateDecision(

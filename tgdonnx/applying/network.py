@@ -1,91 +1,188 @@
-"""A model as a function of an image: what it takes, what it gives, and how the runtime runs it."""
+"""A model as a function of images: what it takes, what it gives, and how the runtime runs it.
+
+Images are handled as ``NCHW``, with as many axes of space as they have, also where the model takes them without an axis of
+samples or channels; see `tgdonnx.applying.orienting`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tgdonnx.applying.orienting import Orientation, orientation_of, taken_to
 from tgdonnx.applying.reach import ReceptiveField
 from tgdonnx.applying.receptive_field import receptive_field
-from tgdonnx.data.layouts import SPACE
+from tgdonnx.data.layouts import SPACE, model_layout
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import ModelSource
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import Network, open_network
-from tgdonnx.runtime import CPU, Device, open_inference
+from tgdonnx.runtime import CPU, Device, InferenceModel, open_inference
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class ImageNetwork:
-    """A model with one input, an image, and the output that is wanted of it.
+    """A model, and the outputs that are wanted of it.
 
     Attributes:
-        input: what it takes; float32 where the model takes floating-point numbers of any precision.
-        output: the name of the output.
-        precision: the numpy dtype that the model computes in, where that is not the input's.
-        run: gives the output for a batch, float32 where it is of floating-point numbers. Raises `DataError`.
+        inputs: what it takes, images as they are handled; float32 where the model takes floating-point numbers of any
+            precision.
+        outputs: the names of the outputs.
+        precision: the numpy dtype that the model computes in, where that is not that of its image.
         network: the model, opened for analysis.
     """
 
-    input: TensorSpec
-    output: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...]
     precision: Optional[str]
-    run: Callable[[Array], Array] = field(repr=False)
     network: Network = field(repr=False)
+    _opened: InferenceModel = field(repr=False)
+    _orientations: Mapping[str, Orientation] = field(repr=False)
+    _fields: dict[tuple[str, str], Union[ReceptiveField, str]] = field(default_factory=dict, repr=False)
 
-    def receptive_field(self, layout: str) -> Union[ReceptiveField, str]:
-        """Returns the receptive field of the output, or why it has none; ``layout`` is the input's, such as ``NCHW``."""
-        output = next(value for value in self.network.graph.outputs if value.name == self.output)
-        space = {axis: axis for axis, letter in enumerate(layout) if letter in SPACE}
-        if not space:
+    @property
+    def image(self) -> TensorSpec:
+        """The input whose axes the result has: the image with the most axes; the first input where none is an image."""
+        return max(self.inputs, key=lambda spec: (is_image(spec), len(spec.shape or ())))
+
+    def run(self, feeds: Mapping[str, Array], output: str) -> Array:
+        """Returns an output for a batch, as the model gives it, but float32 where it is of floating-point numbers.
+
+        Args:
+            feeds: an array for the name of each input, images as they are handled.
+            output: its name.
+
+        Raises:
+            DataError: the model cannot be run on the data.
+        """
+        dtypes = {port.name: port.dtype for port in self._opened.inputs}
+        fed = {name: self.fed(name, array).astype(dtypes[name], copy=False) for name, array in feeds.items()}
+        (found,) = self._opened.run(fed, [output])
+        result: Array = found.astype(np.float32) if found.dtype.kind == "f" else found
+        return result
+
+    def fed(self, name: str, array: Array) -> Array:
+        """Returns what an input is fed as the model takes it."""
+        orientation = self._orientations.get(name)
+        return array if orientation is None else orientation.to_model(array)
+
+    def receptive_field(self, output: str, layout: str) -> Union[ReceptiveField, str]:
+        """Returns the receptive field of an output, or why it has none.
+
+        Args:
+            output: its name.
+            layout: of the image as it is handled, such as ``NCHW``; other images with as many axes have it too.
+
+        Returns:
+            Axes are those of the image as it is handled, and of the output as the model gives it.
+        """
+        if (output, layout) not in self._fields:
+            self._fields[output, layout] = self._receptive_field(output, layout)
+        return self._fields[output, layout]
+
+    def _receptive_field(self, output: str, layout: str) -> Union[ReceptiveField, str]:
+        if not any(letter in SPACE for letter in layout):
             return "the input has no axes of space"
-        return receptive_field(self.network, space, output)
+        values = {str(value.name): value for value in self.network.graph.inputs}
+        images = {}
+        for spec in self.inputs:
+            if spec.name == self.image.name or (is_image(spec) and len(spec.shape or ()) == len(layout)):
+                letters = self.letters(spec.name, layout)
+                space = {place: layout.index(x) for place, x in enumerate(letters) if x in SPACE}
+                images[values[spec.name]] = space
+        wanted = next(value for value in self.network.graph.outputs if value.name == output)
+        return receptive_field(self.network, images, wanted)
+
+    def letters(self, name: str, layout: str) -> str:
+        """Returns the axes of an image in the model, by its layout as it is handled."""
+        orientation = self._orientations.get(name)
+        return layout if orientation is None else orientation.model
 
 
-def open_image_network(model: ModelSource, output: Optional[str] = None, device: Device = CPU) -> ImageNetwork:
+def is_image(spec: TensorSpec) -> bool:
+    """Whether an input has axes of space."""
+    return spec.shape is None or model_layout(spec, None) is not None
+
+
+def restored(found: Array, letters: str, handled: str, space: Mapping[int, int], fed: Array) -> Optional[Array]:
+    """Returns an output with the axes of the image as it is handled; None if it is no image.
+
+    Args:
+        found: the output.
+        letters: the axes of the image in the model.
+        handled: the layout of the image.
+        space: for axes of the image the axes of the output that are these; empty where that is not known.
+        fed: the image that the model was fed, as it is handled.
+    """
+    known = {place: handled[axis] for axis, place in space.items()}
+    if known:
+        rest = [place for place in range(found.ndim) if place not in known]
+        names = {2: "NC", 1: "N" if "N" in letters else "C", 0: ""}.get(len(rest))
+        if names is None:
+            return None
+        known.update(zip(rest, names))
+        return taken_to(found, "".join(known[place] for place in range(found.ndim)), handled)
+    if found.ndim == len(letters) and {"N", "C"} <= {*letters}:
+        return taken_to(found, letters, handled)
+    for source in (letters, handled, handled.replace("C", ""), handled.replace("N", "")):
+        if found.ndim == len(source) and _same_space(dict(zip(source, found.shape)), handled, fed):
+            return taken_to(found, source, handled)
+    return None
+
+
+def _same_space(sizes: Mapping[str, int], handled: str, fed: Array) -> bool:
+    return all(sizes.get(letter) == size for letter, size in zip(handled, fed.shape) if letter in SPACE)
+
+
+def open_image_network(
+    model: ModelSource, outputs: Sequence[str] = (), device: Device = CPU, *, several: bool = False
+) -> ImageNetwork:
     """Opens a model for images.
 
     Args:
         model: an ONNX file, a model in memory, or a file that was read.
-        output: the output to take; there may be only one, if None.
+        outputs: those that are wanted; all if none is named.
         device: where to run it.
+        several: whether there may be several.
 
     Raises:
         ModelFileError: the model cannot be used or run.
-        DataError: it has several inputs, or several outputs and none is named.
+        DataError: it takes what no image can be, has no such output, or several outputs are wanted and may not be.
         RuntimeMissingError: no onnxruntime is installed.
     """
     network = open_network(model)
-    model = network.file.path
+    path = network.file.path
     opened = open_inference(network.file, device=device)
-    taken, given = opened.inputs, opened.output_names
-    if len(taken) != 1:
-        names = ", ".join(value.name for value in taken)
-        raise DataError(f"{model} takes {len(taken)} inputs ({names}); expected a model of one image")
-    if output is None and len(given) > 1:
-        raise DataError(f"{model} has several outputs ({', '.join(given)})", remedy="choose one with `output_name`")
-    if output is not None and output not in given:
-        raise DataError(f"{model} has no output {output!r}; expected one of {', '.join(given)}")
-    port = taken[0]
-    if port.dtype is None:
+    given = opened.output_names
+    for name in outputs:
+        if name not in given:
+            raise DataError(f"{path} has no output {name!r}; expected one of {', '.join(given)}")
+    wanted = tuple(dict.fromkeys(outputs)) or given
+    if len(wanted) > 1 and not several:
         raise DataError(
-            f"{model} takes {port.kind} as {port.name!r}, which no image can be; expected a tensor of numbers"
+            f"{path} has several outputs ({', '.join(given)})",
+            remedy="choose one with `outputs`, or write all of them as .npz",
         )
-    dtype = np.dtype(port.dtype)
-    # Floating-point models of any precision take float32 images, as they do in training.
-    spec = TensorSpec(port.name, "float32" if dtype.kind == "f" else port.dtype, port.shape)
-    chosen = output or given[0]
-
-    def run(batch: Array) -> Array:
-        (found,) = opened.run({port.name: batch.astype(dtype, copy=False)}, [chosen])
-        result: Array = found.astype(np.float32) if found.dtype.kind == "f" else found
-        return result
-
-    precision = str(dtype) if str(dtype) != spec.dtype else None
-    return ImageNetwork(spec, chosen, precision, run, network)
+    values = {str(value.name): value for value in network.graph.inputs}
+    specs, orientations = [], {}
+    for port in opened.inputs:
+        if port.dtype is None:
+            raise DataError(
+                f"{path} takes {port.kind} as {port.name!r}, which no image can be; expected a tensor of numbers"
+            )
+        # Floating-point models of any precision take float32 images, as they do in training.
+        spec = TensorSpec(port.name, "float32" if np.dtype(port.dtype).kind == "f" else port.dtype, port.shape)
+        orientation = orientation_of(network, values[port.name]) if port.shape else None
+        if orientation is not None and port.shape is not None:
+            orientations[port.name] = orientation
+            spec = replace(spec, shape=orientation.shape(port.shape))
+        specs.append(spec)
+    found = ImageNetwork(tuple(specs), wanted, None, network, opened, orientations)
+    dtype = next(port.dtype for port in opened.inputs if port.name == found.image.name)
+    return replace(found, precision=dtype if dtype != found.image.dtype else None)

@@ -8,7 +8,7 @@ then the network runs on whole images only, and the reason is said.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Optional, Union
 
 import onnx_ir as ir
@@ -21,24 +21,28 @@ from tgdonnx.graphs.operators import SIZES, is_standard, opset_of
 from tgdonnx.layers import Network
 
 
-def receptive_field(network: Network, space: Mapping[int, int], output: ir.Value) -> Union[ReceptiveField, str]:
+def receptive_field(
+    network: Network, images: Mapping[ir.Value, Mapping[int, int]], output: ir.Value
+) -> Union[ReceptiveField, str]:
     """Returns the receptive field of an output, or why there is none.
 
     Args:
-        network: a model with one input that is not stored.
-        space: the axes of space of the input; an axis is its own number, as in ``{2: 2, 3: 3}``.
+        network: the model.
+        images: for each input that is an image its axes of space, and which axes these are of what is cut into tiles, as in
+            ``{2: 2, 3: 3}``; all of them have the same axes there, and are cut at the same places.
         output: of the model.
     """
     try:
-        return _field(network, space, output)
+        return _field(network, images, output)
     except NotLocal as reason:
         return str(reason)
 
 
-def _field(network: Network, space: Mapping[int, int], output: ir.Value) -> ReceptiveField:
-    (image,) = (value for value in network.graph.inputs if value.name not in network.graph.initializers)
-    rank = len(network.sizes.shapes[image]) if image in network.sizes.shapes else 1 + max(space)
-    known: dict[ir.Value, Axes] = {image: tuple(Reach(a) if a in space else None for a in range(rank))}
+def _field(network: Network, images: Mapping[ir.Value, Mapping[int, int]], output: ir.Value) -> ReceptiveField:
+    known: dict[ir.Value, Axes] = {}
+    for image, space in images.items():
+        rank = len(network.sizes.shapes[image]) if image in network.sizes.shapes else 1 + max(space)
+        known[image] = tuple(Reach(space[place]) if place in space else None for place in range(rank))
     sized: set[ir.Value] = set()
     opset = opset_of(network.graph)
     for node in network.graph:
@@ -56,7 +60,7 @@ def _field(network: Network, space: Mapping[int, int], output: ir.Value) -> Rece
             _visit(network, node, known, sized, opset)
     if output not in known:
         raise NotLocal("the output does not depend on the image")
-    return _result(known, output, space)
+    return _result(known, output, {axis for space in images.values() for axis in space.values()})
 
 
 def _visit(network: Network, node: ir.Node, known: dict[ir.Value, Axes], sized: set[ir.Value], opset: int) -> None:
@@ -73,13 +77,13 @@ def _visit(network: Network, node: ir.Node, known: dict[ir.Value, Axes], sized: 
         known[value] = axes
 
 
-def _result(known: Mapping[ir.Value, Axes], output: ir.Value, space: Mapping[int, int]) -> ReceptiveField:
+def _result(known: Mapping[ir.Value, Axes], output: ir.Value, space: Set[int]) -> ReceptiveField:
     found: dict[int, Reach] = {}
     axes: dict[int, int] = {}
     for place, reach in enumerate(known[output]):
         if reach is not None:
             found[reach.axis], axes[reach.axis] = reach, place
-    lacking: Optional[int] = next((axis for axis in space if axis not in found), None)
+    lacking: Optional[int] = next((axis for axis in sorted(space) if axis not in found), None)
     if lacking is not None:
         raise NotLocal(f"axis {lacking} of the image is no axis of the output")
     steps = dict.fromkeys(space, 1)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 import click
 
-from tgdonnx.applying import apply
+from tgdonnx.applying import FORMS, ApplyOptions, ApplyReport, Form, apply
 from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
+from tgdonnx.cli.data_options import classes_option, reading_options
 from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.helping import DATA, MODEL, READING, Command, options_of
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
-from tgdonnx.data import Scale
+from tgdonnx.cli.progress import counting_bar
+from tgdonnx.data import DataOptions
 from tgdonnx.data.formats import describe_arrays
 
 
@@ -27,51 +28,65 @@ def tile_size(_context: click.Context, _parameter: click.Parameter, text: Option
         raise click.BadParameter(f"expected a size such as 256x256, got {text!r}") from error
 
 
-def scale_of(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[Scale]:
-    """Reads how to scale: a number, or the name of a statistic."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text  # type: ignore[return-value]  # apply checks it
-
-
-@dataclass(frozen=True)
-class Running:
-    """How the model is run; see `apply`."""
-
-    tile: Optional[tuple[int, ...]]
-    output_name: Optional[str]
-    device: str
+def _options(
+    tile: Optional[tuple[int, ...]],
+    outputs: tuple[str, ...],
+    form: Optional[Form],
+    suffix: Optional[str],
+    device: str,
+    argmax: bool,
+) -> ApplyOptions:
+    if argmax and form not in (None, "classes"):
+        raise click.UsageError(f"--argmax gives classes; got --as {form} too")
+    return ApplyOptions(tile, outputs, "classes" if argmax else form, suffix, device)
 
 
 @click.command(
     "apply",
     cls=Command,
-    examples=("tgdonnx apply tuned.onnx --data scan.nii.gz --artifacts run -o clean.nii.gz",),
+    examples=(
+        "tgdonnx apply tuned.onnx --data scan.nii.gz -o clean.nii.gz",
+        "tgdonnx apply tuned.onnx --data pictures -o classes.csv",
+        "tgdonnx apply vendor.onnx --data 'pictures/*.png' --scale 255 --argmax -o labels",
+    ),
 )
 @model_argument
-@output_option("The result to write: .npy, NIfTI if the data is, or .csv of a classifier.")
+@output_option(
+    "The result to write: .npy, .npz (several outputs), .nii if the data is, .png, .tif, or .csv of a classifier; or a "
+    "directory for the results of many files, or for a DICOM series that is derived from one."
+)
 @options_of(DATA)(
     "--data",
     required=True,
     type=PATH,
-    help=f"What to apply it to: {describe_arrays()}; of a classifier, also a directory of pictures.",
+    help=f"What to apply it to: {describe_arrays()}; a directory of such, or a pattern such as 'scans/*.png'; of several "
+    "inputs, data as for train.",
 )
-@options_of(READING)("--layout", help="What the axes of the data are: NCHW, HW, HWC, DHW ...; as for train.")
-@options_of(READING)(
-    "--scale",
-    callback=scale_of,
-    metavar="HOW",
-    help="Scale intensities, as for train, by this data; undone afterwards.",
-)
-@options_of(READING)(
-    "--artifacts", type=PATH, help="Scale intensities and make pictures ready as the run in this directory did."
-)
+@reading_options
+@classes_option
+@options_of(READING)("--artifacts", type=PATH, help="Prepare data as the run in this directory did.")
 @collected(
-    "running",
-    Running,
+    "options",
+    _options,
     options_of(MODEL)("--tile", callback=tile_size, metavar="SIZE", help="Size of tiles, such as 256x256."),
-    options_of(MODEL)("--output", "output_name", metavar="NAME", help="Output to take, when the model has several."),
+    options_of(MODEL)(
+        "--output",
+        "outputs",
+        multiple=True,
+        metavar="NAME",
+        help="Output to take, when the model has several. May be repeated for .npz.",
+    ),
+    options_of(MODEL)(
+        "--as",
+        "form",
+        type=click.Choice(FORMS),
+        help="What results are: images, of which scaling is undone; scores as they are; probabilities; or classes. "
+        "Without it, what follows from training, or from how the model ends.",
+    ),
+    options_of(MODEL)("--argmax", is_flag=True, help="The same as --as classes."),
+    options_of(MODEL)(
+        "--suffix", metavar=".SUFFIX", help="Of the results of many files; that of each file, if not given."
+    ),
     device_option,
 )
 @overwrite_option
@@ -80,40 +95,45 @@ def command(
     model: Path,
     output: Path,
     data: Path,
-    layout: Optional[str],
-    scale: Optional[Scale],
+    reading: DataOptions,
     artifacts: Optional[Path],
-    running: Running,
+    options: ApplyOptions,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Apply MODEL to images or volumes, by tiles where they are large.
 
-    Tiles overlap as far as the model looks.
+    Tiles overlap as far as the model looks. Data is prepared as it is said; else as the run of --artifacts did; else as a tuned
+    MODEL records.
     """
-    report = apply(
-        model,
-        data,
-        output,
-        layout=layout,
-        scale=scale,
-        artifacts=artifacts,
-        tile=running.tile,
-        output_name=running.output_name,
-        overwrite=overwrite,
-        device=running.device,
-    )
-    if as_json:
-        print_json(report)
-    else:
-        for text in report.remarks:
-            remark(text)
-        tiles = (
-            ""
-            if report.tiles == 1
-            else f", {report.tiles} tiles each, overlapping by {'x'.join(map(str, report.overlap))}"
+    with counting_bar() as show:
+        report = apply(
+            model,
+            data,
+            output,
+            reading=reading,
+            artifacts=artifacts,
+            options=options,
+            overwrite=overwrite,
+            show=lambda progress: show(progress.done, progress.total, progress.case),
         )
-        if report.dtype == "csv":
-            say(f"{report.output}: {report.shape[0]} pictures")
-            return
-        say(f"{report.output}: {'x'.join(map(str, report.shape))} {report.dtype}{tiles}")
+    print_json(report) if as_json else print_applied(report)
+
+
+def print_applied(report: ApplyReport) -> None:
+    """Says what was computed, and what is worth knowing of it."""
+    for text in report.remarks:
+        remark(text)
+    if report.dtype == "csv":
+        say(f"{report.output}: {report.shape[0]} pictures")
+        return
+    written = list(dict.fromkeys(result.output for result in report.results))
+    if len(written) > 1:
+        say(f"{report.output}: {len(written)} results")
+        return
+    tiles = (
+        "" if report.tiles == 1 else f", {report.tiles} tiles each, overlapping by {'x'.join(map(str, report.overlap))}"
+    )
+    for result in report.results:
+        named = f" {result.name}" if len(report.results) > 1 else ""
+        say(f"{report.output}{named}: {'x'.join(map(str, result.shape))} {result.dtype}{tiles}")

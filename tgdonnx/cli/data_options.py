@@ -149,7 +149,7 @@ _READING = (
         "scales",
         multiple=True,
         metavar="[INPUT=]HOW",
-        help=f"Scale intensities: divide by a number, or {', '.join(STATISTICS)} of the training data; of all float "
+        help=f"Scale intensities: divide by a number, or {', '.join(STATISTICS)} of the data (that trains); of all float "
         "images alike, or of INPUT. `imagenet`: as torchvision's classifiers.",
     ),
     _reading_option("--mean", metavar="M,...", help="Subtract this after --scale, of images but targets, per channel."),
@@ -172,6 +172,14 @@ def _capital(text: str) -> str:
 
 
 _data_option = options_of(DATA)
+
+classes_option = _data_option(
+    "--classes",
+    type=_ClassNames(),
+    metavar="NAMES",
+    help="Names of the classes in the model's order: a file with one per line, or the names themselves with commas "
+    "between; else those of the data, sorted.",
+)
 
 _RUN = (
     _data_option(
@@ -198,13 +206,7 @@ _RUN = (
         metavar="DATA",
         help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
     ),
-    _data_option(
-        "--classes",
-        type=_ClassNames(),
-        metavar="NAMES",
-        help="Names of the classes in the model's order: a file with one per line, or the names themselves with commas "
-        "between; else those of the data, sorted.",
-    ),
+    classes_option,
     _data_option(
         "--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x48, or 64 for 64x64."
     ),

@@ -1,7 +1,8 @@
-"""The progress bar of a training run, on stderr."""
+"""Progress bars, on stderr: of a training run, and of anything that is counted."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from rich.text import Text
 from tgdonnx.cli.output import stderr
 from tgdonnx.cli.results import epoch_line, title
 from tgdonnx.finetuning import Epoch, Progress
+from tgdonnx.reporting.legible import legible
+
+_MOMENT = 1.0  # seconds
 
 
 class _Bar(rich_progress.Progress):
@@ -66,6 +70,30 @@ def training_bar() -> Iterator[Shown]:
                 bar.update(task, numbers="  ".join([f"validation {epoch.validation:.4g}", *numbers]))
 
         yield Shown(show, stay)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+@contextmanager
+def counting_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """Gives what shows how many of how many are done, and what is at hand; nothing is shown of what takes a moment."""
+    columns = (
+        rich_progress.BarColumn(20),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeRemainingColumn(),
+        rich_progress.TextColumn("{task.description}"),
+    )
+    bar, started = rich_progress.Progress(*columns, console=stderr(), transient=True), time.monotonic()
+    task = bar.add_task("", total=None)
+
+    def show(done: int, total: int, what: str) -> None:
+        if time.monotonic() - started > _MOMENT:
+            bar.start()
+        bar.update(task, completed=done, total=total, description=legible(what))
+
+    try:
+        yield show
     finally:
         if bar.live.is_started:
             bar.stop()

@@ -21,7 +21,7 @@ from tgdonnx.data.lazy_arrays import Array, LazyArray, Region
 from tgdonnx.errors import DataError
 from tgdonnx.files.regular import open_regular
 
-_PYDICOM = Library("pydicom", "pydicom", "dicom")
+PYDICOM = Library("pydicom", "pydicom", "dicom")
 _SUFFIXES = (".dcm", ".ima")
 _SKEWED = 0.01  # how far the normal of a plane may be from length 1
 
@@ -62,7 +62,7 @@ def open_series(directory: Path, files: Sequence[Path], kept: FileCache) -> Lazy
         DataError: a file cannot be read or is of another series or size; positions are missing or the same.
         RuntimeMissingError: pydicom is not installed.
     """
-    pydicom = _PYDICOM.load(str(directory))
+    pydicom = PYDICOM.load(str(directory))
     slices = sorted((_open_slice(pydicom, path, kept) for path in files), key=lambda found: found.position)
     first = slices[0]
     for other in slices[1:]:
@@ -182,7 +182,7 @@ DICOM = SeriesFormat(
     suffixes=_SUFFIXES,
     streamed=_SUFFIXES,
     axes=("DHW",),
-    library=_PYDICOM,
+    library=PYDICOM,
     open=open_series,
     recognises=is_dicom,
 )

@@ -19,7 +19,7 @@ from tgdonnx.data.format import ArrayFormat, Library
 from tgdonnx.data.lazy_arrays import Array, LazyArray, Region
 from tgdonnx.errors import DataError
 
-_PILLOW = Library("PIL.Image", "Pillow", "images")
+PILLOW = Library("PIL.Image", "Pillow", "images")
 
 # Pillow's modes whose arrays are what the file holds: dtype, and how many values a pixel has.
 _MODES = {
@@ -53,7 +53,7 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
         DataError: it cannot be read, or not without a conversion.
         RuntimeMissingError: Pillow is not installed.
     """
-    pillow = _PILLOW.load(str(path))
+    pillow = PILLOW.load(str(path))
     with kept.open(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks of Pillow on metadata
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
@@ -161,7 +161,7 @@ IMAGES = ArrayFormat(
     suffixes=tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes),
     streamed=(),
     axes=("HW", "HWC"),
-    library=_PILLOW,
+    library=PILLOW,
     open=open_image,
     holds_sample=True,
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Optional, Union
 
+from tgdonnx.applying import ApplyOptions
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.blending.formula import require_blend
+from tgdonnx.data import DataOptions
 from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.files.model_file import ModelFile, StrPath
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
-from tgdonnx.graphs.tensor_specs import TARGET
 from tgdonnx.masking import MaskOptions
 from tgdonnx.selection import Strategy
 
@@ -78,14 +79,36 @@ class Asked:
         return self.data.validated or isinstance(self.data.data, Noise2Noise)
 
     @property
-    def layout(self) -> Optional[str]:
-        """What the axes of an image are that the tuned model is applied to: as of the data it trains on."""
-        reading = self.data.reading
-        layouts = [layout for name, layout in reading.layouts.items() if name != TARGET]
-        return layouts[0] if layouts else reading.layout
-
-    @property
-    def scaled(self) -> bool:
-        """Whether such an image is scaled or made ready, as the data is."""
+    def prepared(self) -> bool:
+        """Whether data is scaled or made ready."""
         reading = self.data.reading
         return bool(reading.scale is not None or reading.scales or reading.mean or reading.pictures.changes)
+
+    @property
+    def applying(self) -> ApplyOptions:
+        """How the tuned model is applied."""
+        shown = self.building.shown_output
+        return ApplyOptions(outputs=() if shown is None else (shown,), device=self.training.device)
+
+    def applied_reading(self, *, prepared: bool) -> DataOptions:
+        """Returns how that is read which the tuned model is applied to: as the data.
+
+        Args:
+            prepared: whether it is said how it is prepared, by numbers where statistics are not known yet; else the record of
+                the run will say it.
+        """
+        names = [value.name for value in self.file.proto.graph.input]
+        reading = self.data.reading.for_inputs(names)
+        read = DataOptions(map=reading.map, layout=reading.layout, layouts=reading.layouts, classes=reading.classes)
+        if not prepared:
+            return read
+        scaled = reading.scale is not None or reading.mean
+        return replace(
+            read,
+            scale=1.0 if scaled else None,
+            scales=dict.fromkeys(reading.scales, 1.0),
+            resize=reading.resize,
+            resample=reading.resample,
+            crop=reading.crop,
+            colour=reading.colour,
+        )

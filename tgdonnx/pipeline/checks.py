@@ -75,11 +75,9 @@ def checked(asked: Asked) -> Job:
             asked.file,
             results.apply,
             applied,
-            layout=asked.layout,
-            scaled=asked.scaled,
-            output_name=asked.building.shown_output,
+            reading=asked.applied_reading(prepared=asked.prepared),
+            options=asked.applying,
             overwrite=overwrite,
-            device=asked.training.device,
         )
     elif applied is not None:
         raise DataError(

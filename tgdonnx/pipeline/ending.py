@@ -62,11 +62,10 @@ def _apply(job: Job, last: Proved) -> Optional[ApplyReport]:
         asked.output,
         image,
         applied,
-        layout=asked.layout,
-        artifacts=last.artifacts.directory if asked.scaled else None,
-        output_name=asked.building.shown_output,
+        reading=asked.applied_reading(prepared=False),
+        artifacts=last.artifacts.directory if asked.prepared else None,
+        options=asked.applying,
         overwrite=asked.results.overwrite,
-        device=asked.training.device,
     )
 
 

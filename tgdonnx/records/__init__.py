@@ -1,7 +1,7 @@
 """Records of training in a model: the metadata ``tgdonnx.provenance.N``, one per round, which export adds.
 
 Each is a JSON object as `RoundRecord` has it, in the spelling of `json.dumps`: of format 1; of format 2 if it has ``blend``; of
-format 3 if it has ``classes``.
+format 3 if it has ``classes``; of format 4 if it has ``preparation``, how data was scaled and pictures were made ready.
 ``base_sha256`` is the hash of the file that the round started from, and ``trained`` names the tensors that trained, with
 ``retrain`` and ``kernels`` as `encode_mask` gives them. A round of mode ``regrow`` has two more:
 
@@ -26,12 +26,17 @@ from tgdonnx.records.encoding import (
 from tgdonnx.records.record import (
     BLENDED,
     NAMED,
+    PREPARED,
     WHOLE,
+    PreparationPart,
     Record,
+    ScalingPart,
+    Training,
     earlier_rounds,
     format_of,
     last_classes,
     last_export,
+    last_training,
     read_record,
     record_key,
     round_of,
@@ -43,9 +48,13 @@ from tgdonnx.records.record import (
 __all__ = [
     "BLENDED",
     "NAMED",
+    "PREPARED",
     "WHOLE",
+    "PreparationPart",
     "Record",
+    "ScalingPart",
     "SetElements",
+    "Training",
     "decode_mask",
     "earlier_rounds",
     "encode_mask",
@@ -53,6 +62,7 @@ __all__ = [
     "format_of",
     "last_classes",
     "last_export",
+    "last_training",
     "pack_mask",
     "read_record",
     "record_key",

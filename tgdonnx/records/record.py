@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional, Union
 
 import msgspec
 import numpy as np
@@ -20,8 +20,9 @@ from tgdonnx.selection.strategy import RecordedSelection
 
 _PREFIX = "tgdonnx.provenance."
 _NUMBERED = re.compile(re.escape(_PREFIX) + "([1-9][0-9]{0,8})")
-WHOLE, BLENDED, NAMED = 1, 2, 3
-"""The formats: what trained is as it came to be; what trained is blended with what it started from; either, with classes."""
+WHOLE, BLENDED, NAMED, PREPARED = 1, 2, 3, 4
+"""The formats: what trained is as it came to be; what trained is blended with what it started from; either, with classes; any
+of these, with how data was prepared."""
 
 
 class TrainedPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,11 +32,38 @@ class TrainedPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kernels: Optional[str]
 
 
+class ScalingPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How an array was scaled; see `tgdonnx.data.scaling`."""
+
+    offset: float
+    divisor: Annotated[float, msgspec.Meta(gt=0)]
+    how: Union[float, str]
+    every: int = 1
+    mean: list[float] = []
+    std: list[float] = []
+
+
+class PreparationPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How data was prepared that the round trained on.
+
+    Attributes:
+        scaling: of intensities, by array; ``target`` and names of outputs are what outputs were compared with.
+        resize: of pictures, as the options of data have it; see `tgdonnx.data.options`. Likewise ``resample``, ``crop`` and
+            ``colour``.
+    """
+
+    scaling: dict[str, ScalingPart] = {}
+    resize: list[int] = []
+    resample: str = "bilinear"
+    crop: list[int] = []
+    colour: Optional[str] = None
+
+
 class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The record of a round as it is written.
 
     Attributes:
-        format: 1, 2 with ``blend``, or 3 with ``classes``.
+        format: 1, 2 with ``blend``, 3 with ``classes``, or 4 with ``preparation``.
         tgdonnx: the version that wrote it.
         base_sha256: of the file that the round started from.
         selection: as in the masked model; see `tgdonnx.selection.recorded`.
@@ -43,6 +71,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         checkpoint: the checkpoint that was exported.
         blend: how far what trained goes from what it started from (0) to what it came to; None for all the way, 1.
         classes: names of what the output tells apart, in its order; none where the data did not say.
+        preparation: how data was prepared; None where it was taken as it was.
         external_data: the file, beside the model, that its external data was written to; None if it has none.
         trained: what trained, by tensor.
         reinitialized: what was reinitialised and did not train, by tensor.
@@ -50,7 +79,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         merged: whether side paths are merged into the weights beside them.
     """
 
-    format: Literal[1, 2, 3]
+    format: Literal[1, 2, 3, 4]
     tgdonnx: str
     base_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     selection: dict[str, Any]
@@ -59,6 +88,7 @@ class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     trained: dict[str, TrainedPart]
     blend: Optional[Annotated[float, msgspec.Meta(ge=0, lt=1)]] = None
     classes: list[str] = []
+    preparation: Optional[PreparationPart] = None
     external_data: Optional[str] = None
     reinitialized: dict[str, TrainedPart] = msgspec.field(name="reborn", default_factory=dict)
     set: dict[str, SetPart] = {}
@@ -102,8 +132,10 @@ def earlier_rounds(proto: onnx.ModelProto) -> int:
     return max((round_of(entry.key) or 0 for entry in proto.metadata_props), default=0)
 
 
-def format_of(blend: Optional[float], classes: Sequence[str]) -> int:
-    """Returns the format of a record with a blend, None for 1, and names of classes."""
+def format_of(blend: Optional[float], classes: Sequence[str], preparation: Optional[object] = None) -> int:
+    """Returns the format of a record with a blend (None: 1), names of classes, and how data was prepared (None: not at all)."""
+    if preparation is not None:
+        return PREPARED
     if classes:
         return NAMED
     return WHOLE if blend is None else BLENDED
@@ -113,6 +145,30 @@ def last_classes(proto: onnx.ModelProto) -> tuple[str, ...]:
     """Returns the classes that the last record of a model names; none where there is none, or none that can be read."""
     record = _last_record(proto)
     return () if record is None else tuple(record.classes)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the last round of a model was given.
+
+    Attributes:
+        preparation: how data was prepared; None if it was taken as it was.
+        loss: what was minimised, in text; None where the record does not say.
+        output: the output that trained, of several the first; None where the record does not say.
+    """
+
+    preparation: Optional[PreparationPart]
+    loss: Optional[str]
+    output: Optional[str]
+
+
+def last_training(proto: onnx.ModelProto) -> Optional[Training]:
+    """Returns what the last round of a model was given; None where there is no record, or none that can be read."""
+    record = _last_record(proto)
+    if record is None:
+        return None
+    said = {name: value for name in ("loss", "output") if isinstance(value := record.options.get(name), str)}
+    return Training(record.preparation, said.get("loss"), said.get("output"))
 
 
 def last_export(proto: onnx.ModelProto) -> tuple[float, bool]:
@@ -154,10 +210,11 @@ def read_record(text: str, network: Network) -> Record:
         ValueError: it was not written by export for this model.
     """
     record = msgspec.convert(read_strict(text), RoundRecord)
-    if record.format != format_of(record.blend, record.classes):
+    if record.format != format_of(record.blend, record.classes, record.preparation):
+        prepared = "is" if record.preparation is None else "is not"
         raise ValueError(
-            f"it is of format {record.format}, but `blend` is {record.blend} and classes are {len(record.classes)}; format 2 "
-            "has a blend, format 3 classes, format 1 neither"
+            f"it is of format {record.format}, but `blend` is {record.blend}, classes are {len(record.classes)} and "
+            f"preparation {prepared} None; format 2 has a blend, format 3 classes, format 4 preparation, format 1 none"
         )
     selection = read_selection(record.selection)
     twice = sorted(record.reinitialized.keys() & record.trained.keys())
