@@ -17,6 +17,7 @@ from tgdonnx.data.matching import match, scales_of
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.remarks import conversions, left_out
 from tgdonnx.data.scaling import Linear, Scaling
+from tgdonnx.data.sources import Source
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
@@ -53,7 +54,7 @@ def open_cases(data: Applied, network: ImageNetwork, preparation: Preparation) -
     reading, image = _reading(network, preparation.reading), network.inputs.index(network.image)
     fixed = network.image.shape[0] if network.image.shape else None
     found = collect(data, network.inputs, reading)
-    reading = reading if found.named else replace(reading, map={})
+    reading = _with_order(network, reading if found.named else replace(reading, map={}), found.source)
     inputs = tuple(_open(spec, reading, fixed, lead=spec is network.image) for spec in network.inputs)
     sets = match(found.source, inputs, reading)
     scaling, measured = _recorded(preparation, inputs), None
@@ -99,6 +100,19 @@ def _reading(network: ImageNetwork, reading: DataOptions) -> DataOptions:
         layout=layout,
         layouts={name: shorter(said, name) for name, said in reading.layouts.items()},
     )
+
+
+def _with_order(network: ImageNetwork, reading: DataOptions, source: Source) -> DataOptions:
+    """Returns options that say of arrays of numpy which axes they have, where the model takes others than channels first."""
+    layouts = dict(reading.layouts)
+    for spec in network.inputs:
+        letters, stored = network.letters(spec.name, ""), source.groups[0].arrays.get(spec.name)
+        said = reading.layout is not None or spec.name in layouts
+        if said or not letters or stored is None or stored.layout is not None or len(stored.shape) != len(letters):
+            continue
+        if sorted(letters, key="NCDHW".index) != list(letters):
+            layouts[spec.name] = letters
+    return replace(reading, layouts=layouts)
 
 
 def _open(spec: TensorSpec, reading: DataOptions, fixed: Optional[int], *, lead: bool) -> TensorSpec:

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-import numpy as np
-
+from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.data.arrays import memory_group
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.finding import open_for
 from tgdonnx.data.format import ArrayFormat
 from tgdonnx.data.formats import format_of, series_in
-from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray
+from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.single import is_sample_file, sample_file
 from tgdonnx.data.sources import Source, listing, open_array, told
@@ -30,8 +29,8 @@ from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
-Applied = Union[StrPath, Array, Mapping[str, Array]]
-"""What a model is applied to: a path or pattern, an array, or an array for the name of each input."""
+Applied = Union[StrPath, ArrayLike, Mapping[str, ArrayLike]]
+"""What a model is applied to: a path or pattern, an array of any library, or one for the name of each input."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,11 @@ def collect(data: Applied, inputs: Sequence[TensorSpec], reading: DataOptions) -
         DataError: there is nothing, something cannot be read, or single arrays are given to a model of several inputs.
         RuntimeMissingError: the library for a format is not installed.
     """
-    if isinstance(data, np.ndarray):
-        _require_one_input(inputs, "an array")
-        return _single(open_array(data), inputs)
     if isinstance(data, Mapping):
         return Collected(Source("the data", (memory_group(data),)), several=False)
+    if not isinstance(data, (str, os.PathLike)):
+        _require_one_input(inputs, "an array")
+        return _single(open_array(data), inputs)
     path = Path(data)
     with told(path):
         if not path.exists() and glob.has_magic(str(path)):

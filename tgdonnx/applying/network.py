@@ -177,11 +177,14 @@ def open_image_network(
                 f"{path} takes {port.kind} as {port.name!r}, which no image can be; expected a tensor of numbers"
             )
         # Floating-point models of any precision take float32 images, as they do in training.
-        spec = TensorSpec(port.name, "float32" if np.dtype(port.dtype).kind == "f" else port.dtype, port.shape)
-        orientation = orientation_of(network, values[port.name]) if port.shape else None
-        if orientation is not None and port.shape is not None:
+        shape = port.shape
+        if shape is None and values[port.name].shape is not None and not len(values[port.name].shape or ()):
+            shape = ()  # the runtime does not tell a single number from an open rank
+        orientation = orientation_of(network, values[port.name]) if shape else None
+        if orientation is not None and shape is not None:
             orientations[port.name] = orientation
-            spec = replace(spec, shape=orientation.shape(port.shape))
+            shape = orientation.shape(shape)
+        spec = TensorSpec(port.name, "float32" if np.dtype(port.dtype).kind == "f" else port.dtype, shape)
         specs.append(spec)
     found = ImageNetwork(tuple(specs), wanted, None, network, opened, orientations)
     dtype = next(port.dtype for port in opened.inputs if port.name == found.image.name)

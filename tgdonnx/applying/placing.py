@@ -12,12 +12,12 @@ from tgdonnx.applying.feeding import Case
 from tgdonnx.applying.imagefiles import ARRAYS, SUFFIXES, Made, nifti_file, suffix_of, why_not
 from tgdonnx.applying.picturefiles import PICTURES
 from tgdonnx.data.formats import series_in
+from tgdonnx.data.images import IMAGES
 from tgdonnx.errors import DataError, OutputError
 from tgdonnx.files.staging import require_places
 
 TABLE = ".csv"
 Place = Literal["memory", "file", "table", "directory"]
-_PICTURES_READ = (*PICTURES, ".jpg", ".jpeg")
 
 
 def place_of(output: Optional[Path]) -> Place:
@@ -140,7 +140,7 @@ def _own_suffix(case: Case) -> str:
     if nifti_file(stored) is not None:
         return suffix_of(stored.files[0])
     suffix = stored.files[0].suffix.lower() if stored.files else ""
-    return (suffix if suffix in PICTURES else ".png") if suffix in _PICTURES_READ else ".npy"
+    return (suffix if suffix in PICTURES else ".png") if suffix in IMAGES.suffixes else ".npy"
 
 
 def _why_not(suffix: str, made: Sequence[Made], place: Path, case: Optional[Case] = None) -> str:
@@ -159,6 +159,6 @@ def _why_not(suffix: str, made: Sequence[Made], place: Path, case: Optional[Case
 
 def _without_suffix(name: str) -> str:
     lower = name.lower()
-    known = (*SUFFIXES, *_PICTURES_READ, ".npz", ".h5", ".hdf5")
+    known = (*SUFFIXES, *IMAGES.suffixes, ".npz", ".h5", ".hdf5")
     found = max((suffix for suffix in known if lower.endswith(suffix)), key=len, default="")
     return name[: len(name) - len(found)]

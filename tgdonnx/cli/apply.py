@@ -18,6 +18,7 @@ from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import counting_bar
 from tgdonnx.data import DataOptions
 from tgdonnx.data.formats import describe_arrays
+from tgdonnx.files.outputs import Kind
 
 
 def tile_size(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[tuple[int, ...]]:
@@ -53,7 +54,8 @@ def _options(
 @model_argument
 @output_option(
     "The result to write: .npy, .npz (several outputs), .nii if the data is, .png, .tif, or .csv of a classifier; or a "
-    "directory for the results of many files, or for a DICOM series that is derived from one."
+    "directory for the results of many files, or for a DICOM series that is derived from one.",
+    Kind.RESULTS,
 )
 @options_of(DATA)(
     "--data",

@@ -69,7 +69,7 @@ from tgdonnx.reporting.verdict import headline
     ),
     options_of(OUTPUT)(
         "--applied",
-        type=OutputPath(),
+        type=OutputPath(OutputKind.RESULTS),
         metavar="OUT",
         help="Where to write the result; beside the tuned model.",
     ),

@@ -18,7 +18,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Optional
@@ -45,6 +45,7 @@ class Kind(Enum):
     MODEL = "a model, which may have external data beside it"
     ARTIFACTS = "a directory that is replaced as a whole"
     ADDED_TO = "a directory that files are added to"
+    RESULTS = "a file, or a directory that files are added to: whichever is there"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def require_outputs(
     Raises:
         OutputError: an output exists and may not be overwritten, is an input, or cannot be written.
     """
+    outputs = [replace(each, kind=_kind_there(each)) for each in outputs]
     for each in outputs:
         if reason := why_unwritable(each.path):
             raise OutputError(f"{str(each.path)!r} can be no file: {reason}; {_ELSE}")
@@ -97,6 +99,12 @@ def require_outputs(
         _require_nobodys(each, [path for path in given if _is_artifacts(path)], hashes)
     for each in outputs:
         _require_kind(each, overwrite=overwrite)
+
+
+def _kind_there(wanted: Output) -> Kind:
+    if wanted.kind is not Kind.RESULTS:
+        return wanted.kind
+    return Kind.ADDED_TO if wanted.path.is_dir() else Kind.FILE
 
 
 def _require_kind(wanted: Output, *, overwrite: bool) -> None:

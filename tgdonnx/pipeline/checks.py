@@ -95,7 +95,7 @@ def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Pat
             Output(output, Kind.MODEL),
             *(() if vendor is None or _holds(vendor, asked.file.data) else optional(vendor)),
             *optional(results.report),
-            *(optional(applied) if results.apply is not None else ()),
+            *(optional(applied, Kind.RESULTS) if results.apply is not None else ()),
             Output(run, Kind.ARTIFACTS),
             *optional(asked.watch.tensorboard, Kind.ADDED_TO),
         ],
