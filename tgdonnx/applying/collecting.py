@@ -67,7 +67,7 @@ def collect(data: Applied, inputs: Sequence[TensorSpec], reading: DataOptions) -
         return _single(open_array(data), inputs)
     path = Path(data)
     with told(path):
-        if not path.exists() and glob.has_magic(str(path)):
+        if is_pattern(data):
             return _files(path, _matching(path), inputs)
         if path.is_dir():
             return _directory(path, inputs, reading)
@@ -79,12 +79,15 @@ def collect(data: Applied, inputs: Sequence[TensorSpec], reading: DataOptions) -
 
 
 def is_pattern(data: Applied) -> bool:
-    """Whether data is a pattern of paths, or a directory that is looked through."""
-    return isinstance(data, (str, os.PathLike)) and not Path(data).exists() and glob.has_magic(os.fspath(data))
+    """Whether data is a pattern of paths, and no path that is there."""
+    if not isinstance(data, (str, os.PathLike)):
+        return False
+    there = os.path.exists(data)  # noqa: PTH110  # it does not raise, whatever the text
+    return not there and glob.has_magic(os.fspath(data))
 
 
 def root_of(path: Path) -> Path:
-    """Returns the directory that the names of cases start from: a directory itself, or what of a pattern has no wildcard."""
+    """Returns the directory that what a pattern names lies in: as much of it as has no wildcard."""
     parts = list(path.parts)
     while parts and glob.has_magic(os.path.join(*parts)):  # noqa: PTH118  # parts of a path, put together again
         parts.pop()
@@ -92,9 +95,8 @@ def root_of(path: Path) -> Path:
 
 
 def _single(stored: LazyArray, inputs: Sequence[TensorSpec]) -> Collected:
-    return Collected(
-        Source(stored.place, (ArrayGroup(stored.place, {inputs[0].name: stored}),)), several=False, named=False
-    )
+    group = ArrayGroup(Path(stored.place).name, {inputs[0].name: stored})
+    return Collected(Source(stored.place, (group,)), several=False, named=False)
 
 
 def _require_one_input(inputs: Sequence[TensorSpec], what: str) -> None:
@@ -126,7 +128,7 @@ def _stem(entry: Path) -> str:
 def _files(root: Path, paths: Iterable[Path], inputs: Sequence[TensorSpec]) -> Collected:
     """Opens files, and directories of series, each as a case."""
     _require_one_input(inputs, f"every file of {root}")
-    kept, start, groups = FileCache(), root_of(root), []
+    kept, start, groups = FileCache(), root if root.is_dir() else root_of(root), []
     for path in paths:
         stored = open_array(path) if path.is_dir() else sample_file(path, kept)
         groups.append(ArrayGroup(str(path.relative_to(start)), {inputs[0].name: stored}))

@@ -101,14 +101,20 @@ def directory_targets(
     said: list[str] = []
     chosen = suffix or _own_suffix(cases[0])
     reason = _why_not(chosen, first, output, cases[0])
-    if reason and suffix is None:
+    if reason and (suffix is not None or not several):
+        raise DataError(f"{output}: results cannot be written as {chosen}: {reason}", remedy=f"write them as {plain}")
+    if reason:
         said.append(f"results are written as {plain}, not as {chosen}: {reason}")
-    elif reason:
-        raise DataError(f"results cannot be written as {suffix}: {reason}", remedy=f"write them as {plain}")
     suffixes = [plain if reason else suffix or _own_suffix(case) for case in cases]
     targets = tuple(_target(output, case, each, several=several) for case, each in zip(cases, suffixes))
     names = [name for case, target in zip(cases, targets) for name in _names(output, case, target)]
     require_places(output, names, overwrite=overwrite)
+    read = {file.resolve() for case in cases for file in case.view.stored.files}
+    clash = next((output / name for name in names if (output / name).resolve() in read), None)
+    if clash is not None:
+        raise OutputError(
+            f"{clash} is one of the inputs, which are never overwritten", remedy="choose another directory"
+        )
     for case, target in zip(cases, targets):
         if target.suffix == SERIES:
             mixed = next(other_slices(target.path, [slice_name(i) for i in range(len(case.view.stored.files))]), None)

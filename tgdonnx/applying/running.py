@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -192,10 +193,10 @@ def _checked(
     read: object = root_of(Path(str(data))) if is_pattern(data) else data
     kind = Kind.ADDED_TO if place == "directory" else Kind.FILE
     require_outputs([Output(path, kind)], [model, read, artifacts], overwrite=overwrite)
-    if place == "directory" and isinstance(read, (str, Path)) and Path(read).is_dir():
-        inside, root = path.resolve(), Path(read).resolve()
+    if place == "directory" and isinstance(data, (str, os.PathLike)) and Path(data).is_dir():
+        inside, root = path.resolve(), Path(data).resolve()
         if root == inside or root in inside.parents:
-            raise OutputError(f"{path} lies in {read}, which is read", remedy="choose a directory elsewhere")
+            raise OutputError(f"{path} lies in {os.fspath(data)}, which is read", remedy="choose a directory elsewhere")
     return place, path
 
 
