@@ -187,12 +187,11 @@ def _checked(
 ) -> tuple[Place, Optional[Path]]:
     """Returns where results go, of which nothing is known to be wrong before the model is opened."""
     path = None if output is None else Path(output)
-    place = place_of(path)
     if path is None:
-        return place, None
+        return place_of(path), None
     read: object = root_of(Path(str(data))) if is_pattern(data) else data
-    kind = Kind.ADDED_TO if place == "directory" else Kind.FILE
-    require_outputs([Output(path, kind)], [model, read, artifacts], overwrite=overwrite)
+    require_outputs([Output(path, Kind.RESULTS)], [model, read, artifacts], overwrite=overwrite)
+    place = place_of(path)
     if place == "directory" and isinstance(data, (str, os.PathLike)) and Path(data).is_dir():
         inside, root = path.resolve(), Path(data).resolve()
         if root == inside or root in inside.parents:
