@@ -23,6 +23,7 @@ from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, load_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.staging import require_places, staged
 from tgdonnx.files.typed import encode
+from tgdonnx.presenting import Presented
 from tgdonnx.runtime import usable_device
 
 
@@ -64,8 +65,8 @@ class Result:
     gate: Optional[GateDecision] = None
 
 
-@dataclass(frozen=True)
-class ApplyReport:
+@dataclass(frozen=True, repr=False)
+class ApplyReport(Presented):
     """What was computed.
 
     Attributes:
@@ -90,7 +91,7 @@ class ApplyReport:
     remarks: tuple[str, ...]
     gate: Optional[GateDecision] = None
     results: tuple[Result, ...] = ()
-    arrays: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
 
 
 def apply(
