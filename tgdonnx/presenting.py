@@ -101,13 +101,15 @@ def _row(head: str, cells: Sequence[str]) -> str:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, (tuple, list)) and value:
+    if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
+        return "none"
+    if isinstance(value, (tuple, list)):
         if all(is_dataclass(each) for each in value):
-            return _folded(short(value), _columns_of(value))
+            return _folded(short(value), _columns_of(value), opened=len(value) <= _FEW)
         if all(isinstance(each, str) for each in value):
             return "<br>".join(map(_text, value[:_ROWS])) + _more(len(value))
         return _text(short(value)) + (_curve(value) or "")
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         pairs = "".join(_row("", (_text(str(key)), _cell(each))) for key, each in value.items())
         return _folded(short(value), f"<table>{pairs}</table>")
     if is_dataclass(value):
@@ -144,8 +146,8 @@ def _curve(values: Sequence[Any]) -> Optional[str]:
     )
 
 
-def _folded(summary: str, content: str) -> str:
-    return f"<details><summary>{_text(summary)}</summary>{content}</details>"
+def _folded(summary: str, content: str, *, opened: bool = False) -> str:
+    return f"<details{' open' if opened else ''}><summary>{_text(summary)}</summary>{content}</details>"
 
 
 def _more(count: int) -> str:
