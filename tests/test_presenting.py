@@ -98,6 +98,7 @@ def test_what_fits_is_a_line_and_what_does_not_a_line_per_field() -> None:
     [
         (1 / 3, "0.333333"),
         (np.float32(0.1), "0.1"),
+        (np.int64(3), "3"),
         ((), "()"),
         ((1.5,), "(1.5,)"),
         (("a",) * 7, "<7 str>"),
@@ -129,6 +130,8 @@ def test_numbers_are_drawn_and_long_tables_end() -> None:
     said = " ".join(page.text)
     assert "(0, ..., 5; 1000 values)" in said
     assert "and 30 more" in said
+    assert "share" in said
+    assert "note" not in said, "the column is empty"
     assert "polyline" not in page_of(Whole("a", (1.0, float("nan")) * 8)).tags
 
 

@@ -1,6 +1,6 @@
 """Results as they show themselves: at a prompt a field per line, long values by their size; in a notebook as a table.
 
-All is there in either: ``result.field`` gives a value whole, and what is folded in the table opens.
+Both are made of the fields alone, for any result alike; ``result.field`` gives a value whole.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ def short(value: object) -> str:
     >>> short((0.5, 0.25, 0.125, 0.1, 0.05, 0.02, 0.01))
     '(0.5, ..., 0.01; 7 values)'
     """
-    if isinstance(value, (float, np.floating)):
-        return f"{float(value):.6g}"
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, str):
         return repr(value if len(value) <= _WORD else f"{value[: _WORD - 3]}...")
     if isinstance(value, np.ndarray):
@@ -86,8 +88,11 @@ def _goes_without_saying(value: Any, name: str) -> bool:
     """Whether a field of something inside a result is empty, or as it is by default."""
     (default,) = (field.default for field in fields(value) if field.name == name)
     held = getattr(value, name)
-    empty = held is None or (isinstance(held, (str, tuple, list, Mapping)) and not held)
-    return empty or (isinstance(held, (str, int, float)) and bool(held == default))
+    return _empty(held) or (isinstance(held, (str, int, float)) and bool(held == default))
+
+
+def _empty(value: object) -> bool:
+    return value is None or (isinstance(value, (str, tuple, list, Mapping)) and not value)
 
 
 def _table_of(value: Any) -> str:
@@ -101,7 +106,7 @@ def _row(head: str, cells: Sequence[str]) -> str:
 
 
 def _cell(value: object) -> str:
-    if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
+    if _empty(value):
         return "none"
     if isinstance(value, (tuple, list)):
         if all(is_dataclass(each) for each in value):
@@ -118,13 +123,14 @@ def _cell(value: object) -> str:
 
 
 def _columns_of(values: Sequence[Any]) -> str:
-    """Returns a table with a row for each of several values of one kind."""
-    names = list(dict.fromkeys(name for each in values[:_ROWS] for name, _ in _fields_of(each)))
-    head = "".join(f"<th>{_text(name)}</th>" for name in names)
-    rows = []
-    for each in values[:_ROWS]:
-        known = {name: inside if isinstance(inside, str) else short(inside) for name, inside in _fields_of(each)}
-        rows.append(_row("", [_text(known.get(name, "")) for name in names]))
+    """Returns a table with a row for each of several values of one kind; a column in which all is empty is left out."""
+    known = [
+        {name: each if isinstance(each, str) else short(each) for name, each in _fields_of(value) if not _empty(each)}
+        for value in values[:_ROWS]
+    ]
+    names = list(dict.fromkeys(name for each in known for name in each))
+    head = "".join(f'<th style="{_CELL}">{_text(name)}</th>' for name in names)
+    rows = (_row("", [_text(each.get(name, "")) for name in names]) for each in known)
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>{_more(len(values))}"
 
 
