@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tgdonnx.artifacts import FORMS, GRADIENTS, LOSSES, OPTIMIZERS, RANGED_LOSSES, BuildOptions
+from tgdonnx.cli.class_weights import with_weights
 from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.helping import MODEL, TRAINING, UPDATES, options_of
 from tgdonnx.engines import ENGINES
@@ -28,8 +29,9 @@ build_options = collected(
         metavar="LOSS",
         default=_DEFAULT.loss,
         show_default=True,
+        callback=with_weights,
         help=f"{', '.join(LOSSES)}, or a weighted sum such as 0.8*l1+0.2*ssim. Parameters stand in brackets, as in "
-        "ce(ignore=255); of several outputs: 'boxes: l1, scores: 2*bce'. See the guide runs.",
+        "ce(ignore=255) or ce(class_weights=FILE); of several outputs: 'boxes: l1, scores: 2*bce'. See the guide runs.",
     ),
     _option(
         "--data-range",

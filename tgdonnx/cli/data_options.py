@@ -176,6 +176,7 @@ _data_option = options_of(DATA)
 classes_option = _data_option(
     "--classes",
     type=_ClassNames(),
+    is_eager=True,  # the weights of a loss may go by them
     metavar="NAMES",
     help="Names of the classes in the model's order: a file with one per line, or the names themselves with commas "
     "between; else those of the data, sorted.",
