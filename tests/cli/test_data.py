@@ -123,6 +123,33 @@ def test_too_few_classes_hide_no_other_problem_and_all_are_named_in_a_command_th
     assert "--classes 'owl,snow fox,class2,class3'" in result.stdout.splitlines()[-1]
 
 
+def test_every_size_is_run_before_data_is_said_to_fit(tmp_path: Path) -> None:
+    network = """g (float[N, 1, H, W] x) => (float[N, 1, H, W] y) {
+        p = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(x)
+        t = ConvTranspose<strides=[2, 2]>(p, u)
+        y = Add(t, x)
+    }"""
+    model = save(text_model(network, u=(1, 1, 2, 2)), tmp_path / "model.onnx")
+    data = pictures(tmp_path / "data", ((8, 8), (9, 8)))
+    report = run_json("data", model, "--data", data, status=1)
+    assert not report["fits"]
+    last = report["problems"][-1]["problem"]
+    assert "cannot be run on" in last
+    assert "samples of another size went through: bring those of [1, 1, 9, 8] to a size that" in str(
+        report["problems"][-1]
+    )
+    report = run_json("data", model, "--data", data, "--patch", 4, status=1)
+    assert report["fits"]
+
+
+def test_labels_for_an_output_of_several_channels_are_told_to_be_class_indices_perhaps(tmp_path: Path) -> None:
+    network = "g (float[N, 1, H, W] x) => (float[N, 4, H, W] y) { y = Conv(x, v) }"
+    model = save(text_model(network, v=(4, 1, 1, 1)), tmp_path / "model.onnx")
+    data = pictures(tmp_path / "data", ((8, 9),), ("x", "labels"))
+    problems = run_json("data", model, "--data", data, status=1)["problems"]
+    assert "gives samples of [1, 8, 9]; if these are class indices, build with --loss ce" in problems[-1]["problem"]
+
+
 def test_nothing_is_written(valid: Path, tmp_path: Path) -> None:
     data = save_pairs(tmp_path / "data.npz", (3, 1, 12, 12), (3, 1, 8, 8))
     before = sorted(tmp_path.rglob("*"))

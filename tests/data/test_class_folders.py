@@ -122,7 +122,9 @@ def test_arrays_are_arrays_though_the_model_takes_labels(tmp_path: Path) -> None
 
 def test_folders_of_classes_are_told_where_the_loss_takes_none(tmp_path: Path) -> None:
     root = folders(tmp_path / "d", dogs=[3, 4], cats=[5, 6])
-    with pytest.raises(DataError, match="if these are folders of classes, build with `loss='ce'`"):
+    with pytest.raises(
+        DataError, match=r"if these are folders of classes, build with `loss='ce'`; else .*`map={'cats': 'x'"
+    ):
         opened(root, (spec("x", 1, None, None), spec("target", 2)), scale=1)
     with pytest.raises(DataError, match="classes are named, but the target is no class index"):
         opened({"x": np.zeros((1, 1, 4, 5), np.float32)}, (spec("x", 1, None, None), spec("target", 2)), classes=("a",))

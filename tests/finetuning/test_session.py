@@ -21,7 +21,7 @@ from tgdonnx.errors import ArtifactsError, DataError, OutputError
 from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
 
-STATE = RunState(2, 8, {"batch": 4, "seed": 0}, 0.25, 1, 4)
+STATE = RunState(2, 8, {"batch": 4, "seed": 0}, 0.25, best_epoch=1, best_step=4)
 
 
 def data(samples: int = 6, seed: int = 0) -> Dataset:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tgdonnx.data.class_folders import are_class_folders, open_class_folders
+from tgdonnx.data.class_names import shown
 from tgdonnx.data.nnunet import is_nnunet, open_nnunet
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.single import target_of
-from tgdonnx.data.sources import DataSource, Source, open_source, told
+from tgdonnx.data.sources import DataSource, Source, listing, open_source, told
 from tgdonnx.data.tables import is_table, open_table
 from tgdonnx.errors import DataError
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
@@ -80,9 +81,13 @@ def _open(source: DataSource, inputs: Sequence[TensorSpec], options: DataOptions
             return open_nnunet(path, inputs, options.classes)
         if are_class_folders(path, inputs, options.map):
             return open_class_folders(path, inputs, options.classes)
-    try:
-        return open_source(path)
-    except DataError as error:
-        if are_class_folders(path, [spec for spec in inputs if spec.role == "input"], options.map):
-            error.add("if these are folders of classes, build with `loss='ce'`")
-        raise
+    targets = [spec for spec in inputs if spec.role == "target"]
+    if targets and are_class_folders(path, [spec for spec in inputs if spec.role == "input"], options.map):
+        folders = [entry.name for entry in listing(path) if entry.is_dir()]
+        mapped = dict(zip(folders, (spec.name for spec in inputs)))
+        raise DataError(
+            f"{path}: none of the directories ({shown(folders)}) is named like an input or target of the model; expected "
+            f"{' and '.join(spec.name for spec in inputs)}",
+            remedy=f"if these are folders of classes, build with `loss='ce'`; else say which is which, as in `map={mapped!r}`",
+        )
+    return open_source(path)

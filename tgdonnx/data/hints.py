@@ -43,6 +43,8 @@ def shape_hint(
         return fitting, f"; it would fit as {said}, if that is what it is"
     if spec.takes_labels:
         return {}, f"; {labels_hint(stored.shape, spec)}"
+    if _may_be_labels(spec, stored, made):
+        return {}, "; if these are class indices, build with `loss='ce'`"
     if spec.shape is not None and made.layout[0] == "N" and len(spec.shape) == len(made.layout):
         want = dict(zip(made.layout, spec.shape))
         space = {letter: size for letter, size in want.items() if letter in SPACE}
@@ -57,6 +59,14 @@ def shape_hint(
             patch = tuple(space.values())
             return {"patch": patch}, f"; `patch={patch}` trains on patches of that size"
     return {}, ""
+
+
+def _may_be_labels(spec: TensorSpec, stored: LazyArray, made: View) -> bool:
+    """Whether a target is whole numbers of one channel, where the output has several."""
+    if spec.role != "target" or stored.dtype.kind not in "iu" or spec.shape is None or len(spec.shape) < 2:
+        return False
+    channels = dict(zip(made.axes, made.shape)).get("C", 1) if made.layout[0] == "N" else 1
+    return channels == 1 and spec.shape[1] not in (None, 1)
 
 
 def _colour(spec: TensorSpec, stored: LazyArray, made: View) -> Optional[Colour]:

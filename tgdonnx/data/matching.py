@@ -264,10 +264,13 @@ def differing_sizes(sets: Sequence[SampleSet], inputs: Sequence[TensorSpec]) -> 
         for sample_set in sets[1:]:
             other = sample_set.views[position]
             if other.shape != first.shape:
+                resize = ""
+                if takes_one_label(target_of(inputs)) and first.stored.layout in ("HW", "HWC"):
+                    resize = " (pictures with `resize`)"
                 return DataError(
                     f"{spec.name!r} differs in size: {first.stored.place} has samples of {shape_text(first.shape)}, "
                     f"{other.stored.place} of {shape_text(other.shape)}",
-                    remedy="bring them to one size, train on patches (`patch`), or one by one: `batch=1` (with "
+                    remedy=f"bring them to one size{resize}, train on patches (`patch`), or one by one: `batch=1` (with "
                     "`accumulate=8`, a step is of 8 samples all the same)",
                     options={"batch": 1, "accumulate": 8},
                 )

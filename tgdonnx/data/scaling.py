@@ -225,6 +225,8 @@ def describe_linear(linear: Linear, stored: str) -> str:
     shift = f"(v {sign} {abs(linear.offset):g})" if linear.offset else "v"
     sample = f", from 1 in {linear.every} values" if linear.every > 1 else ""
     then = f", then less {_numbers(linear.mean)} and by {_numbers(linear.std)}" if linear.mean else ""
+    if not linear.offset and linear.divisor == 1 and not linear.every > 1:
+        return f"{stored} to float32, not scaled{then}"
     return f"{stored} to float32: {shift} / {linear.divisor:g} ({linear.how}{sample}){then}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Optional
 
@@ -25,6 +26,8 @@ from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.graphs.tensor_specs import TARGET, count_inputs
 from tgdonnx.runtime import CPU, Device, InferenceModel, open_inference
+
+_MOST_SIZES = 16
 
 
 @dataclass(frozen=True)
@@ -148,14 +151,31 @@ class Session:
         return self._artifacts
 
     def require_fit(self, dataset: Dataset) -> None:
-        """Checks by one forward pass that samples go through the model, and that the targets fit what comes out.
+        """Checks by forward passes that samples go through the model, and that the targets fit what comes out.
+
+        Of samples of several sizes it takes one of each, up to `_MOST_SIZES`.
 
         Raises:
             DataError: they do not.
         """
-        batch = next(dataset.batches(self.manifest.fixed_batch or 1))
+        fixed = self.manifest.fixed_batch or 1
+        batches = dataset.batches(fixed) if fixed > 1 else dataset.first_of_each_size()
+        for number, batch in enumerate(islice(batches, 1 if fixed > 1 else _MOST_SIZES)):
+            self._require_batch_fits(dataset, batch, others=number > 0)
+
+    def _require_batch_fits(self, dataset: Dataset, batch: Batch, *, others: bool) -> None:
+        """Checks a batch; ``others``: some of another size went through the model."""
         fed = batch[: count_inputs(self.manifest.inputs)]
-        for head, output in zip(self.manifest.heads, self.predict(fed)):
+        try:
+            outputs = self.predict(fed)
+        except DataError as error:
+            if others:
+                error.add(
+                    f"samples of another size went through: bring those of {_shapes(fed)} to a size that the model takes, or "
+                    "train on patches (`patch`)"
+                )
+            raise
+        for head, output in zip(self.manifest.heads, outputs):
             loss, axis = head.formula, 1 if head.class_axis is None else head.class_axis
             problem = loss.output_problem(output.shape, axis)
             if problem is not None:

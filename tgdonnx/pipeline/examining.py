@@ -13,7 +13,7 @@ from typing import Any, Optional, Union
 
 from tgdonnx.artifacts import BuildOptions, build_masked
 from tgdonnx.calls import call
-from tgdonnx.data import DataSource, open_source
+from tgdonnx.data import DataSource, open_for
 from tgdonnx.data.layouts import model_layout
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import ModelSource, load_model
@@ -84,7 +84,8 @@ class DataReport(Presented):
 
     Attributes:
         wanted: what a training step is fed, in order; the last is what the output is compared with.
-        found: what the data holds; empty where only a run can tell, as of folders of classes.
+        found: what the data holds; empty where it cannot be opened. Pictures in folders of classes, and rows of a table, are
+            called as they are fed.
         samples: how many samples an epoch has; None if the data does not fit.
         problems: all that is wrong; none if the data fits as it is.
         options: with which it would fit, or of which it is known that they are needed, by the names that Python gives them.
@@ -139,7 +140,7 @@ def examine(
         remarks = tuple(found.remarks)
     return DataReport(
         tuple(_wanted(spec, run_data) for spec in report.inputs),
-        _found(run_data.data),
+        _found(run_data, report.inputs),
         samples,
         tuple(FoundProblem(each.problem, str(each)[len(each.problem) :].lstrip("; ")) for each in found.problems),
         found.options,
@@ -166,10 +167,11 @@ def _wanted(spec: TensorSpec, data: RunData) -> WantedArray:
     return WantedArray(spec.name, spec.dtype, spec.shape, layout, reason)
 
 
-def _found(data: DataSource) -> tuple[FoundArray, ...]:
+def _found(data: RunData, inputs: Sequence[TensorSpec]) -> tuple[FoundArray, ...]:
+    assert not isinstance(data.data, Noise2Noise)
     try:
-        groups = open_source(data).groups
-    except DataError:  # the problems say it, or it is what only the model tells: a folder per class, say
+        groups = open_for(data.data, inputs, data.reading).groups
+    except DataError:  # the problems say it
         return ()
     names = dict.fromkeys(name for group in groups for name in group.arrays)
     stored = {name: [group.arrays[name] for group in groups if name in group.arrays] for name in names}
