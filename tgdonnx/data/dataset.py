@@ -13,8 +13,10 @@ from functools import cached_property
 from typing import Any, Optional
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tgdonnx.data.augmentation import require_transformable
+from tgdonnx.data.cases import Case, cases_of
 from tgdonnx.data.content import find_outside, look_through
 from tgdonnx.data.description import describe_arrays, describe_files, identity
 from tgdonnx.data.lazy_arrays import Array
@@ -184,6 +186,18 @@ class Dataset:
                 yield self.batch(1, int(first))
             if self.options.patch is not None:
                 return
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """The samples, in order."""
+        return cases_of(self._sets)
+
+    def case_places(self) -> NDArray[np.int64]:
+        """Returns of which case every sample of an evaluation is, in order: of patches, every tile."""
+        first = np.cumsum([0, *(sample_set.count for sample_set in self._sets)])
+        total = self._sampler.count(training=False)
+        picks = (self._sampler.pick(place, None, 0) for place in range(total))
+        return np.array([first[pick.group] + pick.sample for pick in picks], np.int64)
 
     @property
     def fixed_batch(self) -> Optional[int]:

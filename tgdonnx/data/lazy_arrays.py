@@ -61,11 +61,15 @@ class LazyArray:
 
 @dataclass(frozen=True)
 class ArrayGroup:
-    """What belongs together: one array per name; or in order, where the names are only numbers."""
+    """What belongs together: one array per name; or in order, where the names are only numbers.
+
+    ``columns`` are what a table's other columns say of it, by their names.
+    """
 
     name: str
     arrays: Mapping[str, LazyArray]
     in_order: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def whole(shape: tuple[int, ...]) -> Region:

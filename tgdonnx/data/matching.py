@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 import numpy as np
@@ -33,11 +33,13 @@ class SampleSet:
         name: of the group.
         views: one per input, in order, of the same number of samples, but for what is one value for all.
         unused: the names of arrays that nothing takes.
+        columns: what a table says of it besides; see `ArrayGroup`.
     """
 
     name: str
     views: tuple[View, ...]
     unused: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -122,7 +124,7 @@ def _match_group(
         raise DataError(
             f"the volumes of {where} lie differently in space ({said})", remedy="bring them to one orientation first"
         )
-    return SampleSet(group.name, views, spare_arrays(arrays, inputs, ignored))
+    return SampleSet(group.name, views, spare_arrays(arrays, inputs, ignored), group.columns)
 
 
 def _in_one_file(group: ArrayGroup) -> bool:

@@ -59,6 +59,7 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
         problem = count_problem(names, target, str(path), order="user" if classes else "sorted") if names else None
     strata = _classes_of(columns[chosen[TARGET]], names) if TARGET in chosen and takes_one_label(target) else ()
     groups = []
+    others = [column for column in columns if column not in chosen.values()]
     for row in range(len(next(iter(columns.values())))):
         arrays: dict[str, LazyArray] = {}
         for spec in inputs:
@@ -67,13 +68,13 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[str, st
                 cell, name = columns[column][row], column if column in mapped else spec.name  # it is mapped afterwards
                 where = f"{path}, row {row + 1}, {column!r}"
                 arrays[name] = _array(cell, spec, where, path.parent, kept)
-        groups.append(ArrayGroup(f"row {row + 1}", arrays))
+        said = {column: _text(columns[column][row]) for column in others}
+        groups.append(ArrayGroup(f"row {row + 1}", arrays, columns=said))
     if not groups:
         raise DataError(f"{path} has no row")
     remarks = [f"{path}: column {column!r} is for {name!r}" for name, column in chosen.items() if column != name]
     remarks += [describe_classes(names, said=bool(classes))] if names else []
     remarks += told
-    others = [column for column in columns if column not in chosen.values()]
     remarks += [f"{path}: columns left out: {shown(others)}"] if others else []
     problems = () if problem is None else (problem,)
     return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, strata, problems)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -191,18 +192,23 @@ class Reader:
 
 def readers(session: Session) -> tuple[Reader, ...]:
     """Returns how to read the outputs that train."""
+    return readers_in(session.directory, session.manifest)
+
+
+def readers_in(directory: Path, manifest: Manifest) -> tuple[Reader, ...]:
+    """Returns how to read the outputs that train with the artifacts in a directory."""
     found = []
-    for place, head in enumerate(session.manifest.heads):
+    for place, head in enumerate(manifest.heads):
         task = task_of(head)
-        threshold = 0.5 if task == "mask" and _ends_in_sigmoid(session, place) else 0.0
+        threshold = 0.5 if task == "mask" and _ends_in_sigmoid(directory / manifest.runtime.eval_model, place) else 0.0
         axis = 1 if head.class_axis is None else head.class_axis
         found.append(Reader(task, threshold, axis, head.formula.ignore))
     return tuple(found)
 
 
-def _ends_in_sigmoid(session: Session, place: int) -> bool:
+def _ends_in_sigmoid(eval_model: Path, place: int) -> bool:
     """Whether an output is a probability already; the loss takes what goes into the Sigmoid then."""
-    graph = onnx.load(session.directory / session.manifest.runtime.eval_model, load_external_data=False).graph
+    graph = onnx.load(eval_model, load_external_data=False).graph
     producers = {output: node for node in graph.node for output in node.output}
     node = producers.get(graph.output[1 + place].name)
     while node is not None and node.op_type == "Identity":

@@ -198,10 +198,7 @@ class Session:
 
     def weights_of(self, head: Head, batch: Batch) -> Optional[NDArray[Any]]:
         """Returns the array of a batch that says what the elements of a head's target count; None if they count alike."""
-        for place, spec in enumerate(self.manifest.inputs):
-            if spec.role == "weights" and spec.name in head.formula.weights:
-                return batch[place]
-        return None
+        return weights_of(self.manifest, head, batch)
 
     def _require_weights(self, head: Head, batch: Batch, expected: tuple[int, ...]) -> None:
         """Checks that weights spread over the elements that they are of."""
@@ -236,6 +233,14 @@ class Session:
             OutputError: it cannot be written.
         """
         self._engine.save(self.directory / name, run_state.to_json())
+
+
+def weights_of(manifest: Manifest, head: Head, batch: Batch) -> Optional[NDArray[Any]]:
+    """Does what `Session.weights_of` does, without a session."""
+    for place, spec in enumerate(manifest.inputs):
+        if spec.role == "weights" and spec.name in head.formula.weights:
+            return batch[place]
+    return None
 
 
 def _the(head: Head) -> str:
