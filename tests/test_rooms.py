@@ -19,6 +19,7 @@ ROOMS = (
     *("pipeline", "checking", "trial", "keeping"),
     *("reporting", "inspection", "comparing", "applying", "gating"),
     *("exporting", "verifying"),
+    "evaluating",
     "gated_model",
     *("blending", "sensitivity"),
     *("finetuning", "masking", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),

@@ -24,7 +24,10 @@ from tgdonnx.finetuning.run_record import FileRecord, Resumption, RunRecord
 from tgdonnx.reporting.filters import strip
 from tgdonnx.scoring import LayerScores, ScoreReport
 
-SECTIONS = ["files", "asked", "proof", "filters", "scores", "training", "retention", "pictures", "versions"]
+SECTIONS = [
+    *("result", "pictures", "cases", "training", "retention"),
+    *("proof", "filters", "scores", "asked", "files", "versions"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,10 @@ from tests.support import models
 from tests.support.training_models import text_model
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.data import open_dataset
+from tgdonnx.evaluating.running import NotShownError, Runners
 from tgdonnx.files.model_file import load_model
-from tgdonnx.reporting.pictures import MOST_SIDE, NoPicturesError, Picture, Runners, Sample, show_samples
+from tgdonnx.reporting.pictures import Answer, Sample, show_samples
+from tgdonnx.reporting.png import MOST_SIDE, Picture
 
 Array = NDArray[Any]
 
@@ -30,7 +32,10 @@ def samples(folder: Path, data: dict[str, Array]) -> tuple[Sample, ...]:
     manifest = read_manifest(folder / "artifacts")
     dataset = open_dataset(data, manifest.inputs)
     base, tuned = load_model(folder / "vendor.onnx"), load_model(folder / "tuned.onnx")
-    return show_samples(base, tuned, Runners(manifest), dataset)
+    runners = Runners(manifest)
+    shown, _ = show_samples(folder / "artifacts", manifest, [runners.of(base), runners.of(tuned)], dataset)
+    assert all(isinstance(each, Sample) for each in shown)
+    return shown
 
 
 def pixels(picture: Picture) -> Array:
@@ -152,23 +157,71 @@ def test_a_flat_picture_has_a_window_all_the_same(folder: Path) -> None:
     assert (target.low, target.high) == (6.5, 7.5)
 
 
-def test_scores_of_classes_are_no_pictures(tmp_path: Path) -> None:
+def test_labels_have_a_colour_per_class_and_the_share_that_is_right(tmp_path: Path) -> None:
     model = models.dncnn(0)
-    data = {"x": pairs()["x"], "target": np.zeros((6, 12, 10), np.int64)}
+    rng = np.random.default_rng(8)
+    data = {"x": pairs()["x"], "target": rng.integers(0, 3, (6, 12, 10))}
     base = models.save(model, tmp_path / "vendor.onnx")
-    options = tgdonnx.TrainOptions(epochs=1, batch=6)
-    kept = tmp_path / "artifacts"
     tgdonnx.finetune(
         base,
         data,
         tmp_path / "tuned.onnx",
         tgdonnx.Phi(0.3),
-        options,
+        tgdonnx.TrainOptions(epochs=1, batch=6),
         building=tgdonnx.BuildOptions(loss="ce"),
-        results=tgdonnx.Results(artifacts=kept),
+        results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
     )
-    with pytest.raises(NoPicturesError, match="scores of classes"):
-        samples(tmp_path, data)
+    before, after = outputs(tmp_path, data)
+    shown = samples(tmp_path, data)
+    for n, sample in enumerate(shown):
+        found = {picture.title: picture for picture in sample.pictures}
+        assert list(found) == ["input", "vendor's output", "tuned output", "target"]
+        assert pixels(found["target"]).tolist() == data["target"][n].tolist()
+        assert pixels(found["vendor's output"]).tolist() == before[n].argmax(0).tolist()
+        assert pixels(found["tuned output"]).tolist() == after[n].argmax(0).tolist()
+        assert sample.before == np.mean(before[n].argmax(0) == data["target"][n])
+        assert sample.after == np.mean(after[n].argmax(0) == data["target"][n])
+
+
+def test_a_classifier_answers_with_class_and_probability_on_pictures_from_all_over_the_data(tmp_path: Path) -> None:
+    model = text_model(
+        "g (float[N, 3, H, W] x) => (float[N, 4] y) { m = Conv(x, w, b) p = GlobalAveragePool(m) y = Flatten(p) }",
+        w=(4, 3, 1, 1),
+        b=(4,),
+    )
+    base = models.save(model, tmp_path / "vendor.onnx")
+    data = {"x": pairs(30)["x"], "target": np.arange(30) // 8}
+    tgdonnx.finetune(
+        base,
+        data,
+        tmp_path / "tuned.onnx",
+        tgdonnx.AllLayers(),
+        tgdonnx.TrainOptions(epochs=1, batch=10, learning_rate=0.1),
+        building=tgdonnx.BuildOptions(loss="ce"),
+        results=tgdonnx.Results(artifacts=tmp_path / "artifacts"),
+    )
+    before, after = outputs(tmp_path, data)
+    manifest = read_manifest(tmp_path / "artifacts")
+    runners = Runners(manifest)
+    runs = [runners.of(load_model(tmp_path / f"{name}.onnx")) for name in ("vendor", "tuned")]
+    dataset = open_dataset(data, manifest.inputs, tgdonnx.data.DataOptions(classes=("a", "b", "c", "d")))
+    answers, names = show_samples(tmp_path / "artifacts", manifest, runs, dataset)
+    assert names == ("a", "b", "c", "d")
+    places = np.linspace(0, 29, 12).round().astype(int)
+    assert len(answers) == len(places)
+    for place, answer in zip(places, answers):
+        assert isinstance(answer, Answer)
+        assert (answer.name, answer.wanted) == (f"sample {place + 1}", "abcd"[place // 8])
+        for scores, found, probability in (
+            (before[place], answer.before, answer.before_probability),
+            (after[place], answer.after, answer.after_probability),
+        ):
+            powers = np.exp(scores.astype(np.float64))
+            assert found == "abcd"[int(scores.argmax())]
+            assert probability == pytest.approx(powers.max() / powers.sum(), rel=1e-6)
+        assert answer.picture is not None
+        assert pixels(answer.picture).shape == (12, 10, 3)
+    assert any(answer.before != answer.after for answer in answers if isinstance(answer, Answer))
 
 
 def test_rows_of_numbers_are_no_pictures(tmp_path: Path) -> None:
@@ -185,7 +238,7 @@ def test_rows_of_numbers_are_no_pictures(tmp_path: Path) -> None:
         tgdonnx.TrainOptions(epochs=1),
         results=tgdonnx.Results(artifacts=kept),
     )
-    with pytest.raises(NoPicturesError, match="3 axes"):
+    with pytest.raises(NotShownError, match="3 axes"):
         samples(tmp_path, data)
 
 
@@ -194,6 +247,5 @@ def test_a_model_that_the_runtime_does_not_run_is_a_reason(folder: Path, tmp_pat
     broken.graph.node[0].domain = "no.such.domain"
     onnx.save(broken, tmp_path / "broken.onnx")
     manifest = read_manifest(folder / "artifacts")
-    base, tuned = load_model(tmp_path / "broken.onnx"), load_model(folder / "tuned.onnx")
-    with pytest.raises(NoPicturesError, match="cannot load the model"):
-        show_samples(base, tuned, Runners(manifest), open_dataset(pairs(), manifest.inputs))
+    with pytest.raises(NotShownError, match="cannot load the model"):
+        Runners(manifest).of(load_model(tmp_path / "broken.onnx"))

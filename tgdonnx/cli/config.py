@@ -9,9 +9,9 @@ from typing import Any, Optional
 
 import click
 
-from tgdonnx.cli.optionfiles import read_options
 from tgdonnx.cli.paths import PATH
 from tgdonnx.errors import DataError
+from tgdonnx.files.optionfiles import read_options
 
 CONFIG = "tgdonnx.config"
 """Under this key of a context's ``meta`` is the file of --config, which no command gets to see."""

@@ -8,6 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.artifacts import BuildOptions
+from tgdonnx.cli.acceptance import NOT_ACCEPTED, acceptance_option, print_verdict
 from tgdonnx.cli.blend_option import blend_option
 from tgdonnx.cli.build_options import build_options
 from tgdonnx.cli.collecting import collected
@@ -79,6 +80,7 @@ from tgdonnx.reporting.verdict import headline
     ),
     overwrite_option,
     blend_option,
+    acceptance_option,
 )
 @options_of(TRAINING)(
     "--rounds",
@@ -129,6 +131,8 @@ def command(
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     print_json(report) if as_json else _print(report)
+    if report.acceptance is not None and not report.acceptance.passed:
+        raise click.exceptions.Exit(NOT_ACCEPTED)
 
 
 def _print(report: FinetuneReport) -> None:
@@ -153,3 +157,7 @@ def _print(report: FinetuneReport) -> None:
     if report.report is not None:
         say(f"{report.report.output}: {report.report.size:,} bytes")
     say(styled("ok", "bold green"), f"  {headline(report.verify)}")
+    if report.acceptance is not None:
+        print_verdict(report.acceptance)
+        if not report.acceptance.passed:
+            say(f"{report.export.output} is written all the same")

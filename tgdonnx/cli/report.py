@@ -7,6 +7,7 @@ from typing import Optional
 
 import click
 
+from tgdonnx.cli.acceptance import print_verdict
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.device_option import device_option
@@ -26,7 +27,9 @@ from tgdonnx.reporting.page import report
 @output_option("The page to write, an HTML file.")
 @options_of(MODEL)("--model", type=PATH, help="The vendor's file, to name it and verify against it.")
 @options_of(MODEL)("--tuned", type=PATH, help="The tuned model to verify, instead of a fresh export.")
-@options_of(DATA)("--data", type=PATH, help="Show outputs before and after on its first 4 samples.")
+@options_of(DATA)(
+    "--data", type=PATH, help="Compare both models on it, show its first samples, judge the criteria of train."
+)
 @reading_options
 @device_option
 @overwrite_option
@@ -46,7 +49,7 @@ def command(
 ) -> None:
     """Write what was done in DIRECTORY as one HTML page.
 
-    The page is self-contained. Exit 1 if the tuned model is not verified.
+    The page is self-contained. Exit 1 if the tuned model is not verified, or does not meet the criteria of its run.
     """
     if reading != DataOptions() and data is None:
         raise click.UsageError("--map, --layout and --scale are about --data, which is not given")
@@ -60,4 +63,7 @@ def command(
             remark(reason)
         verdict = "verified" if made.verified else styled("NOT verified", "bold red")
         say(f"{made.output}: {made.size:,} bytes; the tuned model is ", verdict)
-    context.exit(0 if made.verified else 1)
+        if made.acceptance is not None:
+            print_verdict(made.acceptance)
+    accepted = made.acceptance is None or made.acceptance.passed
+    context.exit(0 if made.verified and accepted else 1)

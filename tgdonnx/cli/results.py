@@ -9,7 +9,7 @@ from tgdonnx.finetuning import Epoch, TrainReport
 from tgdonnx.finetuning.metrics import LOSS, metric_of
 from tgdonnx.reporting.measures import titled
 
-_TITLES = {"psnr": "PSNR", "ssim": "SSIM", "rmse": "RMSE", "dice": "Dice"}
+_TITLES = {"psnr": "PSNR", "ssim": "SSIM", "rmse": "RMSE", "dice": "Dice", "iou": "IoU", "f1": "F1"}
 _OLD = "vendor's own task"
 
 

@@ -13,9 +13,9 @@ from tgdonnx.adapting import Adapter
 from tgdonnx.cli.collecting import Body, collected
 from tgdonnx.cli.common import ALPHA, NEIGHBOURS, Command
 from tgdonnx.cli.helping import SELECTION, options_of
-from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
+from tgdonnx.files.optionfiles import read_filters
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.masking import MaskOptions
 from tgdonnx.regrowing import KINDS, Kind, Reinitialization

@@ -8,6 +8,7 @@ from typing import Optional
 
 import click
 
+from tgdonnx.cli.acceptance import acceptance_option
 from tgdonnx.cli.common import json_option
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import paired_data_options
@@ -36,6 +37,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 @paired_data_options
 @run_options
 @tensorboard_option
+@acceptance_option
 @options_of(TRAINING)("--resume", is_flag=True, help="Continue the run in DIRECTORY.")
 @options_of(TRAINING)(
     "--dry-run", "rehearse", is_flag=True, help="Do one step, say what the run will cost, write nothing."
@@ -47,6 +49,7 @@ def command(
     data: RunData,
     training: TrainOptions,
     tensorboard: Optional[Path],
+    acceptance: Optional[Path],
     resume: bool,
     rehearse: bool,
     as_json: bool,
@@ -67,6 +70,7 @@ def command(
             data,
             training,
             resume=resume,
+            acceptance=acceptance,
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     print_json(report) if as_json else _print_run(report)

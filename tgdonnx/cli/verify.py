@@ -9,9 +9,9 @@ import click
 
 from tgdonnx.cli.common import json_option
 from tgdonnx.cli.helping import MODEL, Command, options_of
-from tgdonnx.cli.optionfiles import read_filters
 from tgdonnx.cli.output import print_json, say, styled
 from tgdonnx.cli.paths import PATH
+from tgdonnx.files.optionfiles import read_filters
 from tgdonnx.reporting.verdict import changes, headline, sentences
 from tgdonnx.verifying.verification import verify
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
+from tgdonnx.data.cases import Case
 from tgdonnx.data.dataset import Dataset
 from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.recipe import Stream
@@ -43,6 +44,16 @@ class Prefetched:
     def scaling(self) -> Optional[Scaling]:
         """How intensities were scaled; None if they were not."""
         return self._dataset.scaling
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The samples, in order."""
+        return self._dataset.cases
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what the target counts; none where nobody says them."""
+        return self._dataset.options.classes
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ from tgdonnx.evaluating.found import (
     ValuesCollector,
 )
 from tgdonnx.evaluating.running import NotShownError, Runner, centre
-from tgdonnx.finetuning.measures import RANGED, Reader, readers_in, task_of
-from tgdonnx.finetuning.metrics import MetricName, Task, is_plain, suiting, takes_ssim
+from tgdonnx.finetuning.measures import RANGED, Reader, class_names, metrics_for, readers_in, task_of
+from tgdonnx.finetuning.metrics import MetricName, Task, is_plain
 from tgdonnx.finetuning.session import weights_of
 from tgdonnx.graphs.tensor_specs import count_inputs
 
@@ -63,11 +63,13 @@ class Evaluation:
 
     Attributes:
         data: what the data was, in words.
+        fingerprint: a hash of the data, and of how it was read.
         cases: its samples.
         outputs: those that train, in order.
     """
 
     data: str
+    fingerprint: str
     cases: tuple[Case, ...]
     outputs: tuple[Output, ...]
 
@@ -91,7 +93,7 @@ class Evaluated:
         reader: turns it into what its target is.
         metrics: what is measured of it.
         plain: whether it is one class per sample.
-        count: of classes, or of channels of a mask; 0 of values.
+        classes: their names, of a mask those of channels; none of values.
         data_range: for psnr and ssim.
     """
 
@@ -100,15 +102,15 @@ class Evaluated:
     reader: Reader
     metrics: tuple[MetricName, ...]
     plain: bool
-    count: int
+    classes: tuple[str, ...]
     data_range: Optional[float]
 
     def collector(self, cases: int) -> Union[ValuesCollector, ClassesCollector, RegionsCollector]:
         """Returns what collects the numbers of a file."""
         if self.plain:
-            return ClassesCollector(cases, self.count)
-        if self.count:
-            return RegionsCollector(cases, self.count, masks=self.reader.task == "mask")
+            return ClassesCollector(cases, len(self.classes))
+        if self.classes:
+            return RegionsCollector(cases, len(self.classes), masks=self.reader.task == "mask")
         return ValuesCollector(cases, self.metrics, self.data_range)
 
 
@@ -154,14 +156,14 @@ def evaluate_files(
             each.head.output,
             each.reader.task,
             each.metrics,
-            _names(each, dataset.options.classes),
+            each.classes,
             each.data_range,
             before[each.place],
             after[each.place],
         )
         for each in how
     )
-    return Evaluation(data, dataset.cases, outputs_found)
+    return Evaluation(data, dataset.identity, dataset.cases, outputs_found)
 
 
 def ways_to_measure(
@@ -185,21 +187,15 @@ def ways_to_measure(
     """
     found = []
     for place, (head, reader, output) in enumerate(zip(manifest.heads, readers_in(directory, manifest), outputs)):
-        task = task_of(head)
-        metrics: tuple[MetricName, ...] = suiting(task, output.shape)
+        task, metrics = task_of(head), metrics_for(head, output.shape)
         own_range = None
         if task == "values":
-            asked = {"psnr", "rmse", *wanted}
-            metrics = tuple(name for name in metrics if name in asked and (name != "ssim" or _takes_ssim(head, output)))
+            metrics = tuple(name for name in metrics if name in {"psnr", "rmse", *wanted})
             own_range = data_range or _range(dataset, head, manifest)
             if own_range is None:
                 metrics = tuple(name for name in metrics if name not in RANGED)
-        count = 0
-        if task == "classes":
-            count = output.shape[reader.class_axis]
-        elif task == "mask":
-            count = output.shape[1] if output.ndim > 1 else 1
-        found.append(Evaluated(head, place, reader, metrics, is_plain(task, output.shape), count, own_range))
+        classes = class_names(head, output.shape, dataset.options.classes)
+        found.append(Evaluated(head, place, reader, metrics, is_plain(task, output.shape), classes, own_range))
     return tuple(found)
 
 
@@ -232,10 +228,6 @@ def _collect(
     into.add(places, found, how.reader.target(target), counts)
 
 
-def _takes_ssim(head: Head, output: Array) -> bool:
-    return takes_ssim(output.shape) and not head.formula.weights
-
-
 def _range(dataset: Dataset, head: Head, manifest: Manifest) -> Optional[float]:
     bounds = dataset.target_range(head.target)
     if bounds is None:  # not all was looked at
@@ -243,9 +235,3 @@ def _range(dataset: Dataset, head: Head, manifest: Manifest) -> Optional[float]:
         ends = [(float(batch[place].min()), float(batch[place].max())) for batch in dataset.batches(1)]
         bounds = min(low for low, _ in ends), max(high for _, high in ends)
     return bounds[1] - bounds[0] if bounds[1] > bounds[0] else None
-
-
-def _names(how: Evaluated, known: Sequence[str]) -> tuple[str, ...]:
-    if how.reader.task == "mask":
-        return ("object",) if how.count == 1 else tuple(f"channel {number + 1}" for number in range(how.count))
-    return tuple(known) if len(known) == how.count else tuple(str(number) for number in range(how.count))

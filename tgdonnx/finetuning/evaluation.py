@@ -58,6 +58,7 @@ class Evaluator:
         data_ranges: of every output, for psnr and ssim; None where neither is taken.
         readers: of every output, what metrics compare of it.
         heads: the names of the outputs.
+        shapes: of the outputs for a batch.
     """
 
     dataset: Prefetched
@@ -66,6 +67,7 @@ class Evaluator:
     data_ranges: tuple[Optional[float], ...]
     readers: tuple[Reader, ...]
     heads: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ def evaluator(
         else:
             ranges.append(data_range if ranged else None)
     outputs = tuple(head.output for head in manifest.heads)
-    return Evaluator(ahead, batch, measures, tuple(ranges), readers(session), outputs)
+    return Evaluator(ahead, batch, measures, tuple(ranges), readers(session), outputs, tuple(shapes))
 
 
 def range_between(low: float, high: float) -> float:

@@ -34,6 +34,7 @@ from tgdonnx.finetuning.metrics import (
     metric_of,
     require_metrics,
     suiting,
+    takes_ssim,
 )
 from tgdonnx.finetuning.session import Session
 
@@ -148,6 +149,43 @@ def _require(head: Head, names: tuple[MetricName, ...], shape: tuple[int, ...]) 
     require_metrics(names, task_of(head), shape)
     if "ssim" in names and head.formula.weights:
         raise DataError("the metric ssim has no weights, and the loss has", remedy="choose another of `metrics`")
+
+
+def metrics_for(head: Head, shape: tuple[int, ...]) -> tuple[MetricName, ...]:
+    """Returns the metrics that can be taken of an output of this shape."""
+    without = not takes_ssim(shape) or bool(head.formula.weights)
+    return tuple(name for name in suiting(task_of(head), shape) if name != "ssim" or not without)
+
+
+def class_names(head: Head, shape: tuple[int, ...], known: Sequence[str]) -> tuple[str, ...]:
+    """Returns how the classes of an output are called, of masks those of channels; none of values.
+
+    Args:
+        head: the output.
+        shape: of it.
+        known: names of the data, which count if there are as many.
+    """
+    task = task_of(head)
+    if task == "values":
+        return ()
+    count = shape[1 if head.class_axis is None else head.class_axis] if len(shape) > 1 else 1
+    if len(known) == count:
+        return tuple(known)
+    if task == "mask":
+        return ("object",) if count == 1 else tuple(f"channel {number + 1}" for number in range(count))
+    return tuple(str(number) for number in range(count))
+
+
+def measurable(
+    manifest: Manifest, shapes: Sequence[tuple[int, ...]], known: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Returns for the names of all measures that can be taken of outputs of these shapes the names of the classes."""
+    several = len(manifest.heads) > 1
+    return {
+        f"{head.output} {metric}" if several else metric: class_names(head, shape, known)
+        for head, shape in zip(manifest.heads, shapes)
+        for metric in metrics_for(head, shape)
+    }
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from tgdonnx.data.scaling import Linear
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes, retype
+from tgdonnx.finetuning.acceptance import Acceptance
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator
@@ -143,6 +144,7 @@ class RunRecord:
         versions: of Python, the platform and packages.
         started: when (UTC).
         resumed: when and from where it went on.
+        acceptance: criteria that the tuned model has to meet, as they were before the first step; None if there are none.
         blend: how the run does between its start and a checkpoint, as that was last evaluated; None if it was not.
     """
 
@@ -160,6 +162,7 @@ class RunRecord:
     started: str
     resumed: tuple[Resumption, ...]
     blend: Optional[BlendCurve] = None
+    acceptance: Optional[Acceptance] = None
 
 
 def write_record(
@@ -171,6 +174,7 @@ def write_record(
     validation: Optional[Evaluator],
     retention: Optional[Retention],
     step: Optional[int],
+    acceptance: Optional[Acceptance] = None,
 ) -> None:
     """Writes the record of a run into its directory.
 
@@ -183,13 +187,16 @@ def write_record(
         validation: how the validation data is evaluated.
         retention: how the vendor's own task is.
         step: the step that the run goes on from; None if it starts.
+        acceptance: criteria that the tuned model has to meet; those of the run that goes on, if None.
 
     Raises:
-        ArtifactsError: the record of the run that goes on is damaged.
+        ArtifactsError: the record of the run that goes on is damaged, or has other criteria.
         OutputError: it cannot be written.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     before = None if step is None else read_record(directory)
+    if before is not None:
+        acceptance = _same(before.acceptance, acceptance)
     trained = dict(training.describe())
     agreement = trained.pop("agreement", None)
     agree = None if agreement is None else retype(agreement, AgreeRecord)
@@ -213,6 +220,7 @@ def write_record(
         versions={"python": platform.python_version(), "platform": platform.platform(), **_versions()},
         started=before.started if before else now,
         blend=before.blend if before else None,
+        acceptance=acceptance,
         resumed=(*(before.resumed if before else ()), *(() if step is None else (Resumption(now, step),))),
     )
     write_bytes(directory / RUN, encode(record, indent=1))
@@ -277,6 +285,17 @@ def _check_blend(blend: BlendCurve) -> None:
         raise ValueError("its blends have no loss, or not the same numbers")
     if blend.chosen not in {point.blend for point in blend.curve}:
         raise ValueError(f"the blend {blend.chosen:g} was chosen, but not evaluated")
+
+
+def _same(before: Optional[Acceptance], now: Optional[Acceptance]) -> Optional[Acceptance]:
+    """Returns the criteria of a run that goes on."""
+    if now is not None and (before is None or before.sha256 != now.sha256):
+        was = "without criteria" if before is None else f"with the criteria of SHA-256 {before.sha256}"
+        raise ArtifactsError(
+            f"the run was started {was}, and {now.file} has {now.sha256}: criteria are fixed before the first step",
+            remedy="resume it without `acceptance`, or build and train again",
+        )
+    return before
 
 
 def _described(data: Mapping[str, Any], source: object) -> DataRecord:

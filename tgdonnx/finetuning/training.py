@@ -16,6 +16,7 @@ from tgdonnx.engines import Engine
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Kind, optional, require_outputs
+from tgdonnx.finetuning.acceptance import Acceptance, read_acceptance, require_judgeable
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.disk_space import needs_of_run, require_space
@@ -23,6 +24,7 @@ from tgdonnx.finetuning.evaluation import Evaluator
 from tgdonnx.finetuning.fitting import fit
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.loop import Run, run_until_stop
+from tgdonnx.finetuning.measures import measurable
 from tgdonnx.finetuning.metrics import LOSS
 from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise
 from tgdonnx.finetuning.opening import batch_remarks, best_of, class_axes, fitting_batch, open_data, remarks_of
@@ -43,6 +45,7 @@ def train(
     options: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     resume: bool = False,
+    acceptance: Optional[StrPath] = None,
     watch: Watch = Watch(),  # noqa: B008  # frozen
 ) -> TrainReport:
     """Trains the artifacts in a directory.
@@ -56,6 +59,8 @@ def train(
         options: how to train.
         resume: continue the run in the directory. Data and options must be its own, except for those that say when it ends,
             validates and saves; ``epochs`` and ``steps`` may be others only with a constant learning rate.
+        acceptance: a file of criteria that the tuned model has to meet, see `tgdonnx.finetuning.acceptance`. The record has
+            them; `tgdonnx.report` with validation data judges. A run that goes on keeps its own.
         watch: who looks on, and what stops it; then the report says so.
 
     Raises:
@@ -68,15 +73,23 @@ def train(
     """
     directory = Path(directory)
     run_data = RunData.of(data)
-    require_outputs(optional(watch.tensorboard, Kind.ADDED_TO), [directory, *run_data.read])
+    require_outputs(optional(watch.tensorboard, Kind.ADDED_TO), [directory, *run_data.read, acceptance])
+    criteria = None if acceptance is None else read_acceptance(Path(acceptance))
     engine = read_manifest(directory).runtime  # no lock is put into what is no artifacts directory
     device = training_device(engine, options.device)
     with locked(directory):
-        return train_session(Session(directory, device=device), run_data, options, resume=resume, watch=watch)
+        session = Session(directory, device=device)
+        return train_session(session, run_data, options, resume=resume, watch=watch, acceptance=criteria)
 
 
 def train_session(
-    session: Session, run_data: RunData, options: TrainOptions, *, resume: bool = False, watch: Watch
+    session: Session,
+    run_data: RunData,
+    options: TrainOptions,
+    *,
+    resume: bool = False,
+    watch: Watch,
+    acceptance: Optional[Acceptance] = None,
 ) -> TrainReport:
     """Does what `train` does with artifacts that are open; the caller holds the lock of their directory.
 
@@ -90,6 +103,8 @@ def train_session(
     try:
         training, validating, retention = open_data(session, run_data, options)
         options = replace(options, best=best_of(options.best, validating))
+        if acceptance is not None:
+            _require_judgeable(acceptance, session.manifest, run_data, validating)
     except DataError as error:
         raise fit(session, run_data, options).told(error) from error
     session.close_predictor()
@@ -102,7 +117,7 @@ def train_session(
     require_space(needs_of_run(session, None if left is None else max(0, left - state.step)))
     step = state.step if resume and state.recorded >= 0 else None
     announce(directory)
-    write_record(directory, session.manifest, options, run_data, training, validating, retention, step)
+    write_record(directory, session.manifest, options, run_data, training, validating, retention, step, acceptance)
     _clean(directory, session.manifest)
     for remark in (*batch_remarks(asked, options), *reasons, *remarks_of(training, validating, retention)):
         watch.on_remark(remark)
@@ -127,6 +142,15 @@ def training_device(engine: Engine, name: str) -> Device:
     """
     engine.require_device(parse_device(name))
     return usable_device(name)
+
+
+def _require_judgeable(
+    acceptance: Acceptance, manifest: Manifest, run_data: RunData, validating: Optional[Evaluator]
+) -> None:
+    if validating is None or isinstance(run_data.data, Noise2Noise):
+        raise DataError("criteria are judged on validation data, and there is none", remedy="pass validation data")
+    measured = measurable(manifest, validating.shapes, validating.dataset.classes)
+    require_judgeable(acceptance, measured, validating.dataset.cases)
 
 
 def _start(session: Session, training: Samples, settings: Mapping[str, object], *, resume: bool) -> RunState:

@@ -34,6 +34,8 @@ class Results:
             `tgdonnx.export`. ``auto`` evaluates blends on the validation data and chooses one, see `tgdonnx.blending.curve`;
             then ``retain_limit`` of the training options does not stop the run, but is for the choice. None: 1; but ``auto``
             where nothing is selected either, and there is validation data.
+        acceptance: a file of criteria that the tuned model has to meet on the validation data, see
+            `tgdonnx.finetuning.acceptance`. The model is written either way.
     """
 
     report: Optional[StrPath] = None
@@ -42,6 +44,7 @@ class Results:
     applied: Optional[StrPath] = None
     overwrite: bool = False
     blend: Optional[Union[float, Literal["auto"]]] = None
+    acceptance: Optional[StrPath] = None
 
     def __post_init__(self) -> None:
         if self.blend is not None and self.blend != "auto":

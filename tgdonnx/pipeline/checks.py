@@ -15,6 +15,7 @@ from tgdonnx.errors import DataError, SelectionError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import require_data_writable
 from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
+from tgdonnx.finetuning.acceptance import Acceptance, read_acceptance
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.keeping import Place, open_place, run_of
 from tgdonnx.pipeline.asked import Asked
@@ -33,6 +34,7 @@ class Job:
         page: the page to write; None if none is asked for.
         applied: where the result of applying the tuned model goes; None if it is not applied.
         vendor: where the vendor's file goes, if that was in memory; None if it lies on disk.
+        acceptance: criteria that the tuned model has to meet; None if there are none.
     """
 
     asked: Asked
@@ -41,6 +43,12 @@ class Job:
     page: Optional[Path]
     applied: Optional[Path]
     vendor: Optional[Path]
+    acceptance: Optional[Acceptance]
+
+    @property
+    def looks_at_data(self) -> bool:
+        """Whether the tuned model is compared with the vendor's on data at the end."""
+        return self.page is not None or self.acceptance is not None
 
     def go_on_with_export(self, directory: Path, blend: float, *, overwrite: bool = False) -> None:
         """Notes the export that writes the tuned model, should something fail from now on.
@@ -66,6 +74,7 @@ def checked(asked: Asked) -> Job:
     device = training_device(ENGINES[asked.building.engine], asked.training.device)
     applied, vendor = _applied(asked), _vendor(asked)
     _require_outputs(asked, applied, vendor)
+    acceptance = None if results.acceptance is None else read_acceptance(Path(results.acceptance))
     page = None if results.report is None else require_page(results.report, overwrite=overwrite)
     _require_blend_possible(asked)
     if asked.rounds < 1:
@@ -84,7 +93,7 @@ def checked(asked: Asked) -> Job:
             f"there is nothing to apply the tuned model to, so {applied} cannot be written", remedy="name the data"
         )
     place = open_place(asked.output, results.artifacts, rounds=asked.rounds, overwrite=overwrite)
-    return Job(asked, device, place, page, applied, vendor)
+    return Job(asked, device, place, page, applied, vendor, acceptance)
 
 
 def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Path]) -> None:
@@ -99,7 +108,7 @@ def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Pat
             Output(run, Kind.ARTIFACTS),
             *optional(asked.watch.tensorboard, Kind.ADDED_TO),
         ],
-        [asked.file, *asked.data.read, asked.masking.reinitialization.calibrate, results.apply],
+        [asked.file, *asked.data.read, asked.masking.reinitialization.calibrate, results.apply, results.acceptance],
         overwrite=results.overwrite,
     )
     require_data_writable(output, asked.file, overwrite=results.overwrite)

@@ -16,6 +16,7 @@ from tgdonnx.pipeline.rounds import Proved, Rounds
 from tgdonnx.reporting.history import read_history
 from tgdonnx.reporting.page import PageReport, write_page
 from tgdonnx.reporting.proof import proof_of
+from tgdonnx.reporting.study import Study, study
 from tgdonnx.verifying.verification import verify_files
 
 
@@ -33,7 +34,8 @@ def finish(job: Job, rounds: Rounds) -> FinetuneReport:
     require_same_model(asked.output, last.after)
     proof = last.reports.verify if only else verify_files(rounds.vendor, load_model(asked.output), None)
     applied = _apply(job, last)
-    page = _write_page(job, last, only=only)
+    known = _study(job, rounds) if job.looks_at_data else None
+    page = None if known is None else _write_page(job, last, known, only=only)
     stages = last.reports
     return FinetuneReport(
         stages.mask,
@@ -47,6 +49,7 @@ def finish(job: Job, rounds: Rounds) -> FinetuneReport:
         report=page,
         blend=stages.blend,
         vendor=None if job.vendor is None else str(job.vendor),
+        acceptance=None if known is None else known.verdict,
     )
 
 
@@ -69,15 +72,24 @@ def _apply(job: Job, last: Proved) -> Optional[ApplyReport]:
     )
 
 
-def _write_page(job: Job, last: Proved, *, only: bool) -> Optional[PageReport]:
+def _study(job: Job, rounds: Rounds) -> Study:
+    last = rounds.last
+    directory, page = last.artifacts.directory, job.page or job.asked.output.with_suffix(".html")
+    shown = last.shown.data
+    named = {"data": os.fspath(shown)} if isinstance(shown, (str, os.PathLike)) else {}
+    job.place.go_on_with(call("report", directory, options={"output": page, **named, **job.asked.results.overwriting}))
+    files = (rounds.vendor.file, last.after)
+    return study(last.shown, last.runners, files, directory, read_record(directory), started_from=last.before.file)
+
+
+def _write_page(job: Job, last: Proved, known: Study, *, only: bool) -> Optional[PageReport]:
     if job.page is None:
         return None
     directory = last.artifacts.directory
-    job.place.go_on_with(call("report", directory, options={"output": job.page, **job.asked.results.overwriting}))
     # Of several rounds the file that the last one started from has no name of the user's.
     vendor = job.vendor or job.asked.file.path
     names = (vendor.name, job.asked.output.name) if only else ("", "")
     proof = proof_of(
         last.artifacts, last.tuned, last.before.file, last.after, last.reports.verify, names=names, as_exported=True
     )
-    return write_page(directory, job.page, proof, read_history(directory), read_record(directory), last.shown)
+    return write_page(directory, job.page, proof, read_history(directory), read_record(directory), known)

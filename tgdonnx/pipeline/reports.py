@@ -7,6 +7,7 @@ from typing import Optional
 
 from tgdonnx.applying import ApplyReport
 from tgdonnx.artifacts import BuildReport
+from tgdonnx.evaluating.judging import Verdict
 from tgdonnx.exporting import ExportReport
 from tgdonnx.finetuning import BlendCurve, TrainReport
 from tgdonnx.masking import MaskReport
@@ -46,6 +47,7 @@ class FinetuneReport(Presented):
         report: the page that was written, of the last round; None if none was asked for.
         blend: the curve that the blend was chosen from; None if that was not asked for.
         vendor: the vendor's file, where the model was given in memory and so was written; else None.
+        acceptance: whether the criteria are met; None if there were none.
     """
 
     mask: MaskReport
@@ -59,3 +61,4 @@ class FinetuneReport(Presented):
     report: Optional[PageReport] = None
     blend: Optional[BlendCurve] = None
     vendor: Optional[str] = None
+    acceptance: Optional[Verdict] = None

@@ -12,6 +12,8 @@ from tgdonnx.artifacts.locking import locked
 from tgdonnx.blending.curve import blend_run
 from tgdonnx.calls import call
 from tgdonnx.errors import NothingLeftError, StoppedError
+from tgdonnx.evaluating.running import Runners
+from tgdonnx.evaluating.shown import ShownData
 from tgdonnx.exporting import Tuned, export_artifacts, try_export_artifacts
 from tgdonnx.files.model_file import ModelFile, load_model
 from tgdonnx.finetuning import Need, TrainReport, Watch, needs_of_run, require_space
@@ -22,8 +24,7 @@ from tgdonnx.masked_model import read_masked
 from tgdonnx.masking import MaskReport, mask_network
 from tgdonnx.pipeline.checks import Job
 from tgdonnx.pipeline.reports import Round
-from tgdonnx.reporting.page import Samples
-from tgdonnx.reporting.pictures import Runners
+from tgdonnx.reporting.study import rehearse
 from tgdonnx.sensitivity import measured
 from tgdonnx.verifying.verification import verify_files
 
@@ -40,7 +41,8 @@ class Proved:
         after: the tuned file, as it was read back.
         artifacts: of the training.
         tuned: what was written to that file.
-        shown: what its page shows samples of.
+        shown: the data that both files are compared on.
+        runners: run them.
     """
 
     reports: Round
@@ -48,7 +50,8 @@ class Proved:
     after: ModelFile
     artifacts: Artifacts
     tuned: Tuned
-    shown: Samples
+    shown: ShownData
+    runners: Runners
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitSta
     scratch = work / f"round-{number}"
     masked, built, artifacts = _mask_and_build(job, number, before, scratch, held)
     session = Session(artifacts.directory, artifacts=artifacts, device=job.device)
-    shown = Samples(Runners(artifacts.manifest, job.device), job.asked.data.shown, job.asked.data.reading)
-    _rehearse_ending(job, before, session, artifacts, shown)
+    shown = ShownData.of_run(job.asked.data, job.asked.training.seed)
+    runners = Runners(artifacts.manifest, job.device)
+    _rehearse_ending(job, before, session, artifacts, (shown, runners))
     trained = _train(job, number, session)
     curve = blend_run(artifacts, job.asked.data, job.asked.training) if job.asked.blend == "auto" else None
     blend = curve.chosen if curve is not None else float(job.asked.blend)
@@ -110,7 +114,7 @@ def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitSta
     # What is deleted is not named.
     verified = replace(verify_files(before, after, artifacts.masked), evidence=_MASKED)
     reports = Round(masked, built, trained, replace(exported, output=None), verified, curve)
-    return Proved(reports, before, after, artifacts, tuned, shown)
+    return Proved(reports, before, after, artifacts, tuned, shown, runners)
 
 
 def _mask_and_build(
@@ -140,11 +144,13 @@ def _mask_and_build(
     return masked, built if job.place.given else replace(built, directory=None), artifacts
 
 
-def _rehearse_ending(job: Job, before: Network, session: Session, artifacts: Artifacts, shown: Samples) -> None:
+def _rehearse_ending(
+    job: Job, before: Network, session: Session, artifacts: Artifacts, compared: tuple[ShownData, Runners]
+) -> None:
     """Does what follows training with the values that it starts from, so that nothing of it fails afterwards."""
     size = try_export_artifacts(artifacts)
-    if job.page is not None and shown.data is not None:
-        shown.show(before.file, before.file, None)
+    if job.looks_at_data:
+        rehearse(*compared, before.file, artifacts.directory)
     size += 0 if job.vendor is None else len(job.asked.file.data)
     output = Need(job.asked.output.parent, size, "tuned model")
     require_space([output, *needs_of_run(session, job.asked.training.steps)])
@@ -154,7 +160,7 @@ def _train(job: Job, number: int, session: Session) -> TrainReport:
     training = job.asked.training
     if job.asked.blend == "auto":
         training = replace(training, retain_limit=None)  # it is for the choice of the blend
-    trained = train_session(session, job.asked.data, training, watch=_watch(job, number))
+    trained = train_session(session, job.asked.data, training, watch=_watch(job, number), acceptance=job.acceptance)
     if trained.stop.signal is not None:
         raise StoppedError(trained.stop.reason, trained.stop.signal)
     job.go_on_with_export(session.directory, 1.0)

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
 # As in `plots`.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#E69F00", "#009E73"
-TITLES = {"loss": "loss", "psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "accuracy": "accuracy", "dice": "Dice"}
+TITLES = {
+    "loss": "loss",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "rmse": "RMSE",
+    "accuracy": "accuracy",
+    "dice": "Dice",
+    "iou": "IoU",
+    "f1": "F1",
+}
 
 
 def print_blends(curve: BlendCurve, console: Console) -> None:

@@ -167,6 +167,12 @@ def blend_curve(name: str, blends: Sequence[float], values: Sequence[float], wri
     return drawn[0]
 
 
+def constant_rate(history: History) -> Optional[float]:
+    """Returns the learning rate of all steps, if it was one."""
+    noted = history.learning_rates[np.isfinite(history.learning_rates)]
+    return float(noted[0]) if noted.size and noted[0] > 0 and bool((noted == noted[0]).all()) else None
+
+
 def rate_curve(history: History) -> Curve:
     """Draws the learning rate against steps."""
     noted = np.isfinite(history.learning_rates)

@@ -100,6 +100,7 @@ def data_files(run: Optional[RunRecord]) -> tuple[FileFacts, ...]:
 def data_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
     """Returns how much data there was, and what was done to it."""
     rows = []
+    said: set[str] = set()
     for role, data in _described(run):
         told = [f"{data.samples:,} samples", f"{data.cases:,} cases"]
         if data.options.patch is not None:
@@ -109,7 +110,10 @@ def data_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
         if data.options.augment:
             told.append(f"varied by {_words(data.options.augment)}")
         rows.append(Row(role, "; ".join(told)))
-        rows += [Row("", in_words_of_reader(remark)) for remark in data.remarks[:MOST_FILES]]
+        # What was said of one data set needs no saying again of the next.
+        remarks = [remark for remark in data.remarks if remark not in said]
+        said.update(remarks)
+        rows += [Row("", in_words_of_reader(remark)) for remark in remarks[:MOST_FILES]]
     return tuple(rows)
 
 

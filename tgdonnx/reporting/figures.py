@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from tgdonnx.reporting.drawing import load_matplotlib
 
@@ -44,12 +44,15 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
-def one_plot(name: str, *, whole: bool = True) -> Iterator[tuple[Axes, list[str]]]:
+def one_plot(
+    name: str, *, whole: bool = True, ticks: Optional[Mapping[float, str]] = None
+) -> Iterator[tuple[Axes, list[str]]]:
     """Gives axes to draw on, and a list that holds the SVG when the block is over.
 
     Args:
         name: of the figure, unique in its page: what is defined in it is named after it.
         whole: whether the horizontal axis counts, so that only whole numbers stand there.
+        ticks: what stands along the horizontal axis instead of numbers, by place: words of ours.
     """
     matplotlib = load_matplotlib()
     drawn: list[str] = []
@@ -64,7 +67,10 @@ def one_plot(name: str, *, whole: bool = True) -> Iterator[tuple[Axes, list[str]
         axes.margins(x=0.02)
         yield axes, drawn
         axes.yaxis.set_major_formatter(_plain)
-        axes.xaxis.set_major_formatter(_whole if whole else _plain)
+        if ticks is None:
+            axes.xaxis.set_major_formatter(_whole if whole else _plain)
+        else:
+            axes.set_xticks(list(ticks), list(ticks.values()))
         drawn.append(_inline(figure, name))
 
 

@@ -45,6 +45,15 @@ def score_histograms(layers: Iterable[LayerScores], phi: float) -> tuple[Histogr
     return tuple(_histogram(layer, phi) for layer in layers)
 
 
+def notes_of(histograms: Iterable[Histogram]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Returns every note once, with the layers that it is about."""
+    found: dict[str, list[str]] = {}
+    for each in histograms:
+        for note in each.notes:
+            found.setdefault(note, []).append(each.node)
+    return tuple((note, tuple(nodes)) for note, nodes in found.items())
+
+
 def _histogram(layer: LayerScores, phi: float) -> Histogram:
     kse = layer.kse
     low = np.histogram(kse[kse < phi], bins=BINS, range=(0, 1))[0]

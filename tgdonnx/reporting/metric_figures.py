@@ -27,6 +27,12 @@ _METRICS = {
     ),
     "rmse": ("RMSE", "unit of the data", "root mean square error, mean over the samples; lower is better"),
     "accuracy": ("accuracy", "fraction", "elements whose class is right; higher is better"),
+    "iou": ("IoU", "fraction", "overlap, |A ∩ B| / |A ∪ B|, mean over the samples; higher is better"),
+    "f1": (
+        "F1",
+        "fraction",
+        "harmonic mean of precision and recall over all samples, mean over the classes; higher is better",
+    ),
     "dice": ("Dice", "fraction", "overlap, 2 |A ∩ B| / (|A| + |B|), mean over the samples; higher is better"),
 }
 
@@ -39,7 +45,8 @@ class MetricFigure:
         name: of the metric.
         unit: of its values.
         meaning: what it is; empty if we do not know it.
-        curve: the figure; None if there is one value only.
+        curve: the figure; None if there is one value only, or all are the same.
+        constant: how many values there are, where all are the same; else 0.
         start: the vendor's value, before training; None if it was not taken.
         exported: the value of the checkpoint that is exported; None if it was not taken there.
     """
@@ -48,6 +55,7 @@ class MetricFigure:
     unit: str
     meaning: str
     curve: Optional[Curve]
+    constant: int
     start: Optional[float]
     exported: Optional[float]
 
@@ -94,14 +102,21 @@ def metric_figures(
         found = [(e.step, values_of(e)[name]) for e in history.evaluations if name in values_of(e)]
         start, at_export = start_and_exported(found, exported)
         curve = None
-        if len(found) > 1:
+        constant = len(found) if len({value for _, value in found}) == 1 else 0
+        if len(found) > 1 and not constant:
             steps, values = zip(*found)
             curve = evaluation_curve(f"{prefix}{index}", steps, values, exported, start=start is not None)
         output, space, metric = name.rpartition(" ")
         title, unit, meaning = _METRICS.get(metric, (metric, "", ""))
         title = f"{output}{space}{title}"
-        figures.append(MetricFigure(title, unit, meaning, curve, start, at_export))
+        figures.append(MetricFigure(title, unit, meaning, curve, constant, start, at_export))
     return tuple(figures)
+
+
+def title_and_unit(metric: str) -> tuple[str, str]:
+    """Returns how people write a metric, and its unit; empty where it has none."""
+    title, unit, _ = _METRICS.get(metric, (metric, "", ""))
+    return title, "" if unit in ("fraction", "no unit") else unit
 
 
 def blend_figures(curve: BlendCurve, written: float) -> tuple[BlendFigure, ...]:

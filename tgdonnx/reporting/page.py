@@ -5,30 +5,35 @@ Whatever comes from files or options is escaped by the template; figures hold nu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.locking import locked
-from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
-from tgdonnx.data.problems import raise_first
-from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, require_writable, write_bytes
+from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.evaluating.judging import Verdict
+from tgdonnx.evaluating.running import Runners, needs_batches_of_one
+from tgdonnx.evaluating.shown import ShownData
+from tgdonnx.files.model_file import ModelSource, StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.run_record import RunRecord, read_record
 from tgdonnx.presenting import Presented
 from tgdonnx.reporting import facts
-from tgdonnx.reporting.curves import loss_curve, part_curve, rate_curve
+from tgdonnx.reporting.curves import constant_rate, loss_curve, part_curve, rate_curve
+from tgdonnx.reporting.evaluated import view_of
 from tgdonnx.reporting.figures import require_matplotlib
 from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
-from tgdonnx.reporting.histograms import score_histograms
+from tgdonnx.reporting.histograms import notes_of, score_histograms
 from tgdonnx.reporting.history import History, read_history
 from tgdonnx.reporting.metric_figures import blend_figures, chosen_rows, metric_figures, start_and_exported
-from tgdonnx.reporting.pictures import NoPicturesError, Runners, Sample, show_samples, shown_head
+from tgdonnx.reporting.pictures import Answer, Sample
+from tgdonnx.reporting.png import label_colour
 from tgdonnx.reporting.proof import Proof, prove
 from tgdonnx.reporting.rendering import environment
+from tgdonnx.reporting.study import Study, study
 from tgdonnx.reporting.tables import ranges
 from tgdonnx.reporting.verdict import sentences
 from tgdonnx.runtime import CPU_NAME, parse_device, usable_device
@@ -45,12 +50,14 @@ class PageReport(Presented):
         size: of the page, in bytes.
         verified: whether nothing but retrained filters changed in the tuned model.
         left_out: why which section has nothing to show.
+        acceptance: whether the criteria that the run recorded are met; None if it recorded none, or no data was handed in.
     """
 
     output: str
     size: int
     verified: bool
     left_out: tuple[str, ...]
+    acceptance: Optional[Verdict] = None
 
 
 def require_page(output: StrPath, *, overwrite: bool = False) -> Path:
@@ -86,9 +93,9 @@ def report(
         output: the page to write.
         model: the vendor's file, to be named and verified against; the one in the masked model, if None.
         tuned: the tuned file, to be verified; what the checkpoint gives, if None.
-        data: samples to show before and after; the first four. They are scaled as the training data was, where the record of
-            the run says how.
-        reading: how the data is read; patches, augmentation and a split are ignored.
+        data: data on which both models are compared; the first samples are shown. It is scaled as the training data was, where
+            the record of the run says how. Criteria that the run recorded are judged on it.
+        reading: how the data is read; augmentation is ignored, and patches unless the model takes samples of one size only.
         blend: of the checkpoint, where ``tuned`` is None; see `tgdonnx.export`.
         overwrite: whether ``output`` may exist.
         device: where models run on the samples; see `tgdonnx.TrainOptions`.
@@ -109,45 +116,14 @@ def report(
         with locked(directory, reading=True):
             history, run = read_history(directory), read_record(directory)
             proof = prove(directory, work, model=model, tuned=tuned, blend=blend)
-        samples = Samples(Runners(proof.manifest, runs_on), data, reading)
-        return write_page(directory, output, proof, history, run, samples)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a page shows samples of.
-
-    Attributes:
-        runners: run the models.
-        data: the data, if there is any.
-        reading: how it is read; patches, augmentation and a split are ignored.
-    """
-
-    runners: Runners
-    data: Optional[DataSource]
-    reading: DataOptions
-
-    def show(self, base: ModelFile, tuned: ModelFile, scaling: Optional[Scaling]) -> tuple[tuple[Sample, ...], str]:
-        """Returns the first samples, through both models, or why there are none.
-
-        Raises:
-            DataError: the data does not fit.
-        """
-        if self.data is None:
-            return (), "No samples were handed in."
-        whole = replace(self.reading, patch=None, patches_per_epoch=None, augment=(), validation_split=None)
-        inputs = self.runners.manifest.inputs
-        try:
-            shown_head(self.runners.manifest)  # before data is opened
-            dataset = Dataset(open_for(self.data, inputs, whole), inputs, whole, scaling=scaling)
-            raise_first(list(dataset.problems))
-            return show_samples(base, tuned, self.runners, dataset), ""
-        except NoPicturesError as reason:
-            return (), str(reason)
+        shown = ShownData(data, reading, "data that was handed in")
+        files = (proof.base, proof.tuned)
+        known = study(shown, Runners(proof.manifest, runs_on), files, directory, run)
+        return write_page(directory, output, proof, history, run, known)
 
 
 def write_page(
-    directory: Path, output: Path, proof: Proof, history: History, run: Optional[RunRecord], shown: Samples
+    directory: Path, output: Path, proof: Proof, history: History, run: Optional[RunRecord], known: Study
 ) -> PageReport:
     """Writes the page of a run whose files are open.
 
@@ -157,27 +133,26 @@ def write_page(
         proof: what was checked.
         history: what the log says.
         run: what the run is; None if its record is gone.
-        shown: the samples to show.
+        known: what is known of both files on data.
 
     Raises:
-        DataError: the data does not fit.
         OutputError: the page cannot be written.
         RuntimeMissingError: jinja2 or matplotlib is not installed.
     """
-    samples, no_samples = shown.show(proof.base, proof.tuned, facts.recorded_scaling(run))
-    content = _content(proof, history, run, samples, no_samples)
+    content = _content(proof, history, run, known)
     name = proof.files[0].name or directory.resolve().name
     page = environment().get_template("report.html.j2").render(name=name, **content)
     encoded = page.encode("utf-8", "replace")
     write_bytes(output, encoded)
-    return PageReport(str(output), len(encoded), proof.verify.ok, tuple(content["left_out"].values()))
+    left_out = tuple(dict.fromkeys(content["left_out"].values()))
+    return PageReport(str(output), len(encoded), proof.verify.ok, left_out, known.verdict)
 
 
-def _content(
-    proof: Proof, history: History, run: Optional[RunRecord], samples: tuple[Sample, ...], no_samples: str
-) -> dict[str, Any]:
+def _content(proof: Proof, history: History, run: Optional[RunRecord], known: Study) -> dict[str, Any]:
     """Returns what the template shows, by the names that it uses."""
-    left_out = {"pictures": no_samples} if no_samples else {}
+    left_out = {"pictures": known.no_samples} if known.no_samples else {}
+    if known.evaluation is None:
+        left_out["cases"] = known.not_evaluated
     phi = _phi(proof)
     histograms = _histograms(proof, phi)
     if not histograms:
@@ -206,6 +181,7 @@ def _content(
         "filters": sum(strip.filters for strip in strips),
         "phi": phi,
         "histograms": histograms,
+        "notes": notes_of(histograms),
         "history": history,
         "loss": loss_curve(history, proof.step) if "training" not in left_out else None,
         "parts": [
@@ -217,18 +193,38 @@ def _content(
         ),
         "training_seconds": float(history.seconds[history.seconds > 0].sum()),
         "wait": _wait(history),
-        "rate": rate_curve(history) if (history.learning_rates > 0).any() else None,
+        "rate": None if constant_rate(history) is not None else rate_curve(history) if _has_rate(history) else None,
+        "constant_rate": constant_rate(history),
         "metrics": metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
         "retained": retained,
         "blend": curve,
         "blends": blend_figures(curve, proof.blend) if curve is not None else (),
         "labelled": facts.is_labelled(run),
         "rows": chosen_rows(history.evaluations, proof.step),
-        "samples": samples,
+        "evaluation": known.evaluation,
+        "outputs": view_of(known.evaluation) if known.evaluation is not None else (),
+        "acceptance": known.verdict,
+        "recorded": run.acceptance if run is not None else None,
+        "samples": [each for each in known.samples if isinstance(each, Sample)],
+        "answers": [each for each in known.samples if isinstance(each, Answer)],
+        "role": known.role,
+        "label_key": _label_key(known),
+        "gate_decides": needs_batches_of_one(proof.tuned),
         "left_out": left_out,
         "now": facts.now(),
         "version": metadata.version("tgdonnx"),
     }
+
+
+def _label_key(known: Study) -> tuple[tuple[str, str], ...]:
+    """Returns the colours of the classes of regions that are shown, with their names."""
+    if not any(isinstance(each, Sample) and each.regions for each in known.samples):
+        return ()
+    return tuple((label_colour(number), name) for number, name in enumerate(known.label_names))
+
+
+def _has_rate(history: History) -> bool:
+    return bool((history.learning_rates > 0).any())
 
 
 def _phi(proof: Proof) -> Optional[float]:

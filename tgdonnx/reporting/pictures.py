@@ -1,19 +1,15 @@
-"""Outputs of the vendor's and of the tuned model, side by side, for models from images to images.
+"""Outputs of the vendor's and of the tuned model, side by side: images, regions of classes, or the classes of pictures.
 
 Of every sample one channel is shown, the middle one, and of a volume its middle slice: which channels are colours, slices or
-something else, no file says. Pictures larger than a page needs are reduced by whole factors; a pixel is then the mean of a
-square.
+something else, no file says. Only the pictures of a classifier that have three channels are shown in colours.
 """
 
 from __future__ import annotations
 
-import base64
-import importlib
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,38 +17,15 @@ from numpy.typing import NDArray
 from tgdonnx.artifacts import Manifest
 from tgdonnx.artifacts.manifest import Head
 from tgdonnx.data import Dataset
-from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
-from tgdonnx.files.model_file import ModelFile
+from tgdonnx.evaluating.found import as_probabilities
+from tgdonnx.evaluating.running import NotShownError, Runner, centre
+from tgdonnx.finetuning.measures import Reader, class_names, readers_in
+from tgdonnx.finetuning.metrics import is_plain
 from tgdonnx.graphs.tensor_specs import count_inputs
-from tgdonnx.runtime import CPU, Device, open_inference
+from tgdonnx.reporting.png import Picture, colours, difference, factor, grey, labels, plane_of, window
 
 Array = NDArray[Any]
-Runner = Callable[[Sequence[Array]], NDArray[np.float64]]
-MOST_SAMPLES = 4
-MOST_SIDE = 256  # pixels; 20 pictures of this size take 1.7 MB at worst, as base 64
-_PERCENTILES = (0.5, 99.5)
-_FLOATS = ("float16", "float32", "float64")
-
-
-class NoPicturesError(TgdonnxError):
-    """There is nothing to show; the message says why, for the page."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture.
-
-    Attributes:
-        title: what it shows.
-        url: a PNG, as a data URL.
-        low: the value that is black, or in a difference the bluest.
-        high: the value that is white, or in a difference the reddest.
-    """
-
-    title: str
-    url: str
-    low: float
-    high: float
+MOST_SAMPLES, MOST_ANSWERS = 4, 12
 
 
 @dataclass(frozen=True)
@@ -61,180 +34,195 @@ class Sample:
 
     Attributes:
         number: which, counted from 1 in the order of the data.
+        name: what it is called.
         what: which part of it is shown, and of which output, where several train.
         pictures: input, outputs, difference, target.
-        before: root mean square difference of the vendor's output from the target, over all of the sample.
+        before: root mean square difference of the vendor's output from the target over all of the sample, or the share of its
+            labels that are right.
         after: the same of the tuned model's.
+        regions: whether outputs are labels.
     """
 
     number: int
+    name: str
     what: str
     pictures: tuple[Picture, ...]
     before: float
     after: float
+    regions: bool
 
 
-class Runners:
-    """Models as functions of the inputs of a batch, that give the output of `shown_head`; each is opened once, if at all."""
+@dataclass(frozen=True)
+class Answer:
+    """What the models say a picture is.
 
-    def __init__(self, manifest: Manifest, device: Device = CPU) -> None:
-        """Takes the manifest of the artifacts, which says what the models are fed, and where they run."""
-        self.manifest, self._device = manifest, device
-        self._opened: dict[tuple[Path, str], Runner] = {}
+    Attributes:
+        name: of the picture.
+        picture: the input; None if it is no picture.
+        wanted: its class.
+        before: that of the vendor's model.
+        before_probability: of this.
+        after: that of the tuned model.
+        after_probability: of this.
+    """
 
-    def of(self, file: ModelFile) -> Runner:
-        """Returns a model, as such a function.
-
-        Raises:
-            NoPicturesError: the runtime cannot load it; the function raises it where it cannot be run.
-        """
-        key = file.path, file.sha256  # two models in memory have one path
-        if key not in self._opened:
-            self._opened[key] = _runner(file, self.manifest, shown_head(self.manifest).output, self._device)
-        return self._opened[key]
+    name: str
+    picture: Optional[Picture]
+    wanted: str
+    before: str
+    before_probability: float
+    after: str
+    after_probability: float
 
 
 def shown_head(manifest: Manifest) -> Head:
-    """Returns the output that is shown: the first that trains and is no scores of classes.
-
-    Raises:
-        NoPicturesError: all are scores of classes.
-    """
-    head = next((head for head in manifest.heads if head.formula.targets != "classes"), None)
-    if head is None:
-        raise NoPicturesError("Outputs are scores of classes, not images.")
-    return head
+    """Returns the output that is shown: the first that trains and is no scores of classes, or else the first."""
+    return next((head for head in manifest.heads if head.formula.targets != "classes"), manifest.heads[0])
 
 
-def show_samples(base: ModelFile, tuned: ModelFile, runners: Runners, dataset: Dataset) -> tuple[Sample, ...]:
-    """Runs both models on the first samples of a data set.
+def show_samples(
+    directory: Path, manifest: Manifest, runs: Sequence[Runner], dataset: Dataset
+) -> tuple[Union[tuple[Sample, ...], tuple[Answer, ...]], tuple[str, ...]]:
+    """Runs both models on the first samples of a data set, a classifier on some from all over it.
 
     Args:
-        base: the vendor's model.
-        tuned: the tuned model.
-        runners: run them.
+        directory: the artifacts directory.
+        manifest: of the artifacts.
+        runs: the vendor's model and the tuned one; see `tgdonnx.evaluating.running`.
         dataset: the data.
 
+    Returns:
+        Samples, or of a classifier answers; and the names of labels from 0 on.
+
     Raises:
-        NoPicturesError: outputs are no images of the target's size, or the runtime cannot run a model.
+        NotShownError: outputs are neither images of the target's size nor classes, or the runtime cannot run a model.
     """
-    manifest = runners.manifest
-    head, count = shown_head(manifest), count_inputs(manifest.inputs)
+    head = shown_head(manifest)
+    place, count = manifest.heads.index(head), count_inputs(manifest.inputs)
+    reader = readers_in(directory, manifest)[place]
     several = f"output {head.output}, " if len(manifest.heads) > 1 else ""
-    run_base, run_tuned = runners.of(base), runners.of(tuned)
     samples: list[Sample] = []
-    for batch in dataset.batches(manifest.fixed_batch or 1):  # one by one: samples may differ in size
+    answers: list[Answer] = []
+    names: tuple[str, ...] = ()
+    places, size = dataset.case_places(), manifest.fixed_batch or 1  # one by one: samples may differ in size
+    several_per_sample = dataset.batch(size, 0)[manifest.place_of(head)].ndim > 1
+    for number in _batches(-(-len(places) // size), spread=head.class_axis is not None and not several_per_sample):
+        batch, done = dataset.batch(size, number), number * size
         inputs, target = batch[:count], batch[manifest.place_of(head)]
-        if target.ndim not in (4, 5):
-            raise NoPicturesError(f"Outputs have {target.ndim} axes; images have 4 (samples, channels, height, width).")
-        before, after = run_base(inputs), run_tuned(inputs)
-        target = _centre(target, before.shape)
-        if before.shape != target.shape:
-            raise NoPicturesError(f"The output has shape {list(before.shape)}, the target {list(target.shape)}.")
-        image = next((array for array in inputs if array.ndim == target.ndim), None)
+        before, after = (run(inputs)[place] for run in runs)
+        plain, names = is_plain(reader.task, before.shape), _label_names(head, before.shape, dataset.options.classes)
+        image = next((array for array in inputs if array.ndim > 2), None)
         for n in range(len(target)):
+            name = dataset.cases[places[done]].name
+            done += 1
             shown = None if image is None else image[n]
-            sample = _sample(len(samples), shown, before[n], after[n], target[n])
-            samples.append(replace(sample, what=f"{several}{sample.what}"))
-        if len(samples) >= MOST_SAMPLES:
+            if plain:
+                answers.append(_answer(name, shown, target[n], before[n], after[n], names))
+            else:
+                samples.append(_sample(head, reader, (done, name, several), shown, (before, after, target), n))
+        if len(samples) >= MOST_SAMPLES or len(answers) >= MOST_ANSWERS:
             break
-    return tuple(samples[:MOST_SAMPLES])
+    return tuple(samples[:MOST_SAMPLES]) or tuple(answers[:MOST_ANSWERS]), names
 
 
-def _centre(target: Array, shape: tuple[int, ...]) -> Array:
-    """Returns the centre of targets that are larger than outputs, as a run takes it (`crop_target`)."""
-    if target.ndim != len(shape) or target.shape[:2] != shape[:2] or any(a < b for a, b in zip(target.shape, shape)):
-        return target
-    starts = [(a - b) // 2 for a, b in zip(target.shape, shape)]
-    return target[tuple(slice(start, start + size) for start, size in zip(starts, shape))]
+def _batches(count: int, *, spread: bool) -> list[int]:
+    """Returns the batches to look at: the first ones, or ``spread``, of a classifier, whose data may be sorted by class."""
+    if not spread or count <= MOST_ANSWERS:
+        return list(range(count))
+    return [int(number) for number in np.linspace(0, count - 1, MOST_ANSWERS).round()]
 
 
-def _runner(file: ModelFile, manifest: Manifest, output_name: str, device: Device) -> Runner:
-    try:
-        model = open_inference(file, device=device)
-    except ModelFileError as error:
-        raise NoPicturesError(f"{error}.") from error
-    types = {port.name: port.dtype for port in model.inputs if port.dtype in _FLOATS}
-
-    def run(arrays: Sequence[Array]) -> NDArray[np.float64]:
-        given = [(spec.vendor_name or spec.name, array) for spec, array in zip(manifest.inputs, arrays)]
-        feeds = {name: array.astype(types.get(name) or array.dtype) for name, array in given}
-        try:
-            (output,) = model.run(feeds, [output_name])
-        except DataError as error:
-            raise NoPicturesError(f"{error}.") from error
-        result: NDArray[np.float64] = output.astype(np.float64)
-        return result
-
-    return run
+def _label_names(head: Head, shape: tuple[int, ...], known: Sequence[str]) -> tuple[str, ...]:
+    """Returns how labels are called: of masks there are two in every channel."""
+    names = class_names(head, shape, known)
+    return names if head.class_axis is not None or not names else ("background", "object")
 
 
-def _sample(number: int, image: Optional[Array], before: Array, after: Array, target: Array) -> Sample:
-    shown, what = _plane(target)
-    low, high = _window(shown)
-    change = _plane(after)[0] - _plane(before)[0]
-    most = float(np.percentile(np.abs(change), _PERCENTILES[1])) or float(np.abs(change).max()) or 1.0
-    pictures = [] if image is None else [_grey("input", _plane(image)[0], low, high)]
+def _sample(
+    head: Head,
+    reader: Reader,
+    called: tuple[int, str, str],
+    image: Optional[Array],
+    batch: tuple[Array, Array, Array],
+    n: int,
+) -> Sample:
+    before, after, target = batch
+    expected = head.target_shape(before.shape)
+    target = centre(target, expected)
+    axes = target.ndim + (reader.task == "classes")
+    if axes not in (4, 5):
+        raise NotShownError(f"Outputs have {axes} axes; images have 4 (samples, channels, height, width).")
+    if target.shape != expected:
+        raise NotShownError(f"The output has shape {list(before.shape)}, the target {list(target.shape)}.")
+    image = None if image is None or image.ndim != axes - 1 else image
+    number, name, several = called
+    if reader.task == "values":
+        pictures, what, numbers = _values(image, before[n], after[n], target[n])
+    else:
+        ignored = target[n] == reader.ignore if reader.ignore is not None else np.zeros(target[n].shape, bool)
+        wanted = np.where(ignored, -1, reader.target(target)[n].astype(np.int64))
+        found = [reader(output)[n].astype(np.int64) for output in (before, after)]
+        if reader.task == "classes":  # masks have an axis of channels already
+            found, wanted = [each[np.newaxis] for each in found], wanted[np.newaxis]
+        pictures, what, numbers = _regions(image, found[0], found[1], wanted)
+    return Sample(number, name, several + what, pictures, *numbers, regions=reader.task != "values")
+
+
+def _values(
+    image: Optional[Array], before: Array, after: Array, target: Array
+) -> tuple[tuple[Picture, ...], str, tuple[float, float]]:
+    shown, what = plane_of(target)
+    low, high = window(shown)
+    before, after = before.astype(np.float64), after.astype(np.float64)
+    pictures = [] if image is None else [grey("input", plane_of(image)[0], low, high)]
     pictures += [
-        _grey("vendor's output", _plane(before)[0], low, high),
-        _grey("tuned output", _plane(after)[0], low, high),
-        Picture("tuned − vendor's", _png(change, -most, most, _diverging()), -most, most),
-        _grey("target", shown, low, high),
+        grey("vendor's output", plane_of(before)[0], low, high),
+        grey("tuned output", plane_of(after)[0], low, high),
+        difference("tuned − vendor's", plane_of(after)[0] - plane_of(before)[0]),
+        grey("target", shown, low, high),
     ]
-    factor = _factor(shown.shape)
-    if factor > 1:
-        what += f", reduced: each pixel is the mean of {factor} × {factor}"
-    return Sample(number + 1, what, tuple(pictures), _rms(before - target), _rms(after - target))
+    step = factor(shown.shape)
+    if step > 1:
+        what += f", reduced: each pixel is the mean of {step} × {step}"
+    return tuple(pictures), what, (_rms(before - target), _rms(after - target))
 
 
-def _plane(array: Array) -> tuple[NDArray[np.float64], str]:
-    """Returns the middle of an array of shape (channels, [depth,] height, width), and which part that is."""
-    channels, *depth = array.shape[:-2]
-    parts = [f"channel {channels // 2 + 1} of {channels}"] if channels > 1 else []
-    plane = array[channels // 2]
-    if depth:
-        parts.append(f"slice {depth[0] // 2 + 1} of {depth[0]}")
-        plane = plane[depth[0] // 2]
-    parts.append(f"{plane.shape[1]} × {plane.shape[0]} pixels")
-    return plane.astype(np.float64), ", ".join(parts)
+def _regions(
+    image: Optional[Array], before: Array, after: Array, wanted: Array
+) -> tuple[tuple[Picture, ...], str, tuple[float, float]]:
+    (target, what), (old, _), (new, _) = (plane_of(each) for each in (wanted, before, after))
+    pictures = []
+    if image is not None:
+        shown = plane_of(image)[0]
+        pictures.append(grey("input", shown, *window(shown)))
+    pictures += [labels("vendor's output", old), labels("tuned output", new), labels("target", target)]
+    counted = wanted >= 0
+    right = [float(np.mean(found[counted] == wanted[counted])) if counted.any() else 0.0 for found in (before, after)]
+    return tuple(pictures), what, (right[0], right[1])
 
 
-def _window(plane: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = (float(value) for value in np.percentile(plane, _PERCENTILES))
-    if high <= low:
-        low, high = float(plane.min()), float(plane.max())
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+def _answer(
+    name: str, image: Optional[Array], target: Array, before: Array, after: Array, names: Sequence[str]
+) -> Answer:
+    picture = None
+    if image is not None and image.ndim in (3, 4):
+        if image.ndim == 3 and len(image) == 3:
+            picture = colours("input", image)
+        else:
+            plane = plane_of(image)[0]
+            picture = grey("input", plane, *window(plane))
+    old, new = (as_probabilities(scores[np.newaxis])[0] for scores in (before, after))
+    wanted = int(target)
+    return Answer(
+        name,
+        picture,
+        names[wanted] if 0 <= wanted < len(names) else "not labelled",
+        names[int(old.argmax())],
+        float(old.max()),
+        names[int(new.argmax())],
+        float(new.max()),
+    )
 
 
-def _grey(title: str, plane: NDArray[np.float64], low: float, high: float) -> Picture:
-    return Picture(title, _png(plane, low, high, None), low, high)
-
-
-def _png(plane: NDArray[np.float64], low: float, high: float, palette: Optional[list[int]]) -> str:
-    factor = _factor(plane.shape)
-    height, width = (max(1, side // factor) for side in plane.shape)
-    cut = plane[: height * factor, : width * factor]
-    means = cut.reshape(height, min(factor, cut.shape[0]), width, min(factor, cut.shape[1])).mean(axis=(1, 3))
-    levels = np.round(np.clip((means - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    picture = importlib.import_module("PIL.Image").fromarray(levels)
-    if palette is not None:
-        picture.putpalette(palette)
-    content = io.BytesIO()
-    picture.save(content, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-
-
-def _factor(shape: tuple[int, ...]) -> int:
-    """Returns by which factor pictures are reduced that may be a little larger, as inputs with a margin are."""
-    return max(1, round(max(shape) / MOST_SIDE + 0.4))
-
-
-def _diverging() -> list[int]:
-    """Returns 256 colours from blue over white to vermilion (Okabe and Ito), as red, green, blue in turn."""
-    ends = np.array([[0, 114, 178], [255, 255, 255], [213, 94, 0]], np.float64)
-    colours = [np.interp(np.linspace(0, 2, 256), (0, 1, 2), ends[:, c]) for c in range(3)]
-    return [int(value) for value in np.round(np.stack(colours, 1)).reshape(-1)]
-
-
-def _rms(difference: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(difference))))
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

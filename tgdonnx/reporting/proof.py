@@ -16,11 +16,13 @@ from tgdonnx.artifacts.manifest import MASKED_MODEL
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.exporting import Tuned, export_artifacts
 from tgdonnx.files.model_file import ModelFile, ModelSource, load_model, require_external_data
+from tgdonnx.gated_model.reading import take_apart
+from tgdonnx.gated_model.record import is_gated
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import MaskedModel, write_vendor
 from tgdonnx.records import last_export
 from tgdonnx.reporting.history import step_of
-from tgdonnx.verifying.verification import VerifyReport, verify_files
+from tgdonnx.verifying.verification import VerifyReport, verify_gated
 
 _BLOCK = 2**20
 
@@ -102,15 +104,15 @@ def prove(
     after = None if tuned is None else load_model(tuned)
     (work / "export").mkdir()
     name = _name_of(after)
-    blend, merged = (blend, False) if after is None else last_export(after.proto)
+    blend, merged = (blend, False) if after is None else last_export(_ungated(before, after).proto)
     merged = merged and artifacts.masked.adapted is not None  # whatever the file says
     exported = export_artifacts(artifacts, blend=blend, merge=merged)
     exported.write(work / "export" / name)
     fresh = load_model(work / "export" / name)
     require_external_data(before)
-    found = verify_files(open_network(before), after or fresh, masked)
+    found = verify_gated(open_network(before), after or fresh, masked)
     names = ("" if model is None else before.path.name, "" if after is None else after.path.name)
-    as_exported = after is None or _contents(after) == _contents(fresh)
+    as_exported = after is None or _contents(_ungated(before, after)) == _contents(fresh)
     return proof_of(artifacts, exported, before, after or fresh, found, names=names, as_exported=as_exported)
 
 
@@ -198,6 +200,16 @@ def _externals(file: ModelFile, role: str) -> list[FileFacts]:
     for location, path in require_external_data(file).items():
         found.append(FileFacts(role, location, path.stat().st_size, hash_of(path)))
     return found
+
+
+def _ungated(before: ModelFile, after: ModelFile) -> ModelFile:
+    """Returns the tuned file, of a gated one that in it."""
+    if not is_gated(after.proto):
+        return after
+    try:
+        return take_apart(before, after).tuned
+    except ValueError:  # verification says why
+        return after
 
 
 def _contents(file: ModelFile) -> list[Optional[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any, Optional
 
 from tgdonnx.calls import in_words_of_reader
@@ -28,6 +29,7 @@ def environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(score=_score, signed=_signed)
     environment.filters.update(said=in_words_of_reader, number=_number, short=_short, aligned=_aligned, size=_size)
     return environment
 
@@ -39,6 +41,15 @@ def _shown(value: Any) -> Any:
 
 def _number(value: Optional[float]) -> str:
     return "—" if value is None else f"{value:.6g}"
+
+
+def _score(value: float) -> str:
+    """Returns a measure of a model: NaN where there was nothing to measure."""
+    return "—" if math.isnan(value) else "infinite" if math.isinf(value) else f"{value:.4g}"
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.3g}" if math.isfinite(change) else "—"
 
 
 def _short(value: Optional[float]) -> str:

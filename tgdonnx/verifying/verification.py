@@ -84,11 +84,24 @@ def verify(
     """
     before, after = load_model(base), load_model(tuned)
     require_external_data(before)
-    network, evidence = open_network(before), None if masked is None else read_masked(masked)
+    return verify_gated(open_network(before), after, None if masked is None else read_masked(masked), filters)
+
+
+def verify_gated(
+    network: Network,
+    after: ModelFile,
+    evidence: Optional[MaskedModel],
+    filters: Optional[Mapping[str, Sequence[int]]] = None,
+) -> VerifyReport:
+    """Does what `verify` does with files that are open, of which the tuned one may be gated.
+
+    Raises:
+        TgdonnxError: as `verify`.
+    """
     if not is_gated(after.proto):
         return verify_files(network, after, evidence, filters)
     try:
-        parts = take_apart(before, after)
+        parts = take_apart(network.file, after)
     except ValueError as error:
         return VerifyReport(False, (), (f"{after.path} is not what gate writes: {error}",), "none")
     report = verify_files(network, parts.tuned, evidence, filters)

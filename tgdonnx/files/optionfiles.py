@@ -1,4 +1,4 @@
-"""Files that a person writes for a command: options as YAML or TOML, lists of filters as JSON. Read, and nothing more.
+"""Files that a person writes: options as YAML or TOML, lists of filters as JSON, criteria as either. Read, and nothing more.
 
 A key is there once; YAML has neither tags nor aliases here, which in a few lines can ask for any object, or for billions of
 values; depth and size are bounded. What is wrong becomes a `ValueError` with one line, for the caller to name the file.
@@ -6,6 +6,7 @@ values; depth and size are bounded. What is wrong becomes a `ValueError` with on
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import re
@@ -37,7 +38,21 @@ def read_options(path: Path) -> Any:
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise ValueError(f"expected a file that ends in {', '.join(readers)}")
-    return _parsed(readers[suffix], path)
+    return _parsed(readers[suffix], _read(path))
+
+
+def read_hashed(path: Path) -> tuple[Any, str]:
+    """Returns the content of a TOML or JSON file, and the SHA-256 of its bytes, in hex.
+
+    Raises:
+        ValueError: it cannot be read, or is neither.
+    """
+    readers: dict[str, Callable[[str], Any]] = {".toml": _toml, ".json": _json}
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise ValueError(f"expected a file that ends in {', '.join(readers)}")
+    data = _read(path)
+    return _parsed(readers[suffix], data), hashlib.sha256(data).hexdigest()
 
 
 def read_filters(path: Path) -> Filters:
@@ -47,7 +62,7 @@ def read_filters(path: Path) -> Filters:
         SelectionError: the file is none.
     """
     try:
-        content = _parsed(lambda text: json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number), path)
+        content = _parsed(_json, _read(path))
     except ValueError as error:
         raise SelectionError(f"{path} cannot be read as JSON: {error}") from error
     try:
@@ -56,13 +71,18 @@ def read_filters(path: Path) -> Filters:
         raise SelectionError(f'{path}: expected an object such as {{"conv1.weight": [0, 5]}}: {error}') from error
 
 
-def _parsed(parse: Callable[[str], Any], path: Path) -> Any:
+def _read(path: Path) -> bytes:
     try:
-        return parse(read_regular(path, bounds.CONFIG_BYTES).decode("utf-8-sig"))
+        return read_regular(path, bounds.CONFIG_BYTES)
     except OSError as error:
         if isinstance(error, TgdonnxError):
             raise
         raise ValueError(f"{error.strerror or error}") from error
+
+
+def _parsed(parse: Callable[[str], Any], data: bytes) -> Any:
+    try:
+        return parse(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no UTF-8 text: {error.reason} at byte {error.start}") from error
     except (RecursionError, MemoryError) as error:
@@ -83,6 +103,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
 
 
 def _toml(text: str) -> Any:

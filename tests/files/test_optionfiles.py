@@ -17,9 +17,9 @@ from tests.cli.commands import run, run_json
 from tests.support import models
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import noise2noise_option
-from tgdonnx.cli.optionfiles import read_filters, read_options
 from tgdonnx.cli.paths import PATH
 from tgdonnx.errors import DataError, SelectionError
+from tgdonnx.files.optionfiles import read_filters, read_options
 
 DEEP = 100_000
 

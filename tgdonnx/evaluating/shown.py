@@ -1,0 +1,66 @@
+"""The data that a page shows, and on which both files are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, Optional
+
+from tgdonnx.artifacts import Manifest
+from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
+from tgdonnx.data.problems import raise_first
+from tgdonnx.data.splitting import split
+from tgdonnx.finetuning import Noise2Noise, RunData
+
+Role = Literal["validation data", "training data", "data that was handed in"]
+
+
+@dataclass(frozen=True)
+class ShownData:
+    """Data to show, and how it is read.
+
+    Attributes:
+        data: the data; None if there is none.
+        reading: how it is read; augmentation is ignored, and patches are where the model takes samples of any size.
+        role: what it was for; what was trained on is shown, but says nothing about a model.
+        seed: of a validation split, of which the part that was held out is shown.
+    """
+
+    data: Optional[DataSource]
+    reading: DataOptions
+    role: Role
+    seed: int = 0
+
+    @classmethod
+    def of_run(cls, run: RunData, seed: int) -> ShownData:
+        """Returns what is shown of the data of a run: what it validates with, or else what it trains on."""
+        if isinstance(run.data, Noise2Noise):
+            return cls(None, run.reading, "training data")
+        source = run.data if run.validation is None else run.validation
+        return cls(source, run.reading, "validation data" if run.validated else "training data", seed)
+
+    @property
+    def judges(self) -> bool:
+        """Whether what files come to on it says how good they are."""
+        return self.data is not None and self.role != "training data"
+
+    def open(self, manifest: Manifest, scaling: Optional[Scaling]) -> Dataset:
+        """Opens the data.
+
+        Args:
+            manifest: of the artifacts.
+            scaling: how the training data was scaled.
+
+        Raises:
+            DataError: the data does not fit.
+        """
+        assert self.data is not None
+        inputs = manifest.inputs
+        sizes = next((spec.shape[2:] for spec in inputs if spec.shape is not None), ())
+        patch = self.reading.patch if sizes and None not in sizes else None
+        reading = replace(self.reading, patch=patch, patches_per_epoch=None, augment=(), validation_split=None)
+        source = open_for(self.data, inputs, reading)
+        if self.reading.validation_split is not None:
+            _, source = split(source, self.reading.validation_split, self.seed)
+        dataset = Dataset(source, inputs, replace(reading, classes=source.classes), scaling=scaling)
+        raise_first(list(dataset.problems))
+        return dataset
