@@ -1,0 +1,133 @@
+"""Criteria of acceptance: recorded before the first step, judged at the end, told by the page and the exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tgdonnx
+from tests.cli.commands import run, run_json
+from tests.reporting.pages import section
+from tests.reporting.parsing import parse_page
+from tests.support import models
+from tests.support.training_models import text_model
+from tgdonnx.errors import ArtifactsError, DataError
+
+NETWORK = "g (float[N, 2, 3, 4] x) => (float[N, 2] y) { m = Conv(x, w, b) p = GlobalAveragePool(m) y = Flatten(p) }"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A classifier, and tables of samples whose first channel tells the class; those of site south are mislabelled."""
+    models.save(text_model(NETWORK, w=(2, 2, 1, 1), b=(2,)), tmp_path / "model.onnx")
+    rng = np.random.default_rng(0)
+    for name, sites in (("train", ["north"]), ("held_out", ["north", "south"])):
+        rows = ["x,target,site"]
+        for number in range(16):
+            label, site = number % 2, sites[number // 2 % len(sites)]
+            sample = rng.normal(0, 0.1, (2, 3, 4)).astype(np.float32)
+            sample[0] += 2 * label - 1
+            np.save(tmp_path / f"{name}{number}.npy", sample)
+            rows.append(f"{name}{number}.npy,{1 - label if site == 'south' else label},{site}")
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def criteria(folder: Path, limit: float, *more: str) -> Path:
+    path = folder / "criteria.toml"
+    lines = ["format = 1", "[[criteria]]", 'metric = "accuracy"', 'direction = "at-least"', f"limit = {limit}", *more]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def finetune(folder: Path, *more: object) -> tuple[object, ...]:
+    return (
+        *("finetune", folder / "model.onnx", "--data", folder / "train.csv", "--validation", folder / "held_out.csv"),
+        *("--all", "--loss", "ce", "--lr", "0.1", "--epochs", "8", "-o", folder / "tuned.onnx", *more),
+    )
+
+
+def test_a_model_that_meets_its_criteria_is_accepted(folder: Path) -> None:
+    page = folder / "page.html"
+    result = run(*finetune(folder, "--acceptance", criteria(folder, 0.5), "--report", page))
+    assert result.exit_code == 0
+    assert "accepted  by the 1 criteria of criteria.toml" in result.stdout
+    assert parse_page(page).one("div", id="acceptance-verdict").text.startswith("Accepted: all criteria are met.")
+
+
+def test_a_model_that_does_not_is_written_all_the_same_and_the_exit_status_says_so(folder: Path) -> None:
+    path, page, kept = criteria(folder, 0.5, 'column = "site"'), folder / "page.html", folder / "run"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    options = ("--acceptance", path, "--report", page, "--artifacts", kept)
+    report = run_json(*finetune(folder, *options), status=1)
+    assert tgdonnx.verify(folder / "model.onnx", folder / "tuned.onnx").ok
+    assert report["acceptance"]["passed"] is False
+    assert report["acceptance"]["sha256"] == sha256
+    found = {
+        each["subgroup"]: (each["cases"], each["after"], each["passed"]) for each in report["acceptance"]["criteria"]
+    }
+    assert found == {"north": (8, 1.0, True), "south": (8, 0.0, False)}
+    root = parse_page(page)
+    assert root.one("div", id="acceptance-verdict").text.startswith("Not accepted: 1 of 2 criteria are not met.")
+    rows = section(root, "acceptance").rows()
+    assert [(row[1], row[4], row[6]) for row in rows[1:]] == [("north", "1", "met"), ("south", "0", "not met")]
+    assert sha256 in section(root, "acceptance").text
+    recorded = json.loads((kept / "run.json").read_text())["acceptance"]
+    assert (recorded["sha256"], recorded["content"]["criteria"][0]["column"]) == (sha256, "site")
+
+
+def test_what_was_recorded_before_the_first_step_is_judged_whatever_the_file_says_now(folder: Path) -> None:
+    tgdonnx.mask(folder / "model.onnx", folder / "masked.onnx", tgdonnx.AllLayers())
+    tgdonnx.build(folder / "masked.onnx", folder / "run", tgdonnx.BuildOptions(loss="ce"))
+    data = tgdonnx.RunData(folder / "train.csv", validation=folder / "held_out.csv")
+    options = tgdonnx.TrainOptions(epochs=1, learning_rate=0.1)
+    tgdonnx.train(folder / "run", data, options, acceptance=criteria(folder, 0.99))
+    criteria(folder, 0.0)
+    longer = tgdonnx.TrainOptions(epochs=2, learning_rate=0.1)
+    with pytest.raises(ArtifactsError, match="criteria are fixed before the first step"):
+        tgdonnx.train(folder / "run", data, longer, resume=True, acceptance=folder / "criteria.toml")
+    tgdonnx.train(folder / "run", data, options, resume=True)
+    result = run("report", folder / "run", "--data", folder / "held_out.csv", "-o", folder / "page.html")
+    assert result.exit_code == 1
+    assert "not met: accuracy at least 0.99: 0.5" in result.stdout
+    assert run("report", folder / "run", "-o", folder / "unjudged.html").exit_code == 0
+    assert "They were not judged here" in (folder / "unjudged.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "'dice' is not measured here; expected one of accuracy, f1"),
+        (('column = "scanner"',), "no other column 'scanner'; it has site"),
+        (("limits = 3",), "unknown field `limits`"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_the_first_step(
+    more: tuple[str, ...], message: str, folder: Path
+) -> None:
+    path = criteria(folder, 0.5, *more)
+    if not more:
+        path.write_text(path.read_text().replace("accuracy", "dice"))
+    before = sorted(entry.name for entry in folder.iterdir())
+    result = run(*finetune(folder, "--acceptance", path))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert sorted(entry.name for entry in folder.iterdir()) == before
+
+
+def test_criteria_need_validation_data(folder: Path) -> None:
+    results = tgdonnx.Results(acceptance=criteria(folder, 0.5))
+    with pytest.raises(DataError, match="criteria are judged on validation data, and there is none"):
+        tgdonnx.finetune(
+            folder / "model.onnx",
+            folder / "train.csv",
+            folder / "tuned.onnx",
+            tgdonnx.AllLayers(),
+            building=tgdonnx.BuildOptions(loss="ce"),
+            results=results,
+        )
+    assert not (folder / "tuned.onnx").exists()
