@@ -11,6 +11,7 @@ from tgdonnx.artifacts import BuildOptions
 from tgdonnx.cli.acceptance import NOT_ACCEPTED, acceptance_option, print_verdict
 from tgdonnx.cli.blend_option import blend_option
 from tgdonnx.cli.build_options import build_options
+from tgdonnx.cli.card_option import card_option
 from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.config import config_option
@@ -75,6 +76,7 @@ from tgdonnx.reporting.verdict import headline
         help="Where to write the result; beside the tuned model.",
     ),
     options_of(OUTPUT)("--report", type=OutputPath(), metavar="FILE.html", help="Write a report, one page."),
+    card_option,
     options_of(OUTPUT)(
         "--artifacts", type=OutputPath(OutputKind.ARTIFACTS), help="Keep the artifacts in this directory."
     ),

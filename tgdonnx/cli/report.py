@@ -8,6 +8,7 @@ from typing import Optional
 import click
 
 from tgdonnx.cli.acceptance import print_verdict
+from tgdonnx.cli.card_option import card_option
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.data_options import reading_options
 from tgdonnx.cli.device_option import device_option
@@ -30,6 +31,7 @@ from tgdonnx.reporting.page import report
 @options_of(DATA)(
     "--data", type=PATH, help="Compare both models on it, show its first samples, judge the criteria of train."
 )
+@card_option
 @reading_options
 @device_option
 @overwrite_option
@@ -42,6 +44,7 @@ def command(
     model: Optional[Path],
     tuned: Optional[Path],
     data: Optional[Path],
+    card: Optional[Path],
     reading: DataOptions,
     device: str,
     overwrite: bool,
@@ -54,7 +57,15 @@ def command(
     if reading != DataOptions() and data is None:
         raise click.UsageError("--map, --layout and --scale are about --data, which is not given")
     made = report(
-        directory, output, model=model, tuned=tuned, data=data, reading=reading, overwrite=overwrite, device=device
+        directory,
+        output,
+        model=model,
+        tuned=tuned,
+        data=data,
+        reading=reading,
+        card=card,
+        overwrite=overwrite,
+        device=device,
     )
     if as_json:
         print_json(made)

@@ -36,6 +36,7 @@ class Results:
             where nothing is selected either, and there is validation data.
         acceptance: a file of criteria that the tuned model has to meet on the validation data, see
             `tgdonnx.finetuning.acceptance`. The model is written either way.
+        card: a record of the tuned model for machines, as JSON, or where its name ends in ``.cdx.json`` as CycloneDX 1.6.
     """
 
     report: Optional[StrPath] = None
@@ -45,6 +46,7 @@ class Results:
     overwrite: bool = False
     blend: Optional[Union[float, Literal["auto"]]] = None
     acceptance: Optional[StrPath] = None
+    card: Optional[StrPath] = None
 
     def __post_init__(self) -> None:
         if self.blend is not None and self.blend != "auto":

@@ -19,6 +19,7 @@ from tgdonnx.finetuning.acceptance import Acceptance, read_acceptance
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.keeping import Place, open_place, run_of
 from tgdonnx.pipeline.asked import Asked
+from tgdonnx.reporting.card_file import require_card
 from tgdonnx.reporting.page import require_page
 from tgdonnx.runtime import Device
 
@@ -35,6 +36,7 @@ class Job:
         applied: where the result of applying the tuned model goes; None if it is not applied.
         vendor: where the vendor's file goes, if that was in memory; None if it lies on disk.
         acceptance: criteria that the tuned model has to meet; None if there are none.
+        card: the record of the tuned model to write; None if none is asked for.
     """
 
     asked: Asked
@@ -44,11 +46,12 @@ class Job:
     applied: Optional[Path]
     vendor: Optional[Path]
     acceptance: Optional[Acceptance]
+    card: Optional[Path]
 
     @property
     def looks_at_data(self) -> bool:
         """Whether the tuned model is compared with the vendor's on data at the end."""
-        return self.page is not None or self.acceptance is not None
+        return any(each is not None for each in (self.page, self.acceptance, self.card))
 
     def go_on_with_export(self, directory: Path, blend: float, *, overwrite: bool = False) -> None:
         """Notes the export that writes the tuned model, should something fail from now on.
@@ -75,6 +78,7 @@ def checked(asked: Asked) -> Job:
     applied, vendor = _applied(asked), _vendor(asked)
     _require_outputs(asked, applied, vendor)
     acceptance = None if results.acceptance is None else read_acceptance(Path(results.acceptance))
+    card = None if results.card is None else require_card(results.card, overwrite=overwrite)
     page = None if results.report is None else require_page(results.report, overwrite=overwrite)
     _require_blend_possible(asked)
     if asked.rounds < 1:
@@ -93,7 +97,7 @@ def checked(asked: Asked) -> Job:
             f"there is nothing to apply the tuned model to, so {applied} cannot be written", remedy="name the data"
         )
     place = open_place(asked.output, results.artifacts, rounds=asked.rounds, overwrite=overwrite)
-    return Job(asked, device, place, page, applied, vendor, acceptance)
+    return Job(asked, device, place, page, applied, vendor, acceptance, card)
 
 
 def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Path]) -> None:
@@ -104,6 +108,7 @@ def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Pat
             Output(output, Kind.MODEL),
             *(() if vendor is None or _holds(vendor, asked.file.data) else optional(vendor)),
             *optional(results.report),
+            *optional(results.card),
             *(optional(applied, Kind.RESULTS) if results.apply is not None else ()),
             Output(run, Kind.ARTIFACTS),
             *optional(asked.watch.tensorboard, Kind.ADDED_TO),

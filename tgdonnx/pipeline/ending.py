@@ -13,6 +13,8 @@ from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.pipeline.checks import Job
 from tgdonnx.pipeline.reports import FinetuneReport
 from tgdonnx.pipeline.rounds import Proved, Rounds
+from tgdonnx.reporting.card import card_of
+from tgdonnx.reporting.card_file import write_card
 from tgdonnx.reporting.history import read_history
 from tgdonnx.reporting.page import PageReport, write_page
 from tgdonnx.reporting.proof import proof_of
@@ -35,7 +37,7 @@ def finish(job: Job, rounds: Rounds) -> FinetuneReport:
     proof = last.reports.verify if only else verify_files(rounds.vendor, load_model(asked.output), None)
     applied = _apply(job, last)
     known = _study(job, rounds) if job.looks_at_data else None
-    page = None if known is None else _write_page(job, last, known, only=only)
+    page = None if known is None else _write_pages(job, last, known, only=only)
     stages = last.reports
     return FinetuneReport(
         stages.mask,
@@ -76,15 +78,15 @@ def _study(job: Job, rounds: Rounds) -> Study:
     last = rounds.last
     directory, page = last.artifacts.directory, job.page or job.asked.output.with_suffix(".html")
     shown = last.shown.data
-    named = {"data": os.fspath(shown)} if isinstance(shown, (str, os.PathLike)) else {}
+    named: dict[str, object] = {"data": os.fspath(shown)} if isinstance(shown, (str, os.PathLike)) else {}
+    if job.card is not None:
+        named["card"] = job.card
     job.place.go_on_with(call("report", directory, options={"output": page, **named, **job.asked.results.overwriting}))
     files = (rounds.vendor.file, last.after)
     return study(last.shown, last.runners, files, directory, read_record(directory), started_from=last.before.file)
 
 
-def _write_page(job: Job, last: Proved, known: Study, *, only: bool) -> Optional[PageReport]:
-    if job.page is None:
-        return None
+def _write_pages(job: Job, last: Proved, known: Study, *, only: bool) -> Optional[PageReport]:
     directory = last.artifacts.directory
     # Of several rounds the file that the last one started from has no name of the user's.
     vendor = job.vendor or job.asked.file.path
@@ -92,4 +94,7 @@ def _write_page(job: Job, last: Proved, known: Study, *, only: bool) -> Optional
     proof = proof_of(
         last.artifacts, last.tuned, last.before.file, last.after, last.reports.verify, names=names, as_exported=True
     )
-    return write_page(directory, job.page, proof, read_history(directory), read_record(directory), known)
+    run = read_record(directory)
+    if job.card is not None:
+        write_card(job.card, card_of(proof, run, known))
+    return None if job.page is None else write_page(directory, job.page, proof, read_history(directory), run, known)

@@ -87,7 +87,7 @@ def version_rows(manifest: Manifest, run: Optional[RunRecord]) -> tuple[Row, ...
 def data_files(run: Optional[RunRecord]) -> tuple[FileFacts, ...]:
     """Returns the files of the data, as far as the record of the run names them; of many, the first 20 of each kind."""
     found = []
-    for role, data in _described(run):
+    for role, data in described_data(run):
         for file in data.files[:MOST_FILES]:
             found.append(FileFacts(role, PurePath(file.path).name, file.bytes, file.sha256))
         if len(data.files) > MOST_FILES:
@@ -101,7 +101,7 @@ def data_rows(run: Optional[RunRecord]) -> tuple[Row, ...]:
     """Returns how much data there was, and what was done to it."""
     rows = []
     said: set[str] = set()
-    for role, data in _described(run):
+    for role, data in described_data(run):
         told = [f"{data.samples:,} samples", f"{data.cases:,} cases"]
         if data.options.patch is not None:
             told.append(f"patches of {_words(data.options.patch)}, {data.per_epoch:,} per epoch")
@@ -132,7 +132,7 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _described(run: Optional[RunRecord]) -> tuple[tuple[str, DataRecord], ...]:
+def described_data(run: Optional[RunRecord]) -> tuple[tuple[str, DataRecord], ...]:
     """Returns the data sets of a run with what they were for."""
     if run is None:
         return ()

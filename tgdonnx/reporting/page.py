@@ -17,11 +17,13 @@ from tgdonnx.evaluating.judging import Verdict
 from tgdonnx.evaluating.running import Runners, needs_batches_of_one
 from tgdonnx.evaluating.shown import ShownData
 from tgdonnx.files.model_file import ModelSource, StrPath, require_writable, write_bytes
-from tgdonnx.files.outputs import Output, require_outputs
+from tgdonnx.files.outputs import Output, optional, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.run_record import RunRecord, read_record
 from tgdonnx.presenting import Presented
 from tgdonnx.reporting import facts
+from tgdonnx.reporting.card import card_of
+from tgdonnx.reporting.card_file import require_card, write_card
 from tgdonnx.reporting.curves import constant_rate, loss_curve, part_curve, rate_curve
 from tgdonnx.reporting.evaluated import view_of
 from tgdonnx.reporting.figures import require_matplotlib
@@ -81,6 +83,7 @@ def report(
     data: Optional[DataSource] = None,
     reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
     blend: float = 1.0,
+    card: Optional[StrPath] = None,
     overwrite: bool = False,
     device: str = CPU_NAME,
 ) -> PageReport:
@@ -97,7 +100,9 @@ def report(
             the record of the run says how. Criteria that the run recorded are judged on it.
         reading: how the data is read; augmentation is ignored, and patches unless the model takes samples of one size only.
         blend: of the checkpoint, where ``tuned`` is None; see `tgdonnx.export`.
-        overwrite: whether ``output`` may exist.
+        card: a record of the tuned model for machines to write besides, as JSON, or where its name ends in ``.cdx.json`` as
+            CycloneDX 1.6; see `tgdonnx.reporting.card`.
+        overwrite: whether ``output`` and ``card`` may exist.
         device: where models run on the samples; see `tgdonnx.TrainOptions`.
 
     Raises:
@@ -108,8 +113,10 @@ def report(
         RuntimeMissingError: jinja2, matplotlib or onnxruntime-training is not installed; or there is no such device.
     """
     output, directory = Path(output), Path(directory)
-    require_outputs([Output(output)], [directory, model, tuned, data], overwrite=overwrite)
+    require_outputs([Output(output), *optional(card)], [directory, model, tuned, data], overwrite=overwrite)
     require_page(output, overwrite=overwrite)
+    if card is not None:
+        require_card(card, overwrite=overwrite)
     read_manifest(directory)
     runs_on = parse_device(device) if data is None else usable_device(device)
     with scratch_directory() as work:
@@ -119,6 +126,8 @@ def report(
         shown = ShownData(data, reading, "data that was handed in")
         files = (proof.base, proof.tuned)
         known = study(shown, Runners(proof.manifest, runs_on), files, directory, run)
+        if card is not None:
+            write_card(card, card_of(proof, run, known))
         return write_page(directory, output, proof, history, run, known)
 
 
