@@ -36,9 +36,7 @@ from tgdonnx.reporting.page import report
 @device_option
 @overwrite_option
 @json_option
-@click.pass_context
 def command(
-    context: click.Context,
     directory: Path,
     output: Path,
     model: Optional[Path],
@@ -77,4 +75,5 @@ def command(
         if made.acceptance is not None:
             print_verdict(made.acceptance)
     accepted = made.acceptance is None or made.acceptance.passed
-    context.exit(0 if made.verified and accepted else 1)
+    if not (made.verified and accepted):
+        raise click.exceptions.Exit(1)
