@@ -159,5 +159,5 @@ def test_what_is_not_measured_is_refused(criterion: dict[str, Any], message: str
 
 
 def test_values_have_no_classes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="psnr has no classes; leave out `class`"):
+    with pytest.raises(DataError, match="psnr has no classes; leave the class out"):
         judged(tmp_path, denoiser([1.0] * 4, [1.0] * 4), {**at_least("psnr", 0.5), "class": "cat"})

@@ -89,7 +89,7 @@ def judge(acceptance: Acceptance, evaluation: Evaluation) -> Verdict:
 
 def _judged(criterion: Criterion, evaluation: Evaluation) -> Iterator[Judged]:
     output, metric = evaluation.measures()[criterion.metric]
-    label = None if criterion.label is None else place_of(criterion.label, output.classes)
+    label = None if criterion.of_class is None else place_of(criterion.of_class, output.classes)
     for subgroup, chosen in _subgroups(criterion, evaluation):
         before, after = (file.score(metric, chosen, label) for file in (output.before, output.after))
         value = after - before if criterion.of == "change" else after

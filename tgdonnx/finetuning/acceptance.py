@@ -46,7 +46,7 @@ class Criterion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         metric: which.
         direction: ``at-least``: not below the limit; ``at-most``: not above it.
         limit: finite.
-        label: the class that it is of; None for all.
+        of_class: the class that it is of, in the file ``class``; None for all.
         column: in every subgroup by this column; None for all cases together.
         of: ``tuned``: the tuned model's number; ``change``: that less the vendor's.
     """
@@ -54,16 +54,16 @@ class Criterion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metric: Text
     direction: Literal["at-least", "at-most"]
     limit: float
-    label: Union[Text, Count, None] = msgspec.field(default=None, name="class")
+    of_class: Union[Text, Count, None] = msgspec.field(default=None, name="class")
     column: Optional[Text] = None
     of: Literal["tuned", "change"] = "tuned"
 
     def describe(self) -> str:
         """Returns it in words."""
-        label = "" if self.label is None else f" of class {self.label}"
+        of_class = "" if self.of_class is None else f" of class {self.of_class}"
         change = "change of " if self.of == "change" else ""
         each = "" if self.column is None else f", for every {self.column}"
-        return f"{change}{self.metric}{label} {self.direction.replace('-', ' ')} {self.limit:g}{each}"
+        return f"{change}{self.metric}{of_class} {self.direction.replace('-', ' ')} {self.limit:g}{each}"
 
 
 class Criteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,11 +114,11 @@ def require_judgeable(acceptance: Acceptance, measured: Mapping[str, Sequence[st
                 f"{where}: {criterion.metric!r} is not measured here; expected one of {', '.join(measured)}"
             )
         classes = measured[criterion.metric]
-        if criterion.label is not None and not classes:
-            raise DataError(f"{where}: {criterion.metric} has no classes", remedy="leave out `class`")
-        if criterion.label is not None and place_of(criterion.label, classes) is None:
+        if criterion.of_class is not None and not classes:
+            raise DataError(f"{where}: {criterion.metric} has no classes", remedy="leave the class out")
+        if criterion.of_class is not None and place_of(criterion.of_class, classes) is None:
             raise DataError(
-                f"{where}: there is no class {criterion.label!r}; expected one of {', '.join(classes[:20])}"
+                f"{where}: there is no class {criterion.of_class!r}; expected one of {', '.join(classes[:20])}"
             )
         if criterion.column is not None and any(criterion.column not in case.columns for case in cases):
             columns = dict.fromkeys(column for case in cases for column in case.columns)
@@ -137,7 +137,7 @@ def read_acceptance(path: Path) -> Acceptance:
         criteria = msgspec.convert(content, Criteria)
     except ValueError as error:  # those of msgspec are, too
         raise DataError(
-            f"{path}: no criteria of acceptance: {error}", remedy="`tgdonnx guide runs` has an example"
+            f"{path}: no criteria of acceptance: {error}", remedy="the guide on runs has an example"
         ) from error
     for number, criterion in enumerate(criteria.criteria, 1):
         where = f"{path}, criterion {number}"
