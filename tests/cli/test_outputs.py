@@ -42,6 +42,7 @@ INPUTS = {
     "sweep_data": "sweep.npz",
     "filters": "filters.json",
     "apply": "image.npy",
+    "acceptance": "criteria.toml",
     "config": "config.toml",
 }
 ARTIFACTS = (
@@ -88,6 +89,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
             np.save(root / name, np.zeros((2, 3, 8, 8), np.float32))
     (root / "classes.txt").write_text("one\ntwo\n")
     (root / "filters.json").write_text(json.dumps({"w1": [0]}))
+    (root / "criteria.toml").write_text(
+        'format = 1\n[[criteria]]\nmetric = "psnr"\ndirection = "at-least"\nlimit = 1\n'
+    )
     (root / "config.toml").write_text("epochs = 1\n")
     tgdonnx.mask(vendor, root / "masked.onnx", tgdonnx.Phi(0.35))
     tgdonnx.build(root / "masked.onnx", root / "artifacts")

@@ -221,7 +221,7 @@ def test_a_classifier_answers_with_class_and_probability_on_pictures_from_all_ov
             assert probability == pytest.approx(powers.max() / powers.sum(), rel=1e-6)
         assert answer.picture is not None
         assert pixels(answer.picture).shape == (12, 10, 3)
-    assert any(answer.before != answer.after for answer in answers if isinstance(answer, Answer))
+    assert all(each.before_probability != each.after_probability for each in answers if isinstance(each, Answer))
 
 
 def test_rows_of_numbers_are_no_pictures(tmp_path: Path) -> None:
