@@ -135,6 +135,16 @@ def test_where_no_layer_can_have_a_side_path_all_layers_train(tmp_path: Path) ->
     assert json.loads((tmp_path / "run" / "run.json").read_text())["options"]["learning_rate"] == 1e-4
 
 
+def test_on_data_that_the_drop_test_cannot_look_at_side_paths_are_added(tmp_path: Path) -> None:
+    dark = {**pairs(), "x": np.zeros_like(pairs()["x"])}
+    flat = text_model(
+        "g (float[N,2,H,W] x) => (float[N,3,h,v] y) { a = Conv(x, w) y = Conv(a, v) }", w=(4, 2, 3, 3), v=(3, 4, 1, 1)
+    )
+    report = tgdonnx.finetune(save(flat, tmp_path / "model.onnx"), dark, tmp_path / "tuned.onnx", training=RUN)
+    assert report.mask.selection["mode"] == "adapter"
+    assert "the drop test cannot be done on this data" in report.mask.selection["chosen"]
+
+
 def test_with_validation_data_it_is_blended_unless_it_is_said_how_far(tmp_path: Path) -> None:
     told: list[str] = []
     (tmp_path / "open").mkdir()

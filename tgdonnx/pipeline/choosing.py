@@ -121,8 +121,8 @@ def _drop_test(asked: Asked, images: DataSource) -> _Dead:
         )
     except SelectionError as error:
         return _Dead(None, 0.0, f"the drop test has nothing to drop ({error})")
-    except DataError as error:  # what does not fit is told with all else when the run opens the data
-        return _Dead(None, 0.0, f"the drop test cannot be done ({error})")
+    except DataError:  # what does not fit is told with all else when the run opens the data
+        return _Dead(None, 0.0, "the drop test cannot be done on this data (tgdonnx sweep tells why)")
     point = next((point for point in report.points if point.phi == report.recommended), None)
     if point is None:
         return _Dead(None, 0.0, f"the drop test finds no filter that can be dropped within the tolerance {tolerance:g}")
@@ -141,8 +141,10 @@ def _why_not_regrown(network: Network, dead: _Dead, reinitialization: Reinitiali
     provenance = trace_network(network)
     try:
         regrow(provenance, select(provenance, dead.phi), reinitialization)
-    except (SelectionError, DataError) as error:
+    except SelectionError as error:
         return str(error)
+    except DataError:
+        return "how far that moves the output cannot be measured on this data"
     return None
 
 
@@ -150,6 +152,8 @@ def _why_not_adapted(network: Network, adapter: Adapter) -> Optional[str]:
     """Says why no layer can have a side path; None if one can."""
     try:
         adapt(network, select(trace_network(network), AllLayers()), adapter, 1 + earlier_rounds(network.file.proto))
-    except (SelectionError, MaskedModelError, ModelFileError) as error:
+    except SelectionError as error:
         return str(error)
+    except (MaskedModelError, ModelFileError):  # they name the file, and what is said goes into the tuned one
+        return "the way in which the file is written does not allow it"
     return None
