@@ -457,7 +457,8 @@ def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_pat
     assert scaling["offset"] == pytest.approx(trained.mean(), rel=1e-6)
     assert scaling["divisor"] == pytest.approx(trained.std(), rel=1e-6)
     assert report.apply is not None
-    assert any("(standard); undone in the result" in remark for remark in report.apply.remarks)
+    assert any("(standard)" in remark for remark in report.apply.remarks)
+    assert "scaling is undone in the result" in report.apply.remarks
     scaled = ((full.astype(np.float64) - scaling["offset"]) / scaling["divisor"]).astype(np.float32)
     as_it_is = DataOptions(layout="DHW", scale=1)
     tgdonnx.apply(tmp_path / "tuned.onnx", scaled, tmp_path / "scaled.npy", reading=as_it_is)

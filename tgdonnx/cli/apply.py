@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from tgdonnx.applying import FORMS, ApplyOptions, ApplyReport, Form, apply
+from tgdonnx.applying import FORMS, ApplyOptions, Form, apply
 from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option, overwrite_option
 from tgdonnx.cli.data_options import classes_option, reading_options
@@ -16,6 +16,7 @@ from tgdonnx.cli.helping import DATA, MODEL, READING, Command, options_of
 from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import counting_bar
+from tgdonnx.cli.results import applied_lines
 from tgdonnx.data import DataOptions
 from tgdonnx.data.formats import describe_arrays
 from tgdonnx.files.outputs import Kind
@@ -119,23 +120,10 @@ def command(
             overwrite=overwrite,
             show=lambda progress: show(progress.done, progress.total, progress.case),
         )
-    print_json(report) if as_json else print_applied(report)
-
-
-def print_applied(report: ApplyReport) -> None:
-    """Says what was computed, and what is worth knowing of it."""
+    if as_json:
+        print_json(report)
+        return
     for text in report.remarks:
         remark(text)
-    if report.dtype == "csv":
-        say(f"{report.output}: {report.shape[0]} pictures")
-        return
-    written = list(dict.fromkeys(result.output for result in report.results))
-    if len(written) > 1:
-        say(f"{report.output}: {len(written)} results")
-        return
-    tiles = (
-        "" if report.tiles == 1 else f", {report.tiles} tiles each, overlapping by {'x'.join(map(str, report.overlap))}"
-    )
-    for result in report.results:
-        named = f" {result.name}" if len(report.results) > 1 else ""
-        say(f"{report.output}{named}: {'x'.join(map(str, result.shape))} {result.dtype}{tiles}")
+    for line in applied_lines(report):
+        say(line)

@@ -20,7 +20,7 @@ from tgdonnx.cli.helping import OUTPUT, SELECTION, TRAINING, Command, options_of
 from tgdonnx.cli.output import print_json, printing, remark, say, styled
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.cli.progress import training_bar
-from tgdonnx.cli.results import result_lines
+from tgdonnx.cli.results import applied_lines, result_lines
 from tgdonnx.cli.run_options import run_options, tensorboard_option
 from tgdonnx.cli.selection_options import (
     Selecting,
@@ -155,7 +155,8 @@ def _print(report: FinetuneReport) -> None:
     at = "" if report.export.blend == 1 else f", blended at {report.export.blend:g}"
     say(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed{at}")
     if report.apply is not None:
-        say(f"{report.apply.output}: {'x'.join(map(str, report.apply.shape))} {report.apply.dtype}")
+        for line in applied_lines(report.apply):
+            say(line)
     if report.report is not None:
         say(f"{report.report.output}: {report.report.size:,} bytes")
     say(styled("ok", "bold green"), f"  {headline(report.verify)}")

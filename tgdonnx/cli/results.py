@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from tgdonnx.finetuning import Epoch, TrainReport
 from tgdonnx.finetuning.metrics import LOSS, metric_of
 from tgdonnx.reporting.measures import titled
+
+if TYPE_CHECKING:  # a command that applies nothing need not bring it along
+    from tgdonnx.applying import ApplyReport
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "rmse": "RMSE", "dice": "Dice", "iou": "IoU", "f1": "F1"}
 _OLD = "vendor's own task"
@@ -49,6 +52,23 @@ def result_lines(report: TrainReport) -> list[str]:
     if report.data_range is not None and any(name.rpartition(" ")[2] in ("psnr", "ssim") for name in first.metrics):
         lines.append(f"data range of the metrics of validation: {report.data_range:g}")
     return lines
+
+
+def applied_lines(report: ApplyReport) -> list[str]:
+    """Returns what came of applying a model: a line per result, but one for all of many files."""
+    if report.dtype == "csv":
+        return [f"{report.output}: {report.shape[0]} pictures"]
+    written = {result.output for result in report.results}
+    if len(written) > 1:
+        return [f"{report.output}: {len(written)} results"]
+    tiles = (
+        "" if report.tiles == 1 else f", {report.tiles} tiles each, overlapping by {'x'.join(map(str, report.overlap))}"
+    )
+    several = len(report.results) > 1
+    return [
+        f"{report.output}{f' {result.name}' if several else ''}: {'x'.join(map(str, result.shape))} {result.dtype}{tiles}"
+        for result in report.results
+    ]
 
 
 def title(metric: str) -> str:
