@@ -21,7 +21,9 @@ from tests.support.models import Array
 from tests.support.training_models import text_model
 from tgdonnx.data import DataOptions, Dataset, Source
 from tgdonnx.data.file_cache import FileCache
-from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray, Region
+from tgdonnx.data.images import open_image
+from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray, Region, whole
+from tgdonnx.data.pictures import Pictures, prepared
 
 RNG = np.random.default_rng(0)
 
@@ -160,3 +162,20 @@ def test_the_latest_used_arrays_are_kept_up_to_a_limit() -> None:
     for key, size in (("a", 8), ("b", 8), ("a", 8), ("c", 8), ("a", 8), ("b", 8), ("d", 30), ("d", 30), ("a", 8)):
         get(key, size)
     assert loads == {"a": 2, "b": 2, "c": 1, "d": 1}
+
+
+def test_a_picture_is_made_ready_once_and_what_it_is_made_of_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path, 4)
+    ready = Pictures(resize=(3, 2), colour="rgb")
+    cache = FileCache(9 * 8 + 4 * 3 * 2 * 3)  # one picture, and all that are ready
+    arrays = [
+        prepared(open_image(path, cache), spec("x", 3, None, None), ready) for path in sorted(tmp_path.glob("x/*.png"))
+    ]
+    first = [array.read(whole(array.shape)).copy() for array in arrays]
+    monkeypatch.setattr(Image, "fromarray", lambda _: pytest.fail("made ready again"))
+    for array, before in zip(arrays, first):
+        assert np.array_equal(array.read(whole(array.shape)), before)
+        assert np.array_equal(array.read((slice(1, 3), slice(0, 2), slice(1, 2))), before[1:3, :, 1:2])
+    assert len(arrays) == 4

@@ -76,6 +76,18 @@ class FileCache:
         self.keep(key, array)
         return array
 
+    def get_instead(self, of: Hashable, key: Hashable, make: Callable[[], Array]) -> Array:
+        """Returns what is kept for ``key``, or makes it from what is kept for ``of``, which is let go then."""
+
+        def load() -> Array:
+            made = make()
+            with self._lock:
+                before = self._arrays.pop(of, None)
+                self._bytes -= before.nbytes if before is not None else 0
+            return made
+
+        return self.get(key, load)
+
     def keep(self, key: Hashable, array: Array) -> None:
         """Keeps an array for ``key``."""
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,11 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
     def read(region: Region) -> Array:
         return kept.get(path, load)[region]
 
-    found = LazyArray(str(path), shape, np.dtype(dtype).newbyteorder("="), read, layout, files=(path,))
+    found = LazyArray(
+        *(str(path), shape, np.dtype(dtype).newbyteorder("="), read, layout),
+        files=(path,),
+        keep=partial(kept.get_instead, path),
+    )
     if not palette:
         return found
 

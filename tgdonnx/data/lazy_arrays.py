@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -41,6 +41,8 @@ class LazyArray:
         files: the files that it is read from.
         remarks: what was done to its values, or is worth knowing.
         in_colour: the same in RGB, of a picture that `read` refuses because nobody asked for a conversion; else None.
+        keep: returns what is kept under a key, or makes it and keeps it in place of the array's own values, of a format that
+            keeps some; else None.
     """
 
     place: str
@@ -52,6 +54,7 @@ class LazyArray:
     files: tuple[Path, ...] = field(default=(), repr=False)
     remarks: tuple[str, ...] = ()
     in_colour: Optional[LazyArray] = field(default=None, repr=False)
+    keep: Optional[Callable[[Hashable, Callable[[], Array]], Array]] = field(default=None, repr=False)
 
     @property
     def nbytes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Optional, get_args
 
 import numpy as np
@@ -115,15 +116,18 @@ def prepared(stored: LazyArray, spec: TensorSpec, pictures: Pictures) -> LazyArr
             remedy="make it larger first (`resize`)",
         )
     channels = {"grey": (), "rgb": (3,)}[pictures.colour] if pictures.colour is not None else stored.shape[2:]
-    make = _maker(stored, pictures)
+    make = partial(_maker(stored, pictures), (height, width), (left, top, right, bottom))
 
     def read(region: Region) -> Array:
-        return make((height, width), (left, top, right, bottom))[region]
+        # Small ones stay in memory from epoch to epoch, where what they are made of would not.
+        made = make() if stored.keep is None else stored.keep((stored.place, pictures), make)
+        return made[region]
 
     return replace(
         stored,
         shape=(bottom - top, right - left, *channels),
         read=read,
+        keep=None,
         layout="HWC" if channels else "HW",
         remarks=(*stored.remarks, f"{spec.name}: {describe(pictures)}"),
     )
