@@ -12,10 +12,10 @@ from tgdonnx.graphs.collecting import seldom_collecting
 def test_the_collector_looks_seldom_inside_and_as_before_behind() -> None:
     before = gc.get_threshold()
     with seldom_collecting():
-        assert gc.get_threshold() == (max(before[0], 100_000), *before[1:])
+        assert gc.get_threshold() == (max(before[0], 1_000_000), *before[1:])
         with seldom_collecting():
             pass
-        assert gc.get_threshold()[0] >= 100_000
+        assert gc.get_threshold()[0] >= 1_000_000
     assert gc.get_threshold() == before
 
 

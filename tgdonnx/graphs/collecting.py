@@ -6,13 +6,14 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Python's own is 700 to 2,000: a graph of 10,000 nodes has a million objects, of which hardly any is let go of on the way.
-_OBJECTS = 100_000
+# Python's own is 700 to 2,000: a graph of 10,000 nodes has a million objects, of which hardly any is let go of on the way, and
+# each look at the oldest goes through all of them.
+_OBJECTS = 1_000_000
 
 
 @contextmanager
 def seldom_collecting() -> Iterator[None]:
-    """Lets the collector look only when some 100,000 objects more are alive; whoever has turned it off keeps it off."""
+    """Lets the collector look only when a million objects more are alive; whoever has turned it off keeps it off."""
     before = gc.get_threshold()
     if before[0]:
         gc.set_threshold(max(before[0], _OBJECTS), *before[1:])

@@ -7,11 +7,14 @@ all of them, and the elements of those alone that can be the argument of a shape
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Optional
 
 import onnx
 import onnx_ir as ir
 from onnx import shape_inference
+
+from tgdonnx.graphs.captured import inner_graphs
 
 _ARGUMENT_BYTES = 1000
 
@@ -31,7 +34,7 @@ class InferShapes(ir.passes.InPlacePass):
             )
         except Exception:  # what it cannot take is refused, with a reason, by whoever needs the shapes
             return ir.passes.PassResult(model, modified=False)
-        return ir.passes.PassResult(model, modified=_copy_inferred(model, inferred))
+        return ir.passes.PassResult(model, modified=_copy_inferred(model.graph, inferred.graph))
 
 
 def _open_negative_sizes(model: ir.Model) -> None:
@@ -69,24 +72,56 @@ def _hand_down(graph: onnx.GraphProto, outer: Mapping[str, onnx.TensorProto]) ->
     """Gives graphs inside nodes the stored tensors that they read from outside: inference knows only a graph's own."""
     known = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                own = {tensor.name for tensor in inner.initializer} | {value.name for value in inner.input}
-                read = dict.fromkeys(name for other in inner.node for name in other.input)
-                inner.initializer.extend(known[name] for name in read if name in known and name not in own)
-                _hand_down(inner, known)
+        for inner in _graphs_in(node):
+            own = {tensor.name for tensor in inner.initializer} | {value.name for value in inner.input}
+            read = dict.fromkeys(name for other in inner.node for name in other.input)
+            inner.initializer.extend(known[name] for name in read if name in known and name not in own)
+            _hand_down(inner, known)
 
 
-def _copy_inferred(model: ir.Model, inferred: onnx.ModelProto) -> bool:
+def _copy_inferred(graph: ir.Graph, inferred: onnx.GraphProto) -> bool:
+    """Gives the values of a graph, and of those inside its nodes, what was inferred of them; returns whether any changed."""
+    found = {info.name: info.type for info in (*inferred.value_info, *inferred.input, *inferred.output)}
     modified = False
-    for graph, other in zip(model.graphs(), ir.from_proto(inferred).graphs()):
-        found = ir.convenience.create_value_mapping(other)
-        for name, value in ir.convenience.create_value_mapping(graph).items():
-            told = found.get(name)
-            if told is None:
-                continue
-            if told.shape is not None and value.shape != told.shape:
-                value.shape, modified = told.shape, True
-            if told.dtype is not None and value.dtype != told.dtype:
-                value.dtype, modified = told.dtype, True
+    values = (*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs))
+    for value in values:
+        told = found.get(str(value.name))
+        if told is None:
+            continue
+        shape, dtype = _shape_unlike(value.shape, told), _dtype(told)
+        if shape is not None:
+            value.shape, modified = shape, True
+        if dtype is not None and value.dtype != dtype:
+            value.dtype, modified = dtype, True
+    for node, proto in zip(graph, inferred.node):
+        for inner, other in zip(inner_graphs(node), _graphs_in(proto)):
+            modified |= _copy_inferred(inner, other)
     return modified
+
+
+def _shape_unlike(shape: Optional[ir.Shape], told: onnx.TypeProto) -> Optional[ir.Shape]:
+    """Returns the shape that a type has; None where it has none, or the same."""
+    if shape is not None and told.HasField("tensor_type") and told.tensor_type.HasField("shape"):
+        sizes = told.tensor_type.shape.dim
+        # Shapes of numbers alone, which are most, are compared without making one.
+        if len(sizes) == len(shape) and all(
+            isinstance(own, int) and size.HasField("dim_value") and size.dim_value == own
+            for own, size in zip(shape, sizes)
+        ):
+            return None
+    new = ir.serde.deserialize_type_proto_for_shape(told)
+    return None if new is None or new == shape else new
+
+
+def _dtype(told: onnx.TypeProto) -> Optional[ir.DataType]:
+    if told.HasField("tensor_type"):
+        kind = told.tensor_type.elem_type
+        return ir.DataType(kind) if kind else None
+    other = ir.serde.deserialize_type_proto_for_type(told)
+    return None if other is None else other.dtype
+
+
+def _graphs_in(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yields the graphs inside a node, in the order of `inner_graphs`."""
+    for attribute in node.attribute:
+        yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)

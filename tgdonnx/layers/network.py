@@ -36,11 +36,13 @@ class Network:
         file: the vendor's file.
         model: its graph, sorted topologically, functions inlined. For reading only.
         places: where in the file the TensorProto of every initializer and Constant node lies.
+        known_sizes: the sizes of all values, if they were inferred before.
     """
 
     file: ModelFile
     model: ir.Model = field(repr=False)
     places: dict[ir.Value, wire.FieldPath] = field(repr=False)
+    known_sizes: Optional[Sizes] = field(repr=False, default=None)
 
     @property
     def graph(self) -> ir.Graph:
@@ -53,14 +55,14 @@ class Network:
         copies = dict(zip(_values(self.model), _values(model)))
         for value in copies.values():
             value.type = copy.copy(value.type)  # a clone of onnx_ir's shares it, and a dtype is set in it
-        return Network(
-            self.file, model, {copies[value]: path for value, path in self.places.items() if value in copies}
-        )
+        nodes = dict(zip(self.graph.all_nodes(), model.graph.all_nodes()))
+        places = {copies[value]: path for value, path in self.places.items() if value in copies}
+        return Network(self.file, model, places, self.sizes.of_copy(copies, nodes))
 
     @cached_property
     def sizes(self) -> Sizes:
         """The sizes of all values, with stand-ins for those that the model leaves open."""
-        return infer_sizes(self.graph, self.graph.opset_imports)
+        return self.known_sizes or infer_sizes(self.graph, self.graph.opset_imports)
 
     @cached_property
     def node_names(self) -> dict[ir.Node, str]:
@@ -166,12 +168,17 @@ class Network:
         Args:
             name: the weight of a layer, or a tensor with one number per filter.
         """
-        for layer in self.layers:
-            if layer.weight is not None and layer.weight.name == name:
-                return layer.weight.restore(layer.layout.restore(np.arange(layer.filters).reshape(-1, 1)))
+        layer = self._readers.get(name)
+        if layer is not None and layer.weight is not None:
+            return layer.weight.restore(layer.layout.restore(np.arange(layer.filters).reshape(-1, 1)))
         shape = self.stored_parameters[name].shape
         own_axis = int(np.argmax(shape)) if shape else -1
         return np.arange(max(shape, default=1)).reshape([-1 if a == own_axis else 1 for a in range(len(shape))])
+
+    @cached_property
+    def _readers(self) -> dict[str, Layer]:
+        """For the name of each weight the first layer that reads it."""
+        return {layer.weight.name: layer for layer in reversed(self.layers) if layer.weight is not None}
 
     @cached_property
     def _spans(self) -> dict[wire.FieldPath, wire.Span]:

@@ -51,6 +51,15 @@ class Sizes:
     has_stand_ins: bool
     refused: Mapping[ir.Node, str] = field(default_factory=dict, repr=False)
 
+    def of_copy(self, values: Mapping[ir.Value, ir.Value], nodes: Mapping[ir.Node, ir.Node]) -> Sizes:
+        """Returns what is known of a copy of the graph, given what each value and node of the graph is there."""
+        return replace(
+            self,
+            shapes={values[value]: shape for value, shape in self.shapes.items()},
+            contents={values[value]: content for value, content in self.contents.items()},
+            refused={nodes[node]: why for node, why in self.refused.items()},
+        )
+
 
 def infer_sizes(graph: ir.Graph, opsets: Mapping[str, int]) -> Sizes:
     """Infers the size of every value of a graph and its subgraphs, with stand-ins for open ones.
@@ -255,7 +264,7 @@ class _Walk:
             types = {name: helper.make_tensor_type_proto(dtypes[name], shape) for name, shape in shapes.items()}
             data = {name: numpy_helper.from_array(array) for name, array in contents.items()}
             found: Mapping[str, onnx.TypeProto] = shape_inference.infer_node_outputs(
-                schema, ir.to_proto(spelled), types, data, opset_imports=self._imports
+                schema, ir.serde.serialize_node(spelled), types, data, opset_imports=self._imports
             )
             return found
 

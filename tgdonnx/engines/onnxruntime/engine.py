@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from tgdonnx.engines.frozen import share_large
@@ -36,12 +35,13 @@ def _write(problem: Problem, directory: Path) -> None:
     for model in named.values():
         model.ir_version = min(model.ir_version, MAX_IR_VERSION)
         model.producer_name = "tgdonnx"
+    # onnx.save would look through every attribute for tensors to put outside.
     message = ir.to_proto(models.step)
-    onnx.save(message, directory / STEP_MODEL)
+    (directory / STEP_MODEL).write_bytes(message.SerializeToString())
     turn_into(message, models.gradients)
-    onnx.save(message, directory / GRADIENT_MODEL)
+    (directory / GRADIENT_MODEL).write_bytes(message.SerializeToString())
     for name in (UPDATE_MODEL, EVAL_MODEL):
-        onnx.save(ir.to_proto(named[name]), directory / name)
+        (directory / name).write_bytes(ir.to_proto(named[name]).SerializeToString())
     count = moment_count(objective.optimizer, objective.momentum)
     moments = {each: np.zeros_like(start[name]) for name in start for each in moment_names(name, count)}
     write_state(directory / STATE, State({**start, **moments}))

@@ -25,7 +25,7 @@ def turn_into(message: onnx.ModelProto, model: ir.Model) -> None:
     made = zip((node.outputs[0].name for node in nodes), (there.output[0] for there in graph.node))
     alike = sum(1 for _ in takewhile(lambda names: names[0] == names[1], made))
     del graph.node[alike:]
-    graph.node.extend(ir.to_proto(node) for node in nodes[alike:])
+    graph.node.extend(ir.serde.serialize_node(node) for node in nodes[alike:])
     known = {*viewed.initializers, *(value.name for node in nodes[:alike] for value in node.outputs)}
     _drop(graph.initializer, [tensor.name not in known for tensor in graph.initializer])
     _drop(graph.value_info, [value.name not in known for value in graph.value_info])

@@ -39,7 +39,8 @@ def _write(problem: Problem, directory: Path) -> None:
     for name, model in models.items():
         model.ir_version = min(model.ir_version, MAX_IR_VERSION)
         model.producer_name = "tgdonnx"
-        onnx.save(ir.to_proto(model), directory / name)
+        # onnx.save would look through every attribute for tensors to put outside.
+        (directory / name).write_bytes(ir.to_proto(model).SerializeToString())
     stepper = optimizer_model(
         objective.optimizer, len(parameters), clip_norm=objective.clip_norm, ir_version=MAX_IR_VERSION
     )
