@@ -22,6 +22,7 @@ from onnx_ir.passes import common as passes
 from tgdonnx.engines.protocol import Objective, part_losses
 from tgdonnx.gradients import RULES, Rules, differentiate
 from tgdonnx.graphs.builder import Builder
+from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.fake_quantize import expand_fake_quantize
 
@@ -124,6 +125,26 @@ def regularised(
 
 
 def tidy(model: ir.Model) -> None:
-    """Takes the last steps on a model made of a gradient graph, in place: standard operators, and only what is read."""
+    """Takes the last steps on a model made of a gradient graph, in place: standard operators, and only what is read.
+
+    A type without a shape says nothing that a reader of the file would not find himself, and most values have just that.
+    """
     expand_fake_quantize(model)
-    passes.RemoveUnusedNodesPass()(model)
+    # The pass asks ONNX about every node, and there is seldom anything for it to do.
+    if _may_have_leftovers(model.graph):
+        passes.RemoveUnusedNodesPass()(model)
+    for node in model.graph:
+        for value in node.outputs:
+            if value.shape is None and not value.is_graph_output():
+                value.type = None
+
+
+def _may_have_leftovers(graph: ir.Graph) -> bool:
+    """Whether there is something that nobody reads, an input left out at the end, or a graph inside a node to look into."""
+    outputs = set(graph.outputs)
+    return any(not value.uses() and value not in outputs for value in graph.initializers.values()) or any(
+        (node.inputs and node.inputs[-1] is None)
+        or any(not value.uses() and value not in outputs for value in node.outputs)
+        or inner_graphs(node)
+        for node in graph
+    )
