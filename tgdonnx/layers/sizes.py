@@ -55,9 +55,9 @@ class Sizes:
         """Returns what is known of a copy of the graph, given what each value and node of the graph is there."""
         return replace(
             self,
-            shapes={values[value]: shape for value, shape in self.shapes.items()},
-            contents={values[value]: content for value, content in self.contents.items()},
-            refused={nodes[node]: why for node, why in self.refused.items()},
+            shapes={values[value]: shape for value, shape in self.shapes.items() if value in values},
+            contents={values[value]: content for value, content in self.contents.items() if value in values},
+            refused={nodes[node]: why for node, why in self.refused.items() if node in nodes},
         )
 
 
