@@ -96,7 +96,9 @@ def output_shapes(
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     try:
         schema = onnx.defs.get_schema(node.op_type, opsets.get("", 1), "")
-        found = shape_inference.infer_node_outputs(schema, ir.serde.serialize_node(node), types, data, opset_imports=imports)
+        found = shape_inference.infer_node_outputs(
+            schema, ir.serde.serialize_node(node), types, data, opset_imports=imports
+        )
     except Exception:  # an operator or a case that ONNX cannot infer
         return [None] * len(node.outputs)
     return [_sizes(found.get(str(value.name))) for value in node.outputs]
