@@ -19,7 +19,7 @@ from tgdonnx.presenting import Presented, short
 RESULTS = [
     value
     for name in tgdonnx.__all__
-    if inspect.isclass(value := getattr(tgdonnx, name)) and is_dataclass(value) and name.endswith("Report")
+    if inspect.isclass(value := getattr(tgdonnx, name)) and is_dataclass(value) and name.endswith(("Report", "Curve"))
 ]
 
 
