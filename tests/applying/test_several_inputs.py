@@ -154,3 +154,16 @@ def test_inputs_have_scales_of_their_own(tmp_path: Path) -> None:
     (expected,) = open_session(str(path)).run(None, {"pet": pet / 50, "mr": mr})
     apply(path, {"pet": pet, "mr": mr}, tmp_path / "out.npy", reading=DataOptions(scales={"pet": 50}))
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected * 50, rtol=1e-5, atol=1e-3)
+
+
+def test_a_directory_of_archives_gives_a_result_for_each(tmp_path: Path) -> None:
+    path = denoiser_with_level(tmp_path / "model.onnx", "[1]")
+    (tmp_path / "cases").mkdir()
+    sizes = (("a", 18, 0.5), ("b", 22, 2.0))
+    cases = {name: (noise(1, 1, 20, size), np.array([level], np.float32)) for name, size, level in sizes}
+    for name, (images, level) in cases.items():
+        np.savez(tmp_path / "cases" / f"{name}.npz", noisy=images, sigma=level)
+    apply(path, tmp_path / "cases", tmp_path / "out")
+    for name, (images, level) in cases.items():
+        (expected,) = open_session(str(path)).run(None, {"noisy": images, "sigma": level})
+        np.testing.assert_allclose(np.load(tmp_path / "out" / f"{name}.npy"), expected, rtol=0, atol=1e-5)

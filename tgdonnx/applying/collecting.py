@@ -1,8 +1,9 @@
 """Where what a model is applied to may lie: one array or file, arrays for all inputs, a directory, or a pattern of paths.
 
-A directory with the files of a DICOM series is one volume. Where a model has several inputs, or something in the directory goes
-by the name of an input, it is data as for training (`tgdonnx.data.sources`). Any other directory is looked through, with those
-in it: every file with an array, and every directory with a series, is a case of its own, and so is what a pattern names.
+A directory with the files of a DICOM series is one volume. Where a model has several inputs, or files in the directory hold
+several arrays or go by the name of an input, it is data as for training (`tgdonnx.data.sources`). Any other directory is looked
+through, with those in it: every file with an array, and every directory with a series, is a case of its own, and so is what a
+pattern names.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.data.arrays import memory_group
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.finding import open_for
-from tgdonnx.data.format import ArrayFormat
+from tgdonnx.data.format import ArrayFormat, GroupFormat
 from tgdonnx.data.formats import format_of, series_in
 from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
 from tgdonnx.data.options import DataOptions
@@ -113,7 +114,8 @@ def _directory(path: Path, inputs: Sequence[TensorSpec], reading: DataOptions) -
     if series_in(entries) is not None and len(inputs) == 1:
         return _single(open_array(path), inputs)
     names = {*reading.map, *(spec.name for spec in inputs)}
-    if len(inputs) > 1 or any(_stem(entry) in names for entry in entries):
+    named = any(_stem(entry) in names or isinstance(format_of(entry), GroupFormat) for entry in entries)
+    if len(inputs) > 1 or named:
         source = open_for(path, inputs, reading)
         return Collected(source, several=len(source.groups) > 1 or any(entry.is_dir() for entry in entries))
     return _files(path, _below(path), inputs)
