@@ -108,7 +108,7 @@ class Study:
         }
         if candidate == FULL and not network.has_dead:
             found["early"] = {f"{step}": at(name, 1.0) for step, name in run.early.items()}
-        gated = candidate == (REGROW if network.has_dead else ADAPTER) or (candidate == FULL and seed == 0)
+        gated = candidate in (FULL, REGROW if network.has_dead else ADAPTER)
         if self.gates and gated:
             blend = best_blend(blends)
             write(run, tuned, blend=blend)

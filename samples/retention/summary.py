@@ -143,10 +143,11 @@ def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
 
     def add(title: str, name: str, *, part: str = "blends", full_part: str = "blends") -> None:
         rows = [against_full(vendor, found, name, at, part=part, full_part=full_part).signed for at in reads]
-        area = (
-            interval(curve_of(vendor, run["blends"]).area(reference) for run in found[name]) if part == "blends" else ""
-        )
-        lines.append(f"| {' | '.join([title, *rows, str(area)])} |")
+        if part == "blends":
+            rows.append(str(interval(curve_of(vendor, run["blends"]).area(reference) for run in found[name])))
+            rows += [against_plain(found, name, task).signed for task in ("new", "old")]
+        empty = [""] * (len(heads) - len(rows))
+        lines.append(f"| {' | '.join([title, *rows, *empty])} |")
 
     for name in found:
         add(name, name)
@@ -186,12 +187,16 @@ def _gates(vendor: Scores, found: Outcomes) -> str:
         gated = [run for run in runs if "gate" in run]
         if not gated:
             continue
-        if "refused" in gated[0]["gate"]:
-            lines.append(f"| {name} | refused: the detector does not tell new from old | | | | | | | | |")
+        refused = [run for run in gated if "refused" in run["gate"]]
+        gated = [run for run in gated if "refused" not in run["gate"]]
+        if refused:
+            title = f"{name}, {len(refused)} of {len(refused) + len(gated)} seeds"
+            lines.append(f"| {title} | refused: the detector does not tell new from old | | | | | | | | |")
+        if not gated:
             continue
         each = [run["gate"] for run in gated]
         old = [gate["old"] for gate in each]
-        cells = [name, ", ".join(sorted({f"{gate['form']}, {gate['layer']}" for gate in each}))]
+        cells = [f"{name} ({len(each)})", "; ".join(sorted({f"{gate['form']}, {gate['layer']}" for gate in each}))]
         cells += [str(interval(gate["new"]["score"] for gate in each))]
         cells += [
             interval(run["gate"]["new"]["score"] - full[run["seed"]] for run in gated if run["seed"] in full).signed
