@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Optional
 
@@ -11,9 +11,12 @@ import numpy as np
 from network import Array, Network
 
 import tgdonnx
+from tgdonnx.layers import open_network
 from tgdonnx.selection import Mode
+from tgdonnx.sensitivity import sensitivity
 
 RANK = 8
+QUARTER = 0.25
 Draw = Literal["as many at random", "as few as an adapter adds"]
 
 
@@ -24,7 +27,7 @@ class Candidate:
     Attributes:
         name: in tables, and of its files.
         mode: see `tgdonnx.mask`.
-        layers: which whole layers train; None for the filters that the network's strategy selects.
+        layers: which layers train, or filters; None for the filters that the network's strategy selects.
         draw: what is drawn in place of these filters; None for themselves.
     """
 
@@ -45,6 +48,10 @@ CANDIDATES = (
     Candidate("last-3", layers=tgdonnx.LastLayers(3)),
     Candidate("random", "readers", draw="as many at random"),
     Candidate("readers", "readers"),
+    # Filters that hold a quarter of the weights, chosen by the new data, and at random.
+    Candidate("steepest", layers=tgdonnx.SteepestFilters(QUARTER)),
+    Candidate("fisher", layers=tgdonnx.FisherFilters(QUARTER)),
+    Candidate("random quarter", layers=tgdonnx.RandomFilters(QUARTER)),
     # At the rates of the trial before this study, whatever validation says.
     Candidate("full at 3e-5", layers=tgdonnx.AllLayers()),
     Candidate("regrow at 1e-4", "regrow"),
@@ -64,6 +71,12 @@ def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgd
             if candidate.draw == "as many at random"
             else few_filters(network, {name: rows for name, (rows, _) in selected.items()}, seed, output)
         )
+    if isinstance(strategy, tgdonnx.RandomFilters):
+        strategy = replace(strategy, seed=seed)
+    if isinstance(strategy, (tgdonnx.SteepestFilters, tgdonnx.FisherFilters)):
+        data = tgdonnx.RunData(network.data(seed), reading=network.reading)
+        building, training = tgdonnx.BuildOptions(loss=network.loss), tgdonnx.TrainOptions(seed=seed)
+        strategy = strategy.measured(sensitivity(open_network(network.model), data, building, training))
     options = tgdonnx.MaskOptions(
         mode=candidate.mode,
         reinitialization=tgdonnx.Reinitialization(kind="clone", seed=seed, calibrate=unlabelled(network, seed)),

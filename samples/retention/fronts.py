@@ -21,6 +21,9 @@ _STYLES = {
     "last-3": ("tab:green", "v"),
     "random": ("tab:gray", "o"),
     "readers": ("tab:cyan", "s"),
+    "steepest": ("tab:brown", "p"),
+    "fisher": ("gold", "h"),
+    "random quarter": ("silver", "8"),
     "full at 3e-5": ("tab:olive", "<"),
     "regrow at 1e-4": ("tab:pink", "D"),
 }

@@ -36,6 +36,9 @@ RATES = {
     "regrow-small": (1e-4, 3e-4),
     "adapter": (3e-4, 1e-3),
     "random": (3e-5, 1e-4),
+    "steepest": (3e-5,),
+    "fisher": (3e-5,),
+    "random quarter": (3e-5,),
     "full at 3e-5": (3e-5,),
     "regrow at 1e-4": (1e-4,),
 }
