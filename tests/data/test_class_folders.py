@@ -57,7 +57,7 @@ def test_said_classes_give_the_order(tmp_path: Path) -> None:
     dataset = opened(root, inputs(4), scale=1, classes=("sheep", "dogs", "cows", "cats"))
     x, target = everything(dataset)
     assert list(zip(x[:, 0, 0, 0], target)) == [(5, 3), (3, 1)]
-    assert f"{root}: of 2 classes nothing (sheep, cows)" in dataset.remarks
+    assert f"{root}: nothing of sheep, cows" in dataset.remarks
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_said_classes_give_the_order(tmp_path: Path) -> None:
             "they are, the data does not say; name all 4 .* such as `classes=.'cats', 'dogs', 'class2', 'class3'.`",
         ),
         (99, (), "which of its outputs they are, the data does not say; name all 99 .* in a file: `classes='FILE'`"),
-        (9, ("cats", "dogs"), "2 classes are named .cats, dogs., the model has 9"),
+        (9, ("cats", "dogs"), "2 classes named .cats, dogs., the model has 9"),
         (2, ("cats", "cows"), "dogs is of no class; expected one of cats, cows"),
     ],
 )
@@ -87,7 +87,7 @@ def test_what_is_wrong_with_the_classes_is_told_with_all_else_that_is(tmp_path: 
         opened(root, inputs(4), classes=("cats", "dogs"))
     assert [each.problem for each in caught.value.also] == [
         f"{root / 'sheep'} is of no class; expected one of cats, dogs",
-        f"{root}: 2 classes are named (cats, dogs), the model has 4; name all",
+        f"{root}: 2 classes named (cats, dogs), the model has 4; name all",
     ]
 
 

@@ -76,7 +76,7 @@ def test_both_forms_of_labels_are_read(labels: dict[str, Any], tmp_path: Path) -
         ({"background": 0, "ignore": 0}, "expected labels that count from 0"),
         (
             {"background": 0, "ignore": 1},
-            r"dataset.json .without 'ignore'. names 1 classes .background., the model has 2; name all: "
+            r"dataset.json .without 'ignore'. names 1 class .background., the model has 2; name all: "
             r"`classes=.'background', 'class1'.`",
         ),
     ],

@@ -77,7 +77,7 @@ def test_every_conversion_is_said() -> None:
     low, high = int(BYTES.min()), int(BYTES.max())
     assert f"x: uint8 to float32: (v - {low}) / {high - low} (minmax)" in dataset.remarks
     assert f"target: int16 to float32: (v - {low}) / {high - low} (minmax)" in dataset.remarks
-    assert "x: uint8 to float32: v / 255 (255.0)" in opened({"x": BYTES, "target": BYTES}, IMAGES, scale=255.0).remarks
+    assert "x: uint8 to float32: v / 255" in opened({"x": BYTES, "target": BYTES}, IMAGES, scale=255.0).remarks
 
 
 def test_an_input_can_be_scaled_alone() -> None:

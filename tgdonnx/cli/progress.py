@@ -64,7 +64,8 @@ def training_bar() -> Iterator[Shown]:
             )
 
         def stay(epoch: Epoch) -> None:
-            bar.console.print(epoch_line(epoch), soft_wrap=True)
+            if epoch.step or epoch.validation is not None or epoch.retain:  # else nothing is known at the start
+                bar.console.print(epoch_line(epoch), soft_wrap=True)
             numbers = [f"{title(name)} {value:.4g}" for name, value in epoch.metrics.items() if value is not None]
             if epoch.validation is not None and bar.live.is_started:
                 bar.update(task, numbers="  ".join([f"validation {epoch.validation:.4g}", *numbers]))

@@ -78,7 +78,7 @@ def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequen
     remarks = [describe_classes(names, said=bool(classes))]
     empty = [name for name in names if name not in {folder.name for folder in folders}]
     if empty:
-        remarks.append(f"{path}: of {len(empty)} classes nothing ({shown(empty)})")
+        remarks.append(f"{path}: nothing of {shown(empty)}")
     if ignored:
         remarks.append(f"{path}: not read, being no data: {shown([str(each.relative_to(path)) for each in ignored])}")
     return Source(str(path), tuple(groups), path, tuple(remarks), kept.hashes, names, tuple(strata), tuple(problems))

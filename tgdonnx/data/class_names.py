@@ -77,24 +77,25 @@ def count_problem(
     counted = target.classes if target is not None else None
     if counted is None or counted == len(names):
         return None
+    found = "1 class" if len(names) == 1 else f"{len(names)} classes"
     if len(names) > counted:
         return DataError(
-            f"{where} has {len(names)} classes ({shown(names)}), the model {counted}: classes cannot be added to a model",
+            f"{where} has {found} ({shown(names)}), the model {counted}: classes cannot be added to a model",
             remedy="merge or leave out some, or ask for a model of as many outputs",
         )
     if order == "user":
-        return DataError(f"{where}: {len(names)} classes are named ({shown(names)}), the model has {counted}; name all")
+        return DataError(f"{where}: {found} named ({shown(names)}), the model has {counted}; name all")
     filled = (*names, *(f"class{place}" for place in range(len(names), counted)))
     writable = counted <= _WRITTEN and len(set(filled)) == counted and not any("," in name for name in names)
     said = f"`classes={filled!r}`" if writable else "one per line, in a file: `classes='FILE'`"
     if order == "data":
         return DataError(
-            f"{where} names {len(names)} classes ({shown(names)}), the model has {counted}",
+            f"{where} names {found} ({shown(names)}), the model has {counted}",
             remedy=f"name all: {said}",
             options={"classes": filled} if writable else None,
         )
     return DataError(
-        f"{where} has {len(names)} classes ({shown(names)}), the model {counted}: which of its outputs they are, the data does "
+        f"{where} has {found} ({shown(names)}), the model {counted}: which of its outputs they are, the data does "
         "not say",
         remedy=f"name all {counted} in the model's order, {'such as ' if writable else ''}{said}",
     )

@@ -227,7 +227,8 @@ def describe_linear(linear: Linear, stored: str) -> str:
     then = f", then less {_numbers(linear.mean)} and by {_numbers(linear.std)}" if linear.mean else ""
     if not linear.offset and linear.divisor == 1 and not linear.every > 1:
         return f"{stored} to float32, not scaled{then}"
-    return f"{stored} to float32: {shift} / {linear.divisor:g} ({linear.how}{sample}){then}"
+    how = f" ({linear.how}{sample})" if isinstance(linear.how, str) else ""  # a number is what it divides by
+    return f"{stored} to float32: {shift} / {linear.divisor:g}{how}{then}"
 
 
 def to_json(linear: Linear) -> dict[str, Any]:
