@@ -135,7 +135,17 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     "a field that nobody knows in the selection": (in_selection(note="trust me"), "unknown field `note`"),
     "a field that nobody knows": (update(note="trust me"), "unknown field `note`"),
     "no format": (lambda c: c.record.pop("format"), "missing required field `format`"),
-    "a newer format": (update(format=4), r"at `\$.format`"),
+    "a newer format": (update(format=5), r"at `\$.format`"),
+    "the format of a preparation without one": (
+        update(format=4),
+        "and it has no preparation; .* format 4 has a preparation",
+    ),
+    "a preparation in the format without": (update(preparation={}), "is of format 1, .* and it has a preparation"),
+    "a scaling that divides by nothing": (
+        update(format=4, preparation={"scaling": {"x": {"offset": 0, "divisor": 0, "how": 1}}}),
+        r"at `\$.preparation.scaling\[\.\.\.\].divisor`",
+    ),
+    "a preparation of more than is known": (update(format=4, preparation={"blur": 3}), "unknown field `blur`"),
     "the format of a blend without one": (update(format=2), "format 2 has a blend, format 3 classes, format 1 neither"),
     "the format of classes without one": (update(format=3), "format 2 has a blend, format 3 classes, format 1 neither"),
     "classes in the format without": (update(classes=["a"]), "is of format 1, but `blend` is None and classes are 1"),

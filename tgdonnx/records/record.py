@@ -211,10 +211,10 @@ def read_record(text: str, network: Network) -> Record:
     """
     record = msgspec.convert(read_strict(text), RoundRecord)
     if record.format != format_of(record.blend, record.classes, record.preparation):
-        prepared = "is" if record.preparation is None else "is not"
+        prepared = "has no" if record.preparation is None else "has a"
         raise ValueError(
-            f"it is of format {record.format}, but `blend` is {record.blend}, classes are {len(record.classes)} and "
-            f"preparation {prepared} None; format 2 has a blend, format 3 classes, format 4 preparation, format 1 none"
+            f"it is of format {record.format}, but `blend` is {record.blend} and classes are {len(record.classes)}, and it "
+            f"{prepared} preparation; format 2 has a blend, format 3 classes, format 1 neither; format 4 has a preparation"
         )
     selection = read_selection(record.selection)
     twice = sorted(record.reinitialized.keys() & record.trained.keys())
