@@ -18,7 +18,7 @@ from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.files import wire
 from tgdonnx.files.model_file import ModelFile, ModelSource, load_model, require_external_data
 from tgdonnx.files.relocation import Entries, with_entries
-from tgdonnx.layers import Network, open_network
+from tgdonnx.layers import Layer, Network, open_network
 from tgdonnx.layers.consistency import require_data
 from tgdonnx.masked_model.additions import (
     ADAPTED,
@@ -70,6 +70,16 @@ class MaskedModel:
     set_masks: Mapping[str, NDArray[np.float32]] = field(repr=False)
     vendor_values: Mapping[str, Array] = field(repr=False)
     adapted: Optional[Adapted] = field(repr=False, default=None)
+
+    def fractions(self, layer: Layer) -> NDArray[np.float64]:
+        """Returns how much of each filter of a layer of the network trains: float64 of shape (filters,), in [0, 1]."""
+        name = layer.weight.name if layer.weight is not None else ""
+        if name not in self.masks:
+            return np.zeros(layer.filters)
+        # Both broadcast against the tensor; what neither tells apart counts once, so nothing of the tensor's size is made.
+        trains, rows = np.broadcast_arrays(self.masks[name], self.network.filter_index(name))
+        counts = np.bincount(rows.reshape(-1), minlength=layer.filters)
+        return np.bincount(rows.reshape(-1), trains.reshape(-1), minlength=layer.filters) / np.maximum(counts, 1)
 
 
 def read_masked(source: ModelSource) -> MaskedModel:

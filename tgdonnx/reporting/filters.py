@@ -53,12 +53,9 @@ def filter_strips(masked: MaskedModel) -> tuple[Strip, ...]:
     """Returns a strip per layer, in topological order."""
     strips = []
     for layer in masked.network.layers:
-        fractions = np.zeros(layer.filters)
         name = layer.weight.name if layer.weight is not None else ""
-        if name in masked.masks:
-            fractions = _fractions(masked.masks[name], masked.network.filter_index(name), layer.filters)
         shape = layer.weight.shape if layer.weight is not None else ()
-        strips.append(strip(layer.name, layer.op_type, name, tuple(shape), fractions))
+        strips.append(strip(layer.name, layer.op_type, name, tuple(shape), masked.fractions(layer)))
     return tuple(strips)
 
 
@@ -88,18 +85,11 @@ def strip(node: str, op_type: str, weight: str, shape: tuple[int, ...], fraction
         int(((fractions > 0) & (fractions < 1)).sum()),
         len(cells),
         per_cell,
-        tuple(_path(levels == shade, apart=len(cells) <= APART_UP_TO) for shade in range(1, SHADES + 1)),
+        tuple(path_of_cells(levels == shade, apart=len(cells) <= APART_UP_TO) for shade in range(1, SHADES + 1)),
     )
 
 
-def _fractions(mask: NDArray[np.float32], owner: NDArray[np.int64], filters: int) -> NDArray[np.float64]:
-    # Both broadcast against the tensor; what neither tells apart counts once, so nothing of the tensor's size is made.
-    trains, rows = np.broadcast_arrays(mask, owner)
-    counts = np.bincount(rows.reshape(-1), minlength=filters)
-    return np.bincount(rows.reshape(-1), trains.reshape(-1), minlength=filters) / np.maximum(counts, 1)
-
-
-def _path(chosen: NDArray[np.bool_], *, apart: bool) -> str:
+def path_of_cells(chosen: NDArray[np.bool_], *, apart: bool) -> str:
     """Returns a path of cells; unless they are to be seen apart, neighbours are one piece."""
     if apart:
         return "".join(f"M{x} 0h1v{HEIGHT}h-1z" for x in np.flatnonzero(chosen))

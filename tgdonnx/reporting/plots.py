@@ -60,7 +60,7 @@ def plot_sweep(report: SweepReport, path: StrPath, *, overwrite: bool = False) -
             axes.axvline(report.recommended, color=_GREEN, linewidth=1.2)
     title = f"Drop test of {name(Path(report.model).name)}, {report.samples} samples"
     figure.suptitle(title, fontsize=11, parse_math=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
@@ -106,6 +106,11 @@ def _draw_dropped(axes: Axes, report: SweepReport) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure in the format of the suffix.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a table of one stage must not bring the other stages along
 _BARS = " ▁▂▃▄▅▆▇█"
 _BINS = 8
 _WIDE = 110
+_SHAPE_WIDTH = 11
 
 
 def histogram(values: NDArray[np.float64]) -> str:
@@ -77,11 +78,12 @@ def print_inspection(report: InspectReport, console: Console) -> None:
     fixed = sum(macs for layer in report.layers if (macs := layer.macs) is not None)
     known = all(layer.macs is not None for layer in report.layers)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption_justify="left")
-    name_width = max(8, console.width - (101 if wide else 61))
-    table.add_column("layer", no_wrap=True, max_width=name_width)
+    over = max((len(layer.output_shape) for layer in report.layers), default=0) - _SHAPE_WIDTH
+    name_width = max(8, console.width - (101 if wide else 61) - max(0, over))
+    table.add_column(Text.assemble("layer\n", ("weight", "dim")), no_wrap=True, max_width=name_width)
     if wide:
         table.add_column("op", no_wrap=True)
-    table.add_column("weight", no_wrap=True)
+    table.add_column(Text.assemble("shape\n", ("output", "dim")), no_wrap=True)
     if wide:
         table.add_column("group", justify="right", no_wrap=True)
     table.add_column("MACs" if known else "MACs/pos", justify="right", no_wrap=True)
@@ -99,7 +101,17 @@ def print_inspection(report: InspectReport, console: Console) -> None:
     retrain = sum(layer.retrain for layer in report.layers)
     filters = sum(layer.filters for layer in report.layers)
     total = f"{quantity(fixed)} MACs per sample, " if known else ""
-    console.print(Text(f"{total}{retrain} of {filters} filters would retrain at phi = {report.phi:g}", style="bold"))
+    which = (
+        f"would retrain at phi = {report.phi:g}" if report.selection is None else "retrain, by the masks in the file"
+    )
+    console.print(Text(f"{total}{retrain} of {filters} filters {which}", style="bold"))
+    console.print(
+        Text(
+            "KSE: how much an input map says, 0 nothing, 1 most. A filter would retrain if all maps that it has a part in "
+            f"score below phi. MACs: multiply-accumulates per {'sample' if known else 'position of the output'}.",
+            style="dim",
+        )
+    )
     _print_reasons("Filters frozen whatever their score", (layer.frozen for layer in report.layers), console)
     _print_reasons("Input maps without producers", (layer.untraced for layer in report.layers), console)
     _print_notes([(layer.node, note) for layer in report.layers for note in layer.notes], console)
@@ -110,9 +122,8 @@ def _inspection_row(layer: LayerSummary, *, wide: bool, known: bool, name_width:
     low, middle, high = np.quantile(layer.kse, (0, 0.5, 1)) if scored else (np.nan,) * 3
     shape = "×".join(str(dim) for dim in layer.shape) or "?"
     macs = layer.macs if known and layer.macs is not None else layer.macs_per_position
-    cells = [shorten(layer.node, name_width)]
-    cells += [layer.op_type] if wide else []
-    cells += [shape if wide or layer.group == 1 else f"{shape} g{layer.group}"]
+    shape = shape if wide or layer.group == 1 else f"{shape} g{layer.group}"
+    cells = [layer.op_type] if wide else []
     cells += [str(layer.group)] if wide else []
     cells += [quantity(macs) if layer.shape else "?"]
     cells += [f"{low:.2f}" if scored else "?"] if wide else []
@@ -125,7 +136,12 @@ def _inspection_row(layer: LayerSummary, *, wide: bool, known: bool, name_width:
     if layer.retrain:
         texts[-1].stylize("bold green")
     texts[-3].stylize("cyan")
-    return texts
+    texts.insert(len(texts) - len(cells) + wide, _stacked(shape, layer.output_shape))
+    return [_stacked(shorten(layer.node, name_width), shorten(layer.weight or "", name_width)), *texts]
+
+
+def _stacked(above: str, below: str) -> Text:
+    return Text.assemble(cell(above), "\n", cell(below, "dim"))
 
 
 def print_scores(report: ScoreReport, console: Console) -> None:
