@@ -42,7 +42,7 @@ def test_every_command_is_shown_and_is_a_function(name: str) -> None:
 
 
 def test_every_option_that_is_shown_exists() -> None:
-    known = {option for _, parameter in OPTIONS for option in parameter.opts}
+    known = {option for _, parameter in OPTIONS for option in (*parameter.opts, *parameter.secondary_opts)}
     without_arrows = re.sub(r"--[a-z, ]+-->", "", WRITTEN)
     shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", without_arrows))
     assert shown - known <= FOREIGN

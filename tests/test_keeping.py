@@ -181,8 +181,24 @@ def test_what_an_earlier_call_left_is_not_replaced_unless_asked_for(vendor: Path
         finetune(vendor)
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     finetune(vendor, overwrite=True)
-    assert listing(vendor.parent) == ["model.onnx", "tuned.onnx"]
+    assert listing(vendor.parent) == ["model.onnx", "tuned.onnx", "tuned.run"]
     assert (vendor.parent / "tuned.onnx").read_bytes() == expected
+
+
+def test_the_run_stays_beside_the_model_and_writes_it_again_unless_it_is_not_to_be_kept(
+    vendor: Path, expected: bytes
+) -> None:
+    tuned, kept = vendor.parent / "tuned.onnx", vendor.parent / "tuned.run"
+    assert finetune(vendor).build.directory == str(kept)
+    assert tuned.read_bytes() == expected
+    tgdonnx.export(kept, vendor.parent / "again.onnx")
+    assert (vendor.parent / "again.onnx").read_bytes() == expected
+    tuned.unlink()
+    with pytest.raises(OutputError, match=r"tuned\.run holds 4 steps of an earlier call"):
+        finetune(vendor, keep=False)
+    assert listing(vendor.parent) == ["again.onnx", "model.onnx", "tuned.run"]
+    assert finetune(vendor, keep=False, overwrite=True).build.directory is None
+    assert listing(vendor.parent) == ["again.onnx", "model.onnx", "tuned.onnx"]
 
 
 def test_what_a_call_left_that_was_killed_before_a_checkpoint_is_replaced(vendor: Path) -> None:
@@ -190,7 +206,7 @@ def test_what_a_call_left_that_was_killed_before_a_checkpoint_is_replaced(vendor
     tgdonnx.build(vendor.parent / "masked.onnx", vendor.parent / "tuned.run")
     (vendor.parent / "masked.onnx").unlink()
     finetune(vendor)
-    assert listing(vendor.parent) == ["model.onnx", "tuned.onnx"]
+    assert listing(vendor.parent) == ["model.onnx", "tuned.onnx", "tuned.run"]
 
 
 def test_a_directory_of_somebody_else_s_where_the_run_would_go_is_left_alone(vendor: Path) -> None:
@@ -202,7 +218,7 @@ def test_a_directory_of_somebody_else_s_where_the_run_would_go_is_left_alone(ven
 
 
 def test_reports_name_nothing_that_was_deleted(vendor: Path) -> None:
-    report = finetune(vendor, strategy=tgdonnx.Percentile(40), rounds=2)
+    report = finetune(vendor, strategy=tgdonnx.Percentile(40), rounds=2, keep=False)
     assert (report.build.directory, report.earlier[0].build.directory, report.earlier[0].export.output) == (None,) * 3
     assert report.export.output == str(vendor.parent / "tuned.onnx")
     kept = finetune(vendor, strategy=tgdonnx.Percentile(40), rounds=2, artifacts=vendor.parent / "kept", overwrite=True)
@@ -344,10 +360,15 @@ def test_the_proof_of_a_model_with_external_data_is_rehearsed_too(tmp_path: Path
     onnx.save(models.dncnn(0), base, save_as_external_data=True, location="w.bin", size_threshold=0)
     (tmp_path / "tuned").mkdir()
     report = tgdonnx.finetune(
-        base, data_for(models.dncnn(0)), tmp_path / "tuned" / "tuned.onnx", tgdonnx.Phi(PHI), options_for()
+        base,
+        data_for(models.dncnn(0)),
+        tmp_path / "tuned" / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        options_for(),
+        results=tgdonnx.Results(keep=False),
     )
     assert report.verify.ok
-    assert not (tmp_path / "tuned" / "tuned.run").exists()
+    assert listing(tmp_path / "tuned") == ["tuned.onnx", "tuned.onnx.data"]
 
 
 def test_what_is_not_of_the_artifacts_survives_a_call_that_replaces_them(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ ATTRIBUTES = {
 OF_CLICK = {
     "cli/collecting.py:collecting",
     "cli/guarding.py:guarded",
+    "cli/helping.py:__call__",
+    "cli/helping.py:__init__",
     "cli/lazy.py:__init__",
     "cli/outermost.py:main",
     "cli/outermost.py:make_context",

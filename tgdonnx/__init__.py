@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from tgdonnx.masking import MaskOptions, MaskReport, mask
     from tgdonnx.pipeline import FinetuneReport, Results, finetune
     from tgdonnx.pipeline.examining import DataReport, examine
+    from tgdonnx.pipeline.rehearsing import Rehearsal, rehearse
     from tgdonnx.regrowing import Reinitialization
     from tgdonnx.reporting.page import PageReport, report
     from tgdonnx.scoring import ScoreOptions, ScoreReport, score
@@ -102,6 +103,7 @@ __all__ = [
     "Phi",
     "Progress",
     "RandomFilters",
+    "Rehearsal",
     "Reinitialization",
     "Results",
     "RunData",
@@ -130,6 +132,7 @@ __all__ = [
     "gate",
     "inspect",
     "mask",
+    "rehearse",
     "report",
     "score",
     "sweep",
@@ -157,6 +160,7 @@ _PLACES = {
     "tgdonnx.masking": ("MaskOptions", "MaskReport", "mask"),
     "tgdonnx.pipeline": ("FinetuneReport", "Results", "finetune"),
     "tgdonnx.pipeline.examining": ("DataReport", "examine"),
+    "tgdonnx.pipeline.rehearsing": ("Rehearsal", "rehearse"),
     "tgdonnx.regrowing": ("Reinitialization",),
     "tgdonnx.reporting.page": ("PageReport", "report"),
     "tgdonnx.scoring": ("ScoreOptions", "ScoreReport", "score"),

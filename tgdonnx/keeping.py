@@ -1,8 +1,8 @@
 """What `finetune` trains is kept until its result is there: where artifacts lie, and what is said when a later stage fails.
 
 Without a directory of the user's, artifacts are in ``STEM.run`` beside the output from the start, so that nothing has to be
-moved when something fails, or when the process is killed; it is deleted at the end. Training that an earlier call left there
-is not replaced unless asked to.
+moved when something fails, or when the process is killed. At the end it stays, unless it shall not. Training that an earlier
+call left there is gone on with or replaced only if that is asked for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Place:
     Attributes:
         root: the directory; of several rounds that of ``round-1`` and so on.
         rounds: how many there will be.
-        given: whether the user named it, so that it stays.
+        given: whether the user named it.
+        lasting: whether it stays at the end.
+        resumed: whether it holds a run that is gone on with, of which nothing is ever taken away.
         call: what goes on, should something fail now; empty before there is anything to go on with.
         and_then: what is said behind it.
     """
@@ -41,6 +43,8 @@ class Place:
     root: Path
     rounds: int
     given: bool
+    lasting: bool
+    resumed: bool
     call: str = field(default="", init=False)
     and_then: str = field(default="", init=False)
     _aside: dict[Path, Optional[Path]] = field(default_factory=dict, init=False)
@@ -111,22 +115,29 @@ def run_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}.run")
 
 
-def open_place(output: Path, artifacts: Optional[StrPath], *, rounds: int, overwrite: bool) -> Place:
+def open_place(
+    output: Path, artifacts: Optional[StrPath], *, rounds: int, lasting: bool, resumed: bool, overwrite: bool
+) -> Place:
     """Finds where artifacts may go, before anything is written.
 
     Args:
         output: the tuned model that will be written.
         artifacts: what the user named, if anything.
         rounds: how many there will be.
+        lasting: whether a directory that the user did not name stays at the end, too.
+        resumed: whether the run that is there is gone on with.
         overwrite: whether what is there may be replaced.
 
     Raises:
-        ArtifactsError: another process is at work there.
+        ArtifactsError: another process is at work there, or no run is there to go on with.
         OutputError: something is there that may not be replaced.
     """
     given = artifacts is not None
-    place = Place(Path(artifacts) if artifacts is not None else run_of(output), rounds, given)
-    if given:
+    root = Path(artifacts) if artifacts is not None else run_of(output)
+    place = Place(root, rounds, given, lasting or given, resumed)
+    if resumed:
+        _require_resumable(place)
+    elif given:
         for number in range(1, rounds + 1):
             require_new_directory(place.of_round(number), overwrite=overwrite)
         if not place.root.parent.is_dir():
@@ -136,6 +147,17 @@ def open_place(output: Path, artifacts: Optional[StrPath], *, rounds: int, overw
     elif place.root.exists():
         _require_replaceable(place, output, overwrite=overwrite)
     return place
+
+
+def _require_resumable(place: Place) -> None:
+    first = place.of_round(1)
+    if not (first / MANIFEST).is_file():
+        raise ArtifactsError(f"there is no run to resume in {first}", remedy="leave `resume` out to start one")
+    for path in (place.of_round(number) for number in range(1, place.rounds + 1)):
+        if (path / MANIFEST).is_file() and is_locked(path):
+            raise ArtifactsError(
+                f"{path} is in use by another process", remedy="wait until it ends, or choose another output"
+            )
 
 
 def _require_replaceable(place: Place, output: Path, *, overwrite: bool) -> None:
@@ -160,10 +182,9 @@ def _require_replaceable(place: Place, output: Path, *, overwrite: bool) -> None
     if steps and not overwrite:
         latest = within[-1]
         raise OutputError(
-            f"{latest} holds {steps} steps of an earlier call that did not get to its end: "
-            f"`{call('export', latest, options={'output': output})}` writes the model, "
-            f"`{call('train', latest, options={'resume': True})}` with the same options trains on",
-            remedy="or pass `overwrite=True` to start anew",
+            f"{latest} holds {steps} steps of an earlier call: "
+            f"`{call('export', latest, options={'output': output})}` writes its model",
+            remedy="pass `resume=True` to go on with it, `overwrite=True` to start anew, or choose another output",
         )
 
 
@@ -190,13 +211,15 @@ def kept(place: Place, *, signals: bool) -> Iterator[None]:
         KeptError: what is no error of ours, once there is training.
         TgdonnxError: as the block does, with what goes on.
     """
-    place.set_aside()
+    if not place.resumed:
+        place.set_aside()
     try:
         yield
     except BaseException as error:
         steps = place.steps if place.call else 0
         if not steps:
-            place.put_back()
+            if not place.resumed:
+                place.put_back()
             raise
         place.forget()
         more = f"{place.root} keeps what was trained: go on with `{place.call}`{place.and_then}"
@@ -210,5 +233,5 @@ def kept(place: Place, *, signals: bool) -> Iterator[None]:
             raise KeptError(f"{type(error).__name__}: {reason}; {more}", place.root, place.call) from error
         raise
     place.forget()
-    if not place.given:
+    if not place.lasting:
         place.remove()

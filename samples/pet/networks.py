@@ -165,5 +165,5 @@ def _finetune(
         masking=tgdonnx.MaskOptions(
             mode=recipe.mode, reinitialization=tgdonnx.Reinitialization(kind="he", isolate=recipe.isolate)
         ),
-        results=tgdonnx.Results(overwrite=True),
+        results=tgdonnx.Results(overwrite=True, keep=False),
     )

@@ -107,6 +107,7 @@ def adapt(vendor: Path, name: str, directory: Path, console: Console) -> tuple[O
         strategy,
         OPTIONS,
         masking=tgdonnx.MaskOptions(mode=mode),
+        results=tgdonnx.Results(keep=False),
     )
     seconds = time.monotonic() - begin
     assert report.verify.ok, report.verify.violations

@@ -36,7 +36,7 @@ def test_a_model_in_memory_is_tuned_and_proved_against_the_file_that_is_written(
         for after in (tuned, tuned.read_bytes()):
             found = tgdonnx.verify(base, after)
             assert (found.ok, found.changed) == (True, report.verify.changed)
-    assert listing(tmp_path) == ["tuned.onnx", "tuned.vendor.onnx"]
+    assert listing(tmp_path) == ["tuned.onnx", "tuned.run", "tuned.vendor.onnx"]
 
 
 def test_of_a_file_none_is_written_and_its_bytes_are_proved_against_it(tmp_path: Path) -> None:

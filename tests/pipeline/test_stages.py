@@ -51,7 +51,7 @@ def test_the_tuned_file_differs_in_the_retrained_rows_and_nothing_else_is_left(
     )
     assert base.read_bytes() == before
     assert_only_changed(model, before, (tmp_path / "tuned.onnx").read_bytes(), expected_masks(model, PHI, mode))
-    assert listing(tmp_path) == ["model.onnx", "tuned.onnx"]
+    assert listing(tmp_path) == ["model.onnx", "tuned.onnx", "tuned.run"]
     assert listing(scratch) == []
     assert report.verify.ok
     assert str(scratch) not in repr(asdict(report)), "what is deleted is named"
@@ -155,7 +155,7 @@ def test_weights_in_external_data(where: str, tmp_path: Path, scratch: Path) -> 
             output,
             tgdonnx.Phi(PHI),
             options_for(),
-            results=tgdonnx.Results(overwrite=overwrite),
+            results=tgdonnx.Results(overwrite=overwrite, keep=False),
         )
         assert report.verify.ok
         own = {path.name: path.read_bytes() for path in output.parent.iterdir() if path.name not in before}

@@ -17,10 +17,11 @@ from tgdonnx.cli.common import json_option, model_argument
 from tgdonnx.cli.data_options import data_options
 from tgdonnx.cli.helping import Command
 from tgdonnx.cli.output import print_json, say, styled
+from tgdonnx.cli.rehearsal import held
 from tgdonnx.cli.run_options import run_options
 from tgdonnx.cli.spelling import spelled
 from tgdonnx.finetuning import RunData, TrainOptions
-from tgdonnx.pipeline.examining import DataReport, FoundArray, examine, shape_in_words
+from tgdonnx.pipeline.examining import DataReport, examine, shape_in_words
 
 
 @click.command(
@@ -94,7 +95,7 @@ def _print(report: DataReport, data: RunData) -> None:
     if report.found:
         say(styled("The data has", "bold"), f" ({data.data})")
         for found in report.found:
-            say(f"  {found.name}: {_held(found)}")
+            say(f"  {found.name}: {held(found)}")
     for problem in report.problems:
         remedy = f"; {problem.remedy}" if problem.remedy else ""
         say(styled("problem", "bold red"), f"  {problem.problem}{remedy}")
@@ -105,14 +106,3 @@ def _print(report: DataReport, data: RunData) -> None:
         return
     say(styled("fits", "bold green"), f"{', with this command' if report.problems else ''}: {report.samples} samples")
     say(f"  {report.call}")
-
-
-def _held(found: FoundArray) -> str:
-    dtypes, several = " and ".join(found.dtypes), len(found.shapes) > 1
-    shapes = f"{len(found.shapes)} shapes from {_shape(min(found.shapes))} to {_shape(max(found.shapes))}"
-    shape = shapes if several else _shape(found.shapes[0])
-    return f"{dtypes} {shape}, {found.cases} {'case' if found.cases == 1 else 'cases'}; the first in {found.place}"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return shape_in_words(shape)

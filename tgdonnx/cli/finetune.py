@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -20,6 +21,7 @@ from tgdonnx.cli.helping import OUTPUT, SELECTION, TRAINING, Command, options_of
 from tgdonnx.cli.output import print_json, printing, remark, say, styled
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.cli.progress import training_bar
+from tgdonnx.cli.rehearsal import print_rehearsal
 from tgdonnx.cli.results import applied_lines, result_lines
 from tgdonnx.cli.run_options import run_options, tensorboard_option
 from tgdonnx.cli.selection_options import (
@@ -34,8 +36,17 @@ from tgdonnx.cli.train import STOPPING
 from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.pipeline import FinetuneReport, Results, finetune
+from tgdonnx.pipeline.rehearsing import rehearse
 from tgdonnx.reporting.blends import print_blends
 from tgdonnx.reporting.verdict import headline
+
+
+@dataclass(frozen=True)
+class Going:
+    """How often the stages go round, and whether only in rehearsal."""
+
+    rounds: int
+    rehearsing: bool
 
 
 @click.command(
@@ -44,6 +55,7 @@ from tgdonnx.reporting.verdict import headline
     examples=(
         "tgdonnx finetune model.onnx --data new.npz --validation held_out.npz --phi 0.3 -o tuned.onnx",
         "tgdonnx finetune model.onnx --data new.npz --validation-split 0.2 --phi auto --report report.html -o tuned.onnx",
+        "tgdonnx finetune model.onnx --data new.npz --last 1 -o tuned.onnx --dry-run",
     ),
 )
 @model_argument
@@ -78,18 +90,37 @@ from tgdonnx.reporting.verdict import headline
     options_of(OUTPUT)("--report", type=OutputPath(), metavar="FILE.html", help="Write a report, one page."),
     card_option,
     options_of(OUTPUT)(
-        "--artifacts", type=OutputPath(OutputKind.ARTIFACTS), help="Keep the artifacts in this directory."
+        "--artifacts",
+        type=OutputPath(OutputKind.ARTIFACTS),
+        metavar="DIR",
+        help="The run directory: artifacts, checkpoints, logs.  [default: beside the tuned model, such as tuned.run]",
+    ),
+    options_of(OUTPUT)(
+        "--keep/--no-keep", default=True, help="Keep the run directory beside the tuned model.  [default: keep]"
+    ),
+    options_of(TRAINING)(
+        "--resume", is_flag=True, help="Go on with the run that the same command left in the run directory."
     ),
     overwrite_option,
     blend_option,
     acceptance_option,
 )
-@options_of(TRAINING)(
-    "--rounds",
-    type=int,
-    default=1,
-    show_default=True,
-    help="Score, mask and train so often, each time from the last result.",
+@collected(
+    "going",
+    Going,
+    options_of(TRAINING)(
+        "--rounds",
+        type=int,
+        default=1,
+        show_default=True,
+        help="Score, mask and train so often, each time from the last result.",
+    ),
+    options_of(TRAINING)(
+        "--dry-run",
+        "rehearsing",
+        is_flag=True,
+        help="Say all that would be done: data, selection, steps, files. Nothing is trained or written.",
+    ),
 )
 @protect_option
 @config_option
@@ -103,13 +134,17 @@ def command(
     training: TrainOptions,
     tensorboard: Optional[Path],
     results: Results,
-    rounds: int,
+    going: Going,
     as_json: bool,
 ) -> None:
     """Adapt MODEL in one go: mask, build, train, export and verify.
 
-    Where nothing is said of what trains, the drop test on --data chooses it, and it is said what and why.
+    Where nothing is said of what trains, the drop test on --data chooses it, and it is said what and why. The run directory
+    stays beside the tuned model; `blend`, `report` and `export` take it. What was stopped goes on with the same command and
+    --resume.
     """
+    if results.artifacts is not None and not results.keep:
+        raise click.UsageError("--no-keep drops the run directory, and --artifacts names one to keep; leave one out")
     if selecting.sweep_data is not None and not selecting.by_drop_test:
         raise click.UsageError("--sweep-data is for the drop test, which only --phi auto does")
     looked_at = selecting.sweep_data or (None if isinstance(data.data, Noise2Noise) else data.data)
@@ -119,6 +154,21 @@ def command(
         model, looked_at or Path(), output=building.shown_output, reading=data.reading, device=training.device
     )
     strategy = None if selecting.is_open else selecting.strategy(recommend, training.seed)
+    masking = selecting.masking(data.reading, training.seed, training.device)
+    if going.rehearsing:
+        rehearsal = rehearse(
+            model,
+            data,
+            output,
+            strategy,
+            training,
+            building=building,
+            masking=masking,
+            rounds=going.rounds,
+            results=results,
+        )
+        print_json(rehearsal) if as_json else print_rehearsal(rehearsal, going.rounds)
+        return
     with training_bar() as show:
         report = finetune(
             model,
@@ -127,8 +177,8 @@ def command(
             strategy,
             training,
             building=building,
-            masking=selecting.masking(data.reading, training.seed, training.device),
-            rounds=rounds,
+            masking=masking,
+            rounds=going.rounds,
             results=results,
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
@@ -159,6 +209,8 @@ def _print(report: FinetuneReport) -> None:
             say(line)
     if report.report is not None:
         say(f"{report.report.output}: {report.report.size:,} bytes")
+    if report.build.directory is not None:
+        say(f"{report.build.directory}: the run, which `tgdonnx.blend`, `tgdonnx.report` and `tgdonnx.export` take")
     say(styled("ok", "bold green"), f"  {headline(report.verify)}")
     if report.acceptance is not None:
         print_verdict(report.acceptance)

@@ -160,7 +160,9 @@ def _nearest(name: str, options: set[str]) -> str:
 
 
 def _options(command: click.Command) -> set[str]:
-    return {name for each in command.params if isinstance(each, click.Option) for name in each.opts}
+    return {
+        name for each in command.params if isinstance(each, click.Option) for name in (*each.opts, *each.secondary_opts)
+    }
 
 
 def _listed(names: list[str]) -> str:

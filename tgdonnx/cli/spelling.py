@@ -34,6 +34,10 @@ _PROSE = frozenset(
 )
 
 _CALLS = frozenset({"call"})
+# Functions that are options of a command.
+_BY_OPTION = {"dry_run": "train --dry-run", "rehearse": "finetune --dry-run"}
+# And the one that has another name than its command, since that is the name of a room.
+_COMMANDS = {"examine": "data"}
 
 
 def spelled(text: str) -> str:
@@ -96,25 +100,26 @@ class _Spelling:
     def _function(self, named: ast.Attribute) -> str:
         if not isinstance(named.value, ast.Name) or named.value.id != _FUNCTIONS:
             return ""
-        if named.attr in self._commands:
-            return f"`{_FUNCTIONS} {named.attr}`"
-        for name, command in self._commands.items():
-            option = _by_option(command).get(named.attr)
-            if option is not None:  # such as dry_run
-                return f"`{_FUNCTIONS} {name} {option}`"
-        return ""
+        if _command_of(named) in self._commands:
+            return f"`{_FUNCTIONS} {_command_of(named)}`"
+        option = _BY_OPTION.get(named.attr)
+        return f"`{_FUNCTIONS} {option}`" if option is not None else ""
 
     def _call(self, call: ast.Call) -> str:
         function = call.func
         if not isinstance(function, ast.Attribute) or not self._function(function):
             return ""
-        if function.attr not in self._commands:
+        if _command_of(function) not in self._commands:
             return ""
-        command = self._commands[function.attr]
+        command = self._commands[_command_of(function)]
         options = {**_by_option(command), **_by_parameter(command)}
-        words = [_FUNCTIONS, function.attr, *(_value(each) for each in call.args)]
+        words = [_FUNCTIONS, _command_of(function), *(_value(each) for each in call.args)]
         words += [_with_value(options.get(str(each.arg), ""), each.value) for each in call.keywords]
         return f"`{' '.join(words)}`" if all(words) else ""
+
+
+def _command_of(function: ast.Attribute) -> str:
+    return _COMMANDS.get(function.attr, function.attr)
 
 
 def _by_parameter(command: click.Command) -> dict[str, str]:

@@ -61,7 +61,11 @@ def command(
     """
     if rehearse:
         cost = dry_run(directory, data, training, on_remark=remark)
-        print_json(cost) if as_json else _print_cost(cost)
+        if as_json:
+            print_json(cost)
+        else:
+            print_cost(cost)
+            say("nothing was written")
         return
     try_export(directory)  # what could not be written back is refused before the first step
     with training_bar() as show:
@@ -90,12 +94,14 @@ def _print_run(report: TrainReport) -> None:
         say(line)
 
 
-def _print_cost(cost: DryRunReport) -> None:
+def print_cost(cost: DryRunReport, indent: str = "") -> None:
+    """Prints what a run costs, by one step of it."""
     peak = cost.peak_memory
     memory = "is unknown: this system does not tell" if peak is None else f"{peak / 2**20:.0f} MiB"
-    say(f"loss {cost.loss:.6g}; a step takes {cost.step_seconds:.3g} s ({cost.wait:.1%} waiting for data)")
-    say(f"an epoch has {cost.steps_per_epoch} steps and takes about {cost.epoch_seconds:.3g} s with validation")
+    say(f"{indent}loss {cost.loss:.6g}; a step takes {cost.step_seconds:.3g} s ({cost.wait:.1%} waiting for data)")
+    epoch = f"about {cost.epoch_seconds:.3g} s with validation"
+    say(f"{indent}an epoch has {cost.steps_per_epoch} steps and takes {epoch}")
     if cost.steps is not None:
         total = cost.epoch_seconds * cost.steps / cost.steps_per_epoch
-        say(f"the run has {cost.steps} steps and takes about {total:.3g} s")
-    say(f"peak memory {memory}; nothing was written")
+        say(f"{indent}the run has {cost.steps} steps and takes about {total:.3g} s")
+    say(f"{indent}peak memory {memory}")

@@ -81,4 +81,15 @@ def dry_run(
             session.evaluate(batch) if has_target else session.predict(batch)
             epoch += (time.monotonic() - begin) * -(-len(dataset) // options.batch)
     assert loss is not None
-    return DryRunReport(loss, seconds, wait / seconds, steps, epoch, options.last_step(steps), peak_memory())
+    return DryRunReport(
+        loss,
+        seconds,
+        wait / seconds,
+        steps,
+        epoch,
+        options.last_step(steps),
+        peak_memory(),
+        samples,
+        len(validating.dataset) if validating else 0,
+        len(retention.dataset) if retention else 0,
+    )

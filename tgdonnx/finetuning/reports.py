@@ -185,6 +185,9 @@ class DryRunReport(Presented):
         epoch_seconds: how long an epoch will take: its steps, and validating.
         steps: steps of the run; None if only time limits it.
         peak_memory: largest resident memory of the process so far, in bytes; None where it is not told, as only on Linux it is.
+        samples: how many there are to train on.
+        held_out: how many there are to validate on; 0 without such data.
+        retained: how many there are of the vendor's own task; 0 without such data.
     """
 
     loss: float
@@ -194,3 +197,6 @@ class DryRunReport(Presented):
     epoch_seconds: float
     steps: Optional[int]
     peak_memory: Optional[int]
+    samples: int
+    held_out: int
+    retained: int

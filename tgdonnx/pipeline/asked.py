@@ -9,9 +9,9 @@ from typing import Literal, Optional, Union
 from tgdonnx.applying import ApplyOptions
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.blending.formula import require_blend
-from tgdonnx.data import DataOptions
+from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.data.array_likes import ArrayLike
-from tgdonnx.files.model_file import ModelFile, StrPath
+from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, load_model
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.masking import MaskOptions
 from tgdonnx.selection import Strategy
@@ -23,9 +23,11 @@ class Results:
 
     Attributes:
         report: an HTML page, with samples of the validation data, or else of the data.
-        artifacts: a directory to keep the artifacts in. If it is None they are in ``STEM.run`` beside the tuned model, and
-            deleted at the end; a failure or signal after the first checkpoint leaves them there, and says so. Those of several
+        artifacts: the run directory, which holds the artifacts; ``STEM.run`` beside the tuned model if None. Those of several
             rounds are in ``round-1`` and so on.
+        keep: whether ``STEM.run`` stays when all is done. A failure or signal after the first checkpoint leaves it in any case,
+            and says so.
+        resume: whether to go on with the run that an earlier call of the same model, data and options left there.
         apply: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
         applied: where to write the result of that; beside the tuned model, as ``.applied`` and the suffix of ``apply``, if
             None.
@@ -47,6 +49,8 @@ class Results:
     blend: Optional[Union[float, Literal["auto"]]] = None
     acceptance: Optional[StrPath] = None
     card: Optional[StrPath] = None
+    keep: bool = True
+    resume: bool = False
 
     def __post_init__(self) -> None:
         if self.blend is not None and self.blend != "auto":
@@ -117,3 +121,36 @@ class Asked:
             crop=reading.crop,
             colour=reading.colour,
         )
+
+
+def asked_of(
+    model: ModelSource,
+    data: Union[RunData, DataSource, Noise2Noise],
+    output: StrPath,
+    strategy: Optional[Strategy],
+    training: TrainOptions,
+    *,
+    building: BuildOptions,
+    masking: MaskOptions,
+    rounds: int,
+    results: Results,
+    watch: Watch = Watch(),  # noqa: B008  # frozen
+) -> Asked:
+    """Returns the arguments of `finetune`, with the vendor's file read; models run on the device of the training.
+
+    Raises:
+        ModelFileError: no usable model.
+    """
+    reinitialization = replace(masking.reinitialization, device=training.device)
+    return Asked(
+        load_model(model),
+        RunData.of(data),
+        Path(output),
+        strategy,
+        training,
+        building,
+        replace(masking, reinitialization=reinitialization),
+        rounds,
+        results,
+        watch,
+    )

@@ -96,7 +96,14 @@ def checked(asked: Asked) -> Job:
         raise DataError(
             f"there is nothing to apply the tuned model to, so {applied} cannot be written", remedy="name the data"
         )
-    place = open_place(asked.output, results.artifacts, rounds=asked.rounds, overwrite=overwrite)
+    place = open_place(
+        asked.output,
+        results.artifacts,
+        rounds=asked.rounds,
+        lasting=results.keep,
+        resumed=results.resume,
+        overwrite=overwrite,
+    )
     return Job(asked, device, place, page, applied, vendor, acceptance, card)
 
 

@@ -140,7 +140,7 @@ def examine(
         remarks = tuple(found.remarks)
     return DataReport(
         tuple(_wanted(spec, run_data) for spec in report.inputs),
-        _found(run_data, report.inputs),
+        found_arrays(run_data, report.inputs),
         samples,
         tuple(FoundProblem(each.problem, str(each)[len(each.problem) :].lstrip("; ")) for each in found.problems),
         found.options,
@@ -167,7 +167,13 @@ def _wanted(spec: TensorSpec, data: RunData) -> WantedArray:
     return WantedArray(spec.name, spec.dtype, spec.shape, layout, reason)
 
 
-def _found(data: RunData, inputs: Sequence[TensorSpec]) -> tuple[FoundArray, ...]:
+def found_arrays(data: RunData, inputs: Sequence[TensorSpec]) -> tuple[FoundArray, ...]:
+    """Returns what lies in the training data, by name.
+
+    Args:
+        data: what is read, which is no two noisy images.
+        inputs: what a training step is fed.
+    """
     assert not isinstance(data.data, Noise2Noise)
     try:
         groups = open_for(data.data, inputs, data.reading).groups

@@ -9,6 +9,7 @@ from typing import Optional
 
 from tgdonnx.artifacts import Artifacts, BuildReport, build_masked
 from tgdonnx.artifacts.locking import locked
+from tgdonnx.artifacts.manifest import MANIFEST
 from tgdonnx.blending.curve import blend_run
 from tgdonnx.calls import call
 from tgdonnx.errors import NothingLeftError, StoppedError
@@ -17,6 +18,7 @@ from tgdonnx.evaluating.shown import ShownData
 from tgdonnx.exporting import Tuned, export_artifacts, try_export_artifacts
 from tgdonnx.files.model_file import ModelFile, load_model
 from tgdonnx.finetuning import Need, TrainReport, Watch, needs_of_run, require_space
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import train_session
 from tgdonnx.layers import Network, open_network
@@ -24,6 +26,7 @@ from tgdonnx.masked_model import read_masked
 from tgdonnx.masking import MaskReport, mask_network
 from tgdonnx.pipeline.checks import Job
 from tgdonnx.pipeline.reports import Round
+from tgdonnx.pipeline.resuming import open_again
 from tgdonnx.reporting.study import rehearse
 from tgdonnx.sensitivity import measured
 from tgdonnx.verifying.verification import verify_files
@@ -103,7 +106,7 @@ def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitSta
     session = Session(artifacts.directory, artifacts=artifacts, device=job.device)
     shown = ShownData.of_run(job.asked.data, job.asked.training.seed)
     runners = Runners(artifacts.manifest, job.device)
-    _rehearse_ending(job, before, session, artifacts, (shown, runners))
+    rehearse_ending(job, before, session, artifacts, (shown, runners))
     trained = _train(job, number, session)
     curve = blend_run(artifacts, job.asked.data, job.asked.training) if job.asked.blend == "auto" else None
     blend = curve.chosen if curve is not None else float(job.asked.blend)
@@ -129,25 +132,31 @@ def _mask_and_build(
     masked = mask_network(before, masked_model, strategy, asked.masking)
     if asked.rounds > 1:
         directory.parent.mkdir(exist_ok=True)
-    built, artifacts = build_masked(
-        read_masked(masked_model),
-        directory,
-        asked.building.in_cheapest_form(),
-        overwrite=asked.results.overwrite and job.place.given,
-    )
-    # Held from here to the end, so that no other process builds or trains between our stages.
-    held.enter_context(locked(directory))
+    model, building = read_masked(masked_model), asked.building.in_cheapest_form()
+    if job.place.resumed and (directory / MANIFEST).is_file():
+        held.enter_context(locked(directory))
+        built, artifacts = open_again(directory, model, building)
+    else:
+        built, artifacts = build_masked(
+            model, directory, building, overwrite=asked.results.overwrite and job.place.given
+        )
+        # Held from here to the end, so that no other process builds or trains between our stages.
+        held.enter_context(locked(directory))
     job.place.go_on_with(
         call("train", directory, options={"resume": True}),
-        and_then=" and the same data and options, then `tgdonnx.export` it",
+        and_then=" and the same data and options, then `tgdonnx.export` it; or with the same call and `resume=True`",
     )
-    return masked, built if job.place.given else replace(built, directory=None), artifacts
+    return masked, built if job.place.lasting else replace(built, directory=None), artifacts
 
 
-def _rehearse_ending(
+def rehearse_ending(
     job: Job, before: Network, session: Session, artifacts: Artifacts, compared: tuple[ShownData, Runners]
 ) -> None:
-    """Does what follows training with the values that it starts from, so that nothing of it fails afterwards."""
+    """Does what follows training with the values that it starts from, so that nothing of it fails afterwards.
+
+    Raises:
+        TgdonnxError: it would.
+    """
     size = try_export_artifacts(artifacts)
     if job.looks_at_data:
         rehearse(*compared, before.file, artifacts.directory)
@@ -160,7 +169,9 @@ def _train(job: Job, number: int, session: Session) -> TrainReport:
     training = job.asked.training
     if job.asked.blend == "auto":
         training = replace(training, retain_limit=None)  # it is for the choice of the blend
-    trained = train_session(session, job.asked.data, training, watch=_watch(job, number), acceptance=job.acceptance)
+    begun = session.run_state is not None or read_record(session.directory) is not None
+    watch = _watch(job, number)
+    trained = train_session(session, job.asked.data, training, resume=begun, watch=watch, acceptance=job.acceptance)
     if trained.stop.signal is not None:
         raise StoppedError(trained.stop.reason, trained.stop.signal)
     job.go_on_with_export(session.directory, 1.0)

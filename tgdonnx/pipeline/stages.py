@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.data import DataSource
-from tgdonnx.files.model_file import ModelSource, StrPath, load_model
+from tgdonnx.files.model_file import ModelSource, StrPath
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.keeping import kept
 from tgdonnx.masking import MaskOptions
-from tgdonnx.pipeline.asked import Asked, Results
+from tgdonnx.pipeline.asked import Results, asked_of
 from tgdonnx.pipeline.checks import checked
 from tgdonnx.pipeline.choosing import with_choice
 from tgdonnx.pipeline.ending import finish
@@ -58,14 +57,14 @@ def finetune(
         KeptError: what nobody foresaw, after training.
         TgdonnxError: as the stages do; after training, with the call that goes on.
     """
-    asked = Asked(
-        file=load_model(model),
-        data=RunData.of(data),
-        output=Path(output),
-        strategy=strategy,
-        training=training,
+    asked = asked_of(
+        model,
+        data,
+        output,
+        strategy,
+        training,
         building=building,
-        masking=replace(masking, reinitialization=replace(masking.reinitialization, device=training.device)),
+        masking=masking,
         rounds=rounds,
         results=results,
         watch=watch,

@@ -1,0 +1,109 @@
+"""A call that was stopped goes on with the same call, to the model that it would have come to; nothing else is gone on with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tgdonnx
+from tests.support import models
+from tests.support.tuning import PHI, data_for, in_objects, listing, options_for
+from tgdonnx.errors import ArtifactsError, KeptError, TgdonnxError
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Path:
+    return models.save(models.dncnn(0), tmp_path / "model.onnx")
+
+
+def finetune(vendor: Path, output: Path, **more: Any) -> tgdonnx.FinetuneReport:
+    given = {"strategy": tgdonnx.Phi(PHI), "training": options_for(), "data": data_for(models.dncnn(0)), **more}
+    return tgdonnx.finetune(vendor, output=output, **in_objects(given))
+
+
+class StopsAt:
+    """Fails at a step, counted over all rounds."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def __call__(self, _: tgdonnx.Progress) -> None:
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("the power is gone")
+
+
+@pytest.mark.parametrize("artifacts", [False, True], ids=["beside", "named"])
+@pytest.mark.parametrize(("rounds", "step"), [(1, 3), (2, 3), (2, 7)])
+def test_a_call_that_was_cut_off_goes_on_to_the_same_bytes(
+    rounds: int, step: int, artifacts: bool, vendor: Path, tmp_path: Path
+) -> None:
+    often = replace(options_for(), checkpoint_every=0)
+    asked: dict[str, Any] = {"strategy": tgdonnx.Percentile(40), "rounds": rounds, "training": often}
+    whole, cut = tmp_path / "whole.onnx", tmp_path / "cut.onnx"
+    expected = finetune(vendor, whole, **asked)
+    where = tmp_path / "kept" if artifacts else tmp_path / "cut.run"
+    asked["artifacts"] = where if artifacts else None
+    with pytest.raises(KeptError, match="or with the same call and `resume=True`"):
+        finetune(vendor, cut, on_progress=StopsAt(step), **asked)
+    told: list[tgdonnx.Progress] = []
+    report = finetune(vendor, cut, resume=True, on_progress=told.append, **asked)
+    assert cut.read_bytes() == whole.read_bytes()
+    assert report.train.loss == expected.train.loss
+    assert [each.train.loss for each in report.earlier] == [each.train.loss for each in expected.earlier]
+    assert len(told) == sum(each.train.steps for each in (*expected.earlier, expected)) - (step - 1)
+    assert report.build.directory == str(where / f"round-{rounds}" if rounds > 1 else where)
+
+
+def test_a_finished_run_is_gone_on_with_and_what_is_reported_of_its_build_is_as_before(
+    vendor: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "tuned.onnx"
+    first = finetune(vendor, output, mode="readers")
+    again = finetune(vendor, output, mode="readers", resume=True, overwrite=True)
+    assert again.build == first.build
+    assert again.train.loss == first.train.loss
+    longer = replace(options_for(), epochs=3)
+    more = finetune(vendor, output, mode="readers", training=longer, resume=True, overwrite=True)
+    assert more.train.loss[: len(first.train.loss)] == first.train.loss
+    assert more.train.steps > first.train.steps
+
+
+OTHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "selection": ({"strategy": tgdonnx.LastLayers(1)}, "is of another selection: .*'phi'.*, now .*'last'"),
+    "loss": ({"building": tgdonnx.BuildOptions(loss="l1")}, "was built with loss mse, not l1"),
+    "form": ({"building": tgdonnx.BuildOptions(form="masked")}, "was built with form thin, not masked"),
+    "learning rate": ({"training": tgdonnx.TrainOptions(2, 3, 0.5)}, "was started with learning_rate"),
+    "data": (
+        {"data": {name: 2 * array for name, array in data_for(models.dncnn(0)).items()}},
+        "was started with other data",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_run_of_another_call_is_not_gone_on_with_and_stays(case: str, vendor: Path, tmp_path: Path) -> None:
+    finetune(vendor, tmp_path / "tuned.onnx")
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "tuned.run").iterdir() if path.name != "run.json"}
+    changed, problem = OTHERS[case]
+    with pytest.raises(TgdonnxError, match=problem):
+        finetune(vendor, tmp_path / "tuned.onnx", resume=True, overwrite=True, keep=False, **changed)
+    now = {path.name: path.read_bytes() for path in (tmp_path / "tuned.run").iterdir() if path.name != "run.json"}
+    assert {name: now[name] for name in kept} == kept
+    assert "tuned.onnx" in listing(tmp_path)
+
+
+def test_a_run_of_another_model_is_not_gone_on_with(vendor: Path, tmp_path: Path) -> None:
+    finetune(vendor, tmp_path / "tuned.onnx")
+    other = models.save(models.dncnn(1), tmp_path / "other.onnx")
+    with pytest.raises(ArtifactsError, match="is of another model"):
+        finetune(other, tmp_path / "tuned.onnx", resume=True, overwrite=True)
+
+
+def test_without_a_run_there_is_nothing_to_resume(vendor: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactsError, match=r"there is no run to resume in .*tuned\.run"):
+        finetune(vendor, tmp_path / "tuned.onnx", resume=True)
+    assert listing(tmp_path) == ["model.onnx"]
