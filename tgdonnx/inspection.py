@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,18 +187,6 @@ def look(model: ModelSource, *, phi: float, alpha: float = DEFAULT_ALPHA, k: int
         None if masked is None else masked.selection,
     )
     return Inspected(network, scores, importance, trains, report)
-
-
-def next_command(report: InspectReport) -> str:
-    """Returns the command that goes on from a summary, as a shell takes it."""
-    model = shlex.quote(report.model)
-    if report.gate is not None:
-        return f"tgdonnx apply {model} --data D -o result.npy"
-    if report.selection is not None:
-        return f"tgdonnx build {model} -o run"
-    if not any(layer.retrain for layer in report.layers):  # the drop test looks for another phi
-        return f"tgdonnx sweep {model} --data D"
-    return f"tgdonnx check {model}"
 
 
 def _inferred(network: Network) -> dict[str, Optional[ir.Shape]]:

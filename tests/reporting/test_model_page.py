@@ -58,7 +58,7 @@ class Reader(HTMLParser):
 
 def page_of(path: Path, phi: float = 0.3) -> tuple[str, Reader]:
     output = path.with_suffix(".html")
-    size = write_model_page(look(path, phi=phi), output)
+    size = write_model_page(look(path, phi=phi), output, "tgdonnx check model.onnx")
     text = output.read_text("utf-8")
     assert size == len(text.encode())
     reader = Reader()
@@ -101,6 +101,7 @@ def test_the_page_shows_layers_shapes_masks_and_reasons_and_takes_nothing_from_e
     report = tgdonnx.inspect(path, phi=0.9)
     assert not [link for link in reader.links if not link.startswith(("#", "data:"))]
     assert "<script" not in text
+    assert "<code>tgdonnx check model.onnx</code>" in text
     assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)
     assert len(reader.ids) == len(set(reader.ids))
     for layer in report.layers:
@@ -140,8 +141,8 @@ def test_the_page_is_written_neither_over_the_model_nor_over_anything_unasked(tm
     path = models.save(branches(), tmp_path / "model.onnx")
     inspected = look(path, phi=0.3)
     with pytest.raises(OutputError):
-        write_model_page(inspected, path, overwrite=True)
+        write_model_page(inspected, path, "", overwrite=True)
     page_of(path)
     with pytest.raises(OutputError, match="exists"):
-        write_model_page(inspected, path.with_suffix(".html"))
-    assert write_model_page(inspected, path.with_suffix(".html"), overwrite=True) > 0
+        write_model_page(inspected, path.with_suffix(".html"), "")
+    assert write_model_page(inspected, path.with_suffix(".html"), "", overwrite=True) > 0

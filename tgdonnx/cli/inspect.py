@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Optional
 
@@ -11,7 +12,7 @@ from tgdonnx.cli.common import json_option, model_argument, overwrite_option, sc
 from tgdonnx.cli.helping import OUTPUT, SELECTION, Command, options_of
 from tgdonnx.cli.output import print_json, printing, say
 from tgdonnx.cli.paths import OutputPath
-from tgdonnx.inspection import look, next_command
+from tgdonnx.inspection import InspectReport, look
 from tgdonnx.reporting.tables import print_inspection
 
 
@@ -65,7 +66,7 @@ def command(
     if html is not None:
         from tgdonnx.reporting.model_page import write_model_page
 
-        size = write_model_page(inspected, html, overwrite=overwrite)
+        size = write_model_page(inspected, html, _next(inspected.report), overwrite=overwrite)
     if as_json:
         print_json(inspected.report)
         return
@@ -73,4 +74,16 @@ def command(
         print_inspection(inspected.report, console)
     if html is not None:
         say(f"{html}: {size:,} bytes")
-    say(f"next: {next_command(inspected.report)}")
+    say(f"next: {_next(inspected.report)}")
+
+
+def _next(report: InspectReport) -> str:
+    """Returns the command that goes on from here."""
+    model = shlex.quote(report.model)
+    if report.gate is not None:
+        return f"tgdonnx apply {model} --data D -o result.npy"
+    if report.selection is not None:
+        return f"tgdonnx build {model} -o run"
+    if not any(layer.retrain for layer in report.layers):  # the drop test looks for another phi
+        return f"tgdonnx sweep {model} --data D"
+    return f"tgdonnx check {model}"

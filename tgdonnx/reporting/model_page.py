@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tgdonnx.files.model_file import StrPath, require_writable, write_bytes
 from tgdonnx.files.outputs import Output, require_outputs
-from tgdonnx.inspection import Inspected, LayerSummary, next_command
+from tgdonnx.inspection import Inspected, LayerSummary
 from tgdonnx.reporting import facts
 from tgdonnx.reporting.filters import APART_UP_TO, Strip, path_of_cells, strip
 from tgdonnx.reporting.histograms import Histogram, score_histograms
@@ -77,12 +77,13 @@ def require_model_page(output: StrPath, *, overwrite: bool = False) -> Path:
     return require_writable(output, overwrite=overwrite)
 
 
-def write_model_page(inspected: Inspected, output: StrPath, *, overwrite: bool = False) -> int:
+def write_model_page(inspected: Inspected, output: StrPath, next_command: str, *, overwrite: bool = False) -> int:
     """Writes the page of a model, which needs no network and no script.
 
     Args:
         inspected: the model.
         output: the page to write.
+        next_command: what goes on from here, as a shell takes it.
         overwrite: whether it may exist.
 
     Returns:
@@ -112,7 +113,7 @@ def write_model_page(inspected: Inspected, output: StrPath, *, overwrite: bool =
             verb="would retrain" if report.selection is None else "retrain",
             untraced=_counted(layer.untraced for layer in report.layers),
             apart_up_to=APART_UP_TO,
-            next_command=next_command(report),
+            next_command=next_command,
             now=facts.now(),
             version=metadata.version("tgdonnx"),
         )
