@@ -177,7 +177,7 @@ def test_what_an_earlier_call_left_is_not_replaced_unless_asked_for(vendor: Path
             finetune(vendor)
     kept = vendor.parent / "tuned.run"
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
-    with pytest.raises(OutputError, match=r"tuned\.run holds 4 steps of an earlier call .*`tgdonnx\.export\("):
+    with pytest.raises(OutputError, match=r"tuned\.run holds 4 steps of an earlier call: `tgdonnx\.export\("):
         finetune(vendor)
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     finetune(vendor, overwrite=True)
