@@ -62,6 +62,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "alone / step",
         "GFLOP/s alone",
     ),
+    "builders": ("net", "trains", "by the runtime's builder", "by our gradient graph", "ratio"),
     "stages": ("layers", "score", "trace", "mask", "build masked", "build thin", "build onnxruntime", "export"),
     "arm64": ("machine", "processor, onnxruntime", "loss, first and last step", "rows changed", "proved by the other"),
     "starts": ("what is started", "seconds", "modules", "of tgdonnx"),
