@@ -32,6 +32,7 @@ from tgdonnx.graphs.tensor_specs import count_inputs
 Array = NDArray[Any]
 Found = Union[Values, Classes, Regions]
 _SAMPLES_AT_ONCE = 8
+_MOST_AT_ONCE = 2**20  # numbers of a sample; volumes go one by one
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,8 @@ def ways_to_measure(
 def _batch(dataset: Dataset, manifest: Manifest) -> int:
     if manifest.fixed_batch is not None:
         return manifest.fixed_batch
+    if sum(array.size for array in dataset.batch(1, 0)) > _MOST_AT_ONCE:
+        return 1
     try:
         dataset.require_batch(_SAMPLES_AT_ONCE)
     except DataError:  # samples of several sizes
