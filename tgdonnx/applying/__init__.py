@@ -9,13 +9,15 @@ graph; ``tiles``: where to cut; ``network``: the model in the runtime; ``orienti
 ``forms``: what outputs are; ``assembling``: a result from its tiles; ``deciding``: which network of a gated file answers;
 ``application``: all of that together; ``classifying``: a table in place of images.
 
-``placing``: where results go; ``imagefiles``, ``picturefiles``, ``dicomfiles``: their files; ``running``: the whole.
+``placing``: where results go; ``imagefiles``, ``picturefiles``, ``dicomfiles``: their files; ``running``: the whole, with
+``reports``.
 """
 
 from tgdonnx.applying.collecting import Applied
 from tgdonnx.applying.forms import FORMS, Form
 from tgdonnx.applying.options import ApplyOptions
-from tgdonnx.applying.running import ApplyProgress, ApplyReport, Result, apply, require_applicable
+from tgdonnx.applying.reports import ApplyProgress, ApplyReport, Result
+from tgdonnx.applying.running import apply, require_applicable
 
 __all__ = [
     "FORMS",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -16,6 +16,7 @@ from tgdonnx.applying.dicomfiles import SERIES, Derivation, write_series
 from tgdonnx.applying.imagefiles import ARRAYS, Made, Range, suffix_of, write, write_arrays
 from tgdonnx.applying.options import ApplyOptions
 from tgdonnx.applying.placing import Place, Target, directory_targets, file_target, place_of
+from tgdonnx.applying.reports import ApplyProgress, ApplyReport, Result
 from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.options import DataOptions
 from tgdonnx.errors import DataError, OutputError
@@ -23,75 +24,7 @@ from tgdonnx.files.model_file import ModelFile, ModelSource, StrPath, load_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.staging import require_places, staged
 from tgdonnx.files.typed import encode
-from tgdonnx.presenting import Presented
 from tgdonnx.runtime import usable_device
-
-
-@dataclass(frozen=True)
-class ApplyProgress:
-    """How far it is: the model ran ``done`` of ``total`` times, of a table pictures; ``case`` is what it runs on."""
-
-    done: int
-    total: int
-    case: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """A result that was written.
-
-    Attributes:
-        case: the file or series that it is made from.
-        output: the file; of a DICOM series, the directory.
-        name: the output of the model.
-        shape: of the result.
-        dtype: of the values that were computed.
-        low: the least of them; None where there are none.
-        high: the largest.
-        clipped: how many the file cannot hold, so that the nearest that it can stands for them.
-        error: by how much others may differ in the file, which holds whole numbers.
-        gate: of a gated model with a detector, what that decided; it is written beside the result as well.
-    """
-
-    case: str
-    output: str
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    low: Optional[float]
-    high: Optional[float]
-    clipped: int = 0
-    error: float = 0.0
-    gate: Optional[GateDecision] = None
-
-
-@dataclass(frozen=True, repr=False)
-class ApplyReport(Presented):
-    """What was computed.
-
-    Attributes:
-        output: the file or directory; None where results are handed over.
-        shape: of the first result; of a table, how many rows it has.
-        dtype: of the first result; ``csv`` of a table.
-        tiles: how many tiles a sample of it was computed from.
-        overlap: of neighbouring tiles, by axis of space; empty where there was one tile.
-        whole: why the model ran on whole images only; None if it need not.
-        remarks: what was done to the data, and what is worth knowing.
-        gate: of a gated model with a detector, what that decided of the first.
-        results: all of them, in order; none of a table.
-        arrays: by output, where they are not written.
-    """
-
-    output: Optional[str]
-    shape: tuple[int, ...]
-    dtype: str
-    tiles: int
-    overlap: tuple[int, ...]
-    whole: Optional[str]
-    remarks: tuple[str, ...]
-    gate: Optional[GateDecision] = None
-    results: tuple[Result, ...] = ()
-    arrays: Mapping[str, Array] = field(default_factory=dict)
 
 
 def apply(
