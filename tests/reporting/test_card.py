@@ -22,8 +22,6 @@ from tgdonnx.errors import OutputError, RuntimeMissingError
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run")
     trained(path, card=path / "card.json")
-    options = {"model": path / "vendor.onnx", "tuned": path / "tuned.onnx", "data": pairs(seed=1)}
-    tgdonnx.report(path / "artifacts", path / "page.html", card=path / "card.cdx.json", **options)
     return path
 
 
@@ -61,6 +59,8 @@ def test_a_card_has_hashes_selection_data_measures_and_proof(folder: Path) -> No
 def test_a_cyclonedx_document_is_valid_by_the_schema_of_1_6_and_says_the_same(folder: Path) -> None:
     validation = pytest.importorskip("cyclonedx.validation.json", reason="the extra bom is not installed")
     schema = importlib.import_module("cyclonedx.schema").SchemaVersion.V1_6
+    options = {"model": folder / "vendor.onnx", "tuned": folder / "tuned.onnx", "data": pairs(seed=1)}
+    tgdonnx.report(folder / "artifacts", folder / "page.html", card=folder / "card.cdx.json", **options)
     text = (folder / "card.cdx.json").read_text("utf-8")
     assert validation.JsonStrictValidator(schema).validate_str(text) is None
     document = json.loads(text)
