@@ -17,6 +17,7 @@ from tgdonnx.errors import ModelFileError
 from tgdonnx.files import wire
 from tgdonnx.files.model_file import load_model
 from tgdonnx.layers import Network, Parameter, open_network, opset_version
+from tgdonnx.layers.sizes import infer_sizes
 
 RNG = np.random.default_rng(7)
 
@@ -420,3 +421,14 @@ def test_a_branch_may_make_a_value_of_the_name_that_its_node_gives_out(tmp_path:
     del model.graph.input[2]
     onnx.save(model, tmp_path / "model.onnx")
     assert [layer.op_type for layer in open_network(tmp_path / "model.onnx").layers] == ["Conv", "Conv"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_clone_knows_the_sizes_that_would_be_inferred_of_it(name: str, tmp_path: Path) -> None:
+    clone = opened(MODELS[name](), tmp_path).clone()
+    expected = infer_sizes(clone.graph, clone.graph.opset_imports)
+    assert clone.sizes.shapes == expected.shapes
+    assert clone.sizes.refused == expected.refused
+    assert clone.sizes.contents.keys() == expected.contents.keys()
+    for value, content in expected.contents.items():
+        np.testing.assert_array_equal(clone.sizes.contents[value], content)
