@@ -17,7 +17,7 @@ def finetune(vendor: Path, data: Path, *more: object) -> tuple[object, ...]:
     return ("finetune", vendor, "--data", data, "-o", tuned, "--phi", 0.3, "--epochs", 1, *more)
 
 
-def test_finetune_leaves_a_report_and_nothing_else(vendor: Path, data: Path, tmp_path: Path) -> None:
+def test_finetune_leaves_a_report_and_its_run_and_nothing_else(vendor: Path, data: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     report = run_json(*finetune(vendor, data, "--report", page))
     assert report["report"]["verified"] is True
@@ -25,7 +25,9 @@ def test_finetune_leaves_a_report_and_nothing_else(vendor: Path, data: Path, tmp
     root = parse_page(page)
     assert root.one("h1").text == "vendor.onnx"
     assert len(root.all("img")) == 20
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "page.html", "tuned.onnx", "vendor.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("data.npz", "page.html", "tuned.onnx", "tuned.run", "vendor.onnx")
+    ]
 
 
 def test_finetune_looks_at_the_place_of_the_report_before_it_trains(vendor: Path, data: Path, tmp_path: Path) -> None:
