@@ -68,7 +68,10 @@ def test_an_error_that_names_a_node_carries_its_name_and_its_operator() -> None:
 
 def test_the_command_line_has_a_word_for_everything_that_a_message_names() -> None:
     named = {
-        name: place for place, text in messages() for name in re.findall(r"`([^`\n]+)`", text) if name.strip("0 ") != ""
+        name: place
+        for place, text in messages()
+        for name in re.findall(r"`([^`\n]+)`", text)
+        if name.strip("0 =") != ""
     }
     assert {"overwrite=True", "tgdonnx.mask", "resume=True"} <= named.keys()
     for command in COMMANDS:

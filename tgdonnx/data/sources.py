@@ -211,8 +211,8 @@ def _instead(path: Path) -> str:
     if not found:
         return ""
     return (
-        f"pictures are read of {', '.join(IMAGES.suffixes)}: save those of {', '.join(found)} as PNG, as with `magick mogrify "
-        f"-format png '*{found[0]}'`"
+        f"pictures are read of {', '.join(IMAGES.suffixes)}: save those of {', '.join(found)} as PNG; ImageMagick does "
+        f"by: magick mogrify -format png '*{found[0]}'"
     )
 
 
