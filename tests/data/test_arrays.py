@@ -282,7 +282,7 @@ def test_of_pictures_that_are_not_read_it_is_told_which_are_and_how_to_convert_t
     for name in ("cats", "dogs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.GIF").touch()
-    with pytest.raises(DataError, match=r"holds no data; .* read of .png, .*: save those of .gif as PNG, as with"):
+    with pytest.raises(DataError, match=r"holds no data; .* read of .png, .*: save those of .gif as PNG; ImageMagick"):
         open_source(tmp_path)
 
 

@@ -83,4 +83,5 @@ def _said(name: str, value: Any) -> str:
     default = getattr(DataOptions(), name)
     if value == default:
         return f"no `{name}`"
-    return f"`{name}={value:g}`" if isinstance(value, float) else f"`{name}={value!r}`"
+    said = f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
+    return f"`{said}`"
