@@ -344,7 +344,7 @@ def test_a_directory_of_something_else_or_of_another_budget_is_refused(vendor: P
         compare(vendor, tmp_path / "c", ("all",), replace(short, learning_rate=0.02), **plain)
     with pytest.raises(OutputError, match="with loss = mse, not l1"):
         compare(vendor, tmp_path / "c", ("all",), short, loss="l1", **plain)
-    with pytest.raises(TgdonnxError, match="started with other data"):
+    with pytest.raises(TgdonnxError, match="holds a comparison with data = in memory"):
         tgdonnx.compare(
             vendor, tgdonnx.RunData(data(10, seed=1), validation=HELD_OUT, retain=OLD), tmp_path / "c", ("all",), short
         )
