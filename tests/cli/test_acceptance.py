@@ -81,12 +81,10 @@ def test_a_model_that_does_not_is_written_all_the_same_and_the_exit_status_says_
 
 
 def test_what_was_recorded_before_the_first_step_is_judged_whatever_the_file_says_now(folder: Path) -> None:
-    tgdonnx.mask(folder / "model.onnx", folder / "masked.onnx", tgdonnx.AllLayers())
-    tgdonnx.build(folder / "masked.onnx", folder / "run", tgdonnx.BuildOptions(loss="ce"))
+    trained_with_criteria(folder, 0.99)
+    criteria(folder, 0.0)
     data = tgdonnx.RunData(folder / "train.csv", validation=folder / "held_out.csv")
     options = tgdonnx.TrainOptions(epochs=1, learning_rate=0.1)
-    tgdonnx.train(folder / "run", data, options, acceptance=criteria(folder, 0.99))
-    criteria(folder, 0.0)
     longer = tgdonnx.TrainOptions(epochs=2, learning_rate=0.1)
     with pytest.raises(ArtifactsError, match="criteria are fixed before the first step"):
         tgdonnx.train(folder / "run", data, longer, resume=True, acceptance=folder / "criteria.toml")
@@ -96,6 +94,35 @@ def test_what_was_recorded_before_the_first_step_is_judged_whatever_the_file_say
     assert "not met: accuracy at least 0.99: 0.5" in result.stdout
     assert run("report", folder / "run", "-o", folder / "unjudged.html").exit_code == 0
     assert "They were not judged here" in (folder / "unjudged.html").read_text()
+
+
+def trained_with_criteria(folder: Path, limit: float) -> Path:
+    tgdonnx.mask(folder / "model.onnx", folder / "masked.onnx", tgdonnx.AllLayers())
+    tgdonnx.build(folder / "masked.onnx", folder / "run", tgdonnx.BuildOptions(loss="ce"))
+    data = tgdonnx.RunData(folder / "train.csv", validation=folder / "held_out.csv")
+    options = tgdonnx.TrainOptions(epochs=1, learning_rate=0.1)
+    tgdonnx.train(folder / "run", data, options, acceptance=criteria(folder, limit))
+    return folder / "run"
+
+
+def test_criteria_that_were_changed_in_the_record_are_refused(folder: Path) -> None:
+    record = trained_with_criteria(folder, 0.99) / "run.json"
+    untouched = record.read_text()
+    report = ("report", folder / "run", "--data", folder / "held_out.csv", "-o", folder / "page.html")
+    for place, message in (
+        ("content", "its criteria are not those that the text of criteria.toml says"),
+        ("text", "the text of the criteria of criteria.toml has the SHA-256"),
+    ):
+        changed = json.loads(untouched)
+        if place == "content":
+            changed["acceptance"]["content"]["criteria"][0]["limit"] = 0.1
+        else:
+            changed["acceptance"]["text"] = changed["acceptance"]["text"].replace("0.99", "0.1")
+        record.write_text(json.dumps(changed))
+        result = run(*report)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert not (folder / "page.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ values; depth and size are bounded. What is wrong becomes a `ValueError` with on
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import re
@@ -41,18 +40,27 @@ def read_options(path: Path) -> Any:
     return _parsed(readers[suffix], _read(path))
 
 
-def read_hashed(path: Path) -> tuple[Any, str]:
-    """Returns the content of a TOML or JSON file, and the SHA-256 of its bytes, in hex.
+def read_settings(path: Path) -> tuple[Any, str]:
+    """Returns the content of a TOML or JSON file, and its text, which is that in UTF-8.
 
     Raises:
         ValueError: it cannot be read, or is neither.
     """
+    data = _read(path)
+    return parse_settings(path.name, data), data.decode()
+
+
+def parse_settings(name: str, data: bytes) -> Any:
+    """Returns the content of a TOML or JSON file of which the name and the bytes are known.
+
+    Raises:
+        ValueError: it is neither.
+    """
     readers: dict[str, Callable[[str], Any]] = {".toml": _toml, ".json": _json}
-    suffix = path.suffix.lower()
+    suffix = Path(name).suffix.lower()
     if suffix not in readers:
         raise ValueError(f"expected a file that ends in {', '.join(readers)}")
-    data = _read(path)
-    return _parsed(readers[suffix], data), hashlib.sha256(data).hexdigest()
+    return _parsed(readers[suffix], data)
 
 
 def read_filters(path: Path) -> Filters:

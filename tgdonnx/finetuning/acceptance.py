@@ -16,11 +16,13 @@
     limit = 0.0
     of = "change"              # of the tuned model's number less the vendor's on the same data
 
-A run records the content of the file and its SHA-256 before the first step; what is judged afterwards is what was recorded.
+A run records the text of the file and its SHA-256 before the first step; what is judged afterwards is what was recorded. A
+record in which text, content and SHA-256 do not belong together is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ import msgspec
 
 from tgdonnx.data.cases import Case
 from tgdonnx.errors import DataError
-from tgdonnx.files.optionfiles import read_hashed
+from tgdonnx.files.optionfiles import parse_settings, read_settings
 from tgdonnx.files.typed import Count, Sha256
 from tgdonnx.finetuning.metrics import METRICS, metric_of
 
@@ -81,11 +83,13 @@ class Acceptance:
     Attributes:
         file: the name of the file.
         sha256: of its bytes.
+        text: these, which are UTF-8.
         content: what it said.
     """
 
     file: str
     sha256: Sha256
+    text: str
     content: Criteria
 
 
@@ -133,7 +137,7 @@ def read_acceptance(path: Path) -> Acceptance:
         DataError: it cannot be read, is no such file, or names a metric that there is not.
     """
     try:
-        content, sha256 = read_hashed(path)
+        content, text = read_settings(path)
         criteria = msgspec.convert(content, Criteria)
     except ValueError as error:  # those of msgspec are, too
         raise DataError(
@@ -147,4 +151,23 @@ def read_acceptance(path: Path) -> Acceptance:
             )
         if not math.isfinite(criterion.limit):
             raise DataError(f"{where}: the limit is {criterion.limit:g}; expected a finite number")
-    return Acceptance(path.name, sha256, criteria)
+    return Acceptance(path.name, _hash(text), text, criteria)
+
+
+def require_unchanged(acceptance: Acceptance) -> None:
+    """Checks that criteria in a record are those of the file that was recorded.
+
+    Raises:
+        ValueError: their text has another SHA-256, or says something else.
+    """
+    found = _hash(acceptance.text)
+    if found != acceptance.sha256:
+        raise ValueError(
+            f"the text of the criteria of {acceptance.file} has the SHA-256 {found}, and {acceptance.sha256} is recorded"
+        )
+    if msgspec.convert(parse_settings(acceptance.file, acceptance.text.encode()), Criteria) != acceptance.content:
+        raise ValueError(f"its criteria are not those that the text of {acceptance.file} says")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -24,7 +24,7 @@ from tgdonnx.data.scaling import Linear
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Count, Fraction, Positive, Sha256, decode, encode, read_bytes, retype
-from tgdonnx.finetuning.acceptance import Acceptance
+from tgdonnx.finetuning.acceptance import Acceptance, require_unchanged
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator
@@ -270,6 +270,8 @@ def _check(record: RunRecord) -> None:
     unknown = next((name for name in (*record.metrics, *guarded) if metric_of(name) not in METRICS), None)
     if unknown is not None:
         raise ValueError(f"the metric {unknown!r} is unknown")
+    if record.acceptance is not None:
+        require_unchanged(record.acceptance)
     if record.blend is not None:
         _check_blend(record.blend)
     described = [record.data, record.validation, record.retain, record.agree and record.agree.images]
