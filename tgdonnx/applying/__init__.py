@@ -3,8 +3,8 @@
 ``receptive_field``, ``reach``, ``node_view``, ``rules``, ``windows``: which part of an image an output depends on, from the
 graph; ``tiles``: where to cut; ``network``: the model in the runtime; ``orienting``: images without samples or channels.
 
-``collecting``: where data may lie; ``preparing``: how it is scaled and made ready; ``cases``: data matched to the model;
-``feeding``: what the model is fed of it; ``options``: how it is applied.
+``collecting``: where data may lie; ``preparing``: how it is scaled and made ready; ``naming``: what classes are called;
+``cases``: data matched to the model; ``feeding``: what the model is fed of it; ``options``: how it is applied.
 
 ``forms``: what outputs are; ``assembling``: a result from its tiles; ``deciding``: which network of a gated file answers;
 ``application``: all of that together; ``classifying``: a table in place of images.

@@ -22,6 +22,7 @@ from tgdonnx.applying.application import Application
 from tgdonnx.applying.cases import require_sizes
 from tgdonnx.applying.deciding import residual_by
 from tgdonnx.applying.feeding import Case, named
+from tgdonnx.applying.naming import ClassNames
 from tgdonnx.applying.network import ImageNetwork, open_image_network
 from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.errors import DataError
@@ -75,13 +76,13 @@ class Classification:
     Attributes:
         network: the classifier, of one output; of a gated model the tuned one.
         cases: what to classify: files, or an array of samples.
-        classes: their names; none where nobody says them.
+        classes: what these are called.
         choice: of a gated model with a detector, what else may answer.
     """
 
     network: ImageNetwork
     cases: tuple[Case, ...]
-    classes: tuple[str, ...]
+    classes: ClassNames
     choice: Optional[Choice] = None
 
     def fed(self) -> Iterator[tuple[str, dict[str, Array]]]:
@@ -102,15 +103,16 @@ class Classification:
             step: called after every picture.
 
         Raises:
-            DataError: a file cannot be read, or the output is not one number per class.
+            DataError: a file cannot be read, the output is not one number per class, or there are more or fewer names.
         """
         (output,) = self.network.outputs
         for name, feeds in self.fed():
             is_new = self.choice is not None and self.choice.is_new(feeds)
             network = self.network if self.choice is None or is_new else self.choice.vendor
             scores = self._scores(network.run(feeds, output), feeds)
+            self.classes.require_count(scores.size)
             best = int(scores.argmax())
-            yield name, self.classes[best] if best < len(self.classes) else str(best), float(scores[best]), is_new
+            yield name, self.classes.name(best), float(scores[best]), is_new
             step()
 
     def _scores(self, found: Array, feeds: Mapping[str, Array]) -> Array:

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 import onnx
 
+from tgdonnx.applying.naming import ClassNames, class_names
 from tgdonnx.artifacts.losses import Targets, parse_criterion
 from tgdonnx.artifacts.manifest import RUN
 from tgdonnx.data.options import DataOptions
@@ -24,6 +25,8 @@ from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 from tgdonnx.records import PreparationPart, last_classes, last_training
 
+_RECORD = "the record of training in the model"
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -32,14 +35,14 @@ class Preparation:
     Attributes:
         reading: how it is read, and scaled where that is not recorded.
         scaling: as it was recorded, by input and target; None where ``reading`` says it, or nothing is scaled.
-        classes: the names of classes, where somebody says them.
+        classes: what classes are called.
         targets: what outputs were compared with in training, by output, as far as it is known.
         remark: where it comes from; empty where it was said.
     """
 
     reading: DataOptions
     scaling: Optional[Mapping[str, Linear]]
-    classes: tuple[str, ...]
+    classes: ClassNames
     targets: Mapping[str, Targets]
     remark: str = ""
 
@@ -72,9 +75,10 @@ def preparation_of(
     """
     if reading.patch is not None or reading.augment or reading.validation_split is not None or reading.crop_target:
         raise DataError("a model is applied to all of the data, not to patches of it", remedy="say `tile` to cut it")
-    classes = reading.classes or last_classes(proto)
+    named = (_RECORD, last_classes(proto))
     if artifacts is not None:
-        return _of_run(Path(artifacts), inputs, reading, classes)
+        return _of_run(Path(artifacts), inputs, reading, named)
+    classes = class_names(reading.classes, [named])
     training = last_training(proto)
     targets = {} if training is None else _targets(training.loss, training.output)
     part = training.preparation if training is not None else None
@@ -82,7 +86,7 @@ def preparation_of(
         return Preparation(reading, None, classes, targets)
     scaling = {name: _linear(each) for name, each in part.scaling.items()}
     return Preparation(
-        _read_as(reading, _pictures_of(part), scaling, inputs, "the record of training in the model"),
+        _read_as(reading, _pictures_of(part), scaling, inputs, _RECORD),
         scaling,
         classes,
         targets,
@@ -91,7 +95,7 @@ def preparation_of(
 
 
 def _of_run(
-    directory: Path, inputs: tuple[TensorSpec, ...], reading: DataOptions, classes: tuple[str, ...]
+    directory: Path, inputs: tuple[TensorSpec, ...], reading: DataOptions, named: tuple[str, tuple[str, ...]]
 ) -> Preparation:
     if is_prepared(reading):
         raise DataError(
@@ -108,7 +112,7 @@ def _of_run(
     return Preparation(
         _read_as(reading, pictures, record.data.scaling, inputs, str(path)),
         record.data.scaling,
-        reading.classes or told.classes or classes,
+        class_names(reading.classes, [(str(path), told.classes), named]),
         _targets(options.loss, options.output),
     )
 
@@ -136,7 +140,7 @@ def _pictures_of(part: PreparationPart) -> dict[str, Any]:
 def _linear(part: Any) -> Linear:
     numbers = (part.offset, part.divisor, *part.mean, *part.std)
     if not all(map(math.isfinite, numbers)) or min(part.std, default=1.0) <= 0 or len(part.mean) != len(part.std):
-        raise DataError("the record of training in the model has a scaling that is none", remedy="say it with `scale`")
+        raise DataError(f"{_RECORD} has a scaling that is none", remedy="say it with `scale`")
     return Linear(part.offset, part.divisor, part.how, part.every, tuple(part.mean), tuple(part.std))
 
 

@@ -138,8 +138,11 @@ def _table(job: Application, path: Path, show: Callable[[ApplyProgress], None]) 
     table = classification_of(job).table(counter.step)
     write_bytes(path, table.text.encode())
     said = [*job.cases.remarks]
-    if not job.preparation.classes:
+    classes = job.preparation.classes
+    if not classes.names:
         said.append("classes go by their numbers; nothing names them")
+    if classes.remark:
+        said.append(classes.remark)
     if job.gate is not None:
         said.append(table.decided or _answered(None))
     return ApplyReport(str(path), (table.count,), "csv", 1, (), None, tuple(said))
