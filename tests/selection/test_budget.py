@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tgdonnx.errors import SelectionError
 from tgdonnx.selection.budget import largest
 
 VALUES = {"a": np.array([0.5, 9.0, 0.1]), "b": np.array([3.0, 3.0]), "c": np.array([np.inf, 0.0])}
@@ -28,8 +29,11 @@ def test_filters_are_taken_by_value_until_one_does_not_fit(count: int, expected:
     assert largest(VALUES, WEIGHTS, count / 18) == expected
 
 
-def test_one_filter_is_taken_however_small_the_fraction() -> None:
-    assert largest(VALUES, WEIGHTS, 1e-9) == {"c": [0]}
+def test_a_fraction_that_the_first_filter_does_not_fit_into_is_refused_with_the_least_that_would_do() -> None:
+    with pytest.raises(SelectionError, match=r"0 of 'c', alone holds 0\.0556 of .* fraction 1e-09") as caught:
+        largest(VALUES, WEIGHTS, 1e-9)
+    assert caught.value.remedy == "ask for a fraction of at least 0.0556"
+    assert largest(VALUES, WEIGHTS, 0.0556) == {"c": [0]}
 
 
 def test_any_two_orders_hold_the_same_number_of_weights_to_within_one_filter() -> None:

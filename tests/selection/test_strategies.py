@@ -154,7 +154,7 @@ def test_random_filters_hold_a_fraction_of_the_weights_and_depend_on_the_seed(tm
         FirstLayers(2),
         AllLayers(),
         Filters({"w2": [0, 3], "w3": [1]}),
-        FisherFilters(0.1, 2, {"w2": [0, 3], "w3": [1]}),
+        FisherFilters(0.2, 2, {"w2": [0, 3], "w3": [1]}),
         RandomFilters(0.4),
     ],
 )

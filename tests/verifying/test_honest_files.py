@@ -20,7 +20,11 @@ from tests.verifying.cases import PHI, Case
         ("readers", "recomputed", "phi 0.3, mode readers, computed again"),
         ("percentile", "recomputed", "percentile 30, mode paper, computed again"),
         ("last", "recomputed", "the last 2 layers, mode paper, computed again"),
-        ("list", "recorded", "a list of filters, which is the record's own word; name the list with `filters`"),
+        (
+            "list",
+            "recorded",
+            "a list of filters, mode paper; the list is the record's own word; name it with `filters`",
+        ),
     ],
 )
 def test_an_honest_file_passes_and_its_form_of_proof_is_said(

@@ -45,7 +45,8 @@ def command(
     """Prove that TUNED is BASE but for values in retrained filters.
 
     Exit 1 if it is not. Which filters may differ is computed again from BASE by the selection in the record. Of a list of
-    filters, and of rounds after the first, that cannot be done; then it is said that the record's word is taken.
+    filters, of what was measured on data, and of rounds after the first, that cannot be done; then it is said that the
+    record's word is taken.
     """
     report = verify(base, tuned, masked, None if filters is None else read_filters(filters))
     if as_json:

@@ -12,7 +12,7 @@ layers differ in scale. What counts as Fisher information is Kirkpatrick et al.,
 networks", PNAS 2017; there, taken of the old data, it says what to hold; here, of the new data, what to let go.
 
 The numbers are measured by `tgdonnx.sensitivity`. What is recorded of a selection are the filters, since nobody can work them
-out again without the data.
+out again without the data; `verify` takes the record's word for them, and holds them to the fraction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.errors import SelectionError
-from tgdonnx.selection.budget import Budget, largest, require_fraction
+from tgdonnx.selection.budget import Budget, largest, require_fraction, require_within
 from tgdonnx.selection.strategy import (
     FromOne,
     RecordedSelection,
@@ -131,7 +131,10 @@ def _selecting(name: str) -> Callable[[Provenance, BySensitivity], Selection]:
             "measured": int(strategy.samples),
             "filters": rows,
         }
-        return selection_of(provenance, record, rows_of(provenance.layers, strategy.filters))
+        selected = rows_of(provenance.layers, strategy.filters)
+        # Those that it was measured among, which a gradient reaches, are not known here; they hold no more than all.
+        require_within(strategy.filters, provenance.layers, strategy.fraction)
+        return selection_of(provenance, record, selected)
 
     return choose
 

@@ -6,7 +6,8 @@ versions of numpy: a filter or map whose score lies within `NEAR` of phi may be 
 
 Of a later round of which only the vendor's file is at hand, selections of layers and lists can be carried out as well, since
 they look at no value. A selection by score cannot: then the masks must be those that some filters give, with all that belongs
-to them, and which these are is the record's own word. So is a list, unless it is given independently.
+to them, and which these are is the record's own word. So is a list, unless it is given independently, and what was selected by
+a gradient on data that is not at hand: of that, the list must be within the fraction that was asked for.
 
 Whatever the evidence says, nothing may train that never does: what `Network.why_untrainable` names, statistics of norms,
 tensors that nobody reads, and whatever else belongs to no filter.
@@ -23,7 +24,7 @@ import numpy as np
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
 from tgdonnx.regrowing.expected_start import ExpectedStart, expected_start, why_not_reinitialized
 from tgdonnx.regrowing.reinitializable import reinitializable
-from tgdonnx.selection import ByScore, Filters, PlanMode, Selection, plan_masks, score_filters, select
+from tgdonnx.selection import ByScore, BySensitivity, Filters, PlanMode, Selection, plan_masks, score_filters, select
 from tgdonnx.selection.recorded import (
     describe_selection,
     reinitialization_of,
@@ -124,9 +125,9 @@ def _expected(
     sentence = f"the masks are those of {told}, computed again from the vendor's file"
     if filters is not None:
         form, sentence = "listed", f"the masks are those of the list that was given, mode {selection.mode}"
-    elif isinstance(strategy, Filters):
+    elif isinstance(strategy, (Filters, BySensitivity)):
         form = "recorded"
-        sentence = f"the masks are those of a list of filters, which is {word}; name the list with `filters`"
+        sentence = f"the masks are those of {told}; the list is {word}; name it with `filters`"
     if by_score:
         _require_threshold(claim, chosen)
     if selection.mode == "regrow":
