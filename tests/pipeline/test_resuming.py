@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tgdonnx
@@ -56,6 +58,46 @@ def test_a_call_that_was_cut_off_goes_on_to_the_same_bytes(
     assert [each.train.loss for each in report.earlier] == [each.train.loss for each in expected.earlier]
     assert len(told) == sum(each.train.steps for each in (*expected.earlier, expected)) - (step - 1)
     assert report.build.directory == str(where / f"round-{rounds}" if rounds > 1 else where)
+
+
+def test_what_is_asked_for_besides_is_named_with_the_call_that_writes_it(vendor: Path, tmp_path: Path) -> None:
+    asked = {"card": tmp_path / "card.json", "report": tmp_path / "page.html", "apply": tmp_path / "full.npy"}
+    np.save(tmp_path / "full.npy", data_for(models.dncnn(0))["x"][:1])
+    written = [tmp_path / "tuned.applied.npy", asked["report"], asked["card"]]
+    often = replace(options_for(), checkpoint_every=0)
+    told = f"or with the same call and `resume=True`, which also writes {', '.join(map(str, written))}"
+    with pytest.raises(KeptError) as raised:
+        finetune(vendor, tmp_path / "tuned.onnx", on_progress=StopsAt(3), training=often, **asked)
+    assert str(raised.value).endswith(told)
+    finetune(vendor, tmp_path / "tuned.onnx", training=often, resume=True, **asked)
+    assert all(path.exists() for path in (tmp_path / "tuned.onnx", *written))
+
+
+def broken(*_: object, **__: object) -> None:
+    raise IndexError("list index out of range")
+
+
+@pytest.mark.parametrize(
+    ("module", "stage", "more", "left"),
+    [
+        ("rounds", "verify_files", "", ("tuned.applied.npy", "page.html")),
+        ("ending", "require_same_model", ", overwrite=True", ("tuned.applied.npy", "page.html")),
+        ("ending", "apply", ", overwrite=True", ("page.html",)),
+    ],
+)
+def test_after_training_the_call_that_writes_everything_is_named_too(
+    module: str, stage: str, more: str, left: tuple[str, ...], vendor: Path, tmp_path: Path
+) -> None:
+    asked = {"report": tmp_path / "page.html", "apply": tmp_path / "full.npy"}
+    np.save(tmp_path / "full.npy", data_for(models.dncnn(0))["x"][:1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module(f"tgdonnx.pipeline.{module}"), stage, broken)
+        with pytest.raises(KeptError) as raised:
+            finetune(vendor, tmp_path / "tuned.onnx", **asked)
+    written = ", ".join(str(tmp_path / name) for name in left)
+    assert str(raised.value).endswith(f"or with the same call and `resume=True{more}`, which also writes {written}")
+    finetune(vendor, tmp_path / "tuned.onnx", resume=True, overwrite=bool(more), **asked)
+    assert all((tmp_path / name).exists() for name in ("tuned.onnx", "tuned.applied.npy", "page.html"))
 
 
 def test_a_finished_run_is_gone_on_with_and_what_is_reported_of_its_build_is_as_before(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
@@ -53,6 +54,22 @@ class Job:
         """Whether the tuned model is compared with the vendor's on data at the end."""
         return any(each is not None for each in (self.page, self.acceptance, self.card))
 
+    @property
+    def others(self) -> tuple[Path, ...]:
+        """What is written besides the tuned model."""
+        return tuple(each for each in (self.applied, self.page, self.card) if each is not None)
+
+    def same_call(self, others: Sequence[Path], *, written: bool = False) -> str:
+        """Returns what is said of the same call, which goes on with all that was asked for.
+
+        Args:
+            others: what it will write besides the tuned model.
+            written: whether the tuned model is there by then.
+        """
+        replacing = ", overwrite=True" if written and not self.asked.results.overwrite else ""
+        writes = f", which also writes {', '.join(map(str, others))}" if others else ""
+        return f"; or with the same call and `resume=True{replacing}`{writes}"
+
     def go_on_with_export(self, directory: Path, blend: float, *, overwrite: bool = False) -> None:
         """Notes the export that writes the tuned model, should something fail from now on.
 
@@ -64,7 +81,8 @@ class Job:
         overwriting = {"overwrite": True} if overwrite else self.asked.results.overwriting
         blended = {} if blend == 1 else {"blend": blend}
         options = {"output": self.asked.output, **blended, **overwriting}
-        self.place.go_on_with(call("export", directory, options=options))
+        and_then = self.same_call(self.others, written=overwrite) if self.others else ""
+        self.place.go_on_with(call("export", directory, options=options), and_then)
 
 
 def checked(asked: Asked) -> Job:

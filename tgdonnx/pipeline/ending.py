@@ -62,7 +62,10 @@ def _apply(job: Job, last: Proved) -> Optional[ApplyReport]:
     # An array in memory has no command; the model is there.
     named = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "DATA"
     options = {"data": named, "output": applied, **asked.results.overwriting}
-    job.place.go_on_with(call("apply", asked.output, options=options))
+    left = [each for each in job.others if each != applied]
+    job.place.go_on_with(
+        call("apply", asked.output, options=options), job.same_call(left, written=True) if left else ""
+    )
     return apply(
         asked.output,
         image,

@@ -144,7 +144,7 @@ def _mask_and_build(
         held.enter_context(locked(directory))
     job.place.go_on_with(
         call("train", directory, options={"resume": True}),
-        and_then=" and the same data and options, then `tgdonnx.export` it; or with the same call and `resume=True`",
+        f" and the same data and options, then `tgdonnx.export` it{job.same_call(job.others)}",
     )
     return masked, built if job.place.lasting else replace(built, directory=None), artifacts
 
