@@ -28,7 +28,8 @@ def classifier() -> onnx.ModelProto:
 
 def recorded(model: onnx.ModelProto, **more: Any) -> onnx.ModelProto:
     """A model with a record of training, as export writes it."""
-    record = {"tgdonnx": "0.1.0", "base_sha256": "0" * 64, "selection": {}, "options": {}, "checkpoint": "c"}
+    selection = {"strategy": "filters", "filters": {"v": [0]}, "mode": "paper", "round": 1}
+    record = {"tgdonnx": "0.1.0", "base_sha256": "0" * 64, "selection": selection, "options": {}, "checkpoint": "c"}
     model.metadata_props.add(key="tgdonnx.provenance.1", value=json.dumps({**record, "trained": {}, **more}))
     return model
 

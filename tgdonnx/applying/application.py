@@ -206,7 +206,7 @@ def prepare(
     gate = record_of(file) if is_gated(file.proto) else None
     opened = file if gate is None else settled(file, 1.0)
     network = open_image_network(opened, options.outputs, device, several=several)
-    preparation = preparation_of(network.network.file.proto, network.inputs, reading, artifacts)
+    preparation = preparation_of(network.network.file, network.inputs, reading, artifacts)
     return Application(file, network, preparation, open_cases(data, network, preparation), options, device, gate)
 
 

@@ -12,18 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
-import onnx
-
 from tgdonnx.applying.naming import ClassNames, class_names
 from tgdonnx.artifacts.losses import Targets, parse_criterion
 from tgdonnx.artifacts.manifest import RUN
 from tgdonnx.data.options import DataOptions
 from tgdonnx.data.scaling import Linear
-from tgdonnx.errors import DataError, TgdonnxError
-from tgdonnx.files.model_file import StrPath
+from tgdonnx.errors import DataError, ModelFileError, TgdonnxError
+from tgdonnx.files.model_file import ModelFile, StrPath
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
-from tgdonnx.records import PreparationPart, last_classes, last_training
+from tgdonnx.records import PreparationPart, Training, earlier_rounds, last_training, record_key
 
 _RECORD = "the record of training in the model"
 
@@ -59,27 +57,28 @@ def is_prepared(reading: DataOptions) -> bool:
 
 
 def preparation_of(
-    proto: onnx.ModelProto, inputs: tuple[TensorSpec, ...], reading: DataOptions, artifacts: Optional[StrPath]
+    file: ModelFile, inputs: tuple[TensorSpec, ...], reading: DataOptions, artifacts: Optional[StrPath]
 ) -> Preparation:
     """Returns how data is prepared.
 
     Args:
-        proto: the model.
+        file: the model.
         inputs: what it takes.
         reading: what is said.
         artifacts: the directory of the run that is named; None for none.
 
     Raises:
         ArtifactsError: the record of the run is damaged.
-        DataError: both say how; the directory holds no run; or the record says it of other inputs, or is damaged.
+        ModelFileError: the record of training in the model is.
+        DataError: both say how; the directory holds no run; or the record says it of other inputs.
     """
     if reading.patch is not None or reading.augment or reading.validation_split is not None or reading.crop_target:
         raise DataError("a model is applied to all of the data, not to patches of it", remedy="say `tile` to cut it")
-    named = (_RECORD, last_classes(proto))
+    training = _training_of(file)
+    named = (_RECORD, () if training is None else training.classes)
     if artifacts is not None:
         return _of_run(Path(artifacts), inputs, reading, named)
     classes = class_names(reading.classes, [named])
-    training = last_training(proto)
     targets = {} if training is None else _targets(training.loss, training.output)
     part = training.preparation if training is not None else None
     if is_prepared(reading) or part is None:
@@ -92,6 +91,17 @@ def preparation_of(
         targets,
         "prepared as for training, as the model records it; `scale=1` takes the numbers as they are",
     )
+
+
+def _training_of(file: ModelFile) -> Optional[Training]:
+    try:
+        return last_training(file.proto)
+    except ValueError as error:
+        key = record_key(earlier_rounds(file.proto))
+        raise ModelFileError(
+            f"{key!r} in {file.path} is no record that tgdonnx wrote: {error}",
+            remedy="take the file as it was exported",
+        ) from error
 
 
 def _of_run(

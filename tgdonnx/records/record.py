@@ -141,34 +141,34 @@ def format_of(blend: Optional[float], classes: Sequence[str], preparation: Optio
     return WHOLE if blend is None else BLENDED
 
 
-def last_classes(proto: onnx.ModelProto) -> tuple[str, ...]:
-    """Returns the classes that the last record of a model names; none where there is none, or none that can be read."""
-    record = _last_record(proto)
-    return () if record is None else tuple(record.classes)
-
-
 @dataclass(frozen=True)
 class Training:
     """What the last round of a model was given.
 
     Attributes:
+        classes: names of what the output tells apart, in its order; none where the data did not say.
         preparation: how data was prepared; None if it was taken as it was.
         loss: what was minimised, in text; None where the record does not say.
         output: the output that trained, of several the first; None where the record does not say.
     """
 
+    classes: tuple[str, ...]
     preparation: Optional[PreparationPart]
     loss: Optional[str]
     output: Optional[str]
 
 
 def last_training(proto: onnx.ModelProto) -> Optional[Training]:
-    """Returns what the last round of a model was given; None where there is no record, or none that can be read."""
+    """Returns what the last round of a model was given; None where there is no record.
+
+    Raises:
+        ValueError: the last record was not written by export.
+    """
     record = _last_record(proto)
     if record is None:
         return None
     said = {name: value for name in ("loss", "output") if isinstance(value := record.options.get(name), str)}
-    return Training(record.preparation, said.get("loss"), said.get("output"))
+    return Training(tuple(record.classes), record.preparation, said.get("loss"), said.get("output"))
 
 
 def last_export(proto: onnx.ModelProto) -> tuple[float, bool]:
@@ -176,16 +176,32 @@ def last_export(proto: onnx.ModelProto) -> tuple[float, bool]:
 
     They are 1 and False where there is no record, or none that can be read.
     """
-    record = _last_record(proto)
+    try:
+        record = _last_record(proto)
+    except ValueError:
+        record = None
     return (1.0, False) if record is None else (1.0 if record.blend is None else record.blend, record.merged)
 
 
 def _last_record(proto: onnx.ModelProto) -> Optional[RoundRecord]:
     texts = {number: entry.value for entry in proto.metadata_props if (number := round_of(entry.key)) is not None}
-    try:
-        return msgspec.convert(read_strict(texts[max(texts)]), RoundRecord) if texts else None
-    except (ValueError, TypeError):
-        return None
+    return _parsed(texts[max(texts)]) if texts else None
+
+
+def _parsed(text: str) -> RoundRecord:
+    """Returns a record, of which only the parts are not looked into.
+
+    Raises:
+        ValueError: it was not written by export.
+    """
+    record = msgspec.convert(read_strict(text), RoundRecord)
+    if record.format != format_of(record.blend, record.classes, record.preparation):
+        prepared = "has no" if record.preparation is None else "has a"
+        raise ValueError(
+            f"it is of format {record.format}, but `blend` is {record.blend} and classes are {len(record.classes)}, and it "
+            f"{prepared} preparation; format 2 has a blend, format 3 classes, format 1 neither; format 4 has a preparation"
+        )
+    return record
 
 
 def side_paths_of(text: str) -> Optional[RecordedSelection]:
@@ -209,13 +225,7 @@ def read_record(text: str, network: Network) -> Record:
     Raises:
         ValueError: it was not written by export for this model.
     """
-    record = msgspec.convert(read_strict(text), RoundRecord)
-    if record.format != format_of(record.blend, record.classes, record.preparation):
-        prepared = "has no" if record.preparation is None else "has a"
-        raise ValueError(
-            f"it is of format {record.format}, but `blend` is {record.blend} and classes are {len(record.classes)}, and it "
-            f"{prepared} preparation; format 2 has a blend, format 3 classes, format 1 neither; format 4 has a preparation"
-        )
+    record = _parsed(text)
     selection = read_selection(record.selection)
     twice = sorted(record.reinitialized.keys() & record.trained.keys())
     if twice:

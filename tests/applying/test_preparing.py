@@ -1,0 +1,43 @@
+"""How data is prepared by the record of training in a model, and records that cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.applying.test_application import noise, refuse
+from tests.applying.test_naming import classifier, recorded
+from tests.support.forging import refused
+from tests.support.models import save
+from tgdonnx.errors import ModelFileError
+
+
+def scaled(**more: Any) -> dict[str, Any]:
+    """What a record says that has a scaling of the input ``x``."""
+    return {"format": 4, "preparation": {"scaling": {"x": {"offset": 0.0, "divisor": 255.0, "how": 255.0, **more}}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name"),
+        (scaled(divisor=0.0), "Expected `float` > 0.0"),
+        (scaled(divisor="a"), "Expected `float`, got `str`"),
+        ({**scaled(), "format": 1}, "it is of format 1"),
+    ],
+    ids=["no JSON", "a divisor of 0", "a divisor that is no number", "another format"],
+)
+def test_a_record_that_cannot_be_read_is_refused_as_verify_refuses_it(text: Any, reason: str, tmp_path: Path) -> None:
+    model = classifier()
+    vendor = save(model, tmp_path / "vendor.onnx")
+    if isinstance(text, str):
+        model.metadata_props.add(key="tgdonnx.provenance.1", value=text)
+    else:
+        recorded(model, **text)
+    tuned = save(model, tmp_path / "tuned.onnx")
+    problem = f"'tgdonnx.provenance.1' in {tuned} is no record that tgdonnx wrote: {reason}"
+    assert any(found.startswith(problem) for found in refused(vendor, tuned))
+    message = f"{problem}.*; take the file as it was exported"
+    refuse(message, ModelFileError, tmp_path, tuned, noise(1, 2, 3, 3), tmp_path / "out.csv")
