@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.commands import run, run_json, save_pairs
@@ -31,6 +32,19 @@ def test_model_and_data_are_enough(vendor: Path, data: Path, tmp_path: Path) -> 
         in told
     )
     assert run_json("verify", vendor, tmp_path / "tuned.onnx")["ok"]
+
+
+@pytest.mark.parametrize("wrong", [("--best", "psnr"), ("--retain", "empty.npz"), ("--data", "nan.npz")])
+def test_what_would_train_is_not_announced_where_the_run_is_refused(
+    wrong: tuple[str, str], vendor: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_pairs(Path("empty.npz"), (0, 3, 7, 8), (0, 3, 7, 8))
+    save_pairs(Path("nan.npz"), SHAPE, SHAPE, target=np.full(SHAPE, np.nan, np.float32))
+    given = {"--data": "data.npz", **dict([wrong])}
+    done = run("finetune", vendor, *(word for pair in given.items() for word in pair), "-o", "tuned.onnx")
+    assert done.exit_code == 2
+    assert "this trains" not in done.stderr
 
 
 def test_a_tolerance_may_be_said_with_it(vendor: Path, data: Path, tmp_path: Path) -> None:

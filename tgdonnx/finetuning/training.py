@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -90,8 +90,11 @@ def train_session(
     resume: bool = False,
     watch: Watch,
     acceptance: Optional[Acceptance] = None,
+    remarks: Sequence[str] = (),
 ) -> TrainReport:
     """Does what `train` does with artifacts that are open; the caller holds the lock of their directory.
+
+    ``remarks`` are those of the caller, which are made with our own: once nothing of what was asked for is refused any more.
 
     Raises:
         TgdonnxError: as `train`.
@@ -119,7 +122,7 @@ def train_session(
     announce(directory)
     write_record(directory, session.manifest, options, run_data, training, validating, retention, step, acceptance)
     _clean(directory, session.manifest)
-    for remark in (*batch_remarks(asked, options), *reasons, *remarks_of(training, validating, retention)):
+    for remark in (*remarks, *batch_remarks(asked, options), *reasons, *remarks_of(training, validating, retention)):
         watch.on_remark(remark)
     log = Log(directory, state)
     board = Board(Path(watch.tensorboard), state.step) if watch.tensorboard is not None else None

@@ -83,6 +83,14 @@ class Asked:
         return 1.0 if self.results.blend is None else self.results.blend
 
     @property
+    def choice(self) -> tuple[str, ...]:
+        """What is said where it was left to us what trains, once that is chosen; else nothing."""
+        if self.masking.chosen is None:
+            return ()
+        blended = "; how far it goes is chosen on the validation data" if self.blend == "auto" else ""
+        return (f"nothing is selected, so this trains: {self.masking.chosen}{blended}",)
+
+    @property
     def holds_out(self) -> bool:
         """Whether there is, or will be, data that is not trained on."""
         return self.data.validated or isinstance(self.data.data, Noise2Noise)

@@ -91,7 +91,7 @@ def rehearse(
     asked = with_choice(asked)
     job, before = replace(job, asked=asked), open_network(asked.file)
     assert asked.strategy is not None  # by now, see `choosing`
-    remarks = [] if asked.masking.chosen is None else [f"nothing is selected, so this trains: {asked.masking.chosen}"]
+    remarks = list(asked.choice)
     with scratch_directory() as work:
         chosen = measured(asked.strategy, before, asked.data, asked.building, asked.training)
         masked = mask_network(before, work / "masked.onnx", chosen, asked.masking)

@@ -170,8 +170,15 @@ def _train(job: Job, number: int, session: Session) -> TrainReport:
     if job.asked.blend == "auto":
         training = replace(training, retain_limit=None)  # it is for the choice of the blend
     begun = session.run_state is not None or read_record(session.directory) is not None
-    watch = _watch(job, number)
-    trained = train_session(session, job.asked.data, training, resume=begun, watch=watch, acceptance=job.acceptance)
+    trained = train_session(
+        session,
+        job.asked.data,
+        training,
+        resume=begun,
+        watch=_watch(job, number),
+        acceptance=job.acceptance,
+        remarks=job.asked.choice if number == 1 else (),
+    )
     if trained.stop.signal is not None:
         raise StoppedError(trained.stop.reason, trained.stop.signal)
     job.go_on_with_export(session.directory, 1.0)

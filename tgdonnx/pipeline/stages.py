@@ -71,8 +71,5 @@ def finetune(
     )
     job = checked(asked)
     job = replace(job, asked=with_choice(asked))
-    if job.asked.masking.chosen is not None:
-        blended = "; how far it goes is chosen on the validation data" if job.asked.blend == "auto" else ""
-        watch.on_remark(f"nothing is selected, so this trains: {job.asked.masking.chosen}{blended}")
     with kept(job.place, signals=bool(watch.stop_on)), scratch_directory() as work, ExitStack() as held:
         return finish(job, run_rounds(job, work, held))
