@@ -197,7 +197,7 @@ def test_an_input_called_target_is_fed_by_its_own_array_or_by_a_mapped_one(tmp_p
         "target_input",
         "target",
         "target",
-        None,
+        "y",
     )
     with pytest.raises(
         DataError, match=r"'target_input' is for the model's input 'target' .`map={'ARRAY': 'target'}`."
