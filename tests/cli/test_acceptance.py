@@ -146,6 +146,43 @@ def test_what_cannot_be_judged_is_refused_before_the_first_step(
     assert sorted(entry.name for entry in folder.iterdir()) == before
 
 
+def test_validation_data_that_is_trained_on_is_refused_with_criteria_and_else_told(folder: Path) -> None:
+    rows = (folder / "train.csv").read_text().splitlines()
+    np.save(folder / "copy.npy", np.load(folder / "train0.npy"))
+    held_out = (folder / "held_out.csv").read_text().splitlines()
+    (folder / "held_out.csv").write_text("\n".join([*held_out, *rows[2:4], "copy.npy,1,south"]) + "\n")
+    told = "3 of 19 samples of the validation data"
+    before = sorted(entry.name for entry in folder.iterdir())
+    path = criteria(folder, 0.0)
+    result = run(*finetune(folder, "--acceptance", path))
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted([*before, path.name])
+    result = run(*finetune(folder))
+    assert result.exit_code == 0
+    assert told in result.stderr
+    record = json.loads((folder / "tuned.run" / "run.json").read_text())
+    assert told in record["validation"]["remarks"][0]
+    assert not any(told in remark for remark in record["data"]["remarks"])
+
+
+def test_cases_that_were_trained_on_are_not_judged_on(folder: Path) -> None:
+    trained_with_criteria(folder, 0.5)
+    page = folder / "page.html"
+    result = run("report", folder / "run", "--data", folder / "train.csv", "-o", page)
+    assert result.exit_code == 1
+    assert "not judged: The run trained on the files of all 16 cases" in result.stdout
+    assert "could not be judged" in parse_page(page).one("div", id="acceptance-verdict").text
+    rows = (folder / "train.csv").read_text().splitlines()
+    (folder / "mixed.csv").write_text(
+        "\n".join([*rows, *(folder / "held_out.csv").read_text().splitlines()[1:5]]) + "\n"
+    )
+    report = run_json("report", folder / "run", "--data", folder / "mixed.csv", "-o", page, "--overwrite")
+    assert [each["cases"] for each in report["acceptance"]["criteria"]] == [4]
+    assert any("16 of 20 cases" in reason for reason in report["left_out"])
+    assert "without 16 of 20 cases that were trained on, 4 cases" in section(parse_page(page), "result").text
+
+
 def test_criteria_need_validation_data(folder: Path) -> None:
     results = tgdonnx.Results(acceptance=criteria(folder, 0.5))
     with pytest.raises(DataError, match="criteria are judged on validation data, and there is none"):

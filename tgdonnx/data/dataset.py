@@ -27,11 +27,12 @@ from tgdonnx.data.patches import grids_of, sample_shapes
 from tgdonnx.data.problems import beside
 from tgdonnx.data.recipe import Recipe
 from tgdonnx.data.remarks import conversions, describe_level, left_out, unseen
+from tgdonnx.data.sample_hashes import hashes_of_samples
 from tgdonnx.data.sampling import Pick, Sampler
 from tgdonnx.data.scaling import Linear, Scaling, to_json
 from tgdonnx.data.sources import Source
 from tgdonnx.data.targets import Search, TargetLimits
-from tgdonnx.graphs.tensor_specs import TensorSpec, fixed_batch
+from tgdonnx.graphs.tensor_specs import TensorSpec, count_inputs, fixed_batch
 
 
 class Dataset:
@@ -198,6 +199,25 @@ class Dataset:
         total = self._sampler.count(training=False)
         picks = (self._sampler.pick(place, None, 0) for place in range(total))
         return np.array([first[pick.group] + pick.sample for pick in picks], np.int64)
+
+    def count_samples_of(self, other: Dataset) -> Optional[int]:
+        """Returns how many samples have the inputs of one of another data set, which is read alike; None if there are too many.
+
+        Raises:
+            DataError: as `batches`.
+        """
+        if self._target_ranges is None or other._target_ranges is None:
+            return None
+        theirs = set(hashes_of_samples(other._sets, other.inputs))
+        return sum(each in theirs for each in hashes_of_samples(self._sets, self.inputs))
+
+    def input_files(self) -> tuple[frozenset[str], ...]:
+        """Returns the files that the inputs of every group of samples are read from, as the record of a run names them."""
+        count = count_inputs(self.inputs)
+        return tuple(
+            frozenset(str(path) for view in sample_set.views[:count] for path in view.stored.files)
+            for sample_set in self._sets
+        )
 
     @property
     def fixed_batch(self) -> Optional[int]:

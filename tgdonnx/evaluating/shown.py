@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
@@ -9,7 +10,10 @@ from tgdonnx.artifacts import Manifest
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
 from tgdonnx.data.problems import raise_first
 from tgdonnx.data.splitting import split
+from tgdonnx.files.typed import retype
 from tgdonnx.finetuning import Noise2Noise, RunData
+from tgdonnx.finetuning.run_record import DataRecord
+from tgdonnx.finetuning.same_data import key_of
 
 Role = Literal["validation data", "training data", "data that was handed in"]
 
@@ -43,12 +47,13 @@ class ShownData:
         """Whether what files come to on it says how good they are."""
         return self.data is not None and self.role != "training data"
 
-    def open(self, manifest: Manifest, scaling: Optional[Scaling]) -> Dataset:
+    def open(self, manifest: Manifest, scaling: Optional[Scaling], groups: Optional[Collection[int]] = None) -> Dataset:
         """Opens the data.
 
         Args:
             manifest: of the artifacts.
             scaling: how the training data was scaled.
+            groups: the places of the groups of samples to take; all if None.
 
         Raises:
             DataError: the data does not fit.
@@ -61,6 +66,22 @@ class ShownData:
         source = open_for(self.data, inputs, reading)
         if self.reading.validation_split is not None:
             _, source = split(source, self.reading.validation_split, self.seed)
+        if groups is not None:
+            taken = tuple(group for place, group in enumerate(source.groups) if place in groups)
+            source = replace(source, groups=taken, strata=())
         dataset = Dataset(source, inputs, replace(reading, classes=source.classes), scaling=scaling)
         raise_first(list(dataset.problems))
         return dataset
+
+
+def new_groups(dataset: Dataset, trained: DataRecord) -> tuple[int, ...]:
+    """Returns the places of the groups of samples none of whose inputs is read from a file that was trained on.
+
+    Args:
+        dataset: the data.
+        trained: what was trained on; data in memory has no files there.
+    """
+    known = {key_of(file) for file in trained.files}
+    files = retype(dataset.describe(), DataRecord).files
+    seen = {file.path for file in files if key_of(file) in known}
+    return tuple(place for place, paths in enumerate(dataset.input_files()) if not paths & seen)

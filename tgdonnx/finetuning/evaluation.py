@@ -59,6 +59,7 @@ class Evaluator:
         readers: of every output, what metrics compare of it.
         heads: the names of the outputs.
         shapes: of the outputs for a batch.
+        trained_on: how many samples are among those that are trained on, by their inputs; None if there are too many to look.
     """
 
     dataset: Prefetched
@@ -68,6 +69,7 @@ class Evaluator:
     readers: tuple[Reader, ...]
     heads: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    trained_on: Optional[int] = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -84,6 +86,16 @@ class Evaluator:
     def data_range(self) -> Optional[float]:
         """The range of the data of the first output that has one."""
         return next((value for value in self.data_ranges if value is not None), None)
+
+    @property
+    def seen_in_training(self) -> str:
+        """What is said where samples are trained on; else empty."""
+        if not self.trained_on:
+            return ""
+        return (
+            f"{self.trained_on:,} of {len(self.dataset.cases):,} samples of the validation data ({self.dataset.where}) are "
+            "trained on, too: their inputs are the same, so they do not tell how good the model is on new data"
+        )
 
     def __call__(self, session: Session, check: Callable[[], None]) -> Evaluation:
         """Evaluates the data with the parameters as they are; ``check`` is called before every batch."""

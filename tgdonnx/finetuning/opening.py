@@ -78,6 +78,7 @@ def open_data(
     if held_out is not None:
         validating = evaluator(session, held_out, batch, options.metrics, data_range, also=options.best)
         best_of(options.best, validating)
+        validating = replace(validating, trained_on=held_out.count_samples_of(labelled))
     retention = None
     if retain is not None:
         retention = open_retention(
@@ -133,7 +134,8 @@ def remarks_of(training: Samples, validating: Optional[Evaluator], retention: Op
     """Returns what is worth knowing about the data of a run, everything once."""
     evaluated = [each.dataset for each in (validating, retention) if each is not None]
     said = (*training.remarks, *(remark for dataset in evaluated for remark in dataset.remarks))
-    return tuple(dict.fromkeys(said))
+    seen = "" if validating is None else validating.seen_in_training
+    return (*([seen] if seen else ()), *dict.fromkeys(said))
 
 
 def _agreeing(session: Session, labelled: Dataset, agree: DataSource, options: TrainOptions) -> Samples:

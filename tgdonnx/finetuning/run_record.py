@@ -207,7 +207,7 @@ def write_record(
         metrics=validation.metrics if validation else (),
         data_range=validation.data_range if validation else None,
         data=_described(trained, run_data.data),
-        validation=_described(validation.dataset.describe(), run_data.validation) if validation else None,
+        validation=_validation(validation, run_data) if validation else None,
         retain=_described(retention.dataset.describe(), run_data.retain) if retention else None,
         agree=agree and replace(agree, source=_source(run_data.agree)),
         retention=RetentionRecord(retention.guarded, retention.labelled, retention.data_range) if retention else None,
@@ -302,6 +302,11 @@ def _same(before: Optional[Acceptance], now: Optional[Acceptance]) -> Optional[A
 
 def _described(data: Mapping[str, Any], source: object) -> DataRecord:
     return replace(retype(data, DataRecord), source=_source(source))
+
+
+def _validation(validation: Evaluator, run_data: RunData) -> DataRecord:
+    data, seen = _described(validation.dataset.describe(), run_data.validation), validation.seen_in_training
+    return replace(data, remarks=(seen, *data.remarks)) if seen else data
 
 
 def _source(source: object) -> Optional[str]:

@@ -56,7 +56,7 @@ def _differences(was: DataRecord, now: DataRecord) -> Iterator[str]:
 
 
 def _of_files(was: Sequence[FileRecord], now: Sequence[FileRecord]) -> Iterator[str]:
-    known = [{_key(file): Path(file.path).name for file in files} for files in (was, now)]
+    known = [{key_of(file): Path(file.path).name for file in files} for files in (was, now)]
     gone = {name for key, name in known[0].items() if key not in known[1]}
     new = {name for key, name in known[1].items() if key not in known[0]}
     for what, names in (("changed", gone & new), ("not there now", gone - new), ("new", new - gone)):
@@ -65,7 +65,8 @@ def _of_files(was: Sequence[FileRecord], now: Sequence[FileRecord]) -> Iterator[
             yield f"{what}: {', '.join(sorted(names)[:_SHOWN])}{more}"
 
 
-def _key(file: FileRecord) -> object:
+def key_of(file: FileRecord) -> object:
+    """Returns by what a file is known again: its hash, or where that was not quick name, size and time of change."""
     return file.sha256 or (Path(file.path).name, file.bytes, file.modified)
 
 

@@ -152,6 +152,11 @@ def _require_judgeable(
 ) -> None:
     if validating is None or isinstance(run_data.data, Noise2Noise):
         raise DataError("criteria are judged on validation data, and there is none", remedy="pass validation data")
+    if validating.seen_in_training:
+        raise DataError(
+            f"criteria are judged on data that was not trained on, and {validating.seen_in_training}",
+            remedy="leave these samples out of either",
+        )
     measured = measurable(manifest, validating.shapes, validating.dataset.classes)
     require_judgeable(acceptance, measured, validating.dataset.cases)
 

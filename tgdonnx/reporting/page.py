@@ -162,6 +162,8 @@ def _content(proof: Proof, history: History, run: Optional[RunRecord], known: St
     left_out = {"pictures": known.no_samples} if known.no_samples else {}
     if known.evaluation is None:
         left_out["cases"] = known.not_evaluated
+    if known.left_out:
+        left_out["trained"] = known.left_out
     phi = _phi(proof)
     histograms = _histograms(proof, phi)
     if not histograms:

@@ -11,7 +11,7 @@ from tgdonnx.data import Dataset
 from tgdonnx.evaluating.evaluation import Evaluation, evaluate_files, ways_to_measure
 from tgdonnx.evaluating.judging import Verdict, judge
 from tgdonnx.evaluating.running import NotShownError, Runners, needs_batches_of_one
-from tgdonnx.evaluating.shown import ShownData
+from tgdonnx.evaluating.shown import ShownData, new_groups
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.finetuning.metrics import metric_of
 from tgdonnx.finetuning.run_record import RunRecord
@@ -33,6 +33,7 @@ class Study:
         no_samples: why there are none.
         evaluation: measures of both files, case by case; None if there is none.
         not_evaluated: why not.
+        left_out: what of the data was not looked at, since the run trained on it; empty if nothing.
         verdict: whether the criteria that the run recorded are met; None if it recorded none, or there is no data.
     """
 
@@ -42,6 +43,7 @@ class Study:
     no_samples: str = ""
     evaluation: Optional[Evaluation] = None
     not_evaluated: str = ""
+    left_out: str = ""
     verdict: Optional[Verdict] = None
 
 
@@ -71,7 +73,18 @@ def study(
         why = "No samples were handed in."
         return Study(shown.role, no_samples=why, not_evaluated=why)
     dataset = shown.open(runners.manifest, recorded_scaling(run))
-    found = Study(shown.role)
+    found, seen = Study(shown.role), ""
+    if shown.judges and run is not None:
+        new, cases = new_groups(dataset, run.data), len(dataset.cases)
+        if not new:
+            seen = f"The run trained on the files of all {cases:,} cases of the {shown.role}. {_NOT_NEW}"
+        elif len(new) < len(dataset.input_files()):
+            dataset = shown.open(runners.manifest, recorded_scaling(run), new)
+            less = f"{cases - len(dataset.cases):,} of {cases:,} cases"
+            found = Study(
+                f"{shown.role} without {less} that were trained on",
+                left_out=f"{less} of the {shown.role} are left out, for the run trained on their files.",
+            )
     try:
         runs = [runners.of(file) for file in (started_from or files[0], files[1])]
         samples, names = show_samples(directory, runners.manifest, runs, dataset)
@@ -80,8 +93,11 @@ def study(
         found = replace(found, no_samples=str(reason))
     if not shown.judges:
         return replace(found, not_evaluated=_NOT_NEW)
+    if seen:
+        found = replace(found, not_evaluated=seen)
+        return replace(found, verdict=_verdict(found, run))
     try:
-        found = replace(found, evaluation=_evaluated(shown, runners, files, directory, run, dataset))
+        found = replace(found, evaluation=_evaluated(found.role, runners, files, directory, run, dataset))
     except NotShownError as reason:
         found = replace(found, not_evaluated=str(reason))
     return replace(found, verdict=_verdict(found, run))
@@ -102,7 +118,7 @@ def rehearse(shown: ShownData, runners: Runners, file: ModelFile, directory: Pat
 
 
 def _evaluated(
-    shown: ShownData,
+    role: str,
     runners: Runners,
     files: Sequence[ModelFile],
     directory: Path,
@@ -118,7 +134,7 @@ def _evaluated(
     data_range = run.data_range if run is not None else None
     ways = ways_to_measure(directory, manifest, dataset, outputs, wanted=wanted, data_range=data_range)
     batch = 1 if any(needs_batches_of_one(file) for file in files) and manifest.fixed_batch is None else None
-    return evaluate_files(runs, dataset, ways, manifest, data=shown.role, batch=batch)
+    return evaluate_files(runs, dataset, ways, manifest, data=role, batch=batch)
 
 
 def _verdict(found: Study, run: Optional[RunRecord]) -> Optional[Verdict]:
