@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from tests.applying.test_application import noise, refuse
+from tests.cli.commands import run
 from tests.support.models import save
 from tests.support.training_models import text_model
 from tgdonnx import apply
@@ -72,3 +74,14 @@ def test_recorded_names_are_taken_and_the_same_ones_said_get_no_word(tmp_path: P
         assert not [text for text in report.remarks if "classes" in text]
         assert labels(tmp_path / f"{place}.csv") <= set(names)
     assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes()
+
+
+def test_without_names_classes_go_by_numbers_whatever_directories_are_called_as_the_help_says(tmp_path: Path) -> None:
+    (tmp_path / "pets" / "eel").mkdir(parents=True)
+    np.save(tmp_path / "pets" / "eel" / "0.npy", noise(1, 2, 5, 4))
+    report = apply(save(classifier(), tmp_path / "model.onnx"), tmp_path / "pets", tmp_path / "out.csv")
+    assert labels(tmp_path / "out.csv") <= {"0", "1", "2"}
+    assert "classes go by their numbers; nothing names them" in report.remarks
+    said = " ".join(run("apply", "--help").stdout.split())
+    assert "between; else those of the run of --artifacts, or of the record in a tuned MODEL, or else numbers." in said
+    assert "those of the data, sorted" not in said

@@ -9,8 +9,8 @@ graph; ``tiles``: where to cut; ``network``: the model in the runtime; ``orienti
 ``forms``: what outputs are; ``assembling``: a result from its tiles; ``deciding``: which network of a gated file answers;
 ``application``: all of that together; ``classifying``: a table in place of images.
 
-``placing``: where results go; ``imagefiles``, ``picturefiles``, ``dicomfiles``: their files; ``running``: the whole, with
-``reports``.
+``placing``: where results go; ``unused``: options that do nothing there; ``imagefiles``, ``picturefiles``, ``dicomfiles``:
+their files; ``running``: the whole, with ``reports``.
 """
 
 from tgdonnx.applying.collecting import Applied

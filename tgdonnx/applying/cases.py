@@ -62,8 +62,10 @@ def open_cases(data: Applied, network: ImageNetwork, preparation: Preparation) -
         scaling = look_through(sets, inputs, reading, None).scaling
         measured = scaling.arrays.get(network.image.name) if scaling is not None else None
     cases = tuple(Case(each.name, inputs, each.views, image, scaling, fixed) for each in sets)
+    unmapped = preparation.reading.map and not found.named
     remarks = (
         *found.source.remarks,
+        *(["`map` changes nothing: the data goes by no names of arrays"] if unmapped else []),
         *left_out(sets, inputs),
         *(_shortly(text, inputs) for text in conversions(sets, inputs, reading, scaling)),
         *((preparation.remark,) if preparation.remark else ()),

@@ -17,6 +17,7 @@ from tgdonnx.applying.imagefiles import ARRAYS, Made, Range, suffix_of, write, w
 from tgdonnx.applying.options import ApplyOptions
 from tgdonnx.applying.placing import Place, Target, directory_targets, file_target, place_of
 from tgdonnx.applying.reports import ApplyProgress, ApplyReport, Result
+from tgdonnx.applying.unused import require_used
 from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.options import DataOptions
 from tgdonnx.errors import DataError, OutputError
@@ -61,12 +62,13 @@ def apply(
 
     Raises:
         ModelFileError: the model cannot be used or run.
-        DataError: the data does not fit the model, a tile is too small, or a file cannot hold a result.
+        DataError: the data does not fit the model, a tile is too small, a file cannot hold a result, or an option would change
+            nothing there.
         OutputError: a result cannot be written; then none is.
         RuntimeMissingError: no onnxruntime, or not the library for a format, is installed; or it cannot use the device.
     """
     file = load_model(model)
-    place, path = _checked(file, data, output, artifacts, overwrite=overwrite)
+    place, path = _checked(file, data, output, artifacts, options, overwrite=overwrite)
     several = path is None or place == "directory" or suffix_of(path) == ARRAYS
     device = usable_device(options.device)
     job = prepare(file, data, reading, artifacts, options, device, several=several)
@@ -104,7 +106,7 @@ def require_applicable(
         TgdonnxError: as `apply` does.
     """
     file = load_model(model)
-    place, path = _checked(file, data, output, None, overwrite=overwrite)
+    place, path = _checked(file, data, output, None, options, overwrite=overwrite)
     assert path is not None
     device = usable_device(options.device)
     several = place == "directory" or suffix_of(path) == ARRAYS
@@ -117,15 +119,22 @@ def require_applicable(
 
 
 def _checked(
-    model: ModelFile, data: Applied, output: Optional[StrPath], artifacts: Optional[StrPath], *, overwrite: bool
+    model: ModelFile,
+    data: Applied,
+    output: Optional[StrPath],
+    artifacts: Optional[StrPath],
+    options: ApplyOptions,
+    *,
+    overwrite: bool,
 ) -> tuple[Place, Optional[Path]]:
     """Returns where results go, of which nothing is known to be wrong before the model is opened."""
     path = None if output is None else Path(output)
+    place = place_of(path)
+    require_used(options, place, path)
     if path is None:
-        return place_of(path), None
+        return place, None
     read: object = root_of(Path(str(data))) if is_pattern(data) else data
     require_outputs([Output(path, Kind.RESULTS)], [model, read, artifacts], overwrite=overwrite)
-    place = place_of(path)
     if place == "directory" and isinstance(data, (str, os.PathLike)) and Path(data).is_dir():
         inside, root = path.resolve(), Path(data).resolve()
         if root == inside or root in inside.parents:
@@ -192,8 +201,10 @@ def _results(
                 computation = first if case is cases[0] else job.case(case)
                 placed = Target(directory / target.path.relative_to(path), target.suffix)
                 results += _written(job, case.name, computation, computation.made(counter.step), placed, target)
+    named = job.preparation.reading.classes
     remarks = (
         *job.cases.remarks,
+        *(["`classes` names the classes of a table (.csv); this result has no names"] if named else []),
         *first.remarks(tiled=job.options.tile is not None),
         *said,
         *_rounded(results),

@@ -66,7 +66,7 @@ def _options(
     "inputs, data as for train.",
 )
 @reading_options
-@classes_option
+@classes_option("those of the run of --artifacts, or of the record in a tuned MODEL, or else numbers")
 @options_of(READING)("--artifacts", type=PATH, help="Prepare data as the run in this directory did.")
 @collected(
     "options",

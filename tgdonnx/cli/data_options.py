@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -173,14 +173,18 @@ def _capital(text: str) -> str:
 
 _data_option = options_of(DATA)
 
-classes_option = _data_option(
-    "--classes",
-    type=_ClassNames(),
-    is_eager=True,  # the weights of a loss may go by them
-    metavar="NAMES",
-    help="Names of the classes in the model's order: a file with one per line, or the names themselves with commas "
-    "between; else those of the data, sorted.",
-)
+
+def classes_option(otherwise: str) -> Callable[[Body], Body]:
+    """Returns ``--classes``; ``otherwise``: what classes go by without it."""
+    return _data_option(
+        "--classes",
+        type=_ClassNames(),
+        is_eager=True,  # the weights of a loss may go by them
+        metavar="NAMES",
+        help="Names of the classes in the model's order: a file with one per line, or the names themselves with commas "
+        f"between; else {otherwise}.",
+    )
+
 
 _RUN = (
     _data_option(
@@ -207,7 +211,7 @@ _RUN = (
         metavar="DATA",
         help="Images to agree with the vendor on: mixed into the batches, with the vendor's outputs for targets.",
     ),
-    classes_option,
+    classes_option("those of the data, sorted"),
     _data_option(
         "--patch", metavar="SIZE", help="Train on random patches of this size, such as 64x48, or 64 for 64x64."
     ),
