@@ -65,7 +65,7 @@ def test_a_weight_that_is_not_finite_is_named_with_its_index(vendor: Path, tmp_p
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        ((), "expected exactly one of --phi"),
+        ((), "got none. Where you do not know which filters, `--phi auto` has"),
         (("--phi", 0.3, "--last", 1), "got --phi, --last"),
         (("--phi", 1.5), "expected phi in [0, 1], got 1.5"),
         (("--phi", 0), "phi must be above"),

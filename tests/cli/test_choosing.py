@@ -58,11 +58,21 @@ def test_a_tolerance_may_be_said_with_it(vendor: Path, data: Path, tmp_path: Pat
     assert "within the tolerance 1e-06" in told
 
 
+def test_the_remedy_for_a_mode_without_a_selection_works(vendor: Path, data: Path, tmp_path: Path) -> None:
+    asked = ("finetune", vendor, "--data", data, "--mode", "regrow", "-o", tmp_path / "tuned.onnx", "--dry-run")
+    refused = run(*asked)
+    assert (refused.exit_code, "`--phi auto`" in " ".join(refused.stderr.split())) == (2, True)
+    assert run(*asked, "--phi", "auto").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
         (("--mode", "paper"), "expected exactly one of --phi"),
-        (("--mode", "readers"), "expected exactly one of --phi"),
+        (
+            ("--mode", "readers"),
+            "with --mode readers; got none. Where you do not know which filters, `--phi auto` has the",
+        ),
         (("--rank", 3), "--rank is for --mode adapter; the mode is paper"),
         (("--isolate",), "--isolate is for --mode regrow; the mode is paper"),
         (("--sweep-data", "data.npz"), "only --phi auto does"),

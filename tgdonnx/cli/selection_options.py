@@ -63,9 +63,11 @@ class Selecting:
 
     def __post_init__(self) -> None:
         chosen, mode = self._chosen, self.mode or MaskOptions().mode
-        if len(chosen) > 1 or not (chosen or self.mode in (None, "adapter")):
-            what = f"got {', '.join(f'--{name}' for name in chosen)}" if chosen else "got none"
-            raise click.UsageError(f"expected exactly one of {self._ways}; {what}")
+        if len(chosen) > 1:
+            given = ", ".join(f"--{name}" for name in chosen)
+            raise click.UsageError(f"expected exactly one of {self._ways}; got {given}")
+        if not chosen and self.mode not in (None, "adapter"):
+            raise self._nothing_said(f" with --mode {self.mode}")
         if self.tolerance is not None and not (self.by_drop_test or mode == "regrow" or self.is_open):
             raise click.UsageError("--tolerance is of the drop test, which only --phi auto and --mode regrow do")
         of_regrow = {
@@ -87,6 +89,12 @@ class Selecting:
     def _ways(self) -> str:
         return ", ".join(f"--{name}" for name in self.asked)
 
+    def _nothing_said(self, where: str = "") -> click.UsageError:
+        return click.UsageError(
+            f"expected exactly one of {self._ways}{where}; got none. Where you do not know which filters, `--phi {AUTO}` has "
+            "the drop test on your data find them"
+        )
+
     @property
     def is_open(self) -> bool:
         """Whether nothing is said of what trains."""
@@ -99,7 +107,7 @@ class Selecting:
             UsageError: it is not.
         """
         if self.is_open:
-            raise click.UsageError(f"expected exactly one of {self._ways}; got none")
+            raise self._nothing_said()
 
     @property
     def by_drop_test(self) -> bool:
