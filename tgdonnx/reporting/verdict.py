@@ -36,11 +36,11 @@ def headline(report: VerifyReport) -> str:
 
 
 def sentences(report: VerifyReport) -> tuple[str, ...]:
-    """Says what is proved of each round; of files that are the same, that they are."""
+    """Says what is proved of each round, and what is not of the data; of files that are the same, that they are."""
     gate = () if report.gate is None else (f"gated: {report.gate}",)
     if report.proof == "identical":
         return (headline(report), *gate)
-    return (*(f"round {proof.round}: {proof.sentence}" for proof in report.rounds), *gate)
+    return (*(f"round {proof.round}: {proof.sentence}" for proof in report.rounds), *report.told, *gate)
 
 
 def changes(report: VerifyReport, *, whole: bool) -> Iterator[str]:

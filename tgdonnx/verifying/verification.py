@@ -30,6 +30,7 @@ from tgdonnx.verifying.comparison import MOST_VIOLATIONS, Changed, compare_files
 from tgdonnx.verifying.finite import not_finite
 from tgdonnx.verifying.recomputing import judge
 from tgdonnx.verifying.side_paths import judge_side_paths
+from tgdonnx.verifying.told import told_of_data, wrong_names
 from tgdonnx.verifying.wording import differences
 
 
@@ -48,6 +49,7 @@ class VerifyReport(Presented):
         rounds: what is proved of each round.
         added: of mode ``adapter``, the tensors of side paths that the vendor's file does not have.
         gate: of a gated file, how both networks are in it; the rest is then about the tuned one.
+        told: what the last record says of how data is prepared and what classes are called, in sentences: its own word.
     """
 
     ok: bool
@@ -58,6 +60,7 @@ class VerifyReport(Presented):
     rounds: tuple[RoundProof, ...] = ()
     added: tuple[str, ...] = ()
     gate: Optional[str] = None
+    told: tuple[str, ...] = ()
 
 
 def verify(
@@ -148,7 +151,8 @@ def verify_files(
         violations = (f"the records in {after.path} are not at its end, one after the other, as export writes them",)
     verdicts = _judged(after, evidence, recorded, filters) if not violations else []
     unproved = [violation for verdict in verdicts for violation in verdict.violations]
-    violations = (*violations, *dict.fromkeys((*unproved, *_contradictions(evidence, recorded))))[:MOST_VIOLATIONS]
+    told_wrong = (*_contradictions(evidence, recorded), *wrong_names(network, after))
+    violations = (*violations, *dict.fromkeys((*unproved, *told_wrong)))[:MOST_VIOLATIONS]
     if violations:
         return VerifyReport(False, comparison.changed, violations, evidence.name or "none")
     if not comparison.changed and before.data == after.data:
@@ -156,7 +160,8 @@ def verify_files(
     rounds = tuple(verdict.proof for verdict in verdicts[: len(evidence.claims)])
     weakest = max((proof.form for proof in rounds), key=FORMS.index, default=None)
     added = tuple(name for name in evidence.network.stored_parameters if name not in network.stored_parameters)
-    return VerifyReport(True, comparison.changed, (), evidence.name or "none", weakest, rounds, added)
+    told = told_of_data(before.proto, after.proto)
+    return VerifyReport(True, comparison.changed, (), evidence.name or "none", weakest, rounds, added, told=told)
 
 
 def _leaves_no_path(claim: Claim) -> bool:
