@@ -55,7 +55,7 @@ def test_a_model_that_meets_its_criteria_is_accepted(folder: Path) -> None:
     page = folder / "page.html"
     result = run(*finetune(folder, "--acceptance", criteria(folder, 0.5), "--report", page))
     assert result.exit_code == 0
-    assert "accepted  by the 1 criteria of criteria.toml" in result.stdout
+    assert "accepted  by the criterion of criteria.toml" in result.stdout
     assert parse_page(page).one("div", id="acceptance-verdict").text.startswith("Accepted: all criteria are met.")
 
 
@@ -181,6 +181,27 @@ def test_cases_that_were_trained_on_are_not_judged_on(folder: Path) -> None:
     assert [each["cases"] for each in report["acceptance"]["criteria"]] == [4]
     assert any("16 of 20 cases" in reason for reason in report["left_out"])
     assert "without 16 of 20 cases that were trained on, 4 cases" in section(parse_page(page), "result").text
+
+
+def test_it_is_said_that_training_did_not_improve_on_the_vendors_model(folder: Path) -> None:
+    (folder / "held_out.csv").write_text("x,target,site\nheld_out0.npy,0,north\nheld_out1.npy,1,north\n")
+    told = "training did not improve on the vendor's model"
+    assert told not in run(*finetune(folder)).stderr
+    rows = [row.split(",") for row in (folder / "train.csv").read_text().splitlines()[1:]]
+    wrong = [f"{name},{1 - int(label)},{site}" for name, label, site in rows]
+    (folder / "train.csv").write_text("\n".join(["x,target,site", *wrong]) + "\n")
+    tgdonnx.finetune(
+        folder / "tuned.onnx",
+        tgdonnx.RunData(folder / "held_out.csv"),
+        folder / "good.onnx",
+        tgdonnx.AllLayers(),
+        tgdonnx.TrainOptions(epochs=40, learning_rate=0.1),
+        building=tgdonnx.BuildOptions(loss="ce"),
+    )
+    result = run(*finetune(folder, "--overwrite")[:1], folder / "good.onnx", *finetune(folder, "--overwrite")[2:])
+    assert result.exit_code == 0
+    assert "0 rows of 0 tensors changed" in result.stdout
+    assert told in result.stderr
 
 
 def test_criteria_need_validation_data(folder: Path) -> None:

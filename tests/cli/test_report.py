@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 
 import tgdonnx
 from tests.cli.commands import run, run_json
+from tests.reporting.pages import section
 from tests.reporting.parsing import parse_page
 
 
@@ -74,6 +76,33 @@ def test_a_tuned_model_that_fails_gives_a_page_and_exit_status_1(vendor: Path, d
     assert result.exit_code == 1
     assert "NOT verified" in result.stdout
     assert "Not verified" in parse_page(tmp_path / "page.html").text
+
+
+def test_a_tuned_model_of_another_run_is_told_and_has_no_figures_of_this_run(
+    vendor: Path, data: Path, tmp_path: Path
+) -> None:
+    kept, page, card = tmp_path / "artifacts", tmp_path / "page.html", tmp_path / "card.json"
+    with np.load(data) as arrays:
+        np.savez(tmp_path / "held_out.npz", x=arrays["x"] + 1, target=arrays["target"])
+    run_json(*finetune(vendor, data, "--artifacts", kept, "--validation", tmp_path / "held_out.npz"))
+    report = ("report", kept, "-o", page, "--overwrite", "--card", card)
+    own = run(*report, "--tuned", tmp_path / "tuned.onnx")
+    assert "NOT of this run" not in own.stdout
+    assert "card.json: the record for machines" in own.stdout
+    assert not parse_page(page).all("div", id="other-file")
+    assert "validation loss" in section(parse_page(page), "result").text
+    found = json.loads(card.read_text())
+    assert found["of_run"] is True
+    assert found["steps"] is not None
+    assert found["trained"] > 0
+    other = run(*report, "--tuned", vendor)
+    assert "NOT of this run: " in other.stdout
+    root = parse_page(page)
+    assert root.one("div", id="other-file").text.startswith("Not the model of this run")
+    assert "validation loss" not in section(root, "result").text
+    assert "vendor's model → exported" not in root.one("header").text
+    found = json.loads(card.read_text())
+    assert (found["of_run"], found["steps"], found["trained"]) == (False, None, None)
 
 
 def test_names_can_be_mapped_and_need_data(vendor: Path, data: Path, tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_the_place_of_a_card_is_looked_at_before_anything_is_trained(tmp_path: P
     assert not (tmp_path / "tuned.onnx").exists()
 
 
+def test_a_card_is_json_by_its_name_too(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"card\.html: .* expected a name that ends in \.json or \.cdx\.json"):
+        tgdonnx.report(folder / "artifacts", tmp_path / "page.html", card=tmp_path / "card.html")
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_the_library_a_cyclonedx_document_is_refused_with_what_to_install(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,4 +27,6 @@ def print_verdict(verdict: Verdict) -> None:
     if verdict.problem:
         say(f"not judged: {verdict.problem}")
     told = styled("accepted", "bold green") if verdict.passed else styled("NOT accepted", "bold red")
-    say(told, f"  by the {len(verdict.criteria)} criteria of {verdict.file}, SHA-256 {verdict.sha256}")
+    count = len(verdict.criteria)
+    criteria = "criterion" if count == 1 else f"{count} criteria" if count else "criteria"
+    say(told, f"  by the {criteria} of {verdict.file}, SHA-256 {verdict.sha256}")

@@ -182,12 +182,12 @@ def command(
             results=results,
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
-    print_json(report) if as_json else _print(report)
+    print_json(report) if as_json else _print(report, results)
     if report.acceptance is not None and not report.acceptance.passed:
         raise click.exceptions.Exit(NOT_ACCEPTED)
 
 
-def _print(report: FinetuneReport) -> None:
+def _print(report: FinetuneReport, results: Results) -> None:
     for number, earlier in enumerate(report.earlier, 1):
         losses = earlier.train.loss
         say(f"round {number}: {earlier.train.steps} steps, loss {losses[0]:.6g} to {losses[-1]:.6g}")
@@ -204,11 +204,16 @@ def _print(report: FinetuneReport) -> None:
             print_blends(report.blend, console)
     at = "" if report.export.blend == 1 else f", blended at {report.export.blend:g}"
     say(f"{report.export.output}: {rows} rows of {len(report.export.changed)} tensors changed{at}")
+    if report.train.best.step == 0:
+        before = "the round before" if report.earlier else "the vendor's model"
+        remark(f"training did not improve on {before}: the best epoch is the start, and that is what was written")
     if report.apply is not None:
         for line in applied_lines(report.apply):
             say(line)
     if report.report is not None:
         say(f"{report.report.output}: {report.report.size:,} bytes")
+    if results.card is not None:
+        say(f"{results.card}: the record for machines")
     if report.build.directory is not None:
         say(f"{report.build.directory}: the run, which `tgdonnx.blend`, `tgdonnx.report` and `tgdonnx.export` take")
     say(styled("ok", "bold green"), f"  {headline(report.verify)}")

@@ -72,6 +72,13 @@ def command(
             remark(reason)
         verdict = "verified" if made.verified else styled("NOT verified", "bold red")
         say(f"{made.output}: {made.size:,} bytes; the tuned model is ", verdict)
+        if not made.as_exported:
+            say(
+                styled("NOT of this run", "bold red"),
+                f": {tuned} is not what the checkpoint in {directory} gives; the page and the card say so",
+            )
+        if card is not None:
+            say(f"{card}: the record for machines")
         if made.acceptance is not None:
             print_verdict(made.acceptance)
     accepted = made.acceptance is None or made.acceptance.passed

@@ -88,7 +88,8 @@ def _properties(card: Card) -> list[Any]:
     model, proof = require_cyclonedx(), card.proof
     facts: dict[str, Optional[str]] = {
         "selection": json.dumps(card.selection, ensure_ascii=False, default=str),
-        "trained share of weights": f"{card.trained:.6g}",
+        "of run": str(card.of_run).lower(),
+        "trained share of weights": None if card.trained is None else f"{card.trained:.6g}",
         "loss": card.loss,
         "steps": None if card.steps is None else str(card.steps),
         "proof:ok": str(proof.ok).lower(),

@@ -86,9 +86,12 @@ class Card:
         tuned: the tuned one.
         external: files that these read.
         selection: how filters were chosen.
-        trained: the share of the weights that could train that did.
+        of_run: whether the tuned file is, byte by byte, what the checkpoint of the run gives. Where it is not, selection, loss,
+            versions and data are those of the run, which say nothing about the file.
+        trained: the share of the weights that could train that did; None where the file is not of the run.
         loss: what was minimised.
-        steps: after how many steps the checkpoint was written that is exported; None if no run wrote it.
+        steps: after how many steps the checkpoint was written that is exported; None if no run wrote it, or the file is not of
+            the run.
         started: when the run began; None if there is no record of it.
         versions: of what trained.
         data: what it was trained and validated on.
@@ -105,7 +108,8 @@ class Card:
     tuned: FileFacts
     external: tuple[FileFacts, ...]
     selection: Mapping[str, Any]
-    trained: float
+    of_run: bool
+    trained: Optional[float]
     loss: str
     steps: Optional[int]
     started: Optional[str]
@@ -134,9 +138,10 @@ def card_of(proof: Proof, run: Optional[RunRecord], known: Study) -> Card:
         tuned=roles["tuned model"],
         external=tuple(file for file in proof.files if file.role == "its external data"),
         selection=proof.manifest.selection,
-        trained=proof.manifest.rho,
+        of_run=proof.as_exported,
+        trained=proof.manifest.rho if proof.as_exported else None,
         loss=proof.manifest.options.loss,
-        steps=proof.step,
+        steps=proof.step if proof.as_exported else None,
         started=None if run is None else run.started,
         versions={**proof.manifest.versions, **(run.versions if run is not None else {})},
         data=tuple(

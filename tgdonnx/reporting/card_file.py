@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tgdonnx.errors import OutputError
 from tgdonnx.files.model_file import StrPath, require_writable, write_bytes
 from tgdonnx.files.typed import encode
 from tgdonnx.reporting.bom import bom_of, require_cyclonedx
@@ -16,9 +17,11 @@ def require_card(path: StrPath, *, overwrite: bool = False) -> Path:
     """Checks that a record can be made and written, before any work is done for it.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or its name does not end in ``.json``.
         RuntimeMissingError: the library for CycloneDX is not installed.
     """
+    if not Path(path).name.lower().endswith(".json"):
+        raise OutputError(f"{path}: a record for machines is JSON; expected a name that ends in .json or {_BOM_SUFFIX}")
     if _is_bom(path):
         require_cyclonedx()
     return require_writable(path, overwrite=overwrite)

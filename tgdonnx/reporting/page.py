@@ -51,6 +51,7 @@ class PageReport(Presented):
         output: the page.
         size: of the page, in bytes.
         verified: whether nothing but retrained filters changed in the tuned model.
+        as_exported: whether the tuned model is, byte by byte, what the checkpoint of the run gives.
         left_out: why which section has nothing to show.
         acceptance: whether the criteria that the run recorded are met; None if it recorded none, or no data was handed in.
     """
@@ -58,6 +59,7 @@ class PageReport(Presented):
     output: str
     size: int
     verified: bool
+    as_exported: bool
     left_out: tuple[str, ...]
     acceptance: Optional[Verdict] = None
 
@@ -154,7 +156,7 @@ def write_page(
     encoded = page.encode("utf-8", "replace")
     write_bytes(output, encoded)
     left_out = tuple(dict.fromkeys(content["left_out"].values()))
-    return PageReport(str(output), len(encoded), proof.verify.ok, left_out, known.verdict)
+    return PageReport(str(output), len(encoded), proof.verify.ok, proof.as_exported, left_out, known.verdict)
 
 
 def _content(proof: Proof, history: History, run: Optional[RunRecord], known: Study) -> dict[str, Any]:
