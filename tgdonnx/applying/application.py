@@ -207,7 +207,13 @@ def prepare(
     opened = file if gate is None else settled(file, 1.0)
     network = open_image_network(opened, options.outputs, device, several=several)
     preparation = preparation_of(network.network.file, network.inputs, reading, artifacts)
-    return Application(file, network, preparation, open_cases(data, network, preparation), options, device, gate)
+    try:
+        cases = open_cases(data, network, preparation)
+    except DataError as error:
+        if preparation.unused:
+            error.add(preparation.unused)
+        raise
+    return Application(file, network, preparation, cases, options, device, gate)
 
 
 def _plan(network: ImageNetwork, case: Case, found: Union[ReceptiveField, str], tile: Optional[Sequence[int]]) -> Plan:

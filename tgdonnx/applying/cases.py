@@ -68,7 +68,7 @@ def open_cases(data: Applied, network: ImageNetwork, preparation: Preparation) -
         *(["`map` changes nothing: the data goes by no names of arrays"] if unmapped else []),
         *left_out(sets, inputs),
         *(_shortly(text, inputs) for text in conversions(sets, inputs, reading, scaling)),
-        *((preparation.remark,) if preparation.remark else ()),
+        *filter(None, (preparation.remark, preparation.unused)),
     )
     return Cases(cases, found.several, remarks, measured)
 

@@ -36,6 +36,7 @@ class Preparation:
         classes: what classes are called.
         targets: what outputs were compared with in training, by output, as far as it is known.
         remark: where it comes from; empty where it was said.
+        unused: what the record in the model says, where something else is said; empty where nothing is left out.
     """
 
     reading: DataOptions
@@ -43,6 +44,7 @@ class Preparation:
     classes: ClassNames
     targets: Mapping[str, Targets]
     remark: str = ""
+    unused: str = ""
 
     def target_of(self, output: str) -> Optional[Linear]:
         """Returns the recorded scaling of what an output was compared with; None if there is none."""
@@ -81,8 +83,11 @@ def preparation_of(
     classes = class_names(reading.classes, [named])
     targets = {} if training is None else _targets(training.loss, training.output)
     part = training.preparation if training is not None else None
-    if is_prepared(reading) or part is None:
+    if part is None:
         return Preparation(reading, None, classes, targets)
+    if is_prepared(reading):
+        unused = f"{_RECORD} has {_told(part)}; what is said here replaces all of it"
+        return Preparation(reading, None, classes, targets, unused=unused)
     scaling = {name: _linear(each) for name, each in part.scaling.items()}
     return Preparation(
         _read_as(reading, _pictures_of(part), scaling, inputs, _RECORD),
@@ -145,6 +150,16 @@ def _read_as(
 def _pictures_of(part: PreparationPart) -> dict[str, Any]:
     sizes = {"resize": tuple(part.resize) or None, "crop": tuple(part.crop) or None}
     return {**sizes, "resample": part.resample, "colour": part.colour}
+
+
+def _told(part: PreparationPart) -> str:
+    """Returns how data was prepared, in words of options."""
+    hows = {each.how if isinstance(each.how, str) else f"{each.how:g}" for each in part.scaling.values()}
+    sizes = {"resize": part.resize, "crop": part.crop}
+    said = [f"scale {' and '.join(sorted(hows))}"] if hows else []
+    said += ["a mean and std per channel"] if any(each.mean for each in part.scaling.values()) else []
+    said += [f"{name} {'x'.join(map(str, size))}" for name, size in sizes.items() if size]
+    return ", ".join([*said, *([f"colour {part.colour}"] if part.colour else [])])
 
 
 def _linear(part: Any) -> Linear:
