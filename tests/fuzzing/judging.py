@@ -126,10 +126,22 @@ def _file_faults(case: Case, outcome: Outcome, world: Path, before: Snapshot, af
 def _targets(case: Case, world: Path) -> list[Path]:
     """Returns where the command was told to write."""
     words = case.arguments
-    options = {"-o", "--plot", "--report", "--applied", "--tensorboard", *(["--artifacts"] * (words[0] == "finetune"))}
+    options = {
+        "-o",
+        "--plot",
+        "--report",
+        "--applied",
+        "--tensorboard",
+        "--card",
+        *(["--artifacts"] * (words[0] == "finetune")),
+    }
     found = [words[at + 1] for at, word in enumerate(words[:-1]) if word in options]
     found += words[1:2] * (words[0] in ("train", "blend"))
-    return [Path(os.path.normpath(world / word)) for word in found if word]
+    targets = [Path(os.path.normpath(world / word)) for word in found if word]
+    if words[0] == "finetune":
+        # The run is kept beside the tuned model.
+        targets += [target.with_suffix(".run") for target in targets if target.name]
+    return targets
 
 
 def _below(path: Path, target: Path) -> bool:

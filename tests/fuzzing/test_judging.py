@@ -84,6 +84,10 @@ def test_what_a_command_must_not_do_to_files(world: Path) -> None:
     assert kinds(world, *mask, status=0, stderr="", change=write("in/model.onnx")) == {"changed"}
     assert kinds(world, *mask, status=0, stderr="", change=model.unlink) == {"changed"}
     assert kinds(world, *mask, status=0, stderr="", change=write("out/.x.onnx.0a.tmp")) == {"leftover"}
+    tune = ("finetune", "in/model.onnx", "--data", "in/data.npz", "-o", "out/x.onnx")
+    assert kinds(world, *tune, status=0, stderr="", change=write("out/x.run")) == set()
+    (world / "out" / "y.run").mkdir()
+    assert kinds(world, *tune, status=0, stderr="", change=write("out/y.run/log.jsonl")) == {"outside"}
     train = ("train", "artifacts", "--data", "in/data.npz")
     assert kinds(world, *train, status=0, stderr="", change=write("artifacts/checkpoint")) == set()
     assert kinds(world, *train, status=2, change=write("artifacts/checkpoint")) == {"wrote"}
