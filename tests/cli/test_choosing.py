@@ -58,6 +58,39 @@ def test_a_tolerance_may_be_said_with_it(vendor: Path, data: Path, tmp_path: Pat
     assert "within the tolerance 1e-06" in told
 
 
+@pytest.mark.parametrize(
+    ("of_file", "said", "selected"),
+    [
+        ("phi = 0.3", ("--last", 1), "last"),
+        ("phi = 'auto'", ("--all",), "all"),
+        ("all = true", ("--phi", 0.4), "phi"),
+        ("last = 1", ("--percentile", 40), "percentile"),
+    ],
+)
+def test_a_selection_on_the_command_line_wins_over_another_of_the_file(
+    of_file: str, said: tuple[object, ...], selected: str, vendor: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text(f"{of_file}\nmode = 'readers'\n")
+    asked = (
+        "finetune",
+        vendor,
+        "--data",
+        data,
+        "--config",
+        tmp_path / "c.toml",
+        "-o",
+        tmp_path / "t.onnx",
+        "--dry-run",
+    )
+    assert run_json(*asked, *said)["mask"]["selection"]["strategy"] == selected
+
+
+def test_two_selections_of_a_file_are_refused(vendor: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("phi = 0.3\nlast = 1\n")
+    done = run("finetune", vendor, "--data", data, "--config", tmp_path / "c.toml", "-o", tmp_path / "t.onnx")
+    assert (done.exit_code, "got --phi, --last" in " ".join(done.stderr.split())) == (2, True)
+
+
 def test_the_remedy_for_a_mode_without_a_selection_works(vendor: Path, data: Path, tmp_path: Path) -> None:
     asked = ("finetune", vendor, "--data", data, "--mode", "regrow", "-o", tmp_path / "tuned.onnx", "--dry-run")
     refused = run(*asked)

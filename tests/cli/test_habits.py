@@ -83,6 +83,19 @@ def test_every_habit_is_answered_with_an_option_or_command_that_exists_and_hides
         assert not set(foreign) & set(COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("twice", "names"),
+    [
+        (("--lr", "1e-3", "--learning-rate=1e-2"), "--learning-rate and --lr"),
+        (("--validation", "a.npz", "--val", "b.npz"), "--validation and --val"),
+        (("--batch-size", "2", "--batch", "2"), "--batch and --batch-size"),
+    ],
+)
+def test_an_option_under_two_of_its_names_is_refused(twice: tuple[str, ...], names: str) -> None:
+    told = said("finetune", "m.onnx", "--data", "d.npz", "-o", "tuned.onnx", *twice)
+    assert told == f"Error: {names} are two names of one option; give one of them"
+
+
 def test_names_that_everybody_types_are_taken(vendor: Path, data: Path, tmp_path: Path) -> None:
     spelt = {}
     for name, words in (

@@ -141,15 +141,18 @@ def test_percentiles_of_much_data_come_from_evenly_spaced_values_and_that_is_sai
 @pytest.mark.parametrize(
     ("dtype", "hint"),
     [
-        ("uint8", "`scale=255` divides by it, `scale=1` takes"),
-        ("uint16", "`scale=65535` divides by it"),
-        ("int16", "`scales={'x': 1}` takes the numbers as they are"),
-        ("float64", "`scales={'x': 1}`"),
-        (">f4", "`scales={'x': 1}`"),
+        ("uint8", "it, or say how: `scale=255` divides by it, `scale=1` takes"),
+        ("uint16", "it, or say how: `scale=65535` divides by it"),
+        (
+            "int16",
+            r"it, in numpy with \.astype\('float32'\), or say how: `scales={'x': 1}` takes the numbers as they are",
+        ),
+        ("float64", r"it, in numpy with \.astype\('float32'\), or say how: `scales={'x': 1}`"),
+        (">f4", r"it, in numpy with \.astype\('float32'\), or say how: `scales={'x': 1}`"),
     ],
 )
 def test_numbers_of_another_kind_are_refused_with_the_scale_that_would_take_them(dtype: str, hint: str) -> None:
-    with pytest.raises(DataError, match=f"convert it, or say how: {hint}"):
+    with pytest.raises(DataError, match=f"convert {hint}"):
         opened({"x": BYTES.astype(dtype), "target": BYTES.astype(np.float32)}, IMAGES)
     taken = opened({"x": BYTES.astype(dtype), "target": BYTES.astype(np.float32)}, IMAGES, scales={"x": 1})
     assert np.array_equal(everything(taken)[0], BYTES.astype(np.float32))

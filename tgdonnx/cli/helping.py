@@ -73,6 +73,7 @@ class Command(click.Command):
             UsageError: it cannot be read.
         """
         given = list(args)  # click takes them out one by one
+        self._require_one_name(ctx, given)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -86,6 +87,14 @@ class Command(click.Command):
             no_file = "-o" in error.param.opts and any(each.split("=")[0] == "--output" for each in given)
             meant = " --output names an output of the model." if no_file else ""
             raise click.UsageError(f"Missing option {error.param.opts[0]!r}: {error.param.help}{meant}", ctx) from error
+
+    def _require_one_name(self, ctx: click.Context, given: Sequence[str]) -> None:
+        """Refuses one option under two of its names, of which the last would win unheard."""
+        words = [each.split("=")[0] for each in given[: given.index("--") if "--" in given else None]]
+        for each in self.params:
+            said = [name for name in each.opts if name in words]
+            if isinstance(each, click.Option) and not each.multiple and len(said) > 1:
+                raise click.UsageError(f"{' and '.join(said)} are two names of one option; give one of them", ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options, section by section, in one column for all."""

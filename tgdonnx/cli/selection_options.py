@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import click
+from click.core import ParameterSource
 
 from tgdonnx.adapting import Adapter
 from tgdonnx.cli.collecting import Body, collected
@@ -158,7 +159,8 @@ class Selecting:
         return MaskOptions(self.mode or MaskOptions().mode, reinitialized, self.protect, adapter)
 
 
-def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Union[float, str, None]:
+def _phi_or_auto(context: click.Context, parameter: click.Parameter, text: Optional[str]) -> Union[float, str, None]:
+    text = _of_file_unless_said(context, parameter, text)
     if text is None or text == AUTO:
         return text
     try:
@@ -167,12 +169,28 @@ def _phi_or_auto(_context: click.Context, _parameter: click.Parameter, text: Opt
         raise click.BadParameter(f"expected a number or {AUTO}, got {text!r}") from error
 
 
+def _of_file_unless_said(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Drops a selection of --config where the command line, which is read first, says another."""
+    source = context.get_parameter_source
+    if source(str(parameter.name)) is not ParameterSource.DEFAULT_MAP:
+        return value
+    others = (each.name for each in STRATEGIES if each.name in context.params)
+    return None if any(source(name) is ParameterSource.COMMANDLINE for name in others) else value
+
+
 def _strategy_option(each: StrategyType[Any, Any]) -> Callable[[Body], Body]:
     """Returns the option that asks for a strategy; its parameter has the strategy's name."""
     if each.strategy is Phi:  # the drop test may find it
         return _option("--phi", metavar="PHI", callback=_phi_or_auto, help=each.help)
     types = {"number": float, "count": int, "nothing": bool, "filters": PATH}
-    return _option(f"--{each.name}", each.name, type=types[each.takes], is_flag=each.takes == "nothing", help=each.help)
+    return _option(
+        f"--{each.name}",
+        each.name,
+        type=types[each.takes],
+        is_flag=each.takes == "nothing",
+        callback=_of_file_unless_said,
+        help=each.help,
+    )
 
 
 selection_options = collected(

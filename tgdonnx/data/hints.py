@@ -88,7 +88,8 @@ def scale_hint(spec: TensorSpec, stored: LazyArray) -> tuple[Mapping[str, object
         }, f"; convert it, or say how: `scale={most}` divides by it, `scale=1` takes the numbers as they are"
     if stored.dtype.kind in "biuf" and (spec.dtype == "float32" or np.can_cast(stored.dtype, spec.dtype)):
         as_it_is = {"scales": {spec.name: 1}}
-        return as_it_is, f"; convert it, or say how: `scales={as_it_is['scales']}` takes the numbers as they are"
+        convert = f"convert it, in numpy with .astype({spec.dtype!r}), or say how"
+        return as_it_is, f"; {convert}: `scales={as_it_is['scales']}` takes the numbers as they are"
     return {}, "; convert it"
 
 
