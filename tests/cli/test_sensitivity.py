@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,10 @@ def test_finetune_trains_the_steepest_and_its_page_says_so(vendor: Path, data: P
     said = ("--steepest", 0.3, "--data", data, "--steps", 2, "--batch", 3, "--report", page)
     done = run("finetune", vendor, "-o", tmp_path / "tuned.onnx", *said)
     assert done.exit_code == 0, done.stderr
-    assert run_json("verify", vendor, tmp_path / "tuned.onnx")["ok"]
+    assert "in part, the evidence's own word is taken" in " ".join(done.stdout.split())
+    found = run_json("verify", vendor, tmp_path / "tuned.onnx")
+    assert (found["ok"], found["proof"]) == (True, "recorded")
+    assert "the list is the masked model's own word" in html.unescape(page.read_text("utf-8"))
     assert "largest mean gradient on the new data" in page.read_text("utf-8")
 
 
