@@ -75,7 +75,7 @@ def command(
         if not made.as_exported:
             say(
                 styled("NOT of this run", "bold red"),
-                f": {tuned} is not what the checkpoint in {directory} gives; the page and the card say so",
+                f": {tuned} is not what the checkpoint in {directory} gives; the page says so, too",
             )
         if card is not None:
             say(f"{card}: the record for machines")
