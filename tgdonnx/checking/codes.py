@@ -41,7 +41,7 @@ _CODES = (
     Code(
         "TGD003",
         ("error", "warning"),
-        "A weight is not stored as numbers that can: it is computed, shared, or of a type that does not train; "
+        "A weight is not stored as numbers that can train: it is computed, shared, or of a type that does not train; "
         "it stays frozen; an error if no weight is left.",
         "ask for the model with its weights stored as floating-point numbers",
     ),

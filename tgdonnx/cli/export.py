@@ -26,7 +26,7 @@ from tgdonnx.files.outputs import Kind
 @click.argument("directory", type=PATH)
 @output_option("The tuned model to write.", Kind.MODEL)
 @options_of(OUTPUT)(
-    "--checkpoint", metavar="FILE", help="In DIRECTORY; checkpoint.best if there is one, else checkpoint."
+    "--checkpoint", metavar="FILE", help="In DIRECTORY; that of the best epoch if there is one, else the last."
 )
 @options_of(OUTPUT)(
     "--blend",

@@ -40,7 +40,7 @@ def result_lines(report: TrainReport) -> list[str]:
     if first.validation is not None and kept.validation is not None:
         lines.append(f"validation loss {_number(first.validation)} -> {_number(kept.validation)} {where}")
     elif report.loss and first.validation is None:
-        lines.append(f"loss {_number(report.loss[0])} -> {_number(report.loss[-1])} {where}")
+        lines.append(f"loss {_number(report.loss[0])} -> {_number(report.loss[-1])} (first and last step)")
     for name, start in first.metrics.items():
         if name in kept.metrics:
             lines.append(f"{title(name)} {_measured(name, start)} -> {_measured(name, kept.metrics[name])} {where}")

@@ -211,7 +211,7 @@ selection_options = collected(
         help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
         "regrow: these start at 0, and the filters with initial values; adapter: nothing of MODEL, but side paths that are "
         "added beside its layers, by default all.  "
-        f"[default: {MaskOptions().mode}]",
+        f"[default: {MaskOptions().mode}; of finetune without a selection, by the drop test]",
     ),
     _option(
         "--rank",
