@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.applying.networks import network, whole
+from tests.applying.refusals import noise, refuse
 from tests.cli.commands import run, run_json
 from tests.support import models
 from tests.support.models import parse, save
@@ -21,10 +21,6 @@ from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, OutputError
 
 Array = NDArray[np.float32]
-
-
-def noise(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @pytest.fixture
@@ -174,13 +170,6 @@ def test_super_resolution_grows_the_result(tmp_path: Path) -> None:
     apply(tmp_path / "model.onnx", image, tmp_path / "out.npy", options=ApplyOptions(tile=(32, 32)))
     assert expected.shape == (1, 3, 120, 104)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-5)
-
-
-def refuse(message: str, error: type[Exception], tmp_path: Path, *arguments: Any, **options: Any) -> None:
-    before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(error, match=message):
-        apply(*arguments, **options)
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_written(denoiser: Path, tmp_path: Path) -> None:

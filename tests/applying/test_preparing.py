@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.applying.test_application import noise, refuse
-from tests.applying.test_naming import classifier, recorded
+from tests.applying.classifiers import classifier, recorded
+from tests.applying.refusals import noise, refuse
 from tests.support import models
 from tests.support.forging import refused
 from tests.support.models import save

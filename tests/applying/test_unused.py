@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.applying.test_application import noise, refuse
-from tests.applying.test_naming import classifier
+from tests.applying.classifiers import classifier
+from tests.applying.refusals import noise, refuse
 from tests.cli.commands import run
 from tests.support import models
 from tests.support.models import save

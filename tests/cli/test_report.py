@@ -48,10 +48,10 @@ def test_a_page_names_options_as_who_asked_for_it_does(vendor: Path, data: Path,
     run_json("build", tmp_path / "masked.onnx", "-o", kept)
     run_json("report", kept, "-o", page, "--model", vendor)
     (told,) = (item for item in parse_page(page).all("li") if "a list of filters" in item.text)
-    assert told.text.endswith("name the list with --filters")
+    assert told.text.endswith("name it with --filters")
     tgdonnx.report(kept, page, model=vendor, overwrite=True)
     (told,) = (item for item in parse_page(page).all("li") if "a list of filters" in item.text)
-    assert told.text.endswith("name the list with `filters`")
+    assert told.text.endswith("name it with `filters`")
 
 
 def test_report_of_kept_artifacts(vendor: Path, data: Path, tmp_path: Path) -> None:

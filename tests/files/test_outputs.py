@@ -70,7 +70,9 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     ),
     "report on samples": lambda r: tgdonnx.report(r / "art", r / "other.npz", data=r / "other.npz", overwrite=True),
     "apply on the image": lambda r: tgdonnx.apply(r / "m.onnx", r / "image.npy", r / "image.npy", overwrite=True),
-    "apply on weights": lambda r: tgdonnx.apply(r / "m.onnx", r / "image.npy", r / "w.bin", overwrite=True),
+    "apply on weights": lambda r: tgdonnx.apply(
+        r / "m.onnx", r / "image.npy", link(r, "w.bin", "x.npy"), overwrite=True
+    ),
     "scores on the model": lambda r: save_scores(score(r / "m.onnx"), link(r, "m.onnx", "x.json"), overwrite=True),
     "a plot on the model": lambda r: plot_sweep(
         tgdonnx.sweep(r / "m.onnx", r / "data.npz"), link(r, "m.onnx", "x.png"), overwrite=True

@@ -32,9 +32,10 @@ def artifacts(tmp_path: Path) -> Path:
     return make_artifacts(models.dncnn(0), tmp_path, tgdonnx.Phi(0.3))
 
 
-def run(directory: Path, epochs: int = 2, **more: Any) -> TrainReport:
+def run(directory: Path, epochs: int = 2, resume: bool = False, **more: Any) -> TrainReport:
     options = replace(OPTIONS, epochs=epochs, validate_every=2, metrics=("rmse", "psnr"))
-    return train(directory, RunData(data(), validation=HELD_OUT, retain=RETAINED), options, **in_objects(more))
+    fed = RunData(data(), validation=HELD_OUT, retain=RETAINED)
+    return train(directory, fed, options, resume=resume, **in_objects(more))
 
 
 def test_the_log_tells_of_steps_epochs_validations_and_the_end(artifacts: Path) -> None:
