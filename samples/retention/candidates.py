@@ -29,14 +29,17 @@ class Candidate:
         mode: see `tgdonnx.mask`.
         layers: which layers train, or filters; None for the filters that the network's strategy selects.
         draw: what is drawn in place of these filters; None for themselves.
+        longer: how many times the steps of the network it trains; above 1 validation chooses the step that counts.
     """
 
     name: str
     mode: Mode = "paper"
     layers: Optional[tgdonnx.Strategy] = None
     draw: Optional[Draw] = None
+    longer: int = 1
 
 
+LONG = ", long"
 FULL = Candidate("full", layers=tgdonnx.AllLayers())
 REGROW = Candidate("regrow", "regrow")
 ADAPTER = Candidate("adapter", "adapter", tgdonnx.AllLayers())
@@ -55,6 +58,7 @@ CANDIDATES = (
     # At the rates of the trial before this study, whatever validation says.
     Candidate("full at 3e-5", layers=tgdonnx.AllLayers()),
     Candidate("regrow at 1e-4", "regrow"),
+    *(replace(each, name=each.name + LONG, longer=3) for each in (FULL, REGROW, ADAPTER)),
 )
 """A network is tuned by those for which it has learning rates."""
 

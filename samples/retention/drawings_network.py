@@ -21,6 +21,8 @@ RATES = {
     "readers": (1e-3, 3e-3),
     "adapter": (1e-3, 3e-3),
     "random": (1e-3, 3e-3),
+    "full, long": (3e-4,),  # for time only the rates that the short runs took
+    "adapter, long": (1e-3,),
 }
 
 

@@ -19,6 +19,9 @@ RATES = {
     "regrow-small": (1e-3, 3e-3),
     "adapter": (1e-3, 3e-3),
     "random": (3e-4, 1e-3),
+    "full, long": (1e-4, 3e-4),
+    "regrow, long": (1e-4, 3e-4),
+    "adapter, long": (1e-3, 3e-3),
 }
 
 

@@ -26,6 +26,9 @@ _STYLES = {
     "random quarter": ("silver", "8"),
     "full at 3e-5": ("tab:olive", "<"),
     "regrow at 1e-4": ("tab:pink", "D"),
+    "full, long": ("navy", ">"),
+    "regrow, long": ("darkred", "D"),
+    "adapter, long": ("indigo", "^"),
 }
 
 

@@ -41,6 +41,9 @@ RATES = {
     "random quarter": (3e-5,),
     "full at 3e-5": (3e-5,),
     "regrow at 1e-4": (1e-4,),
+    "full, long": (1e-5,),  # for time only the rates that the short runs took
+    "regrow, long": (3e-5,),
+    "adapter, long": (1e-3,),
 }
 
 

@@ -4,6 +4,9 @@
 
 ``tried``: for learning rates the loss on validation data of the new task at the end; of seed 0, which chooses. ``blends``: for
 every blend, and there for every place, ``[loss, score]``. ``average``: the same of the averaged weights. ``early``: for steps.
+
+A long run has no ``average``, ``early`` or ``gate``, but ``along``: for steps the loss on validation data of the new task. The
+step with the lowest one is ``chosen``, and the loss in ``tried``; the blends are those of its weights.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class Study:
     def run(self, network: Network, candidate: Candidate, seed: int) -> dict[str, Any]:
         """Returns a run, from its file if it is done; seed 0 chooses the learning rate of the others."""
         path = self.path(network, f"{candidate.name}-{seed}")
-        steps = self.steps or network.steps
+        steps = (self.steps or network.steps) * candidate.longer
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if found["steps"] != steps:
@@ -74,13 +77,18 @@ class Study:
         with tempfile.TemporaryDirectory(prefix="retention-") as folder:
             work = Path(folder)
             rates = network.rates[candidate.name] if seed == 0 else (self.run(network, candidate, 0)["rate"],)
-            runs, tried = {}, {}
-            for rate in rates:
-                runs[rate] = tune(network, candidate, seed, rate, steps, work / f"{rate:g}")
-                tried[f"{rate:g}"] = _validation_loss(network, runs[rate], work / "tried.onnx")
-            rate = min(rates, key=lambda each: tried[f"{each:g}"])
+            runs = {rate: tune(network, candidate, seed, rate, steps, work / f"{rate:g}") for rate in rates}
+            along = {rate: _along(network, candidate, steps, run, work / "tried.onnx") for rate, run in runs.items()}
+            tried = {rate: min(losses.values()) for rate, losses in along.items()}
+            rate = min(rates, key=lambda each: tried[each])
             found = {"network": network.name, "candidate": candidate.name, "seed": seed, "rate": rate, "steps": steps}
-            found.update(tried=tried, **self._judged(network, candidate, seed, runs[rate], work))
+            found["tried"] = {f"{each:g}": loss for each, loss in tried.items()}
+            if candidate.longer > 1:
+                chosen = min(along[rate], key=lambda step: along[rate][step])
+                found.update(along={f"{step}": loss for step, loss in along[rate].items()}, chosen=chosen)
+                found.update(_blended(network, candidate, seed, runs[rate], work, checkpoint=runs[rate].kept[chosen]))
+            else:
+                found.update(self._judged(network, candidate, seed, runs[rate], work))
         _store(path, found)
         end = found["blends"]["1"]
         said = f"{network.name} {candidate.name} {seed} at {rate:g}: new {end['new test'][1]:.2f}, old {end['old test'][1]:.2f}"
@@ -88,29 +96,20 @@ class Study:
         return found
 
     def _judged(self, network: Network, candidate: Candidate, seed: int, run: Run, work: Path) -> dict[str, Any]:
+        found = _blended(network, candidate, seed, run, work)
         tuned = work / "tuned.onnx"
 
-        def at(checkpoint: Optional[str], blend: float) -> Scores:
+        def at(checkpoint: str, blend: float) -> Scores:
             write(run, tuned, blend=blend, checkpoint=checkpoint)
             return _scores(network, tuned)
 
-        blends = {f"{blend:g}": at(None, blend) for blend in BLENDS}
-        proof = tgdonnx.verify(network.model, tuned, masked=run.artifacts.parent / "masked.onnx")
-        assert proof.ok, proof.violations
-        starts = {"0": at(None, 0.0)} if candidate.mode == "regrow" and seed == 0 else {}
         averaged = AVERAGE_BLENDS if candidate in (FULL, REGROW) else AVERAGE_BLENDS[-1:]
-        found: dict[str, Any] = {
-            "rho": run.rho,
-            "bytes": run.bytes,
-            "seconds": run.seconds,
-            "blends": {**starts, **blends},
-            "average": {f"{blend:g}": at(AVERAGE, blend) for blend in averaged},
-        }
+        found["average"] = {f"{blend:g}": at(AVERAGE, blend) for blend in averaged}
         if candidate == FULL and not network.has_dead:
-            found["early"] = {f"{step}": at(name, 1.0) for step, name in run.early.items()}
+            found["early"] = {f"{step}": at(name, 1.0) for step, name in run.kept.items()}
         gated = candidate in (FULL, REGROW if network.has_dead else ADAPTER)
         if self.gates and gated:
-            blend = best_blend(blends)
+            blend = best_blend(found["blends"])
             write(run, tuned, blend=blend)
             found["gate"] = {"blend": blend, **gate(network, tuned, work)}
         return found
@@ -125,11 +124,31 @@ def _scores(network: Network, model: Path) -> Scores:
     return {place: [found.loss, found.score] for place, found in judge(network, model, PLACES).items()}
 
 
-def _validation_loss(network: Network, run: Run, scratch: Path) -> float:
+def _blended(
+    network: Network, candidate: Candidate, seed: int, run: Run, work: Path, *, checkpoint: Optional[str] = None
+) -> dict[str, Any]:
+    """Judges every blend of what trained, at the end or at a checkpoint; proves the last."""
+    tuned = work / "tuned.onnx"
+    blends = {}
+    # Of reinitialised filters 0 is not bit for bit the vendor's network.
+    for blend in (0.0, *BLENDS) if candidate.mode == "regrow" and seed == 0 else BLENDS:
+        write(run, tuned, blend=blend, checkpoint=checkpoint)
+        blends[f"{blend:g}"] = _scores(network, tuned)
+    proof = tgdonnx.verify(network.model, tuned, masked=run.artifacts.parent / "masked.onnx")
+    assert proof.ok, proof.violations
+    return {"rho": run.rho, "bytes": run.bytes, "seconds": run.seconds, "blends": blends}
+
+
+def _along(network: Network, candidate: Candidate, steps: int, run: Run, scratch: Path) -> dict[int, float]:
+    """Returns for the last step, or those that a long run keeps, the loss on validation data of the new task."""
     if not math.isfinite(run.loss):
-        return 1e30
-    write(run, scratch)
-    return judge(network, scratch, ("new validation",))["new validation"].loss
+        return {steps: 1e30}
+    ends: dict[int, Optional[str]] = {**run.kept} if candidate.longer > 1 else {steps: None}
+    losses = {}
+    for step, checkpoint in ends.items():
+        write(run, scratch, checkpoint=checkpoint)
+        losses[step] = judge(network, scratch, ("new validation",))["new validation"].loss
+    return losses
 
 
 def _store(path: Path, found: Any) -> None:

@@ -18,6 +18,8 @@ RATES = {
     "readers": (3e-4, 1e-3, 3e-3),
     "adapter": (3e-4, 1e-3, 3e-3),
     "random": (3e-4, 1e-3, 3e-3),
+    "full, long": (3e-4, 1e-3),
+    "adapter, long": (3e-4, 1e-3, 3e-3),
 }
 OLD_LOSSES = (1.0, 2.0, 5.0)
 FOUND = 0.3

@@ -28,6 +28,8 @@ DECAY = 0.98
 """Of the average, a step."""
 EARLY = (0.1, 0.2, 0.4, 0.7)
 """Of the steps: where a run that is to be stopped early is kept."""
+ALONG = tuple(part / 12 for part in range(1, 13))
+"""Of the steps of a long run: where it is kept, for validation to choose from."""
 AVERAGE = "average.safetensors"
 
 
@@ -40,7 +42,7 @@ class Run:
         rho: the part of the weights that trains.
         bytes: what of the file changes or is added.
         seconds: processor time of a step, median.
-        early: for earlier steps their checkpoints.
+        kept: for steps along the way their checkpoints.
         loss: of the last batches, mean; infinite where the run diverged.
     """
 
@@ -48,7 +50,7 @@ class Run:
     rho: float
     bytes: int
     seconds: float
-    early: dict[int, str]
+    kept: dict[int, str]
     loss: float
 
 
@@ -66,7 +68,7 @@ def one_thread() -> None:
 
 
 def tune(network: Network, candidate: Candidate, seed: int, rate: float, steps: int, work: Path) -> Run:
-    """Masks, builds and trains.
+    """Masks, builds and trains; of a long run more checkpoints are kept.
 
     Args:
         network: what to tune.
@@ -83,7 +85,8 @@ def tune(network: Network, candidate: Candidate, seed: int, rate: float, steps: 
     session = Session(artifacts)
     start = session.parameters()
     moved = {name: np.zeros_like(values) for name, values in start.items()}
-    early = {max(1, round(share * steps)): f"step-{share}.safetensors" for share in EARLY}
+    shares = EARLY if candidate.longer == 1 else ALONG
+    kept = {max(1, round(share * steps)): f"step-{share:g}.safetensors" for share in shares}
     seconds, losses = [], []
     checkpoint = session.manifest.runtime.checkpoint
     for step, batch in enumerate(batches(network, session, seed, steps), 1):
@@ -93,15 +96,15 @@ def tune(network: Network, candidate: Candidate, seed: int, rate: float, steps: 
         if not math.isfinite(losses[-1]):
             return Run(artifacts, report.rho, session.parameter_bytes, float(np.median(seconds)), {}, math.inf)
         add_to_average(moved, start, session.parameters())
-        if step in early:
-            session.save(early[step], RunState(0, step, {}))
+        if step in kept:
+            session.save(kept[step], RunState(0, step, {}))
     session.save(checkpoint, RunState(0, steps, {}))
     last = session.parameters()
     session.set_parameters(average(moved, start, steps))
     session.save(AVERAGE, RunState(0, steps, {}))
     session.set_parameters(last)
     return Run(
-        artifacts, report.rho, session.parameter_bytes, float(np.median(seconds)), early, float(np.mean(losses[-20:]))
+        artifacts, report.rho, session.parameter_bytes, float(np.median(seconds)), kept, float(np.mean(losses[-20:]))
     )
 
 

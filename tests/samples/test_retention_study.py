@@ -15,7 +15,7 @@ import tgdonnx
 
 sys.path.insert(1, str(Path(__file__).parents[2] / "samples" / "retention"))
 
-from candidates import FULL, random_filters, some_filters
+from candidates import CANDIDATES, FULL, random_filters, some_filters
 from curves import Curve, curve_of, interval, mean_curve
 from ecg import LENGTH, traces
 from network import HeldOut, Network, by_boxes, by_class, by_psnr
@@ -257,6 +257,21 @@ def test_a_run_is_stored_and_seed_0_chooses_the_rate(network: Network, tmp_path:
     assert [run["seed"] for run in study.done(network, FULL)] == [0, 1]
     with pytest.raises(ValueError, match="of 5 steps, not 6; delete it"):
         replace(study, steps=6).run(network, FULL, 0)
+
+
+def test_of_a_long_run_validation_chooses_the_step_whose_weights_are_blended(network: Network, tmp_path: Path) -> None:
+    long = next(each for each in CANDIDATES if each.name == "full, long")
+    network = replace(network, rates={**network.rates, long.name: (1e-2,)}, steps=8)
+    study = Study(tmp_path / "runs", gates=False)
+    found = study.run(network, long, 0)
+    assert (found["steps"], list(found["along"])) == (24, [f"{step}" for step in range(2, 25, 2)])
+    assert found["along"][f"{found['chosen']}"] == found["tried"]["0.01"] == min(found["along"].values())
+    assert found["blends"]["1"]["new validation"][0] == found["tried"]["0.01"]
+    # A run of as many steps has the same weights there, since batches depend on the seed alone.
+    stopped = Study(tmp_path / "stopped", steps=found["chosen"], gates=False)
+    assert stopped.run(replace(network, rates={"full": (1e-2,)}), FULL, 0)["blends"] == found["blends"]
+    assert study.done(network, FULL) == []
+    assert [run["seed"] for run in study.done(network, long)] == [0]
 
 
 def test_the_quick_table_says_what_left_its_intervals(study_run: ModuleType) -> None:
