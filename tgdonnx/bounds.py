@@ -19,6 +19,9 @@ ASIDE_BYTES = 2**16
 SHARED_BYTES = 2**26
 """Of tensors that several models of a directory hold: beyond that they hold the large ones together, in a file beside them."""
 
+ZIP_BYTES = 2**31 - 1
+"""Of what goes into a zip for a page or a device: many readers know no larger ones, and pages hold no larger buffers."""
+
 CONFIG_BYTES = 2**24
 """Of a file with options: the longest that a person wrote has a few kilobytes."""
 

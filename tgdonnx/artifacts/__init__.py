@@ -1,8 +1,8 @@
 """Masked model -> what ONNX Runtime trains.
 
 ``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``thin``: the same at the cost of
-what trains; ``options``: what is chosen; ``build``: all of it into a directory; ``manifest``: what is in it; ``opened``: that,
-read once; ``vendor_outputs``: what the vendor's model gives.
+what trains; ``options``: what is chosen; ``build``: all of it into a directory; ``zipping``: that in one file; ``manifest``:
+what is in it; ``opened``: that, read once; ``vendor_outputs``: what the vendor's model gives.
 """
 
 from tgdonnx.artifacts.build import BuildReport, build, build_masked

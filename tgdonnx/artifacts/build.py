@@ -28,6 +28,7 @@ from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.artifacts.options import BuildOptions, BuiltOptions
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters
 from tgdonnx.artifacts.vendor_bytes import write_back_of, write_back_of_piece
+from tgdonnx.artifacts.zipping import write_zip
 from tgdonnx.engines import (
     ENGINES,
     EngineName,
@@ -35,9 +36,10 @@ from tgdonnx.engines import (
     Problem,
 )
 from tgdonnx.errors import ArtifactsError, MaskedModelError, OutputError
+from tgdonnx.files.in_memory import IN_MEMORY
 from tgdonnx.files.model_file import ModelSource, StrPath
 from tgdonnx.files.model_writing import data_of, write_model
-from tgdonnx.files.outputs import Kind, Output, require_outputs
+from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
 from tgdonnx.files.paths import why_no_text
 from tgdonnx.graphs.collecting import seldom_collecting
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
@@ -62,6 +64,7 @@ class BuildReport(Presented):
         inputs: what a training step is fed, in order.
         heads: the outputs that train.
         engine: what trains them.
+        zip: the zip with the directory and the vendor's file; None if there is none.
     """
 
     directory: Optional[str]
@@ -73,6 +76,7 @@ class BuildReport(Presented):
     inputs: tuple[TensorSpec, ...]
     heads: tuple[Head, ...]
     engine: EngineName
+    zip: Optional[str] = None
 
 
 def build(
@@ -80,6 +84,7 @@ def build(
     directory: StrPath,
     options: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     *,
+    zip: Optional[StrPath] = None,  # noqa: A002  # as the option
     overwrite: bool = False,
 ) -> BuildReport:
     """Generates ONNX Runtime training artifacts whose gradients are masked.
@@ -88,26 +93,37 @@ def build(
         masked: a masked model.
         directory: the artifacts directory to make.
         options: how to build.
-        overwrite: whether ``directory`` may exist; it is replaced.
+        zip: one file to write besides, with what is in the directory and the vendor's file, for a page or a device; see
+            `tgdonnx.artifacts.zipping`.
+        overwrite: whether ``directory`` and ``zip`` may exist; they are replaced.
 
     Raises:
-        ArtifactsError: the engine lacks what an option asks for.
+        ArtifactsError: the engine lacks what an option asks for, or the zip would be too large.
         MaskedModelError: no masked model, or its masks do not go with the options.
         UntrainableError: a node on a gradient path cannot be trained.
-        OutputError: the directory cannot be written.
+        OutputError: the directory or the zip cannot be written.
     """
     rewritten = [Path(directory) / files.MASKED_MODEL, data_of(Path(directory) / files.MASKED_MODEL)]
     if reason := why_no_text(directory):
         raise OutputError(f"{directory} can be no artifacts directory: {reason}")
-    require_outputs([Output(Path(directory), Kind.ARTIFACTS)], [masked], overwrite=overwrite, rewritten=rewritten)
+    outputs = [Output(Path(directory), Kind.ARTIFACTS), *optional(zip)]
+    require_outputs(outputs, [masked], overwrite=overwrite, rewritten=rewritten)
     parse_criterion(options.loss)
     with seldom_collecting():
-        return build_masked(read_masked(masked), Path(directory), options, overwrite=overwrite)[0]
+        model, zipped = read_masked(masked), None if zip is None else Path(zip)
+        # Nor may the zip be the vendor's file, of which the masked model says no more than what is in it.
+        require_outputs(optional(zip), [replace(model.base, path=IN_MEMORY)], overwrite=overwrite)
+        return build_masked(model, Path(directory), options, zipped=zipped, overwrite=overwrite)[0]
 
 
 @seldom_collecting()
 def build_masked(
-    model: MaskedModel, directory: Path, options: BuildOptions, *, overwrite: bool = False
+    model: MaskedModel,
+    directory: Path,
+    options: BuildOptions,
+    *,
+    zipped: Optional[Path] = None,
+    overwrite: bool = False,
 ) -> tuple[BuildReport, Artifacts]:
     """Does what `build` does with a masked model that is open, and returns the artifacts open, too.
 
@@ -179,10 +195,21 @@ def build_masked(
         ENGINES[options.engine].write(problem, target)
         write_model(model.file, target / files.MASKED_MODEL, model.file.with_external_data)
         (target / files.MANIFEST).write_text(manifest.to_json(), "utf-8")
+        if zipped is not None:
+            write_zip(target, model, zipped)
     frozen = tuple(name for name in wanted if name not in forward.trained)
     unthinned = tuple(name for name in masks if built.form == "thin" and name not in thin and not masks[name].all())
     report = BuildReport(
-        str(directory), built.as_dict(), forward.trained, frozen, unthinned, manifest.rho, specs, heads, options.engine
+        str(directory),
+        built.as_dict(),
+        forward.trained,
+        frozen,
+        unthinned,
+        manifest.rho,
+        specs,
+        heads,
+        options.engine,
+        None if zipped is None else str(zipped),
     )
     return report, Artifacts(directory, manifest, model)
 

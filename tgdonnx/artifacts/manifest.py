@@ -9,6 +9,7 @@ longer than 1.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,6 +219,10 @@ def read_manifest(directory: Path) -> Manifest:
         ArtifactsError: it is no artifacts directory, incomplete, damaged, or of a newer format.
     """
     path = directory / MANIFEST
+    if directory.is_file() and zipfile.is_zipfile(directory):
+        raise ArtifactsError(
+            f"{directory} is a zip; expected an artifacts directory", remedy="unpack it into one, and name that"
+        )
     if not path.is_file():
         raise ArtifactsError(
             f"{directory} is no artifacts directory: it has no {MANIFEST}", remedy="make one with `tgdonnx.build`"

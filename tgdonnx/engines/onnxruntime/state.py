@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tgdonnx.errors import ArtifactsError
-from tgdonnx.files.model_file import write_bytes
+from tgdonnx.files.model_file import replacing
 
 FORMAT = 1
 STATE, BEST_STATE = "state.safetensors", "state.best.safetensors"
@@ -60,7 +60,23 @@ def write_state(path: Path, state: State) -> None:
     if state.run is not None:
         metadata[_RUN] = state.run
     tensors = {name: np.asarray(array, order="C") for name, array in state.tensors.items()}
-    write_bytes(path, save(tensors, {**metadata, _SHA256: _digest(tensors, metadata)}))
+    data = save(tensors, {**metadata, _SHA256: _digest(tensors, metadata)})
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(_ordered_header(data))
+        file.write(memoryview(data)[_end_of_header(data) :])
+
+
+def _ordered_header(data: bytes) -> bytes:
+    """Returns the header of a safetensors file with its metadata in order: the library writes it in another one every time."""
+    header = json.loads(data[8 : _end_of_header(data)])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _end_of_header(data: bytes) -> int:
+    return 8 + int.from_bytes(data[:8], "little")
 
 
 def read_state(path: Path) -> State:
