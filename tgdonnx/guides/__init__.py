@@ -19,6 +19,7 @@ GUIDES = (
     "commands",
     "python",
     "formats",
+    "step",
     "operators",
     "numbers",
     "architecture",
