@@ -78,27 +78,27 @@ class Browser:
         self._write, self._read = to_browser, answers
         self._count, self._rest = 0, b""
         self._events: list[dict[str, Any]] = []
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self._call(f"{domain}.enable")
+            self.call(f"{domain}.enable")
 
     def open(self, path: Path, width: int, scheme: Literal["light", "dark"]) -> Page:
         """Opens a page as it is at some width and in some scheme."""
-        self._call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self._call("Emulation.setEmulatedMedia", features=features)
+        self.call("Emulation.setEmulatedMedia", features=features)
         self._events.clear()
-        self._call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._receive())
         page = Page()
-        page.layout = self._call("Runtime.evaluate", expression=_OVERFLOW, returnByValue=True)["result"]["value"]
-        size = self._call("Page.getLayoutMetrics")["cssContentSize"]
+        page.layout = self.call("Runtime.evaluate", expression=_OVERFLOW, returnByValue=True)["result"]["value"]
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
-        shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         page.picture = base64.b64decode(shot["data"])
-        printed = self._call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)
+        printed = self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)
         page.paper = base64.b64decode(printed["data"])
         for event in self._events:
             if event["method"] in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
@@ -107,7 +107,8 @@ class Browser:
                 page.requests.append(event["params"]["request"]["url"])
         return page
 
-    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Returns what the browser answers to a method of its protocol."""
         self._count += 1
         message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
         if hasattr(self, "_session"):

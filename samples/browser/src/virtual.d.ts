@@ -1,0 +1,8 @@
+declare module "virtual:ort-wasm" {
+  export const wasm: string;
+  export const script: string;
+}
+declare module "virtual:ort-webgpu" {
+  export const wasm: string;
+  export const script: string;
+}

@@ -1,0 +1,194 @@
+/** The worker: everything that takes time. It does one thing after the other; while it trains, it hears `stop` and `blend` between steps. */
+import { openArtifacts, type Artifacts } from "./artifacts/artifacts";
+import { fixedBatch, whyNoExport } from "./artifacts/manifest";
+import { writeState, type State } from "./artifacts/safetensors";
+import type { Dataset } from "./data/dataset";
+import { openData } from "./data/opening";
+import { fixedSize } from "./data/picture_input";
+import type { FromWorker, RunTold, ToWorker } from "./messages";
+import { Refusal, sentenceOf } from "./refusal";
+import { startOf } from "./training/blended_state";
+import { forget, keptRun, type KeptRun } from "./training/keeping";
+import { metricOf } from "./training/metrics";
+import { checked } from "./training/options";
+import { Run } from "./training/run";
+import { loadRuntime, type Runtime } from "./training/runtime";
+import { threadsOf } from "./training/threads";
+import { tunedFile } from "./vendor/exporting";
+import { vendorFile } from "./vendor/vendor_file";
+
+interface Opened {
+  artifacts: Artifacts;
+  vendor: Uint8Array | null;
+  start: State;
+}
+
+const wanted = new URLSearchParams(self.name);
+let runtime: Promise<Runtime> | null = null;
+let opened: Opened | null = null;
+let data: Dataset | null = null;
+let kept: KeptRun | null = null;
+let run: Run | null = null;
+let training = false;
+let blendWanted: number | null = null;
+let queue: Promise<void> = Promise.resolve();
+
+function say(message: FromWorker, transfer: Transferable[] = []): void {
+  postMessage(message, { transfer });
+}
+
+self.onmessage = ({ data: message }: MessageEvent<ToWorker>) => {
+  if (message.kind === "stop") return run?.stop();
+  if (message.kind === "blend" && training) {
+    blendWanted = message.blend; // between two steps, not behind the last
+    return;
+  }
+  queue = queue.then(() => answer(message)).catch((error: unknown) => say({ kind: "failed", during: message.kind, sentence: sentenceOf(error) }));
+};
+
+async function answer(message: ToWorker): Promise<void> {
+  switch (message.kind) {
+    case "artifacts":
+      return takeArtifacts(await openArtifacts(message.dropped));
+    case "data":
+      return takeData(await openData(message.dropped, theArtifacts().manifest, message.options));
+    case "start": {
+      const options = checked(message.options, theData().train, fixedBatch(theArtifacts().manifest));
+      await forget(theArtifacts().identity);
+      return openRun(options);
+    }
+    case "goOn":
+      if (!run && kept) await openRun({ ...kept, options: { ...kept.options, steps: message.steps } });
+      else if (run) {
+        run.options = { ...run.options, steps: message.steps };
+        await train(run);
+      }
+      return;
+    case "blend":
+      return say({ kind: "blend", blend: message.blend, look: run ? await run.lookAt(message.blend) : null });
+    case "saveTuned": {
+      const { artifacts, vendor } = opened!;
+      if (!vendor) throw new Refusal(`No tuned file can be made here: ${whyNoExport(artifacts.manifest)}.`);
+      const { classes, preparation } = theData();
+      const bytes = tunedFile(vendor, artifacts.manifest, theRun().state, { blend: message.blend, classes, preparation });
+      return send("tuned.onnx", bytes);
+    }
+    case "saveState":
+      return send("state.safetensors", await writeState(theRun().state));
+    case "stop":
+  }
+}
+
+async function takeArtifacts(artifacts: Artifacts): Promise<void> {
+  const { manifest } = artifacts;
+  await closeRun();
+  [data, kept] = [null, null];
+  const why = whyNoExport(manifest);
+  const vendor = why ? null : await vendorFile(artifacts.masked, manifest.base_sha256);
+  opened = { artifacts, vendor, start: startOf(manifest, vendor, artifacts.state) };
+  const spec = manifest.inputs[0]!;
+  const size = fixedSize(spec);
+  say({
+    kind: "artifacts",
+    told: {
+      model: manifest.base_sha256,
+      loss: manifest.heads.map(({ output, loss }) => (manifest.heads.length > 1 ? `${output}: ${loss}` : loss)).join(", "),
+      metric: metricOf(manifest, manifest.heads[0]!)?.name ?? null,
+      tensors: new Set(manifest.trained.map(({ vendor_name: name }) => name)).size,
+      rho: manifest.rho,
+      mode: manifest.selection.mode ?? "paper",
+      input: `${spec.name}: ${spec.dtype}, ${spec.shape?.map((each) => each ?? "any").join(" x ") ?? "of any shape"}`,
+      takesClasses: manifest.heads[0]!.class_axis !== null,
+      fixedSize: size && `${size.width} x ${size.height}`,
+      whyNoTuned: why,
+    },
+  });
+}
+
+async function takeData(found: Dataset): Promise<void> {
+  await closeRun();
+  data = found;
+  const stored = await keptRun(theArtifacts().identity);
+  kept = stored?.data === found.identity ? stored : null;
+  const other = stored && !kept ? `A run of these artifacts, at step ${stored.losses.length}, is of other data or other settings of it: it goes on with those alone.` : null;
+  say({ kind: "data", told: found.told, held: found.held, classes: found.classes, kept: kept && told(kept.losses.length, kept, kept.saved), keptNot: other });
+}
+
+async function openRun(from: Parameters<typeof Run.open>[4]): Promise<void> {
+  await closeRun();
+  run = await Run.open(await theRuntime(), theArtifacts(), theData(), opened!.start, from);
+  kept = null;
+  say({ kind: "ready", run: told(run.step, run, 0), start: await run.lookAt(0) });
+  await train(run);
+}
+
+async function train(current: Run): Promise<void> {
+  training = true;
+  try {
+    const why = await current.train({
+      step: (step, loss, seconds) => say({ kind: "step", step, loss, seconds }),
+      look: (at, look) => say({ kind: "look", at, look }),
+      between: () => between(current),
+    });
+    say({ kind: "stopped", step: current.step, why });
+  } finally {
+    training = false;
+  }
+}
+
+async function between(current: Run): Promise<void> {
+  await breathe();
+  if (blendWanted === null) return;
+  const blend = blendWanted;
+  blendWanted = null;
+  say({ kind: "blend", blend, look: await current.lookAt(blend) });
+}
+
+/** Lets messages in: a step of WebAssembly holds the worker until it is done. */
+function breathe(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}
+
+async function theRuntime(): Promise<Runtime> {
+  runtime ??= (async () => {
+    const { threads, why } = threadsOf(wanted.get("threads"), self.crossOriginIsolated, navigator.hardwareConcurrency);
+    const loaded = await loadRuntime("wasm", threads);
+    say({ kind: "runtime", backend: loaded.backend, threads, why });
+    return loaded;
+  })();
+  return runtime;
+}
+
+async function closeRun(): Promise<void> {
+  await run?.close();
+  run = null;
+}
+
+function send(name: string, bytes: Uint8Array): void {
+  const own = bytes as Uint8Array<ArrayBuffer>;
+  say({ kind: "file", name, bytes: own }, [own.buffer]);
+}
+
+function told(step: number, { options, losses, evaluations }: Pick<KeptRun, "options" | "losses" | "evaluations">, saved: number): RunTold {
+  return { step, options, losses, evaluations, saved };
+}
+
+function theArtifacts(): Artifacts {
+  if (!opened) throw new Refusal("Drop the artifacts first: data is read as their model takes it.");
+  return opened.artifacts;
+}
+function theData(): Dataset {
+  if (!data) throw new Refusal("Drop data first.");
+  return data;
+}
+function theRun(): Run {
+  if (!run) throw new Refusal("Nothing has been trained yet.");
+  return run;
+}
