@@ -84,7 +84,7 @@ async function takeArtifacts(artifacts: Artifacts): Promise<void> {
   await closeRun();
   [data, kept] = [null, null];
   const why = whyNoExport(manifest);
-  const vendor = why ? null : await vendorFile(artifacts.masked, manifest.base_sha256);
+  const vendor = why ? null : await vendorFile(artifacts.vendor, artifacts.masked, manifest.base_sha256);
   opened = { artifacts, vendor, start: startOf(manifest, vendor, artifacts.state) };
   const spec = manifest.inputs[0]!;
   const size = fixedSize(spec);

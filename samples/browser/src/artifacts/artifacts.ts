@@ -15,6 +15,8 @@ export interface Artifacts {
   step: Uint8Array;
   eval: Uint8Array;
   masked: Uint8Array;
+  /** The vendor's file, which a zip of `build --zip` has; in a directory it is in the masked one alone. */
+  vendor: Uint8Array | null;
   /** A hash of all of the above: a run that was kept belongs to these artifacts alone. */
   identity: string;
 }
@@ -50,7 +52,8 @@ export async function openArtifacts(dropped: Dropped[]): Promise<Artifacts> {
   const without = manifest.trained.find((tensor) => !state.tensors.has(tensor.name));
   if (without) throw new Refusal(`state.safetensors has no ${without.name}: it is of other artifacts. Build them again.`);
   const identity = await sha256(manifestBytes, stateBytes, step, evaluation);
-  return { manifest, state, step, eval: evaluation, masked, identity };
+  const vendor = (await files.get(`${root}vendor.onnx`)?.()) ?? null;
+  return { manifest, state, step, eval: evaluation, masked, vendor, identity };
 }
 
 async function filesOf(dropped: Dropped[]): Promise<Map<string, () => Promise<Uint8Array>>> {

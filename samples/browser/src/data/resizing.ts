@@ -1,5 +1,11 @@
-/** Resizing as Pillow does it, bilinear, smoothing first where a picture becomes smaller: in two passes, each rounded to 8 bits. */
+/**
+ * Resizing as Pillow does it, bilinear, smoothing first where a picture becomes smaller: across and then down, each rounded to 8
+ * bits. Pillow 13 takes some pictures down first; then a byte can differ by one.
+ */
 import type { Pixels } from "./pixels";
+
+/** Weights are whole numbers of this fraction, as Pillow's are. */
+const ONE = 2 ** 22;
 
 /** Returns a picture of another size. */
 export function resized(picture: Pixels, height: number, width: number): Pixels {
@@ -30,13 +36,14 @@ function pass(values: Uint8Array, rows: number, from: number, to: number, channe
     const centre = (x + 0.5) * scale;
     const first = Math.max(Math.trunc(centre - support + 0.5), 0);
     const last = Math.min(Math.trunc(centre + support + 0.5), from);
-    const weights = Array.from({ length: last - first }, (_, i) => Math.max(0, 1 - Math.abs((first + i - centre + 0.5) / support)));
-    const sum = weights.reduce((total, weight) => total + weight, 0);
+    const triangle = Array.from({ length: last - first }, (_, i) => Math.max(0, 1 - Math.abs((first + i - centre + 0.5) / support)));
+    const sum = triangle.reduce((total, weight) => total + weight, 0);
+    const weights = triangle.map((weight) => Math.floor(0.5 + (weight / sum) * ONE));
     for (let y = 0; y < rows; y++) {
       for (let c = 0; c < channels; c++) {
-        let value = 0;
+        let value = ONE / 2;
         for (let i = 0; i < weights.length; i++) value += weights[i]! * values[(y * from + first + i) * channels + c]!;
-        out[(y * to + x) * channels + c] = Math.min(255, Math.max(0, Math.floor(value / sum + 0.5)));
+        out[(y * to + x) * channels + c] = Math.min(255, Math.floor(value / ONE));
       }
     }
   }

@@ -10,14 +10,14 @@ const SUFFIX = ".retrain_mask";
 const OURS = ["tgdonnx.format", "tgdonnx.selection", "tgdonnx.base_sha256"];
 const ENTRY_KEY = 1;
 
-/** Returns the vendor's file. */
-export async function vendorFile(masked: Uint8Array, expected: string): Promise<Uint8Array> {
-  const vendor = withoutAdditions(masked);
+/** Returns the vendor's file: the one that is given, else out of the masked one. */
+export async function vendorFile(given: Uint8Array | null, masked: Uint8Array, expected: string): Promise<Uint8Array> {
+  const vendor = given ?? withoutAdditions(masked);
   const found = await sha256(vendor);
   if (found !== expected) {
     throw new Refusal(
-      `The vendor's file in masked.onnx is not the one of manifest.json: its SHA-256 is ${found}, expected ${expected}. ` +
-        "Both have to be of one build: drop the whole directory.",
+      `${given ? "vendor.onnx" : "The vendor's file in masked.onnx"} is not the one of manifest.json: its SHA-256 is ${found}, expected ` +
+        `${expected}. Both have to be of one build: drop the whole directory, or the whole zip.`,
     );
   }
   return vendor;
