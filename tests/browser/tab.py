@@ -19,7 +19,10 @@ _KEPT = """new Promise((resolve, reject) => {
   request.onerror = () => reject(request.error);
   request.onsuccess = () => {
     const all = request.result.transaction("runs").objectStore("runs").getAll();
-    all.onsuccess = () => { request.result.close(); resolve(all.result.map(({losses, evaluations}) => ({losses, evaluations}))); };
+    all.onsuccess = () => {
+      request.result.close();
+      resolve(all.result.map(({losses, evaluations}) => ({losses, evaluations})));
+    };
   };
 })"""
 
@@ -41,7 +44,9 @@ class Tab:
             browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.downloads = downloads
         browser.call("Page.navigate", url=address)
-        self.wait("document.querySelector('#artifacts-drop') && performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+        self.wait(
+            "document.querySelector('#artifacts-drop') && performance.getEntriesByType('navigation')[0].loadEventEnd > 0"
+        )
 
     def evaluate(self, expression: str) -> Any:
         """Returns what an expression is in the page."""

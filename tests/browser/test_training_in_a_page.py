@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.browser.conftest import Small
 from tests.browser.order import batches
 from tests.browser.tab import Tab
 from tests.reporting.browser import browser
+from tests.support.sessions import open_session
 from tgdonnx.engines.onnxruntime.session import StepSession
 from tgdonnx.engines.onnxruntime.state import STATE, read_state
 
@@ -43,7 +43,7 @@ class Trained:
 @pytest.fixture(scope="module", params=["directory", "zip"])
 def trained(
     request: pytest.FixtureRequest, small: Small, address: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Trained]:
+) -> Trained:
     root = tmp_path_factory.mktemp("page")
     (root / "downloads").mkdir()
     with browser(root / "profile") as opened:
@@ -65,7 +65,7 @@ def trained(
         tab.set(blend=BLEND)
         between = tab.save("save-tuned")
         assert f"{threads} thread" in said["runtime"]
-    yield Trained(run["losses"], run["evaluations"], tuned, between, state, said)
+    return Trained(run["losses"], run["evaluations"], tuned, between, state, said)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,9 @@ def test_the_saved_file_is_verified_and_is_what_python_exports_of_the_state(
     onnx.checker.check_model(onnx.load(saved), full_check=True)
 
 
-def test_the_saved_state_is_a_checkpoint_that_python_goes_on_from(trained: Trained, small: Small, tmp_path: Path) -> None:
+def test_the_saved_state_is_a_checkpoint_that_python_goes_on_from(
+    trained: Trained, small: Small, tmp_path: Path
+) -> None:
     (tmp_path / STATE).write_bytes(trained.state)
     state, start = read_state(tmp_path / STATE), read_state(small.artifacts / STATE)
     assert state.updates == STEPS
@@ -128,14 +130,8 @@ def test_the_saved_state_is_a_checkpoint_that_python_goes_on_from(trained: Train
 
 
 def test_the_metric_before_is_that_of_the_vendors_file(trained: Trained, small: Small) -> None:
-    output = tgdonnx_output(small)
+    output = open_session(onnx.load(small.vendor)).run(None, {"x": small.x[HELD]})[0]
     errors = np.sqrt(((output - small.target[HELD]) ** 2).mean(axis=(1, 2, 3)))
     assert trained.said["metric-name"] == "PSNR"
     assert float(trained.said["metric-before"]) == pytest.approx(float(np.mean(-20 * np.log10(errors))), rel=1e-3)
     assert float(trained.said["metric-after"]) > float(trained.said["metric-before"])
-
-
-def tgdonnx_output(small: Small) -> Any:
-    from tests.support.sessions import open_session
-
-    return open_session(onnx.load(small.vendor)).run(None, {"x": small.x[HELD]})[0]
