@@ -53,7 +53,7 @@ class Going:
     "finetune",
     cls=Command,
     examples=(
-        "tgdonnx finetune model.onnx --data new.npz --validation held_out.npz --phi 0.3 -o tuned.onnx",
+        "tgdonnx finetune model.onnx --data new.npz --validation held_out.npz -o tuned.onnx",
         "tgdonnx finetune model.onnx --data new.npz --validation-split 0.2 --phi auto --report report.html -o tuned.onnx",
         "tgdonnx finetune model.onnx --data new.npz --last 1 -o tuned.onnx --dry-run",
     ),
