@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from candidates import LONG
 from curves import Scores, curve_of, mean_curve
 from network import Network
 from summary import Outcomes
@@ -35,7 +36,8 @@ _STYLES = {
 def draw(network: Network, vendor: Scores, found: Outcomes, path: Path) -> None:
     """Draws the mean curve of every candidate over its seeds, from the vendor's network to a ring at blend 1.
 
-    Thin lines are single seeds, crosses the averaged weights of `full`, stars gated files, dots `full` stopped early.
+    Dashed are long runs. Thin lines are single seeds, crosses the averaged weights of `full`, stars gated files, dots `full`
+    stopped early.
 
     Args:
         network: what was tuned.
@@ -50,7 +52,8 @@ def draw(network: Network, vendor: Scores, found: Outcomes, path: Path) -> None:
         mean = mean_curve(curves)
         for curve in curves[: len(curves) if len(curves) > 1 else 0]:
             axis.plot(curve.old, curve.new, color=colour, linewidth=0.5, alpha=0.4)
-        axis.plot(mean.old, mean.new, color=colour, marker=marker, markersize=4, label=f"{name} ({len(runs)})")
+        dashes = "--" if name.endswith(LONG) else "-"
+        axis.plot(mean.old, mean.new, dashes, color=colour, marker=marker, markersize=4, label=f"{name} ({len(runs)})")
         axis.plot(mean.old[-1], mean.new[-1], marker, color=colour, markersize=10, fillstyle="none")
         gated = [run["gate"] for run in runs if "new" in run.get("gate", {})]
         if gated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from candidates import LONG
 from curves import Curve, Interval, Scores, curve_of, interval
 from network import Network
 from study import best_blend
@@ -19,7 +20,7 @@ NEW_SHARES = (0.5, 0.75, 0.9)
 def network_tables(network: Network, vendor: Scores, found: Outcomes) -> str:
     """Returns the tables of a network."""
     parts = [f"## {network.title}\n", f"Scores: {network.unit}, new / old task, test data. {_vendor(vendor)}\n"]
-    parts += [_ends(network, vendor, found), _averages(found)]
+    parts += [_ends(network, vendor, found), _along(found), _averages(found)]
     if "full" in found:
         parts += [_compared(network, vendor, found), _early(vendor, found), _gates(vendor, found)]
     return "\n".join(part for part in parts if part)
@@ -67,7 +68,24 @@ def blend_within(blends: Mapping[str, Scores], vendor: Scores, loss: float) -> f
     return float(min(kept, key=lambda blend: every[blend]["new validation"][0]))
 
 
+def _along(found: Outcomes) -> str:
+    lines = []
+    for name, runs in found.items():
+        if "along" not in runs[0]:
+            continue
+        steps = list(runs[0]["along"])
+        lines = lines or [
+            f"| lowest loss on new validation data = 1, at step | {' | '.join(steps)} | chosen |",
+            "|" + "---|" * (len(steps) + 2),
+        ]
+        losses = [interval(run["along"][step] / min(run["along"].values()) for run in runs).mean for step in steps]
+        chosen = ", ".join(f"{run['chosen']}" for run in runs)
+        lines.append(f"| {' | '.join([name, *(f'{loss:.3f}' for loss in losses), chosen])} |")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
 def _averages(found: Outcomes) -> str:
+    found = {name: runs for name, runs in found.items() if "average" in runs[0]}
     blends = sorted({blend for runs in found.values() for blend in runs[0]["average"]}, key=float)
     if not blends:
         return ""
@@ -92,6 +110,8 @@ def against_full(
 ) -> Interval:
     """Returns the difference between a candidate and `full`, of the seeds that both have, over the blends that both have.
 
+    A long run is compared with the long one of `full`.
+
     Args:
         vendor: scores of the vendor's network.
         found: the runs.
@@ -100,7 +120,7 @@ def against_full(
         part: of the candidate's runs: ``blends``, or ``average`` for averaged weights.
         full_part: the same of the runs of `full`.
     """
-    full = {run["seed"]: run for run in found["full"]}
+    full = {run["seed"]: run for run in found[_full(name)]}
     differences = []
     for run in found[name]:
         if run["seed"] in full:
@@ -113,13 +133,20 @@ def against_full(
 
 
 def against_plain(found: Outcomes, name: str, task: str) -> Interval:
-    """Returns what a candidate at its blend by new data has more than `full` at 1, of the seeds that both have."""
-    plain = {run["seed"]: run["blends"]["1"][f"{task} test"][1] for run in found["full"]}
+    """Returns what a candidate at its blend by new data has more than `full` at 1, of the seeds that both have.
+
+    A long run is compared with the long one of `full`.
+    """
+    plain = {run["seed"]: run["blends"]["1"][f"{task} test"][1] for run in found[_full(name)]}
     return interval(
         run["blends"][f"{best_blend(run['blends']):g}"][f"{task} test"][1] - plain[run["seed"]]
         for run in found[name]
         if run["seed"] in plain
     )
+
+
+def _full(name: str) -> str:
+    return f"full{LONG}" if name.endswith(LONG) else "full"
 
 
 def new_at_old(vendor: Scores, loss: float) -> Callable[[Curve, Curve], float]:
@@ -138,7 +165,10 @@ def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
     heads = [f"new, {loss:g} of the old lost" for loss in network.old_losses]
     heads += [f"old, {share:.0%} of the new gained" for share in NEW_SHARES]
     heads += ["area", "at the blend by new data, against plain `full`: new", "old"]
-    lines = [f"| blended, against `full` blended | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
+    lines = [
+        f"| blended, against `full` (long: `full, long`) | {' | '.join(heads)} |",
+        "|" + "---|" * (len(heads) + 1),
+    ]
     reference = interval(curve_of(vendor, run["blends"]).old[-1] for run in found["full"]).mean
 
     def add(title: str, name: str, *, part: str = "blends", full_part: str = "blends") -> None:
@@ -150,9 +180,10 @@ def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
         lines.append(f"| {' | '.join([title, *rows, *empty])} |")
 
     for name in found:
-        add(name, name)
+        if _full(name) in found:
+            add(name, name)
     for name, runs in found.items():
-        if len(runs[0]["average"]) > 1:
+        if len(runs[0].get("average", ())) > 1:
             add(f"{name}, averaged", name, part="average")
             if name != "full":
                 add(f"{name}, averaged, against `full` averaged", name, part="average", full_part="average")
