@@ -14,9 +14,12 @@ import pytest
 import tgdonnx
 
 ROOT = Path(__file__).parents[1]
-EVERYTHING = "tgdonnx.pipeline, tgdonnx.comparing, tgdonnx.applying, tgdonnx.reporting.page, tgdonnx.sweeping"
+EVERYTHING = (
+    "tgdonnx.pipeline, tgdonnx.comparing, tgdonnx.applying, tgdonnx.reporting.page, tgdonnx.sweeping, tgdonnx.cluster"
+)
 # Imported where they are used.
 HEAVY = {"onnxruntime", "matplotlib", "h5py", "nibabel", "pydicom", "jinja2", "PIL", "yaml", "tensorboardX", "click"}
+HEAVY |= {"dask", "distributed"}
 
 
 @pytest.mark.parametrize("name", tgdonnx.__all__)

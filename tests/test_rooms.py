@@ -24,6 +24,7 @@ ROOMS = (
     *("blending", "sensitivity"),
     *("finetuning", "masking", "regrowing", "sweeping", "data", "artifacts", "engines", "gradients", "lowering"),
     *("records", "masked_model", "overwriting", "adapting", "selection", "scoring", "tracing"),
+    "cluster",
     *("layers", "graphs", "runtime", "kse"),
     *("files", "bounds", "errors", "calls", "presenting"),
 )

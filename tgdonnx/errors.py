@@ -138,3 +138,7 @@ class OutputError(TgdonnxError, OSError):
 
 class RuntimeMissingError(TgdonnxError, ImportError):
     """A runtime or library that this command needs is not installed."""
+
+
+class ClusterError(TgdonnxError, RuntimeError):
+    """The workers that were asked for are not there, are not alike, or died."""
