@@ -16,6 +16,7 @@ PACKAGE = Path(tgdonnx.__file__).parent
 # From the top to the ground; a room may import those behind it. Packages, and modules that stand alone.
 ROOMS = (
     *("__main__", "cli", "starting", "guides"),
+    "federated",
     *("pipeline", "checking", "trial", "keeping"),
     *("reporting", "inspection", "comparing", "applying", "gating"),
     *("exporting", "verifying"),

@@ -132,6 +132,10 @@ class DivergedError(TgdonnxError, ArithmeticError):
     """Training reached a loss that is not finite. The last good checkpoint is kept."""
 
 
+class FederationError(TgdonnxError, RuntimeError):
+    """Too few sites took part in federated training, or what they sent did not count."""
+
+
 class OutputError(TgdonnxError, OSError):
     """The result cannot be written where it was asked for."""
 

@@ -3,9 +3,10 @@
 The tensors are overwritten where they lie in the file. What was reinitialised or set before training has those values, also if
 it did not train. The only thing added is a record at the end of the file, the metadata ``tgdonnx.provenance.N`` (N counts the
 rounds): JSON with the hash of the file that was tuned, the selection, the training options, the blend where it is not 1, the
-names of classes where the data had some, how data was prepared, and for every trained tensor its filters and maps. In mode
-``adapter`` side paths are added, unless they are merged or the blend is 0, at which they would add nothing. From that record,
-or from the masked model, `tgdonnx.verifying` proves that nothing else changed; a file that does not pass is not written.
+names of classes where the data had some, how data was prepared, the rounds and sites of federated training, and for every
+trained tensor its filters and maps. In mode ``adapter`` side paths are added, unless they are merged or the blend is 0, at
+which they would add nothing. From that record, or from the masked model, `tgdonnx.verifying` proves that nothing else changed;
+a file that does not pass is not written.
 
 A model with external data gets a file of its own for it, see `tgdonnx.files.relocation`; the record says its name.
 """
@@ -34,6 +35,7 @@ from tgdonnx.files.model_file import ModelFile, Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.relocation import layout_of
+from tgdonnx.finetuning.federation import Federation, federation_of
 from tgdonnx.finetuning.run_record import DataRecord, read_record
 from tgdonnx.layers import Network, Parameter
 from tgdonnx.masked_model import MaskedModel, metadata_bytes
@@ -206,7 +208,7 @@ def export_artifacts(
     written = overwrite_values(network.file, new)
     run = read_record(artifacts.directory)
     record = {
-        **_provenance(manifest, checkpoint, blend, None if run is None else run.data),
+        **_provenance(manifest, checkpoint, blend, None if run is None else run.data, federation_of(ends.run)),
         "trained": _trained(manifest, new, network),
         **({"merged": True} if merge and blend else {}),
         **_reinitialized(masked, manifest),
@@ -259,12 +261,21 @@ def _changed(masked: MaskedModel, network: Network, new: Mapping[str, NDArray[np
     return tuple(changed)
 
 
-def _provenance(manifest: Manifest, checkpoint: str, blend: float, data: Optional[DataRecord]) -> dict[str, Any]:
+def _provenance(
+    manifest: Manifest,
+    checkpoint: str,
+    blend: float,
+    data: Optional[DataRecord],
+    federation: Optional[Federation],
+) -> dict[str, Any]:
     blended = {} if blend == 1 else {"blend": float(blend)}
     classes = data.options.classes if data is not None else ()
-    preparation = _preparation(data) if data is not None else None
+    preparation = preparation_of(data) if data is not None else None
+    trained_at = None
+    if federation is not None:  # the data is at the sites, and what lies here is none of it
+        classes, preparation, trained_at = federation.classes, federation.preparation, federation.part
     return {
-        "format": format_of(blended.get("blend"), classes, preparation),
+        "format": format_of(blended.get("blend"), classes, preparation, trained_at),
         "tgdonnx": metadata.version("tgdonnx"),
         "base_sha256": manifest.base_sha256,
         "selection": manifest.selection,
@@ -273,10 +284,11 @@ def _provenance(manifest: Manifest, checkpoint: str, blend: float, data: Optiona
         **blended,
         **({"classes": list(classes)} if classes else {}),
         **({"preparation": msgspec.to_builtins(preparation)} if preparation is not None else {}),
+        **({"federation": msgspec.to_builtins(trained_at)} if trained_at is not None else {}),
     }
 
 
-def _preparation(data: DataRecord) -> Optional[PreparationPart]:
+def preparation_of(data: DataRecord) -> Optional[PreparationPart]:
     """Returns how the data of a run was scaled, and pictures made ready; None if neither was done."""
     if not data.scaling and not data.options.pictures.changes:
         return None

@@ -77,6 +77,14 @@ def regrown(case: Case) -> None:
     case.record["selection"].update(mode="regrow", **none)
 
 
+SITE = {"name": "north", "samples": 12, "rounds": 3}
+FEDERATION = {"rounds": 3, "sites": [SITE]}
+
+
+def federated(**changes: Any) -> Forgery:
+    return update(format=5, federation={**FEDERATION, **changes})
+
+
 FORGED: dict[str, tuple[Forgery, str]] = {
     "a frozen filter": (with_frozen_filter, "filter 0 of 'w2' is said to train, but is frozen by phi 0.3"),
     "a frozen filter of the first layer": (lambda c: with_frozen_filter(c, "w1"), "of 'w1' is said to train"),
@@ -135,7 +143,7 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     "a field that nobody knows in the selection": (in_selection(note="trust me"), "unknown field `note`"),
     "a field that nobody knows": (update(note="trust me"), "unknown field `note`"),
     "no format": (lambda c: c.record.pop("format"), "missing required field `format`"),
-    "a newer format": (update(format=5), r"at `\$.format`"),
+    "a newer format": (update(format=6), r"at `\$.format`"),
     "the format of a preparation without one": (
         update(format=4),
         "and it has no preparation; .* format 4 has a preparation",
@@ -146,6 +154,21 @@ FORGED: dict[str, tuple[Forgery, str]] = {
         r"at `\$.preparation.scaling\[\.\.\.\].divisor`",
     ),
     "a preparation of more than is known": (update(format=4, preparation={"blur": 3}), "unknown field `blur`"),
+    "the format of a federation without one": (update(format=5), "format 5 has a federation, and it has no federation"),
+    "a federation in the format without": (
+        update(federation=FEDERATION),
+        "is of format 1, .* and it has a federation",
+    ),
+    "a site twice": (federated(sites=[SITE, SITE]), "names a site twice"),
+    "a site of more rounds than there were": (federated(rounds=2), "said to have trained in more than all 2 rounds"),
+    "rounds without a site": (federated(sites=[]), "has rounds without sites"),
+    "sites without a round": (federated(rounds=0, sites=[{**SITE, "rounds": 1}]), "in more than all 0 rounds"),
+    "a site without samples": (
+        federated(sites=[{**SITE, "samples": 0}]),
+        r"at `\$.federation.sites\[0\].samples`",
+    ),
+    "a site without a name": (federated(sites=[{**SITE, "name": ""}]), r"at `\$.federation.sites\[0\].name`"),
+    "a federation of more than is known": (federated(trust="me"), "unknown field `trust`"),
     "the format of a blend without one": (update(format=2), "format 2 has a blend, format 3 classes, format 1 neither"),
     "the format of classes without one": (update(format=3), "format 2 has a blend, format 3 classes, format 1 neither"),
     "classes in the format without": (update(classes=["a"]), "is of format 1, but `blend` is None and classes are 1"),

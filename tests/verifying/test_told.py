@@ -41,13 +41,29 @@ class Tuned:
 
     def says(self, **more: Any) -> None:
         options = {"loss": more.pop("loss", "ce"), "output": more.pop("output", "y")}
-        format_ = 4 if "preparation" in more else 3
+        format_ = 5 if "federation" in more else 4 if "preparation" in more else 3
         self.path.write_bytes(self.body + entry(1, {**self.record, "format": format_, "options": options, **more}))
 
 
 @pytest.fixture
 def tuned(tmp_path: Path) -> Tuned:
     return Tuned(classifier(), tmp_path)
+
+
+def test_rounds_and_sites_of_federated_training_are_told_as_the_records_own_word(tuned: Tuned) -> None:
+    sites = [{"name": "north", "samples": 1200, "rounds": 3}, {"name": "\x1b[31mx", "samples": 1, "rounds": 2}]
+    tuned.says(federation={"rounds": 3, "sites": sites})
+    report = tgdonnx.verify(tuned.base, tuned.path)
+    assert (report.ok, report.proof) == (True, "recomputed")
+    told = (
+        "trained in 3 rounds at 2 sites: 'north' (1,200 samples, 3 of the rounds); '\\x1b[31mx' (1 sample, 2 of the rounds): "
+        "that is the record's own word"
+    )
+    assert report.told == (told,)
+    assert told in " ".join(run("verify", tuned.base, tuned.path).stdout.split())
+    tuned.says(federation={"rounds": 0, "sites": []})
+    (nothing,) = tgdonnx.verify(tuned.base, tuned.path).told
+    assert nothing.startswith("no round of federated training did better than the start: ")
 
 
 def test_how_data_is_prepared_and_what_classes_are_called_is_told_as_the_records_own_word(tuned: Tuned) -> None:

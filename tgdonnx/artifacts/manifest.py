@@ -29,7 +29,7 @@ from tgdonnx.graphs.tensor_specs import TensorSpec, fixed_batch
 
 FORMAT = 3
 MASKED_MODEL, MANIFEST = "masked.onnx", "manifest.json"
-LOG, LOG_TABLE, RUN = "log.jsonl", "log.csv", "run.json"
+LOG, LOG_TABLE, RUN, FEDERATED = "log.jsonl", "log.csv", "run.json", "federated.json"
 LOCK, LOCK_OWNER = ".lock", ".lock.owner"
 
 

@@ -134,7 +134,7 @@ class Endpoints:
             )
             whole, mask = numbers[parameter.name], self.masked.masks[parameter.name]
             found[tensor.name] = (
-                whole if tensor.part is None else np.ascontiguousarray(whole[_held(tensor.part, whole, mask)])
+                whole if tensor.part is None else np.ascontiguousarray(whole[held_places(tensor.part, whole, mask)])
             )
         return found
 
@@ -210,14 +210,14 @@ def _whole(
     for part, values in pieces:
         if part is None:
             return values
-        held = _held(part, whole, mask)
+        held = held_places(part, whole, mask)
         if values.shape != tuple(index.size for index in held):
             return values
         whole[held] = values
     return whole
 
 
-def _held(part: tuple[AxisPart, ...], whole: Array, mask: NDArray[np.float32]) -> tuple[NDArray[np.intp], ...]:
+def held_places(part: tuple[AxisPart, ...], whole: Array, mask: NDArray[np.float32]) -> tuple[NDArray[np.intp], ...]:
     """Returns where in a whole tensor a piece of it is, as an index."""
     held: list[NDArray[np.intp]] = [np.arange(size) for size in whole.shape]
     for along in part:

@@ -21,7 +21,7 @@ from onnx_ir.passes import common as passes
 
 from tgdonnx.engines.protocol import Objective, part_losses
 from tgdonnx.gradients import RULES, Rules, differentiate
-from tgdonnx.graphs.builder import Builder
+from tgdonnx.graphs.builder import PREFIX, Builder
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.fake_quantize import expand_fake_quantize
@@ -96,6 +96,11 @@ def starts_of(forward: ir.Model, parameters: Sequence[str]) -> dict[str, ir.Tens
     return starts
 
 
+def start_name(parameter: str) -> str:
+    """Returns the name of the initializer that ``l2_sp`` pulls a parameter to."""
+    return f"{PREFIX}{parameter}.start"
+
+
 def regularised(
     build: Builder,
     value: ir.Value,
@@ -117,7 +122,7 @@ def regularised(
         gradient = build("Add", gradient, build("Mul", value, build.scalar(objective.l2, value)))
     if objective.l2_sp:
         assert start is not None
-        moved = build("Sub", value, build.constant(start.numpy()))
+        moved = build("Sub", value, build.initializer(start.numpy(), start_name(name)))
         gradient = build("Add", gradient, build("Mul", moved, build.scalar(objective.l2_sp, value)))
     if name in objective.masks:
         gradient = build("Mul", gradient, build.constant(objective.masks[name]))

@@ -31,7 +31,7 @@ from tgdonnx.files.paths import why_unusable, why_unwritable
 _MANIFEST, _RUN, _COMPARISON = "manifest.json", "run.json", "comparison.json"
 _OF_ARTIFACTS = re.compile(
     r"(training_model|eval_model|optimizer_model|step|gradients|update|eval|masked)\.onnx(\.data)?|frozen\.data"
-    r"|checkpoint(\..*)?|state(\.best)?\.safetensors|manifest\.json|run\.json|log\.(jsonl|csv)|\.lock(\..*)?",
+    r"|checkpoint(\..*)?|state(\.best)?\.safetensors|manifest\.json|run\.json|federated\.json|log\.(jsonl|csv)|\.lock(\..*)?",
     re.IGNORECASE,
 )
 _NO_DATA = (".onnx", ".onnx.data", ".html")

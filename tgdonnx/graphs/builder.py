@@ -110,6 +110,10 @@ class Builder:
             self._constants[key] = constant(self._graph, f"{self._word}.{word}", array, names=self._names)
         return self._constants[key]
 
+    def initializer(self, array: NDArray[Any], name: str) -> ir.Value:
+        """Returns an initializer of its own, whatever others hold, under a name that says what it is."""
+        return constant(self._graph, name, array, names=self._names)
+
     def scalar(self, number: float, like: Optional[ir.Value] = None) -> ir.Value:
         """Returns a scalar of the type of a value; float32 without one, or where its type is not known."""
         dtype = np.dtype(np.float32) if like is None or like.dtype is None else like.dtype.numpy()

@@ -1,7 +1,8 @@
 """Records of training in a model: the metadata ``tgdonnx.provenance.N``, one per round, which export adds.
 
 Each is a JSON object as `RoundRecord` has it, in the spelling of `json.dumps`: of format 1; of format 2 if it has ``blend``; of
-format 3 if it has ``classes``; of format 4 if it has ``preparation``, how data was scaled and pictures were made ready.
+format 3 if it has ``classes``; of format 4 if it has ``preparation``, how data was scaled and pictures were made ready; of
+format 5 if it has ``federation``, the rounds and sites of federated training.
 ``base_sha256`` is the hash of the file that the round started from, and ``trained`` names the tensors that trained, with
 ``retrain`` and ``kernels`` as `encode_mask` gives them. A round of mode ``regrow`` has two more:
 
@@ -25,12 +26,15 @@ from tgdonnx.records.encoding import (
 )
 from tgdonnx.records.record import (
     BLENDED,
+    FEDERATED,
     NAMED,
     PREPARED,
     WHOLE,
+    FederationPart,
     PreparationPart,
     Record,
     ScalingPart,
+    SitePart,
     Training,
     earlier_rounds,
     format_of,
@@ -46,13 +50,16 @@ from tgdonnx.records.record import (
 
 __all__ = [
     "BLENDED",
+    "FEDERATED",
     "NAMED",
     "PREPARED",
     "WHOLE",
+    "FederationPart",
     "PreparationPart",
     "Record",
     "ScalingPart",
     "SetElements",
+    "SitePart",
     "Training",
     "decode_mask",
     "earlier_rounds",

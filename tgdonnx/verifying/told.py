@@ -1,4 +1,4 @@
-"""What the last record says of the data: how it is prepared, and what classes are called.
+"""What the last record says of the data: how it is prepared, what classes are called, and at which sites it lies.
 
 `tgdonnx.applying` goes by it. No byte of the network depends on it, so nothing proves it; but names must be as many as the
 output has classes.
@@ -18,7 +18,7 @@ from tgdonnx.files.model_file import ModelFile
 from tgdonnx.layers import Network
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
-from tgdonnx.records import PreparationPart, Training, earlier_rounds, last_training
+from tgdonnx.records import FederationPart, PreparationPart, Training, earlier_rounds, last_training
 
 
 def told_of_data(base: onnx.ModelProto, tuned: onnx.ModelProto) -> tuple[str, ...]:
@@ -31,7 +31,10 @@ def told_of_data(base: onnx.ModelProto, tuned: onnx.ModelProto) -> tuple[str, ..
         found.append(f"data is prepared as {'; '.join(_preparation(training.preparation))}")
     if training.classes:
         found.append(f"classes are called {shown([*map(repr, training.classes)])}")
-    return tuple(f"{told}: that is the record's own word, by which the file is applied" for told in found)
+    told = [f"{told}: that is the record's own word, by which the file is applied" for told in found]
+    if training.federation is not None:
+        told.append(f"{_federation(training.federation)}: that is the record's own word")
+    return tuple(told)
 
 
 def wrong_names(network: Network, tuned: ModelFile) -> tuple[str, ...]:
@@ -91,6 +94,17 @@ def _preparation(part: PreparationPart) -> Iterator[str]:
         yield f"their middle of {_size(part.crop)}"
     if part.colour is not None:
         yield f"colours {part.colour!r}"
+
+
+def _federation(part: FederationPart) -> str:
+    if not part.rounds:
+        return "no round of federated training did better than the start"
+    sites = "; ".join(
+        f"{site.name!r} ({site.samples:,} sample{'' if site.samples == 1 else 's'}, {site.rounds} of the rounds)"
+        for site in part.sites
+    )
+    rounds, at = ("round" if part.rounds == 1 else "rounds"), ("site" if len(part.sites) == 1 else "sites")
+    return f"trained in {part.rounds} {rounds} at {len(part.sites)} {at}: {sites}"
 
 
 def _size(sizes: list[int]) -> str:
