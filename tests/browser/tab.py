@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
 from tests.reporting.browser import Browser
 
-_LONG_TASKS = """
-window.longTasks = [];
-new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((entry) => entry.duration)))
-  .observe({type: "longtask", buffered: true});
-"""
+READY = "document.documentElement?.dataset.ready"
+"""What is true in the page once it hears."""
 _KEPT = """new Promise((resolve, reject) => {
   const request = indexedDB.open("tgdonnx", 1);
   request.onerror = () => reject(request.error);
@@ -39,14 +37,11 @@ class Tab:
             downloads: where files are saved.
         """
         self._browser = browser
-        browser.call("Page.addScriptToEvaluateOnNewDocument", source=_LONG_TASKS)
         if downloads is not None:
             browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.downloads = downloads
         browser.call("Page.navigate", url=address)
-        self.wait(
-            "document.querySelector('#artifacts-drop') && performance.getEntriesByType('navigation')[0].loadEventEnd > 0"
-        )
+        self.wait(READY)
 
     def evaluate(self, expression: str) -> Any:
         """Returns what an expression is in the page."""
@@ -98,6 +93,37 @@ class Tab:
         """Trains to the end."""
         self.click(button)
         self.wait("/^Training is|^It did not/.test(document.getElementById('status').textContent)")
+
+    def main_thread_tasks(self, act: Callable[[], None]) -> list[float]:
+        """Returns the seconds of processor time that each task of the page's own thread took while something was done."""
+        categories = ["toplevel", "disabled-by-default-devtools.timeline"]
+        self._browser.call(
+            "Tracing.start",
+            transferMode="ReportEvents",
+            traceConfig={"includedCategories": categories, "excludedCategories": ["*"]},
+        )
+        act()
+        self._browser.call("Tracing.end")
+        self.wait("true")
+        events: list[dict[str, Any]] = []
+        while not any(event["method"] == "Tracing.tracingComplete" for event in self._browser.events):
+            self.wait("true")
+        for event in self._browser.events:
+            if event["method"] == "Tracing.dataCollected":
+                events += event["params"]["value"]
+        names = {
+            (event["pid"], event["tid"]): event["args"]["name"] for event in events if event["name"] == "thread_name"
+        }
+        page = [thread for thread, name in names.items() if name == "CrRendererMain"]
+        tasks = [event for event in events if event["name"] == "RunTask" and (event["pid"], event["tid"]) in page]
+        # Of some that took microseconds no processor time is told.
+        return [event["tdur"] / 1e6 for event in tasks if "tdur" in event]
+
+    def accessibility(self) -> list[dict[str, Any]]:
+        """Returns what assistive technology is told of the page: nodes with roles and names."""
+        self._browser.call("Accessibility.enable")
+        nodes: list[dict[str, Any]] = self._browser.call("Accessibility.getFullAXTree")["nodes"]
+        return nodes
 
     def save(self, button: str) -> bytes:
         """Saves a file; returns its bytes."""

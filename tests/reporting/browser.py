@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Optional
 
 FLAGS = (
     "--headless",
@@ -38,7 +38,7 @@ os.dup2(reads, 3)
 os.dup2(writes, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
-_OVERFLOW = """(() => {
+OVERFLOW = """(() => {
   const width = document.documentElement.clientWidth, found = [];
   for (const element of document.body.querySelectorAll('*')) {
     if (element.closest('svg') && element.tagName !== 'svg') continue;
@@ -59,7 +59,7 @@ class Page:
     Attributes:
         console: what it said to the console, and what the browser said about it.
         requests: the addresses that it asked for.
-        layout: what `_OVERFLOW` finds.
+        layout: what `OVERFLOW` finds.
         picture: of the whole page, PNG.
         paper: as printed on A4, PDF.
     """
@@ -93,7 +93,7 @@ class Browser:
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._receive())
         page = Page()
-        page.layout = self.call("Runtime.evaluate", expression=_OVERFLOW, returnByValue=True)["result"]["value"]
+        page.layout = self.call("Runtime.evaluate", expression=OVERFLOW, returnByValue=True)["result"]["value"]
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
@@ -107,12 +107,17 @@ class Browser:
                 page.requests.append(event["params"]["request"]["url"])
         return page
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Returns what the browser answers to a method of its protocol."""
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What the browser told since the last page was opened."""
+        return self._events
+
+    def call(self, method: str, session: Optional[str] = None, **parameters: Any) -> dict[str, Any]:
+        """Returns what the browser answers to a method of its protocol; ``session``: of another target than the tab."""
         self._count += 1
         message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
         if hasattr(self, "_session"):
-            message["sessionId"] = self._session
+            message["sessionId"] = session or self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._receive()

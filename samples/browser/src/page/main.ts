@@ -235,3 +235,5 @@ input("blend").addEventListener("input", () => {
   askBlend();
 });
 enable();
+// A page that is about to be loaded again, isolated, is not ready.
+if (worker) document.documentElement.dataset.ready = "true";
