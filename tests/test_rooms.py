@@ -17,6 +17,7 @@ PACKAGE = Path(tgdonnx.__file__).parent
 ROOMS = (
     *("__main__", "cli", "starting", "guides"),
     "federated",
+    "batching",
     *("pipeline", "checking", "trial", "keeping"),
     *("reporting", "inspection", "comparing", "applying", "gating"),
     *("exporting", "verifying"),
@@ -27,7 +28,7 @@ ROOMS = (
     *("records", "masked_model", "overwriting", "adapting", "selection", "scoring", "tracing"),
     "cluster",
     *("layers", "graphs", "runtime", "kse"),
-    *("files", "bounds", "errors", "calls", "presenting"),
+    *("files", "bounds", "errors", "calls", "presenting", "versions"),
 )
 
 # What runs upward, or in a circle, today. The lists only get shorter: what is mended has to be taken off them.

@@ -14,6 +14,7 @@ The verbs of the command line as functions, each returning a frozen dataclass:
     verify                    proof that nothing but retrained filters changed
     finetune                  all of it in one go
     compare                   several selections at equal budget, on new and old data
+    batch                     many fine-tunings, each done once
     report                    a run as one HTML page
 """
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from tgdonnx.applying import ApplyOptions, ApplyReport, apply
     from tgdonnx.artifacts.build import BuildReport, build
     from tgdonnx.artifacts.options import BuildOptions
+    from tgdonnx.batching.batch import BatchReport, batch
+    from tgdonnx.batching.jobs import BatchJob, ByDropTest, JobResults
+    from tgdonnx.batching.records import JobResult
     from tgdonnx.blending.blend import blend
     from tgdonnx.checking import CheckReport, check
     from tgdonnx.comparing import CompareReport, compare
@@ -78,10 +82,13 @@ __all__ = [
     "AllLayers",
     "ApplyOptions",
     "ApplyReport",
+    "BatchJob",
+    "BatchReport",
     "BlendCurve",
     "BlendPoint",
     "BuildOptions",
     "BuildReport",
+    "ByDropTest",
     "CheckReport",
     "CompareReport",
     "DataOptions",
@@ -94,6 +101,8 @@ __all__ = [
     "GateData",
     "GateReport",
     "InspectReport",
+    "JobResult",
+    "JobResults",
     "LastLayers",
     "MaskOptions",
     "MaskReport",
@@ -121,6 +130,7 @@ __all__ = [
     "VerifyReport",
     "Watch",
     "apply",
+    "batch",
     "blend",
     "build",
     "check",
@@ -145,6 +155,7 @@ _PLACES = {
     "tgdonnx.adapting": ("Adapter",),
     "tgdonnx.applying": ("ApplyOptions", "ApplyReport", "apply"),
     "tgdonnx.artifacts": ("BuildOptions", "BuildReport", "build"),
+    "tgdonnx.batching": ("BatchJob", "BatchReport", "ByDropTest", "JobResult", "JobResults", "batch"),
     "tgdonnx.blending.blend": ("blend",),
     "tgdonnx.checking": ("CheckReport", "check"),
     "tgdonnx.comparing": ("CompareReport", "compare"),

@@ -25,6 +25,9 @@ ZIP_BYTES = 2**31 - 1
 CONFIG_BYTES = 2**24
 """Of a file with options: the longest that a person wrote has a few kilobytes."""
 
+JOBS_BYTES = 2**28
+"""Of a file of jobs: a million rows of a few columns."""
+
 NODES = 2**19
 """Of a graph with its subgraphs and with its functions inlined: the largest vendors' graphs have some 20,000."""
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
@@ -53,6 +52,7 @@ from tgdonnx.records import (
 )
 from tgdonnx.verifying.allowed_changes import Allowed
 from tgdonnx.verifying.comparison import Changed, compare
+from tgdonnx.versions import own_version
 
 Array = NDArray[Any]
 
@@ -276,7 +276,7 @@ def _provenance(
         classes, preparation, trained_at = federation.classes, federation.preparation, federation.part
     return {
         "format": format_of(blended.get("blend"), classes, preparation, trained_at),
-        "tgdonnx": metadata.version("tgdonnx"),
+        "tgdonnx": own_version(),
         "base_sha256": manifest.base_sha256,
         "selection": manifest.selection,
         "options": manifest.options.as_dict(),

@@ -24,6 +24,7 @@ SECTIONS = {
     "All in one go": {
         "finetune": "Adapt MODEL in one go: mask, build, train, export and verify.",
         "compare": "Train several selections of MODEL at equal budget, and compare.",
+        "batch": "Fine-tune many models: a job per row of JOBS.",
     },
     "Stage by stage": {
         "mask": "Choose filters of MODEL and write a model with retrain masks.",

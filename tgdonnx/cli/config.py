@@ -41,18 +41,30 @@ def _apply(ctx: click.Context, _: click.Parameter, path: Optional[Path]) -> None
         parameter = known[name]
         if parameter.name in defaults:
             raise DataError(f"{path}: {name!r} is given twice")
-        defaults[str(parameter.name)] = _value(path, name, parameter, value)
+        try:
+            defaults[str(parameter.name)] = option_value(name, parameter, value)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
 
 
 _LONGEST = 80
 
 
-def _value(path: Path, name: str, parameter: click.Option, value: Any) -> Any:
-    """Returns a value as the option takes it. The command line's conversion cuts 2.5 to 2, so types are checked here."""
+def option_value(name: str, parameter: click.Option, value: Any) -> Any:
+    """Returns a value of a file as an option takes it. The command line's conversion cuts 2.5 to 2, so types are checked here.
+
+    Args:
+        name: what the file calls the option.
+        parameter: the option.
+        value: as the file has it.
+
+    Raises:
+        DataError: it is not what the option takes.
+    """
     if parameter.is_flag:
         if not isinstance(value, bool):
-            raise DataError(f"{path}: expected {name!r} to be true or false, got {_shown(value)}")
+            raise DataError(f"expected {name!r} to be true or false, got {_shown(value)}")
         return value
     several = parameter.multiple or parameter.nargs != 1
     values = value if isinstance(value, list) and several else [value]
@@ -60,7 +72,7 @@ def _value(path: Path, name: str, parameter: click.Option, value: Any) -> Any:
         problem = _problem(parameter.type, item)
         if problem is not None:
             more = ", or a list of such" if several else ""
-            raise DataError(f"{path}: expected {name!r} to be {problem}{more}, got {_shown(item)}")
+            raise DataError(f"expected {name!r} to be {problem}{more}, got {_shown(item)}")
     return values if several else value
 
 

@@ -19,6 +19,7 @@ from tgdonnx import bounds
 from tgdonnx.errors import ModelFileError, OutputError
 from tgdonnx.files import wire
 from tgdonnx.files.access import writing
+from tgdonnx.files.durability import on_disk
 from tgdonnx.files.external_data import Outside, relocated, require_inside, resolve_external, tensors_outside
 from tgdonnx.files.in_memory import IN_MEMORY, ModelInMemory, bytes_of
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
@@ -221,7 +222,7 @@ def replacing(path: StrPath) -> Iterator[Path]:
         with writing(path):
             yield temporary
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+                on_disk(file.fileno(), path)
             os.replace(temporary, path)
             remove_leftovers(path)
     finally:

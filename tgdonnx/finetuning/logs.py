@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -26,6 +25,7 @@ import msgspec
 from tgdonnx.artifacts.manifest import LOG, LOG_TABLE
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.access import reading, writing
+from tgdonnx.files.durability import on_disk
 from tgdonnx.files.model_file import write_bytes
 from tgdonnx.files.typed import AtLeast0, Count, encode
 from tgdonnx.finetuning.reports import Epoch, Stop, StopRule
@@ -201,7 +201,7 @@ class Log:
     def sync(self) -> None:
         """Puts the lines on the disk; before a checkpoint is written, so that none is missing after a power cut."""
         with self._appending() as file:
-            os.fsync(file.fileno())
+            on_disk(file.fileno(), self._path)
 
     def _write(self, entry: Entry) -> None:
         with self._appending() as file:

@@ -13,7 +13,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
@@ -32,6 +31,7 @@ from tgdonnx.finetuning.metrics import METRICS, metric_of
 from tgdonnx.finetuning.options import TrainOptions
 from tgdonnx.finetuning.reports import BlendCurve
 from tgdonnx.finetuning.retention import Retention
+from tgdonnx.versions import installed_version
 
 FORMAT = 2
 _OF_FORMAT_1 = {"renamed": "map", "augmentation": "augment"}
@@ -314,10 +314,5 @@ def _source(source: object) -> Optional[str]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    found = {name: installed_version(name) for name in _PACKAGES}
+    return {name: version for name, version in found.items() if version is not None}

@@ -26,6 +26,7 @@ from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.graphs.tensor_specs import TARGET, count_inputs
 from tgdonnx.runtime import CPU, Device, InferenceModel, open_inference
+from tgdonnx.runtime.kept_open import kept_open
 
 _MOST_SIZES = 16
 
@@ -136,8 +137,12 @@ class Session:
     @cached_property
     def _predictor(self) -> InferenceModel:
         # The loss stays out: a target that does not fit would break it.
-        wanted = [value.name for value in self._eval_model.proto.graph.output[1 : 1 + len(self.manifest.heads)]]
-        return open_inference(self._eval_model, outputs=wanted, device=self.device)
+        model = self._eval_model
+        wanted = [value.name for value in model.proto.graph.output[1 : 1 + len(self.manifest.heads)]]
+        return kept_open(
+            lambda: None if model.external_files else (model.sha256, *wanted, self.device),
+            lambda: open_inference(model, outputs=wanted, device=self.device),
+        )
 
     def close_predictor(self) -> None:
         """Lets go of what `predict` opened."""

@@ -41,10 +41,11 @@ def open_again(directory: Path, masked: MaskedModel, building: BuildOptions) -> 
         raise ArtifactsError(
             f"the run in {directory} is of the engine {manifest.engine}, not {building.engine}", remedy=remedy
         )
-    return _report(artifacts), artifacts
+    return report_of(artifacts), artifacts
 
 
-def _report(artifacts: Artifacts) -> BuildReport:
+def report_of(artifacts: Artifacts) -> BuildReport:
+    """Returns what `tgdonnx.build` said when it made artifacts."""
     manifest, masks = artifacts.manifest, artifacts.masked.masks
     trained = tuple(dict.fromkeys(tensor.vendor_name for tensor in manifest.trained))
     whole = {tensor.vendor_name for tensor in manifest.trained if tensor.part is None}

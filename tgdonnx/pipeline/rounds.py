@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from tgdonnx.artifacts import Artifacts, BuildReport, build_masked
+from tgdonnx.artifacts import Artifacts, BuildReport
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.artifacts.manifest import MANIFEST
 from tgdonnx.blending.curve import blend_run
@@ -22,13 +22,12 @@ from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import train_session
 from tgdonnx.layers import Network, open_network
-from tgdonnx.masked_model import read_masked
-from tgdonnx.masking import MaskReport, mask_network
+from tgdonnx.masking import MaskReport
 from tgdonnx.pipeline.checks import Job
+from tgdonnx.pipeline.making import MadeAnew, Making
 from tgdonnx.pipeline.reports import Round
 from tgdonnx.pipeline.resuming import open_again
 from tgdonnx.reporting.study import rehearse
-from tgdonnx.sensitivity import measured
 from tgdonnx.verifying.verification import verify_files
 
 _MASKED = "the masked model of this run"
@@ -74,13 +73,14 @@ class Rounds:
     note: Optional[str]
 
 
-def run_rounds(job: Job, work: Path, held: ExitStack) -> Rounds:
+def run_rounds(job: Job, work: Path, held: ExitStack, making: Making) -> Rounds:
     """Runs as many rounds as were asked for, or as there is something left to train.
 
     Args:
         job: what is asked for.
         work: a directory for what is deleted at the end.
         held: takes the locks of the artifacts, which are let go at the end.
+        making: gives the masked model and the artifacts of the first round; those of later ones are of a model of their own.
 
     Raises:
         NothingLeftError: already the first round has nothing to train.
@@ -88,11 +88,11 @@ def run_rounds(job: Job, work: Path, held: ExitStack) -> Rounds:
         TgdonnxError: as the stages do.
     """
     vendor = open_network(job.asked.file)
-    last = _run_round(job, 1, vendor, work, held)
+    last = _run_round(job, 1, vendor, work, held, making)
     done, note = [last.reports], None
     for number in range(2, job.asked.rounds + 1):
         try:
-            last = _run_round(job, number, open_network(last.after), work, held)
+            last = _run_round(job, number, open_network(last.after), work, held, MadeAnew())
         except NothingLeftError as error:
             note = f"there was no round {number}: {error}"
             break
@@ -100,9 +100,9 @@ def run_rounds(job: Job, work: Path, held: ExitStack) -> Rounds:
     return Rounds(vendor, tuple(done), last, note)
 
 
-def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitStack) -> Proved:
+def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitStack, making: Making) -> Proved:
     scratch = work / f"round-{number}"
-    masked, built, artifacts = _mask_and_build(job, number, before, scratch, held)
+    masked, built, artifacts = _mask_and_build(job, number, before, scratch, held, making)
     session = Session(artifacts.directory, artifacts=artifacts, device=job.device)
     shown = ShownData.of_run(job.asked.data, job.asked.training.seed)
     runners = Runners(artifacts.manifest, job.device)
@@ -121,25 +121,20 @@ def _run_round(job: Job, number: int, before: Network, work: Path, held: ExitSta
 
 
 def _mask_and_build(
-    job: Job, number: int, before: Network, scratch: Path, held: ExitStack
+    job: Job, number: int, before: Network, scratch: Path, held: ExitStack, making: Making
 ) -> tuple[MaskReport, BuildReport, Artifacts]:
     asked, directory = job.asked, job.place.of_round(number)
-    (scratch / "masked").mkdir(parents=True)
-    (scratch / "tuned").mkdir()
-    masked_model = scratch / "masked" / "masked.onnx"
-    assert asked.strategy is not None  # by now, see `choosing`
-    strategy = measured(asked.strategy, before, asked.data, asked.building, asked.training)
-    masked = mask_network(before, masked_model, strategy, asked.masking)
+    (scratch / "tuned").mkdir(parents=True)
+    masked, model = making.masked(asked, before, scratch / "masked")
     if asked.rounds > 1:
         directory.parent.mkdir(exist_ok=True)
-    model, building = read_masked(masked_model), asked.building.in_cheapest_form()
+    building = asked.building.in_cheapest_form()
     if job.place.resumed and (directory / MANIFEST).is_file():
         held.enter_context(locked(directory))
         built, artifacts = open_again(directory, model, building)
     else:
-        built, artifacts = build_masked(
-            model, directory, building, overwrite=asked.results.overwrite and job.place.given
-        )
+        overwrite = asked.results.overwrite and job.place.given
+        built, artifacts = making.built(model, directory, building, overwrite=overwrite)
         # Held from here to the end, so that no other process builds or trains between our stages.
         held.enter_context(locked(directory))
     job.place.go_on_with(

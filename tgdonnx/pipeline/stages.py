@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
@@ -13,10 +14,11 @@ from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.keeping import kept
 from tgdonnx.masking import MaskOptions
-from tgdonnx.pipeline.asked import Results, asked_of
+from tgdonnx.pipeline.asked import Asked, Results, asked_of
 from tgdonnx.pipeline.checks import checked
 from tgdonnx.pipeline.choosing import with_choice
 from tgdonnx.pipeline.ending import finish
+from tgdonnx.pipeline.making import MadeAnew, Making
 from tgdonnx.pipeline.reports import FinetuneReport
 from tgdonnx.pipeline.rounds import run_rounds
 from tgdonnx.selection import Strategy
@@ -69,7 +71,22 @@ def finetune(
         results=results,
         watch=watch,
     )
+    with scratch_directory() as work:
+        return finetune_asked(asked, MadeAnew(), work)
+
+
+def finetune_asked(asked: Asked, making: Making, work: Path) -> FinetuneReport:
+    """Does what `finetune` does.
+
+    Args:
+        asked: its arguments.
+        making: gives the masked model and the artifacts of the first round.
+        work: an empty directory for what is not needed afterwards.
+
+    Raises:
+        TgdonnxError: as `finetune`.
+    """
     job = checked(asked)
     job = replace(job, asked=with_choice(asked))
-    with kept(job.place, signals=bool(watch.stop_on)), scratch_directory() as work, ExitStack() as held:
-        return finish(job, run_rounds(job, work, held))
+    with kept(job.place, signals=bool(asked.watch.stop_on)), ExitStack() as held:
+        return finish(job, run_rounds(job, work, held, making))

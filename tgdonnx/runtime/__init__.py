@@ -2,6 +2,7 @@
 
 ``importing`` and ``training``: the doors to onnxruntime and onnxruntime-training, which keep torch out; ``availability``: where
 they can be had; ``devices``: where models run; ``inference``: a model opened for inference, whatever its IR version;
+``kept_open``: models that stay open for the next run on them;
 ``options``: of every session; ``packing``: large tensors beside the message; ``opsets``: what the runtimes know, and
 models of newer sets as they know them; ``soundness``: what would crash the runtime, with ``windows``, ``control_flow``
 and ``arguments`` of operators, as ``node_protos`` shows them, of a ``weightless`` model; ``error_text``: what the runtime

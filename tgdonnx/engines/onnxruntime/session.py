@@ -5,6 +5,7 @@ A step whose loss is not finite moves nothing: what it wrote is not taken.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -12,13 +13,14 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from tgdonnx.engines.frozen import require_frozen
+from tgdonnx.engines.frozen import FROZEN_DATA, require_frozen
 from tgdonnx.engines.onnxruntime.models import AFTER, BATCHES, RATE, STEP, sum_name
 from tgdonnx.engines.onnxruntime.state import State, read_state, write_state
 from tgdonnx.engines.protocol import BatchLoss
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.runtime import load_onnxruntime, reason_of
 from tgdonnx.runtime.devices import CPU, Device, open_on
+from tgdonnx.runtime.kept_open import kept_open
 
 Array = NDArray[Any]
 STEP_MODEL, GRADIENT_MODEL, UPDATE_MODEL, EVAL_MODEL = "step.onnx", "gradients.onnx", "update.onnx", "eval.onnx"
@@ -222,8 +224,15 @@ class StepSession:
 
     def _open(self, name: str) -> Any:
         if name not in self._sessions:
-            self._sessions[name] = open_on(self.directory / name, self._device)
+            path = self.directory / name
+            self._sessions[name] = kept_open(lambda: self._key(path), lambda: open_on(path, self._device))
         return self._sessions[name]
+
+    def _key(self, path: Path) -> Optional[tuple[str, Device]]:
+        """Returns what tells a model from all others; None where part of it lies in another file."""
+        if (self.directory / FROZEN_DATA).exists():
+            return None
+        return hashlib.sha256(path.read_bytes()).hexdigest(), self._device
 
 
 def _told(losses: Sequence[Any]) -> BatchLoss:

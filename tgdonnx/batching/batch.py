@@ -1,0 +1,168 @@
+"""Many fine-tunings: each job in a directory of its own, done once, gone on with where it was cut off, failing alone.
+
+    DIR/NAME/       tuned.onnx, the run (tuned.run), results of applying it, and job.json; see `tgdonnx.batching.records`
+    DIR/batch.json  what came of all of them; summary.csv and summary.html are the same to read
+    DIR/.shared/    artifacts that several jobs start from; see `tgdonnx.batching.sharing`
+
+A killed process leaves all of that as it was or as it shall be. That it outlives a power cut as well is seen to every ten
+seconds and at the end, not job by job; what was damaged is known by its hash, and done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from tgdonnx.artifacts.locking import locked
+from tgdonnx.batching.jobs import BatchJob
+from tgdonnx.batching.planning import BATCH, TABLE, Plan, plan, require_place
+from tgdonnx.batching.records import JobResult
+from tgdonnx.batching.running import SHARED, Runner
+from tgdonnx.batching.summary import write_if_other, write_summary
+from tgdonnx.data.problems import raise_first
+from tgdonnx.errors import DataError, StoppedError
+from tgdonnx.files.access import writing
+from tgdonnx.files.leftovers import temporary_beside
+from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.scratch import scratch_directory
+from tgdonnx.files.typed import encode
+from tgdonnx.finetuning import Watch
+from tgdonnx.presenting import Presented
+from tgdonnx.versions import own_version
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, repr=False)
+class BatchReport(Presented):
+    """What came of a batch.
+
+    Attributes:
+        jobs: the results, in the order of the jobs.
+        table: the results as CSV.
+        page: the same as a page; None where what makes pages is not installed.
+        replaced: why jobs that were done are done again, by name.
+    """
+
+    jobs: tuple[JobResult, ...]
+    table: str
+    page: Optional[str]
+    replaced: dict[str, str]
+
+    @property
+    def failed(self) -> tuple[JobResult, ...]:
+        """The jobs that failed."""
+        return tuple(each for each in self.jobs if each.state == "failed")
+
+    def __repr__(self) -> str:
+        states = Counter("done before" if each.earlier else each.state for each in self.jobs)
+        told = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        return f"BatchReport({len(self.jobs):,} jobs: {told}; {self.table})"
+
+
+def batch(
+    jobs: Sequence[BatchJob],
+    directory: StrPath,
+    *,
+    overwrite: bool = False,
+    stop_on: Collection[signal.Signals] = (),
+    on_result: Callable[[JobResult, int, int], None] = lambda *_: None,
+) -> BatchReport:
+    """Does many fine-tunings, each in a directory of its own; what an earlier call did is not done again.
+
+    All that can be known to be wrong is said at once, before anything is written. A job that fails leaves the others alone.
+    What is killed goes on with the same call, within a job too.
+
+    Args:
+        jobs: what to do; data and models lie on disk.
+        directory: where all goes, a new directory or that of an earlier call.
+        overwrite: whether jobs that were done with other inputs or options are done again.
+        stop_on: signals that save and stop, such as SIGINT.
+        on_result: called after every job with its result, how many are done, and of how many.
+
+    Raises:
+        DataError: something is wrong with jobs; its ``also`` has the rest.
+        StoppedError: a signal stopped it; the same call goes on.
+        TgdonnxError: the directory cannot be used.
+    """
+    jobs, directory = tuple(jobs), Path(directory)
+    if not jobs:
+        raise DataError("there is no job")
+    require_place(directory)
+    with scratch_directory() as work:
+        planned, faults = plan(jobs, directory, Runner(directory, work, work / SHARED), overwrite=overwrite)
+        raise_first(faults)
+        with writing(directory):
+            directory.mkdir(exist_ok=True)
+        with locked(directory):
+            if planned.todo and not (directory / BATCH).is_file():
+                _write(directory, ())  # so that it is known what this is, whatever happens
+            _settle(work / SHARED, directory / SHARED)
+            return _run(jobs, directory, planned, Runner(directory, work), stop_on, on_result)
+
+
+def faults_of(jobs: Sequence[BatchJob], directory: StrPath, *, overwrite: bool = False) -> list[DataError]:
+    """Returns all that `batch` would refuse; nothing is written. The arguments are those of `batch`.
+
+    Raises:
+        TgdonnxError: the directory cannot be used.
+    """
+    require_place(Path(directory))
+    with scratch_directory() as work:
+        return plan(jobs, Path(directory), Runner(Path(directory), work, work / SHARED), overwrite=overwrite)[1]
+
+
+def _settle(made: Path, place: Path) -> None:
+    """Moves what was built in rehearsal to where it stays."""
+    for entry in made.iterdir() if made.is_dir() else ():
+        if entry.is_dir() and not (place / entry.name).exists():
+            with writing(place):
+                place.mkdir(exist_ok=True)
+                temporary = temporary_beside(place / entry.name)
+                shutil.copytree(entry, temporary)
+                temporary.rename(place / entry.name)
+
+
+def _run(
+    jobs: Sequence[BatchJob],
+    directory: Path,
+    planned: Plan,
+    runner: Runner,
+    stop_on: Collection[signal.Signals],
+    on_result: Callable[[JobResult, int, int], None],
+) -> BatchReport:
+    results, stopped = dict(planned.done), None
+    watch = Watch(stop_on=stop_on)
+    try:
+        for job in planned.todo:
+            try:
+                results[job.name] = runner.run(job, watch)
+            except (StoppedError, KeyboardInterrupt) as error:
+                number = error.signal if isinstance(error, StoppedError) else signal.SIGINT
+                stopped = signal.Signals(number)
+                results[job.name] = JobResult(job.name, "stopped")
+                break
+            on_result(results[job.name], len(results), len(jobs))
+    finally:
+        runner.waiting.sync()
+    ordered = tuple(results.get(job.name, JobResult(job.name, "open")) for job in jobs)
+    page = write_summary(directory, ordered)
+    _write(directory, ordered)
+    if stopped is not None:
+        left = sum(each.state in ("stopped", "open") for each in ordered)
+        raise StoppedError(
+            f"stopped by {stopped.name}: {left} of {len(jobs)} jobs are left, and the same call goes on; {directory / TABLE} "
+            "has the others",
+            int(stopped),
+        )
+    return BatchReport(ordered, str(directory / TABLE), page, planned.replaced)
+
+
+def _write(directory: Path, results: Sequence[JobResult]) -> None:
+    content = encode({"format": FORMAT, "tgdonnx": own_version(), "jobs": results}, indent=1)
+    write_if_other(directory / BATCH, content)
