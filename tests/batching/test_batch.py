@@ -220,7 +220,7 @@ def test_ctrl_c_saves_the_job_at_hand_and_the_same_call_goes_on(tmp_path: Path) 
         if result.name == "p1":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):  # from a caller's own function it is the caller's
+    with pytest.raises(StoppedError, match="2 of 3 jobs are left"):
         tgdonnx.batch(jobs, tmp_path / "out", on_result=press)
     report = tgdonnx.batch(jobs, tmp_path / "out")
     assert [each.earlier for each in report.jobs] == [True, False, False]
@@ -252,6 +252,27 @@ def test_a_stop_within_a_job_goes_on_there_bit_for_bit(tmp_path: Path, monkeypat
     assert '"rule":"signal"' in log or json.loads((tmp_path / "out/p2/tuned.run/run.json").read_text())["resumed"]
     for each, other in zip(report.jobs, whole.jobs):
         assert Path(str(each.output)).read_bytes() == Path(str(other.output)).read_bytes()
+
+
+@pytest.mark.slow
+def test_jobs_on_workers_come_to_the_same_files_and_fail_alone(tmp_path: Path) -> None:
+    jobs = jobs_in(tmp_path, 5)
+    save_study(tmp_path / "p2.npz", 2, channels=5)
+    shown: list[tuple[str, int, int]] = []
+    report = tgdonnx.batch(
+        jobs, tmp_path / "out", workers=2, on_result=lambda each, done, of: shown.append((each.name, done, of))
+    )
+    here = tgdonnx.batch(jobs, tmp_path / "here")
+    assert states(report) == states(here) == {"p1": "done", "p2": "failed", "p3": "done", "p4": "done", "p5": "done"}
+    for each, other in zip(report.jobs, here.jobs):
+        assert (each.metrics, each.error) == (other.metrics, other.error)
+        assert each.output is None or Path(each.output).read_bytes() == Path(str(other.output)).read_bytes()
+    assert sorted(shown) == sorted(shown, key=lambda each: each[0])
+    assert [done for _, done, _ in shown] == [1, 2, 3, 4, 5]
+    assert len(list((tmp_path / "out" / ".shared").glob("*/mask.json"))) == 1
+    assert [each.earlier for each in tgdonnx.batch(jobs, tmp_path / "out", workers=2).jobs] == [
+        *(True, False, True, True, True),
+    ]
 
 
 CALL = """

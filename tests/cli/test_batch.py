@@ -73,13 +73,13 @@ def test_a_row_wins_over_the_command_line_and_that_over_the_defaults_of_the_file
 def test_pairs_of_noisy_images_are_two_columns_or_a_list(studies: Path) -> None:
     rng = np.random.default_rng(0)
     for name in "xy":
-        np.save(studies / f"{name}.npy", rng.random((3, 40, 48), np.float32))
+        np.save(studies / f"{name}.npy", rng.random((12, 9, 8), np.float32))
     (studies / "jobs.csv").write_text("name,noise2noise_a,noise2noise_b,data\na,x.npy,y.npy,\n")
     (studies / "jobs.jsonl").write_text(json.dumps({"name": "a", "noise2noise": ["x.npy", "y.npy"]}))
     for form in ("csv", "jsonl"):
         report = run_json(
             "batch", studies / f"jobs.{form}", "-o", studies / form, "--model", studies / "vendor.onnx", "--last", 1,
-            *("--steps", 2, "--layout", "CHW", "--data", studies / "s1.npz"),
+            *("--steps", 2, "--layout", "DHW", "--data", studies / "s1.npz"),
         )  # fmt: skip
         assert [(each["state"], each["error"]) for each in report["jobs"]] == [("done", "")]
     tuned = [(studies / form / "a" / "tuned.onnx").read_bytes() for form in ("csv", "jsonl")]

@@ -13,17 +13,19 @@ from __future__ import annotations
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from tgdonnx.artifacts.locking import locked
+from tgdonnx.batching.distributing import run_on_cluster
 from tgdonnx.batching.jobs import BatchJob
 from tgdonnx.batching.planning import BATCH, TABLE, Plan, plan, require_place
-from tgdonnx.batching.records import JobResult
+from tgdonnx.batching.records import JobResult, state_of
 from tgdonnx.batching.running import SHARED, Runner
 from tgdonnx.batching.summary import write_if_other, write_summary
+from tgdonnx.cluster import Workers, open_cluster
 from tgdonnx.data.problems import raise_first
 from tgdonnx.errors import DataError, StoppedError
 from tgdonnx.files.access import writing
@@ -32,6 +34,7 @@ from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.files.typed import encode
 from tgdonnx.finetuning import Watch
+from tgdonnx.finetuning.interruption import Interrupted, interruptible
 from tgdonnx.presenting import Presented
 from tgdonnx.versions import own_version
 
@@ -69,6 +72,7 @@ def batch(
     jobs: Sequence[BatchJob],
     directory: StrPath,
     *,
+    workers: Optional[Workers] = None,
     overwrite: bool = False,
     stop_on: Collection[signal.Signals] = (),
     on_result: Callable[[JobResult, int, int], None] = lambda *_: None,
@@ -81,6 +85,8 @@ def batch(
     Args:
         jobs: what to do; data and models lie on disk.
         directory: where all goes, a new directory or that of an earlier call.
+        workers: how many processes of this machine, or the address of a scheduler of Dask, whose workers see the same files
+            under the same paths; None for this process.
         overwrite: whether jobs that were done with other inputs or options are done again.
         stop_on: signals that save and stop, such as SIGINT.
         on_result: called after every job with its result, how many are done, and of how many.
@@ -88,6 +94,8 @@ def batch(
     Raises:
         DataError: something is wrong with jobs; its ``also`` has the rest.
         StoppedError: a signal stopped it; the same call goes on.
+        ClusterError: there are no such workers, or the scheduler is gone; the same call goes on.
+        RuntimeMissingError: dask and distributed are not installed.
         TgdonnxError: the directory cannot be used.
     """
     jobs, directory = tuple(jobs), Path(directory)
@@ -103,7 +111,11 @@ def batch(
             if planned.todo and not (directory / BATCH).is_file():
                 _write(directory, ())  # so that it is known what this is, whatever happens
             _settle(work / SHARED, directory / SHARED)
-            return _run(jobs, directory, planned, Runner(directory, work), stop_on, on_result)
+            if workers is None or not planned.todo:
+                done = _here(Runner(directory, work), planned.todo, stop_on)
+            else:
+                done = _elsewhere(workers, directory, planned.todo, stop_on)
+            return _collected(jobs, directory, planned, done, on_result)
 
 
 def faults_of(jobs: Sequence[BatchJob], directory: StrPath, *, overwrite: bool = False) -> list[DataError]:
@@ -128,31 +140,43 @@ def _settle(made: Path, place: Path) -> None:
                 temporary.rename(place / entry.name)
 
 
-def _run(
+def _here(runner: Runner, todo: Sequence[BatchJob], stop_on: Collection[signal.Signals]) -> Iterator[JobResult]:
+    watch = Watch(stop_on=stop_on)
+    try:
+        for job in todo:
+            yield runner.run(job, watch)
+    finally:
+        runner.waiting.sync()
+
+
+def _elsewhere(
+    workers: Workers, directory: Path, todo: Sequence[BatchJob], stop_on: Collection[signal.Signals]
+) -> Iterator[JobResult]:
+    with open_cluster(workers) as cluster, interruptible(stop_on) as check:
+        yield from run_on_cluster(cluster, directory, todo, check)
+
+
+def _collected(
     jobs: Sequence[BatchJob],
     directory: Path,
     planned: Plan,
-    runner: Runner,
-    stop_on: Collection[signal.Signals],
+    done: Iterator[JobResult],
     on_result: Callable[[JobResult, int, int], None],
 ) -> BatchReport:
+    """Takes results as they come, and writes down what came of all when they are there, or the work is stopped."""
     results, stopped = dict(planned.done), None
-    watch = Watch(stop_on=stop_on)
     try:
-        for job in planned.todo:
-            try:
-                results[job.name] = runner.run(job, watch)
-            except (StoppedError, KeyboardInterrupt) as error:
-                number = error.signal if isinstance(error, StoppedError) else signal.SIGINT
-                stopped = signal.Signals(number)
-                results[job.name] = JobResult(job.name, "stopped")
-                break
-            on_result(results[job.name], len(results), len(jobs))
-    finally:
-        runner.waiting.sync()
-    ordered = tuple(results.get(job.name, JobResult(job.name, "open")) for job in jobs)
-    page = write_summary(directory, ordered)
-    _write(directory, ordered)
+        for result in done:
+            results[result.name] = result.at(directory / result.name)
+            on_result(results[result.name], len(results), len(jobs))
+    except (StoppedError, Interrupted) as error:
+        stopped = signal.Signals(error.signal)
+    except KeyboardInterrupt:  # outside training
+        stopped = signal.SIGINT
+    except BaseException:
+        _summarise(jobs, directory, results)
+        raise
+    ordered, page = _summarise(jobs, directory, results)
     if stopped is not None:
         left = sum(each.state in ("stopped", "open") for each in ordered)
         raise StoppedError(
@@ -161,6 +185,18 @@ def _run(
             int(stopped),
         )
     return BatchReport(ordered, str(directory / TABLE), page, planned.replaced)
+
+
+def _summarise(
+    jobs: Sequence[BatchJob], directory: Path, results: Mapping[str, JobResult]
+) -> tuple[tuple[JobResult, ...], Optional[str]]:
+    """Writes table, page and list; returns the results of all jobs, and the page."""
+    left = (JobResult(job.name, state_of(directory / job.name)) for job in jobs if job.name not in results)
+    others = {each.name: each for each in left}
+    ordered = tuple(results.get(job.name) or others[job.name] for job in jobs)
+    page = write_summary(directory, ordered)
+    _write(directory, ordered)
+    return ordered, page
 
 
 def _write(directory: Path, results: Sequence[JobResult]) -> None:

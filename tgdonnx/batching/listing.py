@@ -51,7 +51,7 @@ def print_batch(report: BatchReport, console: Console) -> None:
         console.print(sentence(f"{len(report.failed) - _MOST_ROWS:,} more failed, see {report.table}", "red"))
     states = Counter("done before" if each.earlier else each.state for each in report.jobs)
     told = ", ".join(f"{count:,} {state}" for state, count in states.items())
-    page = f" and {report.page}" if report.page is not None else "; a page needs `pip install 'tgdonnx[report]'`"
+    page = f" and {report.page}" if report.page is not None else "; a page needs the extra report"
     console.print(sentence(f"{len(report.jobs):,} jobs: {told}; {report.table}{page}"), soft_wrap=True)
 
 

@@ -16,8 +16,8 @@ from typing import Union
 
 from tgdonnx.batching.identity import Hashes, files_of, inputs_of
 from tgdonnx.batching.jobs import BatchJob, ByDropTest
-from tgdonnx.batching.records import RECORD, TUNED, JobRecord, JobResult, read_job_record
-from tgdonnx.batching.running import SHARED, Runner
+from tgdonnx.batching.records import RECORD, TUNED, JobResult, read_job_record
+from tgdonnx.batching.running import SHARED, Runner, changed_since, is_whole
 from tgdonnx.engines import ENGINES
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, TgdonnxError
 from tgdonnx.files.paths import why_unwritable
@@ -243,18 +243,12 @@ def _earlier(job: BatchJob, directory: Path, hashes: Hashes) -> Union[JobResult,
             said = "; ".join(changes[:3]) + (f"; and {len(changes) - 3} more" if len(changes) > 3 else "")
             return f"it {kept} otherwise ({said}): pass `overwrite=True` to do it again, or give it another name"
         return ""
-    return _held(record, place, hashes) if record.state == "done" else ""
-
-
-def _held(record: JobRecord, place: Path, hashes: Hashes) -> Union[JobResult, str]:
-    """Returns the result of a job if its files are as they were written; empty where one is gone."""
-    for each in record.written:
-        path = place / each.name
-        if not path.is_file() or not path.stat().st_size:
-            return ""
-        if hashes.of(path, each.name).sha256 != each.sha256:
-            return f"{path} is not what was written there: pass `overwrite=True` to write it again, or move it away"
-    assert record.result is not None
+    if not is_whole(record, place):
+        return ""
+    changed = changed_since(record, place, hashes)
+    if changed is not None:
+        return f"{changed} is not what was written there: pass `overwrite=True` to write it again, or move it away"
+    assert record.result is not None  # of a job that is done
     return replace(record.result.at(place), earlier=True)
 
 

@@ -99,6 +99,11 @@ class JobRecord:
         return [*told_difference(self.options, options), *told_changes(self.inputs, inputs)]
 
 
+def state_of(directory: Path) -> Literal["stopped", "open"]:
+    """Returns how far a job is that has no result: whether it was begun."""
+    return "stopped" if (directory / RECORD).exists() else "open"
+
+
 def read_job_record(directory: Path) -> Optional[JobRecord]:
     """Returns the record in the directory of a job; None if there is none.
 

@@ -137,12 +137,24 @@ class Runner:
         inputs, options = inputs_of(job.reads, self.hashes), job.options()
         with writing(place):
             place.mkdir(exist_ok=True)
-        resume = before is not None and not before.changes(options, inputs) and _has_run(place, job)
+        same = before is not None and not before.changes(options, inputs)
+        if same and before is not None and is_whole(before, place) and not changed_since(before, place, self.hashes):
+            assert before.result is not None  # of a job that is done
+            return before.result.at(place)  # another worker did it, and died before it could say so
+        resume = same and _has_run(place, job)
         write_job_record(place, JobRecord(FORMAT, "running", options, inputs, own_version()))
+        try:
+            return self._tuned(job, watch, resume=resume)
+        except ArtifactsError:
+            if not resume:
+                raise
+        return self._tuned(job, watch, resume=False)  # what was left is damaged, as by a power cut
+
+    def _tuned(self, job: BatchJob, watch: Watch, *, resume: bool) -> JobResult:
         asked = self.asked(job, watch, resume=resume)
         with tempfile.TemporaryDirectory(dir=self._work) as work:
             report = finetune_asked(asked, self.shared, Path(work))
-        return _result(job.name, place, report)
+        return _result(job.name, self.directory / job.name, report)
 
     def _note(self, job: BatchJob, result: JobResult) -> None:
         """Writes down what came of a job; of one whose record cannot be read nothing."""
@@ -182,6 +194,22 @@ class Runner:
             )
             self._dropped[key] = report.strategy()
         return self._dropped[key]
+
+
+def is_whole(record: JobRecord, place: Path) -> bool:
+    """Whether a job is done, and every file that it wrote is there, in its directory."""
+    files = [place / each.name for each in record.written]
+    return record.state == "done" and all(path.is_file() and path.stat().st_size for path in files)
+
+
+def changed_since(record: JobRecord, place: Path, hashes: Hashes) -> Optional[Path]:
+    """Returns a file of a job, which are all there, that is not what the job wrote; None if there is none.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    found = (place / each.name for each in record.written if hashes.of(place / each.name, "").sha256 != each.sha256)
+    return next(found, None)
 
 
 def _has_run(place: Path, job: BatchJob) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import click
 from click.core import ParameterSource
@@ -14,7 +14,7 @@ from tgdonnx.batching.listing import print_batch
 from tgdonnx.batching.records import JobResult
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.helping import Command
+from tgdonnx.cli.helping import TRAINING, Command, options_of
 from tgdonnx.cli.job_files import read_jobs
 from tgdonnx.cli.job_options import job_command
 from tgdonnx.cli.job_rows import jobs_of
@@ -22,6 +22,7 @@ from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import counting_bar
 from tgdonnx.cli.train import STOPPING
+from tgdonnx.cluster import Workers, parse_workers
 from tgdonnx.data.problems import raise_first
 from tgdonnx.files.outputs import Kind
 
@@ -55,6 +56,15 @@ class _BatchCommand(Command):
         return rest
 
 
+def workers_value(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[Workers]:
+    """Reads a number of processes, or the address of a scheduler.
+
+    Raises:
+        ClusterError: it is neither.
+    """
+    return None if text is None else parse_workers(text)
+
+
 @click.command(
     "batch",
     cls=_BatchCommand,
@@ -65,15 +75,24 @@ class _BatchCommand(Command):
 )
 @click.argument("jobs", type=PATH)
 @output_option("The directory for all jobs, new or of an earlier call.", Kind.ADDED_TO)
+@options_of(TRAINING)(
+    "--workers",
+    metavar="N|ADDRESS",
+    callback=workers_value,
+    help="Do jobs on N processes of this machine, or on the workers of the Dask scheduler at ADDRESS (extra cluster), which "
+    "see the same files under the same paths.  [default: in this process]",
+)
 @overwrite_option
 @config_option
 @json_option
-def command(jobs: Path, output: Path, overwrite: bool, as_json: bool, asked: Mapping[str, Any]) -> None:
-    """Fine-tune many models: a job per row of JOBS, with the options of `finetune` as columns.
+def command(
+    jobs: Path, output: Path, workers: Optional[Workers], overwrite: bool, as_json: bool, asked: Mapping[str, Any]
+) -> None:
+    """Fine-tune many models: a job per row of JOBS.
 
-    JOBS is .csv, .jsonl or .toml. Every job has a directory of its own in that of -o; what was done is not done again, what was
-    stopped goes on, and what fails leaves the others alone. Options given here are for all jobs; a row wins. Paths in JOBS are
-    from where it lies. Exit 1 if a job failed or is not accepted.
+    Columns are options of `finetune`. JOBS is .csv, .jsonl or .toml. Every job has a directory of its own in that of -o; what
+    was done is not done again, what was stopped goes on, and what fails leaves the others alone. Options given here are for all
+    jobs; a row wins. Paths in JOBS are from where it lies. Exit 1 if a job failed or is not accepted.
     """
     found, problems = jobs_of(jobs, read_jobs(jobs), asked)
     if problems:
@@ -85,7 +104,7 @@ def command(jobs: Path, output: Path, overwrite: bool, as_json: bool, asked: Map
             if result.state == "failed":
                 remark(f"{result.name} failed: {result.error}")
 
-        report = batch(found, output, overwrite=overwrite, stop_on=STOPPING, on_result=show)
+        report = batch(found, output, workers=workers, overwrite=overwrite, stop_on=STOPPING, on_result=show)
     print_json(report) if as_json else _print(report)
     if report.failed or any(each.accepted is False for each in report.jobs):
         raise click.exceptions.Exit(FAILED)

@@ -13,6 +13,7 @@ GUIDES = (
     "selections",
     "runs",
     "comparing",
+    "batch",
     "gate",
     "applying",
     "proof",
