@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from candidates import LONG
 from curves import Curve, Interval, Scores, curve_of, interval
@@ -107,6 +107,7 @@ def against_full(
     *,
     part: str = "blends",
     full_part: str = "blends",
+    reference: Optional[str] = None,
 ) -> Interval:
     """Returns the difference between a candidate and `full`, of the seeds that both have, over the blends that both have.
 
@@ -119,8 +120,9 @@ def against_full(
         at: returns for a curve, and the blended curve of `full` of the same seed, the score that is compared.
         part: of the candidate's runs: ``blends``, or ``average`` for averaged weights.
         full_part: the same of the runs of `full`.
+        reference: what takes the place of `full`, if anything does.
     """
-    full = {run["seed"]: run for run in found[_full(name)]}
+    full = {run["seed"]: run for run in found[reference or _full(name)]}
     differences = []
     for run in found[name]:
         if run["seed"] in full:
@@ -182,6 +184,11 @@ def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
     for name in found:
         if _full(name) in found:
             add(name, name)
+    at_trial = "full at 3e-5"
+    for name in found if at_trial in found else ():
+        if name != at_trial and not name.endswith(LONG):
+            rows = [against_full(vendor, found, name, at, reference=at_trial).signed for at in reads]
+            lines.append(f"| {' | '.join([f'{name}, against `{at_trial}`', *rows, '', '', ''])} |")
     for name, runs in found.items():
         if len(runs[0].get("average", ())) > 1:
             add(f"{name}, averaged", name, part="average")

@@ -30,7 +30,7 @@ def what_trains(dead: float, *, regrows: bool, adapts: bool) -> Literal["regrow"
     """Returns what trains: the rule.
 
     By `samples/retention`, three seeds, everything blended and compared at equal scores of the old task. Where filters are dead
-    (PET), reinitialised ones lie 0.1 to 0.2 dB above full fine-tuning and as high as side paths, and add nothing. Where
+    (PET), reinitialised ones are level with full fine-tuning at its best rate, 0.1 dB above side paths, and add nothing. Where
     none is, reinitialisation destroys, and it is open which of two is better: side paths with a tenth of the numbers lie 0.4 to
     0.7 dB above full fine-tuning on drawings, equal on lines of text, and behind it (8 points, with an interval of 10) on boxes
     of text after 150 steps. Side paths are taken: their steps are cheaper, and the vendor's weights stay as they are.
