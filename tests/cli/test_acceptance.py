@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +131,7 @@ def test_criteria_that_were_changed_in_the_record_are_refused(folder: Path) -> N
     ("more", "message"),
     [
         ((), "'dice' is not measured here; expected one of accuracy, f1"),
-        (('column = "scanner"',), "no other column 'scanner'; it has site"),
+        (('column = "scanner"',), "no other column 'scanner'; it has folder, site"),
         (("limits = 3",), "unknown field `limits`"),
     ],
 )
@@ -216,3 +218,115 @@ def test_criteria_need_validation_data(folder: Path) -> None:
             results=results,
         )
     assert not (folder / "tuned.onnx").exists()
+
+
+def class_folders(folder: Path) -> tuple[Path, Path]:
+    """The same samples as files in folders of their class, and in them of their site."""
+    for name in ("train", "held_out"):
+        for row in (folder / f"{name}.csv").read_text().splitlines()[1:]:
+            file, label, site = row.split(",")
+            (folder / name / label / site).mkdir(parents=True, exist_ok=True)
+            (folder / file).rename(folder / name / label / site / file)
+    return folder / "train", folder / "held_out"
+
+
+def archives(folder: Path) -> tuple[Path, Path]:
+    """The same samples in one file, with an array of sites."""
+    for name in ("train", "held_out"):
+        rows = [row.split(",") for row in (folder / f"{name}.csv").read_text().splitlines()[1:]]
+        x = np.stack([np.load(folder / file) for file, _, _ in rows])
+        target, sites = np.array([int(label) for _, label, _ in rows]), np.array([site for _, _, site in rows])
+        np.savez(folder / f"{name}.npz", x=x, target=target, site=sites)
+    return folder / "train.npz", folder / "held_out.npz"
+
+
+def judged_on(folder: Path, data: tuple[Path, Path], path: Path, *more: object, status: int) -> dict[str, Any]:
+    given = ("finetune", folder / "model.onnx", "--data", data[0], "--validation", data[1])
+    how = ("--all", "--loss", "ce", "--lr", "0.1", "--epochs", "8", "-o", folder / "tuned.onnx")
+    return run_json(*given, *how, "--acceptance", path, *more, status=status)
+
+
+FOUND = {"north": (8, 1.0, True), "south": (8, 0.0, False)}
+
+
+def by_subgroup(report: dict[str, Any]) -> dict[str, tuple[int, float, bool]]:
+    criteria = report["acceptance"]["criteria"]
+    return {each["subgroup"]: (each["cases"], each["after"], each["passed"]) for each in criteria}
+
+
+def test_subgroups_are_the_folders_of_files(folder: Path) -> None:
+    data = class_folders(folder)
+    report = judged_on(folder, data, criteria(folder, 0.5, 'column = "folder"'), status=1)
+    assert by_subgroup(report) == FOUND
+    report = judged_on(folder, data, criteria(folder, 0.0, 'column = "folder"'), "--overwrite", status=0)
+    assert report["acceptance"]["passed"] is True
+
+
+def test_subgroups_are_an_array_of_the_data(folder: Path) -> None:
+    report = judged_on(folder, archives(folder), criteria(folder, 0.5, 'column = "site"'), status=1)
+    assert by_subgroup(report) == FOUND
+
+
+def with_groups(folder: Path, limit: float) -> Path:
+    path = criteria(folder, limit, 'column = "scanner"')
+    path.write_text('subgroups = "groups.csv"\n' + path.read_text())
+    return path
+
+
+def test_subgroups_are_those_of_a_table_beside_the_criteria_as_it_was_recorded(folder: Path) -> None:
+    data = class_folders(folder)
+    files = sorted(path for path in data[1].rglob("*.npy"))
+    table = folder / "groups.csv"
+    rows = ["file,scanner", *(f"{path.name},{'A' if path.parent.name == 'north' else 'B'}" for path in files)]
+    path, page = with_groups(folder, 0.5), folder / "page.html"
+    before = sorted(entry.name for entry in folder.iterdir())
+    for lines, message in (
+        (rows[:-2], "groups.csv has no row for 2 of 16 cases: 1/south/held_out"),
+        ([*rows, "other.npy,A"], "groups.csv, row 17: 'other.npy' is no file of the validation data"),
+        ([*rows[:-1], rows[-1].replace(",B", ",")], "'scanner' is empty of 1 of 16 cases"),
+    ):
+        table.write_text("\n".join(lines) + "\n")
+        refused = judged_refusal(folder, data, path)
+        assert message in refused
+        assert sorted(entry.name for entry in folder.iterdir()) == sorted([*before, "groups.csv"])
+    table.write_text("\n".join([*rows, "train3.npy,A"]) + "\n")
+    report = judged_on(folder, data, path, "--report", page, "--artifacts", folder / "run", status=1)
+    assert by_subgroup(report) == {"A": FOUND["north"], "B": FOUND["south"]}
+    rows_of_page = section(parse_page(page), "acceptance").rows()
+    assert [(row[1], row[4], row[6]) for row in rows_of_page[1:]] == [("A", "1", "met"), ("B", "0", "not met")]
+    groups = json.loads((folder / "run" / "run.json").read_text())["acceptance"]["groups"]
+    assert groups["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    assert groups["text"] == table.read_text()
+    table.write_text("file,scanner\n")
+    again = run_json("report", folder / "run", "--data", data[1], "-o", page, "--overwrite", status=1)
+    assert again["acceptance"]["criteria"] == report["acceptance"]["criteria"]
+
+
+def test_a_cyclonedx_document_says_what_every_criterion_came_to(folder: Path) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json", reason="the extra bom is not installed")
+    schema = importlib.import_module("cyclonedx.schema").SchemaVersion.V1_6
+    path = with_groups(folder, 0.5)
+    rows = (folder / "held_out.csv").read_text().splitlines()[1:]
+    table = folder / "groups.csv"
+    table.write_text("\n".join(["file,scanner", *(row.replace(",0,", ",").replace(",1,", ",") for row in rows)]) + "\n")
+    assert run(*finetune(folder, "--acceptance", path, "--card", folder / "card.cdx.json")).exit_code == 1
+    text = (folder / "card.cdx.json").read_text("utf-8")
+    assert validation.JsonStrictValidator(schema).validate_str(text) is None
+    properties = {each["name"]: each["value"] for each in json.loads(text)["metadata"]["component"]["properties"]}
+    start = "tgdonnx:acceptance:"
+    assert {name[len(start) :]: value for name, value in properties.items() if name.startswith(start)} == {
+        "passed": "false",
+        "file": "criteria.toml",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "subgroups:file": "groups.csv",
+        "subgroups:sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
+        "criterion 1": "accuracy at least 0.5, for every scanner (north, 8 cases): 1, met",
+        "criterion 2": "accuracy at least 0.5, for every scanner (south, 8 cases): 0, not met",
+    }
+
+
+def judged_refusal(folder: Path, data: tuple[Path, Path], path: Path) -> str:
+    given = ("finetune", folder / "model.onnx", "--data", data[0], "--validation", data[1], "--acceptance", path)
+    result = run(*given, "--all", "--loss", "ce", "-o", folder / "tuned.onnx")
+    assert result.exit_code == 2
+    return result.stderr

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tgdonnx.data import DataOptions, open_training
 from tgdonnx.data.arrays import in_memory
 from tgdonnx.errors import DataError
-from tgdonnx.finetuning.noise2noise import Noise2Noise, noise_correlation, open_pair
+from tgdonnx.finetuning.noise2noise import Noise2Noise, noise_correlation, open_pair, open_whole_pair
 from tgdonnx.graphs.tensor_specs import TensorSpec
 
 Array = NDArray[np.float32]
@@ -130,3 +130,13 @@ def test_images_that_are_no_pair_are_refused(tmp_path: Path) -> None:
     source, _ = open_pair(Noise2Noise(broken, b), STACKS, DataOptions(layout="DHW"))
     with pytest.raises(DataError, match="is nan"):
         open_training(source, STACKS, DataOptions(layout="DHW"))
+
+
+def test_with_other_data_to_validate_with_all_of_the_study_is_trained_on() -> None:
+    a, b = numbered(20, 6, 5)
+    source = open_whole_pair(Noise2Noise(a, b), STACKS, DataOptions(layout="DHW"))
+    training, _ = open_training(source, STACKS, DataOptions(layout="DHW"))
+    images = np.concatenate([batch[0] for batch in training.batches(5)])
+    assert {int(v - 1) // 30 for v in np.abs(images[:, 1, 0, 0])} == set(range(20))
+    assert (images > 0).mean() == 0.5
+    assert source.remarks == ("trained from A to B and from B to A",)

@@ -367,13 +367,11 @@ def test_what_noise2noise_cannot_train_or_apply_is_refused_before_training(tmp_p
     (tmp_path / "taken.npy").write_bytes(b"")
     told = listing(tmp_path)
 
-    def refuse(
-        message: str, error: type[TgdonnxError], pair: tgdonnx.Noise2Noise, validation: Any = None, **options: Any
-    ) -> None:
+    def refuse(message: str, error: type[TgdonnxError], pair: tgdonnx.Noise2Noise, **options: Any) -> None:
         with pytest.raises(error, match=message):
             tgdonnx.finetune(
                 base,
-                tgdonnx.RunData(pair, validation, reading=DataOptions(layout="DHW")),
+                tgdonnx.RunData(pair, reading=DataOptions(layout="DHW")),
                 tmp_path / "tuned.onnx",
                 tgdonnx.Phi(PHI),
                 options_for(),
@@ -387,7 +385,6 @@ def test_what_noise2noise_cannot_train_or_apply_is_refused_before_training(tmp_p
     refuse("exists", OutputError, pair, apply=a, applied=tmp_path / "taken.npy")
     refuse("expected 'x' to be float32", DataError, pair, apply=a.astype(np.float64))
     refuse("nothing to apply the tuned model to", DataError, pair, applied=tmp_path / "out.npy")
-    refuse("leave out the validation data", DataError, pair, validation={"x": a, "target": b})
     refuse("are the same image", DataError, tgdonnx.Noise2Noise(a, a))
 
 

@@ -6,11 +6,12 @@ graph; ``tiles``: where to cut; ``network``: the model in the runtime; ``orienti
 ``collecting``: where data may lie; ``preparing``: how it is scaled and made ready; ``naming``: what classes are called;
 ``cases``: data matched to the model; ``feeding``: what the model is fed of it; ``options``: how it is applied.
 
-``forms``: what outputs are; ``assembling``: a result from its tiles; ``deciding``: which network of a gated file answers;
-``application``: all of that together; ``classifying``: a table in place of images.
+``forms``: what outputs are; ``planning``: by which tiles they are computed; ``passes``: runs of the model, each for all outputs;
+``assembling``: a result from them; ``deciding``: which network of a gated file answers; ``application``: all of that together;
+``classifying``: a table in place of images.
 
 ``placing``: where results go; ``unused``: options that do nothing there; ``imagefiles``, ``picturefiles``, ``dicomfiles``:
-their files; ``running``: the whole, with ``reports``.
+their files; ``writing``: results in them; ``telling``: what is said of that; ``running``: the whole, with ``reports``.
 """
 
 from tgdonnx.applying.collecting import Applied

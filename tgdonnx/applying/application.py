@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional, Union
+from functools import cached_property
+from typing import Optional
+
+import numpy as np
 
 from tgdonnx.applying.assembling import Assembly
-from tgdonnx.applying.cases import Cases, open_cases, require_sizes
+from tgdonnx.applying.cases import Cases, open_cases
 from tgdonnx.applying.collecting import Applied
 from tgdonnx.applying.deciding import GateDecision, decide
 from tgdonnx.applying.feeding import Case
@@ -16,19 +18,16 @@ from tgdonnx.applying.forms import OutputKind, activation_of
 from tgdonnx.applying.imagefiles import Made
 from tgdonnx.applying.network import ImageNetwork, open_image_network
 from tgdonnx.applying.options import ApplyOptions
+from tgdonnx.applying.passes import Passes
+from tgdonnx.applying.planning import Plan, plans_of
 from tgdonnx.applying.preparing import Preparation, preparation_of
-from tgdonnx.applying.reach import ReceptiveField
-from tgdonnx.applying.tiles import Tile, cut
-from tgdonnx.data.layouts import SPACE
+from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.data.options import DataOptions
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import ModelFile, StrPath
 from tgdonnx.gated_model.record import GateRecord, is_gated, record_of
 from tgdonnx.gated_model.settling import settled
 from tgdonnx.runtime import Device
-
-# Pixels of a tile along each axis, by the number of axes: what the runtime holds of it stays below a few GB.
-_TILE = {1: 65536, 2: 512, 3: 96}
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ class Application:
         Raises:
             DataError: the case does not fit the model.
         """
-        plans = [self._plan(name, case) for name in self.network.outputs]
-        return -(-case.view.count // case.batch) * sum(math.prod(map(len, plan.tiles)) for plan in plans)
+        return self._passes(self.network, case, plans_of(self.network, case, self.options.tile)).steps
 
     def case(self, case: Case) -> Computation:
         """Returns how the results of a case are computed; of a gated file, after the detector has decided.
@@ -68,21 +66,21 @@ class Application:
         Raises:
             DataError: the case does not fit the model.
         """
-        plans = tuple(self._plan(name, case) for name in self.network.outputs)
-        if self.gate is None:
-            return Computation(self._assemblies(self.network, case, plans), plans, None)
-        decision = decide(self.file, self.gate, self.network, case, plans[0].tiles, self.device)
-        network = self.network
+        plans, network, decision = plans_of(self.network, case, self.options.tile), self.network, None
+        if self.gate is not None:
+            decision = decide(self.file, self.gate, network, case, plans[0].tiles, self.device)
         if decision is not None and not decision.is_new:
             # Both networks have the same layers, so the same receptive field, and tiles.
-            network = open_image_network(settled(self.file, 0.0), self.network.outputs, self.device, several=True)
-        return Computation(self._assemblies(network, case, plans), plans, decision)
-
-    def _assemblies(self, network: ImageNetwork, case: Case, plans: Sequence[Plan]) -> tuple[Assembly, ...]:
-        return tuple(
-            Assembly(network, self._kind(name), case, plan.tiles, plan.space)
-            for name, plan in zip(network.outputs, plans)
+            network = open_image_network(settled(self.file, 0.0), network.outputs, self.device, several=True)
+        passes = self._passes(network, case, plans)
+        assemblies = tuple(
+            Assembly(self._kind(name), passes, plan.tiles, plan.space) for name, plan in zip(network.outputs, plans)
         )
+        return Computation(passes, assemblies, plans, decision)
+
+    @staticmethod
+    def _passes(network: ImageNetwork, case: Case, plans: Sequence[Plan]) -> Passes:
+        return Passes(network, case, plans[0].tiles, plans[0].whole is not None)
 
     def _kind(self, name: str) -> OutputKind:
         prepared, measured = self.preparation, self.cases.measured
@@ -92,78 +90,63 @@ class Application:
         value = next(value for value in self.network.network.graph.outputs if value.name == name)
         return OutputKind(name, self.options.form, prepared.targets.get(name), activation_of(value), scaling)
 
-    def _plan(self, name: str, case: Case) -> Plan:
-        view, network = case.view, self.network
-        found = network.receptive_field(name, view.layout)
-        sizes = {tuple(each.space.items()) for each in case.views if each.layout == view.layout}
-        if not isinstance(found, str) and len(sizes) > 1:
-            found = "its images differ in size"
-        if isinstance(found, str):
-            require_sizes(case, network, found)
-        return _plan(network, case, found, self.options.tile)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How an output is computed of a case.
-
-    Attributes:
-        tiles: per axis of space.
-        space: for axes of the image the axes of the output that are these; empty where that is not known.
-        whole: why the model runs on whole images only; None if it need not.
-    """
-
-    tiles: tuple[tuple[Tile, ...], ...]
-    space: dict[int, int]
-    whole: Optional[str]
-
-    @property
-    def overlap(self) -> tuple[int, ...]:
-        """The overlap of neighbouring tiles, by axis of space; empty where there is one tile."""
-        if math.prod(map(len, self.tiles)) == 1:
-            return ()
-        return tuple(max((a.stop - b.start for a, b in zip(each, each[1:])), default=0) for each in self.tiles)
-
 
 @dataclass(frozen=True)
 class Computation:
     """How the results of a case are computed.
 
     Attributes:
+        passes: the runs of the model, which give all of them.
         assemblies: one per output.
         plans: of them.
         decision: of a gated model with a detector.
     """
 
+    passes: Passes
     assemblies: tuple[Assembly, ...]
     plans: tuple[Plan, ...]
     decision: Optional[GateDecision]
 
-    def made(self, step: Callable[[], None]) -> tuple[Made, ...]:
-        """Returns the results, of which the shapes are known, and nothing more is computed yet.
+    @cached_property
+    def made(self) -> tuple[Made, ...]:
+        """The results, of which the shapes are known, and not all is computed yet."""
+        return tuple(
+            Made(each.kind.name, each.case.view.stored, each.axes, *each.outline(), each.shaping.form)
+            for each in self.assemblies
+        )
+
+    def fill(self, arrays: Sequence[Array], step: Callable[[], None]) -> None:
+        """Computes the results into arrays of their shapes.
 
         Args:
+            arrays: what to fill.
             step: called after every run of the model.
-        """
-        return tuple(self._made(each, step) for each in self.assemblies)
 
-    @staticmethod
-    def _made(assembly: Assembly, step: Callable[[], None]) -> Made:
-        shape, dtype = assembly.outline()
-        stored = assembly.case.view.stored
-        form = assembly.shaping.form
-        return Made(
-            assembly.kind.name, stored, assembly.axes, shape, dtype, form, lambda array: assembly.fill(array, step)
-        )
+        Raises:
+            DataError: the model cannot be run.
+        """
+        for found in self.passes.all():
+            for assembly, array in zip(self.assemblies, arrays):
+                assembly.put(array, found)
+            step()
+
+    def computed(self, step: Callable[[], None]) -> tuple[Array, ...]:
+        """Returns the results; see `fill`."""
+        arrays = tuple(np.empty(each.shape, each.dtype) for each in self.made)
+        self.fill(arrays, step)
+        return arrays
 
     def remarks(self, *, tiled: bool) -> Iterator[str]:
         """Yields what is worth knowing of how results are computed, ``tiled`` if tiles were asked for."""
-        for assembly, plan in zip(self.assemblies, self.plans):
+        for assembly in self.assemblies:
             name = f"{assembly.kind.name}: " if len(self.assemblies) > 1 else ""
-            yield from (f"{name}{text}" for text in _remarks(assembly, plan, tiled=tiled))
+            yield from (f"{name}{text}" for text in _remarks(assembly))
+        if self.plans[0].whole is not None:
+            not_tiled = ", not on tiles" if tiled else ""
+            yield f"the model ran on whole images{not_tiled}: {self.plans[0].whole}"
 
 
-def _remarks(assembly: Assembly, plan: Plan, *, tiled: bool) -> Iterator[str]:
+def _remarks(assembly: Assembly) -> Iterator[str]:
     shaping, kind = assembly.shaping, assembly.kind
     if assembly.case.view.stack > 1 and assembly.keeps_middle:
         yield "of the result, the slice in the middle of every stack is kept"
@@ -171,10 +154,8 @@ def _remarks(assembly: Assembly, plan: Plan, *, tiled: bool) -> Iterator[str]:
         yield "scaling is undone in the result"
     elif kind.scaling is not None and shaping.form != "image" and kind.form is None:
         yield f"results are {shaping.form}, so no scaling is undone: {shaping.reason}; `form='image'` undoes it"
-    if assembly.network.precision is not None:
-        yield f"the model computes in {assembly.network.precision}; the result is written in float32"
-    if plan.whole is not None:
-        yield f"the model ran on whole images{', not on tiles' if tiled else ''}: {plan.whole}"
+    if assembly.passes.network.precision is not None:
+        yield f"the model computes in {assembly.passes.network.precision}; the result is written in float32"
 
 
 def prepare(
@@ -214,23 +195,3 @@ def prepare(
             error.add(preparation.unused)
         raise
     return Application(file, network, preparation, cases, options, device, gate)
-
-
-def _plan(network: ImageNetwork, case: Case, found: Union[ReceptiveField, str], tile: Optional[Sequence[int]]) -> Plan:
-    view, sizes = case.view, network.image.shape
-    space = [(axis, size) for axis, (x, size) in enumerate(zip(view.axes, view.shape), 1) if x in SPACE]
-    if tile is not None and len(tile) != len(space):
-        raise DataError(f"expected a tile of {len(space)} sizes, got {'x'.join(map(str, tile))}")
-    if isinstance(found, str):
-        return Plan(tuple((Tile(0, size, 0, None, 0),) for _, size in space), {}, found)
-    tiles = []
-    for position, (axis, size) in enumerate(space):
-        reach, step = found.reaches[axis], found.steps[axis]
-        fixed = sizes[axis] if sizes is not None and len(sizes) > axis else None
-        # By default so long that most of a tile is no overlap.
-        length = tile[position] if tile is not None else max(_TILE[len(space)], 4 * math.ceil(reach.high - reach.low))
-        tiles.append(cut(size, fixed or length, reach, step, fixed=fixed is not None))
-    order = [found.axes[axis] for axis, _ in space]
-    if order != sorted(order):
-        raise DataError(f"the output has its axes in another order than {view.layout}; expected the same")
-    return Plan(tuple(tiles), dict(found.axes), None)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Optional, Union
 
 import numpy as np
 
-from tgdonnx.applying.feeding import Case, named
+from tgdonnx.applying.feeding import Case
 from tgdonnx.applying.forms import OutputKind, Shaping
-from tgdonnx.applying.network import ImageNetwork, restored
+from tgdonnx.applying.network import restored
+from tgdonnx.applying.passes import Pass, Passes
 from tgdonnx.applying.tiles import Tile
 from tgdonnx.data.layouts import SPACE, plain_axes
 from tgdonnx.data.lazy_arrays import Array
-from tgdonnx.errors import DataError
 
 _Index = tuple[Union[int, slice], ...]
 
@@ -27,28 +26,26 @@ class Assembly:
     """How a result is made.
 
     Attributes:
-        network: what computes it.
         kind: of the output.
-        case: the data.
+        passes: runs of the model, which give it with others.
         plan: per axis of space of a sample the tiles.
         space: for axes of the image the axes of the output that are these; empty where that is not known.
     """
 
-    network: ImageNetwork
     kind: OutputKind
-    case: Case
+    passes: Passes
     plan: tuple[tuple[Tile, ...], ...]
     space: Mapping[int, int]
+
+    @property
+    def case(self) -> Case:
+        """The data."""
+        return self.passes.case
 
     @property
     def tiles(self) -> int:
         """Tiles of a sample."""
         return math.prod(map(len, self.plan))
-
-    @property
-    def steps(self) -> int:
-        """How often the model runs."""
-        return -(-self.case.view.count // self.case.batch) * self.tiles
 
     @cached_property
     def axes(self) -> str:
@@ -98,24 +95,16 @@ class Assembly:
             sizes[letter] = tiles[-1].origin + first.shape[view.layout.index(letter)]
         return tuple(sizes[letter] for letter in self.axes), first.dtype
 
-    def fill(self, array: Array, step: Callable[[], None]) -> None:
-        """Computes the result into an array of the shape of `outline`.
-
-        Args:
-            array: what to fill.
-            step: called after every run of the model.
-        """
-        count = self.case.view.count
-        for start, tiles in itertools.product(range(0, count, self.case.batch), itertools.product(*self.plan)):
-            samples = range(start, min(count, start + self.case.batch))
-            values = self._first if self.steps == 1 else self._shaped(self._compute(samples, tiles))
-            for sample, piece in zip(samples, values):
-                if self._is_image:
-                    index, part = self._placed(sample, piece, tiles)
-                    array[index] = part
-                else:
-                    array[sample] = piece
-            step()
+    def put(self, array: Array, found: Pass) -> None:
+        """Puts what a run gives of it into an array of the shape of `outline`."""
+        values = self._first if found is self.passes.first else self._shaped(self._as_handled(found))
+        tiles = tuple(each[place] for each, place in zip(self.plan, found.tile))
+        for sample, piece in zip(found.samples, values):
+            if self._is_image:
+                index, part = self._placed(sample, piece, tiles)
+                array[index] = part
+            else:
+                array[sample] = piece
 
     @property
     def _letters(self) -> list[str]:
@@ -128,52 +117,34 @@ class Assembly:
         return layout.index("C") if "C" in layout else None
 
     @cached_property
-    def _probe(self) -> tuple[Array, Array]:
-        """What the model gives for the last tile, of the first sample or of all if it runs but once; and that image."""
-        return self._run(range(self.case.view.count if self.steps == 1 else 1), tuple(tiles[-1] for tiles in self.plan))
-
-    @cached_property
     def _is_image(self) -> bool:
-        return bool(self._letters) and self._restored(*self._probe) is not None
+        return bool(self._letters) and self._restored(self.passes.first) is not None
 
     @cached_property
     def _raw(self) -> Array:
-        return self._as_handled(*self._probe)
+        return self._as_handled(self.passes.first)
 
     @cached_property
     def _first(self) -> Array:
         return self._shaped(self._raw)
 
-    def _compute(self, samples: Sequence[int], tiles: tuple[Tile, ...]) -> Array:
-        return self._as_handled(*self._run(samples, tiles))
-
-    def _run(self, samples: Sequence[int], tiles: tuple[Tile, ...]) -> tuple[Array, Array]:
-        window = {letter: slice(tile.start, tile.stop) for letter, tile in zip(self._letters, tiles)}
-        feeds = self.case.feeds(samples, window if self.space else None)
-        found = self.network.run(feeds, self.kind.name)
-        if "N" not in self._model_letters:
-            return found, feeds[self.network.image.name]
-        if not found.ndim or len(found) != self.case.batch:
-            raise DataError(
-                f"the output {self.kind.name!r} has the shape {list(found.shape)} for {self.case.batch} samples of "
-                f"{named(feeds)}; expected an axis that counts samples"
-            )
-        return found[: len(samples)], feeds[self.network.image.name][: len(samples)]
-
-    @property
-    def _model_letters(self) -> str:
-        return self.network.letters(self.network.image.name, self.case.view.layout)
-
-    def _as_handled(self, found: Array, fed: Array) -> Array:
-        """Returns an output with the axes of the image as it is handled, or with samples and what the model gives."""
+    def _as_handled(self, found: Pass) -> Array:
+        """Returns the output with the axes of the image as it is handled, or with samples and what the model gives."""
         if not self._is_image:
-            return found if "N" in self._model_letters else found[np.newaxis]
-        image = self._restored(found, fed)
+            output = found.outputs[self.kind.name]
+            return output if "N" in self._model_letters else output[np.newaxis]
+        image = self._restored(found)
         assert image is not None, "an output has the same axes for every tile"
         return image
 
-    def _restored(self, found: Array, fed: Array) -> Optional[Array]:
-        return restored(found, self._model_letters, self.case.view.layout, self.space, fed)
+    def _restored(self, found: Pass) -> Optional[Array]:
+        layout = self.case.view.layout
+        return restored(found.outputs[self.kind.name], self._model_letters, layout, self.space, found.fed)
+
+    @property
+    def _model_letters(self) -> str:
+        network = self.passes.network
+        return network.letters(network.image.name, self.case.view.layout)
 
     def _shaped(self, found: Array) -> Array:
         axis = self._channels if self._is_image else (1 if found.ndim > 1 else None)

@@ -1,7 +1,8 @@
 """A classifier applied to pictures: a CSV file with a row for each, ``file,class,probability``.
 
 Of a gated model with a detector, a fourth column ``is_new`` says whether the tuned network answered (1) or the vendor's (0):
-one decision for each picture.
+one decision for each picture. Where probabilities are asked for, a column ``probability_CLASS`` for every class follows, in the
+model's order.
 
 The class is that of the largest output. Its probability is the output itself where the outputs are not negative and add up to
 1, as those of a Softmax, and else the softmax of the outputs. A class goes by its name where the run or the model's record of
@@ -70,6 +71,23 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Row:
+    """What is said of a picture.
+
+    Attributes:
+        file: its name.
+        best: the number of its class.
+        probabilities: of shape (classes,).
+        is_new: whether it is new to a detector.
+    """
+
+    file: str
+    best: int
+    probabilities: Array
+    is_new: bool
+
+
+@dataclass(frozen=True)
 class Classification:
     """What is classified, and by what.
 
@@ -77,12 +95,14 @@ class Classification:
         network: the classifier, of one output; of a gated model the tuned one.
         cases: what to classify: files, or an array of samples.
         classes: what these are called.
+        every_class: whether the table has the probability of every class.
         choice: of a gated model with a detector, what else may answer.
     """
 
     network: ImageNetwork
     cases: tuple[Case, ...]
     classes: ClassNames
+    every_class: bool = False
     choice: Optional[Choice] = None
 
     def fed(self) -> Iterator[tuple[str, dict[str, Array]]]:
@@ -96,8 +116,8 @@ class Classification:
             for index in range(case.view.count):
                 yield (case.name if case.view.count == 1 else f"{case.name}[{index}]"), case.feeds([index])
 
-    def rows(self, step: Callable[[], None]) -> Iterator[tuple[str, str, float, bool]]:
-        """Yields file, class, probability, and whether the picture is new to a detector.
+    def rows(self, step: Callable[[], None]) -> Iterator[Row]:
+        """Yields what is said of every picture.
 
         Args:
             step: called after every picture.
@@ -109,10 +129,9 @@ class Classification:
         for name, feeds in self.fed():
             is_new = self.choice is not None and self.choice.is_new(feeds)
             network = self.network if self.choice is None or is_new else self.choice.vendor
-            scores = self._scores(network.run(feeds, output), feeds)
+            scores = self._scores(network.run(feeds, [output])[output], feeds)
             self.classes.require_count(scores.size)
-            best = int(scores.argmax())
-            yield name, self.classes.name(best), float(scores[best]), is_new
+            yield Row(name, int(scores.argmax()), scores, is_new)
             step()
 
     def _scores(self, found: Array, feeds: Mapping[str, Array]) -> Array:
@@ -145,11 +164,16 @@ class Classification:
         text, count, new = io.StringIO(), 0, 0
         gated = self.choice is not None
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("file", "class", "probability", *(["is_new"] if gated else [])))
-        for name, label, probability, is_new in self.rows(step):
-            writer.writerow((name, label, f"{probability:.6g}", *([int(is_new)] if gated else [])))
+        for row in self.rows(step):
+            numbers = range(len(row.probabilities) if self.every_class else 0)
+            if not count:
+                each = (f"probability_{self.classes.name(number)}" for number in numbers)
+                writer.writerow(("file", "class", "probability", *(["is_new"] if gated else []), *each))
+            written = [f"{row.probabilities[number]:.6g}" for number in (row.best, *numbers)]
+            decided = [int(row.is_new)] if gated else []
+            writer.writerow((row.file, self.classes.name(row.best), written[0], *decided, *written[1:]))
             count += 1
-            new += is_new
+            new += row.is_new
         return Table(text.getvalue(), count, new if gated else None)
 
 
@@ -161,7 +185,8 @@ def classification_of(application: Application) -> Classification:
         ModelFileError: the file is not as gate writes it.
     """
     network, classes = application.network, application.preparation.classes
-    return Classification(network, application.cases.all, classes, _choice_of(application))
+    every_class = application.options.form == "probabilities"
+    return Classification(network, application.cases.all, classes, every_class, _choice_of(application))
 
 
 def _choice_of(application: Application) -> Optional[Choice]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -38,7 +38,6 @@ class Made:
         shape: of the result.
         dtype: of the result.
         form: what it is.
-        fill: computes it into an array.
     """
 
     output: str
@@ -47,13 +46,6 @@ class Made:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     form: Form
-    fill: Fill = field(repr=False)
-
-    def computed(self) -> Array:
-        """Returns the result."""
-        array = np.empty(self.shape, self.dtype)
-        self.fill(array)
-        return array
 
 
 @dataclass(frozen=True)
@@ -96,8 +88,13 @@ def why_not(suffix: str, made: Made, place: Path) -> str:
     return why_no_picture(suffix, made.axes, made.shape, made.dtype, _pixels(made)) if suffix in PICTURES else ""
 
 
-def write(path: Path, made: Made) -> Range:
+def write(path: Path, made: Made, fill: Fill) -> Range:
     """Computes a result and writes it, whole or not at all.
+
+    Args:
+        path: where.
+        made: the result.
+        fill: computes it into an array.
 
     Raises:
         DataError: it cannot be computed.
@@ -107,12 +104,13 @@ def write(path: Path, made: Made) -> Range:
     if suffix == ".npy":
         with replacing(path) as temporary:
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=made.dtype, shape=made.shape)
-            made.fill(array)
+            fill(array)
             found = Range.of(array)
             array.flush()
             del array
         return found
-    values = made.computed()
+    values = np.empty(made.shape, made.dtype)
+    fill(values)
     if suffix in PICTURES:
         content, clipped = picture_bytes(suffix, values, made.axes, _pixels(made))
         write_bytes(path, content)
@@ -123,18 +121,15 @@ def write(path: Path, made: Made) -> Range:
     return Range.of(values)
 
 
-def write_arrays(path: Path, results: Mapping[str, Made]) -> dict[str, Range]:
-    """Computes results and writes them into one ``.npz`` archive, by name.
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes results into one ``.npz`` archive, by name.
 
     Raises:
-        DataError: one cannot be computed.
         OutputError: they cannot be written.
     """
-    arrays = {name: made.computed() for name, made in results.items()}
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]  # names of outputs
     write_bytes(path, content.getvalue())
-    return {name: Range.of(array) for name, array in arrays.items()}
 
 
 def _pixels(made: Made) -> Optional[np.dtype[Any]]:

@@ -51,21 +51,23 @@ class ImageNetwork:
         """The input whose axes the result has: the image with the most axes; the first input where none is an image."""
         return max(self.inputs, key=lambda spec: (is_image(spec), len(spec.shape or ())))
 
-    def run(self, feeds: Mapping[str, Array], output: str) -> Array:
-        """Returns an output for a batch, as the model gives it, but float32 where it is of floating-point numbers.
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Runs the model once on a batch.
 
         Args:
             feeds: an array for the name of each input, images as they are handled.
-            output: its name.
+            outputs: the names of those that are wanted.
+
+        Returns:
+            These, as the model gives them, but float32 where they are of floating-point numbers.
 
         Raises:
             DataError: the model cannot be run on the data.
         """
         dtypes = {port.name: port.dtype for port in self._opened.inputs}
         fed = {name: self.fed(name, array).astype(dtypes[name], copy=False) for name, array in feeds.items()}
-        (found,) = self._opened.run(fed, [output])
-        result: Array = found.astype(np.float32) if found.dtype.kind == "f" else found
-        return result
+        found = zip(outputs, self._opened.run(fed, list(outputs)))
+        return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in found}
 
     def fed(self, name: str, array: Array) -> Array:
         """Returns what an input is fed as the model takes it."""

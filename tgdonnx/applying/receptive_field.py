@@ -16,7 +16,7 @@ import onnx_ir as ir
 from tgdonnx.applying import rules
 from tgdonnx.applying.node_view import Axes, NotLocal, ReceptiveView
 from tgdonnx.applying.reach import Reach, ReceptiveField
-from tgdonnx.graphs.captured import inner_graphs
+from tgdonnx.graphs.captured import captured_values, inner_graphs
 from tgdonnx.graphs.operators import SIZES, is_standard, opset_of
 from tgdonnx.layers import Network
 
@@ -44,8 +44,10 @@ def _field(network: Network, images: Mapping[ir.Value, Mapping[int, int]], outpu
         rank = len(network.sizes.shapes[image]) if image in network.sizes.shapes else 1 + max(space)
         known[image] = tuple(Reach(space[place]) if place in space else None for place in range(rank))
     sized: set[ir.Value] = set()
-    opset = opset_of(network.graph)
+    opset, needed = opset_of(network.graph), _needed(output)
     for node in network.graph:
+        if node not in needed:
+            continue
         inputs = [value for value in node.inputs if value is not None]
         depends = any(value in known for value in inputs)
         if is_standard(
@@ -61,6 +63,18 @@ def _field(network: Network, images: Mapping[ir.Value, Mapping[int, int]], outpu
     if output not in known:
         raise NotLocal("the output does not depend on the image")
     return _result(known, output, {axis for space in images.values() for axis in space.values()})
+
+
+def _needed(output: ir.Value) -> set[ir.Node]:
+    """Returns the nodes that an output depends on: what others do is none of its business."""
+    needed: set[ir.Node] = set()
+    pending = [output]
+    while pending:
+        node = pending.pop().producer()
+        if node is not None and node not in needed:
+            needed.add(node)
+            pending += [value for value in (*node.inputs, *captured_values(node)) if value is not None]
+    return needed
 
 
 def _visit(network: Network, node: ir.Node, known: dict[ir.Value, Axes], sized: set[ir.Value], opset: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -76,3 +76,17 @@ class ApplyReport(Presented):
     gate: Optional[GateDecision] = None
     results: tuple[Result, ...] = ()
     arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+class Counter:
+    """Counts runs of the model, and shows them."""
+
+    def __init__(self, show: Callable[[ApplyProgress], None], total: int, case: str) -> None:
+        """Begins; ``total`` runs are expected, of ``case`` the first."""
+        self._show, self._total, self._done = show, total, 0
+        self.case = case
+
+    def step(self) -> None:
+        """Counts one."""
+        self._done += 1
+        self._show(ApplyProgress(self._done, self._total, self.case))

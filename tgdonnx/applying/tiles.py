@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -29,21 +30,26 @@ class Tile:
     origin: int
 
 
-def cut(size: int, length: int, reach: Reach, step: int, *, fixed: bool = False) -> tuple[Tile, ...]:
+def cut(
+    size: int, length: int, reaches: Sequence[Reach], step: int, *, fixed: bool = False
+) -> tuple[tuple[Tile, ...], ...]:
     """Cuts an axis into tiles that overlap as far as the receptive field asks for.
 
     Args:
         size: of the image.
         length: of a tile.
-        reach: of the output.
+        reaches: of every output.
         step: tiles start at multiples of it; all but the last are as long as a multiple of it.
         fixed: whether the network takes this length only.
 
+    Returns:
+        Of every output its tiles, which start and stop where those of the others do.
+
     Raises:
-        DataError: such tiles cannot give the whole output.
+        DataError: such tiles cannot give the whole of an output.
     """
     if (size <= length and not fixed) or size == length:
-        return (Tile(0, size, 0, None, 0),)
+        return tuple((Tile(0, size, 0, None, 0),) for _ in reaches)
     if fixed and (size < length or (size - length) % step):
         more = f" plus a multiple of {step}" if step > 1 else " or more"
         raise DataError(
@@ -51,24 +57,32 @@ def cut(size: int, length: int, reach: Reach, step: int, *, fixed: bool = False)
         )
     if not fixed:
         length -= length % step
-    tiles: list[Tile] = []
-    start = first = 0
+    tiles: list[list[Tile]] = [[] for _ in reaches]
+    start, firsts = 0, [0] * len(reaches)
     while start + length < size:
-        last = math.floor((start + length - 1 - reach.high) / reach.scale) + 1
-        tiles.append(Tile(start, start + length, first, last, _origin(start, reach)))
-        following = math.floor(reach.scale * last + reach.low)
+        lasts = [math.floor((start + length - 1 - reach.high) / reach.scale) + 1 for reach in reaches]
+        for made, reach, first, last in zip(tiles, reaches, firsts, lasts):
+            made.append(Tile(start, start + length, first, last, _origin(start, reach)))
+        following = min(math.floor(reach.scale * last + reach.low) for reach, last in zip(reaches, lasts))
         following -= following % step
-        if following <= start or last <= first:
-            needed = math.ceil(reach.high - reach.low) + 2 * step + math.ceil(reach.scale)
-            raise DataError(
-                f"a tile of {length} pixels is too small: an output pixel depends on {math.ceil(reach.high - reach.low) + 1} "
-                f"pixels along this axis; expected tiles of {needed + step - needed % step} or more"
-            )
-        start, first = following, last
+        if following <= start or any(last <= first for first, last in zip(firsts, lasts)):
+            raise _too_small(length, reaches, step)
+        start, firsts = following, lasts
     if fixed:
         start = size - length
-    tiles.append(Tile(start, size, first, None, _origin(start, reach)))
-    return tuple(tiles)
+    for made, reach, first in zip(tiles, reaches, firsts):
+        made.append(Tile(start, size, first, None, _origin(start, reach)))
+    return tuple(map(tuple, tiles))
+
+
+def _too_small(length: int, reaches: Sequence[Reach], step: int) -> DataError:
+    """Returns what is said of tiles that are shorter than what an element of an output depends on."""
+    low, high = min(reach.low for reach in reaches), max(reach.high for reach in reaches)
+    needed = math.ceil(high - low) + 2 * step + max(math.ceil(reach.scale) for reach in reaches)
+    return DataError(
+        f"a tile of {length} pixels is too small: an output pixel depends on {math.ceil(high - low) + 1} pixels along this "
+        f"axis; expected tiles of {needed + step - needed % step} or more"
+    )
 
 
 def _origin(start: int, reach: Reach) -> int:

@@ -84,7 +84,7 @@ def _options(
         "form",
         type=click.Choice(FORMS),
         help="What results are: images, of which scaling is undone; scores as they are; probabilities; or classes. "
-        "Without it, what follows from training, or from how the model ends.",
+        "Without it, what follows from training, or from how the model ends. Of a .csv, probabilities are a column per class.",
     ),
     options_of(MODEL)("--argmax", is_flag=True, help="The same as --as classes."),
     options_of(MODEL)(

@@ -24,6 +24,8 @@ from tgdonnx.errors import DataError
 
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
 _NUMBERS = "biufc"
+_TEXT = "US"  # no model takes it, but it may say what samples belong to
+_LONGEST_TEXT = 4096  # bytes
 # Packed tighter than this, and large, an array is more likely a trap than data; it has to be read whole either way.
 _MOST_PACKED, _LARGE = 200, 2**30
 
@@ -193,7 +195,7 @@ def _header(file: IO[bytes], place: str) -> Header:
         raise DataError(
             f"{place} holds Python objects, not numbers, which are not loaded", remedy="save an array of numbers"
         )
-    if dtype.kind not in _NUMBERS:
+    if dtype.kind not in _NUMBERS and not (dtype.kind in _TEXT and dtype.itemsize <= _LONGEST_TEXT):
         raise DataError(f"{place} holds {dtype} values, not numbers", remedy="save one array of numbers per name")
     if any(isinstance(size, bool) or size < 0 for size in shape) or len(shape) > _MOST_AXES:
         raise DataError(f"{place} cannot be read: {_shortened(str(list(shape)))} is no shape of an array")

@@ -1,8 +1,8 @@
-"""Class folders: ``root/CLASS/picture``, a directory per class, with a file per sample in it."""
+"""Class folders: ``root/CLASS/picture``, a directory per class, with a file per sample in it, or in directories below."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tgdonnx.data.class_names import count_problem, describe_classes, in_order, shown
@@ -33,7 +33,15 @@ def are_class_folders(path: Path, inputs: Sequence[TensorSpec], mapped: Mapping[
     names = {*mapped, *(spec.name for spec in inputs), *(spec.vendor_name for spec in inputs)}
     if any(folder.name in names or is_usual_target(folder.name) for folder in folders):
         return False
-    return any(is_sample_file(entry) for folder in folders for entry in listing(folder))
+    return any(is_sample_file(entry) for folder in folders for entry in _below(folder))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for entry in listing(folder):
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _below(entry)
+        else:
+            yield entry
 
 
 def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequence[str]) -> Source:
@@ -66,14 +74,13 @@ def open_class_folders(path: Path, inputs: Sequence[TensorSpec], classes: Sequen
     strata: list[str] = []
     for folder in folders:
         place = names.index(folder.name)
-        for entry in listing(folder):
+        for entry in _below(folder):
             if not is_sample_file(entry):
                 ignored.append(entry)
                 continue
             label = one_value(place, target, f"{folder} (class {place})")
-            groups.append(
-                ArrayGroup(f"{folder.name}/{entry.name}", {spec.name: sample_file(entry, kept), TARGET: label})
-            )
+            name = entry.relative_to(path).as_posix()
+            groups.append(ArrayGroup(name, {spec.name: sample_file(entry, kept), TARGET: label}))
             strata.append(folder.name)
     remarks = [describe_classes(names, said=bool(classes))]
     empty = [name for name in names if name not in {folder.name for folder in folders}]

@@ -10,6 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
+
 from tgdonnx.data.file_cache import FileCache
 from tgdonnx.data.format import GroupFormat, Library
 from tgdonnx.data.lazy_arrays import Array, ArrayGroup, LazyArray, Region
@@ -23,7 +25,7 @@ def open_hdf5(path: Path, _: FileCache) -> ArrayGroup:
     """Opens an HDF5 file; datasets in groups go by their path, such as ``scan/image``.
 
     Raises:
-        DataError: it cannot be read, or holds what is no array of numbers in the file itself.
+        DataError: it cannot be read, or holds what is no array of numbers, or of text, in the file itself.
         RuntimeMissingError: h5py is not installed.
     """
     h5py = _H5PY.load(str(path))
@@ -55,7 +57,7 @@ def open_hdf5(path: Path, _: FileCache) -> ArrayGroup:
 
 def _problem_of_dataset(h5py: Any, item: Any) -> Optional[str]:
     """Returns why a dataset does not hold numbers, all of them here; None if it does."""
-    if item.shape is None or item.dtype.kind not in "biufc":
+    if item.shape is None or not (item.dtype.kind in "biufc" or h5py.check_string_dtype(item.dtype)):
         return "holds no numbers"
     if item.is_virtual:
         names = sorted({source.file_name for source in item.virtual_sources()})
@@ -91,18 +93,20 @@ def _problem_of_link(h5py: Any, file: Any, name: str, link: Any) -> Optional[str
 
 
 def _stored(h5py: Any, path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> LazyArray:
+    is_text = h5py.check_string_dtype(dtype) is not None
+
     def read(region: Region) -> Array:
         try:
             with warnings.catch_warnings(), h5py.File(path, "r") as file:
                 warnings.simplefilter("ignore")
-                values: Array = file[name][region]
+                values: Array = np.asarray(file[name].asstr()[region], str) if is_text else file[name][region]
                 return values
         except MemoryError:
             raise
         except Exception as error:  # h5py raises whatever it stumbles over
             raise DataError(f"{path} cannot be read: {name}: {_reason(error)}") from error
 
-    return LazyArray(str(path), shape, dtype, read, files=(path,))
+    return LazyArray(str(path), shape, np.dtype(np.str_) if is_text else dtype, read, files=(path,))
 
 
 def _several(names: list[str]) -> str:

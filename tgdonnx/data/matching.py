@@ -32,13 +32,13 @@ class SampleSet:
     Attributes:
         name: of the group.
         views: one per input, in order, of the same number of samples, but for what is one value for all.
-        unused: the names of arrays that nothing takes.
+        unused: arrays that nothing takes, by their names.
         columns: what a table says of it besides; see `ArrayGroup`.
     """
 
     name: str
     views: tuple[View, ...]
-    unused: tuple[str, ...] = ()
+    unused: Mapping[str, LazyArray] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -124,7 +124,8 @@ def _match_group(
         raise DataError(
             f"the volumes of {where} lie differently in space ({said})", remedy="bring them to one orientation first"
         )
-    return SampleSet(group.name, views, spare_arrays(arrays, inputs, ignored), group.columns)
+    unused = {name: arrays[name] for name in spare_arrays(arrays, inputs, ignored)}
+    return SampleSet(group.name, views, unused, group.columns)
 
 
 def _in_one_file(group: ArrayGroup) -> bool:
@@ -132,6 +133,9 @@ def _in_one_file(group: ArrayGroup) -> bool:
 
 
 def _check_dtype(spec: TensorSpec, stored: LazyArray, scale: Optional[Scale]) -> None:
+    if stored.dtype.kind in "US":
+        expected = f"expected {spec.name!r} to be {spec.dtype} {shape_text(spec.shape)}"
+        raise DataError(f"{stored.place}: {expected}, found text {shape_text(stored.shape)}, not numbers")
     if scale is None:
         if str(stored.dtype) != spec.dtype:
             fitting, hint = scale_hint(spec, stored)

@@ -92,25 +92,39 @@ def _read(path: Path) -> dict[str, list[Cell]]:
         except Exception as error:  # Arrow's readers raise whatever they stumble over
             raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
         return {str(name): [_cell(value) for value in cells] for name, cells in found.items()}
+    with opened(path) as file:
+        names, rows = rows_of(file.read(), str(path), between="\t" if path.suffix.lower() == ".tsv" else None)
+    return {name: [_cell(row[place]) for row in rows] for place, name in enumerate(names)}
+
+
+def rows_of(content: bytes, where: str, *, between: Optional[str] = None) -> tuple[list[str], list[list[str]]]:
+    """Returns the names of the columns of a table as text, and the cells of its rows.
+
+    Args:
+        content: of the file.
+        where: that is, for messages.
+        between: what stands between cells; what the first line tells if None.
+
+    Raises:
+        DataError: it is no table, or empty; two columns have one name; a row has more or fewer cells than there are columns.
+    """
     try:
-        with opened(path) as file:
-            lines = file.read().decode("utf-8-sig").splitlines()
-        between = "\t" if path.suffix.lower() == ".tsv" else _delimiter(lines)
-        rows = list(csv.reader(lines, delimiter=between, strict=True))
+        lines = content.decode("utf-8-sig").splitlines()
+        rows = list(csv.reader(lines, delimiter=between or _delimiter(lines), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{where} cannot be read: {error}") from error
     rows = [row for row in rows if row]
     if not rows:
-        raise DataError(f"{path} is empty; expected a line with the names of its columns, and one per sample")
+        raise DataError(f"{where} is empty; expected a line with the names of its columns, and one per sample")
     names, cells = rows[0], rows[1:]
     if len(set(names)) < len(names):
         raise DataError(
-            f"{path} has two columns of the same name; expected {', '.join(dict.fromkeys(names))}, each once"
+            f"{where} has two columns of the same name; expected {', '.join(dict.fromkeys(names))}, each once"
         )
     for number, row in enumerate(cells, 1):
         if len(row) != len(names):
-            raise DataError(f"{path}, row {number} has {len(row)} cells; expected {len(names)}: {', '.join(names)}")
-    return {name: [_cell(row[place]) for row in cells] for place, name in enumerate(names)}
+            raise DataError(f"{where}, row {number} has {len(row)} cells; expected {len(names)}: {', '.join(names)}")
+    return names, cells
 
 
 def _delimiter(lines: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -26,6 +26,7 @@ from tgdonnx.evaluating.found import (
 from tgdonnx.evaluating.running import NotShownError, Runner, centre
 from tgdonnx.finetuning.measures import RANGED, Reader, class_names, metrics_for, readers_in, task_of
 from tgdonnx.finetuning.metrics import MetricName, Task, is_plain
+from tgdonnx.finetuning.noise2noise import METRICS_OF_NOISE
 from tgdonnx.finetuning.session import weights_of
 from tgdonnx.graphs.tensor_specs import count_inputs
 
@@ -105,6 +106,10 @@ class Evaluated:
     plain: bool
     classes: tuple[str, ...]
     data_range: Optional[float]
+
+    def against_noise(self) -> Evaluated:
+        """Returns how it is measured where targets are noisy, too."""
+        return replace(self, metrics=tuple(name for name in self.metrics if name in METRICS_OF_NOISE), data_range=None)
 
     def collector(self, cases: int) -> Union[ValuesCollector, ClassesCollector, RegionsCollector]:
         """Returns what collects the numbers of a file."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
@@ -52,6 +52,8 @@ class Verdict:
         data: what they were judged on, in words.
         criteria: each, in every subgroup.
         problem: why nothing was judged, so that they are not met; empty if it was.
+        groups: the name of the table of subgroups that they name; None if they name none.
+        groups_sha256: of its bytes, as recorded.
     """
 
     passed: bool
@@ -61,11 +63,24 @@ class Verdict:
     data: str
     criteria: tuple[Judged, ...]
     problem: str = ""
+    groups: Optional[str] = None
+    groups_sha256: Optional[str] = None
 
     @classmethod
-    def unjudged(cls, acceptance: Acceptance, problem: str) -> Verdict:
-        """Returns the verdict on a tuned model that could not be judged."""
-        return cls(False, acceptance.content.title, acceptance.file, acceptance.sha256, "", (), problem)
+    def of(cls, acceptance: Acceptance, criteria: tuple[Judged, ...], *, data: str = "", problem: str = "") -> Verdict:
+        """Returns the verdict by criteria, each of which was judged; or of a tuned model that could not be judged."""
+        table = acceptance.groups
+        return cls(
+            not problem and all(each.passed for each in criteria),
+            acceptance.content.title,
+            acceptance.file,
+            acceptance.sha256,
+            data,
+            criteria,
+            problem,
+            None if table is None else table.file,
+            None if table is None else table.sha256,
+        )
 
 
 def judge(acceptance: Acceptance, evaluation: Evaluation) -> Verdict:
@@ -75,16 +90,10 @@ def judge(acceptance: Acceptance, evaluation: Evaluation) -> Verdict:
         DataError: they are not about what was measured; see `require_judgeable`.
     """
     measured = {name: output.classes for name, (output, _) in evaluation.measures().items()}
+    evaluation = replace(evaluation, cases=acceptance.grouped(evaluation.cases))
     require_judgeable(acceptance, measured, evaluation.cases)
     judged = tuple(each for criterion in acceptance.content.criteria for each in _judged(criterion, evaluation))
-    return Verdict(
-        all(each.passed for each in judged),
-        acceptance.content.title,
-        acceptance.file,
-        acceptance.sha256,
-        evaluation.data,
-        judged,
-    )
+    return Verdict.of(acceptance, judged, data=evaluation.data)
 
 
 def _judged(criterion: Criterion, evaluation: Evaluation) -> Iterator[Judged]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Literal, Optional
+from typing import Literal, Optional, Union
 
 from tgdonnx.artifacts import Manifest
 from tgdonnx.data import DataOptions, Dataset, DataSource, Scaling, open_for
@@ -12,10 +12,11 @@ from tgdonnx.data.problems import raise_first
 from tgdonnx.data.splitting import split
 from tgdonnx.files.typed import retype
 from tgdonnx.finetuning import Noise2Noise, RunData
+from tgdonnx.finetuning.noise2noise import open_pair
 from tgdonnx.finetuning.run_record import DataRecord
 from tgdonnx.finetuning.same_data import key_of
 
-Role = Literal["validation data", "training data", "data that was handed in"]
+Role = Literal["validation data", "training data", "data that was handed in", "held-out part of two noisy images"]
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class ShownData:
     """Data to show, and how it is read.
 
     Attributes:
-        data: the data; None if there is none.
+        data: the data; of two noisy images the part that was held out; None if there is none.
         reading: how it is read; augmentation is ignored, and patches are where the model takes samples of any size.
         role: what it was for; what was trained on is shown, but says nothing about a model.
         seed: of a validation split, of which the part that was held out is shown.
     """
 
-    data: Optional[DataSource]
+    data: Optional[Union[DataSource, Noise2Noise]]
     reading: DataOptions
     role: Role
     seed: int = 0
@@ -37,10 +38,16 @@ class ShownData:
     @classmethod
     def of_run(cls, run: RunData, seed: int) -> ShownData:
         """Returns what is shown of the data of a run: what it validates with, or else what it trains on."""
-        if isinstance(run.data, Noise2Noise):
-            return cls(None, run.reading, "training data")
+        if isinstance(run.data, Noise2Noise) and run.validation is None:
+            return cls(run.data, run.reading, "held-out part of two noisy images")
+        assert run.validation is not None or not isinstance(run.data, Noise2Noise)
         source = run.data if run.validation is None else run.validation
         return cls(source, run.reading, "validation data" if run.validated else "training data", seed)
+
+    @property
+    def against_noise(self) -> bool:
+        """Whether targets are noisy images, too."""
+        return isinstance(self.data, Noise2Noise)
 
     @property
     def judges(self) -> bool:
@@ -63,7 +70,10 @@ class ShownData:
         sizes = next((spec.shape[2:] for spec in inputs if spec.shape is not None), ())
         patch = self.reading.patch if sizes and None not in sizes else None
         reading = replace(self.reading, patch=patch, patches_per_epoch=None, augment=(), validation_split=None)
-        source = open_for(self.data, inputs, reading)
+        if isinstance(self.data, Noise2Noise):
+            _, source = open_pair(self.data, inputs, self.reading)
+        else:
+            source = open_for(self.data, inputs, reading)
         if self.reading.validation_split is not None:
             _, source = split(source, self.reading.validation_split, self.seed)
         if groups is not None:

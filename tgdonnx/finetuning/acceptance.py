@@ -8,7 +8,7 @@
     class = "liver"            # of one class alone: its name, or its number from 0
     direction = "at-least"     # or "at-most"
     limit = 0.9
-    column = "site"            # has to be met in every subgroup by this column of the validation table
+    column = "site"            # has to be met in every subgroup by this column
 
     [[criteria]]
     metric = "rmse"
@@ -16,7 +16,11 @@
     limit = 0.0
     of = "change"              # of the tuned model's number less the vendor's on the same data
 
-A run records the text of the file and its SHA-256 before the first step; what is judged afterwards is what was recorded. A
+A column is one of a validation table; an array of the validation data with one value per sample, which no model is fed;
+``folder``, the directory that a file lies in; or, with ``subgroups = "groups.csv"`` before the criteria, one of that table, see
+`tgdonnx.finetuning.subgroups`.
+
+A run records the text of both files and their SHA-256 before the first step; what is judged afterwards is what was recorded. A
 record in which text, content and SHA-256 do not belong together is refused.
 """
 
@@ -32,10 +36,13 @@ from typing import Annotated, Literal, Optional, Union
 import msgspec
 
 from tgdonnx.data.cases import Case
+from tgdonnx.data.class_names import shown
 from tgdonnx.errors import DataError
 from tgdonnx.files.optionfiles import parse_settings, read_settings
 from tgdonnx.files.typed import Count, Sha256
 from tgdonnx.finetuning.metrics import METRICS, metric_of
+from tgdonnx.finetuning.noise2noise import METRICS_OF_NOISE
+from tgdonnx.finetuning.subgroups import GroupTable, read_groups
 
 FORMAT = 1
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -49,7 +56,7 @@ class Criterion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         direction: ``at-least``: not below the limit; ``at-most``: not above it.
         limit: finite.
         of_class: the class that it is of, in the file ``class``; None for all.
-        column: in every subgroup by this column; None for all cases together.
+        column: in every subgroup by this column of the cases; None for all cases together.
         of: ``tuned``: the tuned model's number; ``change``: that less the vendor's.
     """
 
@@ -69,11 +76,19 @@ class Criterion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Criteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file of criteria says: at least one criterion, all of which have to be met."""
+    """What a file of criteria says: at least one criterion, all of which have to be met.
+
+    Attributes:
+        format: version of this format.
+        criteria: they.
+        title: for people.
+        subgroups: the name of a table beside the file, of what cases belong to; None for none.
+    """
 
     format: Literal[1]
     criteria: Annotated[tuple[Criterion, ...], msgspec.Meta(min_length=1)]
     title: str = ""
+    subgroups: Optional[Text] = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +100,22 @@ class Acceptance:
         sha256: of its bytes.
         text: these, which are UTF-8.
         content: what it said.
+        groups: the table of subgroups that it names; None if it names none.
     """
 
     file: str
     sha256: Sha256
     text: str
     content: Criteria
+    groups: Optional[GroupTable] = None
+
+    def grouped(self, cases: Sequence[Case]) -> tuple[Case, ...]:
+        """Returns cases with what the table of subgroups says of them; as `GroupTable.grouped`.
+
+        Raises:
+            DataError: as there.
+        """
+        return tuple(cases) if self.groups is None else self.groups.grouped(cases)
 
 
 def place_of(label: Union[str, int], classes: Sequence[str]) -> Optional[int]:
@@ -106,10 +131,11 @@ def require_judgeable(acceptance: Acceptance, measured: Mapping[str, Sequence[st
     Args:
         acceptance: the criteria.
         measured: for the names of all measures those of the classes that they are of.
-        cases: those that are judged on.
+        cases: those that are judged on, as `Acceptance.grouped` gives them.
 
     Raises:
-        DataError: a metric does not suit the loss, a class is none of the model's, or the data has no such column.
+        DataError: a metric does not suit the loss, a class is none of the model's, or a case has no such column, or
+            nothing in it.
     """
     for number, criterion in enumerate(acceptance.content.criteria, 1):
         where = f"{acceptance.file}, criterion {number}"
@@ -124,10 +150,39 @@ def require_judgeable(acceptance: Acceptance, measured: Mapping[str, Sequence[st
             raise DataError(
                 f"{where}: there is no class {criterion.of_class!r}; expected one of {', '.join(classes[:20])}"
             )
-        if criterion.column is not None and any(criterion.column not in case.columns for case in cases):
-            columns = dict.fromkeys(column for case in cases for column in case.columns)
-            known = f"it has {', '.join(columns)}" if columns else "only tables have some: CSV, TSV or Parquet"
-            raise DataError(f"{where}: the validation data has no other column {criterion.column!r}; {known}")
+        if criterion.column is not None:
+            _require_grouped(criterion.column, cases, where)
+
+
+def against_noise(acceptance: Acceptance, measured: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Returns what is measured of outputs whose targets are noisy, too.
+
+    Raises:
+        DataError: a criterion is about what would mostly measure that noise.
+    """
+    for number, criterion in enumerate(acceptance.content.criteria, 1):
+        if criterion.metric in measured and metric_of(criterion.metric) not in METRICS_OF_NOISE:
+            raise DataError(
+                f"{acceptance.file}, criterion {number}: {criterion.metric} against a noisy image is mostly that of its noise",
+                remedy="say rmse, of which the change counts, or pass validation data with clean targets",
+            )
+    return {name: classes for name, classes in measured.items() if metric_of(name) in METRICS_OF_NOISE}
+
+
+def _require_grouped(column: str, cases: Sequence[Case], where: str) -> None:
+    if any(column not in case.columns for case in cases):
+        columns = dict.fromkeys(name for case in cases for name in case.columns)
+        known = f"it has {', '.join(columns)}" if columns else "it has none"
+        raise DataError(
+            f"{where}: the validation data has no other column {column!r}; {known}",
+            remedy='name a table with a column of files beside the criteria (`subgroups = "groups.csv"`)',
+        )
+    empty = [case.name for case in cases if not case.columns[column].strip()]
+    if empty:
+        raise DataError(
+            f"{where}: {column!r} is empty of {len(empty):,} of {len(cases):,} cases: {shown(empty)}",
+            remedy="say what they belong to",
+        )
 
 
 def read_acceptance(path: Path) -> Acceptance:
@@ -151,7 +206,19 @@ def read_acceptance(path: Path) -> Acceptance:
             )
         if not math.isfinite(criterion.limit):
             raise DataError(f"{where}: the limit is {criterion.limit:g}; expected a finite number")
-    return Acceptance(path.name, _hash(text), text, criteria)
+    return Acceptance(path.name, _hash(text), text, criteria, _groups_of(criteria, path))
+
+
+def _groups_of(criteria: Criteria, path: Path) -> Optional[GroupTable]:
+    if criteria.subgroups is None:
+        return None
+    table = read_groups(path.parent / criteria.subgroups)
+    if not any(criterion.column in table.columns() for criterion in criteria.criteria):
+        raise DataError(
+            f"{path}: no criterion is by a column of {criteria.subgroups}, which has {', '.join(table.columns())}",
+            remedy=f"say `column = {table.columns()[0]!r}`, or leave `subgroups` out",
+        )
+    return table
 
 
 def require_unchanged(acceptance: Acceptance) -> None:
@@ -167,6 +234,13 @@ def require_unchanged(acceptance: Acceptance) -> None:
         )
     if msgspec.convert(parse_settings(acceptance.file, acceptance.text.encode()), Criteria) != acceptance.content:
         raise ValueError(f"its criteria are not those that the text of {acceptance.file} says")
+    groups = acceptance.groups
+    if (groups is None) != (acceptance.content.subgroups is None):
+        raise ValueError(f"the table of subgroups that {acceptance.file} names is not recorded, or none is named")
+    if groups is not None and _hash(groups.text) != groups.sha256:
+        raise ValueError(
+            f"the text of the subgroups of {groups.file} has the SHA-256 {_hash(groups.text)}, and {groups.sha256} is recorded"
+        )
 
 
 def _hash(text: str) -> str:

@@ -16,8 +16,8 @@ class RunData(Presented):
 
     Attributes:
         data: arrays named like the model's inputs, and ``target``; see `tgdonnx.data`. Or two noisy images, of which a part
-            is held out as validation data; ``patience`` is 5 then, if it is not said. Of this and all that follows, batches
-            that are given one after the other are read at once, and kept.
+            is held out to validate with, if there is no ``validation``; ``patience`` is 5 then, if it is not said. Of this
+            and all that follows, batches that are given one after the other are read at once, and kept.
         validation: the same that is not trained on; the epoch that does best on it is kept.
         retain: the same of the vendor's own task; without ``target``, agreement with the vendor's outputs is measured.
         agree: images whose targets are what the vendor's model gives for them; a ``target`` there is not read. They are mixed
@@ -55,6 +55,11 @@ class RunData(Presented):
     def validated(self) -> bool:
         """Whether there is, or will be, data that is not trained on; two noisy images aside."""
         return self.validation is not None or self.reading.validation_split is not None
+
+    @property
+    def against_noise(self) -> bool:
+        """Whether what validates is a part of two noisy images, so that its targets are noisy, too."""
+        return isinstance(self.data, Noise2Noise) and self.validation is None
 
     @property
     def shown(self) -> Optional[DataSource]:

@@ -3,7 +3,11 @@
 The noise of one image says nothing about that of the other, so a network that is trained to turn one into the other can do no
 better than to give what they have in common. Both ways are trained: A to B and B to A. A network can learn the noise of one
 small study by heart all the same. Against that a part of the study is held out of both images; the loss on it, which is
-against noise too, rises when noise is fitted, and the run keeps the weights where it was lowest.
+against noise too, rises when noise is fitted, and the run keeps the weights where it was lowest. Where there is validation data
+of its own, with clean targets, that is the guard, and all of the study is trained on.
+
+On what is held out only rmse is measured: it is of two errors, that of the output and the noise of the target, so it cannot
+fall below that noise, and its change tells which weights are better. A psnr there would mostly be that of the noise.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from tgdonnx.data.patches import along_axes
 from tgdonnx.data.sources import Source, open_array
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath
+from tgdonnx.finetuning.metrics import MetricName
 from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
 
 # The run ends after so many validations without a better one, if nothing else is asked for.
@@ -30,6 +35,8 @@ PATIENCE = 5
 _PLANES = 24  # looked at for what the noise of two images has in common
 _RUN = 32  # pixels in a row of which a correlation is taken
 _SUSPICIOUS = 0.5
+METRICS_OF_NOISE: tuple[MetricName, ...] = ("rmse",)
+"""What is measured where targets are noisy."""
 
 
 def paths_of(data: object) -> tuple[object, ...]:
@@ -44,7 +51,7 @@ class Noise2Noise:
     Attributes:
         a: an array, or a file as of `tgdonnx.apply`.
         b: the other, in the same axes.
-        held_out: the fraction of the study that is held out.
+        held_out: the fraction of the study that is held out, where there is no other data to validate with.
     """
 
     a: Union[StrPath, ArrayLike]
@@ -54,6 +61,23 @@ class Noise2Noise:
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise DataError(f"expected a fraction between 0 and 1 to hold out, got {self.held_out:g}")
+
+
+def open_whole_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOptions) -> Source:
+    """Opens two noisy images as data to train on, where there is other data to validate with; both ways are groups.
+
+    Args:
+        pair: the images.
+        inputs: what a training step is fed: an image and the target.
+        options: how the data is read.
+
+    Raises:
+        DataError: an image cannot be read, does not fit the model or the other image, or is the other image.
+        RuntimeMissingError: the library for a format is not installed.
+    """
+    a, b, view = _opened(pair, inputs, options)
+    remarks = ("trained from A to B and from B to A", *_warning(a, b, view))
+    return replace(_both_ways(a, b, [spec.name for spec in inputs]), remarks=remarks)
 
 
 def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOptions) -> tuple[Source, Source]:
@@ -71,18 +95,8 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
             a part of it to be held out.
         RuntimeMissingError: the library for a format is not installed.
     """
-    if options.map:
-        raise DataError("two noisy images have no names to map", remedy="leave out `map`")
-    if options.validation_split is not None:
-        raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
-    if len(inputs) != 2:
-        taken = ", ".join(spec.name for spec in inputs if spec.name != TARGET)
-        raise DataError(f"two noisy images train a model of one image; this one takes {taken}")
-    a, b = open_array(pair.a), open_array(pair.b)
-    _require_alike(a, b)
+    a, b, view = _opened(pair, inputs, options)
     names = [spec.name for spec in inputs]
-    (sample_set,) = match(_both_ways(a, b, names, single=True), inputs, options)
-    view = sample_set.views[0]
     letter, held = _choose(view, options, pair.held_out)
     axis = view.source.index(letter)
     rest = [part for part in ((0, held[0]), (held[1], a.shape[axis])) if part[0] < part[1]]
@@ -95,6 +109,21 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
     where = f"{a.place} and {b.place}"
     held_out = _both_ways(_part(a, axis, *held), _part(b, axis, *held), names)
     return Source(where, tuple(training), remarks=remarks), replace(held_out, where=where)
+
+
+def _opened(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOptions) -> tuple[LazyArray, LazyArray, View]:
+    """Opens both images, of which the first is returned as samples, too."""
+    if options.map:
+        raise DataError("two noisy images have no names to map", remedy="leave out `map`")
+    if options.validation_split is not None:
+        raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
+    if len(inputs) != 2:
+        taken = ", ".join(spec.name for spec in inputs if spec.name != TARGET)
+        raise DataError(f"two noisy images train a model of one image; this one takes {taken}")
+    a, b = open_array(pair.a), open_array(pair.b)
+    _require_alike(a, b)
+    (sample_set,) = match(_both_ways(a, b, [spec.name for spec in inputs], single=True), inputs, options)
+    return a, b, sample_set.views[0]
 
 
 def _require_alike(a: LazyArray, b: LazyArray) -> None:

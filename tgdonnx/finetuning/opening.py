@@ -15,8 +15,9 @@ from tgdonnx.finetuning.borders import border_of
 from tgdonnx.finetuning.counting import require_labels
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.evaluation import Evaluator, evaluator
+from tgdonnx.finetuning.measures import task_of
 from tgdonnx.finetuning.metrics import LOSS, metric_of
-from tgdonnx.finetuning.noise2noise import Noise2Noise, open_pair
+from tgdonnx.finetuning.noise2noise import METRICS_OF_NOISE, Noise2Noise, open_pair, open_whole_pair
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.retention import Retention, open_retention
 from tgdonnx.finetuning.session import Session
@@ -34,12 +35,12 @@ def open_data(
     """
     inputs, reading, retain, agree = session.manifest.inputs, run_data.reading, run_data.retain, run_data.agree
     data, validation = run_data.data, run_data.validation
+    against_noise = isinstance(data, Noise2Noise) and validation is None
     if isinstance(data, Noise2Noise):
-        if validation is not None:
-            raise DataError(
-                "of two noisy images a part is held out to validate with", remedy="leave out the validation data"
-            )
-        data, validation = open_pair(data, inputs, reading)
+        if validation is None:
+            data, validation = open_pair(data, inputs, reading)
+        else:
+            data = open_whole_pair(data, inputs, reading)
     validated = validation is not None or reading.validation_split is not None
     if options.patience is not None and not validated:
         raise DataError(
@@ -76,7 +77,9 @@ def open_data(
     batch, data_range = options.batch, options.metric_range
     validating = None
     if held_out is not None:
-        validating = evaluator(session, held_out, batch, options.metrics, data_range, also=options.best)
+        all_values = all(task_of(head) == "values" for head in session.manifest.heads)
+        metrics = options.metrics or (METRICS_OF_NOISE if against_noise and all_values else ())
+        validating = evaluator(session, held_out, batch, metrics, data_range, also=options.best)
         best_of(options.best, validating)
         validating = replace(validating, trained_on=held_out.count_samples_of(labelled))
     retention = None

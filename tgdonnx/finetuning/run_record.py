@@ -297,6 +297,11 @@ def _same(before: Optional[Acceptance], now: Optional[Acceptance]) -> Optional[A
             f"the run was started {was}, and {now.file} has {now.sha256}: criteria are fixed before the first step",
             remedy="resume it without `acceptance`, or build and train again",
         )
+    if now is not None and before is not None and now.groups != before.groups:
+        raise ArtifactsError(
+            f"the table of subgroups of {now.file} is another than the run was started with: it is fixed before the first step",
+            remedy="resume it without `acceptance`, or build and train again",
+        )
     return before
 
 

@@ -16,7 +16,7 @@ from tgdonnx.engines import Engine
 from tgdonnx.errors import ArtifactsError, DataError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.outputs import Kind, optional, require_outputs
-from tgdonnx.finetuning.acceptance import Acceptance, read_acceptance, require_judgeable
+from tgdonnx.finetuning.acceptance import Acceptance, against_noise, read_acceptance, require_judgeable
 from tgdonnx.finetuning.agreement import Samples
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.disk_space import needs_of_run, require_space
@@ -75,6 +75,11 @@ def train(
     run_data = RunData.of(data)
     require_outputs(optional(watch.tensorboard, Kind.ADDED_TO), [directory, *run_data.read, acceptance])
     criteria = None if acceptance is None else read_acceptance(Path(acceptance))
+    if criteria is not None and run_data.against_noise:
+        raise DataError(
+            "criteria on the part of two noisy images that is held out are judged by `finetune` alone",
+            remedy="use that, or pass validation data with clean targets",
+        )
     engine = read_manifest(directory).runtime  # no lock is put into what is no artifacts directory
     device = training_device(engine, options.device)
     with locked(directory):
@@ -107,7 +112,7 @@ def train_session(
         training, validating, retention = open_data(session, run_data, options)
         options = replace(options, best=best_of(options.best, validating))
         if acceptance is not None:
-            _require_judgeable(acceptance, session.manifest, run_data, validating)
+            _require_judgeable(acceptance, session.manifest, run_data, training, validating)
     except DataError as error:
         raise fit(session, run_data, options).told(error) from error
     session.close_predictor()
@@ -148,17 +153,22 @@ def training_device(engine: Engine, name: str) -> Device:
 
 
 def _require_judgeable(
-    acceptance: Acceptance, manifest: Manifest, run_data: RunData, validating: Optional[Evaluator]
+    acceptance: Acceptance, manifest: Manifest, run_data: RunData, training: Samples, validating: Optional[Evaluator]
 ) -> None:
-    if validating is None or isinstance(run_data.data, Noise2Noise):
+    if validating is None:
         raise DataError("criteria are judged on validation data, and there is none", remedy="pass validation data")
     if validating.seen_in_training:
         raise DataError(
             f"criteria are judged on data that was not trained on, and {validating.seen_in_training}",
             remedy="leave these samples out of either",
         )
-    measured = measurable(manifest, validating.shapes, validating.dataset.classes)
-    require_judgeable(acceptance, measured, validating.dataset.cases)
+    measured: Mapping[str, Sequence[str]] = measurable(manifest, validating.shapes, validating.dataset.classes)
+    if run_data.against_noise:
+        measured = against_noise(acceptance, measured)
+    cases = validating.dataset.cases
+    if acceptance.groups is not None:
+        acceptance.groups.require_known(cases, [file["path"] for file in training.describe()["files"]])
+    require_judgeable(acceptance, measured, acceptance.grouped(cases))
 
 
 def _start(session: Session, training: Samples, settings: Mapping[str, object], *, resume: bool) -> RunState:

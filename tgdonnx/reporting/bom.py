@@ -101,7 +101,15 @@ def _properties(card: Card) -> list[Any]:
     }
     if card.acceptance is not None:
         facts["acceptance:passed"] = str(card.acceptance.passed).lower()
+        facts["acceptance:file"] = card.acceptance.file
         facts["acceptance:sha256"] = card.acceptance.sha256
+        facts["acceptance:subgroups:file"] = card.acceptance.groups
+        facts["acceptance:subgroups:sha256"] = card.acceptance.groups_sha256
+        facts["acceptance:problem"] = card.acceptance.problem or None
+        for number, each in enumerate(card.acceptance.criteria, 1):
+            where = f" ({each.subgroup}, {each.cases} cases)" if each.subgroup is not None else f" ({each.cases} cases)"
+            met = "met" if each.passed else "not met"
+            facts[f"acceptance:criterion {number}"] = f"{each.criterion}{where}: {each.found}, {met}"
     return [model.Property(name=f"tgdonnx:{name}", value=value) for name, value in facts.items() if value is not None]
 
 

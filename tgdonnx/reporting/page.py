@@ -221,6 +221,7 @@ def _content(proof: Proof, history: History, run: Optional[RunRecord], known: St
         "samples": [each for each in known.samples if isinstance(each, Sample)],
         "answers": [each for each in known.samples if isinstance(each, Answer)],
         "role": known.role,
+        "note": known.note,
         "label_key": _label_key(known),
         "gate_decides": needs_batches_of_one(proof.tuned),
         "left_out": left_out,

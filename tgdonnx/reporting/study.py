@@ -19,6 +19,10 @@ from tgdonnx.graphs.tensor_specs import count_inputs
 from tgdonnx.reporting.facts import recorded_scaling
 from tgdonnx.reporting.pictures import Answer, Sample, show_samples
 
+_NOISY = (
+    "The target of each image is the other one, which is noisy, too: rmse has that noise in it and cannot fall below it, so "
+    "only its change says which model is better. A psnr there would mostly be that of the noise, and is left out."
+)
 _NOT_NEW = "There was no data that was not trained on, so nothing says how good the tuned model is on such."
 
 
@@ -33,6 +37,7 @@ class Study:
         no_samples: why there are none.
         evaluation: measures of both files, case by case; None if there is none.
         not_evaluated: why not.
+        note: what is to be known of the numbers; empty if nothing.
         left_out: what of the data was not looked at, since the run trained on it; empty if nothing.
         verdict: whether the criteria that the run recorded are met; None if it recorded none, or there is no data.
     """
@@ -43,6 +48,7 @@ class Study:
     no_samples: str = ""
     evaluation: Optional[Evaluation] = None
     not_evaluated: str = ""
+    note: str = ""
     left_out: str = ""
     verdict: Optional[Verdict] = None
 
@@ -73,8 +79,8 @@ def study(
         why = "No samples were handed in."
         return Study(shown.role, no_samples=why, not_evaluated=why)
     dataset = shown.open(runners.manifest, recorded_scaling(run))
-    found, seen = Study(shown.role), ""
-    if shown.judges and run is not None:
+    found, seen = Study(shown.role, note=_NOISY if shown.against_noise else ""), ""
+    if shown.judges and run is not None and not shown.against_noise:
         new, cases = new_groups(dataset, run.data), len(dataset.cases)
         if not new:
             seen = f"The run trained on the files of all {cases:,} cases of the {shown.role}. {_NOT_NEW}"
@@ -97,7 +103,8 @@ def study(
         found = replace(found, not_evaluated=seen)
         return replace(found, verdict=_verdict(found, run))
     try:
-        found = replace(found, evaluation=_evaluated(found.role, runners, files, directory, run, dataset))
+        evaluation = _evaluated(shown, found.role, runners, files, directory, run, dataset)
+        found = replace(found, evaluation=evaluation)
     except NotShownError as reason:
         found = replace(found, not_evaluated=str(reason))
     return replace(found, verdict=_verdict(found, run))
@@ -118,6 +125,7 @@ def rehearse(shown: ShownData, runners: Runners, file: ModelFile, directory: Pat
 
 
 def _evaluated(
+    shown: ShownData,
     role: str,
     runners: Runners,
     files: Sequence[ModelFile],
@@ -133,6 +141,8 @@ def _evaluated(
     wanted = {metric_of(name) for name in (*(run.metrics if run is not None else ()), *(c.metric for c in criteria))}
     data_range = run.data_range if run is not None else None
     ways = ways_to_measure(directory, manifest, dataset, outputs, wanted=wanted, data_range=data_range)
+    if shown.against_noise:
+        ways = tuple(way.against_noise() for way in ways)
     batch = 1 if any(needs_batches_of_one(file) for file in files) and manifest.fixed_batch is None else None
     return evaluate_files(runs, dataset, ways, manifest, data=role, batch=batch)
 
@@ -142,5 +152,5 @@ def _verdict(found: Study, run: Optional[RunRecord]) -> Optional[Verdict]:
     if acceptance is None:
         return None
     if found.evaluation is None:
-        return Verdict.unjudged(acceptance, found.not_evaluated)
+        return Verdict.of(acceptance, (), problem=found.not_evaluated)
     return judge(acceptance, found.evaluation)
