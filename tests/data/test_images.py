@@ -180,6 +180,20 @@ def bmp_of_16_bits(path: Path) -> None:
     path.write_bytes(b"BM" + struct.pack("<IHHI", 62, 0, 0, 54) + header + bytes(range(8)))
 
 
+def stack(path: Path, *pages: Array) -> Path:
+    first, *others = map(Image.fromarray, pages)
+    first.save(path, save_all=True, append_images=others)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_of_several_grey_pictures_is_a_stack(dtype: Any, tmp_path: Path) -> None:
+    values = RNG.integers(0, 255, (4, 5, 6)).astype(dtype)
+    array = open_image(stack(tmp_path / "a.tif", *values), FileCache())
+    assert (array.layout, array.shape, array.dtype) == ("DHW", (4, 5, 6), np.dtype(dtype))
+    np.testing.assert_array_equal(array.read((slice(1, 4), slice(0, 5), slice(2, 6))), values[1:, :, 2:])
+
+
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "16 bits per colour": (
         "a.png",
@@ -191,7 +205,21 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "2 bits": ("a.png", lambda p: png(p, bytes_of(5, 2), 2, 0), "cannot be read|2 bits per value"),
     "grey with alpha": ("a.png", lambda p: png(p, bytes_of(5, 6, 2), 8, 4), "pixels of the kind 'LA'"),
     "CMYK": ("a.tif", lambda p: Image.fromarray(bytes_of(5, 6, 4), "CMYK").save(p), "pixels of the kind 'CMYK'"),
-    "several pictures": ("a.tif", frames, "holds 2 pictures; expected one per file"),
+    "several colour pictures": (
+        "a.tif",
+        lambda p: stack(p, bytes_of(5, 6, 3), bytes_of(5, 6, 3)),
+        "holds 2 pictures; expected one, or a TIFF of grey ones",
+    ),
+    "pages of several sizes": (
+        "a.tif",
+        lambda p: stack(p, bytes_of(5, 6), bytes_of(5, 7)),
+        "picture 2 of the stack differs from the first (6 x 5 of the kind L, 7 x 5 of the kind L)",
+    ),
+    "pages of several kinds": (
+        "a.tif",
+        lambda p: stack(p, bytes_of(5, 6), RNG.integers(0, 60000, (5, 6), np.uint16)),
+        "picture 2 of the stack differs from the first",
+    ),
     "a JPEG by another name": (
         "a.png",
         lambda p: Image.fromarray(bytes_of(5, 6)).save(p, "JPEG"),
@@ -213,7 +241,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
         lambda p: Image.fromarray(bytes_of(5, 6)).save(p, "WEBP"),
         "is a WEBP; expected",
     ),
-    "a moving WebP": ("a.webp", frames, "holds 2 pictures; expected one per file"),
+    "a moving WebP": ("a.webp", frames, "holds 2 pictures; expected one, or a TIFF of grey ones"),
     "a WebP that lies on its side": (
         "a.webp",
         lambda p: turned(p),

@@ -6,8 +6,8 @@ graph; ``tiles``: where to cut; ``network``: the model in the runtime; ``orienti
 ``collecting``: where data may lie; ``preparing``: how it is scaled and made ready; ``naming``: what classes are called;
 ``cases``: data matched to the model; ``feeding``: what the model is fed of it; ``options``: how it is applied.
 
-``forms``: what outputs are; ``planning``: by which tiles they are computed; ``passes``: runs of the model, each for all outputs;
-``assembling``: a result from them; ``deciding``: which network of a gated file answers; ``application``: all of that together;
+``forms``: what outputs are; ``planning``: by which tiles they are computed; ``passes``: runs of the model, for all outputs at
+once; ``assembling``: a result from them; ``deciding``: which network of a gated file answers; ``application``: all of that together;
 ``classifying``: a table in place of images.
 
 ``placing``: where results go; ``unused``: options that do nothing there; ``imagefiles``, ``picturefiles``, ``dicomfiles``:

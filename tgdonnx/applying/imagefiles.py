@@ -16,7 +16,7 @@ import numpy as np
 
 from tgdonnx.applying.forms import Form
 from tgdonnx.applying.orienting import taken_to
-from tgdonnx.applying.picturefiles import PICTURES, picture_bytes, why_no_picture
+from tgdonnx.applying.picturefiles import PICTURES, pages_of, picture_bytes, why_no_picture
 from tgdonnx.data.lazy_arrays import Array, LazyArray
 from tgdonnx.data.nifti import NIBABEL, NIFTI
 from tgdonnx.files.model_file import replacing, write_bytes
@@ -86,6 +86,13 @@ def why_not(suffix: str, made: Made, place: Path) -> str:
         NIBABEL.load(str(place))
         return _why_no_nifti(made)
     return why_no_picture(suffix, made.axes, made.shape, made.dtype, _pixels(made)) if suffix in PICTURES else ""
+
+
+def paged(suffix: str, made: Made) -> str:
+    """Returns what is said of a file of which the channels of a result are pages; nothing of others."""
+    if suffix not in PICTURES[1:] or pages_of(made.axes, made.shape, made.dtype, _pixels(made)) != "C":
+        return ""
+    return f"the {dict(zip(made.axes, made.shape))['C']} channels of a result are the pages of its TIFF, {made.dtype}"
 
 
 def write(path: Path, made: Made, fill: Fill) -> Range:

@@ -12,7 +12,7 @@ from tgdonnx.applying.application import Application, Computation
 from tgdonnx.applying.classifying import classification_of
 from tgdonnx.applying.deciding import decision_file
 from tgdonnx.applying.dicomfiles import SERIES, Derivation, write_series
-from tgdonnx.applying.imagefiles import ARRAYS, Made, Range, write, write_arrays
+from tgdonnx.applying.imagefiles import ARRAYS, Made, Range, paged, write, write_arrays
 from tgdonnx.applying.placing import Target, directory_targets, file_target, place_of
 from tgdonnx.applying.reports import ApplyProgress, ApplyReport, Counter, Result
 from tgdonnx.applying.telling import answered, decided, rounded
@@ -103,9 +103,11 @@ def results_of(
         arrays = {each.output: array for each, array in zip(made, first.computed(counter.step))}
     elif place_of(path) == "file":
         (target,), said = targets_of(job, path, made, overwrite=overwrite)
+        said = (*said, *filter(None, [paged(target.suffix, made[0])]))
         results += _written(job, cases[0].name, first, counter, target, target)
     else:
         targets, said = targets_of(job, path, made, overwrite=overwrite)
+        said = (*said, *filter(None, [paged(targets[0].suffix, made[0])]))
         with staged(path) as directory:
             for case, target in zip(cases, targets):
                 counter.case = case.name

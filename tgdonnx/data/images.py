@@ -1,7 +1,8 @@
 """Pictures: PNG, TIFF, JPEG, BMP and WebP, one sample each, read whole with Pillow.
 
-Grey pictures are ``HW``, colour pictures ``HWC``. Pillow converts some kinds of pictures when it reads them (16 bits per
-colour to 8, palettes to indices, 2 bits to 8); those are refused, palettes until a colour is asked for.
+Grey pictures are ``HW``, colour pictures ``HWC``; a TIFF of several grey pictures is a stack, ``DHW``. Pillow converts some
+kinds of pictures when it reads them (16 bits per colour to 8, palettes to indices, 2 bits to 8); those are refused, palettes
+until a colour is asked for.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
                 _require_plain(image, path, start)
                 palette = image.mode == "P"
                 dtype, channels = ("uint8", 3) if palette else _MODES[image.mode]
-                size = (image.height, image.width)
+                size, pages = (image.height, image.width), getattr(image, "n_frames", 1)
+                for page in range(1, pages):
+                    _require_alike(image, page, path)
         except DataError:
             raise
         except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
@@ -74,15 +77,21 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
             ) from error
         except Exception as error:  # Pillow's readers raise whatever they stumble over
             raise DataError(f"{path} cannot be read: {_reason(error, path)}") from error
-    shape = size if channels == 1 else (*size, channels)
+    shape: tuple[int, ...] = size if channels == 1 else (*size, channels)
     layout = "HW" if channels == 1 else "HWC"
+    if pages > 1:
+        shape, layout = (pages, *size), "DHW"
 
     def load() -> Array:
         with kept.take(path) as file:
             try:
                 with warnings.catch_warnings(), pillow.open(file) as picture:
                     warnings.simplefilter("ignore")
-                    values = np.array(picture.convert("RGB") if palette else picture)
+                    values = (
+                        _pages(picture, pages)
+                        if pages > 1
+                        else np.array(picture.convert("RGB") if palette else picture)
+                    )
                     orientation = picture.getexif().get(_ORIENTATION, 1)  # PNG may have it behind the pixels
             except Exception as error:
                 raise DataError(f"{path} cannot be read: {_reason(error, path)}") from error
@@ -112,8 +121,10 @@ def open_image(path: Path, kept: FileCache) -> LazyArray:
 
 
 def _require_plain(image: Any, path: Path, start: bytes) -> None:
-    if getattr(image, "n_frames", 1) > 1:
-        raise DataError(f"{path} holds {image.n_frames} pictures; expected one per file, or a volume as .npy or NIfTI")
+    if getattr(image, "n_frames", 1) > 1 and (image.format != "TIFF" or _MODES.get(image.mode, ("", 0))[1] != 1):
+        raise DataError(
+            f"{path} holds {image.n_frames} pictures; expected one, or a TIFF of grey ones, or a volume as .npy or NIfTI"
+        )
     bits: tuple[int, ...]
     if image.format == "PNG":
         bits = (struct.unpack(">B", start[24:25])[0],)
@@ -138,6 +149,30 @@ def _require_plain(image: Any, path: Path, start: bytes) -> None:
             f"{path} has {max(bits)} bits per value and the kind {image.mode}, which Pillow would convert",
             remedy="save it as .npy",
         )
+
+
+def _require_alike(image: Any, page: int, path: Path) -> None:
+    """Checks that a page of a TIFF is like the first one, at which the image is."""
+    image.seek(0)
+    first = (image.mode, image.size, tuple(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
+    image.seek(page)
+    found = (image.mode, image.size, tuple(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
+    if found != first:
+        said = [f"{width} x {height} of the kind {mode}" for mode, (width, height), _ in (first, found)]
+        raise DataError(
+            f"{path}: picture {page + 1} of the stack differs from the first ({said[0]}, {said[1]})",
+            remedy="save pictures of one size and kind",
+        )
+    _require_upright(image.tag_v2.get(_ORIENTATION, 1), path)
+
+
+def _pages(image: Any, count: int) -> Array:
+    found = []
+    for page in range(count):
+        image.seek(page)
+        found.append(np.array(image))
+    image.seek(0)
+    return np.stack(found)
 
 
 def _bits_of_bmp(start: bytes) -> int:
@@ -165,7 +200,7 @@ IMAGES = ArrayFormat(
     title="picture",
     suffixes=tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes),
     streamed=(),
-    axes=("HW", "HWC"),
+    axes=("HW", "HWC", "DHW"),
     library=PILLOW,
     open=open_image,
     holds_sample=True,
