@@ -7,8 +7,8 @@ graph; ``tiles``: where to cut; ``network``: the model in the runtime; ``orienti
 ``cases``: data matched to the model; ``feeding``: what the model is fed of it; ``options``: how it is applied.
 
 ``forms``: what outputs are; ``planning``: by which tiles they are computed; ``passes``: runs of the model, for all outputs at
-once; ``assembling``: a result from them; ``deciding``: which network of a gated file answers; ``application``: all of that together;
-``classifying``: a table in place of images.
+once; ``assembling``: a result from them; ``deciding``: which network of a gated file answers; ``application``: all of that
+together; ``classifying``: a table in place of images.
 
 ``placing``: where results go; ``unused``: options that do nothing there; ``imagefiles``, ``picturefiles``, ``dicomfiles``:
 their files; ``writing``: results in them; ``telling``: what is said of that; ``running``: the whole, with ``reports``.
