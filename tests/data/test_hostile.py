@@ -139,7 +139,7 @@ FORMATS: dict[str, tuple[Maker, str, str]] = {
         picture("L", ".png", save_all=True, append_images=[Image.new("L", (6, 4), 9)]), "a.png", "holds 2 pictures",
     ),
     "several pages": (
-        picture("L", ".tif", save_all=True, append_images=[Image.new("L", (6, 4), 9)]), "a.tif", "holds 2 pictures",
+        picture("RGB", ".tif", save_all=True, append_images=[Image.new("RGB", (6, 4), 9)]), "a.tif", "holds 2 pictures",
     ),
     "a JPEG named PNG": (picture("L", ".png", format="JPEG"), "a.png", "is a JPEG; expected a PNG"),
     **{f"a PNG cut to {part}": (cut_picture(".png", part), "a.png", "cannot be read") for part in (0, 0.1, 0.5)},
