@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tgdonnx.batching.records import JobResult
     from tgdonnx.blending.blend import blend
     from tgdonnx.checking import CheckReport, check
-    from tgdonnx.comparing import CompareReport, compare
+    from tgdonnx.comparing import CompareReport, Trials, compare
     from tgdonnx.data import DataOptions, Scaling
     from tgdonnx.errors import TgdonnxError
     from tgdonnx.exporting import ExportReport, export
@@ -127,6 +127,7 @@ __all__ = [
     "TraceReport",
     "TrainOptions",
     "TrainReport",
+    "Trials",
     "VerifyReport",
     "Watch",
     "apply",
@@ -158,7 +159,7 @@ _PLACES = {
     "tgdonnx.batching": ("BatchJob", "BatchReport", "ByDropTest", "JobResult", "JobResults", "batch"),
     "tgdonnx.blending.blend": ("blend",),
     "tgdonnx.checking": ("CheckReport", "check"),
-    "tgdonnx.comparing": ("CompareReport", "compare"),
+    "tgdonnx.comparing": ("CompareReport", "Trials", "compare"),
     "tgdonnx.data": ("DataOptions", "Scaling"),
     "tgdonnx.errors": ("TgdonnxError",),
     "tgdonnx.finetuning": (

@@ -13,14 +13,17 @@ from tgdonnx.cli.collecting import collected
 from tgdonnx.cli.common import json_option, model_argument, output_option
 from tgdonnx.cli.config import config_option
 from tgdonnx.cli.data_options import data_options
-from tgdonnx.cli.helping import SELECTION, Command, options_of
+from tgdonnx.cli.helping import SELECTION, TRAINING, Command, options_of
 from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, tensorboard_option
 from tgdonnx.cli.selection_options import reinitialization_options
 from tgdonnx.cli.train import STOPPING
-from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, compare
+from tgdonnx.cli.workers_option import workers_option
+from tgdonnx.cluster import Workers
+from tgdonnx.comparing import DEFAULT_SELECTIONS, SELECTIONS, Trials, compare
+from tgdonnx.comparing.trials import MOST_SEEDS
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
@@ -30,6 +33,10 @@ from tgdonnx.reporting.pareto import plot_compare
 from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 PLOT = "pareto.png"
+
+
+def _trials(select: Optional[str], seeds: int, workers: Optional[Workers]) -> Trials:
+    return Trials(None if select is None else [name for name in select.split(",") if name.strip()], seeds, workers)
 
 
 def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance: float) -> Reinitialization:
@@ -46,11 +53,24 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
     "The directory for artifacts, tuned models and the plot; of an earlier call it is gone on with.",
     OutputKind.ADDED_TO,
 )
-@options_of(SELECTION)(
-    "--select",
-    metavar="S,...",
-    help=f"Of {', '.join(SELECTIONS)}; with +l2sp or +agree behind, these regularise.  "
-    f"[default: {','.join(DEFAULT_SELECTIONS)}, as far as they fit]",
+@collected(
+    "trials",
+    _trials,
+    options_of(SELECTION)(
+        "--select",
+        metavar="S,...",
+        help=f"Of {', '.join(SELECTIONS)}; with +l2sp or +agree behind, these regularise.  "
+        f"[default: {','.join(DEFAULT_SELECTIONS)}, as far as they fit]",
+    ),
+    options_of(TRAINING)(
+        "--seeds",
+        type=click.IntRange(1, MOST_SEEDS),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Run each by N seeds, from --seed on, and tell mean and spread.",
+    ),
+    workers_option,
 )
 @collected(
     "reinitialization",
@@ -74,7 +94,7 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
 def command(
     model: Path,
     output: Path,
-    select: Optional[str],
+    trials: Trials,
     reinitialization: Reinitialization,
     sweep_data: Optional[Path],
     building: BuildOptions,
@@ -94,7 +114,7 @@ def command(
             model,
             data,
             output,
-            None if select is None else [name for name in select.split(",") if name.strip()],
+            trials,
             training,
             building=building,
             tolerance=reinitialization.tolerance,

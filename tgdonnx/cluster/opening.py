@@ -46,13 +46,13 @@ class Cluster:
         return max(1, len(self.client.scheduler_info(n_workers=-1)["workers"]))
 
 
-def parse_workers(text: str) -> Workers:
+def parse_workers(text: Union[str, int]) -> Workers:
     """Reads what a user says of workers.
 
     Raises:
         ClusterError: it is no number of at least 1, no address and no file.
     """
-    stripped = text.strip()
+    stripped = str(text).strip()  # a file of options has numbers
     if stripped.isascii() and stripped.lstrip("+-").isdecimal():
         return _require_number(int(stripped))
     if stripped.partition("://")[0] in _PROTOCOLS and stripped.partition("://")[2]:

@@ -1,14 +1,17 @@
 """Several selections at equal budget, on the user's own new and old data.
 
 ``candidates``: the selections by name; ``plan``: what is held equal, and on record; ``preparing``: artifacts, and a look at the
-data; ``running``: one selection, trained, gone on with or read; ``choosing``: which to take under a limit on the loss of the
-old task; ``comparison``: all of it.
+data; ``running``: one selection, trained, gone on with or read; ``on_workers``: several of them at once,
+elsewhere; ``trials``: what is tried, how often and where; ``spreads``: what runs by several seeds came to; ``choosing``: which
+to take under a limit on the loss of the old task; ``comparison``: all of it.
 """
 
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, REGULARISERS, SELECTIONS, Candidate, parse_candidates
 from tgdonnx.comparing.choosing import Entry, Point, best_point, choose, curve_of
 from tgdonnx.comparing.comparison import compare
 from tgdonnx.comparing.report import CompareReport
+from tgdonnx.comparing.spreads import Measured, Spread
+from tgdonnx.comparing.trials import Trials
 
 __all__ = [
     "DEFAULT_SELECTIONS",
@@ -17,7 +20,10 @@ __all__ = [
     "Candidate",
     "CompareReport",
     "Entry",
+    "Measured",
     "Point",
+    "Spread",
+    "Trials",
     "best_point",
     "choose",
     "compare",

@@ -78,6 +78,7 @@ class Candidate:
         isolate: whether reinitialised filters are isolated.
         number: phi, percentile, fraction of the weights, number of layers, or rank of side paths; None where there is none.
         regularisers: what holds it near the vendor's model.
+        seed: of a further run of it; None for the run by the seed of the comparison.
     """
 
     name: str
@@ -86,11 +87,17 @@ class Candidate:
     isolate: bool
     number: Optional[float]
     regularisers: frozenset[Regulariser]
+    seed: Optional[int] = None
 
     @property
     def folder(self) -> str:
         """The name of its directory; a colon is no part of file names everywhere."""
-        return self.name.replace(":", "-")
+        return self.name.replace(":", "-") + ("" if self.seed is None else f".seed-{self.seed}")
+
+    @property
+    def title(self) -> str:
+        """Its name, and of a further run its seed."""
+        return self.name if self.seed is None else f"{self.name} (seed {self.seed})"
 
     def strategy(self, recommended: Optional[Strategy], seed: int = 0) -> Strategy:
         """Returns what selects its filters.

@@ -51,6 +51,7 @@ class Entry:
         directory: where its ``artifacts`` and its ``tuned.onnx`` are; empty for the vendor's model.
         problem: why it did not get to the end; empty if it did.
         blend: what lies between its start and its best point; None for the vendor's model.
+        seed: of its run.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Entry:
     directory: str = ""
     problem: str = ""
     blend: Optional[BlendCurve] = field(default=None, repr=False)
+    seed: int = 0
 
 
 def curve_of(epochs: Iterable[Epoch], old: Optional[str]) -> tuple[Point, ...]:

@@ -5,8 +5,8 @@ What is there already is not done again: a run that is over is only read, and on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
@@ -14,9 +14,11 @@ from typing import Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import locked
+from tgdonnx.cluster import Cluster, open_cluster, require_alike
 from tgdonnx.comparing.candidates import NONE
 from tgdonnx.comparing.choosing import Entry, choose, choose_blended
 from tgdonnx.comparing.duplicates import duplicates
+from tgdonnx.comparing.on_workers import run_on_workers
 from tgdonnx.comparing.plan import (
     COMPARISON,
     COMPARISON_FORMAT,
@@ -39,14 +41,17 @@ from tgdonnx.comparing.preparing import (
     write_plan,
 )
 from tgdonnx.comparing.report import ARTIFACTS, CompareReport, export_call
-from tgdonnx.comparing.running import run_candidate
+from tgdonnx.comparing.running import Plan, run_candidate
+from tgdonnx.comparing.spreads import Spread, choose_of_spread, spreads_of
+from tgdonnx.comparing.trials import Trials
 from tgdonnx.data import DataSource
 from tgdonnx.engines import ENGINES
-from tgdonnx.errors import DataError, StoppedError, TgdonnxError
+from tgdonnx.errors import ClusterError, DataError, StoppedError, TgdonnxError
 from tgdonnx.files.model_file import ModelSource, StrPath, load_model, write_bytes
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
+from tgdonnx.finetuning.interruption import Interrupted, interruptible
 from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.layers import open_network
@@ -63,7 +68,7 @@ def compare(
     model: ModelSource,
     data: Union[RunData, DataSource],
     directory: StrPath,
-    select: Optional[Sequence[str]] = None,
+    select: Union[Trials, Sequence[str], None] = None,
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
@@ -83,7 +88,8 @@ def compare(
         data: what to train on, and what to look at besides; a source alone is what to train on. Every selection is judged by
             the validation data, a split may take its place; images to agree on are for selections with ``+agree``.
         directory: where to keep everything; new, empty, or of this comparison.
-        select: names of selections, see `tgdonnx.comparing.candidates`; a handful that fits the model, if None.
+        select: what is tried, how often, and where; names of selections alone are tried once, in this process, and a handful
+            that fits the model, if None.
         training: how to train, the same for all. ``retain_limit`` does not stop a run here: it says which points may be
             chosen.
         building: what training minimises, and how gradients are treated, the same for all; but ``l2_sp`` is for selections
@@ -99,6 +105,7 @@ def compare(
 
     Raises:
         StoppedError: a signal stopped a run.
+        ClusterError: the workers are not there, or not alike, or all of them died.
         SelectionError: a selection is unknown, or selects nothing in this model.
         DataError: data or an option does not fit.
         OutputError: the directory holds something else, or cannot be written.
@@ -114,7 +121,8 @@ def compare(
         )
     if watch.tensorboard is not None:
         raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
-    candidates = wanted_candidates(select, agree=run_data.agree, l2_sp=building.l2_sp)
+    trials = Trials.of(select)
+    candidates = wanted_candidates(trials.select, agree=run_data.agree, l2_sp=building.l2_sp)
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
     network, training = open_network(file), replace(training, learning_rate=training.peak)
     require_unmasked(file)
@@ -132,6 +140,9 @@ def compare(
     dropping = {"tolerance": tolerance, "rebirth": reinitialization.kind}
     settings = settings_of(file.sha256, training, building, dropping, run_data.reading, places)
     with ExitStack() as held:
+        cluster = None if trials.workers is None else held.enter_context(open_cluster(trials.workers))
+        if cluster is not None:
+            require_alike(cluster, [*([] if file.in_memory else [file.path]), *run_data.read], directory)
         if (directory / COMPARISON).is_file():
             held.enter_context(locked(directory))
         known = read_comparison(directory, settings)
@@ -152,13 +163,14 @@ def compare(
         tgd = None if recommended is None else TgdRecord.of(recommended)
         content = Comparison(COMPARISON_FORMAT, settings, tgd)
         with scratch_directory() as work:
-            skip_empty = select is None
+            skip_empty = trials.select is None
+            runs = trials.repeated(candidates, training.seed)
             problems = build_all(
-                *(candidates, file, directory, work, recommended, reinitialization, building),
+                *(runs, file, directory, work, recommended, reinitialization, building),
                 measure=measuring(lambda: sensitivity(network, run_data, building, training)),
                 skip_empty=skip_empty,
             )
-            runnable = [c for c in candidates if c.kind != "none" and c.name not in problems]
+            runnable = [c for c in runs if c.kind != "none" and c.name not in problems]
             if not runnable:
                 raise next(iter(problems.values()))
             left_out = duplicates(runnable, lambda candidate: artifacts_of(candidate, directory, work))
@@ -174,38 +186,77 @@ def compare(
             if known is None:
                 held.enter_context(new_comparison(directory))
             write_plan(work, directory, runnable, content)
+            named = directory / VENDOR if file.in_memory else file.path
             if file.in_memory:
-                write_bytes(directory / VENDOR, file.data)
+                write_bytes(named, file.data)
         every = training.validate_every or per_epoch
         # Mixed with images an epoch is longer; what is equal is the number of steps.
         equal = replace(training, epochs=None, steps=steps, validate_every=every, on_retain_limit="go-on")
         notes += [f"{name}: {error}" for name, error in problems.items()]
-        entries: list[Entry] = []
-        for candidate in runnable:
-            watch.on_remark(f"{candidate.name} ({len(entries) + 1} of {len(runnable)})")
-            built = building_for(candidate, building)
-            try:
-                entry = run_candidate(candidate, file, directory, run_data, equal, built, watch)
-            except StoppedError:
-                raise
-            except TgdonnxError as error:
-                error.add(f"{directory} keeps what was done: the same command goes on")
-                raise
-            except KeyboardInterrupt as error:
-                if not watch.stop_on:
-                    raise
-                kept = f"stopped at once; {directory} keeps what was done: the same command goes on"
-                raise StoppedError(kept, int(Signals.SIGINT)) from error
-            entries.append(entry)
-            notes += [f"{entry.name}: {entry.problem}"] if entry.problem else []
+        plans = [
+            Plan(candidate, named, directory, run_data, equal, building_for(candidate, building))
+            for candidate in runnable
+        ]
+        with _keeping(directory, watch):
+            if cluster is None:
+                entries = [*_in_turn(plans, watch)]
+            else:
+                entries, failed = _at_once(cluster, plans, steps, watch)
+                notes += failed
+        notes += [f"{entry.name}: {entry.problem}" for entry in entries if entry.problem]
         asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]
         if NONE in asked:
             entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
-        artifacts = directory / runnable[0].folder / ARTIFACTS
-        named = directory / VENDOR if file.in_memory else file.path
-        report = _report(named, directory, steps, artifacts, training.retain_limit, entries, notes)
+        spreads = spreads_of(entries) if trials.seeds > 1 else ()
+        report = _report(named, directory, steps, training.retain_limit, entries, spreads, notes)
         write_comparison(directory, replace(content, report=report))
         return report
+
+
+@contextmanager
+def _keeping(directory: Path, watch: Watch) -> Iterator[None]:
+    """Says with whatever ends the runs that they are kept.
+
+    Raises:
+        StoppedError: a signal came.
+        TgdonnxError: as the block does.
+    """
+    kept = f"{directory} keeps what was done: the same command goes on"
+    try:
+        yield
+    except StoppedError:
+        raise
+    except TgdonnxError as error:
+        error.add(kept)
+        raise
+    except Interrupted as error:
+        raise StoppedError(f"stopped by {error.signal.name}; {kept}", int(error.signal)) from error
+    except KeyboardInterrupt as error:
+        if not watch.stop_on:
+            raise
+        raise StoppedError(f"stopped at once; {kept}", int(Signals.SIGINT)) from error
+
+
+def _in_turn(plans: Sequence[Plan], watch: Watch) -> Iterator[Entry]:
+    for number, plan in enumerate(plans, start=1):
+        watch.on_remark(f"{plan.candidate.title} ({number} of {len(plans)})")
+        yield run_candidate(plan, watch)
+
+
+def _at_once(cluster: Cluster, plans: Sequence[Plan], steps: int, watch: Watch) -> tuple[list[Entry], list[str]]:
+    """Returns what came of the runs, in their order, and what is to be said of those that killed their workers."""
+    found: dict[int, Entry] = {}
+    failed: dict[int, ClusterError] = {}
+    with interruptible(watch.stop_on) as check:
+        for index, result in run_on_workers(cluster, plans, steps, watch, check):
+            if isinstance(result, ClusterError):
+                failed[index] = result
+            else:
+                found[index] = result
+    if not found:
+        raise next(iter(failed.values()))
+    notes = [f"{plans[index].candidate.title} failed: {failed[index]}" for index in sorted(failed)]
+    return [found[index] for index in sorted(found)], notes
 
 
 def _like_vendor(entries: Sequence[Entry]) -> Entry:
@@ -216,22 +267,23 @@ def _like_vendor(entries: Sequence[Entry]) -> Entry:
 def _vendor(other: Entry) -> Entry:
     """Returns the entry of the vendor's model: where every other one starts."""
     start = other.curve[0]
-    return Entry(NONE, {"strategy": NONE}, 0.0, 0, 0, 0.0, (start,), start, start)
+    return Entry(NONE, {"strategy": NONE}, 0.0, 0, 0, 0.0, (start,), start, start, seed=other.seed)
 
 
 def _report(
     model: Path,
     directory: Path,
     steps: int,
-    artifacts: Path,
     limit: Optional[float],
     entries: Sequence[Entry],
+    spreads: Sequence[Spread],
     notes: Sequence[str],
 ) -> CompareReport:
-    record = read_record(artifacts)
+    trained = next(entry for entry in entries if entry.directory)
+    record = read_record(Path(trained.directory, ARTIFACTS))
     assert record is not None  # its run is over
     old = record.retention.guarded if record.retention else None
-    chosen = choose(entries)
+    chosen = choose_of_spread(entries, spreads) if spreads else choose(entries)
     if limit is not None:
         within = f" among what keeps {old} of the vendor's own task within {limit:g} of the start"
     else:
@@ -241,7 +293,8 @@ def _report(
         reason = f"nothing that was tried does better than the vendor's model on the validation data{within}"
     else:
         name, goes_on = chosen.name, export_call(chosen.directory)
-        reason = f"lowest validation loss ({chosen.best.loss:.6g}, at step {chosen.best.step}){within}"
+        lowest = f"lowest validation loss ({chosen.best.loss:.6g}, at step {chosen.best.step})"
+        reason = f"{_lowest_mean(chosen, spreads) if spreads else lowest}{within}"
     blended = choose_blended(entries)
     return CompareReport(
         model=str(model),
@@ -255,7 +308,16 @@ def _report(
         recommended=name,
         reason=reason,
         call=goes_on,
+        spreads=tuple(spreads),
         notes=(*notes, *(() if blended is None or blended[1] == 1 else (_blended(*blended),))),
+    )
+
+
+def _lowest_mean(chosen: Entry, spreads: Sequence[Spread]) -> str:
+    spread = next(each for each in spreads if each.name == chosen.name)
+    return (
+        f"lowest mean validation loss ({spread.loss.mean:.6g}, {len(spread.seeds)} seeds; the model is that of seed "
+        f"{chosen.seed}, {chosen.best.loss:.6g} at step {chosen.best.step})"
     )
 
 

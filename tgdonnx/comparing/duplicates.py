@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Optional
 
 from tgdonnx.artifacts.manifest import MASKED_MODEL, RUN
 from tgdonnx.comparing.candidates import Candidate
@@ -14,20 +15,26 @@ from tgdonnx.masked_model import read_masked
 def duplicates(candidates: Sequence[Candidate], artifacts_of: Callable[[Candidate], Path]) -> dict[str, str]:
     """Returns the names of selections that are left out, each with the one that it is the same as.
 
-    Of several that are the same one stays that has been trained already, or else the first.
+    Of several that are the same one stays that has been trained already, or else the first. Where there are runs by several
+    seeds, selections are the same if they are by each.
 
     Args:
         candidates: selections whose artifacts are built.
         artifacts_of: says where those are.
     """
-    groups: dict[bytes, list[Candidate]] = {}
+    names = [candidate.name for candidate in candidates]
+    by_seed: dict[Optional[int], dict[bytes, list[Candidate]]] = {}
     for candidate in candidates:
+        groups = by_seed.setdefault(candidate.seed, {})
         groups.setdefault(_identity(candidate, artifacts_of(candidate)), []).append(candidate)
-    found: dict[str, str] = {}
-    for group in groups.values():
-        kept = next((each for each in group if (artifacts_of(each) / RUN).is_file()), group[0])
-        found.update((each.name, kept.name) for each in group if each is not kept)
-    return found
+    found: list[set[tuple[str, str]]] = []
+    for groups in by_seed.values():
+        same: set[tuple[str, str]] = set()
+        for group in groups.values():
+            kept = next((each for each in group if (artifacts_of(each) / RUN).is_file()), group[0])
+            same.update((each.name, kept.name) for each in group if each is not kept)
+        found.append(same)
+    return dict(sorted(set.intersection(*found), key=lambda pair: names.index(pair[0])))
 
 
 def _identity(candidate: Candidate, artifacts: Path) -> bytes:

@@ -37,8 +37,9 @@ def data_for(candidate: Candidate, data: RunData) -> RunData:
 
 
 def options_for(candidate: Candidate, options: TrainOptions) -> TrainOptions:
-    """Returns the options of `train` for a selection; the share is for those with ``+agree``."""
-    return options if "agree" in candidate.regularisers else replace(options, agree_share=None)
+    """Returns the options of `train` for a selection; the share is for those with ``+agree``, a further run has its seed."""
+    seed = options.seed if candidate.seed is None else candidate.seed
+    return replace(options, seed=seed, agree_share=options.agree_share if "agree" in candidate.regularisers else None)
 
 
 def build_all(
@@ -85,6 +86,7 @@ def build_all(
                     f"{there} was built with l2_sp = {was:g}, not {options.l2_sp:g}", remedy="choose another directory"
                 )
             continue
+        seed = reinitialization.seed if candidate.seed is None else candidate.seed
         target = work / candidate.folder
         scratch = target / "masked"
         scratch.mkdir(parents=True)
@@ -92,11 +94,11 @@ def build_all(
             mask(
                 model,
                 scratch / MASKED_MODEL,
-                measure(candidate.strategy(tgd, reinitialization.seed)),
+                measure(candidate.strategy(tgd, seed)),
                 MaskOptions(
                     candidate.mode,
-                    replace(reinitialization, isolate=candidate.isolate),
-                    adapter=candidate.adapter(reinitialization.seed),
+                    replace(reinitialization, isolate=candidate.isolate, seed=seed),
+                    adapter=candidate.adapter(seed),
                 ),
             )
             build(scratch / MASKED_MODEL, target / ARTIFACTS, options)
@@ -152,7 +154,7 @@ def require_runnable(
         session = Session(artifacts_of(candidate, directory, work), device=device)
         if session.run_state is None:
             needs += (replace(need, path=place) for need in needs_of_run(session, steps))
-            needs.append(Need(place, tuned_bytes, f"tuned model of {candidate.name}"))
+            needs.append(Need(place, tuned_bytes, f"tuned model of {candidate.title}"))
     require_space(needs)
 
 

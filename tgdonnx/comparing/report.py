@@ -8,6 +8,7 @@ from typing import Optional
 
 from tgdonnx.calls import call
 from tgdonnx.comparing.choosing import Entry
+from tgdonnx.comparing.spreads import Spread
 from tgdonnx.presenting import Presented
 
 ARTIFACTS = "artifacts"  # of a selection, in its directory
@@ -25,11 +26,13 @@ class CompareReport(Presented):
         old: the same for the vendor's own task; None if that is not measured.
         labelled: whether the vendor's own task has targets; if not, ``old`` is agreement with the vendor's outputs.
         retain_limit: the largest fall of ``old`` that is accepted; None for any.
-        entries: in the order asked for.
-        recommended: the name of the selection with the lowest validation loss within the limit.
+        entries: one for each run: in the order asked for, by the first seed, then by the next.
+        recommended: the name of the selection with the lowest validation loss within the limit; by several seeds, with the
+            lowest mean.
         reason: the same in words.
-        call: what writes its tuned model; empty for the vendor's own.
+        call: what writes its tuned model, by several seeds that of the lowest loss; empty for the vendor's own.
         notes: what a reader should know.
+        spreads: of each selection, where there are runs by several seeds; empty where there is one.
     """
 
     model: str
@@ -44,6 +47,7 @@ class CompareReport(Presented):
     reason: str
     call: str
     notes: tuple[str, ...]
+    spreads: tuple[Spread, ...] = ()
 
 
 def export_call(directory: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -17,7 +17,6 @@ from tgdonnx.comparing.preparing import data_for, options_for
 from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import DivergedError, StoppedError
 from tgdonnx.exporting import export
-from tgdonnx.files.model_file import ModelFile
 from tgdonnx.finetuning import BlendCurve, Epoch, RunData, TrainOptions, Watch, train
 from tgdonnx.finetuning.logs import Log
 from tgdonnx.finetuning.run_record import read_record
@@ -27,15 +26,28 @@ from tgdonnx.layers import open_network
 TUNED = "tuned.onnx"
 
 
-def run_candidate(
-    candidate: Candidate,
-    model: ModelFile,
-    directory: Path,
-    data: RunData,
-    options: TrainOptions,
-    building: BuildOptions,
-    watch: Watch,
-) -> Entry:
+@dataclass(frozen=True)
+class Plan:
+    """A run that is to be done.
+
+    Attributes:
+        candidate: the selection.
+        model: the vendor's file.
+        directory: of the comparison.
+        data: what to train on, and what to look at besides.
+        options: how to train, the same for all.
+        building: what training minimises, for this selection.
+    """
+
+    candidate: Candidate
+    model: Path
+    directory: Path
+    data: RunData
+    options: TrainOptions
+    building: BuildOptions
+
+
+def run_candidate(plan: Plan, watch: Watch) -> Entry:
     """Trains one selection, or goes on with it, or only reads what it came to; exports its best point.
 
     A run is read without a step being done, since `train` has nothing left to do; it checks data and options.
@@ -44,6 +56,7 @@ def run_candidate(
         StoppedError: a signal stopped the run.
         TgdonnxError: as `train`, `build` and `export` do.
     """
+    candidate, directory, data, options = plan.candidate, plan.directory, plan.data, plan.options
     folder = directory / candidate.folder
     artifacts = folder / ARTIFACTS
     fitting = options_for(candidate, options)
@@ -65,7 +78,7 @@ def run_candidate(
             return log.epochs, state.step, state.seconds, state.best_step, str(error)
         if report.stop.signal is not None:
             raise StoppedError(
-                f"{report.stop.reason} of {candidate.name}; {directory} holds what was done: the same command goes on",
+                f"{report.stop.reason} of {candidate.title}; {directory} holds what was done: the same command goes on",
                 report.stop.signal,
             )
         return report.epochs, report.steps, report.seconds, report.best.step, ""
@@ -74,8 +87,10 @@ def run_candidate(
     old = guarded_metric(artifacts)
     best = best_point(curve_of(epochs, old), options.retain_limit)
     if best.step != kept:
-        watch.on_remark(f"{candidate.name}: under another limit step {kept} was kept, not {best.step}; it is run again")
-        build(artifacts / MASKED_MODEL, artifacts, building, overwrite=True)
+        watch.on_remark(
+            f"{candidate.title}: under another limit step {kept} was kept, not {best.step}; it is run again"
+        )
+        build(artifacts / MASKED_MODEL, artifacts, plan.building, overwrite=True)
         epochs, steps, seconds, kept, problem = trained()
         best = best_point(curve_of(epochs, old), options.retain_limit)
         assert best.step == kept
@@ -84,13 +99,14 @@ def run_candidate(
     exported = export(artifacts, tuned, overwrite=True)
     manifest = read_manifest(artifacts)
     selection = {**manifest.selection, "regularisers": sorted(candidate.regularisers)}
-    changed = _count_changed(model, tuned, [entry.name for entry in exported.changed])
+    changed = _count_changed(plan.model, tuned, [entry.name for entry in exported.changed])
     between = _blended(artifacts, data_for(candidate, data), fitting, kept)
     return Entry(
         *(candidate.name, selection, manifest.rho, changed, steps, seconds, curve, best, curve[-1]),
         str(folder),
         problem,
         between,
+        fitting.seed,
     )
 
 
@@ -104,7 +120,7 @@ def _blended(artifacts: Path, data: RunData, options: TrainOptions, step: int) -
     return blend_run(open_artifacts(artifacts), data, options)
 
 
-def _count_changed(model: ModelFile, tuned: Path, names: Sequence[str]) -> int:
+def _count_changed(model: Path, tuned: Path, names: Sequence[str]) -> int:
     """Returns how many numbers of the named tensors differ; of those that were added all."""
     before, after = open_network(model).stored_parameters, open_network(tuned).stored_parameters
     return sum(

@@ -22,7 +22,9 @@ class Interrupted(Exception):  # noqa: N818  # not an error: the loop catches it
 
 
 @contextmanager
-def interruptible(signals: Collection[signal.Signals]) -> Iterator[Callable[[], None]]:
+def interruptible(
+    signals: Collection[signal.Signals], is_wanted: Callable[[], bool] = lambda: True
+) -> Iterator[Callable[[], None]]:
     """Notes signals while the block runs; gives the function to call where the block may be left.
 
     That function raises `Interrupted` once a signal has come. At the next signal, without waiting for it, KeyboardInterrupt
@@ -30,6 +32,7 @@ def interruptible(signals: Collection[signal.Signals]) -> Iterator[Callable[[], 
 
     Args:
         signals: such as SIGINT and SIGTERM.
+        is_wanted: asked each time; where it says no, that is as if SIGTERM had come.
     """
     came: list[signal.Signals] = []
 
@@ -41,6 +44,8 @@ def interruptible(signals: Collection[signal.Signals]) -> Iterator[Callable[[], 
     def check() -> None:
         if came:
             raise Interrupted(came[0])
+        if not is_wanted():
+            raise Interrupted(signal.SIGTERM)
 
     # A hangup that is ignored stays so: that is what nohup asks for.
     hangup = getattr(signal, "SIGHUP", None)

@@ -70,13 +70,16 @@ class Run:
         return self.options.steps_per_epoch(len(self.training), self.session.manifest.fixed_batch)
 
 
-def run_until_stop(run: Run, state: RunState, signals: Collection[Signals]) -> tuple[RunState, Stop]:
+def run_until_stop(
+    run: Run, state: RunState, signals: Collection[Signals], is_wanted: Callable[[], bool] = lambda: True
+) -> tuple[RunState, Stop]:
     """Trains from a state on until there is a reason to stop; returns the last state and the reason.
 
     Args:
         run: what does not change.
         state: where it stands; the parameters and the optimizer of the session are those of this state.
         signals: those that save and stop.
+        is_wanted: asked before every batch; once it says no, that is as if SIGTERM had come.
 
     Raises:
         DivergedError: a loss or a weight became NaN or infinite; the last checkpoint is kept.
@@ -88,7 +91,7 @@ def run_until_stop(run: Run, state: RunState, signals: Collection[Signals]) -> t
     guarded = run.retention.guarded if run.retention else None
     saved, saved_at = state, time.monotonic()
     reading = _Reading(run)
-    with interruptible(signals) as check:
+    with interruptible(signals, is_wanted) as check:
         try:
             while True:
                 stop = reason_to_stop(state, run.options, run.steps_per_epoch, guarded)

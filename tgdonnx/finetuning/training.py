@@ -133,7 +133,7 @@ def train_session(
     board = Board(Path(watch.tensorboard), state.step) if watch.tensorboard is not None else None
     with closing(board) if board is not None else nullcontext():
         run = Run(session, training, options, validating, retention, log, board, watch.on_progress, watch.on_epoch)
-        state, stop = run_until_stop(run, state, watch.stop_on)
+        state, stop = run_until_stop(run, state, watch.stop_on, watch.is_wanted)
     return _report(state, stop, log, validating, session.manifest.runtime, options.best)
 
 

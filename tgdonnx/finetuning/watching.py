@@ -25,6 +25,7 @@ class Watch:
         on_progress: called after every step.
         on_epoch: called after every epoch, and after every validation within one.
         on_remark: called with everything that is worth knowing about the data, before the first step.
+        is_wanted: asked before every batch, in any thread; once it says no, the run saves and stops, as by SIGTERM.
     """
 
     tensorboard: Optional[StrPath] = None
@@ -32,3 +33,4 @@ class Watch:
     on_progress: Callable[[Progress], None] = _nothing
     on_epoch: Callable[[Epoch], None] = _nothing
     on_remark: Callable[[str], None] = _nothing
+    is_wanted: Callable[[], bool] = lambda: True

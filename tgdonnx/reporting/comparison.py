@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tgdonnx.comparing import CompareReport, Entry
+from tgdonnx.comparing import CompareReport, Entry, Measured
 from tgdonnx.reporting.legible import cell, sentence
 from tgdonnx.reporting.tables import quantity
 
@@ -30,6 +30,9 @@ def print_compare(report: CompareReport, console: Console) -> None:
         chosen = entry.name == report.recommended
         table.add_row(*_row(entry, report, wide=wide), style="bold green" if chosen else None)
     console.print(table)
+    if report.spreads:
+        console.print(_spreads(report))
+        console.print(Text("Mean ± standard deviation over seeds, each run at its best point."))
     metric = f"New task: {report.new} of the validation data, where its loss is lowest"
     if report.retain_limit is not None:
         metric += f" with {report.old} within {report.retain_limit:g} of the start"
@@ -45,9 +48,28 @@ def print_compare(report: CompareReport, console: Console) -> None:
         console.print(sentence(f"write its model: `{report.call}`"), soft_wrap=True)
 
 
+def _spreads(report: CompareReport) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    table.add_column("selection", overflow="fold", min_width=12)
+    for title in ("seeds", "loss", f"new {report.new}", *([f"old {report.old}"] if report.old is not None else [])):
+        table.add_column(title, justify="right", no_wrap=True)
+    for spread in report.spreads:
+        measured = (spread.loss, spread.new, *([spread.old] if report.old is not None else []))
+        cells = [spread.name, str(len(spread.seeds)), *(_measured(each) for each in measured)]
+        chosen = spread.name == report.recommended
+        table.add_row(*map(cell, cells), style="bold green" if chosen else None)
+    return table
+
+
+def _measured(found: Measured) -> str:
+    deviation = "" if found.deviation is None else f" ± {found.deviation:.2g}"
+    return f"{_number(found.mean)}{deviation}"
+
+
 def _row(entry: Entry, report: CompareReport, *, wide: bool) -> list[Text]:
     best, last = entry.best, entry.last
-    cells = [entry.name, *[f"{entry.rho:.1%}"] * wide, quantity(entry.changed), str(entry.steps)]
+    title = f"{entry.name} ({entry.seed})" if report.spreads and entry.directory else entry.name
+    cells = [title, *[f"{entry.rho:.1%}"] * wide, quantity(entry.changed), str(entry.steps)]
     cells += [f"{entry.seconds:.3g} s", str(best.step), _number(best.new), _number(last.new)]
     cells += [_number(best.old), _number(last.old)] if report.old is not None else []
     return [cell(text) for text in cells]

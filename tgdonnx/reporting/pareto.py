@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tgdonnx.comparing import CompareReport, Entry
+from tgdonnx.comparing import CompareReport, Entry, Spread
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import StrPath, replacing
 from tgdonnx.finetuning.metrics import SMALLER_IS_BETTER, metric_of
@@ -39,8 +39,16 @@ def plot_compare(report: CompareReport, path: StrPath, *, overwrite: bool = Fals
     figure = new_figure((8.4, 5.6))
     axes = figure.subplots()
     trained = [entry for entry in report.entries if entry.steps]
-    for number, entry in enumerate(trained):
-        _draw(axes, entry, number, recommended=entry.name == report.recommended)
+    names = [*dict.fromkeys(entry.name for entry in trained)]
+    drawn: set[str] = set()
+    for entry in trained:
+        # Runs by several seeds have one colour, and one line of the legend.
+        label = "" if entry.name in drawn else entry.name
+        drawn.add(entry.name)
+        _draw(axes, entry, names.index(entry.name), label=label, recommended=entry.name == report.recommended)
+    for spread in report.spreads:
+        if spread.name in names:
+            _draw_spread(axes, spread, _COLOURS[names.index(spread.name) % len(_COLOURS)])
     start = trained[0].curve[0]
     if start.new is not None and start.old is not None:
         axes.plot([start.new], [start.old], "*", color="black", markersize=14, zorder=5, label="vendor's model")
@@ -63,12 +71,14 @@ def plot_compare(report: CompareReport, path: StrPath, *, overwrite: bool = Fals
     title = f"Selections for {name(Path(report.model).name)}, {report.steps} steps each\nlarge: best{within}; outlined: last"
     if any(entry.blend is not None for entry in report.entries):
         title += "\ndotted: blends of the best; cross: the one chosen"
+    if report.spreads:
+        title += f"\nbars: mean and standard deviation of {max(len(each.seeds) for each in report.spreads)} seeds"
     figure.suptitle(title, fontsize=10, parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)
 
 
-def _draw(axes: Axes, entry: Entry, number: int, *, recommended: bool) -> None:
+def _draw(axes: Axes, entry: Entry, number: int, *, label: str, recommended: bool) -> None:
     places = [(point.new, point.old) for point in entry.curve if point.new is not None and point.old is not None]
     colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
     axes.plot(
@@ -79,12 +89,23 @@ def _draw(axes: Axes, entry: Entry, number: int, *, recommended: bool) -> None:
         linewidth=2.2 if recommended else 1.2,
         marker=marker,
         markersize=3,
-        label=f"{entry.name} (recommended)" if recommended else entry.name,
+        label=f"{label} (recommended)" if recommended and label else label or "_",
     )
     _draw_blends(axes, entry, colour)
     for point, size, face in ((entry.best, 9, colour), (entry.last, 13, "none")):
         if point.new is not None and point.old is not None and point.step:
             axes.plot([point.new], [point.old], marker, color=colour, markersize=size, markerfacecolor=face, zorder=4)
+
+
+def _draw_spread(axes: Axes, spread: Spread, colour: str) -> None:
+    """Draws mean and standard deviation of several runs at their best points, as bars."""
+    new, old = spread.new, spread.old
+    if new.mean is None or old.mean is None:
+        return
+    across, up = new.deviation or 0.0, old.deviation or 0.0
+    axes.errorbar(
+        [new.mean], [old.mean], xerr=across, yerr=up, fmt="none", ecolor=colour, elinewidth=2, capsize=4, zorder=5
+    )
 
 
 def _draw_blends(axes: Axes, entry: Entry, colour: str) -> None:
