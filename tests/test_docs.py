@@ -31,6 +31,8 @@ OPTIONS = [
 ]
 # Of other programs, in commands that are shown.
 FOREIGN = {"--check", "--dist", "--write", "--stock", "--help"}
+FOREIGN |= {"--port", "--no-dashboard", "--nworkers", "--nthreads", "--scheduler-file"}  # of dask
+FOREIGN |= {"--array", "--cpus-per-task", "--wrap"}  # of sbatch
 # Where the command's own name is that of a room.
 FUNCTIONS = {"data": "examine"}
 

@@ -13,6 +13,7 @@ GUIDES = (
     "selections",
     "runs",
     "comparing",
+    "cluster",
     "batch",
     "gate",
     "applying",
