@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from onnx.reference import ReferenceEvaluator
 from safetensors import safe_open
 
 import tgdonnx
-from tests.support.models import chain, save
+from tests.support.models import Array, chain, save
 from tests.support.sessions import open_session
 from tests.support.training_models import text_model
 from tgdonnx.artifacts import Manifest, read_manifest
@@ -196,28 +197,54 @@ def test_the_hash_of_a_state_is_what_the_guide_says_before_and_after_training(tm
         assert ("tgdonnx.run" in header["__metadata__"]) == bool(steps)
 
 
-def test_a_loop_by_the_words_of_the_guide_goes_the_way_of_train(tmp_path: Path) -> None:
-    model = chain()
-    run = built(model, {"form": "thin"}, tmp_path)
-    rng = np.random.default_rng(0)
+Runs = Callable[[dict[str, Array]], Sequence[Array]]
+
+
+def pairs() -> tuple[onnx.ModelProto, Array, Array]:
+    model, rng = chain(), np.random.default_rng(0)
     x = rng.normal(size=(10, 3, 8, 8)).astype(np.float32)
     (y,) = open_session(model).run(None, {"x": x})
-    target = (y + rng.normal(size=y.shape)).astype(np.float32)
-    step = open_session((run / "step.onnx").read_bytes())
+    return model, x, (y + rng.normal(size=y.shape)).astype(np.float32)
+
+
+def loop(run: Path, step: Runs, batches: Iterable[tuple[Array, Array]]) -> tuple[list[float], dict[str, Array]]:
+    """Trains by the words of the guide, and returns the losses and the state."""
     header, numbers = parts_of(run / "state.safetensors")
     state = {name: np.frombuffer(data, "<f4").reshape(header[name]["shape"]) for name, data in numbers.items()}
-    losses, outputs = [], [value.name for value in step.get_outputs()]
-    for epoch in (1, 2):
-        order = np.random.default_rng([7, epoch]).permutation(10)
-        for begin in (0, 4, 8):
-            chosen = np.sort(order[begin : begin + 4])
-            fed = {"x": x[chosen], "target": target[chosen], "tgdonnx::step": np.array(len(losses) + 1, np.int64)}
-            found = step.run(None, {**state, **fed, "tgdonnx::learning_rate": np.array(1e-2, np.float32)})
-            losses.append(float(found[0]))
-            state = {name[: -len(".after")]: array for name, array in zip(outputs[1:], found[1:])}
+    outputs, losses = [value.name for value in onnx.load(run / "step.onnx").graph.output], []
+    for x, target in batches:
+        fed = {"x": x, "target": target, "tgdonnx::step": np.array(len(losses) + 1, np.int64)}
+        found = step({**state, **fed, "tgdonnx::learning_rate": np.array(1e-3, np.float32)})
+        losses.append(float(found[0]))
+        state = {name[: -len(".after")]: array for name, array in zip(outputs[1:], found[1:])}
+    return losses, state
+
+
+def test_a_loop_by_the_words_of_the_guide_goes_the_way_of_train(tmp_path: Path) -> None:
+    model, x, target = pairs()
+    run = built(model, {"form": "thin"}, tmp_path)
+    orders = [np.random.default_rng([7, epoch]).permutation(10) for epoch in (1, 2)]
+    chosen = [np.sort(order[begin : begin + 4]) for order in orders for begin in (0, 4, 8)]
+    session = open_session((run / "step.onnx").read_bytes())
+    losses, state = loop(run, lambda fed: session.run(None, fed), [(x[each], target[each]) for each in chosen])
     report = tgdonnx.train(
-        run, {"x": x, "target": target}, tgdonnx.TrainOptions(epochs=2, batch=4, seed=7, learning_rate=1e-2)
+        run, {"x": x, "target": target}, tgdonnx.TrainOptions(epochs=2, batch=4, seed=7, learning_rate=1e-3)
     )
     assert losses == list(report.loss)
     _, after = parts_of(run / "state.safetensors")
     assert {name: array.tobytes() for name, array in state.items()} == after
+
+
+def test_the_reference_evaluator_of_onnx_goes_the_same_way(tmp_path: Path) -> None:
+    model, x, target = pairs()
+    run = built(model, {"form": "thin"}, tmp_path)
+    session, reference = (
+        open_session((run / "step.onnx").read_bytes()),
+        ReferenceEvaluator(onnx.load(run / "step.onnx")),
+    )
+    batches = [(x[:4], target[:4])] * 20
+    expected, _ = loop(run, lambda fed: session.run(None, fed), batches)
+    found, state = loop(run, lambda fed: reference.run(None, fed), batches)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert expected[-1] < 0.98 * expected[0]
+    assert {array.dtype for array in state.values()} == {np.dtype(np.float32)}
