@@ -17,6 +17,7 @@ GUIDES = (
     "batch",
     "gate",
     "applying",
+    "federated",
     "proof",
     "commands",
     "python",
