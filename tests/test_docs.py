@@ -32,6 +32,14 @@ OPTIONS = [
 # Of other programs, in commands that are shown.
 FOREIGN = {"--check", "--dist", "--write", "--stock", "--help"}
 FOREIGN |= {"--port", "--no-dashboard", "--nworkers", "--nthreads", "--scheduler-file"}  # of dask
+FOREIGN |= {
+    "--disable-runtime-dependency-installation",
+    "--enable-supernode-auth",
+    "--insecure",
+    "--isolation",
+}  # of Flower
+FOREIGN |= {"--node-config", "--root-certificates", "--run-config", "--simulation", "--stream", "--superlink"}
+FOREIGN |= {"--ssl-ca-certfile", "--ssl-certfile", "--ssl-keyfile", "--trusted-entities"}
 FOREIGN |= {"--array", "--cpus-per-task", "--wrap"}  # of sbatch
 # Where the command's own name is that of a room.
 FUNCTIONS = {"data": "examine"}
