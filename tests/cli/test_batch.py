@@ -110,6 +110,11 @@ FAULTS = {
     "data in the directory": ({"data": "out/s2.npz"}, "which the batch writes; keep it elsewhere"),
     "criteria that are missing": ({"acceptance": "criteria.toml"}, "criteria.toml does not exist"),
     "a device that is none": ({"device": "gpu"}, "expected a device such as cpu"),
+    "a pair that is split": (
+        {"data": "", "noise2noise-a": "s1.npz", "noise2noise-b": "s2.npz", "validation-split": "0.2"},
+        "of two noisy images a part is held out already",
+    ),
+    "patience without validation": ({"patience": "3"}, "patience counts validations, and there is no validation data"),
     "rounds that are none": ({"rounds": "0"}, "expected at least 1 round, got 0"),
     "an option out of range": ({"momentum": "2"}, "row 3, 'b': expected a momentum of at least 0 and less than 1"),
 }
@@ -157,7 +162,7 @@ def test_a_job_that_fails_gives_status_1_after_all_ran(studies: Path) -> None:
     command = ("batch", studies / "jobs.csv", "-o", studies / "out", "--model", studies / "vendor.onnx", "--last", 1)
     done = run(*command, "--steps", 2)
     assert done.exit_code == 1
-    assert "a failed: " in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.strip()] == ["a failed"]
     assert "found float32 [4, 4, 7, 8]" in done.stdout
     assert "2 jobs: 1 failed, 1 done" in done.stdout or "2 jobs: 1 done, 1 failed" in done.stdout
     report = run_json(*command, "--steps", 2, status=1)

@@ -32,19 +32,22 @@ def print_batch(report: BatchReport, console: Console) -> None:
             table.add_column(measure, justify="right")
         table.add_column("steps", justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
-        table.add_column("", overflow="fold")
         for each in done[:_MOST_ROWS]:
             changes = [f"{_number(each.before.get(m))} → {_number(each.metrics.get(m))}" for m in measures]
-            said = "not accepted" if each.accepted is False else known[each.name].why
-            row = [each.name, *changes, str(each.steps), f"{each.seconds:.3g} s", said]
-            table.add_row(*map(cell, row), style="yellow" if said else "dim" if each.earlier else None)
+            far = each.accepted is False or known[each.name].why
+            row = [each.name, *changes, str(each.steps), f"{each.seconds:.3g} s"]
+            table.add_row(*map(cell, row), style="yellow" if far else "dim" if each.earlier else None)
         if len(done) > 1:
             medians = [f"{_median(done, m, before=True)} → {_median(done, m, before=False)}" for m in measures]
             table.add_section()
-            table.add_row(*map(cell, [f"median of {len(done):,}", *medians, "", "", ""]))
+            table.add_row(*map(cell, [f"median of {len(done):,}", *medians, "", ""]))
         console.print(table)
         if len(done) > _MOST_ROWS:
             console.print(sentence(f"{len(done) - _MOST_ROWS:,} more jobs are in {report.table}"))
+        for each in [each for each in done if known[each.name].why][:_MOST_ROWS]:
+            console.print(sentence(f"{each.name}: {known[each.name].why}", "yellow"), soft_wrap=True)
+        for each in [each for each in done if each.accepted is False][:_MOST_ROWS]:
+            console.print(sentence(f"{each.name} is NOT accepted by the criteria", "bold red"), soft_wrap=True)
     for each in report.failed[:_MOST_ROWS]:
         console.print(sentence(f"{each.name} failed: {each.error}", "red"), soft_wrap=True)
     if len(report.failed) > _MOST_ROWS:

@@ -20,6 +20,7 @@ from tgdonnx.versions import own_version
 _MOST_LINES = 80  # jobs that a figure joins by lines
 _MOST_ROWS = 200  # that are shown unfolded
 _FEW_FAULTS = 50
+_WIDE = 30  # values that differ by this factor are drawn on a logarithmic scale
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class MeasureFigure:
         low: the tenth percentile of the tuned ones.
         high: the ninetieth.
         lines: whether the two values of every job are joined.
+        logarithmic: whether the scale is.
     """
 
     name: str
@@ -47,6 +49,7 @@ class MeasureFigure:
     low: float
     high: float
     lines: bool
+    logarithmic: bool
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,12 @@ def _figure(
     sign = -1 if smaller_is_better(measure) else 1
     low, high = np.percentile(values, [10, 90])
     lines = len(pairs) <= _MOST_LINES
+    all_values = [*starts, *values]
+    logarithmic = min(all_values) > 0 and max(all_values) > _WIDE * min(all_values)
     return [
         MeasureFigure(
             measure,
-            _drawn(f"measure{number}", pairs, lines=lines) if len(pairs) > 1 else "",
+            _drawn(f"measure{number}", pairs, lines=lines, logarithmic=logarithmic) if len(pairs) > 1 else "",
             len(pairs),
             float(np.median(starts)) if len(starts) == len(pairs) else None,
             float(np.median(values)),
@@ -124,11 +129,12 @@ def _figure(
             float(low),
             float(high),
             lines,
+            logarithmic,
         )
     ]
 
 
-def _drawn(name: str, pairs: Sequence[tuple[Optional[float], float, bool]], *, lines: bool) -> str:
+def _drawn(name: str, pairs: Sequence[tuple[Optional[float], float, bool]], *, lines: bool, logarithmic: bool) -> str:
     # Side by side in the order of values, so that equal ones are seen; the same in every page.
     spread = np.zeros(len(pairs))
     spread[np.argsort([pair[1] for pair in pairs], kind="stable")] = np.linspace(-0.16, 0.16, len(pairs))
@@ -146,4 +152,6 @@ def _drawn(name: str, pairs: Sequence[tuple[Optional[float], float, bool]], *, l
             colour = ORANGE if far else BLUE
             axes.plot([1 + x for x, _, _ in chosen], [end for _, _, end in chosen], ".", color=colour, markersize=size)
         axes.set_xlim(-0.4, 1.4)
+        if logarithmic:
+            axes.set_yscale("log")
     return drawn[0]

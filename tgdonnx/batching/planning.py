@@ -21,7 +21,10 @@ from tgdonnx.batching.running import SHARED, Runner, changed_since, is_whole
 from tgdonnx.engines import ENGINES
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, TgdonnxError
 from tgdonnx.files.paths import why_unwritable
+from tgdonnx.finetuning import Noise2Noise
 from tgdonnx.finetuning.acceptance import read_acceptance
+from tgdonnx.finetuning.noise2noise import require_pairable
+from tgdonnx.finetuning.opening import require_consistent
 from tgdonnx.finetuning.session import steps_kept
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.keeping import run_of
@@ -196,6 +199,12 @@ def _wrong_results(job: BatchJob) -> Iterator[str]:
         yield "applied names a result, and there is nothing to apply the tuned model to; name it with apply"
     if job.rounds < 1:
         yield f"expected at least 1 round, got {job.rounds}"
+    try:
+        require_consistent(job.run_data, job.training)
+        if isinstance(job.run_data.data, Noise2Noise):
+            require_pairable(job.run_data.reading)
+    except DataError as error:
+        yield str(error)
 
 
 def _unusable(job: BatchJob, rehearsing: Runner, networks: dict[str, Network], built: set[str]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from tgdonnx.batching.records import (
     write_job_record,
 )
 from tgdonnx.batching.sharing import SharedArtifacts
-from tgdonnx.errors import ArtifactsError, OutputError, StoppedError, TgdonnxError
+from tgdonnx.errors import ArtifactsError, DataError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.files.access import writing
 from tgdonnx.files.durability import Waiting, synced_together
 from tgdonnx.files.model_file import ModelFile, load_model
@@ -83,7 +83,7 @@ class Runner:
         except StoppedError:
             raise
         except TgdonnxError as error:
-            result = JobResult(job.name, "failed", str(error))
+            result = JobResult(job.name, "failed", _sentence(error))
         except MemoryError:
             result = JobResult(
                 job.name, "failed", "there is not enough memory for this: take a smaller batch, or patches"
@@ -102,11 +102,11 @@ class Runner:
         Raises:
             TgdonnxError: the model is not usable, or the drop test finds nothing.
         """
-        place, wanted = self.directory / job.name, job.results
+        place, wanted, applied = self.directory / job.name, job.results, job.applied
         results = Results(
             report=None if wanted.report is None else place / wanted.report,
             apply=wanted.apply,
-            applied=None if wanted.applied is None else place / wanted.applied,
+            applied=None if applied is None else place / applied,
             overwrite=True,
             blend=wanted.blend,
             acceptance=wanted.acceptance,
@@ -152,6 +152,9 @@ class Runner:
 
     def _tuned(self, job: BatchJob, watch: Watch, *, resume: bool) -> JobResult:
         asked = self.asked(job, watch, resume=resume)
+        if job.applied is not None and job.applies_to_many:
+            with writing(self.directory / job.name):
+                (self.directory / job.name / job.applied).mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work) as work:
             report = finetune_asked(asked, self.shared, Path(work))
         return _result(job.name, self.directory / job.name, report)
@@ -216,6 +219,13 @@ def _has_run(place: Path, job: BatchJob) -> bool:
     """Whether there is a run that can be gone on with."""
     run = run_of(place / TUNED)
     return ((run / "round-1" if job.rounds > 1 else run) / MANIFEST).is_file()
+
+
+def _sentence(error: TgdonnxError) -> str:
+    """Returns what is wrong, without what is said of how to go on: here that is the same call."""
+    told = error.problem + (f"; {error.remedy}" if error.remedy else "") if error.problem else str(error)
+    also = error.also if isinstance(error, DataError) else ()
+    return " Also: ".join([told, *map(str, also)])
 
 
 def written_by(result: JobResult, place: Path, hashes: Hashes) -> tuple[ReadFile, ...]:

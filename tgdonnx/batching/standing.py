@@ -62,8 +62,8 @@ def standings(results: Sequence[JobResult]) -> Mapping[str, Standing]:
 
 def _told(what: str, distance: float) -> str:
     side = "above" if distance > 0 else "below"
-    far = "far" if abs(distance) == float("inf") else f"{abs(distance):.3g} robust standard deviations"
-    return f"{what} {far} {side} the median" if abs(distance) > FAR else ""
+    by = "" if abs(distance) == float("inf") else f", by {abs(distance):.3g} robust standard deviations"
+    return f"{what} is {side} the median{by}" if abs(distance) > FAR else ""
 
 
 def _distances(values: Mapping[str, float]) -> dict[str, float]:

@@ -102,7 +102,7 @@ def command(
         def show(result: JobResult, done: int, total: int) -> None:
             bar(done, total, result.name)
             if result.state == "failed":
-                remark(f"{result.name} failed: {result.error}")
+                remark(f"{result.name} failed")
 
         report = batch(found, output, workers=workers, overwrite=overwrite, stop_on=STOPPING, on_result=show)
     print_json(report) if as_json else _print(report)

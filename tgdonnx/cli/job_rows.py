@@ -52,13 +52,13 @@ def jobs_of(path: Path, found: JobFile, asked: Values) -> tuple[list[BatchJob], 
     unknown = [*_unknown(found.defaults, "[defaults]"), *_unknown_columns(found.rows)]
     problems += [DataError(f"{path}, {each}") for each in unknown]
     try:
-        general = _merged(_values(found.defaults, path.parent.absolute()), asked)
+        general = _merged(_values(found.defaults, path.parent.resolve()), asked)
     except DataError as error:
         return [], [*problems, DataError(f"{path}, [defaults]: {error}")]
     jobs = []
     for row in found.rows:
         try:
-            jobs.append(replace(_job(_merged(general, _values(row.values, path.parent.absolute()))), row=row.place))
+            jobs.append(replace(_job(_merged(general, _values(row.values, path.parent.resolve()))), row=row.place))
         except (TgdonnxError, click.ClickException) as error:
             said = error.format_message() if isinstance(error, click.ClickException) else str(error)
             name = row.values.get("name")

@@ -63,6 +63,18 @@ class Noise2Noise:
             raise DataError(f"expected a fraction between 0 and 1 to hold out, got {self.held_out:g}")
 
 
+def require_pairable(options: DataOptions) -> None:
+    """Checks that options fit two noisy images.
+
+    Raises:
+        DataError: they do not.
+    """
+    if options.map:
+        raise DataError("two noisy images have no names to map", remedy="leave out `map`")
+    if options.validation_split is not None:
+        raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
+
+
 def open_whole_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOptions) -> Source:
     """Opens two noisy images as data to train on, where there is other data to validate with; both ways are groups.
 
@@ -113,10 +125,7 @@ def open_pair(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOpti
 
 def _opened(pair: Noise2Noise, inputs: Sequence[TensorSpec], options: DataOptions) -> tuple[LazyArray, LazyArray, View]:
     """Opens both images, of which the first is returned as samples, too."""
-    if options.map:
-        raise DataError("two noisy images have no names to map", remedy="leave out `map`")
-    if options.validation_split is not None:
-        raise DataError("of two noisy images a part is held out already", remedy="leave out the validation split")
+    require_pairable(options)
     if len(inputs) != 2:
         taken = ", ".join(spec.name for spec in inputs if spec.name != TARGET)
         raise DataError(f"two noisy images train a model of one image; this one takes {taken}")

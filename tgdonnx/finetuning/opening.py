@@ -35,30 +35,13 @@ def open_data(
     """
     inputs, reading, retain, agree = session.manifest.inputs, run_data.reading, run_data.retain, run_data.agree
     data, validation = run_data.data, run_data.validation
+    require_consistent(run_data, options)
     against_noise = isinstance(data, Noise2Noise) and validation is None
     if isinstance(data, Noise2Noise):
         if validation is None:
             data, validation = open_pair(data, inputs, reading)
         else:
             data = open_whole_pair(data, inputs, reading)
-    validated = validation is not None or reading.validation_split is not None
-    if options.patience is not None and not validated:
-        raise DataError(
-            "patience counts validations, and there is no validation data", remedy="pass it, or leave it out"
-        )
-    if options.best != LOSS and not validated:
-        raise DataError(
-            f"the best epoch by {options.best} is told by validation data, and there is none",
-            remedy="pass it, or leave best out",
-        )
-    if options.retain_limit is not None and retain is None:
-        raise DataError(
-            "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
-        )
-    if (options.metrics or options.metric_range) and not validated and retain is None:
-        raise DataError("metrics are taken of validation data or of data to retain", remedy="pass one of them")
-    if options.agree_share is not None and agree is None:
-        raise DataError("a share of images to agree on needs those images", remedy="pass agree, or leave the share out")
     labelled, held_out = open_training(data, inputs, reading, validation=validation, seed=options.seed)
     problems = [*labelled.problems, *(() if held_out is None else held_out.problems)]
     with beside(problems):
@@ -89,6 +72,33 @@ def open_data(
         )
         require_whole_batches(session.manifest, batch, retention.dataset, "retention")
     return training, validating, retention
+
+
+def require_consistent(run_data: RunData, options: TrainOptions) -> None:
+    """Checks what can be known to be wrong of data and options without opening the data.
+
+    Raises:
+        DataError: an option needs data that is not named.
+    """
+    retain, agree = run_data.retain, run_data.agree
+    validated = isinstance(run_data.data, Noise2Noise) or run_data.validated
+    if options.patience is not None and not validated:
+        raise DataError(
+            "patience counts validations, and there is no validation data", remedy="pass it, or leave it out"
+        )
+    if options.best != LOSS and not validated:
+        raise DataError(
+            f"the best epoch by {options.best} is told by validation data, and there is none",
+            remedy="pass it, or leave best out",
+        )
+    if options.retain_limit is not None and retain is None:
+        raise DataError(
+            "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
+        )
+    if (options.metrics or options.metric_range) and not validated and retain is None:
+        raise DataError("metrics are taken of validation data or of data to retain", remedy="pass one of them")
+    if options.agree_share is not None and agree is None:
+        raise DataError("a share of images to agree on needs those images", remedy="pass agree, or leave the share out")
 
 
 def best_of(best: str, validating: Optional[Evaluator]) -> str:
