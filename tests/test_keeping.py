@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +198,12 @@ def test_the_run_stays_beside_the_model_and_writes_it_again_unless_it_is_not_to_
     with pytest.raises(OutputError, match=r"tuned\.run holds 4 steps of an earlier call"):
         finetune(vendor, keep=False)
     assert listing(vendor.parent) == ["again.onnx", "model.onnx", "tuned.run"]
+    with pytest.raises(
+        OutputError, match="holds 4 steps of an earlier call, which would be deleted with no other run in"
+    ):
+        finetune(vendor, keep=False, overwrite=True)
+    assert listing(vendor.parent) == ["again.onnx", "model.onnx", "tuned.run"]
+    shutil.rmtree(kept)
     assert finetune(vendor, keep=False, overwrite=True).build.directory is None
     assert listing(vendor.parent) == ["again.onnx", "model.onnx", "tuned.onnx"]
 

@@ -179,6 +179,11 @@ def _require_replaceable(place: Place, output: Path, *, overwrite: bool) -> None
                 f"{path} is in use by another process", remedy="wait until it ends, or choose another output"
             )
     steps = place.steps
+    if steps and overwrite and not place.lasting:
+        raise OutputError(
+            f"{within[-1]} holds {steps} steps of an earlier call, which would be deleted with no other run in their place",
+            remedy="pass `keep=True` so that the new run takes it, delete it yourself, or choose another output",
+        )
     if steps and not overwrite:
         latest = within[-1]
         raise OutputError(

@@ -22,6 +22,8 @@ from tgdonnx.regrowing import Reinitialization, regrow
 from tgdonnx.selection import STRATEGIES, Mode, RetrainMask, Strategy, plan_masks, protect_trained, select
 from tgdonnx.tracing import trace_network
 
+_STAYS = "it was asked for"
+
 
 @dataclass(frozen=True)
 class ParameterMask:
@@ -68,7 +70,7 @@ class MaskReport(Presented):
         params: every retrainable tensor.
         rho: the fraction of the weights that train, in [0, 1]: of the elements of the retrainable tensors, and of the kernels
             that are computed from stored tensors, which never train. In mode ``adapter`` what is added counts among them.
-        frozen: for the names of layers that have no weight to train, or no side path, why.
+        frozen: for the names of layers that have no weight to train, no side path, or are to stay frozen, why.
         added: in mode ``adapter`` the side paths.
     """
 
@@ -91,19 +93,28 @@ class MaskOptions:
         protect: whether what an earlier round trained stays as it is; the records in ``model`` say what that is. In mode
             ``adapter`` it does in any case.
         adapter: of mode ``adapter``, which side paths.
+        freeze: names of layers that stay frozen, whatever is selected: of their nodes or weights, or patterns of names with
+            ``*``, ``?`` and ``[ab]``. Nothing of them trains; in mode ``regrow`` filters that they read are not reinitialised,
+            and in mode ``adapter`` they get no side path.
         chosen: why this was chosen where nobody said what trains, for the record; None where somebody did.
 
     Raises:
-        SelectionError: what an earlier round trained is to be protected in mode ``regrow``.
+        SelectionError: what an earlier round trained is to be protected in mode ``regrow``; or ``freeze`` is one text.
     """
 
     mode: Mode = "paper"
     reinitialization: Reinitialization = field(default_factory=Reinitialization)
     protect: bool = False
     adapter: Adapter = field(default_factory=Adapter)
+    freeze: tuple[str, ...] = ()
     chosen: Optional[str] = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.freeze, str):
+            raise SelectionError(
+                f"expected the names of layers to freeze as a tuple, got the text {self.freeze!r}",
+                remedy=f"write `freeze=({self.freeze!r},)`",
+            )
         if self.mode == "regrow" and self.protect:
             raise SelectionError(
                 "what an earlier round trained cannot be protected in mode regrow, which sets what reads reinitialised "
@@ -157,7 +168,7 @@ def mask_network(
     if options.mode == "adapter":
         _require_whole_layers(strategy)
     provenance = trace_network(network)
-    selection = select(provenance, strategy)
+    selection = select(provenance, strategy, options.freeze)
     record: dict[str, Any] = {
         **selection.strategy,
         "mode": options.mode,
@@ -206,7 +217,9 @@ def describe(masks: Sequence[RetrainMask], selection: Mapping[str, Any], network
         for m in masks
     )
     total = sum(int(np.prod(m.parameter.shape)) for m in masks) + sum(network.computed_kernels.values())
-    frozen = {layer.name: layer.problem or "" for layer in network.layers if layer.weight is None}
+    kept = {*selection.get("freeze", ())}
+    frozen = {layer.name: _STAYS for layer in network.layers if layer.name in kept}
+    frozen |= {layer.name: layer.problem or "" for layer in network.layers if layer.weight is None}
     return MaskReport(selection, params, sum(m.trained_elements for m in masks) / total, frozen)
 
 

@@ -7,7 +7,7 @@ and varied likewise; never what is held out to validate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -46,6 +46,7 @@ def measured(
     data: RunData,
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
+    freeze: Sequence[str] = (),
 ) -> Strategy:
     """Returns a strategy that can select: one by sensitivity is measured on the data, any other is what it is.
 
@@ -55,11 +56,12 @@ def measured(
         data: of the run; what it trains on counts.
         building: how it would be built; the loss and the output count.
         training: how it would train; the seed and the device count.
+        freeze: names of layers among which nothing is chosen, see `tgdonnx.masking.MaskOptions`.
 
     Raises:
         TgdonnxError: as `sensitivity`; the fraction is out of range.
     """
-    return measuring(lambda: sensitivity(network, data, building, training))(strategy)
+    return measuring(lambda: sensitivity(network, data, building, training, freeze))(strategy)
 
 
 def measuring(look: Callable[[], Sensitivity]) -> Callable[[Strategy], Strategy]:
@@ -75,7 +77,9 @@ def measuring(look: Callable[[], Sensitivity]) -> Callable[[Strategy], Strategy]
     return measure
 
 
-def sensitivity(network: Network, data: RunData, building: BuildOptions, training: TrainOptions) -> Sensitivity:
+def sensitivity(
+    network: Network, data: RunData, building: BuildOptions, training: TrainOptions, freeze: Sequence[str] = ()
+) -> Sensitivity:
     """Measures how much the loss on data depends on every filter.
 
     Args:
@@ -83,6 +87,7 @@ def sensitivity(network: Network, data: RunData, building: BuildOptions, trainin
         data: of the run; what it trains on counts.
         building: how it would be built; the loss and the output count.
         training: how it would train; the seed and the device count.
+        freeze: names of layers that are left out, see `tgdonnx.masking.MaskOptions`.
 
     Raises:
         UntrainableError: no gradient reaches a layer.
@@ -92,7 +97,7 @@ def sensitivity(network: Network, data: RunData, building: BuildOptions, trainin
     """
     with scratch_directory() as work:
         masked = work / "masked.onnx"
-        mask_network(network, masked, AllLayers(), MaskOptions())
+        mask_network(network, masked, AllLayers(), MaskOptions(freeze=tuple(freeze)))
         options = BuildOptions(
             loss=building.loss, data_range=building.data_range, output=building.output, optimizer="sgd"
         )

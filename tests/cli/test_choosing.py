@@ -98,6 +98,18 @@ def test_the_remedy_for_a_mode_without_a_selection_works(vendor: Path, data: Pat
     assert run(*asked, "--phi", "auto").exit_code == 0
 
 
+def test_two_selections_in_a_file_are_refused_with_its_name(vendor: Path, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text("phi = 0.3\nlast = 2\n")
+    asked = ("finetune", vendor, "--data", data, "-o", tmp_path / "tuned.onnx", "--config", file)
+    refused = run(*asked)
+    assert refused.exit_code == 2
+    assert f"got --phi, --last in {file}; keep one of them there" in " ".join(refused.stderr.split())
+    both = run(*asked, "--first", 1, "--all")
+    assert "got --first, --all" in " ".join(both.stderr.split())
+    assert str(file) not in both.stderr
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [

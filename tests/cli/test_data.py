@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from PIL import Image
 
 from tests.cli.commands import run, run_json, save_pairs
@@ -39,6 +40,12 @@ def pictures(directory: Path, sizes: tuple[tuple[int, int], ...], kinds: tuple[s
     return directory
 
 
+def proposed(result: Result) -> str:
+    """The command that fits, of which there is one."""
+    (line,) = (each.strip() for each in result.stdout.splitlines() if each.strip().startswith("tgdonnx finetune "))
+    return line
+
+
 def test_four_problems_behind_one_another_are_told_at_once_and_the_command_given_trains(
     valid: Path, tmp_path: Path
 ) -> None:
@@ -67,7 +74,9 @@ def test_data_that_fits_exits_with_0_and_tells_what_is_done_to_it(valid: Path, t
     assert "  x: float32 [any, 1, any, any] NCHW (4 axes, channels before space, as ONNX has it)" in lines
     assert f"  target: float32 [3, 1, 8, 8], 1 case; the first in {data}" in lines
     assert "fits: 3 samples" in lines
-    assert lines[-1] == f"  tgdonnx finetune {valid} --data {data} -o tuned.onnx"
+    assert lines[-2] == f"  tgdonnx finetune {valid} --data {data} -o tuned.onnx"
+    # A split divides files, and this is one.
+    assert lines[-1] == "  It validates on nothing: name data that is not trained on with --validation."
 
 
 def test_a_problem_that_no_option_solves_is_told_with_the_others(valid: Path, tmp_path: Path) -> None:
@@ -120,7 +129,7 @@ def test_too_few_classes_hide_no_other_problem_and_all_are_named_in_a_command_th
     result = run("data", model, "--data", tmp_path / "pets", "--loss", "ce", *options)
     assert result.exit_code == 0, result.stdout
     assert "classes 0 owl, 1 snow fox, 2 class2, 3 class3" in result.stdout
-    assert "--classes 'owl,snow fox,class2,class3'" in result.stdout.splitlines()[-1]
+    assert "--classes 'owl,snow fox,class2,class3'" in proposed(result)
 
 
 def test_every_size_is_run_before_data_is_said_to_fit(tmp_path: Path) -> None:
@@ -198,7 +207,7 @@ def test_options_of_several_inputs_are_given_once_for_each(tmp_path: Path) -> No
     data = save_pairs(tmp_path / "data.npz", (2, 5, 6, 3), (2, 5, 6, 3))
     result = run("data", model, "--data", data)
     assert result.exit_code == 1
-    words = shlex.split(result.stdout.splitlines()[-1])
+    words = shlex.split(proposed(result))
     assert [words[n + 1] for n, word in enumerate(words) if word == "--layout"] == ["x=NHWC", "target=NHWC"]
     words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
     assert run(*words[1:], "--epochs", 1).exit_code == 0
@@ -227,7 +236,7 @@ def test_options_that_were_given_stay_in_the_command_as_they_were_given(tmp_path
     )
     result = run("data", model, *given)
     assert result.exit_code == 0, result.stdout
-    words = shlex.split(result.stdout.splitlines()[-1])
+    words = shlex.split(proposed(result))
     assert set(map(str, given)) <= set(words)
     words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
     result = run(*words[1:])
@@ -297,3 +306,81 @@ def test_class_folders_are_told_from_folders_of_arrays_if_the_loss_is_of_values(
     result = run("data", model, "--data", data)
     assert result.exit_code == 1
     assert "if these are folders of classes, build with --loss ce" in result.stdout
+
+
+def test_what_lies_beside_the_data_and_fits_is_proposed_to_validate_on(valid: Path, tmp_path: Path) -> None:
+    data = save_pairs(tmp_path / "scans_train.npz", (3, 1, 12, 12), (3, 1, 8, 8))
+    save_pairs(tmp_path / "scans_val.npz", (2, 1, 12, 12), (2, 1, 12, 12))  # does not fit
+    save_pairs(tmp_path / "test.npz", (2, 1, 12, 12), (2, 1, 8, 8))
+    save_pairs(tmp_path / "strain.npz", (2, 1, 12, 12), (2, 1, 8, 8))
+    result = run("data", valid, "--data", data)
+    assert result.exit_code == 0, result.stderr
+    assert f"--validation {tmp_path / 'test.npz'} " in proposed(result)
+    assert (
+        f"{tmp_path / 'scans_val.npz'} lies beside the data, but does not fit: the target does not fit" in result.stdout
+    )
+    save_pairs(tmp_path / "scans_val.npz", (2, 1, 12, 12), (2, 1, 8, 8))
+    report = run_json("data", valid, "--data", data)
+    assert report["held_out"] == {"validation": str(tmp_path / "scans_val.npz")}
+    given = run_json("data", valid, "--data", data, "--validation", tmp_path / "test.npz")
+    assert given["held_out"] == {}
+    assert given["call"].count("--validation") == 1
+    words = shlex.split(report["call"])
+    words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
+    assert run(*words[1:], "--epochs", 1, "--all").exit_code == 0
+
+
+def test_folders_of_parts_are_found_and_else_a_fraction_of_the_files_is_proposed(valid: Path, tmp_path: Path) -> None:
+    pictures(tmp_path / "Train", ((20, 20), (20, 20)), ("x", "target"))
+    options = ("--scale", 255, "--crop-target")
+    report = run_json("data", valid, "--data", tmp_path / "Train", *options)
+    assert report["held_out"] == {"validation_split": 0.5}  # a fifth of two files is none
+    assert "--validation-split 0.5" in report["call"]
+    pictures(tmp_path / "valid", ((20, 20),), ("x", "target"))
+    report = run_json("data", valid, "--data", tmp_path / "Train", *options)
+    assert report["held_out"] == {"validation": str(tmp_path / "valid")}
+
+
+def classes_of(directory: Path, *names: str) -> Path:
+    for name in names:
+        (directory / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(directory / name / "0.png")
+    return directory
+
+
+TWO = "g (float[N, 1, H, W] x, float[N, 1, H, W] m) => (float[N, 1, OH, OW] y) { s = Add(x, m) y = Conv(s, v) }"
+
+
+@pytest.mark.parametrize(
+    "case", ["as it is", "with options", "wrong target", "no target", "an input missing", "too few classes", "too many"]
+)
+def test_the_verdict_and_the_exit_status_agree(case: str, tmp_path: Path) -> None:
+    plain = save(text_model(VALID, v=(4, 1, 3, 3), w=(1, 4, 3, 3)), tmp_path / "plain.onnx")
+    two = save(text_model(TWO, v=(1, 1, 3, 3)), tmp_path / "two.onnx")
+    four = save(text_model(CLASSES, v=(4, 1, 4, 4)), tmp_path / "four.onnx")
+    classifying = ("--loss", "ce", "--scale", 255, "--colour", "grey")
+    model, data, options, verdict = {
+        "as it is": (plain, save_pairs(tmp_path / "a.npz", (3, 1, 12, 12), (3, 1, 8, 8)), (), "fits: "),
+        "with options": (
+            plain,
+            save_pairs(tmp_path / "b.npz", (3, 1, 12, 12), (3, 1, 12, 12)),
+            (),
+            "does not fit as it is; ",
+        ),
+        "wrong target": (plain, save_pairs(tmp_path / "c.npz", (3, 1, 12, 12), (3, 2, 8, 8)), (), "does not fit"),
+        "no target": (plain, save_without(tmp_path / "d.npz"), (), "does not fit"),
+        "an input missing": (two, save_pairs(tmp_path / "e.npz", (2, 1, 6, 6), (2, 1, 4, 4)), (), "does not fit"),
+        "too few classes": (four, classes_of(tmp_path / "f", "a", "b"), classifying, "does not fit"),
+        "too many": (four, classes_of(tmp_path / "g", *"abcde"), classifying, "does not fit"),
+    }[case]
+    result = run("data", model, "--data", data, *options)
+    said = [line for line in result.stdout.splitlines() if line.startswith(("fits", "does not fit"))]
+    assert len(said) == 1, result.output
+    assert said[0] == verdict if verdict == "does not fit" else said[0].startswith(verdict)
+    assert result.exit_code == (0 if verdict == "fits: " else 1)
+    assert ("tgdonnx finetune" in result.stdout) == (verdict != "does not fit")
+
+
+def save_without(path: Path) -> Path:
+    np.savez(path, x=np.zeros((3, 1, 12, 12), np.float32))
+    return path

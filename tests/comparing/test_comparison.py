@@ -43,6 +43,10 @@ def vendor(tmp_path: Path) -> Path:
     return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
 
 
+def within(tolerance: float) -> tgdonnx.MaskOptions:
+    return tgdonnx.MaskOptions(reinitialization=tgdonnx.Reinitialization(tolerance=tolerance))
+
+
 def compare(
     vendor: Any,
     folder: Path,
@@ -213,18 +217,18 @@ def test_where_the_drop_test_recommends_no_phi_it_is_said_and_a_percentile_is_ta
     report = compare(vendor, tmp_path / "phi", ("tgd",), **plain)
     assert report.entries[0].selection["phi"] == recommended
     assert report.notes == ()
-    report = compare(vendor, tmp_path / "none", ("tgd",), tolerance=1e-6, **plain)
+    report = compare(vendor, tmp_path / "none", ("tgd",), masking=within(1e-6), **plain)
     taken = report.entries[0].selection["percentile"]
     with pytest.raises(SelectionError, match="selects no filter"):
         tgdonnx.mask(vendor, tmp_path / "m.onnx", tgdonnx.Percentile(10))
     assert taken == 20
     assert "the drop test recommends no phi, so tgd takes the lowest 20 % of the scores" in report.notes[0]
-    again = compare(vendor, tmp_path / "none", ("tgd",), tolerance=1e-6, **plain)
+    again = compare(vendor, tmp_path / "none", ("tgd",), masking=within(1e-6), **plain)
     assert again.notes == report.notes
 
 
 def test_selections_that_are_the_same_by_other_names_are_trained_once(vendor: Path, tmp_path: Path) -> None:
-    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0, "tolerance": 1e-6}
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0, "masking": within(1e-6)}
     remarks: list[str] = []
     steps: list[Progress] = []
     report = compare(
@@ -248,17 +252,34 @@ def test_the_same_filters_with_other_regularisers_or_other_starts_are_not_the_sa
     vendor: Path, tmp_path: Path
 ) -> None:
     names = ("percentile:20", "percentile:20+l2sp", "percentile:20+agree", "percentile-regrow:20")
-    report = compare(vendor, tmp_path / "all", names, tolerance=10.0)
+    report = compare(vendor, tmp_path / "all", names, masking=within(10.0))
     assert [entry.name for entry in report.entries] == list(names)
 
 
 def test_of_the_same_the_one_stays_that_is_trained(vendor: Path, tmp_path: Path) -> None:
-    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0, "tolerance": 1e-6}
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0, "masking": within(1e-6)}
     first = compare(vendor, tmp_path / "all", ("tgd",), **plain)
     steps: list[Progress] = []
     report = compare(vendor, tmp_path / "all", ("percentile:20", "tgd"), on_progress=steps.append, **plain)
     assert (facts(report), steps) == (facts(first), [])
     assert "percentile:20 selects the same as tgd, so it is not trained again" in report.notes
+
+
+def test_layers_are_frozen_in_all_selections_that_are_compared(vendor: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
+    freeze = tgdonnx.MaskOptions(freeze=("conv2",))
+    report = compare(vendor, tmp_path / "all", ("last:3", "adapter:1"), masking=freeze, **plain)
+    assert [entry.selection["freeze"] for entry in report.entries] == [["conv2"], ["conv2"]]
+    before = stored(vendor)["w2"]
+    assert all(stored(Path(entry.directory, "tuned.onnx"))["w2"] == before for entry in report.entries)
+    with pytest.raises(OutputError, match=r"holds a comparison with freeze = \['conv2'\], not None"):
+        compare(vendor, tmp_path / "all", ("last:3",), **plain)
+
+
+def test_what_the_names_of_selections_say_is_not_taken_from_elsewhere(vendor: Path, tmp_path: Path) -> None:
+    for masking in (tgdonnx.MaskOptions("readers"), tgdonnx.MaskOptions(adapter=tgdonnx.Adapter(2))):
+        with pytest.raises(SelectionError, match="name selections that have them, such as tgd-readers"):
+            compare(vendor, tmp_path / "none", ("all",), masking=masking)
 
 
 def test_side_paths_are_compared_by_what_they_add(vendor: Path, tmp_path: Path) -> None:
@@ -276,7 +297,7 @@ def test_side_paths_are_compared_by_what_they_add(vendor: Path, tmp_path: Path) 
 
 def test_the_default_takes_what_fits_the_model_and_the_regularisers_that_are_given(tmp_path: Path) -> None:
     vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-    report = compare(vendor, tmp_path / "all", None, replace(RUN, epochs=None, steps=1), tolerance=0.1)
+    report = compare(vendor, tmp_path / "all", None, replace(RUN, epochs=None, steps=1), masking=within(0.1))
     names = [entry.name for entry in report.entries]
     assert names[0] == "none"
     assert {"tgd", "tgd-readers", "last:3", "first:2", "all", "tgd-readers+l2sp", "tgd-readers+agree"} <= set(names)

@@ -9,7 +9,7 @@ from tgdonnx.errors import DataError
 from tgdonnx.gated_model.places import Place
 from tgdonnx.gating.features import Moments
 from tgdonnx.gating.fitting import COMPONENTS, LEAST, fit, require_enough
-from tgdonnx.gating.separation import first_that_separates, judge
+from tgdonnx.gating.separation import Separation, first_that_separates, judge
 
 
 def features(count: int, seed: int = 0) -> np.ndarray:
@@ -93,3 +93,11 @@ def test_of_five_inputs_one_may_fail_and_of_four_none() -> None:
         found = judge(place, new, mixed(count), None)
         assert found.separation.held_out == 1 - 1 / count
         assert found.is_enough is is_enough
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [(0.9, "90%"), (0.904, "90%"), (0.896, "89.6%"), (0.8999, "89.99%"), (0.997, "99.7%"), (1.0, "100%")],
+)
+def test_a_share_that_is_not_enough_never_looks_like_what_is_needed(share: float, told: str) -> None:
+    assert str(Separation(share, None, 0.5)) == f"{told} of the new inputs, 50% of the old inputs"

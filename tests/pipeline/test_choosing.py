@@ -210,3 +210,24 @@ def test_data_that_does_not_fit_is_told_as_with_a_selection(tmp_path: Path) -> N
         said.append(str(caught.value))
     assert said[0] == said[1]
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("frozen", "other", "why"),
+    [
+        ("A", "Y", "all of them in frozen layers"),
+        (
+            "Y",
+            "A",
+            "but none of the 2 filters that are selected can be reinitialised: it is read by 'Y', which is to stay frozen",
+        ),
+    ],
+)
+def test_of_frozen_layers_nothing_is_chosen(frozen: str, other: str, why: str, tmp_path: Path) -> None:
+    report = finetune(network(), tmp_path, masking=tgdonnx.MaskOptions(freeze=(frozen,)))
+    assert report.verify.ok
+    assert (report.mask.selection["mode"], report.mask.selection["freeze"]) == ("adapter", [frozen])
+    assert [path.layer for path in report.mask.added] == [other]
+    chosen = report.mask.selection["chosen"]
+    assert chosen.startswith("side paths of rank 8 beside all other layers (mode adapter): the drop test finds 2 of 9")
+    assert why in chosen

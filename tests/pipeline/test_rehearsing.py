@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,21 @@ def test_selection_counts_and_steps_are_those_of_the_call_and_nothing_is_written
     assert (said.cost.samples, said.cost.held_out, said.cost.retained) == (count, 4, 0)
     assert {found.name: found.cases for found in said.data} == {"x": 1, "target": 1}
     assert said.resumed is None
+
+
+def test_the_time_before_the_first_step_is_told_with_the_drop_test_in_it(
+    vendor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tgdonnx.pipeline.choosing.sweep
+
+    def sweep(*arguments: Any, **options: Any) -> tgdonnx.SweepReport:
+        time.sleep(0.2)
+        return slow(*arguments, **options)
+
+    monkeypatch.setattr(tgdonnx.pipeline.choosing, "sweep", sweep)
+    begin = time.monotonic()
+    said = tgdonnx.rehearse(vendor, **arguments(vendor, strategy=None))
+    assert 0.2 <= said.before < time.monotonic() - begin
 
 
 def test_every_file_of_the_call_is_named_before(vendor: Path) -> None:

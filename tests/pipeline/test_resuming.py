@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import tgdonnx
 from tests.support import models
 from tests.support.tuning import PHI, data_for, in_objects, listing, options_for
-from tgdonnx.errors import ArtifactsError, KeptError, TgdonnxError
+from tgdonnx.errors import ArtifactsError, KeptError, OutputError, TgdonnxError
 
 
 @pytest.fixture
@@ -112,6 +113,30 @@ def test_a_finished_run_is_gone_on_with_and_what_is_reported_of_its_build_is_as_
     more = finetune(vendor, output, mode="readers", training=longer, resume=True, overwrite=True)
     assert more.train.loss[: len(first.train.loss)] == first.train.loss
     assert more.train.steps > first.train.steps
+
+
+def test_of_a_finished_run_it_is_said_that_it_is_where_its_model_is_and_how_to_go_on(
+    vendor: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "tuned.onnx"
+    finetune(vendor, output)
+    before = output.read_bytes()
+    with pytest.raises(OutputError) as raised:
+        finetune(vendor, output, resume=True)
+    said = str(raised.value)
+    assert said == (
+        f"the run in {tmp_path / 'tuned.run'} is finished (all 4 steps are done), and its model is there: {output}; to go on, "
+        "ask for more `epochs` or `steps` than that and pass `overwrite=True`, which replaces the model; to start anew, choose "
+        "another output"
+    )
+    assert output.read_bytes() == before
+    os.utime(output, (1, 1))  # of an earlier run, then
+    with pytest.raises(OutputError, match="exists"):
+        finetune(vendor, output, resume=True)
+    scheduled = replace(options_for(), schedule="cosine")
+    finetune(vendor, tmp_path / "other.onnx", training=scheduled)
+    with pytest.raises(OutputError, match=r"its learning rate ends with it \(schedule cosine\)"):
+        finetune(vendor, tmp_path / "other.onnx", training=scheduled, resume=True)
 
 
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {

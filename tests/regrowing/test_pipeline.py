@@ -117,8 +117,7 @@ def test_selections_in_mode_regrow_are_compared(tmp_path: Path) -> None:
         tmp_path / "comparison",
         names,
         tgdonnx.TrainOptions(steps=2, batch=1),
-        reinitialization=Reinitialization("clone"),
-        tolerance=ANY_CHANGE,
+        masking=tgdonnx.MaskOptions(reinitialization=Reinitialization("clone", tolerance=ANY_CHANGE)),
     )
     assert [entry.name for entry in report.entries] == names
     recorded = {entry.name: entry.selection for entry in report.entries}

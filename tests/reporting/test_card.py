@@ -46,6 +46,7 @@ def test_a_card_has_hashes_selection_data_measures_and_proof(folder: Path) -> No
         ("training data", record["data"]["identity"]),
         ("validation data", record["validation"]["identity"]),
     ]
+    assert [each["told"] for each in card["data"]] == [record["data"]["remarks"], record["validation"]["remarks"]]
     measured = {each["metric"]: each for each in card["measured"]}
     assert list(measured) == ["psnr", "rmse"]
     for name in ("vendor", "tuned"):
@@ -53,6 +54,7 @@ def test_a_card_has_hashes_selection_data_measures_and_proof(folder: Path) -> No
     assert (measured["rmse"]["data"], measured["rmse"]["cases"]) == ("validation data", 6)
     verified = tgdonnx.verify(folder / "vendor.onnx", folder / "tuned.onnx")
     assert card["proof"]["changed"] == {entry.name: len(entry.filters) for entry in verified.changed}
+    assert card["proof"]["told"] == list(verified.told)
     assert (card["proof"]["ok"], card["proof"]["form"], card["acceptance"]) == (True, "recomputed", None)
 
 
@@ -85,6 +87,21 @@ def test_a_cyclonedx_document_is_valid_by_the_schema_of_1_6_and_says_the_same(fo
     ]
     fingerprints = {p["value"] for each in data.values() for p in each["properties"] if "fingerprint" in p["name"]}
     assert fingerprints == {each["fingerprint"] for each in card["data"]}
+
+
+def test_what_verify_and_the_run_told_is_in_the_card(tmp_path: Path) -> None:
+    reading = tgdonnx.DataOptions(scale=2.0)
+    trained(tmp_path, data={"reading": reading}, card=tmp_path / "card.json")
+    card = read(tmp_path, "card.json")
+    assert card["proof"]["told"] == list(tgdonnx.verify(tmp_path / "vendor.onnx", tmp_path / "tuned.onnx").told)
+    assert card["proof"]["told"][0].startswith("data is prepared as 'x' less 0, by 2")
+    assert any("v / 2" in told for told in card["data"][0]["told"])
+    tgdonnx.report(
+        tmp_path / "artifacts", tmp_path / "page.html", tuned=tmp_path / "tuned.onnx", card=tmp_path / "card.cdx.json"
+    )
+    subject = read(tmp_path, "card.cdx.json")["metadata"]["component"]
+    told = [each["value"] for each in subject["properties"] if each["name"] == "tgdonnx:proof:told"]
+    assert told == card["proof"]["told"]
 
 
 def test_the_place_of_a_card_is_looked_at_before_anything_is_trained(tmp_path: Path) -> None:

@@ -67,6 +67,24 @@ def test_the_result_comes_first_and_then_the_pictures(denoiser: Path) -> None:
     assert [s.attributes["id"] for s in page.all("section")][:2] == ["result", "pictures"]
 
 
+def test_tiles_and_table_say_the_same_of_whole_cases(denoiser: Path) -> None:
+    page = parse_page(denoiser / "first.html")
+    tiles = {tile.one("dt").text: tile.one("dd").text for tile in page.one("dl").all("div")}
+    found = numbers(page)
+    for name, row in (("PSNR", "PSNR (dB)"), ("RMSE", "RMSE (unit of the data)")):
+        assert tiles[name].startswith(f"{found[row][0]} → {found[row][1]}")
+        assert "validation data" in tiles[name]
+    assert "by patches" not in page.text
+
+
+def test_of_a_run_that_validates_by_patches_it_is_said_which_numbers_are_of_patches(tmp_path: Path) -> None:
+    reading = tgdonnx.DataOptions(patch=(8, 8))
+    trained(tmp_path, data={"reading": reading}, report=tmp_path / "page.html")
+    page = parse_page(tmp_path / "page.html")
+    assert "validation loss (of the run, by patches)" in numbers(page)
+    assert "is by patches; Result and Cases and classes are of whole cases" in section(page, "training").text
+
+
 def test_measures_of_the_result_are_those_of_both_files_on_the_validation_data(denoiser: Path) -> None:
     data = pairs(seed=1)
     found = numbers(parse_page(denoiser / "first.html"))

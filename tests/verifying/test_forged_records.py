@@ -132,6 +132,15 @@ FORGED: dict[str, tuple[Forgery, str]] = {
         ),
         r"is said to train, but is frozen by a list of filters \(the steepest",
     ),
+    "a layer that is said to stay frozen, and trained": (
+        in_selection(freeze=["conv2"]),
+        "of 'w2' is said to train, but is frozen by phi 0.3, mode paper, 'conv2' frozen",
+    ),
+    "a layer that is said to stay frozen, and is not there": (
+        in_selection(freeze=["conv7"]),
+        "cannot be carried out: no layer is called 'conv7'",
+    ),
+    "layers that are said to stay frozen, and none": (in_selection(freeze=[]), r"at `\$.freeze`"),
     "mode readers": (in_selection(mode="readers"), "is said to be frozen, but trains"),
     "a strategy that there is not": (in_selection(strategy="best"), "no record that tgdonnx wrote"),
     "phi as text": (in_selection(phi="0.3"), r"Expected `float`, got `str` - at `\$.phi`"),
@@ -152,6 +161,21 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     "a scaling that divides by nothing": (
         update(format=4, preparation={"scaling": {"x": {"offset": 0, "divisor": 0, "how": 1}}}),
         r"at `\$.preparation.scaling\[\.\.\.\].divisor`",
+    ),
+    "a standard deviation of nothing": (
+        update(
+            format=4,
+            preparation={
+                "scaling": {"x": {"offset": 0, "divisor": 1, "how": 1, "mean": [0.5, 0.5], "std": [0.2, 0.0]}}
+            },
+        ),
+        r"Expected `float` > 0.0 - at `\$.preparation.scaling\[\.\.\.\].std\[1\]`",
+    ),
+    "a negative standard deviation": (
+        update(
+            format=4, preparation={"scaling": {"x": {"offset": 0, "divisor": 1, "how": 1, "mean": [0], "std": [-1]}}}
+        ),
+        r"at `\$.preparation.scaling\[\.\.\.\].std\[0\]`",
     ),
     "a preparation of more than is known": (update(format=4, preparation={"blur": 3}), "unknown field `blur`"),
     "the format of a federation without one": (update(format=5), "format 5 has a federation, and it has no federation"),

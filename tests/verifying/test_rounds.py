@@ -70,3 +70,16 @@ def test_a_bias_that_trains_without_its_filter_is_found_also_where_the_filters_a
     (tmp_path / "round2.onnx").write_bytes(body + entry(2, second))
     found = refused(tmp_path / "round0.onnx", tmp_path / "round2.onnx")
     assert any("round 2" in each and "'bn2_scale' is said to train" in each for each in found), found
+
+
+def test_a_later_round_that_trains_what_it_says_it_freezes_is_found_where_its_filters_are_its_own_word(
+    tmp_path: Path,
+) -> None:
+    _, second = rounds(tmp_path, (tgdonnx.Phi(PHI), "paper", False), (tgdonnx.Phi(0.5), "paper", False))
+    assert tgdonnx.verify(tmp_path / "round0.onnx", tmp_path / "round2.onnx").proof == "recorded"
+    body = body_of((tmp_path / "round2.onnx").read_bytes(), second, 2)
+    assert second["trained"]["w2"]["retrain"]
+    second["selection"]["freeze"] = ["conv2"]
+    (tmp_path / "round2.onnx").write_bytes(body + entry(2, second))
+    found = refused(tmp_path / "round0.onnx", tmp_path / "round2.onnx")
+    assert any("round 2" in each and "'w2' is said to train, but is frozen" in each for each in found), found

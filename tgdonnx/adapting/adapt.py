@@ -12,7 +12,7 @@ from tgdonnx.adapting.widening import widen
 from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.layers import Network, open_network
 from tgdonnx.selection import RetrainMask, Selection, plan_masks, select
-from tgdonnx.selection.recorded import adapter_of, strategy_of
+from tgdonnx.selection.recorded import adapter_of, frozen_by, strategy_of
 from tgdonnx.selection.strategy import RecordedSelection
 from tgdonnx.tracing import trace_network
 
@@ -110,7 +110,7 @@ def adapt_as_recorded(network: Network, selection: RecordedSelection) -> Adapted
     """
     recorded = adapter_of(selection)
     assert recorded is not None
-    chosen = select(trace_network(network), strategy_of(selection))
+    chosen = select(trace_network(network), strategy_of(selection), frozen_by(selection))
     return adapt(network, chosen, Adapter(recorded.rank, recorded.seed), selection.round)
 
 

@@ -21,11 +21,10 @@ from tgdonnx.batching.running import SHARED, Runner, changed_since, is_whole
 from tgdonnx.engines import ENGINES
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, TgdonnxError
 from tgdonnx.files.paths import why_unwritable
-from tgdonnx.finetuning import Noise2Noise
+from tgdonnx.finetuning import Noise2Noise, steps_kept
 from tgdonnx.finetuning.acceptance import read_acceptance
 from tgdonnx.finetuning.noise2noise import require_pairable
 from tgdonnx.finetuning.opening import require_consistent
-from tgdonnx.finetuning.session import steps_kept
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.keeping import run_of
 from tgdonnx.layers import Network, open_network

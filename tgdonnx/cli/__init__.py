@@ -49,7 +49,7 @@ COMMANDS = {name: summary for section in SECTIONS.values() for name, summary in 
 _HELP = """Adapt somebody else's ONNX conv net on this machine, and change nothing else.
 
 \b
-MODEL --mask--> MASKED --build--> DIR --train--> DIR --export--> TUNED --verify--> proof
+MODEL -mask-> MASKED -build-> DIR -train-> DIR -export-> TUNED -verify-> proof
 
 Begin with `tgdonnx inspect MODEL`; each command's own help has examples.
 """

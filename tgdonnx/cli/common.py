@@ -25,10 +25,14 @@ def output_option(what: str, kind: OutputKind = OutputKind.FILE) -> Callable[[Co
 
 
 ALPHA = options_of(SELECTION)(
-    "--alpha", type=click.FloatRange(0), default=DEFAULT_ALPHA, show_default=True, help="Weight of the entropy."
+    "--alpha",
+    type=click.FloatRange(0),
+    default=DEFAULT_ALPHA,
+    show_default=True,
+    help="Of scores: the weight of the entropy.",
 )
 NEIGHBOURS = options_of(SELECTION)(
-    "-k", type=click.IntRange(1), default=DEFAULT_K, show_default=True, help="Nearest neighbours."
+    "-k", type=click.IntRange(1), default=DEFAULT_K, show_default=True, help="Of scores: how many nearest neighbours."
 )
 
 

@@ -18,7 +18,7 @@ from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import training_bar
 from tgdonnx.cli.run_options import run_options, tensorboard_option
-from tgdonnx.cli.selection_options import reinitialization_options
+from tgdonnx.cli.selection_options import freeze_option, reinitialization_options
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.cli.workers_option import workers_option
 from tgdonnx.cluster import Workers
@@ -27,6 +27,7 @@ from tgdonnx.comparing.trials import MOST_SEEDS
 from tgdonnx.errors import RuntimeMissingError
 from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
+from tgdonnx.masking import MaskOptions
 from tgdonnx.regrowing import Kind, Reinitialization
 from tgdonnx.reporting.comparison import print_compare
 from tgdonnx.reporting.pareto import plot_compare
@@ -39,8 +40,8 @@ def _trials(select: Optional[str], seeds: int, workers: Optional[Workers]) -> Tr
     return Trials(None if select is None else [name for name in select.split(",") if name.strip()], seeds, workers)
 
 
-def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance: float) -> Reinitialization:
-    return Reinitialization(kind, calibrate, tolerance=tolerance)
+def _masking(kind: Optional[Kind], calibrate: Optional[Path], tolerance: float, freeze: tuple[str, ...]) -> MaskOptions:
+    return MaskOptions(reinitialization=Reinitialization(kind, calibrate, tolerance=tolerance), freeze=freeze)
 
 
 @click.command(
@@ -60,7 +61,7 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
         "--select",
         metavar="S,...",
         help=f"Of {', '.join(SELECTIONS)}; with +l2sp or +agree behind, these regularise.  "
-        f"[default: {','.join(DEFAULT_SELECTIONS)}, as far as they fit]",
+        f"[default: {', '.join(DEFAULT_SELECTIONS)}, as far as they fit]",
     ),
     options_of(TRAINING)(
         "--seeds",
@@ -73,8 +74,9 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
     workers_option,
 )
 @collected(
-    "reinitialization",
-    _reinitialization,
+    "masking",
+    _masking,
+    freeze_option,
     options_of(SELECTION)(
         "--tolerance",
         type=float,
@@ -83,7 +85,7 @@ def _reinitialization(kind: Optional[Kind], calibrate: Optional[Path], tolerance
         help="Of the drop test that finds the phi of tgd, as in `sweep`; and of the start in mode regrow.",
     ),
 )
-@options_of(SELECTION)("--sweep-data", type=PATH, help="Unlabelled images for it; else those of --data.")
+@options_of(SELECTION)("--sweep-data", type=PATH, help="Of the drop test: unlabelled images; else those of --data.")
 @reinitialization_options
 @build_options
 @data_options
@@ -95,7 +97,7 @@ def command(
     model: Path,
     output: Path,
     trials: Trials,
-    reinitialization: Reinitialization,
+    masking: MaskOptions,
     sweep_data: Optional[Path],
     building: BuildOptions,
     data: RunData,
@@ -117,9 +119,8 @@ def command(
             trials,
             training,
             building=building,
-            tolerance=reinitialization.tolerance,
+            masking=masking,
             sweep_data=sweep_data,
-            reinitialization=reinitialization,
             watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
         )
     if report.old is not None:

@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Tell whether data fits MODEL, and the command that trains.
 
-    All that is wrong is told at once; exit 1 if it does not fit. It takes the options of `finetune` on data, training and
-    losses; nothing is written.
+    All that is wrong is told at once; exit 1 if it does not fit as it is. It takes the options of `finetune` on data, training
+    and losses; nothing is written.
     """
     report = examine(model, data, training, building=building)
     if report.fits:
@@ -69,7 +69,7 @@ def _command(context: click.Context, report: DataReport, data: RunData) -> str:
     ]
     words = [word for option in given for word in _words(option, context.params[str(option.name)])]
     added = []
-    for name, value in report.options.items():
+    for name, value in {**report.options, **report.held_out}.items():
         if isinstance(value, Mapping):
             before = getattr(data.reading, name)
             value = {each: what for each, what in value.items() if each not in before}
@@ -101,8 +101,19 @@ def _print(report: DataReport, data: RunData) -> None:
         say(styled("problem", "bold red"), f"  {problem.problem}{remedy}")
     for line in report.remarks:
         say(styled("done", "bold"), f"  {line}")
+    for line in report.passed_over:
+        say(styled("not used", "bold"), f"  {line}")
     if not report.fits:
         say(styled("does not fit", "bold red"))
         return
-    say(styled("fits", "bold green"), f"{', with this command' if report.problems else ''}: {report.samples} samples")
+    if report.problems:
+        say(styled("does not fit as it is", "bold red"), f"; with this command it does: {report.samples} samples")
+    else:
+        say(styled("fits", "bold green"), f": {report.samples} samples")
     say(f"  {report.call}")
+    if report.held_out:
+        beside = "validation" in report.held_out
+        what = "what lies beside the data and fits too" if beside else "files that are not trained on"
+        say(f"  It validates on {what}, to keep the epoch that does best there.")
+    elif not data.validated:
+        say("  It validates on nothing: name data that is not trained on with --validation.")

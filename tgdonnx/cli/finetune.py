@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -153,7 +154,9 @@ def command(
     recommend = drop_test(
         model, looked_at or Path(), output=building.shown_output, reading=data.reading, device=training.device
     )
+    begin = time.monotonic()
     strategy = None if selecting.is_open else selecting.strategy(recommend, training.seed)
+    looking = time.monotonic() - begin
     masking = selecting.masking(data.reading, training.seed, training.device)
     if going.rehearsing:
         rehearsal = rehearse(
@@ -167,6 +170,7 @@ def command(
             rounds=going.rounds,
             results=results,
         )
+        rehearsal = replace(rehearsal, before=looking + rehearsal.before)
         print_json(rehearsal) if as_json else print_rehearsal(rehearsal, going.rounds)
         return
     with training_bar() as show:

@@ -26,7 +26,8 @@ def guard(command: click.Command) -> click.Command:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         context = click.get_current_context()
         outputs = [Output(path, kind) for path, kind in _written(context)]
-        overwrite = bool(context.params.get("overwrite"))
+        # Of a run that goes on the command itself says what is there, for it knows whether that is its result.
+        overwrite = bool(context.params.get("overwrite") or context.params.get("resume"))
         require_outputs(outputs, list(_read(context)), overwrite=overwrite, rewritten=list(_rewritten(outputs)))
         return callback(*args, **kwargs)
 

@@ -61,6 +61,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--config": ("cfg", "config-file", "hparams", "params", "options"),
     "--phi": ("threshold", "cutoff", "sparsity"),
     "--percentile": ("ratio", "amount", "pruning-ratio", "fraction", "quantile"),
+    "--freeze": ("frozen", "freeze-layers", "freeze-layer", "exclude", "ignore-layers", "fixed", "keep-frozen"),
     "--last": ("head", "last-layers", "freeze-backbone", "head-only", "unfreeze"),
     "--first": ("first-layers",),
     "--all": ("full", "unfreeze-all", "all-layers"),

@@ -102,7 +102,9 @@ def command(
     if selecting.by_gradient:
         building = BuildOptions() if loss is None else BuildOptions(loss=loss)
         training = TrainOptions(seed=seed, device=device)
-        chosen = measured(chosen, open_network(model), RunData(looked_at, reading=reading), building, training)
+        chosen = measured(
+            chosen, open_network(model), RunData(looked_at, reading=reading), building, training, selecting.freeze
+        )
     report = mask(model, output, chosen, selecting.masking(reading, seed, device), overwrite=overwrite)
     if as_json:
         print_json(report)

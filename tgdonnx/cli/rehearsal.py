@@ -38,6 +38,10 @@ def print_rehearsal(report: Rehearsal, rounds: int) -> None:
     if report.resumed is not None:
         say(f"  goes on with a run of {report.resumed} steps")
     print_cost(report.cost, indent="  ")
+    say(
+        f"  before the first step come about {report.before:.3g} s (choosing, masks, build); what follows the last (export, "
+        "proof, pages) is not counted"
+    )
     say(styled("Files", "bold"))
     for each in report.files:
         say(f"  {each.path}: {each.what}{' (exists)' if each.exists else ''}")

@@ -52,7 +52,7 @@ run_options = collected(
         type=click.Choice(SCHEDULES),
         default=_DEFAULT.schedule,
         show_default=True,
-        help="How the learning rate goes on after the warm-up.",
+        help="How the learning rate goes on after --warmup.",
     ),
     _option("--warmup", type=int, default=_DEFAULT.warmup, show_default=True, help="Steps with a rising rate."),
     _option("--seed", type=int, default=_DEFAULT.seed, show_default=True, help="Of the order of the samples."),

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from tgdonnx.adapting import Adapter
 from tgdonnx.cli.collecting import Body, collected
 from tgdonnx.cli.common import ALPHA, NEIGHBOURS, Command
+from tgdonnx.cli.config import CONFIG
 from tgdonnx.cli.helping import SELECTION, options_of
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
@@ -44,6 +45,7 @@ class Selecting:
         protect: see `MaskOptions`.
         sweep_data: the images of the drop test.
         rank: of side paths.
+        freeze: names of layers that stay frozen, or patterns of names.
 
     Raises:
         UsageError: several ways to select were given, or a mode other than adapter, which is for all layers then, and none; or
@@ -61,12 +63,13 @@ class Selecting:
     protect: bool = False
     sweep_data: Optional[Path] = None
     rank: Optional[int] = None
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         chosen, mode = self._chosen, self.mode or MaskOptions().mode
         if len(chosen) > 1:
             given = ", ".join(f"--{name}" for name in chosen)
-            raise click.UsageError(f"expected exactly one of {self._ways}; got {given}")
+            raise click.UsageError(f"expected exactly one of {self._ways}; got {given}{_where(chosen)}")
         if not chosen and self.mode not in (None, "adapter"):
             raise self._nothing_said(f" with --mode {self.mode}")
         if self.tolerance is not None and not (self.by_drop_test or mode == "regrow" or self.is_open):
@@ -91,10 +94,13 @@ class Selecting:
         return ", ".join(f"--{name}" for name in self.asked)
 
     def _nothing_said(self, where: str = "") -> click.UsageError:
-        return click.UsageError(
-            f"expected exactly one of {self._ways}{where}; got none. Where you do not know which filters, `--phi {AUTO}` has "
-            "the drop test on your data find them"
-        )
+        return click.UsageError(f"expected exactly one of {self._ways}{where}; got none. {self._offered}")
+
+    @property
+    def _offered(self) -> str:
+        if self.freeze:
+            return "--freeze takes layers out of a selection: `--all` trains all others"
+        return f"Where you do not know which filters, `--phi {AUTO}` has the drop test on your data find them"
 
     @property
     def is_open(self) -> bool:
@@ -156,7 +162,15 @@ class Selecting:
             self.kind, self.calibrate, reading, self.isolate, self.accepted_change, seed, device
         )
         adapter = Adapter(seed=seed) if self.rank is None else Adapter(self.rank, seed)
-        return MaskOptions(self.mode or MaskOptions().mode, reinitialized, self.protect, adapter)
+        return MaskOptions(self.mode or MaskOptions().mode, reinitialized, self.protect, adapter, self.freeze)
+
+
+def _where(given: list[str]) -> str:
+    """Says in which file of --config options are that the command line does not give."""
+    context = click.get_current_context(silent=True)
+    if context is None or any(context.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP for name in given):
+        return ""
+    return f" in {context.meta[CONFIG]}; keep one of them there"
 
 
 def _phi_or_auto(context: click.Context, parameter: click.Parameter, text: Optional[str]) -> Union[float, str, None]:
@@ -187,18 +201,28 @@ def _strategy_option(each: StrategyType[Any, Any]) -> Callable[[Body], Body]:
         f"--{each.name}",
         each.name,
         type=types[each.takes],
+        metavar=each.letter or None,
         is_flag=each.takes == "nothing",
         callback=_of_file_unless_said,
         help=each.help,
     )
 
 
+freeze_option = _option(
+    "--freeze",
+    multiple=True,
+    metavar="LAYER",
+    help="Train nothing of this layer, whatever is selected: the name of its node or weight, or a pattern such as 'encoder.*'. "
+    "May be given several times.",
+)
+
 selection_options = collected(
     "selecting",
     Selecting,
+    *map(_strategy_option, STRATEGIES),
+    freeze_option,
     ALPHA,
     NEIGHBOURS,
-    *map(_strategy_option, STRATEGIES),
     _option(
         "--tolerance",
         type=float,
@@ -208,9 +232,9 @@ selection_options = collected(
     _option(
         "--mode",
         type=click.Choice(MODES),
-        help="paper: whole filters train; readers: so do the kernels, in every filter, that read meaningless maps; "
-        "regrow: these start at 0, and the filters with initial values; adapter: nothing of MODEL, but side paths that are "
-        "added beside its layers, by default all.  "
+        help="paper: whole filters train; readers: and in all other filters the kernels that read meaningless maps; regrow: as "
+        "readers, but the filters start anew and those kernels at 0; adapter: nothing of MODEL trains, but side paths that are "
+        "added beside its layers, all or those selected.  "
         f"[default: {MaskOptions().mode}; of finetune without a selection, by the drop test]",
     ),
     _option(

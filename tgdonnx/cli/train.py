@@ -103,5 +103,5 @@ def print_cost(cost: DryRunReport, indent: str = "") -> None:
     say(f"{indent}an epoch has {cost.steps_per_epoch} steps and takes {epoch}")
     if cost.steps is not None:
         total = cost.epoch_seconds * cost.steps / cost.steps_per_epoch
-        say(f"{indent}the run has {cost.steps} steps and takes about {total:.3g} s")
+        say(f"{indent}the run has {cost.steps} steps and takes about {total:.3g} s from the first on")
     say(f"{indent}peak memory {memory}")

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import locked
@@ -28,6 +28,7 @@ from tgdonnx.comparing.plan import (
     read_comparison,
     recommend,
     require_equal_budget,
+    require_named_modes,
     settings_of,
     wanted_candidates,
     write_comparison,
@@ -56,9 +57,8 @@ from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import require_unmasked
-from tgdonnx.regrowing import Reinitialization
+from tgdonnx.masking import MaskOptions
 from tgdonnx.sensitivity import measuring, sensitivity
-from tgdonnx.sweeping import DEFAULT_TOLERANCE
 
 VENDOR = "vendor.onnx"
 """Where the vendor's file goes that was in memory."""
@@ -72,9 +72,8 @@ def compare(
     training: TrainOptions = TrainOptions(),  # noqa: B008  # frozen
     *,
     building: BuildOptions = BuildOptions(),  # noqa: B008  # frozen
-    tolerance: float = DEFAULT_TOLERANCE,
+    masking: MaskOptions = MaskOptions(),  # noqa: B008  # frozen
     sweep_data: Optional[DataSource] = None,
-    reinitialization: Reinitialization = Reinitialization(),  # noqa: B008  # frozen
     watch: Watch = Watch(),  # noqa: B008  # frozen
 ) -> CompareReport:
     """Trains several selections at equal budget, and looks at the new and the old task along every curve.
@@ -97,10 +96,10 @@ def compare(
         validation: data of the new task that is not trained on; every selection is judged by it. A split may take its place.
         retain: data of the vendor's own task, see `tgdonnx.train`.
         agree: for selections with ``+agree``: images to agree with the vendor on, see `tgdonnx.train`.
-        tolerance: of the drop test that finds the phi of ``tgd``, and of the start in mode regrow.
+        masking: layers that stay frozen in every selection, and of those in mode regrow how filters are reinitialised, whose
+            tolerance is also that of the drop test that finds the phi of ``tgd``. Modes, ranks, and whether filters are
+            isolated the names of the selections say; seed and how images are read are those of the comparison.
         sweep_data: unlabelled images for the drop test; ``data`` if None.
-        reinitialization: of selections in mode regrow, how filters are reinitialised. Whether they are isolated, their names
-            say; tolerance, seed and how images are read are those of the comparison.
         watch: who looks on, and what stops the run under way; the next call goes on. There are no event files.
 
     Raises:
@@ -114,13 +113,17 @@ def compare(
     """
     file, directory = load_model(model), Path(directory)
     run_data = RunData.of(data)
-    require_outputs([Output(directory, Kind.ADDED_TO)], [file, *run_data.read, sweep_data, reinitialization.calibrate])
+    require_outputs(
+        [Output(directory, Kind.ADDED_TO)],
+        [file, *run_data.read, sweep_data, masking.reinitialization.calibrate],
+    )
     if isinstance(run_data.data, Noise2Noise):
         raise DataError(
             "selections are compared on data with targets; two noisy images are for `tgdonnx.train` and `tgdonnx.finetune`"
         )
     if watch.tensorboard is not None:
         raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
+    require_named_modes(masking)
     trials = Trials.of(select)
     candidates = wanted_candidates(trials.select, agree=run_data.agree, l2_sp=building.l2_sp)
     require_equal_budget(training, validated=run_data.validated, retained=run_data.retain is not None)
@@ -129,15 +132,18 @@ def compare(
     building = building.in_cheapest_form()
     device = training_device(ENGINES[building.engine], training.device)
     reinitialization = replace(
-        reinitialization, tolerance=tolerance, seed=training.seed, reading=run_data.reading, device=training.device
+        masking.reinitialization, seed=training.seed, reading=run_data.reading, device=training.device
     )
+    masking = replace(masking, reinitialization=reinitialization)
     places = {
         "data": run_data.data,
         "validation": run_data.validation,
         "retain": run_data.retain,
         "calibrate": reinitialization.calibrate,
     }
-    dropping = {"tolerance": tolerance, "rebirth": reinitialization.kind}
+    dropping: dict[str, Any] = {"tolerance": reinitialization.tolerance, "rebirth": reinitialization.kind}
+    if masking.freeze:  # as comparisons of before there was any have it
+        dropping["freeze"] = masking.freeze
     settings = settings_of(file.sha256, training, building, dropping, run_data.reading, places)
     with ExitStack() as held:
         cluster = None if trials.workers is None else held.enter_context(open_cluster(trials.workers))
@@ -152,7 +158,7 @@ def compare(
             recommended = recommend(
                 file,
                 sweep_data or run_data.data,
-                tolerance=tolerance,
+                tolerance=reinitialization.tolerance,
                 output=building.shown_output,
                 reading=run_data.reading,
                 device=training.device,
@@ -166,8 +172,8 @@ def compare(
             skip_empty = trials.select is None
             runs = trials.repeated(candidates, training.seed)
             problems = build_all(
-                *(runs, file, directory, work, recommended, reinitialization, building),
-                measure=measuring(lambda: sensitivity(network, run_data, building, training)),
+                *(runs, file, directory, work, recommended, masking, building),
+                measure=measuring(lambda: sensitivity(network, run_data, building, training, masking.freeze)),
                 skip_empty=skip_empty,
             )
             runnable = [c for c in runs if c.kind != "none" and c.name not in problems]

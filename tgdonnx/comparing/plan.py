@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -33,6 +33,7 @@ from tgdonnx.finetuning import TrainOptions
 from tgdonnx.finetuning.metrics import LOSS
 from tgdonnx.finetuning.run_record import data_options_of_older
 from tgdonnx.layers import open_network
+from tgdonnx.masking import MaskOptions
 from tgdonnx.selection import Percentile, Phi, select
 from tgdonnx.sweeping import sweep
 from tgdonnx.tracing import trace_network
@@ -147,6 +148,20 @@ def require_equal_budget(options: TrainOptions, *, validated: bool, retained: bo
     if options.retain_limit is not None and not retained:
         raise DataError(
             "a limit of retention needs data of the vendor's own task", remedy="pass retain, or leave the limit out"
+        )
+
+
+def require_named_modes(masking: MaskOptions) -> None:
+    """Checks that options of masks leave to the names of selections what these say.
+
+    Raises:
+        SelectionError: they do not.
+    """
+    left = replace(masking, reinitialization=replace(masking.reinitialization, isolate=False), freeze=())
+    if left != replace(MaskOptions(), reinitialization=left.reinitialization) or masking.reinitialization.isolate:
+        raise SelectionError(
+            "mode, rank, protection and isolation are given for all selections, but are of each",
+            remedy="name selections that have them, such as tgd-readers, regrow-isolate or adapter:4",
         )
 
 

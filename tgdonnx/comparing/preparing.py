@@ -21,7 +21,6 @@ from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, requir
 from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.session import Session
 from tgdonnx.masking import MaskOptions, mask
-from tgdonnx.regrowing import Reinitialization
 from tgdonnx.runtime import Device, parse_device
 from tgdonnx.selection import Strategy
 
@@ -48,7 +47,7 @@ def build_all(
     directory: Path,
     work: Path,
     recommended: Optional[Recommended],
-    reinitialization: Reinitialization,
+    masking: MaskOptions,
     building: BuildOptions,
     *,
     measure: Callable[[Strategy], Strategy],
@@ -62,7 +61,7 @@ def build_all(
         directory: where artifacts may be already.
         work: where to build.
         recommended: what ``tgd`` stands for.
-        reinitialization: how filters are reinitialised, but for isolation, which the name of the selection says.
+        masking: what stays frozen, and how filters are reinitialised; the rest the name of the selection says.
         building: how to build, but for ``l2_sp``, which is for selections with ``+l2sp``.
         measure: looks at the data for selections that go by it.
         skip_empty: whether a selection that selects nothing is left out rather than refused.
@@ -86,7 +85,7 @@ def build_all(
                     f"{there} was built with l2_sp = {was:g}, not {options.l2_sp:g}", remedy="choose another directory"
                 )
             continue
-        seed = reinitialization.seed if candidate.seed is None else candidate.seed
+        seed = masking.reinitialization.seed if candidate.seed is None else candidate.seed
         target = work / candidate.folder
         scratch = target / "masked"
         scratch.mkdir(parents=True)
@@ -95,9 +94,10 @@ def build_all(
                 model,
                 scratch / MASKED_MODEL,
                 measure(candidate.strategy(tgd, seed)),
-                MaskOptions(
-                    candidate.mode,
-                    replace(reinitialization, isolate=candidate.isolate, seed=seed),
+                replace(
+                    masking,
+                    mode=candidate.mode,
+                    reinitialization=replace(masking.reinitialization, isolate=candidate.isolate, seed=seed),
                     adapter=candidate.adapter(seed),
                 ),
             )

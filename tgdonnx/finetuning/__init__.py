@@ -11,18 +11,19 @@
     cost_estimate   what a run will cost              stopping      the other reasons to stop
     disk_space      room on the disk for it           data          what a run reads
     agreement       images without targets, mixed     watching      who looks on
+    kept            what a run has left
 """
 
 from tgdonnx.finetuning.agreement import with_agreement
 from tgdonnx.finetuning.cost_estimate import dry_run
 from tgdonnx.finetuning.data import RunData
 from tgdonnx.finetuning.disk_space import Need, needs_of_run, require_space
+from tgdonnx.finetuning.kept import steps_kept, why_over
 from tgdonnx.finetuning.metrics import METRICS, MetricName
 from tgdonnx.finetuning.noise2noise import Noise2Noise
 from tgdonnx.finetuning.options import DEFAULT_AGREE_SHARE, TrainOptions
 from tgdonnx.finetuning.reports import Best, BlendCurve, BlendPoint, DryRunReport, Epoch, Progress, Stop, TrainReport
 from tgdonnx.finetuning.schedules import SCHEDULES, ScheduleName
-from tgdonnx.finetuning.session import steps_kept
 from tgdonnx.finetuning.training import train
 from tgdonnx.finetuning.watching import Watch
 
@@ -50,5 +51,6 @@ __all__ = [
     "require_space",
     "steps_kept",
     "train",
+    "why_over",
     "with_agreement",
 ]

@@ -75,12 +75,17 @@ def fit(session: Session, data: RunData, options: TrainOptions) -> Fit:
             if not new:
                 return Fit(tuple(problems.values()), added, fits=False)
             added.update(new)
-            data = replace(data, reading=replace(data.reading, **_part(new, _READING)))
-            options = replace(options, **_part(new, _TRAINING))
+            data, options = with_options(data, options, new)
         else:
             fixed = () if "batch" in added else batch_remarks(asked, options)
             remarks = (*fixed, *class_axes(session.manifest), *remarks_of(training, validating, retention))
             return Fit(tuple(problems.values()), added, fits=True, remarks=remarks, training=training)
+
+
+def with_options(data: RunData, options: TrainOptions, found: Mapping[str, Any]) -> tuple[RunData, TrainOptions]:
+    """Returns the data and the options of a run with those that were found to help."""
+    read = replace(data, reading=replace(data.reading, **_part(found, _READING)))
+    return read, replace(options, **_part(found, _TRAINING))
 
 
 def _new_options(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -19,10 +18,9 @@ from tgdonnx.artifacts.manifest import Head
 from tgdonnx.data import Dataset
 from tgdonnx.data.targets import TargetLimits
 from tgdonnx.engines import Batch, BatchLoss, TrainingSession
-from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import load_model
 from tgdonnx.finetuning.borders import may_be_cut
-from tgdonnx.finetuning.logs import StepEntry, read_log
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.graphs.tensor_specs import TARGET, count_inputs
 from tgdonnx.runtime import CPU, Device, InferenceModel, open_inference
@@ -284,23 +282,6 @@ def read_state(directory: Path, checkpoint: str) -> Optional[RunState]:
 
 def _state_of(run: Optional[str], path: Path) -> Optional[RunState]:
     return None if run is None else RunState.from_json(run, str(path))
-
-
-def steps_kept(directory: Path) -> int:
-    """Returns how many steps the checkpoints of a directory hold, the larger number of the two; 0 if none was trained.
-
-    Of one that cannot be read the log has to say.
-    """
-    steps, engine = 0, read_manifest(directory).runtime
-    for name in (engine.checkpoint, engine.best_checkpoint):
-        if (directory / name).is_file():
-            try:
-                state = read_state(directory, name)
-                steps = max(steps, state.step if state is not None else 0)
-            except ArtifactsError:
-                with suppress(ArtifactsError):
-                    steps = max(steps, sum(isinstance(line.entry, StepEntry) for line in read_log(directory)))
-    return steps
 
 
 def read_parameters(directory: Path, checkpoint: str) -> dict[str, NDArray[np.float32]]:

@@ -21,6 +21,7 @@ ENOUGH = 0.9
 """The share of inputs that must go to the right side, of each kind that is given; of 5 and more, one may always fail."""
 _FEW = 5
 _FEWEST_FEATURES = 16
+_MOST_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,17 @@ class Separation:
 
     def __str__(self) -> str:
         shares = (("new", self.new), ("held-out new", self.held_out), ("old", self.retain))
-        return ", ".join(f"{share:.0%} of the {what} inputs" for what, share in shares if share is not None)
+        return ", ".join(f"{_percent(share)} of the {what} inputs" for what, share in shares if share is not None)
+
+
+def _percent(share: float) -> str:
+    """Returns a share in so many digits that it is not taken for what is needed, or for all, if it is less."""
+    digits = 0
+    while digits < _MOST_DIGITS and any(
+        share < limit and f"{share:.{digits}%}" == f"{limit:.{digits}%}" for limit in (ENOUGH, 1.0)
+    ):
+        digits += 1
+    return f"{share:.{digits}%}"
 
 
 @dataclass(frozen=True)

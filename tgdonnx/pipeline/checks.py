@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Optional, Union
 
 from tgdonnx.applying import require_applicable
+from tgdonnx.artifacts import read_manifest
+from tgdonnx.artifacts.manifest import MANIFEST
 from tgdonnx.calls import call
 from tgdonnx.data.array_likes import ArrayLike
 from tgdonnx.engines import ENGINES
-from tgdonnx.errors import DataError, SelectionError
+from tgdonnx.errors import DataError, OutputError, SelectionError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import require_data_writable
 from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
+from tgdonnx.finetuning import why_over
 from tgdonnx.finetuning.acceptance import Acceptance, read_acceptance
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.keeping import Place, open_place, run_of
 from tgdonnx.pipeline.asked import Asked
@@ -94,6 +98,7 @@ def checked(asked: Asked) -> Job:
     results, overwrite = asked.results, asked.results.overwrite
     device = training_device(ENGINES[asked.building.engine], asked.training.device)
     applied, vendor = _applied(asked), _vendor(asked)
+    _require_unfinished(asked)
     _require_outputs(asked, applied, vendor)
     acceptance = None if results.acceptance is None else read_acceptance(Path(results.acceptance))
     card = None if results.card is None else require_card(results.card, overwrite=overwrite)
@@ -123,6 +128,36 @@ def checked(asked: Asked) -> Job:
         overwrite=overwrite,
     )
     return Job(asked, device, place, page, applied, vendor, acceptance, card)
+
+
+def _require_unfinished(asked: Asked) -> None:
+    """Checks that a run that is gone on with has not written its model already, where that may not be replaced.
+
+    Raises:
+        OutputError: it has.
+    """
+    results, output = asked.results, asked.output
+    if not results.resume or results.overwrite or not output.is_file():
+        return
+    root = run_of(output) if results.artifacts is None else Path(results.artifacts)
+    last = root / f"round-{asked.rounds}" if asked.rounds > 1 else root
+    if not (last / MANIFEST).is_file():
+        return
+    over, record = why_over(last), read_record(last)
+    checkpoint = last / read_manifest(last).runtime.checkpoint
+    # A model that is older than the checkpoint is not what the run came to.
+    if over is None or record is None or output.stat().st_mtime < checkpoint.stat().st_mtime:
+        return
+    if record.options.schedule != "constant":
+        more = f"its learning rate ends with it (schedule {record.options.schedule}), so for more leave `resume` out"
+    else:
+        more = (
+            "to go on, ask for more `epochs` or `steps` than that and pass `overwrite=True`, which replaces the model"
+        )
+    raise OutputError(
+        f"the run in {last} is finished ({over.reason}), and its model is there: {output}",
+        remedy=f"{more}; to start anew, choose another output",
+    )
 
 
 def _require_outputs(asked: Asked, applied: Optional[Path], vendor: Optional[Path]) -> None:

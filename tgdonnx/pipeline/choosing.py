@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
@@ -14,7 +15,7 @@ from tgdonnx.masked_model import require_unmasked
 from tgdonnx.pipeline.asked import Asked
 from tgdonnx.records import earlier_rounds
 from tgdonnx.regrowing import Reinitialization, regrow
-from tgdonnx.selection import AllLayers, Phi, Strategy, select
+from tgdonnx.selection import AllLayers, Phi, Strategy, frozen_layers, plan_masks, select
 from tgdonnx.sweeping import sweep
 from tgdonnx.tracing import trace_network
 
@@ -85,10 +86,12 @@ def with_choice(asked: Asked) -> Asked:
             "nothing is selected, and the drop test, which would choose, does not look at two noisy images",
             remedy="select filters, such as by `phi`, or layers",
         )
-    dead = _drop_test(asked, images)
+    frozen_layers(network.layers, masking.freeze)  # wrong names are told before a test that takes a while
+    dead = _drop_test(asked, images, network)
     reborn = replace(masking.reinitialization, kind="clone", calibrate=images, reading=asked.data.reading)
-    no_regrow = _why_not_regrown(network, dead, reborn)
-    no_paths = _why_not_adapted(network, masking.adapter)
+    no_regrow = _why_not_regrown(network, dead, reborn, masking.freeze)
+    no_paths = _why_not_adapted(network, masking.adapter, masking.freeze)
+    others = "other " if masking.freeze else ""
     chosen = what_trains(dead.weights, regrows=no_regrow is None, adapts=no_paths is None)
     strategy: Strategy = AllLayers()
     if chosen == "regrow":
@@ -98,9 +101,9 @@ def with_choice(asked: Asked) -> Asked:
     elif chosen == "adapter":
         masking = replace(masking, mode="adapter")
         why = dead.said if no_regrow is None or dead.weights < ENOUGH else f"{dead.said}, but {no_regrow}"
-        reason = f"side paths of rank {masking.adapter.rank} beside all layers (mode adapter): {why}"
+        reason = f"side paths of rank {masking.adapter.rank} beside all {others}layers (mode adapter): {why}"
     else:
-        reason = f"all layers: {dead.said}, and no layer can have a side path ({no_paths})"
+        reason = f"all {others}layers: {dead.said}, and no layer can have a side path ({no_paths})"
     blend = asked.results.blend
     if blend is None and asked.holds_out:
         blend = "auto"
@@ -109,7 +112,7 @@ def with_choice(asked: Asked) -> Asked:
     )
 
 
-def _drop_test(asked: Asked, images: DataSource) -> _Dead:
+def _drop_test(asked: Asked, images: DataSource, network: Network) -> _Dead:
     tolerance = asked.masking.reinitialization.tolerance
     try:
         report = sweep(
@@ -132,16 +135,39 @@ def _drop_test(asked: Asked, images: DataSource) -> _Dead:
         f"the drop test finds {point.filters} of {report.filters} filters dead, with {100 * share:.3g} % of the weights "
         f"(without them the output changes by {point.change:.2g})"
     )
-    return _Dead(report.strategy(), share, said)
+    found = _Dead(report.strategy(), share, said)
+    return _outside(network, found, report.weights, asked.masking.freeze) if asked.masking.freeze else found
 
 
-def _why_not_regrown(network: Network, dead: _Dead, reinitialization: Reinitialization) -> Optional[str]:
+def _outside(network: Network, dead: _Dead, weights: int, freeze: Sequence[str]) -> _Dead:
+    """Returns what the drop test found, less what is in layers that are to stay frozen.
+
+    Args:
+        network: the vendor's.
+        dead: what it found.
+        weights: of all layers together.
+        freeze: names of layers.
+    """
+    provenance = trace_network(network)
+    assert dead.phi is not None
+    try:
+        masks = plan_masks(provenance, select(provenance, dead.phi, freeze), "paper")
+    except SelectionError:
+        return replace(dead, phi=None, weights=0.0, said=f"{dead.said}, all of them in frozen layers")
+    owned = {layer.weight.name for layer in network.layers if layer.weight}
+    share = sum(mask.trained_elements for mask in masks if mask.parameter.name in owned) / weights
+    return replace(dead, weights=share, said=f"{dead.said}; outside the frozen layers they hold {100 * share:.3g} %")
+
+
+def _why_not_regrown(
+    network: Network, dead: _Dead, reinitialization: Reinitialization, freeze: Sequence[str]
+) -> Optional[str]:
     """Says why dead filters cannot be reinitialised, though there are enough; None if they can."""
     if dead.phi is None or dead.weights < ENOUGH:
         return None
     provenance = trace_network(network)
     try:
-        regrow(provenance, select(provenance, dead.phi), reinitialization)
+        regrow(provenance, select(provenance, dead.phi, freeze), reinitialization)
     except SelectionError as error:
         return str(error)
     except DataError:
@@ -149,10 +175,11 @@ def _why_not_regrown(network: Network, dead: _Dead, reinitialization: Reinitiali
     return None
 
 
-def _why_not_adapted(network: Network, adapter: Adapter) -> Optional[str]:
+def _why_not_adapted(network: Network, adapter: Adapter, freeze: Sequence[str]) -> Optional[str]:
     """Says why no layer can have a side path; None if one can."""
     try:
-        adapt(network, select(trace_network(network), AllLayers()), adapter, 1 + earlier_rounds(network.file.proto))
+        selection = select(trace_network(network), AllLayers(), freeze)
+        adapt(network, selection, adapter, 1 + earlier_rounds(network.file.proto))
     except SelectionError as error:
         return str(error)
     except (MaskedModelError, ModelFileError):  # they name the file, and what is said goes into the tuned one

@@ -19,13 +19,14 @@ from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import ModelSource, load_model
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions
-from tgdonnx.finetuning.fitting import Fit, fit
+from tgdonnx.finetuning.fitting import fit, with_options
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.graphs.tensor_specs import TensorSpec
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked
 from tgdonnx.masking import MaskOptions, mask_network
+from tgdonnx.pipeline.holding_out import HeldOut, held_out
 from tgdonnx.presenting import Presented
 from tgdonnx.selection import AllLayers
 
@@ -91,6 +92,9 @@ class DataReport(Presented):
         options: with which it would fit, or of which it is known that they are needed, by the names that Python gives them.
         fits: whether it does, with these.
         remarks: what is done to the data then, and what is worth knowing about it.
+        held_out: what ``call`` validates on, where nothing was said: ``validation``, data that lies beside and fits, or
+            ``validation_split``; empty where that was said, or where nothing can be held out, as of one file.
+        passed_over: what lies beside and does not fit, in sentences.
         call: the run that it fits; empty if it does not fit.
     """
 
@@ -101,6 +105,8 @@ class DataReport(Presented):
     options: Mapping[str, Any]
     fits: bool
     remarks: tuple[str, ...]
+    held_out: Mapping[str, Any]
+    passed_over: tuple[str, ...]
     call: str
 
 
@@ -138,6 +144,7 @@ def examine(
         found = fit(session, run_data, training)
         samples = None if found.training is None else len(found.training)
         remarks = tuple(found.remarks)
+        spare = held_out(session, *with_options(run_data, training, found.options)) if found.fits else HeldOut({})
     return DataReport(
         tuple(_wanted(spec, run_data) for spec in report.inputs),
         found_arrays(run_data, report.inputs),
@@ -146,7 +153,9 @@ def examine(
         found.options,
         found.fits,
         remarks,
-        _call(model, run_data, training, building, found) if found.fits else "",
+        spare.options,
+        spare.passed_over,
+        _call(model, run_data, training, building, {**found.options, **spare.options}) if found.fits else "",
     )
 
 
@@ -193,8 +202,10 @@ def found_arrays(data: RunData, inputs: Sequence[TensorSpec]) -> tuple[FoundArra
     )
 
 
-def _call(model: ModelSource, data: RunData, training: TrainOptions, building: BuildOptions, found: Fit) -> str:
-    reading = {**_said(data.reading, type(data.reading)()), **found.options}
+def _call(
+    model: ModelSource, data: RunData, training: TrainOptions, building: BuildOptions, found: Mapping[str, Any]
+) -> str:
+    reading = {**_said(data.reading, type(data.reading)()), **found}
     sources = {name: getattr(data, name) for name in ("data", "validation", "retain", "agree")}
     options: dict[str, object] = {
         **{name: _named(source, "DATA") for name, source in sources.items() if source is not None},

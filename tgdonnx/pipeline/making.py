@@ -54,7 +54,7 @@ class MadeAnew:
         scratch.mkdir()
         masked_model = scratch / "masked.onnx"
         assert asked.strategy is not None  # by now, see `choosing`
-        strategy = measured(asked.strategy, before, asked.data, asked.building, asked.training)
+        strategy = measured(asked.strategy, before, asked.data, asked.building, asked.training, asked.masking.freeze)
         masked = mask_network(before, masked_model, strategy, asked.masking)
         return masked, read_masked(masked_model)
 

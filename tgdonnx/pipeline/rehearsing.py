@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Union
@@ -54,6 +55,8 @@ class Rehearsal:
         files: what would be written.
         resumed: the steps that the run which would be gone on with holds; None if a new one would be started.
         remarks: what is done to the data, and what is worth knowing about it.
+        before: how many seconds all took here that comes before the first step: the choice of what trains with its drop test,
+            masks and build. Of the run that is not in ``cost``, nor is what follows training.
     """
 
     data: tuple[FoundArray, ...]
@@ -63,6 +66,7 @@ class Rehearsal:
     files: tuple[PlannedFile, ...]
     resumed: Optional[int]
     remarks: tuple[str, ...]
+    before: float
 
 
 def rehearse(
@@ -84,6 +88,7 @@ def rehearse(
     Raises:
         TgdonnxError: as `tgdonnx.finetune`.
     """
+    begin = time.monotonic()
     asked = asked_of(
         model, data, output, strategy, training, building=building, masking=masking, rounds=rounds, results=results
     )
@@ -93,7 +98,7 @@ def rehearse(
     assert asked.strategy is not None  # by now, see `choosing`
     remarks = list(asked.choice)
     with scratch_directory() as work:
-        chosen = measured(asked.strategy, before, asked.data, asked.building, asked.training)
+        chosen = measured(asked.strategy, before, asked.data, asked.building, asked.training, asked.masking.freeze)
         masked = mask_network(before, work / "masked.onnx", chosen, asked.masking)
         wanted, cheapest = read_masked(work / "masked.onnx"), asked.building.in_cheapest_form()
         if job.place.resumed:
@@ -101,11 +106,12 @@ def rehearse(
         built, artifacts = build_masked(wanted, work / "artifacts", cheapest)
         session = Session(artifacts.directory, artifacts=artifacts, device=job.device)
         compared = ShownData.of_run(asked.data, asked.training.seed), Runners(artifacts.manifest, job.device)
+        seconds = time.monotonic() - begin
         rehearse_ending(job, before, session, artifacts, compared)
         cost = dry_run(artifacts.directory, asked.data, asked.training, on_remark=remarks.append)
     resumed = job.place.steps if job.place.resumed else None
     found = () if isinstance(asked.data.data, Noise2Noise) else found_arrays(asked.data, built.inputs)
-    return Rehearsal(found, masked, replace(built, directory=None), cost, _files(job), resumed, tuple(remarks))
+    return Rehearsal(found, masked, replace(built, directory=None), cost, _files(job), resumed, tuple(remarks), seconds)
 
 
 def _files(job: Job) -> tuple[PlannedFile, ...]:

@@ -38,9 +38,9 @@ class ScalingPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     offset: float
     divisor: Annotated[float, msgspec.Meta(gt=0)]
     how: Union[float, str]
-    every: int = 1
+    every: Annotated[int, msgspec.Meta(ge=1)] = 1
     mean: list[float] = []
-    std: list[float] = []
+    std: list[Annotated[float, msgspec.Meta(gt=0)]] = []
 
 
 class PreparationPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -9,7 +9,7 @@ number, or that of a filter of the same tensor if filters were cloned; what cali
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from tgdonnx.regrowing.regrow import regrown_masks
 from tgdonnx.regrowing.reinitializable import Reinitialized, reinitializable
 from tgdonnx.regrowing.tensor_edits import TensorEdits
 from tgdonnx.selection import Kind, Selection
+from tgdonnx.selection.strategy import Frozen
 from tgdonnx.tracing.origins import Producer
 from tgdonnx.tracing.provenance import Provenance
 
@@ -44,15 +45,18 @@ class ExpectedStart:
     among: Mapping[str, Array] = field(repr=False)
 
 
-def why_not_reinitialized(provenance: Provenance, rows: Sequence[NDArray[np.bool_]]) -> Mapping[Producer, str]:
+def why_not_reinitialized(
+    provenance: Provenance, rows: Sequence[NDArray[np.bool_]], frozen: Frozen
+) -> Mapping[Producer, str]:
     """Says of filters that cannot be reinitialised, all of them together, why not.
 
     Args:
         provenance: the traced network.
         rows: for each layer the filters: bool of shape (filters,).
+        frozen: layers that were to stay frozen.
     """
     refused: dict[Producer, str] = {}
-    reinitializable(provenance, _dropped(provenance, rows), refused)
+    reinitializable(provenance, replace(_dropped(provenance, rows), frozen=frozen), refused)
     return refused
 
 

@@ -8,6 +8,7 @@ zero.
   operator that cannot be traced, a layer whose weight is not stored, or one that shares its weight.
 - Of such a map all producers are reinitialised. The map is then the same for every input, whatever it is.
 - Without its producers it is 0 at every reader. That is found by looking: behind a Sigmoid, or an offset that stays, it is not.
+- Neither it nor a layer that reads it is to stay frozen.
 - What has to change for it belongs to no other node, and stored integers can count what initial values need.
 
 Each filter that fails makes others fail that share a map with it, so this is repeated until all that are left pass.
@@ -31,6 +32,7 @@ from tgdonnx.runtime import Device
 from tgdonnx.selection import RetrainMask, Selection, plan_masks
 from tgdonnx.selection.channels import channel_tensors
 from tgdonnx.selection.plan import uses
+from tgdonnx.selection.strategy import Frozen
 from tgdonnx.sweeping.dropping import drop_filters
 from tgdonnx.sweeping.running import Feeds
 from tgdonnx.tracing.origins import Origin, Producer
@@ -114,6 +116,7 @@ def reinitializable(
                 refused.setdefault(producer, reason)
 
     planned = plan_masks(provenance, selection, "paper")
+    _refuse_frozen(provenance, selection.frozen, refuse)
     _refuse_unplanned(provenance, planned, refuse)
     _refuse_unread(provenance, wanted, refuse)
     _refuse_shared(provenance, planned, refuse)
@@ -161,6 +164,14 @@ def _why_mixed(layer: Layer, origin: Origin, left: set[Producer]) -> Optional[tu
 
 
 Refuse = Callable[[frozenset[Producer], str], None]
+
+
+def _refuse_frozen(provenance: Provenance, frozen: Frozen, refuse: Refuse) -> None:
+    """Refuses filters of layers that stay frozen, and those that they read: their kernels would have to be 0."""
+    for layer, inputs in zip(provenance.layers, provenance.layer_inputs):
+        if layer.index in frozen:
+            refuse(frozenset((layer.index, m) for m in range(layer.filters)), "its layer is to stay frozen")
+            refuse(_producers(inputs), f"it is read by {layer.name!r}, which is to stay frozen")
 
 
 def _refuse_unplanned(provenance: Provenance, planned: Sequence[RetrainMask], refuse: Refuse) -> None:

@@ -34,6 +34,14 @@ TITLES = {
 }
 
 
+NOTHING_USED = (
+    "At 0 nothing is used of what was learnt: the network computes what training started from, in mode regrow without the "
+    "reinitialised filters. Train longer, with another learning rate or selection, or on more data; or say how far to go, such "
+    "as `blend=1`."
+)
+"""What is said where that is chosen."""
+
+
 def print_blends(curve: BlendCurve, console: Console) -> None:
     """Prints one row per blend, and below the table which is chosen and why."""
     first = curve.curve[0]
@@ -47,6 +55,8 @@ def print_blends(curve: BlendCurve, console: Console) -> None:
     console.print(table)
     console.print(cell("New task: the validation data. " + ("Old: the vendor's own task." if first.retain else "")))
     console.print(sentence(f"chosen: {curve.chosen:g} ({curve.reason})", "bold"))
+    if curve.chosen == 0:
+        console.print(sentence(NOTHING_USED))
 
 
 def plot_blends(curve: BlendCurve, path: StrPath, *, overwrite: bool = False) -> None:

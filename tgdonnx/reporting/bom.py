@@ -75,12 +75,15 @@ def _model(file: FileFacts, role: str, *, bom_ref: str) -> Any:
 def _data(number: int, data: DataFacts) -> Any:
     component, model = importlib.import_module("cyclonedx.model.component"), require_cyclonedx()
     facts = {"samples": data.samples, "cases": data.cases, "files": data.files, "fingerprint": data.fingerprint}
+    told = [("told", each) for each in data.told]
     return component.Component(
         name=data.role,
         type=component.ComponentType.DATA,
         bom_ref=f"data-{number}",
         description=data.where,
-        properties=[model.Property(name=f"tgdonnx:{name}", value=str(value)) for name, value in facts.items()],
+        properties=[
+            model.Property(name=f"tgdonnx:{name}", value=str(value)) for name, value in (*facts.items(), *told)
+        ],
     )
 
 
@@ -110,7 +113,12 @@ def _properties(card: Card) -> list[Any]:
             where = f" ({each.subgroup}, {each.cases} cases)" if each.subgroup is not None else f" ({each.cases} cases)"
             met = "met" if each.passed else "not met"
             facts[f"acceptance:criterion {number}"] = f"{each.criterion}{where}: {each.found}, {met}"
-    return [model.Property(name=f"tgdonnx:{name}", value=value) for name, value in facts.items() if value is not None]
+    told = [("proof:told", each) for each in proof.told]
+    return [
+        model.Property(name=f"tgdonnx:{name}", value=value)
+        for name, value in (*facts.items(), *told)
+        if value is not None
+    ]
 
 
 def _what_changed(card: Card) -> str:

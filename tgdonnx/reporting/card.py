@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class DataFacts:
-    """A data set: what it was for, its place, the hash of what was read of it and how, and how much it is."""
+    """A data set: what it was for, its place, the hash of what was read and how, how much it is, and what was told of it."""
 
     role: str
     where: str
@@ -34,6 +34,7 @@ class DataFacts:
     samples: int
     cases: int
     files: int
+    told: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Proved:
     added: tuple[str, ...]
     violations: tuple[str, ...]
     gate: Optional[str]
+    told: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def card_of(proof: Proof, run: Optional[RunRecord], known: Study) -> Card:
         started=None if run is None else run.started,
         versions={**proof.manifest.versions, **(run.versions if run is not None else {})},
         data=tuple(
-            DataFacts(role, data.where, data.identity, data.samples, data.cases, len(data.files))
+            DataFacts(role, data.where, data.identity, data.samples, data.cases, len(data.files), data.remarks)
             for role, data in described_data(run)
         ),
         measured=_measured(known),
@@ -158,6 +160,7 @@ def card_of(proof: Proof, run: Optional[RunRecord], known: Study) -> Card:
             found.added,
             found.violations,
             found.gate,
+            found.told,
         ),
         acceptance=known.verdict,
     )

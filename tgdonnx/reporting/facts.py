@@ -127,6 +127,11 @@ def is_labelled(run: Optional[RunRecord]) -> Optional[bool]:
     return run.retention.labelled if run is not None and run.retention is not None else None
 
 
+def is_by_patches(run: Optional[RunRecord]) -> bool:
+    """Whether the run measured its validation data in patches, rather than whole cases."""
+    return run is not None and run.validation is not None and run.validation.options.patch is not None
+
+
 def now() -> str:
     """Returns the time, in UTC."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

@@ -22,6 +22,7 @@ from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning.run_record import RunRecord, read_record
 from tgdonnx.presenting import Presented
 from tgdonnx.reporting import facts
+from tgdonnx.reporting.blends import NOTHING_USED
 from tgdonnx.reporting.card import card_of
 from tgdonnx.reporting.card_file import require_card, write_card
 from tgdonnx.reporting.curves import constant_rate, loss_curve, part_curve, rate_curve
@@ -211,6 +212,8 @@ def _content(proof: Proof, history: History, run: Optional[RunRecord], known: St
         "metrics": metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
         "retained": retained,
         "blend": curve,
+        "nothing_used": NOTHING_USED,
+        "by_patches": facts.is_by_patches(run) and known.evaluation is not None,
         "blends": blend_figures(curve, proof.blend) if curve is not None else (),
         "labelled": facts.is_labelled(run),
         "rows": chosen_rows(history.evaluations, proof.step),

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from tgdonnx.errors import SelectionError
 from tgdonnx.kse import DEFAULT_ALPHA, DEFAULT_K
 from tgdonnx.scoring import LayerScores, score_layers
+from tgdonnx.selection.freezing import require_unfrozen, without_frozen
 from tgdonnx.selection.importance import Importance, filter_importance, traced_maps
 from tgdonnx.selection.strategy import (
     FromOne,
+    Frozen,
     NotNegative,
     RecordedSelection,
     Selection,
@@ -118,20 +120,22 @@ def require_phi(phi: float) -> None:
         raise SelectionError(f"expected phi in [0, 1], got {phi:g}")
 
 
-def _below_phi(provenance: Provenance, strategy: Phi) -> Selection:
+def _below_phi(provenance: Provenance, strategy: Phi, frozen: Frozen) -> Selection:
     require_phi(strategy.phi)
     scored, phi = score_filters(provenance, alpha=strategy.alpha, k=strategy.k), float(strategy.phi)
-    return _require_some(scored, scored.below(phi, record_of("phi", strategy) | {"phi": phi}), f"phi = {phi:g}")
+    selection = _require_some(scored, scored.below(phi, record_of("phi", strategy) | {"phi": phi}), f"phi = {phi:g}")
+    return require_unfrozen(selection, without_frozen(provenance, selection, frozen))
 
 
-def _lowest(provenance: Provenance, strategy: Percentile) -> Selection:
+def _lowest(provenance: Provenance, strategy: Percentile, frozen: Frozen) -> Selection:
     if not 0 <= strategy.percentile <= 100:
         raise SelectionError(f"expected a percentile in [0, 100], got {strategy.percentile:g}")
     scored = score_filters(provenance, alpha=strategy.alpha, k=strategy.k)
     traced = [s.kse[t] for s, t in zip(scored.scores, scored.traced)]
     phi = _threshold(np.concatenate(traced), strategy.percentile)
     selection = scored.below(phi, {**record_of("percentile", strategy), "phi": phi})
-    return _require_some(scored, selection, f"percentile {strategy.percentile:g} (phi = {phi:g})")
+    selection = _require_some(scored, selection, f"percentile {strategy.percentile:g} (phi = {phi:g})")
+    return require_unfrozen(selection, without_frozen(provenance, selection, frozen))
 
 
 def _require_some(scored: Scored, selection: Selection, asked: str) -> Selection:

@@ -29,6 +29,7 @@ from tgdonnx.errors import SelectionError
 from tgdonnx.selection.budget import Budget, largest, require_fraction, require_within
 from tgdonnx.selection.strategy import (
     FromOne,
+    Frozen,
     RecordedSelection,
     Rows,
     Selection,
@@ -116,8 +117,8 @@ class _Fisher(_Recorded, frozen=True, tag="fisher"):
     pass
 
 
-def _selecting(name: str) -> Callable[[Provenance, BySensitivity], Selection]:
-    def choose(provenance: Provenance, strategy: BySensitivity) -> Selection:
+def _selecting(name: str) -> Callable[[Provenance, BySensitivity, Frozen], Selection]:
+    def choose(provenance: Provenance, strategy: BySensitivity, frozen: Frozen) -> Selection:
         require_fraction(strategy.fraction)
         if strategy.filters is None or strategy.samples is None:
             raise SelectionError(
@@ -134,7 +135,7 @@ def _selecting(name: str) -> Callable[[Provenance, BySensitivity], Selection]:
         selected = rows_of(provenance.layers, strategy.filters)
         # Those that it was measured among, which a gradient reaches, are not known here; they hold no more than all.
         require_within(strategy.filters, provenance.layers, strategy.fraction)
-        return selection_of(provenance, record, selected)
+        return selection_of(provenance, record, selected, frozen)
 
     return choose
 

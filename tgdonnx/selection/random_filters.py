@@ -8,7 +8,7 @@ import numpy as np
 
 from tgdonnx.errors import SelectionError
 from tgdonnx.selection.budget import Budget, largest, require_fraction, weights_per_filter
-from tgdonnx.selection.strategy import Count, RecordedSelection, Selection, Strategy, StrategyType
+from tgdonnx.selection.strategy import Count, Frozen, RecordedSelection, Selection, Strategy, StrategyType
 from tgdonnx.selection.whole_layers import rows_of, selection_of
 from tgdonnx.tracing.provenance import Provenance
 
@@ -31,12 +31,12 @@ class _Random(RecordedSelection, frozen=True, tag="random"):
     draw: Count  # `seed` is that of modes regrow and adapter
 
 
-def _random(provenance: Provenance, strategy: RandomFilters) -> Selection:
+def _random(provenance: Provenance, strategy: RandomFilters, frozen: Frozen) -> Selection:
     require_fraction(strategy.fraction)
     if strategy.seed < 0:
         raise SelectionError(f"expected a seed of at least 0, got {strategy.seed}")
     network = provenance.network
-    layers = {layer.weight.name: layer for layer in network.layers if layer.weight}
+    layers = {layer.weight.name: layer for layer in network.layers if layer.weight and layer.index not in frozen}
     filters = {name: layer.filters for name, layer in layers.items() if network.why_untrainable(name) is None}
     if not filters:
         raise SelectionError("no filter can retrain", remedy="`tgdonnx.inspect` tells why")
@@ -45,7 +45,7 @@ def _random(provenance: Provenance, strategy: RandomFilters) -> Selection:
     weights = {name: weights_per_filter(layers[name]) for name in filters}
     selected = rows_of(provenance.layers, largest(values, weights, strategy.fraction))
     record = {"strategy": "random", "fraction": float(strategy.fraction), "draw": int(strategy.seed)}
-    return selection_of(provenance, record, selected)
+    return selection_of(provenance, record, selected, frozen)
 
 
 RANDOM = StrategyType(

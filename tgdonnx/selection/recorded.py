@@ -1,9 +1,9 @@
 """A selection as it is recorded, in masked models and in the records of rounds: read back, so that it can be carried out again.
 
 One flat JSON object: ``strategy`` with its parameters, ``mode``, ``round`` (counted from 1), ``protect`` if what earlier rounds
-trained stays as it is, ``chosen``, why, if tgdonnx chose it, in mode ``regrow`` how filters were reinitialised, and ``rows``,
-which, and in mode ``adapter`` the ``rank`` of the side paths and the ``seed`` of what they start with. Nothing else may be
-in it.
+trained stays as it is, ``freeze``, the names of layers that were to stay frozen, if there are any, ``chosen``, why, if tgdonnx
+chose it, in mode ``regrow`` how filters were reinitialised, and ``rows``, which, and in mode ``adapter`` the ``rank`` of the
+side paths and the ``seed`` of what they start with. Nothing else may be in it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class RecordedAdapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     seed: Count
 
 
+_MOST_NAMES = 4
 _OF_MODES: Mapping[str, type[msgspec.Struct]] = {"regrow": RecordedReinitialization, "adapter": RecordedAdapter}
 
 _AnyRecorded = Union[tuple(each.recorded for each in STRATEGIES)]  # type: ignore[valid-type]
@@ -129,6 +130,11 @@ def strategy_of(selection: RecordedSelection) -> Strategy:
     return strategy
 
 
+def frozen_by(selection: RecordedSelection) -> tuple[str, ...]:
+    """Returns the names of the layers that were to stay frozen."""
+    return tuple(selection.freeze or ())
+
+
 def threshold_of(selection: RecordedSelection) -> Optional[float]:
     """Returns the phi below which filters were selected, as recorded; None if they were not selected by score."""
     return selection.phi if isinstance(selection, RecordedByScore) else None
@@ -139,8 +145,11 @@ def describe_selection(selection: RecordedSelection) -> str:
     told = _type_of(selection).describe(selection)
     protected = ", without what earlier rounds trained" if selection.protect else ""
     isolated = ", isolated" if selection.isolate else ""
+    names = ", ".join(map(repr, frozen_by(selection)[:_MOST_NAMES]))
+    more = len(frozen_by(selection)) - _MOST_NAMES
+    frozen = f", {names}{f' and {more} more' if more > 0 else ''} frozen" if names else ""
     rank = f" of rank {selection.rank}" if selection.rank is not None else ""
-    return f"{told}, mode {selection.mode}{rank}{isolated}{protected}"
+    return f"{told}, mode {selection.mode}{rank}{isolated}{protected}{frozen}"
 
 
 def read_strict(text: str) -> Any:

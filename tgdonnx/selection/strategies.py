@@ -6,11 +6,13 @@ add one, write its row as those of `tgdonnx.selection.whole_layers` are, and put
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tgdonnx.errors import SelectionError
 from tgdonnx.selection.by_score import PERCENTILE, PHI
 from tgdonnx.selection.by_sensitivity import FISHER, STEEPEST
+from tgdonnx.selection.freezing import frozen_layers
 from tgdonnx.selection.random_filters import RANDOM
 from tgdonnx.selection.strategy import Selection, Strategy, StrategyType
 from tgdonnx.selection.whole_layers import ALL, FILTERS, FIRST, LAST
@@ -23,11 +25,16 @@ STRATEGIES: tuple[StrategyType[Any, Any], ...] = (
 BY_NAME = {each.name: each for each in STRATEGIES}
 
 
-def select(provenance: Provenance, strategy: Strategy) -> Selection:
+def select(provenance: Provenance, strategy: Strategy, freeze: Sequence[str] = ()) -> Selection:
     """Carries out a strategy.
 
+    Args:
+        provenance: the traced network.
+        strategy: which of its filters to retrain.
+        freeze: names of layers that stay frozen all the same, or patterns of names; see `tgdonnx.selection.freezing`.
+
     Raises:
-        SelectionError: a parameter is out of range, names no layer, or no filter is selected.
+        SelectionError: a parameter is out of range, names no layer, or no filter is selected, or left.
         NonFiniteWeightError: the strategy scores, and a weight holds NaN or infinity.
     """
     layers = provenance.layers
@@ -37,4 +44,4 @@ def select(provenance: Provenance, strategy: Strategy) -> Selection:
             remedy="ask for the model with its weights stored as floating-point numbers",
         )
     found = next(each for each in STRATEGIES if each.strategy is type(strategy))
-    return found.select(provenance, strategy)
+    return found.select(provenance, strategy, frozen_layers(layers, freeze))

@@ -19,6 +19,8 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 FromOne = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Rows = dict[str, list[Count]]
+Frozen = frozenset[int]
+"""Indices of layers that stay frozen, whatever is selected."""
 
 
 class Strategy:
@@ -33,11 +35,13 @@ class Selection:
         strategy: the strategy and its parameters, as recorded in the masked model.
         filters: for each layer bool of shape (filters,): True for a filter that retrains.
         meaningless: for each layer bool of shape (maps,): True for an input map that means nothing to this layer.
+        frozen: layers that stay frozen, of which nothing is in the selection.
     """
 
     strategy: Mapping[str, Any]
     filters: tuple[NDArray[np.bool_], ...]
     meaningless: tuple[NDArray[np.bool_], ...]
+    frozen: Frozen = frozenset()
 
 
 class RecordedSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="strategy"):
@@ -46,6 +50,7 @@ class RecordedSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     mode: Literal["paper", "readers", "regrow", "adapter"]
     round: FromOne
     protect: bool = False
+    freeze: Optional[Annotated[list[str], msgspec.Meta(min_length=1)]] = None
     chosen: Optional[str] = None
     reinitialization: Optional[Kind] = msgspec.field(name="rebirth", default=None)
     isolate: Optional[bool] = None
@@ -84,7 +89,7 @@ class StrategyType(Generic[Asked, Recorded]):
         name: in records, of the option, and among the selections that are compared.
         strategy: what is asked for.
         recorded: what is recorded of it.
-        select: carries it out. Raises `SelectionError`.
+        select: carries it out, without layers that stay frozen. Raises `SelectionError`.
         restore: gives from the record what was asked for.
         describe: says in short what was asked for, from the record.
         told: says in a report what is selected; may name fields of the record in braces.
@@ -99,7 +104,7 @@ class StrategyType(Generic[Asked, Recorded]):
     name: str
     strategy: type[Asked]
     recorded: type[Recorded]
-    select: Callable[[Provenance, Asked], Selection]
+    select: Callable[[Provenance, Asked, Frozen], Selection]
     restore: Callable[[Recorded], Asked]
     describe: Callable[[Recorded], str]
     told: str

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from tgdonnx.errors import SelectionError
 from tgdonnx.layers import Layer
 from tgdonnx.layers.names import SIDE_PATH_PREFIX
+from tgdonnx.selection.freezing import require_unfrozen, without_frozen
 from tgdonnx.selection.strategy import (
     FromOne,
+    Frozen,
     RecordedSelection,
     Rows,
     Selection,
@@ -70,31 +72,31 @@ class _Listed(RecordedSelection, frozen=True, tag="filters"):
     filters: Rows
 
 
-def _last(provenance: Provenance, strategy: LastLayers) -> Selection:
+def _last(provenance: Provenance, strategy: LastLayers, frozen: Frozen) -> Selection:
     layers = _vendors(provenance)
     chosen = layers[-_count(strategy.last, len(layers), "last") :]
-    return selection_of(provenance, record_of("last", strategy), _whole(provenance.layers, chosen))
+    return selection_of(provenance, record_of("last", strategy), _whole(provenance.layers, chosen), frozen)
 
 
-def _first(provenance: Provenance, strategy: FirstLayers) -> Selection:
+def _first(provenance: Provenance, strategy: FirstLayers, frozen: Frozen) -> Selection:
     layers = _vendors(provenance)
     chosen = layers[: _count(strategy.first, len(layers), "first")]
-    return selection_of(provenance, record_of("first", strategy), _whole(provenance.layers, chosen))
+    return selection_of(provenance, record_of("first", strategy), _whole(provenance.layers, chosen), frozen)
 
 
-def _all(provenance: Provenance, strategy: AllLayers) -> Selection:
+def _all(provenance: Provenance, strategy: AllLayers, frozen: Frozen) -> Selection:
     layers = provenance.layers
-    return selection_of(provenance, record_of("all", strategy), _whole(layers, layers))
+    return selection_of(provenance, record_of("all", strategy), _whole(layers, layers), frozen)
 
 
-def _listed(provenance: Provenance, strategy: Filters) -> Selection:
+def _listed(provenance: Provenance, strategy: Filters, frozen: Frozen) -> Selection:
     rows = {name: [int(m) for m in rows] for name, rows in strategy.filters.items()}
     selected = rows_of(provenance.layers, strategy.filters)
-    return selection_of(provenance, {"strategy": "filters", "filters": rows}, selected)
+    return selection_of(provenance, {"strategy": "filters", "filters": rows}, selected, frozen)
 
 
 def selection_of(
-    provenance: Provenance, record: Mapping[str, Any], selected: tuple[NDArray[np.bool_], ...]
+    provenance: Provenance, record: Mapping[str, Any], selected: tuple[NDArray[np.bool_], ...], frozen: Frozen
 ) -> Selection:
     """Returns a selection of filters, with the maps that only these have a part in.
 
@@ -102,9 +104,10 @@ def selection_of(
         provenance: the traced network.
         record: what is recorded of it.
         selected: for each layer bool of shape (filters,).
+        frozen: layers that stay frozen.
 
     Raises:
-        SelectionError: no filter is selected.
+        SelectionError: no filter is selected, or all are in layers that stay frozen.
     """
     if not any(rows.any() for rows in selected):
         raise SelectionError("the selection selects no filter; list at least one")
@@ -112,7 +115,8 @@ def selection_of(
         np.array([_all_selected(origin.producers, selected) and origin.opaque is None for origin in inputs], bool)
         for inputs in provenance.layer_inputs
     )
-    return Selection(record, selected, meaningless)
+    selection = Selection(record, selected, meaningless)
+    return require_unfrozen(selection, without_frozen(provenance, selection, frozen))
 
 
 def _vendors(provenance: Provenance) -> list[Layer]:

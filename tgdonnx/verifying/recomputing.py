@@ -24,13 +24,26 @@ import numpy as np
 from tgdonnx.errors import NonFiniteWeightError, SelectionError
 from tgdonnx.regrowing.expected_start import ExpectedStart, expected_start, why_not_reinitialized
 from tgdonnx.regrowing.reinitializable import reinitializable
-from tgdonnx.selection import ByScore, BySensitivity, Filters, PlanMode, Selection, plan_masks, score_filters, select
+from tgdonnx.selection import (
+    ByScore,
+    BySensitivity,
+    Filters,
+    PlanMode,
+    Selection,
+    frozen_layers,
+    plan_masks,
+    score_filters,
+    select,
+    without_frozen,
+)
 from tgdonnx.selection.recorded import (
     describe_selection,
+    frozen_by,
     reinitialization_of,
     strategy_of,
     threshold_of,
 )
+from tgdonnx.selection.strategy import Frozen
 from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.verifying.claims import Bools, Claim, Form, Masks, RoundProof, Verdict
 from tgdonnx.verifying.contradictions import differ, never_trains, spread, wrong_masks, wrong_values
@@ -112,11 +125,12 @@ def _expected(
         )
         if selection.mode == "regrow":
             return _Expected(_regrown(claim, provenance, None), "recorded", sentence)
-        inferred = _inferred(claim, provenance, trained)
+        inferred = _unfrozen(claim, provenance, _inferred(claim, provenance, trained))
         start = _planned(claim, provenance, inferred, trained)
         return _Expected(start, "recorded", sentence, at_most=selection.protect)
     try:
-        chosen = select(provenance, strategy)
+        # A list from somebody else may name filters of layers that the record freezes: less trains then, never more.
+        chosen = select(provenance, strategy, frozen_by(selection))
     except (SelectionError, NonFiniteWeightError) as error:
         if filters is not None:
             raise
@@ -125,6 +139,8 @@ def _expected(
     sentence = f"the masks are those of {told}, computed again from the vendor's file"
     if filters is not None:
         form, sentence = "listed", f"the masks are those of the list that was given, mode {selection.mode}"
+        if frozen_by(selection):
+            sentence += f", without the layers that {word} freezes"
     elif isinstance(strategy, (Filters, BySensitivity)):
         form = "recorded"
         sentence = f"the masks are those of {told}; the list is {word}; name it with `filters`"
@@ -164,6 +180,7 @@ def _regrown(claim: Claim, provenance: Provenance, chosen: Optional[Selection]) 
     """Returns the start for the filters that the claim says are reinitialised; they must be among those that were selected."""
     told = reinitialization_of(claim.selection)
     assert told is not None
+    frozen = _frozen(claim, provenance)
     try:
         rows = select(provenance, Filters(told.rows)).filters
     except SelectionError as error:
@@ -178,7 +195,7 @@ def _regrown(claim: Claim, provenance: Provenance, chosen: Optional[Selection]) 
                     f"filter {row} of {layer.name!r} is said to be reinitialised, but {describe_selection(claim.selection)}, "
                     "does not select it"
                 )
-    for (layer_index, m), reason in sorted(why_not_reinitialized(provenance, rows).items()):
+    for (layer_index, m), reason in sorted(why_not_reinitialized(provenance, rows, frozen).items()):
         name = provenance.layers[layer_index].name
         raise _WrongClaimError(f"filter {m} of {name!r} is said to be reinitialised, but cannot be: {reason}")
     return expected_start(provenance, rows, told.reinitialization, isolate=told.isolate)
@@ -207,7 +224,24 @@ def _decided_near(claim: Claim, provenance: Provenance, chosen: Selection, claim
         filters=tuple(np.where(n, own, old) for n, own, old in zip(filters, claimed.filters, chosen.filters)),
         meaningless=tuple(np.where(n, own, old) for n, own, old in zip(maps, claimed.meaningless, chosen.meaningless)),
     )
-    return decided, sum(int(n.sum()) for n in (*filters, *maps))
+    return _unfrozen(claim, provenance, decided), sum(int(n.sum()) for n in (*filters, *maps))
+
+
+def _frozen(claim: Claim, provenance: Provenance) -> Frozen:
+    """Returns the layers that a claim says were to stay frozen.
+
+    Raises:
+        _WrongClaimError: there is no such layer.
+    """
+    try:
+        return frozen_layers(provenance.layers, frozen_by(claim.selection))
+    except SelectionError as error:
+        raise _WrongClaimError(f"the layers that are said to be frozen: {error}") from error
+
+
+def _unfrozen(claim: Claim, provenance: Provenance, selection: Selection) -> Selection:
+    """Returns a selection that was read from masks or scores, without the layers that the claim says were to stay frozen."""
+    return without_frozen(provenance, selection, _frozen(claim, provenance))
 
 
 def _threshold(selection: Selection) -> Optional[float]:
