@@ -5,7 +5,8 @@ import { dirname, join } from "node:path";
 import { defaultClientConditions, defineConfig, type Plugin } from "vite";
 
 const DIST = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
-const BUILDS = { "virtual:ort-wasm": "ort-wasm-simd-threaded", "virtual:ort-webgpu": "ort-wasm-simd-threaded.asyncify" };
+const BUILD = "ort-wasm-simd-threaded";
+const MODULE = "virtual:ort-wasm";
 
 /**
  * The runtime's WebAssembly as text in a script: a page whose policy forbids every connection cannot fetch it. The script that
@@ -14,12 +15,11 @@ const BUILDS = { "virtual:ort-wasm": "ort-wasm-simd-threaded", "virtual:ort-webg
 function runtimeInScripts(): Plugin {
   return {
     name: "runtime-in-scripts",
-    resolveId: (id) => (id in BUILDS ? `\0${id}` : null),
+    resolveId: (id) => (id === MODULE ? `\0${id}` : null),
     load(id) {
-      const build = BUILDS[id.slice(1) as keyof typeof BUILDS];
-      if (id[0] !== "\0" || build === undefined) return null;
-      const wasm = readFileSync(join(DIST, `${build}.wasm`)).toString("base64");
-      const emitted = this.emitFile({ type: "asset", name: `${build}.mjs`, source: readFileSync(join(DIST, `${build}.mjs`)) });
+      if (id !== `\0${MODULE}`) return null;
+      const wasm = readFileSync(join(DIST, `${BUILD}.wasm`)).toString("base64");
+      const emitted = this.emitFile({ type: "asset", name: `${BUILD}.mjs`, source: readFileSync(join(DIST, `${BUILD}.mjs`)) });
       return `export const wasm = "${wasm}";\nexport const script = import.meta.ROLLUP_FILE_URL_${emitted};\n`;
     },
   };

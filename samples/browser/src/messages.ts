@@ -4,7 +4,6 @@ import type { PictureOptions } from "./data/pairs";
 import type { Look } from "./training/held_out";
 import type { Measured } from "./training/keeping";
 import type { TrainOptions } from "./training/options";
-import type { Backend } from "./training/runtime";
 
 export type ToWorker =
   | { kind: "artifacts"; dropped: Dropped[] }
@@ -38,7 +37,7 @@ export interface RunTold {
 }
 
 export type FromWorker =
-  | { kind: "runtime"; backend: Backend; threads: number; why: string }
+  | { kind: "runtime"; threads: number; why: string }
   | { kind: "artifacts"; told: ArtifactsTold }
   | { kind: "data"; told: string; held: number; classes: string[]; kept: RunTold | null; keptNot: string | null }
   | { kind: "ready"; run: RunTold; start: Look | null }

@@ -110,7 +110,7 @@ async function takeData(found: Dataset): Promise<void> {
   data = found;
   const stored = await keptRun(theArtifacts().identity);
   kept = stored?.data === found.identity ? stored : null;
-  const other = stored && !kept ? `A run of these artifacts, at step ${stored.losses.length}, is of other data or other settings of it: it goes on with those alone.` : null;
+  const other = stored && !kept ? `A run of these artifacts, at step ${stored.losses.length}, is of other data or other settings of it, with which alone it goes on. To start here forgets it.` : null;
   say({ kind: "data", told: found.told, held: found.held, classes: found.classes, kept: kept && told(kept.losses.length, kept, kept.saved), keptNot: other });
 }
 
@@ -157,13 +157,11 @@ function breathe(): Promise<void> {
 }
 
 async function theRuntime(): Promise<Runtime> {
-  runtime ??= (async () => {
-    const { threads, why } = threadsOf(wanted.get("threads"), self.crossOriginIsolated, navigator.hardwareConcurrency);
-    const loaded = await loadRuntime("wasm", threads);
-    say({ kind: "runtime", backend: loaded.backend, threads, why });
-    return loaded;
-  })();
-  return runtime;
+  const { threads, why } = threadsOf(wanted.get("threads"), self.crossOriginIsolated, navigator.hardwareConcurrency);
+  runtime ??= loadRuntime(threads);
+  const loaded = await runtime;
+  say({ kind: "runtime", threads, why });
+  return loaded;
 }
 
 async function closeRun(): Promise<void> {

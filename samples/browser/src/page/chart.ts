@@ -1,7 +1,8 @@
 /** The chart of the loss: of every step, and of held-out samples. It is drawn at most once per frame, of a bounded number of points. */
 import type { Measured } from "../training/keeping";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 220, 56, 24, 8];
+const [HEIGHT, LEFT, RIGHT, BOTTOM, TOP] = [220, 56, 8, 24, 8];
+const NARROWEST = 240;
 const MOST_POINTS = 300;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -12,6 +13,7 @@ export class Chart {
 
   constructor(private readonly where: HTMLElement) {
     this.draw();
+    new ResizeObserver(() => this.soon()).observe(where);
   }
 
   reset(losses: number[], held: Measured[]): void {
@@ -37,25 +39,26 @@ export class Chart {
   }
 
   private draw(): void {
+    const width = Math.max(this.where.clientWidth, NARROWEST);
     const points = thinned(this.losses);
     const values = [...points.map(([, loss]) => loss), ...this.held.map(({ loss }) => loss)];
     const [least, most] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
     const span = most - least || Math.abs(most) || 1;
     const last = Math.max(this.losses.length, ...this.held.map(({ step }) => step), 1);
-    const x = (step: number): number => LEFT + ((WIDTH - LEFT - 8) * step) / last;
+    const x = (step: number): number => LEFT + ((width - LEFT - RIGHT) * step) / last;
     const y = (loss: number): number => TOP + (HEIGHT - BOTTOM - TOP) * (1 - (loss - least) / span);
     const line = (each: [number, number][]): string => each.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" ");
     const held = this.held.map(({ step, loss }): [number, number] => [step, loss]);
     const told = this.losses.length
       ? `Loss from ${short(this.losses[0]!)} to ${short(this.losses[this.losses.length - 1]!)} in ${this.losses.length} steps`
       : "No step yet";
-    const svg = made("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": told });
+    const svg = made("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": told });
     for (const part of [0, 0.5, 1]) {
       const value = least + part * span;
-      svg.append(made("line", { class: "axis", x1: LEFT, x2: WIDTH - 8, y1: y(value), y2: y(value) }));
+      svg.append(made("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
       if (values.length) svg.append(made("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, short(value)));
     }
-    svg.append(made("text", { x: LEFT, y: HEIGHT - 4 }, "0"), made("text", { x: WIDTH - 8, y: HEIGHT - 4, "text-anchor": "end" }, `step ${last}`));
+    svg.append(made("text", { x: LEFT, y: HEIGHT - 4 }, "0"), made("text", { x: width - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, `step ${last}`));
     svg.append(made("polyline", { class: "train", points: line(points) }), made("polyline", { class: "held", points: line(held) }));
     for (const [step, loss] of held) svg.append(made("circle", { class: "point", cx: x(step), cy: y(loss), r: 3 }));
     const legend = document.createElement("p");

@@ -2,6 +2,7 @@
 import type { PictureOptions } from "../data/pairs";
 import type { ArtifactsTold, FromWorker, RunTold, ToWorker } from "../messages";
 import type { Look, Shown } from "../training/held_out";
+import type { Measured } from "../training/keeping";
 import type { TrainOptions } from "../training/options";
 import { Chart, short } from "./chart";
 import { listen } from "./dropping";
@@ -21,7 +22,9 @@ let goesOn: RunTold | null = null;
 let before: Look | null = null;
 let classes: string[] = [];
 let blendAsked: number | null = null;
+/** What the last steps took. */
 const seconds: number[] = [];
+const RECENT = 20;
 
 const worker = (await isolate()) ? null : startWorker(new URLSearchParams(location.search).get("threads"));
 worker?.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => hear(data));
@@ -39,8 +42,7 @@ function hear(message: FromWorker): void {
   switch (message.kind) {
     case "runtime":
       block("runtime").textContent =
-        `ONNX Runtime on ${message.backend === "wasm" ? "WebAssembly with SIMD" : "WebGPU"}, ` +
-        `${message.threads} ${message.threads === 1 ? "thread" : "threads"}: ${message.why}.`;
+        `ONNX Runtime on WebAssembly with SIMD, ${message.threads} ${message.threads === 1 ? "thread" : "threads"}: ${message.why}.`;
       return;
     case "artifacts":
       return settle("artifacts", () => showArtifacts(message.told));
@@ -58,7 +60,7 @@ function hear(message: FromWorker): void {
       goesOn = message.run;
       before = message.start;
       tell(block("kept"), null);
-      chart.reset(message.run.losses, message.run.evaluations);
+      chart.reset(message.run.losses, [...startOf(message.start), ...message.run.evaluations]);
       showMeasures("before", message.start);
       showMeasures("after", null);
       show(block("pictures"), message.start?.shown ?? [], null, classes);
@@ -66,7 +68,7 @@ function hear(message: FromWorker): void {
     case "step":
       chart.addStep(message.loss);
       seconds.push(message.seconds);
-      input("steps").dataset.done = String(message.step);
+      if (seconds.length > RECENT) seconds.shift();
       return showStep(message.step, message.loss);
     case "look":
       chart.addHeld(message.at);
@@ -79,7 +81,7 @@ function hear(message: FromWorker): void {
       return showAfter(message.look);
     case "stopped":
       return settle("idle", () => {
-        status.textContent = `Training is ${message.why.replace("done,", "done:")}.`;
+        status.textContent = `Training is ${message.why}; ${secondsPerStep()} s per step.`;
         if (currentBlend() !== 1) askBlend();
       });
     case "file":
@@ -103,7 +105,7 @@ function settle(next: Phase, act: () => void): void {
 
 function fail(sentence: string): void {
   busy = false;
-  status.textContent = "It did not work; what to do is said below.";
+  status.textContent = "It did not work; what to do is said here.";
   tell(problem, sentence);
   enable();
 }
@@ -154,16 +156,22 @@ function showArtifacts(told: ArtifactsTold): void {
   status.textContent = "The artifacts are whole. Now drop data.";
 }
 
+function startOf(look: Look | null): Measured[] {
+  return look ? [{ step: 0, loss: look.loss, metric: look.metric }] : [];
+}
+
 function showStep(step: number, loss: number): void {
   const total = goesOn?.options.steps ?? step;
-  const recent = seconds.slice(-20);
-  const each = recent.reduce((sum, second) => sum + second, 0) / recent.length;
   const progress = block("progress") as HTMLProgressElement;
   [progress.max, progress.value] = [total, step];
   // Read aloud now and then, not at every step.
   if (step % 10 === 0 || step === total || step === 1) {
-    status.textContent = `Step ${step} of ${total}: loss ${short(loss)}, ${each.toPrecision(3)} s per step.`;
+    status.textContent = `Step ${step} of ${total}: loss ${short(loss)}, ${secondsPerStep()} s per step.`;
   }
+}
+
+function secondsPerStep(): string {
+  return seconds.length ? (seconds.reduce((sum, second) => sum + second, 0) / seconds.length).toPrecision(3) : "–";
 }
 
 function showMeasures(when: "before" | "after", look: Look | null): void {

@@ -83,7 +83,7 @@ export class Run {
       await watch.between();
     }
     await this.keep();
-    return this.step < this.options.steps ? `stopped after step ${this.step}` : `done, ${this.step} steps`;
+    return this.step < this.options.steps ? `stopped after step ${this.step}` : `done: ${this.step} steps`;
   }
 
   async close(): Promise<void> {

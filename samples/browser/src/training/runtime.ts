@@ -1,31 +1,24 @@
-/** ONNX Runtime in this worker: WebAssembly with SIMD, with as many threads as the page may have, or WebGPU. */
-import type { InferenceSession, Tensor } from "onnxruntime-web";
+/** ONNX Runtime in this worker: WebAssembly with SIMD, with as many threads as the page may have. */
+import * as ort from "onnxruntime-web/wasm";
 import { Refusal } from "../refusal";
 
-export type Backend = "wasm" | "webgpu";
-
-/** What of the runtime is used: both builds have it. */
+/** What of the runtime is used. */
 export interface Runtime {
-  backend: Backend;
-  open(model: Uint8Array): Promise<InferenceSession>;
-  tensor(values: Float32Array | BigInt64Array, shape: readonly number[]): Tensor;
+  open(model: Uint8Array): Promise<ort.InferenceSession>;
+  tensor(values: Float32Array | BigInt64Array, shape: readonly number[]): ort.Tensor;
 }
 
 /** Loads the runtime. The bytes of WebAssembly lie in a script of the page: it may connect to nothing, not even to load them. */
-export async function loadRuntime(backend: Backend, threads: number): Promise<Runtime> {
-  const [ort, parts] =
-    backend === "wasm"
-      ? await Promise.all([import("onnxruntime-web/wasm"), import("virtual:ort-wasm")])
-      : await Promise.all([import("onnxruntime-web/webgpu"), import("virtual:ort-webgpu")]);
+export async function loadRuntime(threads: number): Promise<Runtime> {
+  const { wasm, script } = await import("virtual:ort-wasm");
   ort.env.wasm.numThreads = threads;
-  ort.env.wasm.wasmBinary = fromBase64(parts.wasm);
-  ort.env.wasm.wasmPaths = { mjs: new URL(parts.script, self.location.origin).href };
+  ort.env.wasm.wasmBinary = fromBase64(wasm);
+  ort.env.wasm.wasmPaths = { mjs: script };
   ort.env.logLevel = "error";
   return {
-    backend,
     open: async (model) => {
       try {
-        return await ort.InferenceSession.create(model, { executionProviders: backend === "wasm" ? ["wasm"] : ["webgpu", "wasm"] });
+        return await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
       } catch (error) {
         throw new Refusal(`The runtime cannot open a model of these artifacts: ${(error as Error).message}`);
       }
