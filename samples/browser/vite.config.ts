@@ -55,5 +55,5 @@ export default defineConfig({
   worker: { format: "es", plugins: () => [runtimeInScripts()] },
   build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 40000, reportCompressedSize: false },
   preview: { headers: HEADERS },
-  test: { include: ["tests/*.test.ts"], environment: "node" },
+  test: { include: ["tests/*.test.ts"], setupFiles: ["tests/node_crypto.ts"], environment: "node" },
 });

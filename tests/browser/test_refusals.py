@@ -35,7 +35,7 @@ def refused(tab: Tab, *words: str) -> None:
     problem = tab.said()["problem"]
     assert all(word in problem for word in words), problem
     assert problem.endswith((".", "?"))
-    assert "does not know" not in problem
+    assert "this page does not know" not in problem
     assert tab.evaluate("document.getElementById('start').disabled")
 
 
