@@ -20,7 +20,7 @@ from curves import Curve, curve_of, interval, mean_curve
 from ecg import LENGTH, traces
 from network import HeldOut, Network, by_boxes, by_class, by_psnr
 from study import BLENDS, Study, best_blend
-from summary import against_full, blend_within, new_at_old, old_at_new
+from summary import against_full, against_plain, blend_within, new_at_old, old_at_new
 from tuning import AVERAGE, DECAY, add_to_average, average, tune
 from writing import FONTS, PAGE, lines, page_boxes, spoil
 
@@ -239,6 +239,20 @@ def test_a_candidate_is_compared_with_full_of_its_own_seed() -> None:
     assert against_full(vendor, found, "other", new_at_old(vendor, 1.0)).mean == pytest.approx(0.75)
     # Half of what full gains, 22 and 23, is reached after losing 0.8 in place of 1, and 0.75 in place of 1.
     assert against_full(vendor, found, "other", old_at_new(0.5)).mean == pytest.approx((0.2 + 0.25) / 2, rel=1e-2)
+
+
+def test_a_long_run_is_compared_with_the_long_run_of_full() -> None:
+    vendor = scores(new=20.0, old=40.0)
+
+    def run(new: float) -> list[dict[str, Any]]:
+        return [{"seed": 0, "blends": {"1": scores(new=new, old=38.0)}}]
+
+    found = {"full": run(24.0), "full, long": run(28.0), "adapter, long": run(30.0)}
+    assert against_full(vendor, found, "adapter, long", new_at_old(vendor, 2.0)).mean == pytest.approx(2.0)
+    assert against_plain(found, "adapter, long", "new").mean == pytest.approx(2.0)
+    assert against_full(
+        vendor, found, "adapter, long", new_at_old(vendor, 2.0), reference="full"
+    ).mean == pytest.approx(6.0)
 
 
 def test_a_run_is_stored_and_seed_0_chooses_the_rate(network: Network, tmp_path: Path) -> None:
