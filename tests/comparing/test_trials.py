@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -195,3 +198,43 @@ def children(pid: int) -> list[int]:
             if parent == pid and b"spawn_main" in command:
                 found.append(int(entry.name))
     return found
+
+
+@pytest.mark.slow
+def test_on_a_scheduler_that_runs_all_is_the_same_and_its_end_is_said(
+    vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the commands of the guide, with workers in another directory than ours."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    for name, arrays in (("new.npz", data()), ("held.npz", HELD_OUT)):
+        np.savez(tmp_path / name, **arrays)
+    given = tgdonnx.RunData("new.npz", "held.npz")
+    expected = tgdonnx.compare("vendor.onnx", given, "serial", SELECT, RUN)
+    file = tmp_path / "scheduler.json"
+    environment = {**os.environ, "PYTHONPATH": str(Path(tgdonnx.__file__).parents[1])}
+    dask = [sys.executable, "-m", "dask"]
+    options = ["--scheduler-file", str(file), "--no-dashboard"]
+    started: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *options], **started)
+    command = [*dask, "worker", *options, "--nworkers", "2", "--nthreads", "1"]
+    worker = subprocess.Popen(command, **started, cwd=tmp_path / "elsewhere")
+    try:
+        end = time.monotonic() + 120
+        while not file.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        found = tgdonnx.compare("vendor.onnx", given, "workers", Trials(SELECT, workers=str(file)), RUN)
+        assert facts(found.entries) == facts(expected.entries)
+        assert tuned(found) == tuned(expected)
+        assert [*(tmp_path / "elsewhere").glob("*.onnx")] == []
+
+        def end_it(_: Progress) -> None:
+            scheduler.kill()
+
+        long, watch = replace(RUN, epochs=2000), Watch(on_progress=end_it)
+        with pytest.raises(ClusterError, match=r"is gone; cut keeps what was done: the same command goes on$"):
+            tgdonnx.compare("vendor.onnx", given, "cut", Trials(("all",), workers=str(file)), long, watch=watch)
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait(60)
