@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
+import distributed
 import numpy as np
 import onnx
 import pytest
@@ -19,12 +22,14 @@ from tests.support import models
 from tests.support.models import MODELS, Array, Builder, random_feeds, save
 from tests.support.training_models import text_model
 from tests.sweeping.oracle import outputs, relative_change, zeroed
+from tgdonnx.cluster import Cluster
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import DataError, MaskedModelError, ModelFileError, SelectionError
 from tgdonnx.masked_model import read_masked
 from tgdonnx.runtime import InferenceModel, open_inference
+from tgdonnx.runtime.options import limit_threads
 from tgdonnx.selection import Phi
-from tgdonnx.sweeping import DEFAULT_PHIS, SweepPoint, sweep
+from tgdonnx.sweeping import DEFAULT_PHIS, Placement, SweepPoint, sweep
 from tgdonnx.sweeping.sweep import recommend
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -381,8 +386,44 @@ def test_no_more_than_one_model_is_open_at_a_time(tmp_path: Path, monkeypatch: p
         opened.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(sys.modules["tgdonnx.sweeping.sweep"], "open_inference", open_one)
+    monkeypatch.setattr(sys.modules["tgdonnx.sweeping.measuring"], "open_inference", open_one)
     model = models.dncnn(0)
     sweep(saved(model, tmp_path), random_feeds(model), phis=(0.3, 0.5, 0.7, 1.0))
     assert len(opened) >= 4
     assert alive == [0] * len(opened)
+
+
+def test_on_workers_every_point_is_the_same_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In threads of this process, which are there in no time; a file, and a model and data in memory, are sent."""
+
+    @contextmanager
+    def opened(workers: object) -> Iterator[Cluster]:
+        assert workers == 2
+        with (
+            distributed.LocalCluster(2, threads_per_worker=1, processes=False, dashboard_address=":0") as made,
+            distributed.Client(made, set_as_default=False) as client,
+        ):
+            yield Cluster(client, "threads of this process", local=True)
+
+    monkeypatch.setattr("tgdonnx.sweeping.on_workers.open_cluster", opened)
+    limit_threads(1)
+    try:
+        model, feeds = models.dncnn(0), random_feeds(models.dncnn(0))
+        path = saved(model, tmp_path)
+        np.savez(tmp_path / "data.npz", **feeds)
+        expected = sweep(path, tmp_path / "data.npz", phis=(0.1, 0.3, 0.31, 0.5))
+        told: list[tuple[int, int]] = []
+        place = Placement(workers=2)
+        found = sweep(
+            path,
+            tmp_path / "data.npz",
+            phis=(0.1, 0.3, 0.31, 0.5),
+            device=place,
+            on_progress=lambda *at: told.append(at),
+        )
+        assert found == expected
+        assert [done for done, _ in told] == [*range(1, told[-1][1] + 1)]
+        in_memory = sweep(model.SerializeToString(), feeds, phis=(0.1, 0.3, 0.31, 0.5), device=place)
+        assert in_memory.points == expected.points
+    finally:
+        limit_threads(0)

@@ -18,12 +18,14 @@ from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.helping import DATA, MODEL, OUTPUT, SELECTION, Command, options_of
 from tgdonnx.cli.output import print_json, printing, remark, stderr
 from tgdonnx.cli.paths import PATH, OutputPath
+from tgdonnx.cli.workers_option import workers_option
+from tgdonnx.cluster import Workers
 from tgdonnx.data import DataOptions, DataSource
 from tgdonnx.reporting.plots import plot_sweep, require_plot
 from tgdonnx.reporting.tables import print_sweep
 from tgdonnx.scoring import ScoreOptions
 from tgdonnx.selection import Phi
-from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, sweep
+from tgdonnx.sweeping import DEFAULT_PHIS, DEFAULT_SAMPLES, DEFAULT_TOLERANCE, Placement, sweep
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class DropTest:
 )
 @options_of(OUTPUT)("--plot", type=OutputPath(), help="Draw the curve: .png, .svg or .pdf.")
 @device_option
+@workers_option
 @overwrite_option
 @json_option
 @click.pass_context
@@ -93,6 +96,7 @@ def command(
     test: DropTest,
     plot: Optional[Path],
     device: str,
+    workers: Optional[Workers],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -113,7 +117,7 @@ def command(
             samples=test.samples,
             scoring=ScoreOptions(test.alpha, test.k),
             reading=reading,
-            device=device,
+            device=Placement(device, workers),
             on_progress=show,
         )
     if plot is not None:

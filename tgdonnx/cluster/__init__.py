@@ -9,7 +9,7 @@ and its result by their values, and a worker makes one call at a time, with as m
 """
 
 from tgdonnx.cluster.calling import is_cancelled, note
-from tgdonnx.cluster.likeness import require_alike, versions
+from tgdonnx.cluster.likeness import require_alike, require_same_files, versions
 from tgdonnx.cluster.opening import Cluster, Workers, open_cluster, parse_workers
 from tgdonnx.cluster.running import Done, run_calls
 
@@ -22,6 +22,7 @@ __all__ = [
     "open_cluster",
     "parse_workers",
     "require_alike",
+    "require_same_files",
     "run_calls",
     "versions",
 ]

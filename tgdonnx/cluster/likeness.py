@@ -85,7 +85,6 @@ def require_alike(cluster: Cluster, reads: Iterable[object], writes: Path) -> No
     """
     if cluster.local:
         return
-    paths = tuple(str(Path(each).absolute()) for each in reads if isinstance(each, (str, os.PathLike)))
     place = next(path for path in (writes.absolute(), *writes.absolute().parents) if path.is_dir())
     mark = place / f".tgdonnx-{uuid.uuid4().hex}"
     try:
@@ -93,16 +92,37 @@ def require_alike(cluster: Cluster, reads: Iterable[object], writes: Path) -> No
     except OSError as error:
         raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
     try:
-        here, there = look(paths, str(mark)), cluster.client.run(look, paths, str(mark))
-    except ModuleNotFoundError as error:
-        raise ClusterError(f"a worker has no {error.name}", remedy="install tgdonnx there as here") from error
+        _compare(cluster, reads, mark)
     finally:
         mark.unlink()
+
+
+def require_same_files(cluster: Cluster, reads: Iterable[object]) -> None:
+    """Checks the same where nothing will be written.
+
+    Raises:
+        ClusterError: a worker has other versions, or sees another file, or none.
+    """
+    if not cluster.local:
+        _compare(cluster, reads, None)
+
+
+def _compare(cluster: Cluster, reads: Iterable[object], mark: Optional[Path]) -> None:
+    paths = tuple(str(Path(each).absolute()) for each in reads if isinstance(each, (str, os.PathLike)))
+    try:
+        here, there = look(paths, str(mark or "")), cluster.client.run(look, paths, str(mark or ""))
+    except ModuleNotFoundError as error:
+        raise ClusterError(f"a worker has no {error.name}", remedy="install tgdonnx there as here") from error
     for worker, seen in there.items():
-        _require_same(worker, here, seen, place)
+        _require_same(worker, here, seen)
+        if mark is not None and not seen.writable:
+            raise ClusterError(
+                f"worker {worker} cannot write to {mark.parent} as this machine sees it",
+                remedy="workers need a file system in common, for the output",
+            )
 
 
-def _require_same(worker: str, here: Sight, there: Sight, place: Path) -> None:
+def _require_same(worker: str, here: Sight, there: Sight) -> None:
     for name in sorted({*here.versions, *there.versions}):
         mine, other = (sight.versions.get(name, "not installed") for sight in (here, there))
         if mine != other:
@@ -116,8 +136,3 @@ def _require_same(worker: str, here: Sight, there: Sight, place: Path) -> None:
             raise ClusterError(
                 f"for worker {worker} {path} {found}", remedy="workers need the same files under the same paths"
             )
-    if not there.writable:
-        raise ClusterError(
-            f"worker {worker} cannot write to {place} as this machine sees it",
-            remedy="workers need a file system in common, for the output",
-        )

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
 from tgdonnx.data import DataOptions, DataSource
+from tgdonnx.data.sources import held
 from tgdonnx.errors import SelectionError
-from tgdonnx.files.model_file import ModelFile, ModelSource
+from tgdonnx.files.model_file import ModelSource
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import require_unmasked
 from tgdonnx.presenting import Presented
-from tgdonnx.runtime import CPU_NAME, Device, open_inference, usable_device
+from tgdonnx.runtime import CPU_NAME, usable_device
 from tgdonnx.scoring import ScoreOptions
 from tgdonnx.selection import Phi, RetrainMask, plan_masks, require_phi, score_filters, select
-from tgdonnx.sweeping.change import Baseline, OutputChange, baseline, output_changes, worst
-from tgdonnx.sweeping.dropping import drop_filters
-from tgdonnx.sweeping.running import Samples, open_samples, run_all
+from tgdonnx.sweeping.change import Baseline, OutputChange, output_changes, worst
+from tgdonnx.sweeping.measuring import measure_dropped, measure_vendor
+from tgdonnx.sweeping.on_workers import Placement, Setting, measure_on_workers, model_of
+from tgdonnx.sweeping.running import open_samples
 from tgdonnx.tracing import trace_network
 
 DEFAULT_PHIS = (0.01, 0.02, *(round(0.05 * i, 2) for i in range(1, 20)))
@@ -107,7 +109,7 @@ def sweep(
     samples: int = DEFAULT_SAMPLES,
     scoring: ScoreOptions = ScoreOptions(),  # noqa: B008  # frozen
     reading: DataOptions = DataOptions(),  # noqa: B008  # frozen
-    device: str = CPU_NAME,
+    device: Union[Placement, str] = CPU_NAME,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> SweepReport:
     """Drops the filters below each phi and measures how far the output moves (TGD, section 3.2 and supplement).
@@ -124,7 +126,7 @@ def sweep(
         samples: how many samples to run on at most; of more, so many are taken, spread evenly over the data.
         scoring: how input maps are scored.
         reading: how the data is read; what is for ``target`` in it, and augmentation, is ignored.
-        device: where models run; see `tgdonnx.TrainOptions`.
+        device: where models run; see `tgdonnx.TrainOptions`. A placement says workers, too.
         on_progress: called with the passes over the data that are done, and with how many there are.
 
     Raises:
@@ -133,28 +135,32 @@ def sweep(
         SelectionError: a phi or the tolerance is out of range, or no filter is selected at any phi.
         DataError: the data does not fit, or the vendor's output on it does not vary.
         RuntimeMissingError: no onnxruntime is installed, or it cannot use the device.
+        ClusterError: the workers are not there, or not alike, or died.
     """
     phis = sorted({float(phi) for phi in phis})
     _require_options(phis, tolerance)
-    where = usable_device(device)
+    placement, data = Placement.of(device), held(data)
+    where = usable_device(placement.device)
     network = open_network(model)
     require_unmasked(network.file)
     selections = _selections(network, phis, scoring)
     chosen = open_samples(data, network, most=samples, options=reading)
     distinct = {_key(masks): masks for masks in selections}
     total = 1 + sum(_drops(masks) for masks in distinct.values())
-    # External data stays where it is: what runs maps it, and only what is dropped is written anew.
-    vendor = network.file
-    before = _baseline(vendor, chosen, output, where)
+    before = measure_vendor(network.file, chosen, output, where)
     on_progress(1, total)
-    changes = {}
-    for key, masks in distinct.items():
-        if _drops(masks):
-            changed = ModelFile(vendor.path, b"", drop_filters(vendor.proto, masks))
-            changes[key] = _changes(changed, chosen, before, where)
-        else:
-            changes[key] = _unmoved(before)
-        on_progress(1 + sum(_drops(distinct[done]) for done in changes), total)
+    changes = {key: _unmoved(before) for key, masks in distinct.items() if not _drops(masks)}
+    dropping = {key: masks for key, masks in distinct.items() if _drops(masks)}
+    if placement.workers is None:
+        for done, (key, masks) in enumerate(dropping.items(), start=1):
+            changes[key] = measure_dropped(network.file, masks, chosen, before, where)
+            on_progress(1 + done, total)
+    else:
+        setting = Setting(model_of(network.file), data, samples, reading, output, placement.device)
+        measured = measure_on_workers(
+            placement.workers, setting, [*dropping.values()], lambda done: on_progress(1 + done, total)
+        )
+        changes.update(zip(dropping, measured))
     layer_weights = {layer.weight.name for layer in network.layers if layer.weight}
     points = [_point(phi, masks, changes[_key(masks)], layer_weights) for phi, masks in zip(phis, selections)]
     recommended = recommend(points, tolerance)
@@ -224,19 +230,6 @@ def _key(masks: Sequence[RetrainMask]) -> tuple[bytes, ...]:
 
 def _drops(masks: Sequence[RetrainMask]) -> bool:
     return any(mask.values.any() for mask in masks)
-
-
-def _baseline(vendor: ModelFile, samples: Samples, output: Optional[str], device: Device) -> Baseline:
-    opened = open_inference(vendor, device=device)
-    if output is not None and output not in opened.output_names:
-        raise SelectionError(f"the model has no output {output!r}; its outputs are {', '.join(opened.output_names)}")
-    names = opened.output_names if output is None else (output,)
-    return baseline(names, run_all(opened, samples, names))
-
-
-def _changes(changed: ModelFile, samples: Samples, before: Baseline, device: Device) -> tuple[OutputChange, ...]:
-    opened = open_inference(changed, device=device)
-    return output_changes(before, run_all(opened, samples, before.outputs))
 
 
 def _unmoved(before: Baseline) -> tuple[OutputChange, ...]:
