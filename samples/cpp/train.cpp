@@ -20,10 +20,10 @@ std::string contentOf(const fs::path& path) {
 }
 void replace(const fs::path& path, const std::string& content) {  // it is there whole or not at all
   const fs::path beside = path.string() + ".tmp";
+  fs::create_directories(path.parent_path());
   if (!(std::ofstream(beside, std::ios::binary) << content).flush()) fail(path.string() + " cannot be written");
   fs::rename(beside, path);
 }
-
 Ort::Value tensorOf(const void* bytes, const std::vector<int64_t>& shape, ONNXTensorElementDataType type = FLOAT) {
   Ort::AllocatorWithDefaultOptions allocator;
   auto tensor = Ort::Value::CreateTensor(allocator, shape.data(), shape.size(), type);
@@ -98,15 +98,15 @@ void exportTuned(const json& manifest, const Tensors& tensors, const fs::path& v
     char* whole = &files[name][stored["offset"]];
     for (size_t k = 0; k < places.size(); k++) bytesOf(tensors.at(tensor["name"])).copy(whole + 4 * places[k], 4, 4 * k);
   }
-  fs::create_directories(out);
   for (auto& [name, content] : files) replace(out / (name.is_null() ? "tuned.onnx" : name.get<std::string>()), content);
 }
 
 int main(int count, char** given) try {
-  if (count != 7) fail("usage: train RUN DATA OUT STEPS BATCH LEARNING_RATE");
+  if (count != 7 || std::atoi(given[4]) < 1 || std::atoi(given[5]) < 1 || !(std::atof(given[6]) > 0))
+    fail("usage: train RUN DATA OUT STEPS BATCH LEARNING_RATE, with numbers above 0");
   const fs::path run = given[1], data = given[2], out = given[3];
-  const int64_t steps = std::stoll(given[4]), batch = std::stoll(given[5]);
-  const float rate = std::stof(given[6]);
+  const int64_t steps = std::atoi(given[4]), batch = std::atoi(given[5]);
+  const float rate = std::atof(given[6]);
   const json manifest = json::parse(contentOf(run / "manifest.json"));
   for (auto& tensor : manifest["trained"])
     if (tensor["write_back"]["how"] != "copied") fail(tensor["name"].dump() + " is more than copied: use `tgdonnx export`");

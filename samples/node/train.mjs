@@ -13,6 +13,7 @@ function fail(message) {
   console.error(`error: ${message}`);
   process.exit(2);
 }
+process.on("uncaughtException", (error) => fail(error.message));
 
 /** Writes a file beside its place, and renames it: it is there whole or not at all. */
 function replace(path, ...pieces) {
@@ -109,6 +110,7 @@ const { values: given, positionals: [run, data, out, ...more] } = parseArgs({
 });
 if (!out || more.length) fail("usage: node train.mjs RUN DATA OUT [--steps N] [--batch N] [--lr X]");
 const [steps, batch, rate] = [given.steps, given.batch, given.lr].map(Number);
+if (![steps, batch, rate].every((number) => number > 0)) fail("expected numbers above 0 for --steps, --batch and --lr");
 
 const manifest = JSON.parse(readFileSync(join(run, "manifest.json"), "utf8"));
 if (manifest.engine !== "onnxruntime") fail(`${run} is of the engine ${manifest.engine}; build for onnxruntime`);

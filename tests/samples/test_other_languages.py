@@ -23,7 +23,7 @@ from tests.support.training_models import text_model
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 STEPS, BATCH, RATE = 50, 4, 1e-3
-STATE = "state.safetensors"
+STATE, WEIGHTS = "state.safetensors", "of/weights"
 # Names that JSON escapes, and that sort otherwise in UTF-16; two losses, one of classes.
 STRANGE = """g (float[N, 2, 6, 5] x) => (float[N, 1, 6, 5] boxes, float[N, 3, 6, 5] scores) {
     r = Conv<pads = [1, 1, 1, 1]>(x, v, c)
@@ -49,10 +49,8 @@ class Language:
 
 def prepared(name: str, tmp_path_factory: pytest.TempPathFactory, *command: str) -> Path:
     """A copy of a sample in which a command has installed what it needs."""
-    place = tmp_path_factory.mktemp(name)
-    for path in (SAMPLES / name).iterdir():
-        if path.is_file():
-            shutil.copy(path, place)
+    built = shutil.ignore_patterns("node_modules", "onnxruntime", "train")
+    place = Path(shutil.copytree(SAMPLES / name, tmp_path_factory.mktemp("samples") / name, ignore=built))
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return place
@@ -123,9 +121,8 @@ CASES = {"plain": plain, "strange": strange}
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a zip of `build` holds, data in the order of an epoch, and the same trained by Python."""
     case, room = CASES[request.param](), tmp_path_factory.mktemp(request.param)
-    onnx.save(
-        case.model, room / "model.onnx", save_as_external_data=case.external, location="weights", size_threshold=0
-    )
+    (room / "of").mkdir()
+    onnx.save(case.model, room / "model.onnx", save_as_external_data=case.external, location=WEIGHTS, size_threshold=0)
     mode = "readers" if isinstance(case.strategy, tgdonnx.Percentile) else "paper"
     tgdonnx.mask(room / "model.onnx", room / "masked.onnx", case.strategy, tgdonnx.MaskOptions(mode=mode))
     tgdonnx.build(room / "masked.onnx", room / "python", case.building, zip=room / "run.zip")
@@ -180,12 +177,12 @@ def test_the_tuned_model_is_proved_and_is_what_python_exports_of_that_state_but_
     (room / "there").mkdir()
     tgdonnx.export(room / "run", room / "there" / "tuned.onnx")
     exported, found = (room / "there" / "tuned.onnx").read_bytes(), (room / "out" / "tuned.onnx").read_bytes()
-    if (room / "weights").exists():  # in the one file for external data that each has
+    if (room / WEIGHTS).exists():  # in the one file for external data that each has
         ours, theirs = (onnx.load(room / each / "tuned.onnx") for each in ("there", "out"))
         del ours.metadata_props[:]
         assert ours == theirs
-        assert (room / "out" / "weights").read_bytes() != (room / "weights").read_bytes()
-        assert (room / "run" / "weights").read_bytes() == (room / "weights").read_bytes()
+        assert (room / "out" / WEIGHTS).read_bytes() != (room / WEIGHTS).read_bytes()
+        assert (room / "run" / WEIGHTS).read_bytes() == (room / WEIGHTS).read_bytes()
     else:
         assert exported[: len(found)] == found != (room / "model.onnx").read_bytes()
         (record,) = onnx.ModelProto.FromString(exported[len(found) :]).metadata_props
@@ -216,6 +213,14 @@ def test_a_loss_that_is_not_finite_writes_nothing(language: Language, room: Path
     assert not (room / "out").exists()
 
 
+@pytest.mark.parametrize(("steps", "rate"), [(0, RATE), (2, 0.0)])
+def test_numbers_that_make_no_sense_are_refused(language: Language, room: Path, steps: int, rate: float) -> None:
+    done = language.train(room, steps=steps, rate=rate)
+    assert done.returncode == 2
+    assert "numbers above 0" in done.stderr
+    assert not (room / "out").exists()
+
+
 def test_what_does_not_fit_is_refused_in_a_sentence(language: Language, room: Path) -> None:
     before = (room / "run" / STATE).read_bytes()
     x = np.load(room / "data" / "x.npy")
@@ -227,6 +232,8 @@ def test_what_does_not_fit_is_refused_in_a_sentence(language: Language, room: Pa
         assert len(done.stderr.splitlines()) == 1
         return done.stderr
 
+    (room / "data" / "x.npy").unlink()
+    assert "x.npy" in refusal()
     np.save(room / "data" / "x.npy", x.astype(np.float64))
     assert "x.npy: expected" in refusal()
     np.save(room / "data" / "x.npy", x[:3])
