@@ -79,7 +79,7 @@ def test_both_files_are_compared_and_judged_on_what_was_held_out(vendor: Path, t
     root = parse_page(page)
     told = section(root, "result").text
     assert "Both files were run on the held-out part of two noisy images, 4 cases." in told
-    assert "rmse has that noise in it" in told
+    assert "RMSE has that noise in it" in told
     rows = root.one("table", id="changes").rows()
     assert [row[0].partition(" ")[0] for row in rows[1:]] == ["RMSE", "validation"]
     assert "psnr" not in told.lower().replace("a psnr there", "")

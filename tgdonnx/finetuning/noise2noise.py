@@ -6,8 +6,8 @@ small study by heart all the same. Against that a part of the study is held out 
 against noise too, rises when noise is fitted, and the run keeps the weights where it was lowest. Where there is validation data
 of its own, with clean targets, that is the guard, and all of the study is trained on.
 
-On what is held out only rmse is measured: it is of two errors, that of the output and the noise of the target, so it cannot
-fall below that noise, and its change tells which weights are better. A psnr there would mostly be that of the noise.
+On what is held out only rmse is measured: it is of two errors, that of the output and the noise of the target, so it never
+comes near 0, and its change tells which weights are better. A psnr there would mostly be that of the noise.
 """
 
 from __future__ import annotations

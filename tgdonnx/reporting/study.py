@@ -20,8 +20,8 @@ from tgdonnx.reporting.facts import recorded_scaling
 from tgdonnx.reporting.pictures import Answer, Sample, show_samples
 
 _NOISY = (
-    "The target of each image is the other one, which is noisy, too: rmse has that noise in it and cannot fall below it, so "
-    "only its change says which model is better. A psnr there would mostly be that of the noise, and is left out."
+    "The target of each image is the other one, which is noisy, too: RMSE has that noise in it and never comes near 0, so only "
+    "its change says which model is better. A PSNR there would mostly be that of the noise, and is left out."
 )
 _NOT_NEW = "There was no data that was not trained on, so nothing says how good the tuned model is on such."
 
