@@ -145,7 +145,8 @@ def test_tgdonnx_reads_what_it_wrote(model: Path, tmp_path: Path) -> None:
 def test_labels_are_stored_as_they_are(tmp_path: Path) -> None:
     text = "g (float[N, 1, H, W] x) => (float[N, 4, H, W] y) { y = Conv<pads = [1, 1, 1, 1]>(x, v, c) }"
     path, volume = save(text_model(text, v=(4, 1, 3, 3), c=(4,)), tmp_path / "model.onnx"), series(tmp_path / "in")
-    run_json("apply", path, "--data", tmp_path / "in", "--scale", 1000, "--argmax", "-o", tmp_path / "out")
+    report = run_json("apply", path, "--data", tmp_path / "in", "--scale", 1000, "--argmax", "-o", tmp_path / "out")
+    assert any("which is no DICOM segmentation (SEG)" in remark for remark in report["remarks"])
     (scores,) = open_session(str(path)).run(None, {"x": (volume[:, None] / 1000).astype(np.float32)})
     made = slices_of(tmp_path / "out")
     np.testing.assert_array_equal(np.stack([values_of(data) for data in made]), scores.argmax(1))

@@ -103,11 +103,11 @@ def results_of(
         arrays = {each.output: array for each, array in zip(made, first.computed(counter.step))}
     elif place_of(path) == "file":
         (target,), said = targets_of(job, path, made, overwrite=overwrite)
-        said = (*said, *filter(None, [paged(target.suffix, made[0])]))
+        said = (*said, *filter(None, [_of_file(target, made[0])]))
         results += _written(job, cases[0].name, first, counter, target, target)
     else:
         targets, said = targets_of(job, path, made, overwrite=overwrite)
-        said = (*said, *filter(None, [paged(targets[0].suffix, made[0])]))
+        said = (*said, *filter(None, [_of_file(targets[0], made[0])]))
         with staged(path) as directory:
             for case, target in zip(cases, targets):
                 counter.case = case.name
@@ -136,6 +136,16 @@ def results_of(
         tuple(results),
         arrays,
     )
+
+
+def _of_file(target: Target, made: Made) -> str:
+    """Returns what is said of how a file, or series, holds a result; nothing if that goes without saying."""
+    if target.suffix == SERIES and made.form == "classes":
+        return (
+            "classes are the values of a derived series, which is no DICOM segmentation (SEG); of a NIfTI volume they are a "
+            "label map"
+        )
+    return paged(target.suffix, made)
 
 
 def _written(
