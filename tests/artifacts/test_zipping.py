@@ -72,12 +72,14 @@ def test_external_data_lies_where_the_manifest_says(location: str, tmp_path: Pat
     assert {tensor["write_back"]["stored"]["location"] for tensor in trained} == {location}
 
 
-@pytest.mark.parametrize("location", ["state.safetensors", "vendor.onnx", "vendor.onnx/w.bin"])
+@pytest.mark.parametrize(
+    "location", ["state.safetensors", "state.best.safetensors", "vendor.onnx", "vendor.onnx/w.bin"]
+)
 def test_external_data_that_is_called_as_a_file_of_ours_is_refused(location: str, tmp_path: Path) -> None:
     vendor = external_model(tmp_path, location=location)
     tgdonnx.mask(vendor, tmp_path / "masked.onnx", tgdonnx.Percentile(50))
     before = listing(tmp_path)
-    with pytest.raises(ArtifactsError, match=r"keeps weights in '.*', and the zip has another file of that name"):
+    with pytest.raises(ArtifactsError, match=r"keeps weights in '.*', which another file in the zip is called"):
         tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "artifacts", OPTIONS, zip=tmp_path / "artifacts.zip")
     assert listing(tmp_path) == before
 

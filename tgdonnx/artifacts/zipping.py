@@ -1,8 +1,8 @@
 """One file for a page or a device: an artifacts directory, and the vendor's file, which an exporter overwrites.
 
 The zip holds the files of the directory by their names, ``vendor.onnx``, and the vendor's external data where that file says
-that it is; of external data no more than tensors need. Nothing is compressed, so that what reads it needs no more than the
-directory at its end: weights would hardly shrink. The same files give the same bytes.
+that it is; of external data no more than tensors need. Nothing is compressed, so that a few lines of any language read it. The
+same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tgdonnx import bounds
 from tgdonnx.artifacts.manifest import LOCK
 from tgdonnx.errors import ArtifactsError
 from tgdonnx.files.model_file import replacing
+from tgdonnx.files.outputs import is_of_artifacts
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.masked_model import MaskedModel, write_vendor
 
@@ -42,10 +43,12 @@ def write_zip(directory: Path, masked: MaskedModel, path: Path) -> None:
         ours = {file.name: file for file in directory.iterdir() if file.name != LOCK}
         theirs = {file.relative_to(room).as_posix(): file for file in room.rglob("*") if file.is_file()}
         # `write_vendor` gives the model another name where its external data has that of the model.
-        twice = {VENDOR} if written.name != VENDOR else ours.keys() & theirs.keys()
+        twice = (
+            {VENDOR} if written.name != VENDOR else {name for name in theirs if name in ours or is_of_artifacts(name)}
+        )
         if twice:
             raise ArtifactsError(
-                f"the vendor's file keeps weights in {min(twice)!r}, and the zip has another file of that name",
+                f"the vendor's file keeps weights in {min(twice)!r}, which another file in the zip is called, or will be",
                 remedy=_REMEDY,
             )
         files = {**ours, **theirs}
