@@ -85,21 +85,14 @@ def in_chromium(stack: ExitStack, artifacts: Path, data: Path, batch: int, threa
 
 
 def _processor_seconds(profile: Path) -> float:
-    """Returns what the processes of a browser, known by its profile, have taken."""
-    (leader,) = [
-        each
+    """Returns what the processes of a browser, which is a process group of its own, have taken."""
+    processes = [
+        (_read(each / "cmdline"), _read(each / "stat").rsplit(b")", 1)[-1].split())
         for each in Path("/proc").glob("[0-9]*")
-        if str(profile).encode() in _read(each / "cmdline")
-        and b"--type=" not in _read(each / "cmdline")
-        and b"_ON_3" not in _read(each / "cmdline")
-    ][:1]
-    group = _read(leader / "stat").rsplit(b")", 1)[1].split()[2]
-    total = 0
-    for each in Path("/proc").glob("[0-9]*"):
-        fields = _read(each / "stat").rsplit(b")", 1)[-1].split()
-        if len(fields) > 12 and fields[2] == group:
-            total += int(fields[11]) + int(fields[12])
-    return total / TICK
+    ]
+    groups = {numbers[2] for command, numbers in processes if str(profile).encode() in command and numbers}
+    ticks = [int(numbers[11]) + int(numbers[12]) for _, numbers in processes if numbers and numbers[2] in groups]
+    return sum(ticks) / TICK
 
 
 def _read(path: Path) -> bytes:

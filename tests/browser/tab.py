@@ -73,6 +73,18 @@ class Tab:
         self._browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
         self.wait("!/^$|^Reading/.test(document.getElementById('status').textContent)")
 
+    def drop(self, zone: str, *paths: Path) -> None:
+        """Drops files or directories on a zone, and waits until the page has read them."""
+        at = self.evaluate(
+            f"(() => {{ const zone = document.getElementById('{zone}'); zone.scrollIntoView({{block: 'center'}}); "
+            "const {x, y} = zone.getBoundingClientRect(); return {x: x + 5, y: y + 5}; })()"
+        )
+        self.evaluate("document.getElementById('status').textContent = ''")
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._browser.call("Input.dispatchDragEvent", type=kind, data=data, **at)
+        self.wait("!/^$|^Reading/.test(document.getElementById('status').textContent)")
+
     def set(self, **values: object) -> None:
         """Fills fields in; underscores stand for hyphens."""
         for name, value in values.items():

@@ -122,6 +122,13 @@ def test_the_thread_of_the_page_has_no_long_task_while_the_worker_trains(small: 
     assert max(tasks) < LONG_TASK
 
 
+def test_directories_and_files_can_be_dropped(small: Small, tab: Tab) -> None:
+    tab.drop("artifacts-drop", small.artifacts)
+    assert tab.said()["status"] == "The artifacts are whole. Now drop data."
+    tab.drop("data-drop", small.data)
+    assert "8 samples to train on, 4 held out" in tab.said()["data-told"]
+
+
 def test_every_field_and_button_has_a_name_and_can_be_reached_by_keyboard(tab: Tab) -> None:
     tree: list[dict[str, Any]] = tab.accessibility()
     roles = ("button", "textbox", "spinbutton", "slider", "combobox", "progressbar", "status", "img")

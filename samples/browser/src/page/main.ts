@@ -226,6 +226,8 @@ function download(name: string, bytes: Uint8Array<ArrayBuffer>): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
+// Files that miss a zone would be opened in place of the page.
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 listen(block("artifacts-drop"), ["artifacts-folder", "artifacts-file"], (dropped) => ask({ kind: "artifacts", dropped }, "Reading the artifacts."));
 listen(block("data-drop"), ["data-folder", "data-files"], (dropped) => ask({ kind: "data", dropped, options: pictureOptions() }, "Reading the data."));
 button("start").addEventListener("click", () => ask({ kind: "start", options: trainOptions() }, "Loading the runtime and the model."));
