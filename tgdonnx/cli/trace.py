@@ -10,7 +10,7 @@ import click
 from tgdonnx.cli.common import json_option, model_argument
 from tgdonnx.cli.helping import MODEL, Command, options_of
 from tgdonnx.cli.output import print_json, printing
-from tgdonnx.reporting.tables import print_trace
+from tgdonnx.reporting.traces import print_trace
 from tgdonnx.tracing import trace
 
 
