@@ -43,6 +43,8 @@ def call(function: Callable[[Any], Any], argument: Any, topic: str, index: int) 
 
 
 def _is_wanted(worker: Any, key: Any) -> bool:
+    if worker.status.name not in ("running", "paused"):  # it ends, perhaps since its scheduler is gone
+        return False
     task = worker.state.tasks.get(key)
     return task is not None and task.state == "executing"
 
