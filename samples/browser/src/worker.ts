@@ -133,11 +133,16 @@ async function train(current: Run): Promise<void> {
     say({ kind: "stopped", step: current.step, why });
   } finally {
     training = false;
+    await answerBlend(current); // what was asked while the last state was kept
   }
 }
 
 async function between(current: Run): Promise<void> {
   await breathe();
+  await answerBlend(current);
+}
+
+async function answerBlend(current: Run): Promise<void> {
   if (blendWanted === null) return;
   const blend = blendWanted;
   blendWanted = null;

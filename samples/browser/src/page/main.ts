@@ -124,7 +124,10 @@ function enable(): void {
 
 function showArtifacts(told: ArtifactsTold): void {
   canSaveTuned = told.whyNoTuned === null;
-  goesOn = null;
+  [goesOn, before] = [null, null];
+  chart.reset([], []);
+  for (const when of ["before", "after"] as const) showMeasures(when, null);
+  show(block("pictures"), [], null, []);
   const facts: [string, string][] = [
     ["Vendor's file", `${told.model.slice(0, 16)}…`],
     ["Trains", `${told.tensors} tensors, ${(100 * told.rho).toFixed(1)} % of the weights (${told.mode})`],
