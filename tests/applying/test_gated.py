@@ -103,12 +103,15 @@ def test_of_a_classifier_every_picture_has_its_own_decision_in_a_column(form: st
     data = tgdonnx.GateData({"x": new}, retain={"x": old})
     tgdonnx.gate(pair.vendor, pair.tuned, both, data=data, detector_outputs=True)
     case = np.concatenate([new[:2], old])
-    report = tgdonnx.apply(both, case, tmp_path / "both.csv")
+    every_class = tgdonnx.ApplyOptions(form="probabilities")
+    report = tgdonnx.apply(both, case, tmp_path / "both.csv", options=every_class)
     for name, model in (("vendor", pair.vendor), ("tuned", pair.tuned)):
-        tgdonnx.apply(model, case, tmp_path / f"{name}.csv")
+        tgdonnx.apply(model, case, tmp_path / f"{name}.csv", options=every_class)
     texts = {name: (tmp_path / f"{name}.csv").read_text("utf-8") for name in ("both", "vendor", "tuned")}
     tables = {name: list(csv.DictReader(text.splitlines())) for name, text in texts.items()}
     assert [row["is_new"] for row in tables["both"]] == ["1", "1", "0", "0", "0"]
+    assert list(tables["both"][0])[:4] == ["file", "class", "probability", "is_new"]
+    assert len(tables["vendor"][0]) > 4
     for found, kind, index in zip(tables["both"], ("tuned",) * 2 + ("vendor",) * 3, range(5)):
         assert {k: v for k, v in found.items() if k != "is_new"} == tables[kind][index]
     assert [row["probability"] for row in tables["vendor"]] != [row["probability"] for row in tables["tuned"]]

@@ -86,6 +86,11 @@ def grouped(folder: Path, rows: list[str]) -> tuple[Case, ...]:
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "groups.csv").write_bytes(b"\xff\xfe\x00")
-    for path, message in ((tmp_path / "groups.csv", "no UTF-8 text"), (tmp_path / "none.csv", "No such file")):
+    for path, message in (
+        (tmp_path / "groups.csv", "no UTF-8 text"),
+        (tmp_path / "none.csv", "No such file"),
+        (tmp_path, "it is a directory; expected a file"),
+        (tmp_path / "a\0b.csv", "is no path"),
+    ):
         with pytest.raises(DataError, match=message):
             read_groups(path)

@@ -127,6 +127,8 @@ def read_groups(path: Path) -> GroupTable:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read: it is no UTF-8 text") from error
+    except ValueError as error:  # a NUL in the path
+        raise DataError(f"{str(path)!r} is no path: {error}") from error
     if not table.columns():
         raise DataError(f"{path} says nothing of its files; expected another column, such as 'scanner'")
     return table
