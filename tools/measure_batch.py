@@ -1,8 +1,10 @@
 """What a batch costs beside its training: per job, in memory, on workers, and by simulation on many of them.
 
     python tools/measure_batch.py jobs [--jobs 1000] [--workers N]   a batch of tiny jobs, of one step each
+    python tools/measure_batch.py alone [--jobs 20]                  such jobs and `finetune` of the same, in turn
     python tools/measure_batch.py steps [--jobs 1000]                the same steps on one open session, and nothing else
     python tools/measure_batch.py scheduler [--workers 100]          calls that sleep, on workers that are threads
+    python tools/measure_batch.py memory [--jobs 1000]               jobs that do nothing, handed out and collected likewise
 
 Prints one JSON object per line. Processor time is of all threads of the process, and of its children where it has some; on a
 machine that is shared it is what can be compared, with `taskset -c 0` before, so that no thread waits in a loop. Every kind of
@@ -18,6 +20,8 @@ import resource
 import shutil
 import tempfile
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -26,7 +30,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import tgdonnx
-from tgdonnx.cluster import Cluster, run_calls
+from tgdonnx.batching import distributing
+from tgdonnx.batching.running import Runner
+from tgdonnx.cluster import Cluster, calling, run_calls
 from tgdonnx.finetuning.session import Session
 
 STUDY = (4, 1, 8, 8)
@@ -102,6 +108,24 @@ def measure_jobs(directory: Path, count: int, workers: Optional[int]) -> None:
     told(began, count, what="the same call again")
 
 
+def measure_alone(directory: Path, count: int) -> None:
+    """Does jobs as a batch does them, and by `finetune`, in turn: the processor time of this thread."""
+    jobs, spent = write_studies(directory, count + 2), {"job of a batch": 0.0, "finetune": 0.0}
+    (directory / "work").mkdir()
+    runner = Runner(directory, directory / "work")
+    for number, job in enumerate(jobs):
+        for what in spent:
+            began = time.thread_time()
+            if what == "finetune":
+                tuned = directory / f"{job.name}.onnx"
+                tgdonnx.finetune(job.model, job.data, tuned, tgdonnx.LastLayers(2), job.training)
+            else:
+                assert runner.run(job).state == "done"
+            spent[what] += (time.thread_time() - began) * (number >= 2)  # the first ones open what stays open
+    for what, seconds in spent.items():
+        print(json.dumps({"what": what, "count": count, "thread ms per job": round(1000 * seconds / count, 1)}))
+
+
 def measure_steps(directory: Path, count: int) -> None:
     """Does as many steps on one session."""
     write_model(directory / "model.onnx")
@@ -131,9 +155,10 @@ def measure_scheduler(workers: int, seconds: float) -> None:
     )
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(workers)
+        calling._one_at_a_time = nullcontext()  # type: ignore[assignment]  # these workers are one process
         there = Cluster(client, "threads", local=True)
         list(run_calls(there, sleep, [0.0] * workers))
-        count = 5 * workers
+        count = 3 * workers
         began = time.perf_counter(), _processor()
         done = list(run_calls(there, sleep, [seconds] * count))
         assert len(done) == count
@@ -141,10 +166,38 @@ def measure_scheduler(workers: int, seconds: float) -> None:
         told(began, count, what="calls that sleep", workers=workers, seconds=seconds, busy=round(busy, 3))
 
 
+def pretend(portion: Any) -> tuple[tgdonnx.JobResult, ...]:
+    """What a worker does with jobs that do nothing."""
+    time.sleep(0.001 * len(portion.jobs))
+    metrics = {"validation loss": 0.5, "validation psnr": 30.0}
+    return tuple(
+        tgdonnx.JobResult(job.name, "done", metrics=metrics, before=metrics, steps=1, seconds=0.001)
+        for job in portion.jobs
+    )
+
+
+def measure_memory(count: int, workers: int) -> None:
+    """Hands out jobs and collects results as a batch does: what is kept of them is what grows."""
+    distributed: Any = importlib.import_module("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None, worker_dashboard_address=None
+    )
+    distributing._do = pretend
+    job = tgdonnx.BatchJob("", "model.onnx", "study.npz", tgdonnx.LastLayers(2))
+    jobs = [replace(job, name=f"study{number:06}") for number in range(count)]
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(workers)
+        there = Cluster(client, "threads", local=True)
+        began = time.perf_counter(), _processor()
+        results = list(distributing.run_on_cluster(there, Path("out"), jobs, lambda: None))
+        assert len(results) == count
+        told(began, count, what="jobs that do nothing", workers=workers)
+
+
 def main() -> None:
     """Measures what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["jobs", "steps", "scheduler"])
+    parser.add_argument("what", choices=["jobs", "alone", "steps", "scheduler", "memory"])
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--seconds", type=float, default=_SLEEP, help="of a call that sleeps")
@@ -153,8 +206,12 @@ def main() -> None:
     try:
         if asked.what == "jobs":
             measure_jobs(directory, asked.jobs, asked.workers)
+        elif asked.what == "alone":
+            measure_alone(directory, asked.jobs)
         elif asked.what == "steps":
             measure_steps(directory, asked.jobs)
+        elif asked.what == "memory":
+            measure_memory(asked.jobs, asked.workers or 2)
         else:
             measure_scheduler(asked.workers or 100, asked.seconds)
     finally:

@@ -62,6 +62,11 @@ def test_small_jobs_go_many_at_a_time_and_the_last_ones_few(tmp_path: Path, monk
     assert len(sizes) < 100
 
 
+def test_the_more_workers_there_are_the_longer_is_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, sizes = run_with(monkeypatch, many(tmp_path, 50_000), done_in(0.05), workers=100)
+    assert max(sizes) == 200, "ten seconds, so that all together are ten calls a second"
+
+
 def test_jobs_that_take_long_go_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, sizes = run_with(monkeypatch, many(tmp_path, 7), done_in(30.0), workers=2)
     assert sizes == [1] * 7

@@ -25,7 +25,10 @@ from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Progress, Watch
 
 _CALL = 1.0  # seconds that a call takes, at most, where jobs are that small
-_MOST = 256  # jobs of a call
+_CALLS = (
+    10  # a second, of all workers together; whoever hands out takes some 30 ms for each, see `tools/measure_batch.py`
+)
+_MOST = 1024  # jobs of a call
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class _Portion:
 
 @dataclass
 class _Portions(Iterator[_Portion]):
-    """Hands out jobs, as many at a time as take about a second; the last ones in smaller portions, so that all end together.
+    """Hands out jobs, as many at a time as take about a second, of many workers longer; the last ones in smaller portions.
 
     Attributes:
         directory: of the batch.
@@ -70,8 +73,9 @@ class _Portions(Iterator[_Portion]):
         if self.alone:
             chosen: tuple[BatchJob, ...] = (self.alone.popleft(),)
         elif self.left:
-            fair = -(-len(self.left) // (2 * self.workers()))
-            size = 1 if not self.seconds else max(1, min(_MOST, int(_CALL / self.seconds), fair))
+            workers = self.workers()
+            fair, wanted = -(-len(self.left) // (2 * workers)), max(_CALL, workers / _CALLS)
+            size = 1 if not self.seconds else max(1, min(_MOST, int(wanted / self.seconds), fair))
             chosen = tuple(self.left.popleft() for _ in range(min(size, len(self.left))))
         else:
             raise StopIteration
