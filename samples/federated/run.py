@@ -4,9 +4,7 @@
     python samples/federated/run.py -o out --with simulation   # by a SuperLink that simulates the SuperNodes
     python samples/federated/run.py -o out --with superlink    # by a SuperLink and four SuperNodes, with TLS
 
-writes ``results.json``, ``table.md`` and ``gains.png``, and keeps what it needs for that. The federated file is the same in all
-three ways. What came of it stands in the README beside this file. It needs ``pip install '.[ort,federated,pet]'``, and for a
-simulation ``flwr[simulation]``.
+writes ``results.json``, ``table.md`` and ``gains.png``, and keeps what it needs for that; see the README beside this file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Federated training in this process: Flower's apps and messages, without its programs. For trying out the files of sites.
 
-Sites take turns. What comes of it is what a SuperLink and SuperNodes come to, bit for bit.
+Sites take turns.
 """
 
 from __future__ import annotations

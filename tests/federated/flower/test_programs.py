@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.federated, pytest.mark.slow]
 SAMPLE = Path(__file__).parents[3] / "samples" / "federated"
 SIZES = {"north": 4, "south": 6}
 CONFIG: dict[str, Any] = {"rounds": 2, "batch": 4, "learning-rate": 1e-3, "metrics": "rmse"}
-SECONDS = 900.0
+SECONDS = 300.0
 
 
 class World:
