@@ -105,8 +105,8 @@ def _read(path: Path) -> bytes:
 def main() -> None:
     """Prints the medians as a table and as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("artifacts", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("artifacts", type=lambda path: Path(path).resolve())
+    parser.add_argument("data", type=lambda path: Path(path).resolve())
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
