@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -76,9 +77,13 @@ def test_every_file_of_the_call_is_named_before(vendor: Path) -> None:
     assert not any(each.exists for each in said.files)
     tgdonnx.finetune(vendor, **arguments(vendor, **more))
     assert sorted(Path(each.path).name for each in said.files) == sorted({*listing(folder)} - {"model.onnx"})
-    again = tgdonnx.rehearse(vendor, **arguments(vendor, overwrite=True, keep=False, **more))
+    again = tgdonnx.rehearse(vendor, **arguments(vendor, overwrite=True, **more))
     assert all(each.exists for each in again.files)
-    assert [each.what for each in again.files][-1].endswith("deleted at the end")
+    with pytest.raises(OutputError, match="would be deleted with no other run in their place"):
+        tgdonnx.rehearse(vendor, **arguments(vendor, overwrite=True, keep=False, **more))
+    shutil.rmtree(folder / "tuned.run")
+    dropped = tgdonnx.rehearse(vendor, **arguments(vendor, overwrite=True, keep=False, **more))
+    assert [each.what for each in dropped.files][-1].endswith("deleted at the end")
 
 
 def test_what_the_call_refuses_is_refused_before(vendor: Path) -> None:
