@@ -11,6 +11,7 @@ import distributed
 import pytest
 
 from tests.cluster import calls
+from tests.support.clusters import cluster_of_threads
 from tgdonnx.cluster import Cluster, open_cluster, opening, parse_workers, run_calls
 from tgdonnx.errors import ClusterError, DataError, RuntimeMissingError, TgdonnxError
 from tgdonnx.runtime import session_options
@@ -18,13 +19,10 @@ from tgdonnx.runtime.options import limit_threads
 
 
 @pytest.fixture(scope="module")
-def inside() -> Iterator[Cluster]:
-    """A cluster in threads of this process, which starts in no time; its two workers have three threads each."""
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=3, processes=False, dashboard_address=":0") as made,
-        distributed.Client(made, set_as_default=False) as client,
-    ):
-        yield Cluster(client, "threads of this process", local=True)
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two workers in this process, with three threads each."""
+    with cluster_of_threads(tmp_path_factory.mktemp("dask"), threads=3) as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)

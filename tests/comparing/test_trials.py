@@ -9,18 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import distributed
 import numpy as np
 import pytest
 
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
 from tests.support import models
+from tests.support.clusters import cluster_of_threads
 from tgdonnx.cluster import Cluster
 from tgdonnx.comparing import CompareReport, Entry, Measured, Trials, on_workers
 from tgdonnx.comparing.running import run_candidate
@@ -46,16 +46,11 @@ def vendor(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are threads of this process, which are there in no time."""
+def inside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are threads of this process."""
 
-    @contextmanager
-    def opened(_: object) -> Iterator[Cluster]:
-        with (
-            distributed.LocalCluster(2, threads_per_worker=1, processes=False, dashboard_address=":0") as made,
-            distributed.Client(made, set_as_default=False) as client,
-        ):
-            yield Cluster(client, "threads of this process", local=True)
+    def opened(_: object) -> AbstractContextManager[Cluster]:
+        return cluster_of_threads(tmp_path_factory.mktemp("dask"))
 
     monkeypatch.setattr("tgdonnx.comparing.comparison.open_cluster", opened)
 

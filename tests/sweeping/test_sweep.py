@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Optional
 
-import distributed
 import numpy as np
 import onnx
 import pytest
@@ -19,6 +17,7 @@ import tgdonnx
 from tests.oracles.independent import tensors_of
 from tests.selection.reference import by_experiment
 from tests.support import models
+from tests.support.clusters import cluster_of_threads
 from tests.support.models import MODELS, Array, Builder, random_feeds, save
 from tests.support.training_models import text_model
 from tests.sweeping.oracle import outputs, relative_change, zeroed
@@ -396,14 +395,9 @@ def test_no_more_than_one_model_is_open_at_a_time(tmp_path: Path, monkeypatch: p
 def test_on_workers_every_point_is_the_same_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In threads of this process, which are there in no time; a file, and a model and data in memory, are sent."""
 
-    @contextmanager
-    def opened(workers: object) -> Iterator[Cluster]:
+    def opened(workers: object) -> AbstractContextManager[Cluster]:
         assert workers == 2
-        with (
-            distributed.LocalCluster(2, threads_per_worker=1, processes=False, dashboard_address=":0") as made,
-            distributed.Client(made, set_as_default=False) as client,
-        ):
-            yield Cluster(client, "threads of this process", local=True)
+        return cluster_of_threads(tmp_path)
 
     monkeypatch.setattr("tgdonnx.sweeping.on_workers.open_cluster", opened)
     limit_threads(1)
