@@ -149,7 +149,10 @@ def _local(distributed: Any, count: int) -> Iterator[Cluster]:
                 preload=["tgdonnx.cluster.preloading"],
             )
         except Exception as error:  # whatever stands in the way of a process, Dask's own errors among it
-            raise ClusterError(f"{count} worker processes cannot be started: {_first_line(error)}") from error
+            raise ClusterError(
+                f"{count} worker processes cannot be started: {_first_line(error)}",
+                remedy="a program that starts some has to do so under if __name__ == '__main__'",
+            ) from error
         try:
             with distributed.Client(processes, set_as_default=False) as client:
                 client.wait_for_workers(count, timeout=JOINS_WITHIN)
