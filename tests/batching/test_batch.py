@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ from tests.batching.studies import TRAINING, by_name, files_in, jobs_in, save_st
 from tests.support import models
 from tests.support.environments import ROOT
 from tests.support.external_models import externalise
-from tgdonnx.batching import running, sharing
-from tgdonnx.errors import DataError, StoppedError
+from tgdonnx.batching import planning, running, sharing
+from tgdonnx.errors import ArtifactsError, DataError, OutputError, StoppedError
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import loop
 
@@ -192,6 +194,74 @@ def test_a_tuned_file_that_is_gone_is_written_again_and_one_that_was_changed_is_
     assert second.read_bytes() == b"mine"
     tgdonnx.batch(jobs, tmp_path / "out", overwrite=True)
     assert tgdonnx.verify(jobs[1].model, second).ok
+
+
+def test_a_record_for_machines_that_is_gone_is_written_again_and_one_that_was_changed_is_not(tmp_path: Path) -> None:
+    results = tgdonnx.JobResults(card="card.json")
+    jobs = jobs_in(tmp_path, 2, results=results)
+    tgdonnx.batch(jobs, tmp_path / "out")
+    first, second = (tmp_path / "out" / name / "card.json" for name in ("p1", "p2"))
+    before = {**json.loads(first.read_bytes()), "created": None}
+    first.unlink()
+    report = tgdonnx.batch(jobs, tmp_path / "out")
+    assert [each.earlier for each in report.jobs] == [False, True]
+    assert {**json.loads(first.read_bytes()), "created": None} == before
+    second.write_text("{}")
+    with pytest.raises(DataError, match=r"'p2': .*card.json is not what was written there"):
+        tgdonnx.batch(jobs, tmp_path / "out")
+
+
+def test_a_job_whose_record_is_damaged_is_done_again_where_that_is_said(tmp_path: Path) -> None:
+    jobs = jobs_in(tmp_path, 2)
+    tgdonnx.batch(jobs, tmp_path / "out")
+    tuned = (tmp_path / "out/p1/tuned.onnx").read_bytes()
+    (tmp_path / "out/p1/job.json").write_text("{")
+    with pytest.raises(DataError, match=r"'p1': .*job.json is damaged .*: pass `overwrite=True` to do the job again"):
+        tgdonnx.batch(jobs, tmp_path / "out")
+    report = tgdonnx.batch(jobs, tmp_path / "out", overwrite=True)
+    assert [(each.state, each.earlier) for each in report.jobs] == [("done", False), ("done", True)]
+    assert (tmp_path / "out/p1/tuned.onnx").read_bytes() == tuned
+    assert all(each.earlier for each in tgdonnx.batch(jobs, tmp_path / "out").jobs)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_another_call_does_while_a_batch_is_planned_is_not_overwritten(
+    begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = jobs_in(tmp_path, 2)
+    (job,) = jobs_in(tmp_path, 1, training=replace(TRAINING, steps=2))
+    other, told = replace(job, name="p2"), []
+    module = importlib.import_module("tgdonnx.batching.batch")  # its name is also that of a function
+    if begun:
+        tgdonnx.batch(first[:1], tmp_path / "out")
+
+    def planned(*arguments: Any, **options: Any) -> Any:
+        found = planning.plan(*arguments, **options)
+        monkeypatch.setattr(module, "plan", planning.plan)
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                told.append(pool.submit(tgdonnx.batch, [other], tmp_path / "out").result())
+            except ArtifactsError as error:
+                told.append(str(error))
+        return found
+
+    monkeypatch.setattr(module, "plan", planned)
+    if begun:
+        assert all(each.state == "done" for each in tgdonnx.batch(first, tmp_path / "out").jobs)
+        assert "is in use" in told[0]
+    else:
+        with pytest.raises(OutputError, match=r"another call has made .* meanwhile; make this call again"):
+            tgdonnx.batch(first, tmp_path / "out")
+        assert states(told[0]) == {"p2": "done"}
+        assert not (tmp_path / "out/p1").exists()
+    (again,) = tgdonnx.batch([first[1] if begun else other], tmp_path / "out").jobs
+    assert again.earlier
+
+
+def test_a_directory_in_which_only_a_lock_was_left_can_be_that_of_a_batch(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").touch()  # as by a full disk, before anything else was written
+    assert tgdonnx.batch(jobs_in(tmp_path, 1), tmp_path / "out").jobs[0].state == "done"
 
 
 def test_the_drop_test_is_done_once_for_all_jobs_of_the_same_images(

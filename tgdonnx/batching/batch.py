@@ -5,7 +5,7 @@
     DIR/.shared/    artifacts that several jobs start from; see `tgdonnx.batching.sharing`
 
 A killed process leaves all of that as it was or as it shall be. That it outlives a power cut as well is seen to every ten
-seconds and at the end, not job by job; what was damaged is known by its hash, and done again.
+seconds and at the end, not job by job; what was damaged is known by its hash, and done again where that may be overwritten.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -27,7 +28,7 @@ from tgdonnx.batching.running import SHARED, Runner
 from tgdonnx.batching.summary import write_if_other, write_summary
 from tgdonnx.cluster import Workers, open_cluster
 from tgdonnx.data.problems import raise_first
-from tgdonnx.errors import DataError, StoppedError
+from tgdonnx.errors import DataError, OutputError, StoppedError
 from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import temporary_beside
 from tgdonnx.files.model_file import StrPath
@@ -96,18 +97,23 @@ def batch(
         StoppedError: a signal stopped it; the same call goes on.
         ClusterError: there are no such workers, or the scheduler is gone; the same call goes on.
         RuntimeMissingError: dask and distributed are not installed.
-        TgdonnxError: the directory cannot be used.
+        TgdonnxError: the directory cannot be used, or another call is at work there.
     """
     jobs, directory = tuple(jobs), Path(directory)
     if not jobs:
         raise DataError("there is no job")
     require_place(directory)
-    with scratch_directory() as work:
+    begun = (directory / BATCH).is_file()
+    with scratch_directory() as work, ExitStack() as held:
+        if begun:
+            held.enter_context(locked(directory))  # what is done is not to change under the plan
         planned, faults = plan(jobs, directory, Runner(directory, work, work / SHARED), overwrite=overwrite)
         raise_first(faults)
         with writing(directory):
             directory.mkdir(exist_ok=True)
         with locked(directory):
+            if not begun and (directory / BATCH).is_file():
+                raise OutputError(f"another call has made {directory} meanwhile", remedy="make this call again")
             if planned.todo and not (directory / BATCH).is_file():
                 _write(directory, ())  # so that it is known what this is, whatever happens
             _settle(work / SHARED, directory / SHARED)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Union
 
+from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.batching.identity import Hashes, files_of, inputs_of
 from tgdonnx.batching.jobs import BatchJob, ByDropTest
 from tgdonnx.batching.records import RECORD, TUNED, JobResult, read_job_record
@@ -64,7 +65,10 @@ def require_place(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"{directory} is a file; a batch needs a directory", remedy="choose another name")
     if directory.is_dir():
-        if any(directory.iterdir()) and not (directory / BATCH).is_file():
+        if (
+            any(path.name not in (LOCK, LOCK_OWNER) for path in directory.iterdir())
+            and not (directory / BATCH).is_file()
+        ):
             raise OutputError(
                 f"{directory} holds other files than those of a batch", remedy="name a new or an empty directory"
             )
@@ -235,7 +239,7 @@ def _earlier(job: BatchJob, directory: Path, hashes: Hashes) -> Union[JobResult,
     try:
         record = read_job_record(place)
     except ArtifactsError as error:
-        return str(error)
+        return f"{error.problem}: pass `overwrite=True` to do the job again, or delete its directory"
     if record is None:
         return f"{place} holds other files than those of a job" if place.is_dir() and any(place.iterdir()) else ""
     for files in (*record.inputs.values(), record.written):

@@ -41,6 +41,7 @@ class JobResult(Presented):
         accepted: whether criteria are met; None if there were none.
         applied: what came of applying it; None if that was not asked for.
         report: its page; None if none was asked for.
+        card: its record for machines; None if none was asked for.
         earlier: whether an earlier call did it.
         overhead: seconds that this call took for it besides training and validating.
     """
@@ -57,14 +58,15 @@ class JobResult(Presented):
     accepted: Optional[bool] = None
     applied: Optional[str] = None
     report: Optional[str] = None
+    card: Optional[str] = None
     earlier: bool = False
     overhead: AtLeast0 = 0.0
 
     def at(self, place: Path) -> JobResult:
         """Returns the same where its directory is now, whatever it was called."""
-        paths = (self.output, self.applied, self.report)
-        output, applied, report = (None if path is None else str(place / Path(path).name) for path in paths)
-        return replace(self, output=output, applied=applied, report=report)
+        paths = (self.output, self.applied, self.report, self.card)
+        output, applied, report, card = (None if path is None else str(place / Path(path).name) for path in paths)
+        return replace(self, output=output, applied=applied, report=report, card=card)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class JobRecord:
         inputs: what was read, by what it is for.
         tgdonnx: the version that did it.
         result: what came of it; None while it runs.
-        written: the files that it wrote: the tuned model, results of applying it, its page.
+        written: the files that it wrote: the tuned model, results of applying it, its page and its record for machines.
     """
 
     format: Positive

@@ -130,7 +130,10 @@ class Runner:
 
     def _done(self, job: BatchJob, watch: Watch) -> JobResult:
         place = self.directory / job.name
-        before = read_job_record(place)
+        try:
+            before = read_job_record(place)
+        except ArtifactsError:  # `plan` let it pass, so it may be overwritten
+            before = None
         if before is not None:
             for files in before.inputs.values():
                 self.hashes.remember(files)
@@ -157,7 +160,7 @@ class Runner:
                 (self.directory / job.name / job.applied).mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work) as work:
             report = finetune_asked(asked, self.shared, Path(work))
-        return _result(job.name, self.directory / job.name, report)
+        return _result(job, self.directory / job.name, report)
 
     def _note(self, job: BatchJob, result: JobResult) -> None:
         """Writes down what came of a job; of one whose record cannot be read nothing."""
@@ -236,18 +239,18 @@ def written_by(result: JobResult, place: Path, hashes: Hashes) -> tuple[ReadFile
         place: the directory of the job.
         hashes: those that are known.
     """
-    written = ((result.output, True), (result.applied, False), (result.report, False))
+    written = ((result.output, True), (result.applied, False), (result.report, False), (result.card, False))
     named = [(Path(each), model) for each, model in written if each]
     found = (files_of(path, model=model) for path, model in named if path.exists())
     return tuple(hashes.of(path, path.relative_to(place).as_posix()) for files in found for _, path in files)
 
 
-def _result(name: str, place: Path, report: FinetuneReport) -> JobResult:
+def _result(job: BatchJob, place: Path, report: FinetuneReport) -> JobResult:
     train, best = report.train, report.train.best
     epochs = train.epochs
     kept = next((each for each in epochs if each.step == best.step), epochs[-1])
     return JobResult(
-        name,
+        job.name,
         "done",
         metrics=_measured(kept, train, last=True),
         before=_measured(epochs[0], train, last=False),
@@ -258,6 +261,7 @@ def _result(name: str, place: Path, report: FinetuneReport) -> JobResult:
         accepted=None if report.acceptance is None else report.acceptance.passed,
         applied=None if report.apply is None else str(report.apply.output),
         report=None if report.report is None else report.report.output,
+        card=None if job.results.card is None else str(place / job.results.card),
     )
 
 

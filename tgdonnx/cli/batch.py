@@ -114,7 +114,8 @@ command.params[1:1] = _JOB
 
 
 def _print(report: BatchReport) -> None:
+    failed = {each.name for each in report.failed}
     for name, reason in report.replaced.items():
-        remark(f"{name} was done again: {reason.partition(': pass')[0]}")
+        remark(f"{name} was {'tried' if name in failed else 'done'} again: {reason.partition(': pass')[0]}")
     with printing() as console:
         print_batch(report, console)
