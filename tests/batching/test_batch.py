@@ -404,3 +404,16 @@ def test_a_model_in_two_files_is_tuned_like_any_other(tmp_path: Path) -> None:
     assert set(states(report).values()) == {"done"}, report.failed
     assert all(tgdonnx.verify(model, str(each.output)).ok for each in report.jobs)
     assert all(each.earlier for each in tgdonnx.batch(jobs, tmp_path / "out").jobs)
+
+
+def test_another_call_is_told_who_is_at_work(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def other(*_: object) -> None:
+        with ThreadPoolExecutor(1) as pool, pytest.raises(ArtifactsError) as found:
+            pool.submit(tgdonnx.batch, jobs, tmp_path / "out").result()
+        told.append(str(found.value))
+
+    jobs = jobs_in(tmp_path, 1)
+    tgdonnx.batch(jobs, tmp_path / "out", on_result=other)
+    assert f"out is in use by process {os.getpid()} since " in told[0]

@@ -74,12 +74,19 @@ def test_a_model_that_does_not_is_written_all_the_same_and_the_exit_status_says_
     }
     assert found == {"north": (8, 1.0, True), "south": (8, 0.0, False)}
     root = parse_page(page)
-    assert root.one("div", id="acceptance-verdict").text.startswith("Not accepted: 1 of 2 criteria are not met.")
+    assert root.one("div", id="acceptance-verdict").text.startswith("Not accepted: the criterion is not met.")
     rows = section(root, "acceptance").rows()
     assert [(row[2], row[5], row[1]) for row in rows[1:]] == [("north", "1", "met"), ("south", "0", "not met")]
     assert sha256 in section(root, "acceptance").text
     recorded = json.loads((kept / "run.json").read_text())["acceptance"]
     assert (recorded["sha256"], recorded["content"]["criteria"][0]["column"]) == (sha256, "site")
+
+
+def test_a_criterion_in_several_subgroups_is_told_as_one(folder: Path) -> None:
+    path = criteria(folder, 0.0, 'column = "site"')
+    result = run(*finetune(folder, "--acceptance", path, "--no-keep"))
+    assert result.exit_code == 0
+    assert "accepted  by the criterion of criteria.toml" in result.stdout
 
 
 def test_what_was_recorded_before_the_first_step_is_judged_whatever_the_file_says_now(folder: Path) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tgdonnx.artifacts.locking import locked
+from tgdonnx.artifacts.locking import announce, locked
 from tgdonnx.batching.distributing import run_on_cluster
 from tgdonnx.batching.jobs import BatchJob
 from tgdonnx.batching.planning import BATCH, TABLE, Plan, plan, require_place
@@ -116,6 +116,8 @@ def batch(
                 raise OutputError(f"another call has made {directory} meanwhile", remedy="make this call again")
             if planned.todo and not (directory / BATCH).is_file():
                 _write(directory, ())  # so that it is known what this is, whatever happens
+            if planned.todo:
+                announce(directory)
             _settle(work / SHARED, directory / SHARED)
             if workers is None or not planned.todo:
                 done = _here(Runner(directory, work), planned.todo, stop_on)

@@ -27,6 +27,6 @@ def print_verdict(verdict: Verdict) -> None:
     if verdict.problem:
         say(f"not judged: {verdict.problem}")
     told = styled("accepted", "bold green") if verdict.passed else styled("NOT accepted", "bold red")
-    count = len(verdict.criteria)
+    count = len({each.criterion for each in verdict.criteria})  # one in several subgroups is one
     criteria = "criterion" if count == 1 else f"{count} criteria" if count else "criteria"
     say(told, f"  by the {criteria} of {verdict.file}, SHA-256 {verdict.sha256}")
