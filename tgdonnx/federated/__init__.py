@@ -14,7 +14,7 @@ many samples a site has, its losses and metrics, and its name. What a site may s
     history         federated.json: what every site did in every round
     client_app      Flower's ClientApp
     server_app      Flower's ServerApp
-    secure          both of them for secure aggregation
+    secure          what Flower's secure aggregation needs
 
 Only `messages`, `rounds` and the apps need Flower. Its telemetry is off in the processes that import this, unless the
 environment says otherwise.

@@ -6,6 +6,7 @@ Sites take turns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Optional
 
@@ -47,7 +48,8 @@ class Here:
         timeout: Optional[float] = None,  # noqa: ARG002  # of Flower's Grid; all take turns, so nobody is given up
     ) -> list[Message]:
         """Lets every site answer."""
-        nodes = [(message.metadata.dst_node_id, message) for message in messages]
+        # Copies, as a site gets them: some of Flower's messages share their content, and its mods take it apart.
+        nodes = [(message.metadata.dst_node_id, deepcopy(message)) for message in messages]
         return [self.client(message, self._contexts[node]) for node, message in nodes]
 
 

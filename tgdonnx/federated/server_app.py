@@ -29,18 +29,21 @@ from tgdonnx.finetuning.session import Session
 _LOG = logging.getLogger("flwr")
 
 
-def server_app(strategy: Callable[[Plan], Any] = lambda _: averaging()) -> ServerApp:
+def server_app(
+    strategy: Callable[[Plan], Any] = lambda _: averaging(), grid: Callable[[Grid], Any] = lambda grid: grid
+) -> ServerApp:
     """Returns a ServerApp that does what the run configuration says (`tgdonnx.federated.plan.RunConfig`).
 
     Args:
         strategy: gives, for a plan, the strategy of Flower's that asks sites and averages what they send; it has to go by the
             keys of records that `averaging` has.
+        grid: gives what messages go through in place of Flower's Grid, such as `tgdonnx.federated.secure.SecureGrid`.
     """
     app = ServerApp()
 
-    def main(grid: Grid, context: Context) -> None:
+    def main(flowers: Grid, context: Context) -> None:
         plan = read_plan(context.run_config)
-        federate(grid, plan, strategy(plan))
+        federate(grid(flowers), plan, strategy(plan))
 
     without_tracebacks()
     app.main()(main)
@@ -48,7 +51,7 @@ def server_app(strategy: Callable[[Plan], Any] = lambda _: averaging()) -> Serve
 
 
 def averaging() -> FedAvg:
-    """Returns Flower's federated.standing: all sites that are there, weighted by the number of their samples."""
+    """Returns Flower's FedAvg: all sites that are there, weighted by the number of their samples."""
     return FedAvg(
         min_train_nodes=1,
         min_evaluate_nodes=1,
@@ -59,11 +62,11 @@ def averaging() -> FedAvg:
     )
 
 
-def federate(grid: Grid, plan: Plan, strategy: Any) -> Optional[ExportReport]:
+def federate(grid: Any, plan: Plan, strategy: Any) -> Optional[ExportReport]:
     """Does all rounds, and writes the tuned file.
 
     Args:
-        grid: Flower's, to the sites.
+        grid: Flower's, to the sites, or what stands for it.
         plan: how rounds go.
         strategy: Flower's, that averages.
 
