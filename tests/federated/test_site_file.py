@@ -60,6 +60,11 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_site(tmp_path / "site.toml")
 
 
+def test_files_in_one_directory_keep_their_runs_apart(tmp_path: Path) -> None:
+    sites = [read_site(write(tmp_path, LEAST, name)) for name in ("a.toml", "b.toml")]
+    assert [site.runs for site in sites] == [tmp_path / "runs" / "a", tmp_path / "runs" / "b"]
+
+
 def test_simulated_sites_are_the_files_of_a_directory_in_the_order_of_their_names(tmp_path: Path) -> None:
     files = [write(tmp_path, LEAST, name) for name in ("a.toml", "b.toml")]
     write(tmp_path, LEAST, "c.txt")

@@ -5,7 +5,7 @@
     data = "train.npz"              # whatever `tgdonnx train --data` takes
     validation = "held_out.npz"     # if there is any
     retain = "old.npz"              # of the vendor's own task, if there is any
-    runs = "runs"                   # where runs are kept
+    runs = "runs/north"             # where runs are kept, of this site alone; else in `runs/` and the name of this file
     device = "cpu"
 
     [reading]                       # the fields of `tgdonnx.DataOptions`
@@ -56,7 +56,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str
     validation: Optional[str] = None
     retain: Optional[str] = None
-    runs: str = "runs"
+    runs: Optional[str] = None
     device: str = CPU_NAME
     reading: dict[str, Any] = {}
 
@@ -84,7 +84,7 @@ def read_site(path: Path) -> Site:
         content.name,
         path.parent / content.artifacts,
         RunData(path.parent / content.data, beside(content.validation), beside(content.retain), reading=reading),
-        path.parent / content.runs,
+        path.parent / (content.runs or Path("runs", path.stem)),  # files of several sites may lie in one directory
         content.device,
     )
 
