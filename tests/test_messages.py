@@ -22,9 +22,12 @@ COMMANDS = ("mask", "build", "train", "finetune", "apply")
 
 
 def messages() -> Iterator[tuple[str, str]]:
-    """All text in the sources below the command line that is no documentation, with its place; 0 for what is put in."""
+    """All text in the sources below the command line that is no documentation, with its place; 0 for what is put in.
+
+    Federated training has no command: its messages are said by Flower's programs, and name their options.
+    """
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.is_relative_to(PACKAGE / "cli"):
+        if path.is_relative_to(PACKAGE / "cli") or path.is_relative_to(PACKAGE / "federated"):
             continue
         tree = ast.parse(path.read_text("utf-8"))
         documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

@@ -118,7 +118,7 @@ def test_a_scheduler_without_workers_is_said(monkeypatch: pytest.MonkeyPatch) ->
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0", protocol="tcp") as empty,
         pytest.raises(
-            ClusterError, match=r"has no worker, and none joined within 0\.2 s; start some by `dask worker tcp"
+            ClusterError, match=r"has no worker, and none joined within 0\.2 s; start some \(dask worker tcp"
         ),
         open_cluster(empty.scheduler_address),
     ):

@@ -404,6 +404,26 @@ def wide_network(width: int = 32) -> onnx.ModelProto:
     )
 
 
+def test_what_is_applied_to_a_directory_goes_into_one_beside_the_tuned_model(tmp_path: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    rng = np.random.default_rng(0)
+    x, target = (rng.standard_normal((4, 3, 8, 8)).astype(np.float32) for _ in range(2))
+    (tmp_path / "whole").mkdir()
+    for name in ("a", "b"):
+        np.save(tmp_path / "whole" / f"{name}.npy", rng.standard_normal((1, 3, 12, 9)).astype(np.float32))
+    tgdonnx.finetune(
+        base,
+        {"x": x, "target": target},
+        tmp_path / "tuned.onnx",
+        tgdonnx.AllLayers(),
+        tgdonnx.TrainOptions(steps=1, batch=4),
+        results=tgdonnx.Results(apply=tmp_path / "whole"),
+    )
+    for name in ("a", "b"):
+        expected = tgdonnx.apply(tmp_path / "tuned.onnx", tmp_path / "whole" / f"{name}.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "tuned.applied" / f"{name}.npy"), expected.arrays["y"])
+
+
 def test_the_guard_keeps_what_was_learned_before_noise_was_fitted(tmp_path: Path) -> None:
     # Few small pictures of nothing but noise, and all weights free: what can be learned is the noise, by heart.
     rng = np.random.default_rng(0)

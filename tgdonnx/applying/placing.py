@@ -18,6 +18,7 @@ from tgdonnx.files.staging import require_places
 
 TABLE = ".csv"
 Place = Literal["memory", "file", "table", "directory"]
+APPLIED = ".applied"  # ends the name of what is written beside a tuned model, where nobody says another
 
 
 def place_of(output: Optional[Path]) -> Place:
@@ -32,7 +33,7 @@ def place_of(output: Optional[Path]) -> Place:
         return "table"
     if suffix_of(output):
         return "file"
-    if output.suffix and not output.is_dir():
+    if output.suffix not in ("", APPLIED) and not output.is_dir():
         written = ", ".join((*SUFFIXES[:-1], TABLE))
         raise DataError(
             f"{output}: results are written as {written} or {SUFFIXES[-1]}, or into a directory, whose name has no suffix",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 from tgdonnx.artifacts import BuildOptions
@@ -109,17 +108,6 @@ class BatchJob(Presented):
             "acceptance": self.results.acceptance,
         }
         return {name: each for name, each in named.items() if each is not None}
-
-    @property
-    def applies_to_many(self) -> bool:
-        """Whether the tuned model is applied to a directory or a pattern, which may give many results."""
-        apply = self.results.apply
-        return apply is not None and (Path(apply).is_dir() or not Path(apply).exists())
-
-    @property
-    def applied(self) -> Optional[str]:
-        """What the result of applying the tuned model is called; None where `tgdonnx.finetune` says it."""
-        return "tuned.applied" if self.results.applied is None and self.applies_to_many else self.results.applied
 
     def options(self) -> dict[str, str]:
         """Returns what is chosen other than by default, by names such as ``training.epochs``, as JSON; but for what is read."""

@@ -102,11 +102,11 @@ class Runner:
         Raises:
             TgdonnxError: the model is not usable, or the drop test finds nothing.
         """
-        place, wanted, applied = self.directory / job.name, job.results, job.applied
+        place, wanted = self.directory / job.name, job.results
         results = Results(
             report=None if wanted.report is None else place / wanted.report,
             apply=wanted.apply,
-            applied=None if applied is None else place / applied,
+            applied=None if wanted.applied is None else place / wanted.applied,
             overwrite=True,
             blend=wanted.blend,
             acceptance=wanted.acceptance,
@@ -155,9 +155,6 @@ class Runner:
 
     def _tuned(self, job: BatchJob, watch: Watch, *, resume: bool) -> JobResult:
         asked = self.asked(job, watch, resume=resume)
-        if job.applied is not None and job.applies_to_many:
-            with writing(self.directory / job.name):
-                (self.directory / job.name / job.applied).mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work) as work:
             report = finetune_asked(asked, self.shared, Path(work))
         return _result(job, self.directory / job.name, report)

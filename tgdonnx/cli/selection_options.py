@@ -168,7 +168,9 @@ class Selecting:
 def _where(given: list[str]) -> str:
     """Says in which file of --config options are that the command line does not give."""
     context = click.get_current_context(silent=True)
-    if context is None or any(context.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP for name in given):
+    if context is None or CONFIG not in context.meta:
+        return ""
+    if any(context.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP for name in given):
         return ""
     return f" in {context.meta[CONFIG]}; keep one of them there"
 

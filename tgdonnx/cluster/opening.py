@@ -60,8 +60,8 @@ def parse_workers(text: Union[str, int]) -> Workers:
     if Path(stripped).is_file():
         return stripped
     raise ClusterError(
-        f"{text!r}: expected a number of worker processes, the address of a scheduler, such as tcp://host:8786, or the file "
-        "that `dask scheduler --scheduler-file` writes"
+        f"{text!r}: expected a number of worker processes, the address of a scheduler, such as tcp://host:8786, or a "
+        "scheduler file of Dask"
     )
 
 
@@ -180,7 +180,7 @@ def _running(distributed: Any, address: str) -> Iterator[Cluster]:
         except Exception as error:  # of the network, of TLS, of another version of Dask
             raise ClusterError(
                 f"no Dask scheduler answers at {address} within {ANSWERS_WITHIN} s ({_first_line(error)})",
-                remedy="start one by `dask scheduler`, or give a number of processes of this machine",
+                remedy="start one (dask scheduler), or give a number of processes of this machine",
             ) from error
         with client:
             try:
@@ -188,7 +188,7 @@ def _running(distributed: Any, address: str) -> Iterator[Cluster]:
             except Exception as error:
                 raise ClusterError(
                     f"the scheduler at {address} has no worker, and none joined within {JOINS_WITHIN} s",
-                    remedy=f"start some by `dask worker {address}`",
+                    remedy=f"start some (dask worker {address})",
                 ) from error
             yield Cluster(client, f"the workers of {address}", local=False)
 

@@ -29,8 +29,8 @@ class Results:
             and says so.
         resume: whether to go on with the run that an earlier call of the same model, data and options left there.
         apply: an image, volume or stack that the tuned model is applied to, as by `tgdonnx.apply`.
-        applied: where to write the result of that; beside the tuned model, as ``.applied`` and the suffix of ``apply``, if
-            None.
+        applied: where to write the result of that; beside the tuned model, as ``STEM.applied`` and ``.nii`` or ``.nii.gz`` of a
+            volume in NIfTI, ``.npy`` of another file, if None. Of a directory or pattern that is a directory.
         overwrite: whether all of these, and the tuned model, may exist.
         blend: how far the tuned model goes from what training started from (0) to what it came to (1), in every round; see
             `tgdonnx.export`. ``auto`` evaluates blends on the validation data and chooses one, see `tgdonnx.blending.curve`;

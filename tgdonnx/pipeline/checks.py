@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from tgdonnx.applying import require_applicable
+from tgdonnx.applying.placing import APPLIED
 from tgdonnx.artifacts import read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST
 from tgdonnx.calls import call
@@ -197,7 +198,7 @@ def _applied(asked: Asked) -> Optional[Path]:
     image, applied = asked.results.apply, asked.results.applied
     if applied is not None:
         return Path(applied)
-    return None if image is None else asked.output.with_name(f"{asked.output.stem}.applied{_suffix(image)}")
+    return None if image is None else asked.output.with_name(f"{asked.output.stem}{APPLIED}{_suffix(image)}")
 
 
 def _vendor(asked: Asked) -> Optional[Path]:
@@ -213,5 +214,7 @@ def _holds(path: Path, data: bytes) -> bool:
 def _suffix(image: Union[StrPath, ArrayLike]) -> str:
     if not isinstance(image, (str, os.PathLike)):
         return ".npy"
+    if Path(image).is_dir() or not Path(image).exists():  # or a pattern: what may be many goes into a directory
+        return ""
     name = os.fspath(image).lower()
     return next((suffix for suffix in (".nii.gz", ".nii") if name.endswith(suffix)), ".npy")
