@@ -417,3 +417,15 @@ def test_another_call_is_told_who_is_at_work(tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path, 1)
     tgdonnx.batch(jobs, tmp_path / "out", on_result=other)
     assert f"out is in use by process {os.getpid()} since " in told[0]
+
+
+def test_a_directory_of_a_job_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    tgdonnx.batch(jobs_in(tmp_path, 1), tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tuned.onnx").write_bytes(b"mine")
+    (tmp_path / "out" / "p2").symlink_to(tmp_path / "mine")
+    with pytest.raises(
+        DataError, match=r"'p2': .* holds other files than those of a job: pass `overwrite=True` to write among them"
+    ):
+        tgdonnx.batch(jobs_in(tmp_path, 2), tmp_path / "out")
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "mine").iterdir()] == [("tuned.onnx", b"mine")]

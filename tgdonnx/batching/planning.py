@@ -241,7 +241,11 @@ def _earlier(job: BatchJob, directory: Path, hashes: Hashes) -> Union[JobResult,
     except ArtifactsError as error:
         return f"{error.problem}: pass `overwrite=True` to do the job again, or delete its directory"
     if record is None:
-        return f"{place} holds other files than those of a job" if place.is_dir() and any(place.iterdir()) else ""
+        return (
+            f"{place} holds other files than those of a job: pass `overwrite=True` to write among them, or move them away"
+            if place.is_dir() and any(place.iterdir())
+            else ""
+        )
     for files in (*record.inputs.values(), record.written):
         hashes.remember(files)
     try:
