@@ -38,7 +38,7 @@ FOREIGN |= {
     "--insecure",
     "--isolation",
 }  # of Flower
-FOREIGN |= {"--node-config", "--root-certificates", "--run-config", "--simulation", "--stream", "--superlink"}
+FOREIGN |= {"--host", "--node-config", "--root-certificates", "--run-config", "--simulation", "--stream", "--superlink"}
 FOREIGN |= {"--ssl-ca-certfile", "--ssl-certfile", "--ssl-keyfile", "--trusted-entities"}
 FOREIGN |= {"--array", "--cpus-per-task", "--wrap"}  # of sbatch
 # Where the command's own name is that of a room.
