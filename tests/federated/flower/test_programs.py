@@ -93,7 +93,7 @@ def test_a_superlink_and_supernodes_with_tls_come_to_the_same_file(world: World,
 def test_a_site_that_is_killed_is_waited_for_as_long_as_is_said_and_the_rounds_go_on(
     world: World, tmp_path: Path
 ) -> None:
-    certificates, timeout = make_certificates(tmp_path / "certificates"), 45.0
+    certificates, timeout = make_certificates(tmp_path / "certificates"), 60.0
     with federation(tmp_path / "flower", certificates) as flower:
         nodes = [flower.add_site(site.parent.name, site) for site in world.sites]
         submitted = flower.submit(SAMPLE / "app", {**world.config, "rounds": 3, "timeout": timeout, "wait": 120.0})
