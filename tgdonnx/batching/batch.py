@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Optional
 
 from tgdonnx.artifacts.locking import announce, locked
+from tgdonnx.artifacts.manifest import LOCK
 from tgdonnx.batching.distributing import run_on_cluster
 from tgdonnx.batching.jobs import BatchJob
 from tgdonnx.batching.planning import BATCH, TABLE, Plan, plan, require_place
@@ -105,7 +106,7 @@ def batch(
     require_place(directory)
     begun = (directory / BATCH).is_file()
     with scratch_directory() as work, ExitStack() as held:
-        if begun:
+        if (directory / LOCK).is_file():  # else nothing is written before all is known to be right
             held.enter_context(locked(directory))  # what is done is not to change under the plan
         planned, faults = plan(jobs, directory, Runner(directory, work, work / SHARED), overwrite=overwrite)
         raise_first(faults)
