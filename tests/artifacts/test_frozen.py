@@ -58,7 +58,7 @@ def trained(directory: Path) -> tuple[list[float], dict[str, np.ndarray]]:
     losses = [loss for batch in batches() for loss in session.step([batch], 1e-3)]
     losses.append(session.evaluate(batches()[0]).loss)
     checkpoint = session.manifest.runtime.checkpoint
-    session.save(checkpoint, RunState(1, 3, {"batch": 2, "seed": 0}, 0.25, 1, 2))
+    session.save(checkpoint, RunState(1, 3, {"batch": 2, "seed": 0}, best_loss=0.25, best_epoch=1, best_step=2))
     return losses, read_parameters(directory, checkpoint)
 
 

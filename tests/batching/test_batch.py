@@ -74,9 +74,8 @@ def test_a_second_call_does_nothing_for_jobs_that_are_done(tmp_path: Path) -> No
     assert {path: stat for path, stat in after.items() if before.get(path) != stat} == {
         path: after[path] for path in after if path.endswith("batch.json")
     }, "only the list says that they were done before"
-    third = tgdonnx.batch(jobs, tmp_path / "out")
+    tgdonnx.batch(jobs, tmp_path / "out")
     assert files_in(tmp_path / "out") == after
-    assert "3 done before" in repr(third)
 
 
 def test_files_that_were_touched_or_moved_are_the_same_files(tmp_path: Path) -> None:

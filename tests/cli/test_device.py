@@ -47,6 +47,7 @@ COMMANDS = {
     "report": ("report", "trained", "--data", "data.npz", "-o", "report.html"),
     "blend": ("blend", "trained", "--validation", "data.npz"),
     "data": ("data", "model.onnx", "--data", "data.npz", *TUNING, *OURS),
+    "batch": ("batch", "jobs.csv", "--model", "model.onnx", "--data", "data.npz", *TUNING, *OURS, "-o", "studies"),
     "gate": ("gate", "model.onnx", "tuned.onnx", "--data", "many.npz", "-o", "both.onnx"),
 }
 
@@ -67,6 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tgdonnx.train(room / "trained", data, tgdonnx.TrainOptions(steps=2, batch=2))
     models.save(model, room / "model.onnx")
     tgdonnx.export(room / "trained", room / "tuned.onnx")
+    (room / "jobs.csv").write_text("name,last\nfirst,1\n")
     np.savez(room / "many.npz", x=np.random.default_rng(0).normal(size=(12, 3, 12, 13)).astype(np.float32))
     return room
 
@@ -129,7 +131,7 @@ def test_every_model_of_a_command_runs_on_the_device(name: str, room: Path, monk
     assert set(asked) == {1}
     assert fake.on_processor == 0
     assert set(fake.values) <= {("cuda", 1)}
-    assert bool(fake.values) == (COMMANDS[name][0] in ("train", "finetune", "compare", "blend", "data"))
+    assert bool(fake.values) == (COMMANDS[name][0] in ("train", "finetune", "compare", "blend", "data", "batch"))
 
 
 def test_a_run_on_a_device_has_the_losses_of_one_on_the_processor_and_its_record_says_where(

@@ -37,7 +37,8 @@ def test_an_option_that_does_not_exist_is_answered_with_the_one_that_is_meant(
 
 def test_an_option_of_other_commands_is_answered_with_these() -> None:
     assert said("mask", "m.onnx", "--epochs", 3).endswith(
-        "No such option '--epochs'. It is of `tgdonnx data`, `tgdonnx finetune`, `tgdonnx compare` and `tgdonnx train`."
+        "No such option '--epochs'. It is of `tgdonnx data`, `tgdonnx finetune`, `tgdonnx compare`, "
+        "`tgdonnx batch` and `tgdonnx train`."
     )
     assert "'--l2' is of" in said("train", "run", "--wd", 1)
 

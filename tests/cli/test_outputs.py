@@ -44,6 +44,7 @@ INPUTS = {
     "apply": "image.npy",
     "acceptance": "criteria.toml",
     "config": "config.toml",
+    "jobs": "jobs.csv",
 }
 ARTIFACTS = (
     *("state.safetensors", "state.best.safetensors", "manifest.json", "run.json", "log.jsonl", "log.csv"),
@@ -93,6 +94,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'format = 1\n[[criteria]]\nmetric = "psnr"\ndirection = "at-least"\nlimit = 1\n'
     )
     (root / "config.toml").write_text("epochs = 1\n")
+    (root / "jobs.csv").write_text("name,last\nfirst,1\n")
     tgdonnx.mask(vendor, root / "masked.onnx", tgdonnx.Phi(0.35))
     tgdonnx.build(root / "masked.onnx", root / "artifacts")
     tgdonnx.train(
@@ -153,7 +155,8 @@ def refused(result: Result, before: dict[str, Optional[bytes]], root: Path) -> N
     assert result.exit_code == 2, result.output
     assert "Error: " in result.output
     assert "Usage:" not in result.output
-    assert any(word in result.output for word in ("never overwritten", "of the artifacts", "would be overwritten"))
+    said = ("never overwritten", "of the artifacts", "would be overwritten", "is a file; expected a directory")
+    assert any(words in result.output for words in said)
     assert tree(root) == before
 
 

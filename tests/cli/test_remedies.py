@@ -22,7 +22,7 @@ from tgdonnx.cli import main
 PACKAGE = Path(tgdonnx.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?![\w-])")
 # Of other programs that messages name.
-FOREIGN = {"--raw"}
+FOREIGN = {"--raw", "--node-config", "--name"}  # of git, of Flower, and a column of batch
 
 IMAGE = "g (float[N, 1, H, W] x) => (float[N, 1, H, W] y) { y = Conv(x, w, b) }"
 FIXED_BATCH = "g (float[%d, 1, H, W] x) => (float[%d, 1, H, W] y) { y = Conv(x, w, b) }"

@@ -118,5 +118,5 @@ def test_what_would_measure_the_noise_is_refused_before_the_first_step(vendor: P
     assert sorted(entry.name for entry in tmp_path.iterdir()) == before
     tgdonnx.mask(vendor, tmp_path / "masked.onnx", tgdonnx.AllLayers())
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "run")
-    with pytest.raises(DataError, match="are judged by `finetune` alone; use that, or pass validation data"):
+    with pytest.raises(DataError, match=r"are judged by `tgdonnx\.finetune` alone; use that, or pass validation data"):
         tgdonnx.train(tmp_path / "run", tgdonnx.Noise2Noise(a, b), acceptance=path)

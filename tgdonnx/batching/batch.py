@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -63,11 +62,6 @@ class BatchReport(Presented):
     def failed(self) -> tuple[JobResult, ...]:
         """The jobs that failed."""
         return tuple(each for each in self.jobs if each.state == "failed")
-
-    def __repr__(self) -> str:
-        states = Counter("done before" if each.earlier else each.state for each in self.jobs)
-        told = ", ".join(f"{count:,} {state}" for state, count in states.items())
-        return f"BatchReport({len(self.jobs):,} jobs: {told}; {self.table})"
 
 
 def batch(

@@ -175,7 +175,7 @@ def _require_grouped(column: str, cases: Sequence[Case], where: str) -> None:
         known = f"it has {', '.join(columns)}" if columns else "it has none"
         raise DataError(
             f"{where}: the validation data has no other column {column!r}; {known}",
-            remedy='name a table with a column of files beside the criteria (`subgroups = "groups.csv"`)',
+            remedy='name a table with a column of files beside the criteria (subgroups = "groups.csv")',
         )
     empty = [case.name for case in cases if not case.columns[column].strip()]
     if empty:
@@ -216,7 +216,7 @@ def _groups_of(criteria: Criteria, path: Path) -> Optional[GroupTable]:
     if not any(criterion.column in table.columns() for criterion in criteria.criteria):
         raise DataError(
             f"{path}: no criterion is by a column of {criteria.subgroups}, which has {', '.join(table.columns())}",
-            remedy=f"say `column = {table.columns()[0]!r}`, or leave `subgroups` out",
+            remedy=f"say column = {table.columns()[0]!r}, or leave subgroups out",
         )
     return table
 

@@ -77,7 +77,7 @@ def train(
     criteria = None if acceptance is None else read_acceptance(Path(acceptance))
     if criteria is not None and run_data.against_noise:
         raise DataError(
-            "criteria on the part of two noisy images that is held out are judged by `finetune` alone",
+            "criteria on the part of two noisy images that is held out are judged by `tgdonnx.finetune` alone",
             remedy="use that, or pass validation data with clean targets",
         )
     engine = read_manifest(directory).runtime  # no lock is put into what is no artifacts directory
