@@ -19,7 +19,7 @@ from tests.regrowing.starts import ANY_CHANGE
 from tests.regrowing.topologies import TOPOLOGIES
 from tests.support import models
 from tests.support.models import MODELS, save
-from tgdonnx.errors import SelectionError
+from tgdonnx.errors import MaskedModelError, SelectionError
 from tgdonnx.layers import open_network
 from tgdonnx.selection import select
 from tgdonnx.selection.budget import weights_per_filter
@@ -128,7 +128,7 @@ def test_in_mode_readers_no_kernel_of_a_frozen_layer_trains(tmp_path: Path) -> N
 @pytest.mark.slow
 @EXAMPLES
 @given(
-    model=st.sampled_from(sorted(MODELS)),
+    model=st.sampled_from(sorted(MODELS.keys() - {"gated"})),  # of two outputs, one has to be chosen
     mode=st.sampled_from(["paper", "readers", "adapter"]),
     seed=st.integers(0, 99),
     data=st.data(),
@@ -144,8 +144,8 @@ def test_every_tensor_of_a_frozen_layer_keeps_its_bits(
     masking = tgdonnx.MaskOptions(mode, freeze=freeze)
     try:
         artifacts = invented(base, work / "run", tgdonnx.AllLayers(), masking, seed=seed)
-    except SelectionError:
-        reject()  # the layers that are left cannot train at all
+    except (SelectionError, MaskedModelError):
+        reject()  # the layers that are left cannot train at all, or share what is frozen
     tgdonnx.export(artifacts, work / "tuned.onnx")
     before, after = tensors_in(base), tensors_in(work / "tuned.onnx")
     for name in freeze:
