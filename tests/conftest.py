@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from tests.support.environments import no_torch_environment, stock_environment
@@ -24,6 +26,9 @@ class _IdleThreads(onnxruntime.SessionOptions):  # type: ignore[misc]
 
 
 onnxruntime.SessionOptions = _IdleThreads
+
+# Of these also the import needs Flower; `.ci/run` has an environment with it.
+collect_ignore = [] if find_spec("flwr") else ["federated/flower"]
 
 __all__ = ["no_torch_environment", "stock_environment"]
 

@@ -19,7 +19,10 @@ PUBLIC = [
     if issubclass(kind, Exception) and kind.__module__ == errors.__name__
 ]
 # Raised and caught inside, as a way to go on.
-INTERNAL = {"NotLocal", "UntraceableError", "Interrupted", "_WrongClaimError", "NotRegularError", "TooLargeError"}
+INTERNAL = {
+    *("NotLocal", "UntraceableError", "Interrupted", "_WrongClaimError", "_NothingTrainedError", "NotRegularError"),
+    "TooLargeError",
+}
 MORE = {
     errors.MissingArrayError: ("array",),
     errors.StoppedError: (15,),

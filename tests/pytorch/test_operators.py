@@ -24,7 +24,7 @@ def labelled() -> list[Any]:
         pytest.param(case, id=f"{op_type}-{place}")
         for op_type, cases in CASES.items()
         for place, case in enumerate(cases)
-        if not case.straight and case.engine != "onnxruntime-training"
+        if not case.straight
     ]
 
 
