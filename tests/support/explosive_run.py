@@ -99,7 +99,8 @@ def _run(arguments: list[str]) -> None:
 def _import_all() -> None:
     """Imports what commands import when they run, and the libraries that do not come with their modules."""
     for module in pkgutil.walk_packages(tgdonnx.__path__, "tgdonnx."):
-        importlib.import_module(module.name)
+        if not module.name.startswith("tgdonnx.federated."):  # which Flower's programs import, and no command
+            importlib.import_module(module.name)
     load_onnxruntime()
     load_training_api()
 
