@@ -83,7 +83,7 @@ def test_an_argument_that_cannot_be_sent_is_said(inside: Cluster) -> None:
 
 def test_numbers_addresses_and_files_are_told_apart(tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
-    file.touch()
+    file.write_text('{"address": "tcp://10.0.0.1:8786", "workers": {}}')
     assert parse_workers(" 4 ") == 4
     assert parse_workers("tcp://10.0.0.1:8786") == "tcp://10.0.0.1:8786"
     assert parse_workers("tls://host:8786") == "tls://host:8786"
@@ -94,6 +94,13 @@ def test_numbers_addresses_and_files_are_told_apart(tmp_path: Path) -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ClusterError, match="expected a number of worker processes, the address of a scheduler"):
         parse_workers(text)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\x08\xff", b"[]", b'{"id": 1}', b'{"address": null}'])
+def test_a_file_that_names_no_scheduler_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ClusterError, match="expected a number of worker processes, the address of a scheduler"):
+        parse_workers(str(tmp_path / "model.onnx"))
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "-0"])

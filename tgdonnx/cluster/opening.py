@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -50,19 +51,28 @@ def parse_workers(text: Union[str, int]) -> Workers:
     """Reads what a user says of workers.
 
     Raises:
-        ClusterError: it is no number of at least 1, no address and no file.
+        ClusterError: it is no number of at least 1, no address and no scheduler file.
     """
     stripped = str(text).strip()  # a file of options has numbers
     if stripped.isascii() and stripped.lstrip("+-").isdecimal():
         return _require_number(int(stripped))
     if stripped.partition("://")[0] in _PROTOCOLS and stripped.partition("://")[2]:
         return stripped
-    if Path(stripped).is_file():
+    if _is_scheduler_file(Path(stripped)):
         return stripped
     raise ClusterError(
         f"{text!r}: expected a number of worker processes, the address of a scheduler, such as tcp://host:8786, or a "
         "scheduler file of Dask"
     )
+
+
+def _is_scheduler_file(path: Path) -> bool:
+    """Whether a file says where a scheduler is. Of one that does not, Dask's client would come to no good end."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("address"), str)
 
 
 def _require_number(count: int) -> int:

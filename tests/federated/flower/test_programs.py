@@ -5,7 +5,6 @@ They come to the file that the apps come to in this process, byte for byte.
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 import time
@@ -62,9 +61,6 @@ def logs(flower: Federation) -> str:
     return "\n".join(f"{path.name}:\n{path.read_text('utf-8', 'replace')}" for path in flower.folder.glob("*.log"))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="flwr[simulation] brings Ray, which is not installed"
-)
 def test_flowers_simulation_comes_to_the_same_file(world: World, tmp_path: Path) -> None:
     files = tmp_path / "files"
     files.mkdir()
