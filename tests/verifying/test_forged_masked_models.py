@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -87,4 +88,39 @@ def test_a_record_of_another_selection_than_the_masked_model_is_told_even_if_bot
     case.record["selection"]["phi"] = 0.31
     case.write()
     assert tgdonnx.verify(case.base, case.tuned).ok
-    assert any("is of another selection than" in each for each in case.refused(masked=True))
+    assert any(each.endswith("they differ in phi") for each in case.refused(masked=True))
+
+
+@pytest.fixture
+def without_conv2(made: Path, tmp_path: Path) -> Case:
+    """A tuned file of a round that left a layer out."""
+    return Case(made, tmp_path, "without conv2")
+
+
+def test_that_a_layer_was_to_stay_frozen_is_proved_by_the_masked_model_and_without_it_is_not_claimed(
+    without_conv2: Case,
+) -> None:
+    case = without_conv2
+    told = "it selects 'w2' and 2 more too, which the record does not name"
+    report = tgdonnx.verify(case.base, case.tuned)
+    assert report.proof == "recomputed"
+    assert "'conv2' frozen" in report.rounds[0].sentence
+    assert told not in report.rounds[0].sentence
+    del case.record["selection"]["freeze"]
+    case.write()
+    report = tgdonnx.verify(case.base, case.tuned)
+    assert (report.ok, report.proof) == (True, "recomputed")
+    assert told in report.rounds[0].sentence
+    assert any(each.endswith("they differ in freeze") for each in case.refused(masked=True))
+
+
+def test_a_masked_model_that_no_longer_says_which_layer_it_froze_is_told(without_conv2: Case) -> None:
+    case = without_conv2
+    model = onnx.load(case.masked)
+    (found,) = (e for e in model.metadata_props if e.key == "tgdonnx.selection")
+    selection = json.loads(found.value)
+    del selection["freeze"], case.record["selection"]["freeze"]
+    found.value = json.dumps(selection)
+    case.masked.write_bytes(model.SerializeToString())
+    case.write()
+    assert any("of 'w2' is said to be frozen, but trains by phi 0.3" in each for each in case.refused(masked=True))

@@ -138,7 +138,19 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     ),
     "a layer that is said to stay frozen, and is not there": (
         in_selection(freeze=["conv7"]),
-        "cannot be carried out: no layer is called 'conv7'",
+        "the layers that are said to be frozen: no layer is called 'conv7'",
+    ),
+    "a layer that is said to stay frozen twice": (
+        in_selection(freeze=["conv4", "conv4"]),
+        "the layers that are said to be frozen: 'conv4' is named twice",
+    ),
+    "layers that are said to stay frozen, by a pattern": (
+        in_selection(freeze=["*4"]),
+        r"expected the names of layers in the order of the network, \['conv4'\], got \['\*4'\]",
+    ),
+    "layers that are said to stay frozen, in another order": (
+        in_selection(freeze=["conv4", "conv3"]),
+        r"in the order of the network, \['conv3', 'conv4'\], got \['conv4', 'conv3'\]",
     ),
     "layers that are said to stay frozen, and none": (in_selection(freeze=[]), r"at `\$.freeze`"),
     "mode readers": (in_selection(mode="readers"), "is said to be frozen, but trains"),

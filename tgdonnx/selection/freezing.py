@@ -54,8 +54,28 @@ def frozen_layers(layers: Sequence[Layer], names: Sequence[str]) -> Frozen:
 
 
 def frozen_names(layers: Sequence[Layer], frozen: Frozen) -> list[str]:
-    """Returns the names of layers that stay frozen, for the record, in the order of the network."""
-    return [layer.name for layer in layers if layer.index in frozen]
+    """Returns the names of layers that stay frozen, for the record, in the order of the network; layers may share a name."""
+    return list(dict.fromkeys(layer.name for layer in layers if layer.index in frozen))
+
+
+def frozen_as_recorded(layers: Sequence[Layer], names: Sequence[str]) -> Frozen:
+    """Returns which layers a record says were to stay frozen, by their indices.
+
+    Args:
+        layers: of the network.
+        names: as `frozen_names` gives them, and in no other way: so a record cannot be altered without a word.
+
+    Raises:
+        SelectionError: they are not written so.
+    """
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise SelectionError(f"{twice!r} is named twice")
+    frozen = frozen_layers(layers, names)
+    expected = frozen_names(layers, frozen)
+    if list(names) != expected:
+        raise SelectionError(f"expected the names of layers in the order of the network, {expected}, got {list(names)}")
+    return frozen
 
 
 def without_frozen(provenance: Provenance, selection: Selection, frozen: Frozen) -> Selection:

@@ -30,7 +30,7 @@ from tgdonnx.selection import (
     Filters,
     PlanMode,
     Selection,
-    frozen_layers,
+    frozen_as_recorded,
     plan_masks,
     score_filters,
     select,
@@ -93,7 +93,7 @@ def judge(
         *wrong_masks(claim, expected.start, provenance, what, at_most=expected.at_most),
         *wrong_values(claim, expected.start),
     ]
-    sentence = expected.sentence + _blended(claim)
+    sentence = expected.sentence + _blended(claim) + _unnamed(claim, expected.start)
     return Verdict(RoundProof(claim.number, expected.form, sentence), tuple(violations))
 
 
@@ -110,6 +110,18 @@ def _blended(claim: Claim) -> str:
     )
 
 
+def _unnamed(claim: Claim, start: ExpectedStart) -> str:
+    """Says which tensors the selection lets train that the record does not name: no byte of them differs, so why is unknown."""
+    names = [name for name, mask in start.masks.items() if mask.any() and name not in claim.masks]
+    if claim.is_whole or not names:
+        return ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"; it selects {names[0]!r}{more} too, which the record does not name, and which did not change: whether that leads to "
+        "no output that trained or was to stay frozen, `masked` tells"
+    )
+
+
 def _expected(
     claim: Claim, provenance: Provenance, trained: Masks, filters: Optional[Mapping[str, Sequence[int]]]
 ) -> _Expected:
@@ -118,6 +130,7 @@ def _expected(
     word = "the masked model's own word" if claim.is_whole else "the record's own word"
     strategy = strategy_of(selection) if filters is None else Filters(filters)
     by_score = isinstance(strategy, ByScore)
+    _frozen(claim, provenance)
     if by_score and not claim.is_first:
         sentence = (
             f"{told}, was scored on the result of the round before, which is not at hand: which filters it selected is "
@@ -231,10 +244,10 @@ def _frozen(claim: Claim, provenance: Provenance) -> Frozen:
     """Returns the layers that a claim says were to stay frozen.
 
     Raises:
-        _WrongClaimError: there is no such layer.
+        _WrongClaimError: there is no such layer, or they are not named as a record names them.
     """
     try:
-        return frozen_layers(provenance.layers, frozen_by(claim.selection))
+        return frozen_as_recorded(provenance.layers, frozen_by(claim.selection))
     except SelectionError as error:
         raise _WrongClaimError(f"the layers that are said to be frozen: {error}") from error
 

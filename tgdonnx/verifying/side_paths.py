@@ -14,7 +14,7 @@ from typing import Optional
 from tgdonnx.adapting import SidePath
 from tgdonnx.adapting.side_paths import plan_side_paths
 from tgdonnx.errors import SelectionError
-from tgdonnx.selection import select
+from tgdonnx.selection import frozen_as_recorded, select
 from tgdonnx.selection.recorded import adapter_of, describe_selection, frozen_by, strategy_of
 from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.verifying.claims import Claim, RoundProof, Verdict
@@ -57,6 +57,7 @@ def judge_side_paths(
 def _paths(claim: Claim, provenance: Provenance) -> tuple[SidePath, ...]:
     recorded = adapter_of(claim.selection)
     assert recorded is not None
+    frozen_as_recorded(provenance.layers, frozen_by(claim.selection))
     chosen = select(provenance, strategy_of(claim.selection), frozen_by(claim.selection))
     return plan_side_paths(provenance.network, chosen.filters, recorded.rank, claim.number)[0]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.presenting import Presented
 from tgdonnx.records import trained_before, union
+from tgdonnx.selection.strategy import RecordedSelection
 from tgdonnx.tracing import trace_network
 from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.verifying.allowed_changes import (
@@ -172,10 +174,17 @@ def _contradictions(evidence: Evidence, recorded: Evidence) -> tuple[str, ...]:
     """Says where a masked model and the record of the same round are of different selections."""
     said = {claim.number: claim.selection for claim in recorded.claims}
     return tuple(
-        f"round {claim.number}: {recorded.name} is of another selection than {evidence.name}"
+        f"round {claim.number}: {recorded.name} is of another selection than {evidence.name}: they differ in "
+        f"{', '.join(_differing_fields(claim.selection, said[claim.number]))}"
         for claim in evidence.claims
         if claim.selection != said.get(claim.number, claim.selection)
     )
+
+
+def _differing_fields(first: RecordedSelection, second: RecordedSelection) -> list[str]:
+    """Returns the names of the fields in which two selections differ, as records have them."""
+    one, other = msgspec.to_builtins(first), msgspec.to_builtins(second)
+    return [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
 
 
 def _judged(
