@@ -17,16 +17,18 @@ from tgdonnx.cli.output import print_json, remark, say
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import DataOptions
 from tgdonnx.files.outputs import Kind
+from tgdonnx.gating.fitting import ACCEPT
 from tgdonnx.gating.gate import GateData, gate
 
 
 @dataclass(frozen=True)
 class Deciding:
-    """What the detector is fitted on, where it looks, and what it gives out; see `gate`."""
+    """What the detector is fitted on, what it accepts, where it looks, and what it gives out; see `gate`."""
 
     data: Optional[Path]
     held_out: Optional[Path]
     retain: Optional[Path]
+    accept: Optional[float]
     layer: Optional[str]
     outputs: bool
 
@@ -48,6 +50,13 @@ class Deciding:
     options_of(DATA)("--data", type=PATH, help="Inputs of the new kind: fit a detector on them, which sets g."),
     options_of(DATA)("--held-out", type=PATH, help="Further new inputs, to judge the detector by."),
     options_of(DATA)("--retain", type=PATH, help="Inputs of the vendor's own task, to judge the detector by."),
+    options_of(DATA)(
+        "--accept",
+        type=float,
+        metavar="SHARE",
+        help="Accept this share of the new inputs, each judged by a detector of the others: above 0.5, at most 1.  "
+        f"[default: {ACCEPT}]",
+    ),
     options_of(MODEL)(
         "--layer", metavar="NAME", help="Look in front of this layer, not of the earliest that separates."
     ),
@@ -75,11 +84,13 @@ def command(
     A number g chooses, which an input of the model sets, or a detector fitted on new inputs alone; what it does not know
     goes to the vendor's side.
     """
-    if deciding.data is None and (deciding.held_out is not None or deciding.retain is not None):
-        raise click.UsageError("--held-out and --retain judge a detector; expected --data, to fit one on")
-    data = None
+    accept = ACCEPT if deciding.accept is None else deciding.accept
     if deciding.data is not None:
-        data = GateData(deciding.data, deciding.held_out, deciding.retain, reading)
+        data = GateData(deciding.data, deciding.held_out, deciding.retain, reading, accept)
+    elif (deciding.held_out, deciding.retain, deciding.accept) != (None, None, None):
+        raise click.UsageError("--held-out, --retain and --accept are for a detector; expected --data, to fit one on")
+    else:
+        data = None
     report = gate(
         vendor,
         tuned,
@@ -98,6 +109,6 @@ def command(
         remark(f"both networks are branches of an If: {report.why_branches}")
     if report.separation is not None:
         say(f"{report.separation} go to the right side, in front of {report.layer!r}, fitted on {report.images}")
-        if report.separation.retain is None:
-            remark("how inputs of the vendor's kind fare is not known: name some with --retain")
+    for text in report.remarks:
+        remark(text)
     say(f"{report.output}: {'what it adds times g' if report.form == 'maps' else 'the tuned branch where g > 0.5'}")

@@ -1,7 +1,7 @@
 """The numbers of a detector, from features of new inputs alone.
 
 PCA of the features, with k components; of every input the residual that a detector fitted on the others gives it (leave one
-out); the threshold is the `QUANTILE` of these residuals.
+out); the threshold is a quantile of these residuals, so that the share of the inputs that was asked for lies below it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import DataError
 from tgdonnx.gated_model.detector import Detector
+from tgdonnx.presenting import short
 
 Floats = NDArray[np.floating]
 COMPONENTS = 10
-QUANTILE = 0.95
+ACCEPT = 0.95
+"""The share of new inputs that a detector accepts, where no other is asked for."""
 LEAST = 8
 """Inputs that a detector needs: fewer say too little of how new inputs differ."""
 
@@ -50,10 +52,24 @@ class Fitted:
             floor,
         )
 
-    def accepts(self, features: Floats) -> NDArray[np.bool_]:
-        """Returns which inputs are new, by their features (N, F)."""
+    def residuals_of(self, features: Floats) -> NDArray[np.float64]:
+        """Returns the residuals of other inputs, (N,), by their features (N, F): those below the threshold are new."""
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.asarray(residuals(features, self.mean, self.basis) < self.threshold)
+            return residuals(features, self.mean, self.basis)
+
+
+def require_share(accept: float) -> None:
+    """Checks a share of new inputs that is to be accepted.
+
+    Raises:
+        DataError: it is no number above 0.5 and at most 1.
+    """
+    is_number = isinstance(accept, (float, int, np.floating, np.integer)) and not isinstance(accept, bool)
+    if not (is_number and 0.5 < accept <= 1):
+        raise DataError(
+            f"expected a share of new inputs to accept, above 0.5 and at most 1, got {short(accept)}",
+            remedy="for 99 of 100, give 0.99",
+        )
 
 
 def require_enough(images: int) -> None:
@@ -69,11 +85,13 @@ def require_enough(images: int) -> None:
         )
 
 
-def fit(features: Floats) -> Fitted:
+def fit(features: Floats, accept: float) -> Fitted:
     """Fits a detector.
 
     Args:
         features: of new inputs, (N, F), finite, N >= `LEAST`.
+        accept: the least share of them whose residual, by a detector of the others, is below the threshold; above 0.5, at
+            most 1.
 
     Raises:
         DataError: the features are not finite, or all the same.
@@ -88,13 +106,13 @@ def fit(features: Floats) -> Fitted:
     left_out = np.array(
         [residuals(values[i : i + 1], *_principal(np.delete(values, i, axis=0), count))[0] for i in range(len(values))]
     )
-    threshold = float(np.quantile(left_out, QUANTILE, method="higher"))
+    threshold = float(np.quantile(left_out, accept, method="higher"))
     mean, basis = _principal(values, count)
     if not threshold > np.finfo(np.float32).tiny:
         raise DataError(
             "all new inputs look the same to the detector", remedy="give different ones, or choose another layer"
         )
-    # r < t, and what is as far as the farthest of 95 % is new as well
+    # r < t, and what is as far as the farthest of those that are accepted is new as well
     return Fitted(mean, basis, math.nextafter(threshold, math.inf) * (1 + 1e-6), left_out)
 
 

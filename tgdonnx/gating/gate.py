@@ -21,8 +21,9 @@ from tgdonnx.gated_model.reading import take_apart
 from tgdonnx.gated_model.record import Form, Gate
 from tgdonnx.gated_model.writing import Chosen, choose_form, gated, require_ungated
 from tgdonnx.gating.features import Moments, moments_at
-from tgdonnx.gating.fitting import require_enough
+from tgdonnx.gating.fitting import ACCEPT, require_enough, require_share
 from tgdonnx.gating.separation import Judged, Separation, first_that_separates
+from tgdonnx.gating.telling import remarks_on
 from tgdonnx.layers import Network, open_network
 from tgdonnx.masked_model import metadata_bytes, require_unmasked
 from tgdonnx.presenting import Presented
@@ -46,12 +47,21 @@ class GateData(Presented):
         held_out: further ones, which only judge.
         retain: inputs of the vendor's kind, which only judge.
         reading: how all of them are read.
+        accept: the share of the new inputs that the detector accepts, each judged by a detector of the others: above 0.5, at
+            most 1. The threshold is the quantile of their residuals; at 1 it is the largest.
+
+    Raises:
+        DataError: ``accept`` is no such number.
     """
 
     new: DataSource
     held_out: Optional[DataSource] = None
     retain: Optional[DataSource] = None
     reading: DataOptions = field(default_factory=DataOptions)
+    accept: float = ACCEPT
+
+    def __post_init__(self) -> None:
+        require_share(self.accept)
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +77,7 @@ class GateReport(Presented):
         threshold: of its residual; None without one.
         layer: the layer in front of which it looks; None without one.
         images: how many new inputs it was fitted on; None without one.
+        remarks: what is worth knowing of the detector.
     """
 
     output: str
@@ -77,6 +88,7 @@ class GateReport(Presented):
     threshold: Optional[float] = None
     layer: Optional[str] = None
     images: Optional[int] = None
+    remarks: tuple[str, ...] = ()
 
 
 def gate(
@@ -154,6 +166,7 @@ def gate(
         threshold=detector.threshold,
         layer=detector.layer,
         images=detector.images,
+        remarks=remarks_on(judged.separation),
     )
 
 
@@ -215,4 +228,4 @@ def _detector(
     new = moments(data.new, "data")
     held_out = None if data.held_out is None else moments(data.held_out, "held_out")
     retain = None if data.retain is None else moments(data.retain, "retain")
-    return first_that_separates(where[:_FURTHEST], new, held_out, retain)
+    return first_that_separates(where[:_FURTHEST], new, held_out, retain, float(data.accept))
