@@ -22,7 +22,7 @@ from tgdonnx.calls import call
 from tgdonnx.errors import ArtifactsError, KeptError, OutputError, StoppedError, TgdonnxError
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
 from tgdonnx.files.model_file import StrPath
-from tgdonnx.files.outputs import is_of_artifacts
+from tgdonnx.files.outputs import is_of_artifacts, require_no_link
 from tgdonnx.finetuning import steps_kept
 
 
@@ -130,11 +130,14 @@ def open_place(
 
     Raises:
         ArtifactsError: another process is at work there, or no run is there to go on with.
-        OutputError: something is there that may not be replaced.
+        OutputError: something is there that may not be replaced, or a link.
     """
     given = artifacts is not None
     root = Path(artifacts) if artifacts is not None else run_of(output)
     place = Place(root, rounds, given, lasting or given, resumed)
+    within = [path for path in map(place.of_round, range(1, rounds + 1)) if path != root]
+    for path in within if given else (root, *within):  # a run that the user names is gone on with wherever it lies
+        require_no_link(path)
     if resumed:
         _require_resumable(place)
     elif given:
@@ -199,7 +202,7 @@ def _move_others(old: Path, new: Path) -> None:
             continue
         if not (new / path.name).exists():
             path.rename(new / path.name)
-        elif path.is_dir() and (new / path.name).is_dir():
+        elif path.is_dir() and not path.is_symlink() and (new / path.name).is_dir():
             _move_others(path, new / path.name)
 
 

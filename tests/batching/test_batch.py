@@ -420,11 +420,26 @@ def test_another_call_is_told_who_is_at_work(tmp_path: Path) -> None:
 
 def test_a_directory_of_a_job_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     tgdonnx.batch(jobs_in(tmp_path, 1), tmp_path / "out")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "tuned.onnx").write_bytes(b"mine")
-    (tmp_path / "out" / "p2").symlink_to(tmp_path / "mine")
+    (tmp_path / "out" / "p2").mkdir()
+    (tmp_path / "out" / "p2" / "tuned.onnx").write_bytes(b"mine")
     with pytest.raises(
         DataError, match=r"'p2': .* holds other files than those of a job: pass `overwrite=True` to write among them"
     ):
         tgdonnx.batch(jobs_in(tmp_path, 2), tmp_path / "out")
-    assert [(path.name, path.read_bytes()) for path in (tmp_path / "mine").iterdir()] == [("tuned.onnx", b"mine")]
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "out" / "p2").iterdir()] == [("tuned.onnx", b"mine")]
+
+
+def test_nothing_is_written_where_a_link_leads_that_has_the_name_of_a_job_or_of_what_jobs_share(tmp_path: Path) -> None:
+    jobs, mine = jobs_in(tmp_path, 2), tmp_path / "mine"
+    tgdonnx.batch(jobs[:1], tmp_path / "out")
+    mine.mkdir()
+    (mine / "tuned.onnx").write_bytes(b"mine")
+    (tmp_path / "out" / "p2").symlink_to(mine)
+    with pytest.raises(DataError, match=r"'p2': .*p2 is a link to .*mine; expected a directory of its own"):
+        tgdonnx.batch(jobs, tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "p2").unlink()
+    (tmp_path / "out" / ".shared").rename(tmp_path / "shared")
+    (tmp_path / "out" / ".shared").symlink_to(mine)
+    with pytest.raises(OutputError, match=r"\.shared is a link to .*mine; expected a directory of its own"):
+        tgdonnx.batch(jobs, tmp_path / "out", overwrite=True)
+    assert [(path.name, path.read_bytes()) for path in mine.iterdir()] == [("tuned.onnx", b"mine")]

@@ -265,6 +265,18 @@ def test_of_the_same_the_one_stays_that_is_trained(vendor: Path, tmp_path: Path)
     assert "percentile:20 selects the same as tgd, so it is not trained again" in report.notes
 
 
+def test_a_selection_is_not_written_where_a_link_leads(vendor: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
+    compare(vendor, tmp_path / "all", ("last:1",), **plain)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "all" / "last-2").symlink_to(tmp_path / "mine")
+    before = (tmp_path / "all" / "comparison.json").read_bytes()
+    with pytest.raises(OutputError, match=r"last-2 is a link to .*mine; expected a directory of its own"):
+        compare(vendor, tmp_path / "all", ("last:1", "last:2"), **plain)
+    assert [*(tmp_path / "mine").iterdir()] == []
+    assert (tmp_path / "all" / "comparison.json").read_bytes() == before
+
+
 def test_layers_are_frozen_in_all_selections_that_are_compared(vendor: Path, tmp_path: Path) -> None:
     plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
     freeze = tgdonnx.MaskOptions(freeze=("conv2",))

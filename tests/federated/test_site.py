@@ -15,7 +15,7 @@ from tests.finetuning.runs import same_state
 from tests.support.checkpoints import CHECKPOINT
 from tests.support.trainer import open_trainer
 from tgdonnx.artifacts import open_artifacts
-from tgdonnx.errors import ArtifactsError, DataError
+from tgdonnx.errors import ArtifactsError, DataError, OutputError
 from tgdonnx.federated.plan import RoundPlan
 from tgdonnx.federated.site import NotTheServersError, evaluate_at, train_at
 from tgdonnx.federated.site_file import Site, read_site
@@ -118,6 +118,17 @@ def refused(site: Site, numbers: Numbers, wanted: Fingerprint, kind: type[Except
 def test_other_artifacts_than_the_servers_are_refused_before_anything_is_written(built: Path, tmp_path: Path) -> None:
     site = read_site(make_site(tmp_path, artifacts(tmp_path / "other", seed=1), "north", data(10, 0)))
     refused(site, *start_of(built), NotTheServersError, "not the server's: another base model")
+
+
+def test_a_run_is_not_kept_where_a_link_leads(built: Path, tmp_path: Path) -> None:
+    site = read_site(make_site(tmp_path, built, "north", data(10, 0)))
+    shutil.copytree(built, tmp_path / "mine")
+    before = files(tmp_path / "mine")
+    site.runs.mkdir(parents=True)
+    (site.runs / "run-1").symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError, match=r"run-1 is a link to .*mine; expected a directory of its own"):
+        train_at(site, "run-1", PLAN, *start_of(built))
+    assert files(tmp_path / "mine") == before
 
 
 def test_artifacts_that_hold_a_run_are_refused(built: Path, tmp_path: Path) -> None:

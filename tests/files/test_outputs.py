@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from tgdonnx.engines import ENGINES
 from tgdonnx.engines.frozen import FROZEN_DATA
 from tgdonnx.errors import OutputError
 from tgdonnx.files import outputs
-from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_outputs
+from tgdonnx.files.outputs import Kind, Output, is_of_artifacts, require_no_link, require_outputs
+from tgdonnx.files.staging import require_places
 from tgdonnx.finetuning import Noise2Noise
 from tgdonnx.reporting.plots import plot_sweep
 from tgdonnx.reporting.scorefiles import save_scores
@@ -117,6 +119,58 @@ def finetune(root: Path, **where: str) -> object:
             }
         ),
     )
+
+
+def tuned(root: Path, **given: object) -> object:
+    """Fine-tunes as in `finetune`, with options that are no paths."""
+    data = tgdonnx.RunData(root / "data.npz", validation=root / "other.npz")
+    chosen = in_objects({"overwrite": True, **given})
+    return tgdonnx.finetune(root / "m.onnx", data, root / "tuned2.onnx", tgdonnx.AllLayers(), options_for(), **chosen)
+
+
+LINKS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "build's artifacts": ("new", lambda r: tgdonnx.build(r / "masked.onnx", r / "new", overwrite=True)),
+    "finetune's artifacts": ("new", lambda r: finetune(r, artifacts="new")),
+    "finetune's run": ("tuned2.run", lambda r: finetune(r)),
+    "finetune's run, gone on with": ("tuned2.run", lambda r: tuned(r, resume=True)),
+    "finetune's run, which is not kept": ("tuned2.run", lambda r: tuned(r, keep=False)),
+    "a round of finetune": ("two/round-1", lambda r: tuned(r, artifacts=r / "two", rounds=2)),
+    "finetune's results": ("tuned2.applied", lambda r: finetune(r, apply=r / "images")),
+    "apply's results of a directory": ("new/a", lambda r: tgdonnx.apply(r / "m.onnx", r / "images", r / "new")),
+}
+
+
+@pytest.mark.parametrize("leads_to", ["empty", "art"])
+@pytest.mark.parametrize(("place", "call"), LINKS.values(), ids=LINKS)
+def test_nothing_is_written_moved_or_deleted_where_a_link_leads_that_has_the_name_of_a_directory_of_ours(
+    place: str, call: Callable[[Path], Any], leads_to: str, once: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(once, work)
+    (work / "empty").mkdir()
+    (work / "images" / "a").mkdir(parents=True)
+    np.save(work / "images" / "a" / "0.npy", np.zeros((3, 8, 8), np.float32))
+    (work / place).parent.mkdir(exist_ok=True)
+    (work / place).symlink_to(work / leads_to)
+    before = contents(work), sorted(work.rglob("*"))
+    with pytest.raises(OutputError, match=f"{place} is a link to .*{leads_to}; expected a directory of its own"):
+        call(work)
+    assert (contents(work), sorted(work.rglob("*"))) == before
+    assert (work / place).readlink() == work / leads_to
+
+
+def test_a_link_that_leads_nowhere_is_no_name_for_a_directory_either(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match=r"link is a link to .*nowhere; expected a directory of its own, or none"):
+        require_no_link(tmp_path / "link")
+    for kind in (Kind.ARTIFACTS, Kind.ADDED_TO):
+        with pytest.raises(OutputError, match=r"link is a link that leads nowhere; .* a directory"):
+            require_outputs([Output(tmp_path / "link", kind)], [], overwrite=True)
+    with pytest.raises(OutputError, match="link is a link that leads nowhere; expected a directory"):
+        require_places(tmp_path / "link", ["a/0.npy"], overwrite=True)
+    (tmp_path / "own").mkdir()
+    require_no_link(tmp_path / "own")
+    require_no_link(tmp_path / "none")
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -85,6 +85,7 @@ def announce(directory: Path) -> None:
     Not before: what is refused has changed nothing, not even the time of the directory.
     """
     with suppress(OSError):  # it is only told to others
+        (directory / LOCK_OWNER).unlink(missing_ok=True)  # were it a link, it would be written where that leads
         (directory / LOCK_OWNER).write_text(f"{os.getpid()} {time.time():.0f}", "utf-8")
 
 

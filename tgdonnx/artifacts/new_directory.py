@@ -12,15 +12,16 @@ from tgdonnx.artifacts.locking import locked
 from tgdonnx.errors import OutputError
 from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
-from tgdonnx.files.outputs import is_of_artifacts
+from tgdonnx.files.outputs import is_of_artifacts, require_no_link
 
 
 def require_new_directory(path: Path, *, overwrite: bool) -> None:
     """Checks that artifacts may be put into a directory.
 
     Raises:
-        OutputError: it holds something that may not be replaced.
+        OutputError: it is a link, or holds something that may not be replaced.
     """
+    require_no_link(path)
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file; the artifacts need a directory")
     if path.is_dir() and any(path.iterdir()):

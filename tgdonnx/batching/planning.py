@@ -21,6 +21,7 @@ from tgdonnx.batching.records import RECORD, TUNED, JobResult, read_job_record
 from tgdonnx.batching.running import SHARED, Runner, changed_since, is_whole
 from tgdonnx.engines import ENGINES
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, TgdonnxError
+from tgdonnx.files.outputs import require_no_link
 from tgdonnx.files.paths import why_unwritable
 from tgdonnx.finetuning import Noise2Noise, steps_kept
 from tgdonnx.finetuning.acceptance import read_acceptance
@@ -60,6 +61,7 @@ def require_place(directory: Path) -> None:
     Raises:
         OutputError: it holds something else, or cannot be made.
     """
+    require_no_link(directory / SHARED)
     if reason := why_unwritable(directory / TABLE):
         raise OutputError(f"{directory} can be no directory: {reason}", remedy="choose another name")
     if directory.exists() and not directory.is_dir():
@@ -175,7 +177,11 @@ def _unreadable(job: BatchJob) -> Iterator[str]:
 
 
 def _wrong_places(job: BatchJob, directory: Path) -> Iterator[str]:
-    """What is read and what is written are apart."""
+    """What is read and what is written are apart, and what is written is the batch's own."""
+    try:
+        require_no_link(directory / job.name)
+    except OutputError as error:
+        yield str(error)
     written = Path(os.path.realpath(directory))
     for role, source in job.reads.items():
         if not isinstance(source, (str, os.PathLike)):

@@ -17,6 +17,7 @@ from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.exporting import try_export
 from tgdonnx.files.access import writing
 from tgdonnx.files.model_file import ModelFile
+from tgdonnx.files.outputs import require_no_link
 from tgdonnx.finetuning import Need, RunData, TrainOptions, needs_of_run, require_space
 from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.session import Session
@@ -78,6 +79,8 @@ def build_all(
             continue
         options = building_for(candidate, building)
         there = directory / candidate.folder / ARTIFACTS
+        for place in (there.parent, there):
+            require_no_link(place)
         if (there / MANIFEST).is_file():
             was = read_manifest(there).options.l2_sp
             if was != options.l2_sp:

@@ -29,6 +29,7 @@ from tgdonnx.federated.site_file import Site
 from tgdonnx.federated.travelling import Fingerprint, Numbers, Travelling, fingerprint, travelling
 from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import temporary_beside
+from tgdonnx.files.outputs import require_no_link
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
 from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.run_record import read_record
@@ -148,6 +149,7 @@ def evaluate_at(site: Site, run: str, plan: RoundPlan, numbers: Numbers, wanted:
 def _run(site: Site, run: str, wanted: Fingerprint) -> Iterator[tuple[Path, Travelling]]:
     """Gives the copy of a site's artifacts that belongs to a run, with its lock held, and which of its numbers travel."""
     directory = site.runs / run
+    require_no_link(directory)
     if not (directory / MANIFEST).is_file():
         _copy(site, directory, wanted)
     with locked(directory):

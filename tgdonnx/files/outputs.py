@@ -9,6 +9,10 @@ No output is one of the inputs, however either is spelled: the paths may differ 
 
 Nor is an output a file of any other artifacts directory, external data of a model beside it, or another output of the same
 command. What is in a directory that is replaced as a whole is not an input either.
+
+Links: where a file is written, a link is replaced, and what it leads to stays. A directory may be a link where somebody names
+it and files are added to it. What tgdonnx names itself, in it or beside it (the run of a tuned model, a round, a job, a
+selection), and whatever is replaced or removed as a whole, is none: `require_no_link`.
 """
 
 from __future__ import annotations
@@ -101,6 +105,19 @@ def require_outputs(
         _require_kind(each, overwrite=overwrite)
 
 
+def require_no_link(directory: Path) -> None:
+    """Checks that a directory is no link, so that nothing is written, moved or deleted where that leads.
+
+    Raises:
+        OutputError: it is one.
+    """
+    if directory.is_symlink():
+        raise OutputError(
+            f"{directory} is a link to {os.path.realpath(directory)}; expected a directory of its own, or none",
+            remedy="remove the link, or choose another name",
+        )
+
+
 def _kind_there(wanted: Output) -> Kind:
     if wanted.kind is not Kind.RESULTS:
         return wanted.kind
@@ -115,8 +132,9 @@ def _require_kind(wanted: Output, *, overwrite: bool) -> None:
         if model is not None:
             raise OutputError(f"{path} exists, and {model} keeps weights there; {_ELSE}")
     elif os.path.lexists(path) and not path.is_dir():
-        what = "the artifacts need" if wanted.kind is Kind.ARTIFACTS else "expected"
-        raise OutputError(f"{path} is a file; {what} a directory")
+        what = "a link that leads nowhere" if path.is_symlink() else "a file"
+        need = "the artifacts need" if wanted.kind is Kind.ARTIFACTS else "expected"
+        raise OutputError(f"{path} is {what}; {need} a directory")
 
 
 def _read(paths: Iterable[Path], opened: Mapping[Path, ModelFile]) -> Iterator[Path]:

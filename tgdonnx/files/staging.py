@@ -11,6 +11,7 @@ from pathlib import Path
 from tgdonnx.errors import OutputError
 from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
+from tgdonnx.files.outputs import require_no_link
 
 
 def require_places(directory: Path, names: Collection[str], *, overwrite: bool = False) -> None:
@@ -22,8 +23,10 @@ def require_places(directory: Path, names: Collection[str], *, overwrite: bool =
         overwrite: whether they may exist.
 
     Raises:
-        OutputError: two are the same, one is there, or the directory cannot be written to.
+        OutputError: two are the same, one is there, the directory cannot be written to, or one below it is a link.
     """
+    for inner in {parent for name in names for parent in Path(name).parents[:-1]}:
+        require_no_link(directory / inner)
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
@@ -37,8 +40,9 @@ def require_places(directory: Path, names: Collection[str], *, overwrite: bool =
             raise OutputError(f"{place} is no regular file, and is not replaced", remedy="choose another directory")
         if os.path.lexists(place) and not overwrite:
             raise OutputError(f"{place} exists", remedy="pass `overwrite=True` to replace it, or choose another name")
-    if directory.exists() and not directory.is_dir():
-        raise OutputError(f"{directory} is a file; expected a directory", remedy="choose another name")
+    if os.path.lexists(directory) and not directory.is_dir():
+        what = "a link that leads nowhere" if directory.is_symlink() else "a file"
+        raise OutputError(f"{directory} is {what}; expected a directory", remedy="choose another name")
     if not directory.parent.is_dir():
         raise OutputError(f"the directory {directory.parent} does not exist", remedy="create it or choose another")
     writable = directory if directory.is_dir() else directory.parent

@@ -18,7 +18,7 @@ from tgdonnx.engines import ENGINES
 from tgdonnx.errors import DataError, OutputError, SelectionError
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.model_writing import require_data_writable
-from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
+from tgdonnx.files.outputs import Kind, Output, optional, require_no_link, require_outputs
 from tgdonnx.finetuning import why_over
 from tgdonnx.finetuning.acceptance import Acceptance, read_acceptance
 from tgdonnx.finetuning.run_record import read_record
@@ -198,7 +198,12 @@ def _applied(asked: Asked) -> Optional[Path]:
     image, applied = asked.results.apply, asked.results.applied
     if applied is not None:
         return Path(applied)
-    return None if image is None else asked.output.with_name(f"{asked.output.stem}{APPLIED}{_suffix(image)}")
+    if image is None:
+        return None
+    place = asked.output.with_name(f"{asked.output.stem}{APPLIED}{_suffix(image)}")
+    if place.is_dir():
+        require_no_link(place)
+    return place
 
 
 def _vendor(asked: Asked) -> Optional[Path]:
