@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
-import os
-import shutil
-import signal
 import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 import tgdonnx
-from tests.finetuning.runs import HELD_OUT, OPTIONS, data, log_of
+from tests.comparing.comparisons import IMAGES, OLD, RUN, SELECT, by_name, compare, differing, facts, stored, within
+from tests.finetuning.runs import HELD_OUT, data, log_of
 from tests.support import models
 from tests.support.fake_sessions import FakeSession, hooked, sessions
 from tests.support.models import Array
 from tests.support.trainer import make_artifacts
-from tests.support.tuning import in_objects
-from tgdonnx.comparing import CompareReport, Entry
 from tgdonnx.engines import TrainingSession
-from tgdonnx.errors import ArtifactsError, DataError, OutputError, SelectionError, StoppedError, TgdonnxError
+from tgdonnx.errors import OutputError
 from tgdonnx.finetuning import Progress
 from tgdonnx.layers import open_network
 from tgdonnx.selection import BySensitivity
 from tgdonnx.sensitivity import measured
-
-OLD = {"x": 2 * data(4, seed=7)["x"]}
-IMAGES = {"x": 3 * data(7, seed=3)["x"]}
-RUN = replace(OPTIONS, epochs=2, metrics=("rmse",))
-SELECT = ("none", "phi:0.3", "last:2", "all+l2sp", "phi:0.3+agree")
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-
-
-def within(tolerance: float) -> tgdonnx.MaskOptions:
-    return tgdonnx.MaskOptions(reinitialization=tgdonnx.Reinitialization(tolerance=tolerance))
-
-
-def compare(
-    vendor: Any,
-    folder: Path,
-    select: Any = SELECT,
-    options: Any = RUN,
-    *,
-    l2_sp: float = 0.1,
-    loss: str = "mse",
-    validation: Any = HELD_OUT,
-    retain: Any = OLD,
-    agree: Any = IMAGES,
-    **more: Any,
-) -> CompareReport:
-    building = tgdonnx.BuildOptions(loss=loss, l2_sp=l2_sp)
-    given = tgdonnx.RunData(data(), validation, retain, agree)
-    return tgdonnx.compare(vendor, given, folder, select, options, building=building, **in_objects(more))
-
-
-def by_name(report: CompareReport) -> dict[str, Entry]:
-    return {entry.name: entry for entry in report.entries}
-
-
-def facts(report: CompareReport) -> list[tuple[Any, ...]]:
-    return [(entry.name, entry.curve, entry.best, entry.changed, entry.steps) for entry in report.entries]
 
 
 def test_numbers_are_those_of_separate_runs_bit_for_bit(vendor: Path, tmp_path: Path) -> None:
@@ -115,51 +68,6 @@ def test_epochs_give_the_losses_of_a_plain_run_of_so_many_epochs(vendor: Path, t
     expected = tgdonnx.train(plain, tgdonnx.RunData(data(), validation=HELD_OUT, retain=OLD), options)
     log = log_of(Path(report.entries[0].directory, "artifacts"))
     assert tuple(line["loss"] for line in log if line["event"] == "step") == expected.loss
-
-
-def stored(path: Path) -> dict[str, bytes]:
-    return {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in onnx.load(path).graph.initializer}
-
-
-def differing(before: Path, after: Path) -> int:
-    old, new = ({t.name: numpy_helper.to_array(t) for t in onnx.load(p).graph.initializer} for p in (before, after))
-    return sum(int(np.count_nonzero(old[name] != new[name])) for name in old)
-
-
-def test_called_again_it_does_no_step_and_says_the_same_and_selections_may_be_added(
-    vendor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = compare(vendor, tmp_path / "all")
-    with monkeypatch.context() as patch:
-        patch.setattr("tgdonnx.comparing.preparing.build", lambda *_a, **_k: pytest.fail("something was built"))
-        with hooked(batch=lambda _: pytest.fail("a step was done")):
-            again = compare(vendor, tmp_path / "all")
-    assert facts(again) == facts(first)
-    assert [entry.seconds for entry in again.entries] == [entry.seconds for entry in first.entries]
-    steps: list[Progress] = []
-    more = compare(vendor, tmp_path / "all", (*SELECT, "first:1"), on_progress=steps.append)
-    assert facts(more)[:-1] == facts(first)
-    assert len(steps) == 6
-
-
-def test_interrupted_it_goes_on_where_it_was(vendor: Path, tmp_path: Path) -> None:
-    expected = compare(vendor, tmp_path / "whole")
-    seen: list[int] = []
-
-    def cut(progress: Progress) -> None:
-        seen.append(progress.step)
-        if len(seen) == 6 + 4:  # in the second run
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(StoppedError, match=r"of last:2; .*the same command goes on"):
-        compare(vendor, tmp_path / "cut", on_progress=cut, stop_on=(signal.SIGTERM,))
-    found = compare(vendor, tmp_path / "cut", on_progress=lambda progress: seen.append(progress.step))
-    assert seen == [*range(1, 7)] * 4
-    assert facts(found) == facts(expected)
-    for entry in expected.entries:
-        if entry.directory:
-            relative = Path(entry.directory).relative_to(tmp_path / "whole") / "tuned.onnx"
-            assert stored(tmp_path / "whole" / relative) == stored(tmp_path / "cut" / relative)
 
 
 def test_the_limit_stops_no_run_and_under_another_one_only_what_was_not_kept_is_run_again(
@@ -208,25 +116,6 @@ def test_the_recommended_model_is_written_by_the_command_that_is_said(vendor: Pa
     assert record["report"]["recommended"] == best.name
 
 
-def test_where_the_drop_test_recommends_no_phi_it_is_said_and_a_percentile_is_taken(
-    vendor: Path, tmp_path: Path
-) -> None:
-    recommended = tgdonnx.sweep(vendor, data()).recommended
-    assert recommended is not None
-    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
-    report = compare(vendor, tmp_path / "phi", ("tgd",), **plain)
-    assert report.entries[0].selection["phi"] == recommended
-    assert report.notes == ()
-    report = compare(vendor, tmp_path / "none", ("tgd",), masking=within(1e-6), **plain)
-    taken = report.entries[0].selection["percentile"]
-    with pytest.raises(SelectionError, match="selects no filter"):
-        tgdonnx.mask(vendor, tmp_path / "m.onnx", tgdonnx.Percentile(10))
-    assert taken == 20
-    assert "the drop test recommends no phi, so tgd takes the lowest 20 % of the scores" in report.notes[0]
-    again = compare(vendor, tmp_path / "none", ("tgd",), masking=within(1e-6), **plain)
-    assert again.notes == report.notes
-
-
 def test_selections_that_are_the_same_by_other_names_are_trained_once(vendor: Path, tmp_path: Path) -> None:
     plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0, "masking": within(1e-6)}
     remarks: list[str] = []
@@ -265,18 +154,6 @@ def test_of_the_same_the_one_stays_that_is_trained(vendor: Path, tmp_path: Path)
     assert "percentile:20 selects the same as tgd, so it is not trained again" in report.notes
 
 
-def test_a_selection_is_not_written_where_a_link_leads(vendor: Path, tmp_path: Path) -> None:
-    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
-    compare(vendor, tmp_path / "all", ("last:1",), **plain)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "all" / "last-2").symlink_to(tmp_path / "mine")
-    before = (tmp_path / "all" / "comparison.json").read_bytes()
-    with pytest.raises(OutputError, match=r"last-2 is a link to .*mine; expected a directory of its own"):
-        compare(vendor, tmp_path / "all", ("last:1", "last:2"), **plain)
-    assert [*(tmp_path / "mine").iterdir()] == []
-    assert (tmp_path / "all" / "comparison.json").read_bytes() == before
-
-
 def test_layers_are_frozen_in_all_selections_that_are_compared(vendor: Path, tmp_path: Path) -> None:
     plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
     freeze = tgdonnx.MaskOptions(freeze=("conv2",))
@@ -286,12 +163,6 @@ def test_layers_are_frozen_in_all_selections_that_are_compared(vendor: Path, tmp
     assert all(stored(Path(entry.directory, "tuned.onnx"))["w2"] == before for entry in report.entries)
     with pytest.raises(OutputError, match=r"holds a comparison with freeze = \['conv2'\], not None"):
         compare(vendor, tmp_path / "all", ("last:3",), **plain)
-
-
-def test_what_the_names_of_selections_say_is_not_taken_from_elsewhere(vendor: Path, tmp_path: Path) -> None:
-    for masking in (tgdonnx.MaskOptions("readers"), tgdonnx.MaskOptions(adapter=tgdonnx.Adapter(2))):
-        with pytest.raises(SelectionError, match="name selections that have them, such as tgd-readers"):
-            compare(vendor, tmp_path / "none", ("all",), masking=masking)
 
 
 def test_side_paths_are_compared_by_what_they_add(vendor: Path, tmp_path: Path) -> None:
@@ -305,14 +176,6 @@ def test_side_paths_are_compared_by_what_they_add(vendor: Path, tmp_path: Path) 
         assert found[name].selection == {**mask.selection, "regularisers": []}
         assert tgdonnx.verify(vendor, Path(found[name].directory, "tuned.onnx")).ok
         assert found[name].curve[0] == found["none"].curve[0]
-
-
-def test_the_default_takes_what_fits_the_model_and_the_regularisers_that_are_given(tmp_path: Path) -> None:
-    vendor = models.save(models.dncnn(0), tmp_path / "vendor.onnx")
-    report = compare(vendor, tmp_path / "all", None, replace(RUN, epochs=None, steps=1), masking=within(0.1))
-    names = [entry.name for entry in report.entries]
-    assert names[0] == "none"
-    assert {"tgd", "tgd-readers", "last:3", "first:2", "all", "tgd-readers+l2sp", "tgd-readers+agree"} <= set(names)
 
 
 def test_a_run_that_diverges_is_reported_and_the_others_count(vendor: Path, tmp_path: Path) -> None:
@@ -332,100 +195,6 @@ def test_a_run_that_diverges_is_reported_and_the_others_count(vendor: Path, tmp_
     assert report.recommended != "all"
 
 
-@pytest.mark.parametrize(
-    ("select", "options", "more", "kind", "message"),
-    [
-        (("last:9",), {}, {"agree": None, "l2_sp": 0.0}, SelectionError, "last:9: expected last between 1 and 4"),
-        (
-            ("all+agree",),
-            {},
-            {"agree": None, "l2_sp": 0.0},
-            SelectionError,
-            r"a selection with \+agree needs `agree`",
-        ),
-        (("all+l2sp",), {}, {"l2_sp": 0.0}, SelectionError, r"a selection with \+l2sp needs `l2_sp`"),
-        (("all",), {}, {}, SelectionError, r"`l2_sp` is for selections with \+l2sp"),
-        (("all",), {}, {"l2_sp": 0.0}, SelectionError, r"`agree` is for selections with \+agree"),
-        (SELECT, {}, {"validation": None}, DataError, "pass validation data, or split some off"),
-        (SELECT, {"patience": 2}, {}, DataError, "compared at equal steps, which patience would end"),
-        (SELECT, {"best": "psnr"}, {}, DataError, "compared by the validation loss, not by psnr"),
-        (SELECT, {"epochs": None, "max_time": 9.0}, {}, DataError, "which max_time would end"),
-        (SELECT, {"retain_limit": 1.0}, {"retain": None}, DataError, "needs data of the vendor's own task"),
-        (SELECT, {}, {"retain": {"z": OLD["x"], "w": OLD["x"]}}, DataError, "'x'"),
-        (SELECT, {}, {"agree": {"z": OLD["x"], "w": OLD["x"]}}, DataError, "'x'"),
-    ],
-)
-def test_refusals_leave_nothing(
-    select: Any, options: Any, more: Any, kind: type[TgdonnxError], message: str, vendor: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(kind, match=message):
-        compare(vendor, tmp_path / "out", select, replace(RUN, **options), **more)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["vendor.onnx"]
-
-
-def test_a_directory_of_something_else_or_of_another_budget_is_refused(vendor: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "mine.txt").write_text("mine")
-    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
-    with pytest.raises(OutputError, match="holds other files than a comparison"):
-        compare(vendor, other, ("all",), **plain)
-    assert [path.name for path in other.iterdir()] == ["mine.txt"]
-    short = replace(RUN, epochs=1)
-    compare(vendor, tmp_path / "c", ("all",), short, **plain)
-    with pytest.raises(OutputError, match=r"with learning_rate = 0\.01, not 0\.02; .* equal budget"):
-        compare(vendor, tmp_path / "c", ("all",), replace(short, learning_rate=0.02), **plain)
-    with pytest.raises(OutputError, match="with loss = mse, not l1"):
-        compare(vendor, tmp_path / "c", ("all",), short, loss="l1", **plain)
-    with pytest.raises(TgdonnxError, match="holds a comparison with data = in memory"):
-        tgdonnx.compare(
-            vendor, tgdonnx.RunData(data(10, seed=1), validation=HELD_OUT, retain=OLD), tmp_path / "c", ("all",), short
-        )
-    compare(vendor, tmp_path / "c", ("all+l2sp",), short, agree=None, l2_sp=0.1)
-    with pytest.raises(OutputError, match=r"was built with l2_sp = 0\.1, not 0\.2"):
-        compare(vendor, tmp_path / "c", ("all+l2sp",), short, agree=None, l2_sp=0.2)
-
-
-def test_what_a_killed_build_left_is_replaced(vendor: Path, tmp_path: Path) -> None:
-    plain: dict[str, Any] = {"agree": None, "l2_sp": 0.0}
-    first = compare(vendor, tmp_path / "c", ("all", "phi:0.3"), **plain)
-    shutil.rmtree(tmp_path / "c" / "all" / "artifacts")
-    assert facts(compare(vendor, tmp_path / "c", ("all", "phi:0.3"), **plain)) == facts(first)
-
-
-def test_a_comparison_under_way_is_left_alone_by_another_process(vendor: Path, tmp_path: Path) -> None:
-    seen: list[str] = []
-    plain = {"agree": None, "l2_sp": 0.0}
-
-    def second(_: object) -> None:
-        if not seen:
-            with concurrent.futures.ThreadPoolExecutor() as pool:
-                problem = pool.submit(lambda: compare(vendor, tmp_path / "c", ["last:2"], **plain)).exception()
-            assert isinstance(problem, ArtifactsError)
-            seen.append(str(problem))
-
-    report = compare(vendor, tmp_path / "c", ["last:2"], **plain, on_progress=second)
-    assert "is in use by process" in seen[0]
-    assert report.entries[0].steps == report.steps
-
-
-def test_ctrl_c_twice_says_what_is_kept_and_the_same_call_goes_on(vendor: Path, tmp_path: Path) -> None:
-    plain = {"agree": None, "l2_sp": 0.0}
-
-    def twice(state: Progress) -> None:
-        if state.step == 4:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(
-        StoppedError, match=r"stopped at once; .*c keeps what was done: the same command goes on"
-    ) as caught:
-        compare(vendor, tmp_path / "c", ["last:2"], **plain, stop_on=[signal.SIGINT], on_progress=twice)
-    assert caught.value.signal == signal.SIGINT
-    expected = compare(vendor, tmp_path / "whole", ["last:2"], **plain)
-    assert facts(compare(vendor, tmp_path / "c", ["last:2"], **plain)) == facts(expected)
-
-
 def test_no_more_than_one_run_is_open_at_a_time(vendor: Path, tmp_path: Path) -> None:
     opened: list[weakref.ref[Any]] = []
     alive: list[int] = []
@@ -442,15 +211,6 @@ def test_no_more_than_one_run_is_open_at_a_time(vendor: Path, tmp_path: Path) ->
         compare(vendor, tmp_path / "all", select, replace(RUN, epochs=None, steps=1), **plain)
     assert len(opened) >= 8
     assert max(alive) <= 1
-
-
-def test_event_files_and_two_noisy_images_are_not_compared(vendor: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="event files are for single runs"):
-        compare(vendor, tmp_path / "c", ("all",), tensorboard=tmp_path / "board")
-    pair = tgdonnx.RunData(tgdonnx.Noise2Noise(OLD["x"], OLD["x"]))
-    with pytest.raises(DataError, match=r"two noisy images are for `tgdonnx\.train` and `tgdonnx\.finetune`"):
-        tgdonnx.compare(vendor, pair, tmp_path / "c", ("all",))
-    assert [path.name for path in tmp_path.iterdir()] == ["vendor.onnx"]
 
 
 def test_a_model_in_memory_is_written_beside_the_selections_and_goes_on_as_such(tmp_path: Path) -> None:

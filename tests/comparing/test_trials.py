@@ -19,7 +19,6 @@ import pytest
 
 import tgdonnx
 from tests.finetuning.runs import HELD_OUT, OPTIONS, data
-from tests.support import models
 from tests.support.clusters import cluster_of_threads
 from tgdonnx.cluster import Cluster
 from tgdonnx.comparing import CompareReport, Entry, Measured, Trials, on_workers
@@ -38,11 +37,6 @@ def _one_thread() -> Iterator[None]:
     limit_threads(1)
     yield
     limit_threads(0)
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Path:
-    return models.save(models.dncnn(0), tmp_path / "vendor.onnx")
 
 
 @pytest.fixture

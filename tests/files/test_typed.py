@@ -19,7 +19,7 @@ from tests.support import models
 from tests.support.checkpoints import CHECKPOINT
 from tests.support.trainer import make_artifacts
 from tgdonnx.artifacts import read_manifest
-from tgdonnx.comparing.plan import read_comparison
+from tgdonnx.comparing.record import read_comparison
 from tgdonnx.data import DataOptions
 from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.files.typed import MOST_BYTES, encode

@@ -1,9 +1,10 @@
 """Several selections at equal budget, on the user's own new and old data.
 
-``candidates``: the selections by name; ``plan``: what is held equal, and on record; ``preparing``: artifacts, and a look at the
-data; ``running``: one selection, trained, gone on with or read; ``on_workers``: several of them at once,
-elsewhere; ``trials``: what is tried, how often and where; ``spreads``: what runs by several seeds came to; ``choosing``: which
-to take under a limit on the loss of the old task; ``comparison``: all of it.
+``candidates``: the selections by name; ``recommending``: what ``tgd`` stands for; ``plan``: what is held equal; ``record``:
+what is written down; ``preparing``: artifacts, and a look at the data; ``running``: one selection, trained or gone on with;
+``on_workers``: several of them at once, elsewhere; ``trials``: what is tried, how often and where; ``spreads``: what runs by
+several seeds came to; ``choosing``: which to take under a limit on the loss of the old task; ``outcome``: what all came to;
+``comparison``: all of it.
 """
 
 from tgdonnx.comparing.candidates import DEFAULT_SELECTIONS, REGULARISERS, SELECTIONS, Candidate, parse_candidates

@@ -16,23 +16,11 @@ from tgdonnx.artifacts import BuildOptions
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.cluster import Cluster, open_cluster, require_alike
 from tgdonnx.comparing.candidates import NONE
-from tgdonnx.comparing.choosing import Entry, choose, choose_blended
+from tgdonnx.comparing.choosing import Entry
 from tgdonnx.comparing.duplicates import duplicates
 from tgdonnx.comparing.on_workers import run_on_workers
-from tgdonnx.comparing.plan import (
-    COMPARISON,
-    COMPARISON_FORMAT,
-    Comparison,
-    TgdRecord,
-    new_comparison,
-    read_comparison,
-    recommend,
-    require_equal_budget,
-    require_named_modes,
-    settings_of,
-    wanted_candidates,
-    write_comparison,
-)
+from tgdonnx.comparing.outcome import report_of, vendor_entry
+from tgdonnx.comparing.plan import require_equal_budget, require_named_modes, settings_of, wanted_candidates
 from tgdonnx.comparing.preparing import (
     artifacts_of,
     build_all,
@@ -41,9 +29,20 @@ from tgdonnx.comparing.preparing import (
     steps_of_epoch,
     write_plan,
 )
-from tgdonnx.comparing.report import ARTIFACTS, CompareReport, export_call
+from tgdonnx.comparing.recommending import recommend
+from tgdonnx.comparing.record import (
+    COMPARISON,
+    COMPARISON_FORMAT,
+    Comparison,
+    TgdRecord,
+    new_comparison,
+    read_comparison,
+    unasked,
+    write_comparison,
+)
+from tgdonnx.comparing.report import CompareReport
 from tgdonnx.comparing.running import Plan, run_candidate
-from tgdonnx.comparing.spreads import Spread, choose_of_spread, spreads_of
+from tgdonnx.comparing.spreads import spreads_of
 from tgdonnx.comparing.trials import Trials
 from tgdonnx.data import DataSource
 from tgdonnx.engines import ENGINES
@@ -53,7 +52,6 @@ from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
 from tgdonnx.finetuning.interruption import Interrupted, interruptible
-from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import require_unmasked
@@ -167,7 +165,9 @@ def compare(
             notes.append(recommended.note)
             watch.on_remark(recommended.note)
         tgd = None if recommended is None else TgdRecord.of(recommended)
-        content = Comparison(COMPARISON_FORMAT, settings, tgd)
+        # Until all is done, what earlier calls came to stands.
+        begun = Comparison(COMPARISON_FORMAT, settings) if known is None else known
+        content = replace(begun, format=COMPARISON_FORMAT, tgd=tgd)
         with scratch_directory() as work:
             skip_empty = trials.select is None
             runs = trials.repeated(candidates, training.seed)
@@ -212,10 +212,16 @@ def compare(
         notes += [f"{entry.name}: {entry.problem}" for entry in entries if entry.problem]
         asked = [candidate.name for candidate in candidates if candidate.kind == "none" or candidate in runnable]
         if NONE in asked:
-            entries.insert(asked.index(NONE), _vendor(_like_vendor(entries)))
+            entries.insert(asked.index(NONE), vendor_entry(entries))
         spreads = spreads_of(entries) if trials.seeds > 1 else ()
-        report = _report(named, directory, steps, training.retain_limit, entries, spreads, notes)
-        write_comparison(directory, replace(content, report=report))
+        others = unasked(known, entries)
+        if others:
+            kept = ", ".join(f"{entry.name} (seed {entry.seed})" for entry in others)
+            notes.append(
+                f"{directory / COMPARISON} keeps what earlier calls came to that this one did not ask for: {kept}"
+            )
+        report = report_of(named, directory, steps, training.retain_limit, entries, spreads, notes)
+        write_comparison(directory, replace(content, report=report, others=others))
         return report
 
 
@@ -263,75 +269,3 @@ def _at_once(cluster: Cluster, plans: Sequence[Plan], steps: int, watch: Watch) 
         raise next(iter(failed.values()))
     notes = [f"{plans[index].candidate.title} failed: {failed[index]}" for index in sorted(failed)]
     return [found[index] for index in sorted(found)], notes
-
-
-def _like_vendor(entries: Sequence[Entry]) -> Entry:
-    """Returns an entry that starts with the vendor's weights; those in mode regrow start within the tolerance of them."""
-    return next((entry for entry in entries if entry.selection.get("mode") != "regrow"), entries[0])
-
-
-def _vendor(other: Entry) -> Entry:
-    """Returns the entry of the vendor's model: where every other one starts."""
-    start = other.curve[0]
-    return Entry(NONE, {"strategy": NONE}, 0.0, 0, 0, 0.0, (start,), start, start, seed=other.seed)
-
-
-def _report(
-    model: Path,
-    directory: Path,
-    steps: int,
-    limit: Optional[float],
-    entries: Sequence[Entry],
-    spreads: Sequence[Spread],
-    notes: Sequence[str],
-) -> CompareReport:
-    trained = next(entry for entry in entries if entry.directory)
-    record = read_record(Path(trained.directory, ARTIFACTS))
-    assert record is not None  # its run is over
-    old = record.retention.guarded if record.retention else None
-    chosen = choose_of_spread(entries, spreads) if spreads else choose(entries)
-    if limit is not None:
-        within = f" among what keeps {old} of the vendor's own task within {limit:g} of the start"
-    else:
-        within = "; no limit is set (`retain_limit`), so the vendor's own task has no say" if old is not None else ""
-    if chosen.best.step == 0:
-        name, goes_on = NONE, ""
-        reason = f"nothing that was tried does better than the vendor's model on the validation data{within}"
-    else:
-        name, goes_on = chosen.name, export_call(chosen.directory)
-        lowest = f"lowest validation loss ({chosen.best.loss:.6g}, at step {chosen.best.step})"
-        reason = f"{_lowest_mean(chosen, spreads) if spreads else lowest}{within}"
-    blended = choose_blended(entries)
-    return CompareReport(
-        model=str(model),
-        directory=str(directory),
-        steps=steps,
-        new=record.metrics[0],
-        old=old,
-        labelled=record.retention is not None and record.retention.labelled,
-        retain_limit=limit,
-        entries=tuple(entries),
-        recommended=name,
-        reason=reason,
-        call=goes_on,
-        spreads=tuple(spreads),
-        notes=(*notes, *(() if blended is None or blended[1] == 1 else (_blended(*blended),))),
-    )
-
-
-def _lowest_mean(chosen: Entry, spreads: Sequence[Spread]) -> str:
-    spread = next(each for each in spreads if each.name == chosen.name)
-    return (
-        f"lowest mean validation loss ({spread.loss.mean:.6g}, {len(spread.seeds)} seeds; the model is that of seed "
-        f"{chosen.seed}, {chosen.best.loss:.6g} at step {chosen.best.step})"
-    )
-
-
-def _blended(entry: Entry, blend: float, loss: float) -> str:
-    """Says which blend of which run has the lowest loss."""
-    if blend == 0:
-        return "of the blends that are chosen (see `tgdonnx.blend`) none does better than the vendor's model"
-    return (
-        f"of the blends that are chosen (see `tgdonnx.blend`) that of {entry.name} has the lowest validation loss, {loss:.6g}: "
-        f"export {Path(entry.directory, ARTIFACTS)} with `blend={blend:g}`"
-    )

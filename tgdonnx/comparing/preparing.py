@@ -11,7 +11,8 @@ from typing import Optional
 from tgdonnx.artifacts import BuildOptions, build, read_manifest
 from tgdonnx.artifacts.manifest import MANIFEST, MASKED_MODEL
 from tgdonnx.comparing.candidates import Candidate
-from tgdonnx.comparing.plan import Comparison, Recommended, write_comparison
+from tgdonnx.comparing.recommending import Recommended
+from tgdonnx.comparing.record import Comparison, write_comparison
 from tgdonnx.comparing.report import ARTIFACTS
 from tgdonnx.errors import OutputError, SelectionError, UntrainableError
 from tgdonnx.exporting import try_export
