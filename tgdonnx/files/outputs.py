@@ -132,7 +132,7 @@ def _require_kind(wanted: Output, *, overwrite: bool) -> None:
         if model is not None:
             raise OutputError(f"{path} exists, and {model} keeps weights there; {_ELSE}")
     elif os.path.lexists(path) and not path.is_dir():
-        what = "a link that leads nowhere" if path.is_symlink() else "a file"
+        what = "a file" if path.exists() else "a link that leads nowhere"
         need = "the artifacts need" if wanted.kind is Kind.ARTIFACTS else "expected"
         raise OutputError(f"{path} is {what}; {need} a directory")
 

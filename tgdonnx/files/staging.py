@@ -41,7 +41,7 @@ def require_places(directory: Path, names: Collection[str], *, overwrite: bool =
         if os.path.lexists(place) and not overwrite:
             raise OutputError(f"{place} exists", remedy="pass `overwrite=True` to replace it, or choose another name")
     if os.path.lexists(directory) and not directory.is_dir():
-        what = "a link that leads nowhere" if directory.is_symlink() else "a file"
+        what = "a file" if directory.exists() else "a link that leads nowhere"
         raise OutputError(f"{directory} is {what}; expected a directory", remedy="choose another name")
     if not directory.parent.is_dir():
         raise OutputError(f"the directory {directory.parent} does not exist", remedy="create it or choose another")
