@@ -41,3 +41,24 @@ def test_of_a_shape_the_sizes_are_known_that_are_fixed(attributes: str, expected
     model = ir.from_proto(text_model(f"g (float[n, 3, 4] x) => (int64[k] y) {{ y = Shape{attributes}(x) }}"))
     found = known_array(model.graph.outputs[0])
     assert (None if found is None else found.tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ("s = Shape(x) y = Gather(s, second)", [3]),
+        ("s = Shape(x) t = Gather(s, second) y = Mul(t, t)", [9]),
+        ("s = Shape(x) y = Slice(s, second, third)", [3]),
+        ("s = Shape<start = 0>(x) y = Gather(s, last)", [4]),
+        ("s = Shape(x) y = Gather(s, first)", None),
+        ("s = Shape(x) y = Slice(s, first, third)", None),
+        ("s = Shape(x) t = Mul(s, s) y = Gather(t, second)", None),
+    ],
+)
+def test_of_what_is_taken_out_of_a_shape_the_fixed_sizes_are_known_though_others_are_open(
+    nodes: str, expected: list[int] | None
+) -> None:
+    places = {"first": np.array([0]), "second": np.array([1]), "third": np.array([2]), "last": np.array([-1])}
+    model = ir.from_proto(text_model(f"g (float[n, 3, 4] x) => (int64[k] y) {{ {nodes} }}", **places))
+    found = known_array(model.graph.outputs[0])
+    assert (None if found is None else found.tolist()) == expected

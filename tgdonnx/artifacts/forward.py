@@ -20,6 +20,7 @@ from tgdonnx.layers import RUNTIME_DOMAINS, Network, Parameter
 from tgdonnx.layers.inference import InferShapes
 from tgdonnx.lowering import lower
 from tgdonnx.lowering.branches import InlineKnownBranches
+from tgdonnx.lowering.computed_pads import StoreKnownPads
 from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
 from tgdonnx.lowering.fake_quantize import is_fake_quantize
 from tgdonnx.lowering.hoisting import HoistFromBranches
@@ -99,6 +100,8 @@ def adapt(network: Network) -> None:
     DowngradeOpset()(model)
     raised = UpgradeOpset()(model).modified
     if InlineKnownBranches()(model).modified or raised:
+        infer(model)
+    while StoreKnownPads()(model).modified:  # behind which sizes are known, and with them the pads of the next
         infer(model)
     # Newer IR versions add data types and fields, none of which a float32 graph uses.
     model.ir_version = min(max(model.ir_version, 4), MAX_IR_VERSION)

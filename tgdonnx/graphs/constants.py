@@ -2,11 +2,13 @@
 
 Exporters write the pads of a Pad, say, as a Concat of Casts of constants. Those nodes are run here, by the reference
 implementation of ONNX, one by one, as far as what they make is no larger than what they read, or than
-`bounds.KNOWN_ELEMENTS`. The shape of a tensor of known size counts as known.
+`bounds.KNOWN_ELEMENTS`. The shape of a tensor of known size counts as known, and so do the known sizes that Gather or
+Slice takes out of the shape of a tensor whose other sizes, such as the number of samples, are open.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
@@ -16,9 +18,12 @@ from numpy.typing import NDArray
 from tgdonnx import bounds
 from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.evaluation import evaluate, shape_content
+from tgdonnx.graphs.nodes import optional_input
 from tgdonnx.graphs.operators import is_standard, opset_of
 
 _MAX_NODES = 200
+_OPEN = -1  # stands for an open size: no size is negative
+_TAKING = frozenset({"Gather", "Slice"})
 
 
 def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
@@ -32,14 +37,8 @@ def known_array(value: ir.Value) -> Optional[NDArray[Any]]:
         return None
     if str(value.name) in leaves:
         return leaves[str(value.name)]
-    graph = next(iter(nodes)).graph
-    assert graph is not None
-    opsets = {"": opset_of(graph)}
-    # The leaves are stored: their sizes are those of the file. What is computed from them is bounded.
     for node in nodes:
-        inputs = {str(each.name): leaves[str(each.name)] for each in node.inputs if each is not None}
-        most = max([bounds.KNOWN_ELEMENTS, *(array.size for array in inputs.values())])
-        results = evaluate(node, inputs, opsets, most)
+        results = _computed(node, {str(each.name): leaves[str(each.name)] for each in node.inputs if each is not None})
         if results is None:
             return None
         leaves.update(zip((str(each.name) for each in node.outputs if each.name), results))
@@ -73,6 +72,10 @@ def _collect(
         return content is not None
     if inner_graphs(node):
         return False
+    taken = _sizes_taken(node)
+    if taken is not None:
+        leaves[str(value.name)] = taken
+        return True
     visited.add(node)
     if len(visited) > _MAX_NODES:
         return False
@@ -80,3 +83,29 @@ def _collect(
         return False
     nodes[node] = None
     return True
+
+
+def _sizes_taken(node: ir.Node) -> Optional[NDArray[Any]]:
+    """Returns what Gather or Slice takes out of a shape of which some size is open; None if that, or if it is no such node.
+
+    Both only move what they read, so the stand-in for an open size is in what they give if they take one, and only then.
+    """
+    source = optional_input(node, 0)
+    maker = None if source is None else source.producer()
+    if source is None or maker is None or not is_standard(node, _TAKING) or not is_standard(maker, "Shape"):
+        return None
+    shape = None if maker.inputs[0] is None else maker.inputs[0].shape
+    given = {str(each.name): known_array(each) for each in node.inputs[1:] if each is not None}
+    places = {name: array for name, array in given.items() if array is not None}
+    if shape is None or len(places) < len(given):
+        return None
+    sizes = shape_content(maker, [size if isinstance(size, int) else _OPEN for size in shape])
+    results = None if sizes is None else _computed(node, {str(source.name): sizes, **places})
+    return None if results is None or (results[0] == _OPEN).any() else results[0]
+
+
+def _computed(node: ir.Node, inputs: Mapping[str, NDArray[Any]]) -> Optional[list[NDArray[Any]]]:
+    """Computes a node. What is stored has the size that it has in the file; what is computed from it is bounded."""
+    assert node.graph is not None
+    most = max([bounds.KNOWN_ELEMENTS, *(array.size for array in inputs.values())])
+    return evaluate(node, inputs, {"": opset_of(node.graph)}, most)
