@@ -56,6 +56,14 @@ def test_a_share_without_inputs_to_fit_a_detector_on_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_on_reading_data_without_data_are_refused(pair: Pair, tmp_path: Path) -> None:
+    for option in (("--scale", "255"), ("--layout", "NHWC"), ("--resize", "8"), ("--map", "image=x")):
+        result = run(*command(pair, tmp_path / "both.onnx", "--input", "g", *option))
+        assert result.exit_code == 2
+        assert "options on reading data without data; expected --data" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_was_asked_for_and_what_was_reached_is_said(pair: Pair, tmp_path: Path) -> None:
     data = ("--data", of(pair, "new"), "--held-out", of(pair, "held_out"), "--retain", of(pair, "old"))
     usual = run(*command(pair, tmp_path / "usual.onnx", *data))

@@ -89,6 +89,8 @@ def command(
         data = GateData(deciding.data, deciding.held_out, deciding.retain, reading, accept)
     elif (deciding.held_out, deciding.retain, deciding.accept) != (None, None, None):
         raise click.UsageError("--held-out, --retain and --accept are for a detector; expected --data, to fit one on")
+    elif reading != DataOptions():
+        raise click.UsageError("options on reading data without data; expected --data, to fit a detector on")
     else:
         data = None
     report = gate(

@@ -19,7 +19,6 @@ from onnx import helper
 from tgdonnx.files import wire
 from tgdonnx.files.tensors import StoredTensor
 from tgdonnx.gated_model.graph_bytes import (
-    INFO_NAME,
     NAME,
     NODE_NAME,
     NODE_OP_TYPE,
@@ -29,8 +28,10 @@ from tgdonnx.gated_model.graph_bytes import (
     SPARSE_INITIALIZER,
     VALUE_INFO,
     Part,
+    info_name_of,
     name_of,
     named,
+    nameless,
     node_parts,
     parts,
     texts,
@@ -115,7 +116,7 @@ def with_branches(
         for part in vendor
         if part.number not in _INSIDE or (part.number == wire.INITIALIZER and name_of(part.value) in given)
     ]
-    outputs = [_info(part.value) for part in vendor if part.number == OUTPUT]
+    outputs = [info_name_of(part.value) for part in vendor if part.number == OUTPUT]
     head = helper.make_node("If", [condition], outputs, prefix + "choice").SerializeToString(deterministic=True)
     attributes = (_graph_attribute(name, graph) for name, graph in zip(("then_branch", "else_branch"), branches))
     return [*kept, *outer], wire.length_delimited(wire.NODE, head + b"".join(attributes))
@@ -180,7 +181,7 @@ def _next(found: Iterator[Part]) -> Part:
 
 def _given(graph: Sequence[Part]) -> set[str]:
     """Returns the names of the graph's inputs. What is stored under such a name is a default, and stays what it is."""
-    return {_info(part.value) for part in graph if part.number == wire.GRAPH_INPUT}
+    return {info_name_of(part.value) for part in graph if part.number == wire.GRAPH_INPUT}
 
 
 def _outer(graph: Sequence[Part], given: set[str]) -> dict[int, _Stored]:
@@ -252,8 +253,7 @@ def _constant(node: bytes) -> Optional[bytes]:
 
 def _with_tensor(part: Part, tensor: bytes, stored: _Stored) -> bytes:
     """Returns the field of an initializer or of a Constant node with another tensor, under the name of the old one."""
-    old = name_of(tensor)
-    new = named(tensor, stored.own_name) if stored.own_name else tensor[: -len(wire.length_delimited(8, old.encode()))]
+    new = named(tensor, stored.own_name) if stored.own_name else nameless(tensor)
     if part.number == wire.INITIALIZER:
         return wire.length_delimited(wire.INITIALIZER, new)
     out = []
@@ -267,7 +267,3 @@ def _with_tensor(part: Part, tensor: bytes, stored: _Stored) -> bytes:
             raw = wire.length_delimited(wire.ATTRIBUTE, b"".join(inner))
         out.append(raw)
     return wire.length_delimited(wire.NODE, b"".join(out))
-
-
-def _info(value: bytes) -> str:
-    return (texts(value, INFO_NAME) or [""])[-1]

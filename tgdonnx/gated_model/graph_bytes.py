@@ -10,15 +10,7 @@ import onnx
 from tgdonnx.files import wire
 
 # GraphProto, besides those in `wire`
-NAME, DOC_STRING, OUTPUT, VALUE_INFO, QUANTIZATION_ANNOTATION, SPARSE_INITIALIZER, GRAPH_METADATA = (
-    2,
-    10,
-    12,
-    13,
-    14,
-    15,
-    16,
-)
+NAME, OUTPUT, VALUE_INFO, QUANTIZATION_ANNOTATION, SPARSE_INITIALIZER = 2, 12, 13, 14, 15
 # NodeProto, TensorProto and ValueInfoProto
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, TENSOR_NAME, INFO_NAME = 1, 2, 3, 4, 8, 1
 
@@ -94,11 +86,21 @@ def name_of(tensor: bytes) -> str:
     return (texts(tensor, TENSOR_NAME) or [""])[-1]
 
 
+def info_name_of(info: bytes) -> str:
+    """Returns the name of a ValueInfoProto; empty if it has none."""
+    return (texts(info, INFO_NAME) or [""])[-1]
+
+
 def named(tensor: bytes, name: str) -> bytes:
     """Returns a TensorProto under another name, in the place of the old one; at the end if it had none."""
     if any(each.number == TENSOR_NAME for each in parts(tensor)):
         return with_texts(tensor, TENSOR_NAME, {0: name})
     return tensor + wire.length_delimited(TENSOR_NAME, name.encode())
+
+
+def nameless(tensor: bytes) -> bytes:
+    """Returns a TensorProto without its name."""
+    return b"".join(each.raw for each in parts(tensor) if each.number != TENSOR_NAME)
 
 
 def node_parts(nodes: Iterable[onnx.NodeProto]) -> Iterator[bytes]:

@@ -26,11 +26,11 @@ from onnx import helper, numpy_helper
 
 from tgdonnx.files import wire
 from tgdonnx.gated_model.graph_bytes import (
-    INFO_NAME,
     NODE_INPUT,
     NODE_OUTPUT,
     OUTPUT,
     Part,
+    info_name_of,
     name_of,
     node_parts,
     tensor_parts,
@@ -42,7 +42,8 @@ from tgdonnx.layers.layouts import MatrixLayout
 from tgdonnx.regrowing.readers import reading_kernels, reinitialised_maps
 from tgdonnx.tracing.provenance import Provenance
 
-_FLOATS = {np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)}
+FLOATS = frozenset({np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)})
+"""Types of what can be multiplied."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _place(
         return f"{layer.name!r} reads what was quantised, and would be computed otherwise with a factor in between"
     shape = provenance.network.sizes.shapes.get(value)
     dtype = weight.read().dtype
-    if own not in nodes or shape is None or len(shape) < 2 or dtype not in _FLOATS:
+    if own not in nodes or shape is None or len(shape) < 2 or dtype not in FLOATS:
         return f"what {layer.name!r} reads is not known well enough"
     mask, axis = maps, 1
     if layer.op_type in MATRIX_PRODUCTS:
@@ -205,7 +206,7 @@ def without_factors(graph: Sequence[Part], prefix: str, others: Collection[str])
     def name_in(part: Part) -> str:
         if part.number == wire.INITIALIZER:
             return name_of(part.value)
-        return (texts(part.value, INFO_NAME) or [""])[-1] if part.number in (wire.GRAPH_INPUT, OUTPUT) else ""
+        return info_name_of(part.value) if part.number in (wire.GRAPH_INPUT, OUTPUT) else ""
 
     out: list[bytes] = []
     for part in graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Optional
 
 import onnx
 
@@ -13,11 +14,19 @@ from tgdonnx.layers.names import graphs_of
 def prefix_for(proto: onnx.ModelProto) -> str:
     """Returns the prefix of all that is added to a model: ``gate/``, or ``gate2/`` and so on where that is taken."""
     taken = set(_names(proto))
-    for number in itertools.count(1):
-        prefix = f"gate{number if number > 1 else ''}/"
-        if not any(name.startswith(prefix) for name in taken):
-            return prefix
-    raise AssertionError
+    return next(prefix for prefix in _prefixes() if not any(name.startswith(prefix) for name in taken))
+
+
+def prefix_in_use(proto: onnx.ModelProto) -> Optional[str]:
+    """Returns the prefix of what gate added to a model, the last in use, since it took one that was free; None of none."""
+    taken = {name for node in proto.graph.node for name in (node.name, *node.output)}
+    used = list(itertools.takewhile(lambda prefix: any(name.startswith(prefix) for name in taken), _prefixes()))
+    return used[-1] if used else None
+
+
+def _prefixes() -> Iterator[str]:
+    """Yields ``gate/``, ``gate2/``, ``gate3/`` and so on."""
+    return (f"gate{number if number > 1 else ''}/" for number in itertools.count(1))
 
 
 def names_in(proto: onnx.ModelProto) -> set[str]:

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Union
 
-import numpy as np
-
 from tgdonnx.adapting.side_paths import prefix_of
-from tgdonnx.gated_model.maps import Multiplied
+from tgdonnx.gated_model.maps import FLOATS, Multiplied
 from tgdonnx.layers import Network
 
 
@@ -37,7 +35,7 @@ def multiplied_paths(tuned: Network, rounds: Sequence[int]) -> Union[tuple[Multi
             continue
         shape = tuned.sizes.shapes.get(value)
         dtype = weight.numpy().dtype
-        if shape is None or len(shape) < 2 or dtype not in (np.float16, np.float32, np.float64):
+        if shape is None or len(shape) < 2 or dtype not in FLOATS:
             return f"the maps of the side path {weight.name!r} are not known well enough"
         found.append(Multiplied(places[layer.name], 0, str(value.name), None, 1, len(shape), dtype))
     return tuple(found)

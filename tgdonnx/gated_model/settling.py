@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,6 +12,7 @@ from tgdonnx.errors import ModelFileError
 from tgdonnx.files.model_file import ModelFile
 from tgdonnx.gated_model.detector import RESIDUAL
 from tgdonnx.gated_model.detector_copy import ancestors
+from tgdonnx.gated_model.names import prefix_in_use
 from tgdonnx.gated_model.record import record_of
 from tgdonnx.gated_model.writing import OUTPUTS
 
@@ -68,15 +68,9 @@ def judging(file: ModelFile) -> tuple[ModelFile, str]:
 
 
 def _prefix(file: ModelFile) -> str:
-    """Returns the prefix of what gate added: the last that is in use, since it took one that was free."""
-    made = {name for node in file.proto.graph.node for name in (node.name, *node.output)}
-    found = ""
-    for number in itertools.count(1):
-        prefix = f"gate{number if number > 1 else ''}/"
-        if not any(name.startswith(prefix) for name in made):
-            break
-        found = prefix
-    if not found:
+    """Returns the prefix of what gate added."""
+    found = prefix_in_use(file.proto)
+    if found is None:
         raise ModelFileError(f"{file.path} is not as gate writes it: nothing was added", remedy="gate the models again")
     return found
 

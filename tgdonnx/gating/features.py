@@ -61,8 +61,7 @@ def moments_at(
     names = []
     for index, place in enumerate(where):
         prefix = f"{_PREFIX}{index}/"
-        for name in (prefix + "means", prefix + "variances"):
-            names.append(name)
+        names += [prefix + "means", prefix + "variances"]
         wanted = {node.output[0]: node for node in feature_nodes(place.value, prefix)}
         model.graph.node.extend(node for name, node in wanted.items() if name != prefix + FEATURES)
         model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), prefix + "floor"))

@@ -29,11 +29,12 @@ from tgdonnx.masked_model import metadata_bytes, require_unmasked
 from tgdonnx.presenting import Presented
 from tgdonnx.records import earlier_rounds, record_key
 from tgdonnx.runtime import CPU_NAME, Device, usable_device
-from tgdonnx.sweeping.running import open_samples
+from tgdonnx.sweeping.running import Samples, open_samples
 from tgdonnx.verifying.allowed_changes import is_record_since, records_are_plain
 from tgdonnx.verifying.verification import verify_files
 
 _MOST = 512
+"""So many inputs of a kind are looked at, spread evenly over the data."""
 _FURTHEST = 8
 """How many places are looked at: a detector is to be cheap, and those further back cost more."""
 
@@ -208,24 +209,26 @@ def _with_data_in(network: Network, tuned: ModelFile, name: str) -> ModelFile:
 def _detector(
     network: Network, tuned: ModelFile, chosen: Chosen, data: GateData, layer: Optional[str], device: Device
 ) -> Judged:
-    where = places(network, tuned, chosen)
+    everywhere = places(network, tuned, chosen)
+    where = everywhere[:_FURTHEST]
     if layer is not None:
-        where = tuple(place for place in where if place.layer == layer)
+        known = ", ".join(repr(place.layer) for place in where)
+        where = tuple(place for place in everywhere if place.layer == layer)
         if not where:
-            known = ", ".join(repr(place.layer) for place in places(network, tuned, chosen)[:_FURTHEST])
             raise DataError(f"no detector can look in front of {layer!r}; it can in front of {known or 'no layer'}")
     if not where:
         raise DataError("the network has no place for a detector", remedy="leave `data` out, and set g by an input")
     # What a detector of multiplied maps looks at is the tuned network's, that of branches the vendor's.
     looked_at = open_network(tuned) if chosen.form == "maps" else network
 
-    def moments(source: DataSource, what: str) -> dict[Place, Moments]:
-        samples = open_samples(source, network, most=_MOST, options=data.reading)
-        if what == "data":
-            require_enough(len(samples))
-        return moments_at(looked_at, where[:_FURTHEST], samples, device, what)
+    def opened(source: DataSource) -> Samples:
+        return open_samples(source, network, most=_MOST, options=data.reading)
 
-    new = moments(data.new, "data")
-    held_out = None if data.held_out is None else moments(data.held_out, "held_out")
-    retain = None if data.retain is None else moments(data.retain, "retain")
-    return first_that_separates(where[:_FURTHEST], new, held_out, retain, float(data.accept))
+    def moments(source: Optional[DataSource], what: str) -> Optional[dict[Place, Moments]]:
+        return None if source is None else moments_at(looked_at, where, opened(source), device, what)
+
+    samples = opened(data.new)
+    require_enough(len(samples))
+    new = moments_at(looked_at, where, samples, device, "data")
+    held_out, retain = moments(data.held_out, "held_out"), moments(data.retain, "retain")
+    return first_that_separates(where, new, held_out, retain, float(data.accept))
