@@ -44,6 +44,7 @@ class JobResult(Presented):
         card: its record for machines; None if none was asked for.
         earlier: whether an earlier call did it.
         overhead: seconds that this call took for it besides training and validating.
+        remark: what else there is to say; empty if nothing.
     """
 
     name: str
@@ -61,6 +62,7 @@ class JobResult(Presented):
     card: Optional[str] = None
     earlier: bool = False
     overhead: AtLeast0 = 0.0
+    remark: str = ""
 
     def at(self, place: Path) -> JobResult:
         """Returns the same where its directory is now, whatever it was called."""

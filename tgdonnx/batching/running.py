@@ -91,7 +91,9 @@ class Runner:
         except Exception as error:
             fault = f"this is a fault of tgdonnx, not yours: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
             result = JobResult(job.name, "failed", fault)
-        result = replace(result, overhead=max(0.0, time.monotonic() - begin - trained))
+        overhead, remade = max(0.0, time.monotonic() - begin - trained), "; ".join(self.shared.remade)
+        self.shared.remade.clear()
+        result = replace(result, overhead=overhead, remark=remade)
         with suppress(OutputError), synced_together(self.waiting):  # the result says it, written down or not
             self._note(job, result)
         return result

@@ -6,6 +6,9 @@ linked where the file system can, else copied, for nobody writes into them; exte
 
     KEY/artifacts/    untrained artifacts, as `tgdonnx.build` writes them
     KEY/mask.json     what they train, as `tgdonnx.mask` tells it
+    KEY/sums.json     the SHA-256 of each of these files
+
+What is not as it was written, also by a program that wrote into a file of a job in place, is made again.
 """
 
 from __future__ import annotations
@@ -14,20 +17,22 @@ import hashlib
 import os
 import shutil
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import Optional, TypeVar
 
 from filelock import FileLock
 
 from tgdonnx.artifacts import Artifacts, BuildOptions, BuildReport, build_masked, open_artifacts
 from tgdonnx.artifacts.manifest import LOCK, LOCK_OWNER
 from tgdonnx.artifacts.new_directory import new_directory
-from tgdonnx.batching.identity import Hashes, inputs_of
+from tgdonnx.batching.identity import Hashes, files_of, inputs_of
+from tgdonnx.errors import TgdonnxError
 from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
-from tgdonnx.files.typed import decode, encode, read_bytes
+from tgdonnx.files.typed import Sha256, decode, encode, read_bytes
 from tgdonnx.layers import Network
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.masking import MaskReport, mask_network
@@ -37,7 +42,8 @@ from tgdonnx.pipeline.resuming import report_of
 from tgdonnx.selection import BySensitivity
 from tgdonnx.versions import installed_version
 
-_ARTIFACTS, _MASK = "artifacts", "mask.json"
+_ARTIFACTS, _MASK, _SUMS = "artifacts", "mask.json", "sums.json"
+T = TypeVar("T")
 _MOST = 4  # entries that are kept open; jobs of one model come one after the other
 
 
@@ -47,17 +53,24 @@ class _Entry:
     artifacts: Artifacts
 
 
+@dataclass(frozen=True)
+class _Sums:
+    files: Mapping[str, Sha256]
+
+
 class SharedArtifacts:
     """Makes the artifacts of jobs (`tgdonnx.pipeline.making.Making`), the same ones once.
 
     Attributes:
         directory: where they are.
+        remade: what was made again since it was damaged, in sentences; who tells it takes it away.
     """
 
     def __init__(self, directory: Path, hashes: Hashes) -> None:
         """Takes a directory, which may not be there yet, and hashes that are known."""
         self.directory, self._hashes = directory, hashes
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.remade: list[str] = []
 
     def masked(self, asked: Asked, before: Network, scratch: Path) -> tuple[MaskReport, MaskedModel]:
         """Masks a model; see `tgdonnx.pipeline.making.Making`."""
@@ -109,7 +122,7 @@ class SharedArtifacts:
 
     def _entry(self, key: str, asked: Asked, before: Network) -> _Entry:
         if key not in self._entries:
-            if not (self.directory / key).is_dir():
+            if _why_unusable(self.directory / key):
                 self._make(key, asked, before)
             self._entries[key] = _opened(self.directory / key)
             if len(self._entries) > _MOST:
@@ -123,8 +136,12 @@ class SharedArtifacts:
             self.directory.mkdir(parents=True, exist_ok=True)
         # One process makes it, and others wait; where there are no locks both do, and the second finds it there.
         with FileLock(str(self.directory / f"{key}.lock")):
-            if place.is_dir():
+            why = _why_unusable(place)
+            if not why:
                 return
+            if os.path.lexists(place):
+                self.remade.append(f"{why}; it was made again")
+                _remove(place)
             temporary = temporary_beside(place)
             try:
                 with writing(temporary):
@@ -136,6 +153,7 @@ class SharedArtifacts:
                 shutil.rmtree(temporary / "masked")
                 with writing(place):
                     (temporary / _MASK).write_bytes(encode(report))
+                    (temporary / _SUMS).write_bytes(encode(_Sums(_hashes_in(temporary))))
                     with suppress(FileExistsError):
                         temporary.rename(place)
             finally:
@@ -144,10 +162,49 @@ class SharedArtifacts:
 
 
 def _opened(directory: Path) -> _Entry:
-    remedy = f"delete {directory}, and it is made again"
-    path = directory / _MASK
-    mask = decode(read_bytes(path, remedy=remedy), MaskReport, str(path), remedy=remedy)
+    mask = _read(directory / _MASK, MaskReport)
     return _Entry(mask, open_artifacts(directory / _ARTIFACTS))
+
+
+def _read(path: Path, shape: type[T]) -> T:
+    remedy = f"delete {path.parent}, and it is made again"
+    return decode(read_bytes(path, remedy=remedy), shape, str(path), remedy=remedy)
+
+
+def _why_unusable(directory: Path) -> str:
+    """Returns why what jobs share has to be made: it is not there, or not as it was written; empty if it is."""
+    if directory.is_symlink() or not directory.is_dir():
+        return f"{directory} is no directory"
+    try:
+        was, now = _read(directory / _SUMS, _Sums).files, _hashes_in(directory)
+    except TgdonnxError as error:
+        return error.problem or str(error)
+    wrong = next((name for name in (*was, *now) if was.get(name) != now.get(name)), None)
+    return "" if wrong is None else f"{directory / wrong} is not what was written there"
+
+
+def _hashes_in(directory: Path) -> dict[str, str]:
+    """Returns the SHA-256 of every file of an entry, by name.
+
+    Raises:
+        DataError: one cannot be read, or there is none.
+    """
+    hashes = Hashes()  # which knows nothing: a file of the same size and time may be another
+    return {
+        name: hashes.of(path, name).sha256
+        for name, path in files_of(directory)
+        if path.name not in (LOCK, LOCK_OWNER, _SUMS)
+    }
+
+
+def _remove(place: Path) -> None:
+    with writing(place):
+        if place.is_symlink() or not place.is_dir():
+            place.unlink()
+        else:
+            old = temporary_beside(place, "old")
+            place.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _take(path: Path, target: Path, *, copied: bool) -> None:

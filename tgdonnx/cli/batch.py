@@ -103,6 +103,8 @@ def command(
             bar(done, total, result.name)
             if result.state == "failed":
                 remark(f"{result.name} failed")
+            if result.remark:
+                remark(f"{result.name}: {result.remark}")
 
         report = batch(found, output, workers=workers, overwrite=overwrite, stop_on=STOPPING, on_result=show)
     print_json(report) if as_json else _print(report)
