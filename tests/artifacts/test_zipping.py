@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -127,15 +128,27 @@ def test_what_is_too_large_for_a_zip_is_refused_and_nothing_is_written(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("model.onnx", "vendor's model"), ("masked.onnx", "one of the inputs"), ("there.zip", "exists")],
+    [("vendor.zip", "vendor's model"), ("masked.onnx", "one of the inputs"), ("there.zip", "exists")],
 )
 def test_nothing_that_is_there_is_overwritten(name: str, message: str, tmp_path: Path) -> None:
     path = masked(models.chain(0), tmp_path)
     (tmp_path / "there.zip").write_bytes(b"precious")
+    shutil.copy(tmp_path / "model.onnx", tmp_path / "vendor.zip")
     before = {each: (tmp_path / each).read_bytes() for each in listing(tmp_path)}
     with pytest.raises(OutputError, match=message):
         tgdonnx.build(path, tmp_path / "artifacts", OPTIONS, zip=tmp_path / name, overwrite=name != "there.zip")
     assert {each: (tmp_path / each).read_bytes() for each in listing(tmp_path)} == before
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("z.txt", "call it z.zip"), ("z", "call it z.zip")])
+def test_a_zip_is_called_one(name: str, remedy: str, tmp_path: Path) -> None:
+    path = masked(models.chain(0), tmp_path)
+    before = listing(tmp_path)
+    with pytest.raises(OutputError, match=rf"{name} is to be a zip, and its name does not end in \.zip; {remedy}"):
+        tgdonnx.build(path, tmp_path / "artifacts", OPTIONS, zip=tmp_path / name)
+    assert listing(tmp_path) == before
+    tgdonnx.build(path, tmp_path / "artifacts", OPTIONS, zip=tmp_path / "Z.ZIP")
+    assert "manifest.json" in contents(tmp_path / "Z.ZIP")
 
 
 def test_a_failure_leaves_the_old_zip_and_the_old_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

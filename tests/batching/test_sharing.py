@@ -15,7 +15,7 @@ import pytest
 
 import tgdonnx
 from tests.batching.studies import TRAINING, jobs_in, states
-from tgdonnx.batching import sharing
+from tgdonnx.batching import running, sharing
 
 
 def test_artifacts_are_built_once_for_all_jobs_of_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +55,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tgdonnx.batch(jobs, directory / "both")
     tgdonnx.batch(jobs[:1], directory / "one")
     return directory
+
+
+class Swept:
+    """A drop test that finds what the other jobs select, once the batch runs."""
+
+    def strategy(self) -> tgdonnx.Strategy:
+        return tgdonnx.LastLayers(2)
 
 
 def flipped(path: Path) -> None:
@@ -102,6 +109,26 @@ def test_what_a_program_writes_into_a_file_of_a_job_in_place_does_not_get_into_a
     report = tgdonnx.batch(jobs, tmp_path / "out")
     assert report.jobs[1].remark.endswith("step.onnx is not what was written there; it was made again")
     assert (tmp_path / "out/p2/tuned.onnx").read_bytes() == (done / "both/p2/tuned.onnx").read_bytes()
+
+
+def test_where_there_are_no_locks_what_another_process_made_meanwhile_is_taken(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, made = sharing.build_masked, entry(done / "both")
+
+    def slowly(*given: Any, **options: Any) -> Any:
+        if (tmp_path / "out" / ".shared").is_dir():
+            shutil.copytree(made, tmp_path / "out" / ".shared" / made.name)
+        return build(*given, **options)
+
+    monkeypatch.setattr(sharing, "build_masked", slowly)
+    shutil.copytree(done / "one", tmp_path / "out")
+    shutil.rmtree(entry(tmp_path / "out"))
+    jobs = jobs_in(done, 2, strategy=tgdonnx.ByDropTest(done / "p1.npz", tolerance=10.0))
+    monkeypatch.setattr(running, "sweep", lambda *_, **__: Swept())
+    report = tgdonnx.batch(jobs[1:], tmp_path / "out")
+    assert [each.state for each in report.jobs] == ["done"], report.jobs[0].error
+    assert contents(tmp_path / "out") == contents(done / "both")
 
 
 def test_nothing_that_works_on_a_run_writes_into_what_jobs_share(tmp_path: Path) -> None:

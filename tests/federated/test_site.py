@@ -120,6 +120,20 @@ def test_other_artifacts_than_the_servers_are_refused_before_anything_is_written
     refused(site, *start_of(built), NotTheServersError, "not the server's: another base model")
 
 
+def test_two_sites_that_keep_their_runs_in_one_directory_are_refused_by_name(built: Path, tmp_path: Path) -> None:
+    north, south = (read_site(make_site(tmp_path, built, name, data(10, 0))) for name in ("north", "south"))
+    south = replace(south, runs=north.runs)
+    train_at(north, "run-1", PLAN, *start_of(built))
+    before = files(north.runs)
+    with pytest.raises(
+        ArtifactsError,
+        match=r"run-1 is the run of site 'north', and site 'south' keeps its runs in the same directory; give each its own",
+    ):
+        train_at(south, "run-1", PLAN, *start_of(built))
+    assert files(north.runs) == before
+    train_at(south, "run-2", PLAN, *start_of(built))
+
+
 def test_a_run_is_not_kept_where_a_link_leads(built: Path, tmp_path: Path) -> None:
     site = read_site(make_site(tmp_path, built, "north", data(10, 0)))
     shutil.copytree(built, tmp_path / "mine")

@@ -28,7 +28,7 @@ from tgdonnx.artifacts.opened import Artifacts
 from tgdonnx.artifacts.options import BuildOptions, BuiltOptions
 from tgdonnx.artifacts.thin import ThinParameter, split_parameters
 from tgdonnx.artifacts.vendor_bytes import write_back_of, write_back_of_piece
-from tgdonnx.artifacts.zipping import write_zip
+from tgdonnx.artifacts.zipping import require_zip_name, write_zip
 from tgdonnx.engines import (
     ENGINES,
     EngineName,
@@ -93,8 +93,8 @@ def build(
         masked: a masked model.
         directory: the artifacts directory to make.
         options: how to build.
-        zip: one file to write besides, with what is in the directory and the vendor's file, for a page or a device; see
-            `tgdonnx.artifacts.zipping`.
+        zip: one file to write besides, called .zip, with what is in the directory and the vendor's file, for a page or a
+            device; see `tgdonnx.artifacts.zipping`.
         overwrite: whether ``directory`` and ``zip`` may exist; they are replaced.
 
     Raises:
@@ -108,6 +108,8 @@ def build(
         raise OutputError(f"{directory} can be no artifacts directory: {reason}")
     outputs = [Output(Path(directory), Kind.ARTIFACTS), *optional(zip)]
     require_outputs(outputs, [masked], overwrite=overwrite, rewritten=rewritten)
+    if zip is not None:
+        require_zip_name(Path(zip))
     parse_criterion(options.loss)
     with seldom_collecting():
         model, zipped = read_masked(masked), None if zip is None else Path(zip)

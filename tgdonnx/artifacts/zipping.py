@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tgdonnx import bounds
 from tgdonnx.artifacts.manifest import LOCK
-from tgdonnx.errors import ArtifactsError
+from tgdonnx.errors import ArtifactsError, OutputError
 from tgdonnx.files.model_file import replacing
 from tgdonnx.files.outputs import is_of_artifacts
 from tgdonnx.files.scratch import scratch_directory
@@ -24,6 +24,19 @@ VENDOR = "vendor.onnx"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _REMEDY = "leave `zip` out, and copy the directory"
 _MODE = stat.S_IFREG | 0o644
+
+
+def require_zip_name(path: Path) -> None:
+    """Checks that a zip is called one: by another name no page and no device would take it.
+
+    Raises:
+        OutputError: it is not.
+    """
+    if path.suffix.lower() != ".zip":
+        raise OutputError(
+            f"{path} is to be a zip, and its name does not end in .zip",
+            remedy=f"call it {path.with_suffix('.zip').name}",
+        )
 
 
 def write_zip(directory: Path, masked: MaskedModel, path: Path) -> None:

@@ -154,8 +154,11 @@ class SharedArtifacts:
                 with writing(place):
                     (temporary / _MASK).write_bytes(encode(report))
                     (temporary / _SUMS).write_bytes(encode(_Sums(_hashes_in(temporary))))
-                    with suppress(FileExistsError):
+                    try:
                         temporary.rename(place)
+                    except OSError:
+                        if not place.is_dir():  # else another process was faster
+                            raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
             remove_leftovers(place)

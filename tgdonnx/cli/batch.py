@@ -14,7 +14,7 @@ from tgdonnx.batching.listing import print_batch
 from tgdonnx.batching.records import JobResult
 from tgdonnx.cli.common import json_option, output_option, overwrite_option
 from tgdonnx.cli.config import config_option
-from tgdonnx.cli.helping import TRAINING, Command, options_of
+from tgdonnx.cli.helping import Command
 from tgdonnx.cli.job_files import read_jobs
 from tgdonnx.cli.job_options import job_command
 from tgdonnx.cli.job_rows import jobs_of
@@ -22,7 +22,8 @@ from tgdonnx.cli.output import print_json, printing, remark
 from tgdonnx.cli.paths import PATH
 from tgdonnx.cli.progress import counting_bar
 from tgdonnx.cli.train import STOPPING
-from tgdonnx.cluster import Workers, parse_workers
+from tgdonnx.cli.workers_option import workers_option
+from tgdonnx.cluster import Workers
 from tgdonnx.data.problems import raise_first
 from tgdonnx.files.outputs import Kind
 
@@ -56,15 +57,6 @@ class _BatchCommand(Command):
         return rest
 
 
-def workers_value(_context: click.Context, _parameter: click.Parameter, text: Optional[str]) -> Optional[Workers]:
-    """Reads a number of processes, or the address of a scheduler.
-
-    Raises:
-        ClusterError: it is neither.
-    """
-    return None if text is None else parse_workers(text)
-
-
 @click.command(
     "batch",
     cls=_BatchCommand,
@@ -75,13 +67,7 @@ def workers_value(_context: click.Context, _parameter: click.Parameter, text: Op
 )
 @click.argument("jobs", type=PATH)
 @output_option("The directory for all jobs, new or of an earlier call.", Kind.ADDED_TO)
-@options_of(TRAINING)(
-    "--workers",
-    metavar="N|ADDRESS",
-    callback=workers_value,
-    help="Do jobs on N processes of this machine, or on the workers of the Dask scheduler at ADDRESS (extra cluster), which "
-    "see the same files under the same paths.  [default: in this process]",
-)
+@workers_option
 @overwrite_option
 @config_option
 @json_option

@@ -31,7 +31,7 @@ from tgdonnx.files.outputs import Kind
     "--zip",
     "zipped",
     type=OutputPath(),
-    metavar="FILE",
+    metavar="FILE.zip",
     help="Write besides one file with that directory and the vendor's file, for a page or a device.",
 )
 @overwrite_option

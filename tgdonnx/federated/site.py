@@ -30,6 +30,7 @@ from tgdonnx.federated.travelling import Fingerprint, Numbers, Travelling, finge
 from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import temporary_beside
 from tgdonnx.files.outputs import require_no_link
+from tgdonnx.files.typed import decode, encode, read_bytes
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
 from tgdonnx.finetuning.opening import fitting_batch, open_data
 from tgdonnx.finetuning.run_record import read_record
@@ -37,6 +38,15 @@ from tgdonnx.finetuning.session import Session, read_parameters
 from tgdonnx.finetuning.state import RunState
 from tgdonnx.finetuning.training import train_session, training_device
 from tgdonnx.records import PreparationPart
+
+_OWNER = "site.json"  # in the directory of a run
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Whose run it is."""
+
+    name: str
 
 
 class NotTheServersError(ArtifactsError):
@@ -152,6 +162,7 @@ def _run(site: Site, run: str, wanted: Fingerprint) -> Iterator[tuple[Path, Trav
     require_no_link(directory)
     if not (directory / MANIFEST).is_file():
         _copy(site, directory, wanted)
+    _require_own(site, directory)
     with locked(directory):
         artifacts = open_artifacts(directory)
         _require_same(fingerprint(artifacts), wanted)
@@ -171,9 +182,31 @@ def _copy(site: Site, directory: Path, wanted: Fingerprint) -> None:
         try:
             ignored = shutil.ignore_patterns(LOCK, LOCK_OWNER)  # a lock that is shared would lock both
             shutil.copytree(site.artifacts, temporary, ignore=ignored, copy_function=_linked)
-            temporary.rename(directory)
+            (temporary / _OWNER).write_bytes(encode(_Owner(site.name)))
+            try:
+                temporary.rename(directory)
+            except (
+                OSError
+            ):  # somebody was faster: this site, or another that keeps its runs here, as `_require_own` tells
+                if not (directory / MANIFEST).is_file():
+                    raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _require_own(site: Site, directory: Path) -> None:
+    """Checks that a run is of this site: two that trained in one directory would take each other's state.
+
+    Raises:
+        ArtifactsError: it is of another one, or what says so is damaged.
+    """
+    path, remedy = directory / _OWNER, "delete the directory of the run"
+    owner = decode(read_bytes(path, remedy=remedy), _Owner, str(path), remedy=remedy).name
+    if owner != site.name:
+        raise ArtifactsError(
+            f"{directory} is the run of site {owner!r}, and site {site.name!r} keeps its runs in the same directory",
+            remedy="give each its own `runs`",
+        )
 
 
 def _linked(source: str, target: str) -> str:
