@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from rich.console import Console
 
 from tests.support import models
 from tests.support.models import conv_weight, parse, save
 from tgdonnx.errors import ModelFileError, SelectionError
+from tgdonnx.reporting.traces import print_trace
 from tgdonnx.tracing import LayerTrace, MapTrace, Producer, trace
 from tgdonnx.tracing.path import Step
 
@@ -85,9 +88,35 @@ def test_a_layer_whose_weight_cannot_be_read_is_listed_without_maps(tmp_path: Pa
         {"w2": conv_weight(RNG, 2, 3, 1, 1)},
     )
     fed, stored = trace(save(model, tmp_path / "model.onnx")).layers
-    assert fed == LayerTrace("fed", None, ())
+    assert fed == LayerTrace("fed", None, (), "its weight is not stored in the file: 'w' is an input of the graph")
     reason = "node 'fed' (Conv) cannot be traced: its weight is not stored in the file: 'w' is an input of the graph"
     assert stored.maps == tuple(MapTrace(c, (), reason) for c in range(3))
+
+
+def test_a_matrix_product_behind_what_cannot_be_traced_says_that_and_not_that_its_weight_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 1, 3] x) => (float[1, 1, 1, 4] y) {
+            [mixes] t = LSTM<hidden_size = 2>(x, a, r)
+            [dense] y = MatMul(t, w)
+        }""",
+        {
+            name: RNG.standard_normal(shape).astype("f4")
+            for name, shape in {"a": (1, 8, 3), "r": (1, 8, 2), "w": (2, 4)}.items()
+        },
+    )
+    path = save(model, tmp_path / "model.onnx")
+    (dense,) = trace(path).layers
+    assert (dense.weight, dense.maps) == ("w", ())
+    assert dense.reason is not None
+    assert dense.reason.startswith("the maps that it reads cannot be told apart: node 'mixes' (LSTM) cannot be traced")
+    printed = io.StringIO()
+    print_trace([dense], Console(file=printed, width=200))
+    assert [line.rstrip() for line in printed.getvalue().splitlines()] == ["dense", f"  {dense.reason}"]
+    with pytest.raises(SelectionError, match="'dense' has no input maps to choose from: the maps that it reads"):
+        trace(path, layer="dense", map_index=0)
 
 
 def test_one_layer_and_one_map_can_be_asked_for(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.text import Text
 from rich.tree import Tree
 
 from tgdonnx.reporting.legible import cell, sentence
@@ -22,8 +21,8 @@ def print_trace(layers: Sequence[LayerTrace], console: Console) -> None:
     """Prints for each layer its input maps, those with like producers on one line."""
     for layer in layers:
         console.print(cell(layer.node, "bold"), soft_wrap=True)
-        if not layer.maps:
-            console.print(Text("  its weight cannot be read, so its input maps cannot be told apart"))
+        if layer.reason is not None:
+            console.print(Padding(sentence(layer.reason), (0, 0, 0, 2)))
         for maps, text in _grouped(layer.maps):
             label = "map" if len(maps) == 1 else "maps"
             console.print(Padding(sentence(f"{label} {ranges(maps)}: {text}"), (0, 0, 0, 2)))

@@ -54,11 +54,13 @@ class LayerTrace:
         node: the layer.
         weight: the name of its weight; None when it has none that can be read, and then no map is listed.
         maps: one entry per input map.
+        reason: why no map is listed. None if maps are.
     """
 
     node: str
     weight: Optional[str]
     maps: tuple[MapTrace, ...]
+    reason: Optional[str] = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,6 +91,10 @@ def trace(model: ModelSource, *, layer: Optional[str] = None, map_index: Optiona
         raise SelectionError(
             f"the model has no layer {layer!r}; its layers are {names}{', ...' * (len(network.layers) > 8)}"
         )
+    if map_index is not None and not chosen[0].maps:
+        raise SelectionError(
+            f"{layer!r} has no input maps to choose from: {chosen[0].problem}", remedy="trace the layer"
+        )
     if map_index is not None and not 0 <= map_index < chosen[0].maps:
         raise SelectionError(
             f"expected a map in 0 to {chosen[0].maps - 1}, the input maps of {layer!r}; got {map_index}"
@@ -106,6 +112,7 @@ def trace(model: ModelSource, *, layer: Optional[str] = None, map_index: Optiona
                 for index, origin in enumerate(inputs[entry.index])
                 if map_index is None or index == map_index
             ),
+            None if entry.maps else entry.problem,
         )
         for entry in chosen
     )
