@@ -5,8 +5,11 @@ import { dirname, join } from "node:path";
 import { defaultClientConditions, defineConfig, type Plugin } from "vite";
 
 const DIST = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
-const BUILD = "ort-wasm-simd-threaded";
-const MODULE = "virtual:ort-wasm";
+/** The builds of the runtime. That with WebGPU suspends itself by Asyncify, which every browser can; not all have JSPI. */
+const BUILDS: { [module: string]: string } = {
+  "virtual:ort-wasm": "ort-wasm-simd-threaded",
+  "virtual:ort-webgpu": "ort-wasm-simd-threaded.asyncify",
+};
 
 /**
  * The runtime's WebAssembly as text in a script: a page whose policy forbids every connection cannot fetch it. The script that
@@ -15,11 +18,12 @@ const MODULE = "virtual:ort-wasm";
 function runtimeInScripts(): Plugin {
   return {
     name: "runtime-in-scripts",
-    resolveId: (id) => (id === MODULE ? `\0${id}` : null),
+    resolveId: (id) => (id in BUILDS ? `\0${id}` : null),
     load(id) {
-      if (id !== `\0${MODULE}`) return null;
-      const wasm = readFileSync(join(DIST, `${BUILD}.wasm`)).toString("base64");
-      const emitted = this.emitFile({ type: "asset", name: `${BUILD}.mjs`, source: readFileSync(join(DIST, `${BUILD}.mjs`)) });
+      const build = id.startsWith("\0") ? BUILDS[id.slice(1)] : undefined;
+      if (build === undefined) return null;
+      const wasm = readFileSync(join(DIST, `${build}.wasm`)).toString("base64");
+      const emitted = this.emitFile({ type: "asset", name: `${build}.mjs`, source: readFileSync(join(DIST, `${build}.mjs`)) });
       return `export const wasm = "${wasm}";\nexport const script = import.meta.ROLLUP_FILE_URL_${emitted};\n`;
     },
   };

@@ -19,7 +19,8 @@ _KEPT = """new Promise((resolve, reject) => {
     const all = request.result.transaction("runs").objectStore("runs").getAll();
     all.onsuccess = () => {
       request.result.close();
-      resolve(all.result.map(({losses, evaluations}) => ({losses, evaluations})));
+      resolve(all.result.map(({losses, evaluations, best}) =>
+        ({losses, evaluations, best: best && {step: best.step, loss: best.loss}})));
     };
   };
 })"""
@@ -97,14 +98,14 @@ class Tab:
         self.evaluate(f"document.getElementById('{button}').click()")
 
     def kept(self) -> list[dict[str, Any]]:
-        """Returns losses and evaluations of the runs that are kept in the browser."""
+        """Returns losses, evaluations, and the best step, of the runs that are kept in the browser."""
         runs: list[dict[str, Any]] = self.evaluate(_KEPT)
         return runs
 
-    def train(self, button: str = "start") -> None:
+    def train(self, button: str = "start", seconds: float = 120) -> None:
         """Trains to the end."""
         self.click(button)
-        self.wait("/^Training is|^It did not/.test(document.getElementById('status').textContent)")
+        self.wait("/^Training is|^It did not/.test(document.getElementById('status').textContent)", seconds)
 
     def main_thread_tasks(self, act: Callable[[], None]) -> list[float]:
         """Returns the seconds of processor time that each task of the page's own thread took while something was done."""

@@ -61,6 +61,7 @@ def trained(
         said = tab.said()
         assert "Training is done" in said["status"], said
         (run,) = tab.kept()
+        tab.set(which="last")
         tuned, state = tab.save("save-tuned"), tab.save("save-state")
         tab.set(blend=BLEND)
         between = tab.save("save-tuned")

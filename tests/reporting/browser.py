@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -138,13 +138,13 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """Starts Chromium with a fresh profile."""
+def browser(profile: Path, flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """Starts Chromium with a profile of its own; ``flags``: besides those that all tests have."""
     program = os.environ.get("TGDONNX_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert program, "these tests need Chromium: apt-get install chromium, or name it in TGDONNX_CHROMIUM"
     child_reads, to_browser = os.pipe()
     from_browser, child_writes = os.pipe()
-    command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    command = [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
     with (profile.parent / "chromium.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", _ON_3_AND_4, str(child_reads), str(child_writes), *command],

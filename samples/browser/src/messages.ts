@@ -4,16 +4,18 @@ import type { PictureOptions } from "./data/pairs";
 import type { Look } from "./training/held_out";
 import type { Measured } from "./training/keeping";
 import type { TrainOptions } from "./training/options";
+import type { Which } from "./training/run";
+import type { Device } from "./training/webgpu";
 
 export type ToWorker =
   | { kind: "artifacts"; dropped: Dropped[] }
   | { kind: "data"; dropped: Dropped[]; options: PictureOptions }
-  | { kind: "start"; options: TrainOptions }
-  | { kind: "goOn"; steps: number }
+  | { kind: "start"; options: TrainOptions; device: Device }
+  | { kind: "goOn"; steps: number; device: Device }
   | { kind: "stop" }
-  | { kind: "blend"; blend: number }
-  | { kind: "saveTuned"; blend: number }
-  | { kind: "saveState" };
+  | { kind: "blend"; blend: number; which: Which }
+  | { kind: "saveTuned"; blend: number; which: Which }
+  | { kind: "saveState"; which: Which };
 
 export interface ArtifactsTold {
   model: string;
@@ -33,17 +35,19 @@ export interface RunTold {
   options: TrainOptions;
   losses: number[];
   evaluations: Measured[];
+  /** The step with the lowest loss of held-out samples; null where none was measured. */
+  best: number | null;
   saved: number;
 }
 
 export type FromWorker =
-  | { kind: "runtime"; threads: number; why: string }
+  | { kind: "runtime"; told: string }
   | { kind: "artifacts"; told: ArtifactsTold }
   | { kind: "data"; told: string; held: number; classes: string[]; kept: RunTold | null; keptNot: string | null }
   | { kind: "ready"; run: RunTold; start: Look | null }
   | { kind: "step"; step: number; loss: number; seconds: number }
-  | { kind: "look"; at: Measured; look: Look }
-  | { kind: "blend"; blend: number; look: Look | null }
+  | { kind: "look"; at: Measured; look: Look; best: number }
+  | { kind: "blend"; blend: number; which: Which; look: Look | null }
   | { kind: "stopped"; step: number; why: string }
   | { kind: "file"; name: string; bytes: Uint8Array<ArrayBuffer> }
   | { kind: "failed"; during: ToWorker["kind"] | "loading"; sentence: string };

@@ -11,9 +11,10 @@ import { startOf } from "./training/blended_state";
 import { forget, keptRun, type KeptRun } from "./training/keeping";
 import { metricOf } from "./training/metrics";
 import { checked } from "./training/options";
-import { Run } from "./training/run";
+import { Run, type Which } from "./training/run";
 import { loadRuntime, type Runtime } from "./training/runtime";
 import { threadsOf } from "./training/threads";
+import { Webgpu, type Device } from "./training/webgpu";
 import { tunedFile } from "./vendor/exporting";
 import { vendorFile } from "./vendor/vendor_file";
 
@@ -23,14 +24,16 @@ interface Opened {
   start: State;
 }
 
-const wanted = new URLSearchParams(self.name);
+const asked = new URLSearchParams(self.name);
+const { threads, why: whyThreads } = threadsOf(asked.get("threads"), self.crossOriginIsolated, navigator.hardwareConcurrency);
+const webgpu = new Webgpu();
 let runtime: Promise<Runtime> | null = null;
 let opened: Opened | null = null;
 let data: Dataset | null = null;
 let kept: KeptRun | null = null;
 let run: Run | null = null;
 let training = false;
-let blendWanted: number | null = null;
+let blendWanted: { blend: number; which: Which } | null = null;
 let queue: Promise<void> = Promise.resolve();
 
 function say(message: FromWorker, transfer: Transferable[] = []): void {
@@ -40,7 +43,7 @@ function say(message: FromWorker, transfer: Transferable[] = []): void {
 self.onmessage = ({ data: message }: MessageEvent<ToWorker>) => {
   if (message.kind === "stop") return run?.stop();
   if (message.kind === "blend" && training) {
-    blendWanted = message.blend; // between two steps, not behind the last
+    blendWanted = message; // between two steps, not behind the last
     return;
   }
   queue = queue.then(() => answer(message)).catch((error: unknown) => say({ kind: "failed", during: message.kind, sentence: sentenceOf(error) }));
@@ -55,26 +58,27 @@ async function answer(message: ToWorker): Promise<void> {
     case "start": {
       const options = checked(message.options, theData().train, fixedBatch(theArtifacts().manifest));
       await forget(theArtifacts().identity);
-      return openRun(options);
+      return openRun(options, message.device);
     }
     case "goOn":
-      if (!run && kept) await openRun({ ...kept, options: { ...kept.options, steps: message.steps } });
+      if (!run && kept) await openRun({ ...kept, options: { ...kept.options, steps: message.steps } }, message.device);
       else if (run) {
         run.options = { ...run.options, steps: message.steps };
+        await choose(run, message.device);
         await train(run);
       }
       return;
     case "blend":
-      return say({ kind: "blend", blend: message.blend, look: run ? await run.lookAt(message.blend) : null });
+      return sayBlend(run, message);
     case "saveTuned": {
       const { artifacts, vendor } = opened!;
       if (!vendor) throw new Refusal(`No tuned file can be made here: ${whyNoExport(artifacts.manifest)}.`);
       const { classes, preparation } = theData();
-      const bytes = tunedFile(vendor, artifacts.manifest, theRun().state, { blend: message.blend, classes, preparation });
-      return send("tuned.onnx", bytes);
+      const told = { blend: message.blend, classes, preparation, checkpoint: checkpointOf(theRun(), message.which) };
+      return send("tuned.onnx", tunedFile(vendor, artifacts.manifest, theRun().stateOf(message.which), told));
     }
     case "saveState":
-      return send("state.safetensors", await writeState(theRun().state));
+      return send(checkpointOf(theRun(), message.which), await writeState(theRun().stateOf(message.which)));
     case "stop":
   }
 }
@@ -114,12 +118,20 @@ async function takeData(found: Dataset): Promise<void> {
   say({ kind: "data", told: found.told, held: found.held, classes: found.classes, kept: kept && told(kept.losses.length, kept, kept.saved), keptNot: other });
 }
 
-async function openRun(from: Parameters<typeof Run.open>[4]): Promise<void> {
+async function openRun(from: Parameters<typeof Run.open>[4], device: Device): Promise<void> {
   await closeRun();
   run = await Run.open(await theRuntime(), theArtifacts(), theData(), opened!.start, from);
   kept = null;
-  say({ kind: "ready", run: told(run.step, run, 0), start: await run.lookAt(0) });
+  await choose(run, device);
+  say({ kind: "ready", run: told(run.step, run, 0), start: await run.lookAt(0, "last") });
   await train(run);
+}
+
+/** Chooses what steps run on, and says it. */
+async function choose(current: Run, device: Device): Promise<void> {
+  const here = `ONNX Runtime on WebAssembly with SIMD, ${threads === 1 ? "1 thread" : `${threads} threads`}: ${whyThreads}.`;
+  const why = await current.choose(await theRuntime(), webgpu, device, (sentence) => say({ kind: "runtime", told: `${here} ${sentence}` }));
+  if (why !== null) say({ kind: "runtime", told: `${here} ${why}` });
 }
 
 async function train(current: Run): Promise<void> {
@@ -127,7 +139,7 @@ async function train(current: Run): Promise<void> {
   try {
     const why = await current.train({
       step: (step, loss, seconds) => say({ kind: "step", step, loss, seconds }),
-      look: (at, look) => say({ kind: "look", at, look }),
+      look: (at, look, best) => say({ kind: "look", at, look, best }),
       between: () => between(current),
     });
     say({ kind: "stopped", step: current.step, why });
@@ -144,9 +156,18 @@ async function between(current: Run): Promise<void> {
 
 async function answerBlend(current: Run): Promise<void> {
   if (blendWanted === null) return;
-  const blend = blendWanted;
+  const wanted = blendWanted;
   blendWanted = null;
-  say({ kind: "blend", blend, look: await current.lookAt(blend) });
+  await sayBlend(current, wanted);
+}
+
+async function sayBlend(current: Run | null, { blend, which }: { blend: number; which: Which }): Promise<void> {
+  say({ kind: "blend", blend, which, look: current && (await current.lookAt(blend, which)) });
+}
+
+/** The name that Python has for the file of the state. */
+function checkpointOf({ best }: Run, which: Which): string {
+  return which === "best" && best ? "state.best.safetensors" : "state.safetensors";
 }
 
 /** Lets messages in: a step of WebAssembly holds the worker until it is done. */
@@ -161,12 +182,8 @@ function breathe(): Promise<void> {
   });
 }
 
-async function theRuntime(): Promise<Runtime> {
-  const { threads, why } = threadsOf(wanted.get("threads"), self.crossOriginIsolated, navigator.hardwareConcurrency);
-  runtime ??= loadRuntime(threads);
-  const loaded = await runtime;
-  say({ kind: "runtime", threads, why });
-  return loaded;
+function theRuntime(): Promise<Runtime> {
+  return (runtime ??= loadRuntime(threads));
 }
 
 async function closeRun(): Promise<void> {
@@ -179,8 +196,8 @@ function send(name: string, bytes: Uint8Array): void {
   say({ kind: "file", name, bytes: own }, [own.buffer]);
 }
 
-function told(step: number, { options, losses, evaluations }: Pick<KeptRun, "options" | "losses" | "evaluations">, saved: number): RunTold {
-  return { step, options, losses, evaluations, saved };
+function told(step: number, { options, losses, evaluations, best }: Pick<KeptRun, "options" | "losses" | "evaluations" | "best">, saved: number): RunTold {
+  return { step, options, losses, evaluations, best: best?.step ?? null, saved };
 }
 
 function theArtifacts(): Artifacts {

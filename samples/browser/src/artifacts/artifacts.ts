@@ -15,6 +15,8 @@ export interface Artifacts {
   step: Uint8Array;
   eval: Uint8Array;
   masked: Uint8Array;
+  /** A step in two parts; null where this browser has no WebGPU, for which alone they are read. */
+  parts: { gradients: Uint8Array; update: Uint8Array } | null;
   /** The vendor's file, which a zip of `build --zip` has; in a directory it is in the masked one alone. */
   vendor: Uint8Array | null;
   /** A hash of all of the above: a run that was kept belongs to these artifacts alone. */
@@ -22,6 +24,7 @@ export interface Artifacts {
 }
 
 const NEEDED = ["step.onnx", "eval.onnx", "state.safetensors", "masked.onnx"] as const;
+const PARTS = ["gradients.onnx", "update.onnx"] as const;
 
 /** Opens what was dropped. */
 export async function openArtifacts(dropped: Dropped[]): Promise<Artifacts> {
@@ -42,18 +45,20 @@ export async function openArtifacts(dropped: Dropped[]): Promise<Artifacts> {
     throw new Refusal("This model has more than 1 GiB of frozen weights (frozen.data), too much for a page. Train it with Python.");
   }
   const found: Uint8Array[] = [];
-  for (const name of NEEDED) {
+  const hasWebgpu = "gpu" in navigator;
+  for (const name of hasWebgpu ? [...NEEDED, ...PARTS] : NEEDED) {
     const open = files.get(root + name);
     if (!open) throw new Refusal(`The artifacts are incomplete: ${name} is missing. Drop the whole directory.`);
     found.push(await open());
   }
-  const [step, evaluation, stateBytes, masked] = found as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+  const [step, evaluation, stateBytes, masked, gradients, update] = found as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, ...Uint8Array[]];
   const state = await readState(stateBytes);
   const without = manifest.trained.find((tensor) => !state.tensors.has(tensor.name));
   if (without) throw new Refusal(`state.safetensors has no ${without.name}: it is of other artifacts. Build them again.`);
   const identity = await sha256(manifestBytes, stateBytes, step, evaluation);
   const vendor = (await files.get(`${root}vendor.onnx`)?.()) ?? null;
-  return { manifest, state, step, eval: evaluation, masked, vendor, identity };
+  const parts = gradients && update ? { gradients, update } : null;
+  return { manifest, state, step, eval: evaluation, masked, parts, vendor, identity };
 }
 
 async function filesOf(dropped: Dropped[]): Promise<Map<string, () => Promise<Uint8Array>>> {

@@ -4,6 +4,8 @@ import type { ArtifactsTold, FromWorker, RunTold, ToWorker } from "../messages";
 import type { Look, Shown } from "../training/held_out";
 import type { Measured } from "../training/keeping";
 import type { TrainOptions } from "../training/options";
+import type { Which } from "../training/run";
+import type { Device } from "../training/webgpu";
 import { Chart, short } from "./chart";
 import { listen } from "./dropping";
 import { block, button, fieldset, input, select, tell } from "./elements";
@@ -21,7 +23,8 @@ let canSaveTuned = true;
 let goesOn: RunTold | null = null;
 let before: Look | null = null;
 let classes: string[] = [];
-let blendAsked: number | null = null;
+let best: number | null = null;
+let blendAsked: { blend: number; which: Which } | null = null;
 /** What the last steps took. */
 const seconds: number[] = [];
 const RECENT = 20;
@@ -41,8 +44,7 @@ function ask(message: ToWorker, doing: string): void {
 function hear(message: FromWorker): void {
   switch (message.kind) {
     case "runtime":
-      block("runtime").textContent =
-        `ONNX Runtime on WebAssembly with SIMD, ${message.threads} ${message.threads === 1 ? "thread" : "threads"}: ${message.why}.`;
+      block("runtime").textContent = message.told;
       return;
     case "artifacts":
       return settle("artifacts", () => showArtifacts(message.told));
@@ -59,6 +61,7 @@ function hear(message: FromWorker): void {
       phase = "training";
       goesOn = message.run;
       before = message.start;
+      showBest(message.run.best);
       tell(block("kept"), null);
       chart.reset(message.run.losses, [...startOf(message.start), ...message.run.evaluations]);
       showMeasures("before", message.start);
@@ -72,12 +75,14 @@ function hear(message: FromWorker): void {
       return showStep(message.step, message.loss);
     case "look":
       chart.addHeld(message.at);
+      showBest(message.best);
+      if (currentWhich() === "best" && message.best !== message.at.step) return; // what is shown is it
       if (currentBlend() === 1) showAfter(message.look);
       else askBlend();
       return;
     case "blend":
       blendAsked = null;
-      if (message.blend !== currentBlend()) return askBlend();
+      if (message.blend !== currentBlend() || message.which !== currentWhich()) return askBlend();
       return showAfter(message.look);
     case "stopped":
       return settle("idle", () => {
@@ -120,11 +125,13 @@ function enable(): void {
   button("save-state").disabled = !still || phase !== "idle";
   button("save-tuned").disabled = !still || phase !== "idle" || !canSaveTuned;
   input("blend").disabled = phase !== "training" && phase !== "idle";
+  select("which").disabled = input("blend").disabled || best === null;
 }
 
 function showArtifacts(told: ArtifactsTold): void {
   canSaveTuned = told.whyNoTuned === null;
   [goesOn, before] = [null, null];
+  showBest(null);
   chart.reset([], []);
   for (const when of ["before", "after"] as const) showMeasures(when, null);
   show(block("pictures"), [], null, []);
@@ -187,6 +194,14 @@ function showAfter(look: Look | null): void {
   show(block("pictures"), before?.shown ?? [], (look?.shown ?? null) as Shown[] | null, classes);
 }
 
+/** Offers the step with the lowest loss of held-out samples, and takes it once there is one. */
+function showBest(step: number | null): void {
+  if (step === null || best === null) select("which").value = step === null ? "last" : "best";
+  best = step;
+  select("which").options[0]!.textContent = step === null ? "the best step: nothing is measured" : `step ${step}, the lowest held-out loss`;
+  enable();
+}
+
 function keptSentence({ step, options, saved }: RunTold): string {
   return `A run of these artifacts and this data stands at step ${step} of ${options.steps}, kept ${new Date(saved).toLocaleString()}. To start anew forgets it.`;
 }
@@ -215,10 +230,18 @@ function currentBlend(): number {
   return input("blend").valueAsNumber;
 }
 
+function currentWhich(): Which {
+  return select("which").value as Which;
+}
+
+function currentDevice(): Device {
+  return select("device").value as Device;
+}
+
 function askBlend(): void {
   if (blendAsked !== null) return; // one at a time: the answer asks for what the slider came to since
-  blendAsked = currentBlend();
-  worker?.postMessage({ kind: "blend", blend: blendAsked } satisfies ToWorker);
+  blendAsked = { blend: currentBlend(), which: currentWhich() };
+  worker?.postMessage({ kind: "blend", ...blendAsked } satisfies ToWorker);
 }
 
 function download(name: string, bytes: Uint8Array<ArrayBuffer>): void {
@@ -233,20 +256,21 @@ function download(name: string, bytes: Uint8Array<ArrayBuffer>): void {
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 listen(block("artifacts-drop"), ["artifacts-folder", "artifacts-file"], (dropped) => ask({ kind: "artifacts", dropped }, "Reading the artifacts."));
 listen(block("data-drop"), ["data-folder", "data-files"], (dropped) => ask({ kind: "data", dropped, options: pictureOptions() }, "Reading the data."));
-button("start").addEventListener("click", () => ask({ kind: "start", options: trainOptions() }, "Loading the runtime and the model."));
+button("start").addEventListener("click", () => ask({ kind: "start", options: trainOptions(), device: currentDevice() }, "Loading the runtime and the model."));
 button("go-on").addEventListener("click", () => {
   const steps = Math.max(input("steps").valueAsNumber || 0, 1);
   if (goesOn) goesOn = { ...goesOn, options: { ...goesOn.options, steps } };
   if (phase === "idle") phase = "training";
-  ask({ kind: "goOn", steps }, "Going on.");
+  ask({ kind: "goOn", steps, device: currentDevice() }, "Going on.");
 });
 button("stop").addEventListener("click", () => worker?.postMessage({ kind: "stop" } satisfies ToWorker));
-button("save-tuned").addEventListener("click", () => ask({ kind: "saveTuned", blend: currentBlend() }, "Making the tuned file."));
-button("save-state").addEventListener("click", () => ask({ kind: "saveState" }, "Making the file of the state."));
+button("save-tuned").addEventListener("click", () => ask({ kind: "saveTuned", blend: currentBlend(), which: currentWhich() }, "Making the tuned file."));
+button("save-state").addEventListener("click", () => ask({ kind: "saveState", which: currentWhich() }, "Making the file of the state."));
 input("blend").addEventListener("input", () => {
   block("blend-told").textContent = currentBlend().toFixed(2);
   askBlend();
 });
+select("which").addEventListener("input", askBlend);
 enable();
 // A page that is about to be loaded again, isolated, is not ready.
 if (worker) document.documentElement.dataset.ready = "true";

@@ -10,11 +10,19 @@ export interface Measured {
   loss: number;
   metric: number | null;
 }
+/** What a run came to at a look at held-out samples. */
+export interface Best {
+  step: number;
+  loss: number;
+  state: State;
+}
 export interface KeptRun {
   artifacts: string;
   data: string;
   options: TrainOptions;
   state: State;
+  /** Where the held-out loss was lowest; null where none was measured. A run that an earlier page kept has none. */
+  best?: Best | null;
   losses: number[];
   evaluations: Measured[];
   saved: number;

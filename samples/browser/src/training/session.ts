@@ -1,25 +1,37 @@
 /**
  * A training session: `step.onnx` and `eval.onnx`, and the state that goes through the first. As StepSession of
  * tgdonnx/engines/onnxruntime/session.py: a step whose loss is not finite moves nothing.
+ *
+ * A step may take its gradient from elsewhere, from WebGPU: then `update.onnx` moves the state. That is here, whatever computes,
+ * and so is what measures held-out samples. If what computes elsewhere fails, the step is done here, and so are all that follow.
  */
 import type { InferenceSession, Tensor } from "onnxruntime-web";
 import type { Artifacts } from "../artifacts/artifacts";
 import type { State } from "../artifacts/safetensors";
 import type { Batch, Fed } from "../data/dataset";
-import { Refusal } from "../refusal";
+import type { GradientSession } from "./gradient_session";
+import { numberOf, runModel } from "./running";
 import type { Runtime } from "./runtime";
 
 const AFTER = ".after";
 const RATE = "tgdonnx::learning_rate";
 const STEP = "tgdonnx::step";
+const BATCHES = "tgdonnx::batches";
 
 export interface Evaluation {
   loss: number;
   /** By the name of the output in the vendor's file. */
   outputs: Map<string, { values: Float32Array; shape: readonly number[] }>;
 }
+interface Elsewhere {
+  gradients: GradientSession;
+  updating: InferenceSession;
+  failed: (why: string) => void;
+}
 
 export class TrainingSession {
+  private elsewhere: Elsewhere | null = null;
+
   private constructor(
     private readonly runtime: Runtime,
     private readonly stepping: InferenceSession,
@@ -32,27 +44,34 @@ export class TrainingSession {
     return new TrainingSession(runtime, await runtime.open(artifacts.step), await runtime.open(artifacts.eval), state);
   }
 
+  /** Takes gradients from elsewhere from now on; `failed` hears why it no longer does. */
+  async takeGradients(gradients: GradientSession, update: Uint8Array, failed: (why: string) => void): Promise<void> {
+    this.elsewhere = { gradients, updating: await this.runtime.open(update), failed };
+  }
+
+  /** Takes gradients from here. */
+  async leaveElsewhere(): Promise<void> {
+    const { gradients, updating } = this.elsewhere ?? {};
+    this.elsewhere = null;
+    await updating?.release();
+    await gradients?.close();
+  }
+
   /** Moves the parameters by the gradient of a batch; returns its loss. */
   async step(batch: Batch, rate: number): Promise<number> {
-    const numbers: [string, Fed][] = [
+    const numbers = new Map<string, Fed>([
       [RATE, { values: Float32Array.of(rate), shape: [] }],
       [STEP, { values: BigInt64Array.of(BigInt(this.state.updates + 1)), shape: [] }],
-    ];
-    const results = await this.run(this.stepping, [...batch, ...numbers], this.state);
-    const loss = numberOf(results[this.stepping.outputNames[0]!]!);
-    if (Number.isFinite(loss)) {
-      // The runtime copies nothing back into tensors that are given for outputs, so the arrays that it made become the state.
-      for (const [name, tensor] of this.state.tensors) tensor.values = results[name + AFTER]!.data as Float32Array;
-      this.state.updates += 1;
-    } else {
-      for (const result of Object.values(results)) result.dispose();
-    }
-    return loss;
+    ]);
+    const moved = this.elsewhere && (await this.stepElsewhere(this.elsewhere, batch, numbers));
+    if (moved) return this.take(moved.results, moved.loss);
+    const results = await runModel(this.runtime, this.stepping, batch, numbers, this.state.tensors);
+    return this.take(results, numberOf(results[this.stepping.outputNames[0]!]!));
   }
 
   /** Returns the loss of a batch and the outputs, with the parameters of a state; nothing is trained. */
   async evaluate(batch: Batch, state: State): Promise<Evaluation> {
-    const results = await this.run(this.evaluating, [...batch], state);
+    const results = await runModel(this.runtime, this.evaluating, batch, state.tensors);
     const [first, ...others] = this.evaluating.outputNames;
     const outputs: Evaluation["outputs"] = new Map();
     for (const name of others) {
@@ -63,31 +82,36 @@ export class TrainingSession {
   }
 
   async close(): Promise<void> {
+    await this.leaveElsewhere();
     await this.stepping.release();
     await this.evaluating.release();
   }
 
-  private async run(session: InferenceSession, fed: [string, Fed][], state: State): Promise<Record<string, Tensor>> {
-    const given = new Map(fed);
-    const feeds: Record<string, Tensor> = {};
-    for (const name of session.inputNames) {
-      const { values, shape } = given.get(name) ?? state.tensors.get(name) ?? missing(name);
-      feeds[name] = this.runtime.tensor(values, shape);
+  private take(results: Record<string, Tensor>, loss: number): number {
+    if (Number.isFinite(loss)) {
+      // The runtime copies nothing back into tensors that are given for outputs, so the arrays that it made become the state.
+      for (const [name, tensor] of this.state.tensors) tensor.values = results[name + AFTER]!.data as Float32Array;
+      this.state.updates += 1;
+    } else {
+      for (const result of Object.values(results)) result.dispose();
     }
+    return loss;
+  }
+
+  private async stepElsewhere(
+    { gradients, updating, failed }: Elsewhere,
+    batch: Batch,
+    numbers: Map<string, Fed>,
+  ): Promise<{ results: Record<string, Tensor>; loss: number } | null> {
     try {
-      return await session.run(feeds);
+      const { loss, sums } = await gradients.of(batch, this.state);
+      if (!Number.isFinite(loss)) throw new Error(`its loss was ${loss}`); // whether that is so, the step done here says
+      const one = new Map<string, Fed>([[BATCHES, { values: Float32Array.of(1), shape: [] }]]);
+      return { results: await runModel(this.runtime, updating, sums, one, numbers, this.state.tensors), loss };
     } catch (error) {
-      throw new Refusal(`The model cannot be run on this data: ${(error as Error).message}`);
-    } finally {
-      for (const tensor of Object.values(feeds)) tensor.dispose();
+      this.elsewhere = null; // a session of a device that is lost may never be released
+      failed((error as Error).message);
+      return null;
     }
   }
-}
-
-function missing(name: string): never {
-  throw new Refusal(`The model reads ${name}, which is neither data nor state. Build the artifacts again.`);
-}
-
-function numberOf(tensor: Tensor): number {
-  return Number(tensor.data[0]);
 }

@@ -15,6 +15,8 @@ export interface Told {
   blend: number;
   classes: string[];
   preparation: Preparation | null;
+  /** The name of the file of the state that the numbers are from. */
+  checkpoint: string;
 }
 
 /** Returns the text of the record. */
@@ -31,7 +33,7 @@ export function recordOf(manifest: Manifest, told: Told): string {
     ["base_sha256", text.get("base_sha256") as Json],
     ["selection", text.get("selection") as Json],
     ["options", text.get("options") as Json],
-    ["checkpoint", "state.safetensors"],
+    ["checkpoint", told.checkpoint],
   ]);
   if (told.blend !== 1) record.set("blend", new Real(told.blend));
   if (told.classes.length) record.set("classes", told.classes);
