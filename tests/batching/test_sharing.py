@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pytest
 import tgdonnx
 from tests.batching.studies import TRAINING, jobs_in, states
 from tgdonnx.batching import running, sharing
+from tgdonnx.errors import OutputError
+from tgdonnx.files.staging import copy_directory
 
 
 def test_artifacts_are_built_once_for_all_jobs_of_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,3 +152,20 @@ def test_nothing_that_works_on_a_run_writes_into_what_jobs_share(tmp_path: Path)
     shutil.copy(run / "masked.onnx", tmp_path / "masked.onnx")
     tgdonnx.build(tmp_path / "masked.onnx", run, overwrite=True)
     assert contents(tmp_path / "out") == before
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_nothing_half_copied_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(source: Path, target: Path) -> None:
+        if source.name == "mask.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        shutil.copyfile(source, target)
+
+    monkeypatch.setattr(sys.modules["tgdonnx.batching.batch"], "copy_directory", partial(copy_directory, copy=copy))
+    shared = tmp_path / "out" / ".shared"
+    with pytest.raises(OutputError, match=rf"^{re.escape(str(shared))} cannot be written: No space left on device$"):
+        tgdonnx.batch(jobs_in(tmp_path), tmp_path / "out")
+    assert list(shared.iterdir()) == []
+    monkeypatch.undo()
+    assert set(states(tgdonnx.batch(jobs_in(tmp_path), tmp_path / "out")).values()) == {"done"}

@@ -33,6 +33,7 @@ from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import temporary_beside
 from tgdonnx.files.model_file import StrPath
 from tgdonnx.files.scratch import scratch_directory
+from tgdonnx.files.staging import copy_directory
 from tgdonnx.files.typed import encode
 from tgdonnx.finetuning import Watch
 from tgdonnx.finetuning.interruption import Interrupted, interruptible
@@ -139,8 +140,11 @@ def _settle(made: Path, place: Path) -> None:
             with writing(place):
                 place.mkdir(exist_ok=True)
                 temporary = temporary_beside(place / entry.name)
-                shutil.copytree(entry, temporary)
-                temporary.rename(place / entry.name)
+                try:
+                    copy_directory(entry, temporary)
+                    temporary.rename(place / entry.name)
+                finally:
+                    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _here(runner: Runner, todo: Sequence[BatchJob], stop_on: Collection[signal.Signals]) -> Iterator[JobResult]:

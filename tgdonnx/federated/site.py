@@ -30,6 +30,7 @@ from tgdonnx.federated.travelling import Fingerprint, Numbers, Travelling, finge
 from tgdonnx.files.access import writing
 from tgdonnx.files.leftovers import temporary_beside
 from tgdonnx.files.outputs import require_no_link
+from tgdonnx.files.staging import copy_directory
 from tgdonnx.files.typed import decode, encode, read_bytes
 from tgdonnx.finetuning import RunData, TrainOptions, Watch
 from tgdonnx.finetuning.opening import fitting_batch, open_data
@@ -180,8 +181,8 @@ def _copy(site: Site, directory: Path, wanted: Fingerprint) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(directory)
         try:
-            ignored = shutil.ignore_patterns(LOCK, LOCK_OWNER)  # a lock that is shared would lock both
-            shutil.copytree(site.artifacts, temporary, ignore=ignored, copy_function=_linked)
+            # A lock that is shared would lock both.
+            copy_directory(site.artifacts, temporary, _linked, left_out=(LOCK, LOCK_OWNER))
             (temporary / _OWNER).write_bytes(encode(_Owner(site.name)))
             try:
                 temporary.rename(directory)
@@ -209,12 +210,11 @@ def _require_own(site: Site, directory: Path) -> None:
         )
 
 
-def _linked(source: str, target: str) -> str:
+def _linked(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target)
-    return target
 
 
 def _require_same(found: Fingerprint, wanted: Fingerprint) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,3 +72,28 @@ def staged(directory: Path) -> Iterator[Path]:
             remove_leftovers(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_directory(
+    source: Path,
+    target: Path,
+    copy: Callable[[Path, Path], object] = shutil.copyfile,
+    left_out: Collection[str] = (),
+) -> None:
+    """Copies a directory; where `shutil.copytree` goes on and lists what failed, this ends with what the system said first.
+
+    Args:
+        source: the directory.
+        target: what is not there yet.
+        copy: copies a file.
+        left_out: names of files that are not copied.
+
+    Raises:
+        OSError: something cannot be read or written; what was copied so far stays.
+    """
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if path.is_dir():
+            copy_directory(path, target / path.name, copy, left_out)
+        elif path.name not in left_out:
+            copy(path, target / path.name)
