@@ -24,6 +24,7 @@ from tgdonnx.lowering.computed_pads import StoreKnownPads
 from tgdonnx.lowering.conv_transpose_pads import ExplicitConvTransposePads
 from tgdonnx.lowering.fake_quantize import is_fake_quantize
 from tgdonnx.lowering.hoisting import HoistFromBranches
+from tgdonnx.lowering.kernel_shape import StateKernelShape
 from tgdonnx.lowering.new_operators import LowerNewOperators
 from tgdonnx.lowering.opset_upgrade import UpgradeOpset
 from tgdonnx.lowering.precision import ComputeInFloat32, RemoveIdleCasts
@@ -157,6 +158,7 @@ def finish(model: ir.Model, trained: Collection[str]) -> None:
     """
     _require_known(model)
     RemoveIdleCasts()(model)
+    StateKernelShape()(model)
     _require_differentiable(model.graph, trained)
 
 
