@@ -85,6 +85,29 @@ def test_of_a_run_that_validates_by_patches_it_is_said_which_numbers_are_of_patc
     assert "is by patches; Result and Cases and classes are of whole cases" in section(page, "training").text
 
 
+def test_of_a_blended_model_numbers_are_its_own_not_those_of_the_checkpoint(tmp_path: Path) -> None:
+    held_out = pairs(seed=1)
+    trained(tmp_path, blend=0.5, report=tmp_path / "first.html")
+    page = parse_page(tmp_path / "first.html")
+    assert "validation loss (of the run)" not in numbers(page)  # of the checkpoint alone it is known
+    caption = section(page, "training").all("figcaption")[0].text
+    assert "exported —" in caption
+    assert "exported: after step 4, blend 0.5" in page.text
+    tgdonnx.blend(tmp_path / "artifacts", pairs(seed=9), at=[0.5])
+    page = made(tmp_path, tuned=tmp_path / "tuned.onnx", data=held_out)
+    assert "validation loss (of the run)" not in numbers(page)  # other data says nothing of that of the run
+
+    tgdonnx.blend(tmp_path / "artifacts", held_out, at=[0.5])
+    page = made(tmp_path, tuned=tmp_path / "tuned.onnx", data=held_out)
+    before, after = (np.mean((y - held_out["target"]) ** 2, dtype=np.float64) for y in outputs(tmp_path, held_out["x"]))
+    row = numbers(page)["validation loss (of the run)"]
+    assert [float(value) for value in row[:2]] == pytest.approx([before, after], rel=1e-3)
+    figure = next(f for f in section(page, "training").all("figure") if f.one("h3").text == "PSNR (dB)")
+    psnr = numbers(page)["PSNR (dB)"]
+    assert f"Vendor's model {float(psnr[0]):.1f}" in figure.one("figcaption").text
+    assert f"exported model {float(psnr[1]):.1f}" in figure.one("figcaption").text
+
+
 def test_measures_of_the_result_are_those_of_both_files_on_the_validation_data(denoiser: Path) -> None:
     data = pairs(seed=1)
     found = numbers(parse_page(denoiser / "first.html"))

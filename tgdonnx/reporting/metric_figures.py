@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -48,7 +49,7 @@ class MetricFigure:
         curve: the figure; None if there is one value only, or all are the same.
         constant: how many values there are, where all are the same; else 0.
         start: the vendor's value, before training; None if it was not taken.
-        exported: the value of the checkpoint that is exported; None if it was not taken there.
+        exported: the value of what is exported; None if it was not taken there.
     """
 
     name: str
@@ -81,12 +82,46 @@ class BlendFigure:
     end: float
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What is exported of a run: a checkpoint, or what lies between the start and it.
+
+    Attributes:
+        step: after which the checkpoint was written; None if nothing was trained.
+        blend: how far the tuned model goes from the start (0) to the checkpoint (1).
+        curve: what was evaluated between them; None if nothing was.
+    """
+
+    step: Optional[int]
+    blend: float
+    curve: Optional[BlendCurve]
+
+    def value(self, logged: Mapping[int, float], name: str, *, old: bool = False) -> Optional[float]:
+        """Returns a number of what is exported; None if it was not evaluated.
+
+        Args:
+            logged: the number by steps of the run.
+            name: of the number.
+            old: whether it is of the vendor's own task.
+        """
+        at_step = None if self.step is None else logged.get(self.step)
+        if self.blend == 1 or at_step is None or self.curve is None:
+            return at_step if self.blend == 1 else None
+        blended = {point.blend: (point.retain if old else point.validation).get(name) for point in self.curve.curve}
+        at_end = blended.get(1.0)
+        # `tgdonnx blend` may have looked at other data than the run did.
+        is_same_data = at_end is not None and math.isclose(at_end, at_step, rel_tol=1e-6)
+        return blended.get(self.blend) if is_same_data else None
+
+
 def metric_figures(
     history: History,
     names: Sequence[str],
     values_of: Callable[[Evaluation], Mapping[str, float]],
-    exported: Optional[int],
+    exported: Exported,
     prefix: str,
+    *,
+    old: bool = False,
 ) -> tuple[MetricFigure, ...]:
     """Returns the figures of metrics.
 
@@ -94,18 +129,19 @@ def metric_figures(
         history: what the log says.
         names: of the metrics.
         values_of: gives the metrics of an evaluation.
-        exported: the step that is exported; None if nothing was trained.
+        exported: what is exported.
         prefix: of what the figures are called in the page.
+        old: whether the metrics are of the vendor's own task.
     """
     figures = []
     for index, name in enumerate(names):
         found = [(e.step, values_of(e)[name]) for e in history.evaluations if name in values_of(e)]
-        start, at_export = start_and_exported(found, exported)
+        start, at_export = dict(found).get(0), exported.value(dict(found), name, old=old)
         curve = None
         constant = len(found) if len({value for _, value in found}) == 1 else 0
         if len(found) > 1 and not constant:
             steps, values = zip(*found)
-            curve = evaluation_curve(f"{prefix}{index}", steps, values, exported, start=start is not None)
+            curve = evaluation_curve(f"{prefix}{index}", steps, values, exported.step, start=start is not None)
         output, space, metric = name.rpartition(" ")
         title, unit, meaning = _METRICS.get(metric, (metric, "", ""))
         title = f"{output}{space}{title}"
@@ -132,14 +168,6 @@ def blend_figures(curve: BlendCurve, written: float) -> tuple[BlendFigure, ...]:
             what = "vendor's own task" if old else "validation data"
             figures.append(BlendFigure(title, what, svg, values[0], found.get(written), values[-1]))
     return tuple(figures)
-
-
-def start_and_exported(
-    found: Sequence[tuple[int, float]], exported: Optional[int]
-) -> tuple[Optional[float], Optional[float]]:
-    """Returns the values at step 0 and at the exported step, of pairs of step and value."""
-    by_step = dict(found)
-    return by_step.get(0), None if exported is None else by_step.get(exported)
 
 
 def chosen_rows(evaluations: Sequence[Evaluation], exported: Optional[int]) -> tuple[Evaluation, ...]:

@@ -31,7 +31,7 @@ from tgdonnx.reporting.figures import require_matplotlib
 from tgdonnx.reporting.filters import APART_UP_TO, filter_strips
 from tgdonnx.reporting.histograms import notes_of, score_histograms
 from tgdonnx.reporting.history import History, read_history
-from tgdonnx.reporting.metric_figures import blend_figures, chosen_rows, metric_figures, start_and_exported
+from tgdonnx.reporting.metric_figures import Exported, blend_figures, chosen_rows, metric_figures
 from tgdonnx.reporting.pictures import Answer, Sample
 from tgdonnx.reporting.png import label_colour
 from tgdonnx.reporting.proof import Proof, prove
@@ -173,11 +173,13 @@ def _content(proof: Proof, history: History, run: Optional[RunRecord], known: St
         left_out["scores"] = "Filters were not chosen by their scores, so none were computed."
     if not len(history.steps) and not history.evaluations:
         left_out["training"] = "The artifacts have not been trained, or their log is gone."
-    retained = metric_figures(history, history.retain_names(), lambda e: e.retain, proof.step, "retain")
+    curve = run.blend if run is not None and run.blend is not None and run.blend.step == proof.step else None
+    exported = Exported(proof.step, proof.blend, curve)
+    retained = metric_figures(history, history.retain_names(), lambda e: e.retain, exported, "retain", old=True)
     if not retained:
         left_out["retention"] = "The vendor's own task was not evaluated, so how much of it was kept is not known."
     strips = filter_strips(proof.masked)
-    curve = run.blend if run is not None and run.blend is not None and run.blend.step == proof.step else None
+    validated = {e.step: e.validation for e in history.evaluations if e.validation is not None}
     return {
         "proof": proof,
         "changed": [(entry.name, len(entry.filters), ranges(entry.filters)) for entry in proof.verify.changed],
@@ -202,16 +204,15 @@ def _content(proof: Proof, history: History, run: Optional[RunRecord], known: St
             (output, part_curve(f"part{place}", history, losses, proof.step))
             for place, (output, losses) in enumerate(history.parts.items() if "training" not in left_out else ())
         ],
-        "validation": start_and_exported(
-            [(e.step, e.validation) for e in history.evaluations if e.validation is not None], proof.step
-        ),
+        "validation": (validated.get(0), exported.value(validated, "loss")),
         "training_seconds": float(history.seconds[history.seconds > 0].sum()),
         "wait": _wait(history),
         "rate": None if constant_rate(history) is not None else rate_curve(history) if _has_rate(history) else None,
         "constant_rate": constant_rate(history),
-        "metrics": metric_figures(history, history.metric_names(), lambda e: e.metrics, proof.step, "metric"),
+        "metrics": metric_figures(history, history.metric_names(), lambda e: e.metrics, exported, "metric"),
         "retained": retained,
         "blend": curve,
+        "at_blend": "" if proof.blend == 1 else f", blend {proof.blend:g}",
         "nothing_used": NOTHING_USED,
         "by_patches": facts.is_by_patches(run) and known.evaluation is not None,
         "blends": blend_figures(curve, proof.blend) if curve is not None else (),
