@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.cli.commands import run, run_json, save_pairs
 from tests.support import models
+from tgdonnx.cli import progress, sweep
 
 SHAPE = (6, 3, 7, 8)
 
@@ -131,3 +134,17 @@ def test_what_is_of_a_selection_is_refused_without_one(
     assert done.exit_code == 2
     assert reason in " ".join(done.stderr.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "vendor.onnx"]
+
+
+@pytest.mark.parametrize("rehearsed", [(), ("--dry-run",)])
+def test_on_a_terminal_the_drop_test_shows_how_far_it_is_and_then_training_does(
+    rehearsed: tuple[str, ...], vendor: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100, color_system=None, legacy_windows=False)
+    for module in (sweep, progress):
+        monkeypatch.setattr(module, "stderr", lambda: console)
+    done = run("finetune", vendor, "--data", data, "--epochs", 1, "-o", tmp_path / "tuned.onnx", *rehearsed)
+    assert done.exit_code == 0, done.stderr
+    assert "drop test" in shown.getvalue()
+    assert ("epoch 1" in shown.getvalue()) == (not rehearsed)

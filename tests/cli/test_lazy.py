@@ -82,3 +82,9 @@ def test_a_command_that_is_added_is_there_beside_those_that_are_imported() -> No
     assert group.commands["trace"] is main.commands["trace"]
     del group.commands["mine"]
     assert group.get_command(click.Context(group), "mine") is None
+
+
+def test_without_a_command_the_help_is_shown_in_lines() -> None:
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == run("--help").stdout

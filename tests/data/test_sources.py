@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,22 @@ def test_pictures_beside_each_other_are_told_where_to_go(tmp_path: Path) -> None
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"holds a.png itself; expected one directory per array in it, named like"):
         opened(tmp_path, IMAGES)
+
+
+def test_one_directory_too_deep_is_told(tmp_path: Path) -> None:
+    for name in ("x", "target"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=rf"; did you mean {re.escape(str(tmp_path))}, in which target has a\.png, too\?$"
+    ):
+        opened(tmp_path / "x", IMAGES)
+
+
+def test_a_name_with_a_typo_is_told_the_one_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "folders").mkdir()
+    with pytest.raises(DataError, match=r"folder does not exist; did you mean 'folders'\?$"):
+        opened(tmp_path / "folder", IMAGES)
 
 
 @pytest.mark.parametrize("name", ["data.csv", "nowhere", "nowhere.npz"])

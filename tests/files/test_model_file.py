@@ -79,6 +79,14 @@ def test_a_file_that_is_not_there_or_is_a_directory_is_refused_by_name(tmp_path:
             load_model(path)
 
 
+def test_a_name_with_a_typo_is_told_the_one_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(ModelFileError, match=r"No such file or directory; did you mean 'model\.onnx'\?$"):
+        load_model(tmp_path / "modle.onnx")
+    with pytest.raises(ModelFileError, match=rf"; {re.escape(str(tmp_path / 'a'))} is missing$"):
+        load_model(tmp_path / "a" / "b" / "model.onnx")
+
+
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     data = models.three_d().SerializeToString()
     path = tmp_path / "model.onnx"

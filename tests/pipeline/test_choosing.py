@@ -231,3 +231,11 @@ def test_of_frozen_layers_nothing_is_chosen(frozen: str, other: str, why: str, t
     chosen = report.mask.selection["chosen"]
     assert chosen.startswith("side paths of rank 8 beside all other layers (mode adapter): the drop test finds 2 of 9")
     assert why in chosen
+
+
+def test_the_passes_of_the_drop_test_are_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    watch = tgdonnx.Watch(on_drop_test=lambda done, total: told.append((done, total)))
+    tgdonnx.finetune(save(network(), tmp_path / "v.onnx"), pairs(), tmp_path / "t.onnx", training=RUN, watch=watch)
+    count = told[-1][1]
+    assert told == [(done, count) for done in range(1, 1 + count)]

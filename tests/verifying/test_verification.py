@@ -281,6 +281,22 @@ def test_another_base_is_told(directory: Path) -> None:
     assert "masked model of another file" in report.violations[0]
 
 
+def test_a_base_of_other_layers_is_told_to_be_another_file_and_the_record_to_be_none_of_it(directory: Path) -> None:
+    models.save(
+        text_model("g (float[N, 1, H, W] x) => (float[N, 1, h, v] y) { y = Conv(x, other) }", other=(1, 1, 3, 3)),
+        directory / "other.onnx",
+    )
+    (told,) = tgdonnx.verify(directory / "other.onnx", directory / "tuned.onnx").violations
+    assert f"is of another file than {directory / 'other.onnx'}" in told
+
+
+def test_files_in_the_wrong_order_are_told(directory: Path) -> None:
+    vendor, tuned = directory / "model.onnx", directory / "tuned.onnx"
+    report = tgdonnx.verify(tuned, vendor)
+    assert not report.ok
+    assert report.violations == (f"{tuned} was tuned from {vendor}, by its record; name the vendor's file first",)
+
+
 def test_a_base_that_differs_in_one_bit_is_another_base(directory: Path) -> None:
     data = bytearray((directory / "model.onnx").read_bytes())
     data[places(onnx.ModelProto.FromString(bytes(data)), bytes(data))["w1"]] ^= 1

@@ -6,7 +6,6 @@ criteria, and what an earlier call left. Whether data fits its model is found by
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from tgdonnx.batching.records import RECORD, TUNED, JobResult, read_job_record
 from tgdonnx.batching.running import SHARED, Runner, changed_since, is_whole
 from tgdonnx.engines import ENGINES
 from tgdonnx.errors import ArtifactsError, DataError, OutputError, TgdonnxError
+from tgdonnx.files.nearby import meant_by
 from tgdonnx.files.outputs import require_no_link
 from tgdonnx.files.paths import why_unwritable
 from tgdonnx.finetuning import Noise2Noise, steps_kept
@@ -166,14 +166,7 @@ def _unreadable(job: BatchJob) -> Iterator[str]:
         except (OSError, ValueError) as error:
             yield f"{role} {path} cannot be read: {error}"
             continue
-        near = (
-            difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], 1)
-            if path.parent.is_dir()
-            else []
-        )
-        missing = next((each for each in reversed(path.parents) if not each.exists()), None)
-        meant = f"; did you mean {near[0]!r}?" if near else f"; {missing} is missing" if missing else ""
-        yield f"{role} {path} does not exist{meant}"
+        yield f"{role} {path} does not exist{meant_by(path)}"
 
 
 def _wrong_places(job: BatchJob, directory: Path) -> Iterator[str]:

@@ -32,7 +32,7 @@ from tgdonnx.cli.selection_options import (
     reinitialization_options,
     selection_options,
 )
-from tgdonnx.cli.sweep import drop_test
+from tgdonnx.cli.sweep import drop_test, sweep_bar
 from tgdonnx.cli.train import STOPPING
 from tgdonnx.files.outputs import Kind as OutputKind
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions, Watch
@@ -159,21 +159,23 @@ def command(
     looking = time.monotonic() - begin
     masking = selecting.masking(data.reading, training.seed, training.device)
     if going.rehearsing:
-        rehearsal = rehearse(
-            model,
-            data,
-            output,
-            strategy,
-            training,
-            building=building,
-            masking=masking,
-            rounds=going.rounds,
-            results=results,
-        )
+        with sweep_bar() as look:
+            rehearsal = rehearse(
+                model,
+                data,
+                output,
+                strategy,
+                training,
+                building=building,
+                masking=masking,
+                rounds=going.rounds,
+                results=results,
+                watch=Watch(on_drop_test=look),
+            )
         rehearsal = replace(rehearsal, before=looking + rehearsal.before)
         print_json(rehearsal) if as_json else print_rehearsal(rehearsal, going.rounds)
         return
-    with training_bar() as show:
+    with sweep_bar() as look, training_bar() as show:
         report = finetune(
             model,
             data,
@@ -184,7 +186,7 @@ def command(
             masking=masking,
             rounds=going.rounds,
             results=results,
-            watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark),
+            watch=Watch(tensorboard, STOPPING, show.step, show.epoch, remark, on_drop_test=look),
         )
     print_json(report) if as_json else _print(report, results)
     if report.acceptance is not None and not report.acceptance.passed:

@@ -66,6 +66,18 @@ class Outermost(click.Group):
         with _ended(verbose=False):
             return super().make_context(info_name, args, parent, **extra)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the options of the group; where there is nothing at all, help is what is wanted.
+
+        Raises:
+            Exit: there is nothing.
+        """
+        if not args and not ctx.resilient_parsing:
+            for line in ctx.get_help().splitlines():
+                _say(line)
+            ctx.exit(REFUSED)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; what it raises becomes a sentence and an exit status."""
         verbose = bool(ctx.params["verbose"])

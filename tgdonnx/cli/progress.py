@@ -85,7 +85,8 @@ def counting_bar() -> Iterator[Callable[[int, int, str], None]]:
         rich_progress.TimeRemainingColumn(),
         rich_progress.TextColumn("{task.description}"),
     )
-    bar, started = rich_progress.Progress(*columns, console=stderr(), transient=True), time.monotonic()
+    console, started = stderr(), time.monotonic()
+    bar = rich_progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("", total=None)
 
     def show(done: int, total: int, what: str) -> None:

@@ -107,7 +107,7 @@ def command(
     """
     if plot is not None:
         require_plot(plot, overwrite=overwrite)
-    with _sweep_bar() as show:
+    with sweep_bar() as show:
         report = sweep(
             model,
             data,
@@ -144,7 +144,7 @@ def drop_test(
     """
 
     def recommend(tolerance: float, alpha: float, neighbours: int) -> Phi:
-        with _sweep_bar() as show:
+        with sweep_bar() as show:
             report = sweep(
                 model,
                 data,
@@ -177,7 +177,7 @@ def _numbers(text: str) -> list[float]:
 
 
 @contextmanager
-def _sweep_bar() -> Iterator[Callable[[int, int], None]]:
+def sweep_bar() -> Iterator[Callable[[int, int], None]]:
     """Shows the passes over the data on stderr; gives the function to call after each."""
     console = stderr()
     bar = rich_progress.Progress(
@@ -195,6 +195,8 @@ def _sweep_bar() -> Iterator[Callable[[int, int], None]]:
         def show(done: int, total: int) -> None:
             bar.start()  # not before there is something to show: bad input gets an error message alone
             bar.update(task, completed=done, total=total)
+            if done == total:
+                bar.stop()  # the terminal is free for what comes next
 
         yield show
     finally:

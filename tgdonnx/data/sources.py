@@ -32,6 +32,7 @@ from tgdonnx.data.images import IMAGES, OTHER_SUFFIXES
 from tgdonnx.data.lazy_arrays import ArrayGroup, LazyArray
 from tgdonnx.errors import DataError, TgdonnxError
 from tgdonnx.files.model_file import StrPath
+from tgdonnx.files.nearby import meant_by, one_up
 from tgdonnx.files.regular import require_regular
 
 
@@ -87,8 +88,10 @@ def open_source(source: DataSource) -> Source:
         if isinstance(found, GroupFormat):
             kept = FileCache(math.inf)  # all the data there is
             return Source(str(path), (found.open(path, kept),), path, hashes=kept.hashes)
-        state = "" if path.exists() else f" does not exist{_leads_nowhere(path)}"
-        raise DataError(f"{path}{state}{';' if state else ':'} expected {describe_sources()}")
+        if path.exists():
+            raise DataError(f"{path}: expected {describe_sources()}")
+        nothing = f"{path} does not exist{_leads_nowhere(path)}"
+        raise DataError(f"{nothing}{meant_by(path) or f'; expected {describe_sources()}'}")
 
 
 def held(source: DataSource) -> DataSource:
@@ -172,7 +175,7 @@ def _open_directories(path: Path, directories: list[Path], others: list[Path]) -
     if samples:
         raise DataError(
             f"{path} holds {samples[0].name} itself; expected one directory per array in it, named like the model's inputs "
-            "and target"
+            f"and target{one_up(path, samples[0].name)}"
         )
     kept = FileCache()
     ignored: list[Path] = list(others)

@@ -23,6 +23,7 @@ from tgdonnx.files.durability import on_disk
 from tgdonnx.files.external_data import Outside, relocated, require_inside, resolve_external, tensors_outside
 from tgdonnx.files.in_memory import IN_MEMORY, ModelInMemory, bytes_of
 from tgdonnx.files.leftovers import remove_leftovers, temporary_beside
+from tgdonnx.files.nearby import meant_by
 from tgdonnx.files.paths import why_unwritable
 from tgdonnx.files.regular import TooLargeError, read_regular
 from tgdonnx.files.relocation import entries_in, with_entries
@@ -141,7 +142,8 @@ def _read(path: Path) -> bytes:
             remedy="save it with external data",
         ) from error
     except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        meant = meant_by(path) if isinstance(error, FileNotFoundError) else ""
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}{meant}") from error
 
 
 def _parsed(path: Path, data: bytes) -> ModelFile:

@@ -26,6 +26,8 @@ class Watch:
         on_epoch: called after every epoch, and after every validation within one.
         on_remark: called with everything that is worth knowing about the data, before the first step.
         is_wanted: asked before every batch, in any thread; once it says no, the run saves and stops, as by SIGTERM.
+        on_drop_test: called with the passes of the drop test that are done, and with how many there are, where it chooses what
+            trains.
     """
 
     tensorboard: Optional[StrPath] = None
@@ -34,3 +36,4 @@ class Watch:
     on_epoch: Callable[[Epoch], None] = _nothing
     on_remark: Callable[[str], None] = _nothing
     is_wanted: Callable[[], bool] = lambda: True
+    on_drop_test: Callable[[int, int], None] = lambda _done, _total: None

@@ -123,6 +123,7 @@ def _drop_test(asked: Asked, images: DataSource, network: Network) -> _Dead:
             output=asked.building.shown_output,
             reading=asked.data.reading,
             device=asked.training.device,
+            on_progress=asked.watch.on_drop_test,
         )
     except SelectionError as error:
         return _Dead(None, 0.0, f"the drop test has nothing to drop ({error})")

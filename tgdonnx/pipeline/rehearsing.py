@@ -13,7 +13,7 @@ from tgdonnx.evaluating.running import Runners
 from tgdonnx.evaluating.shown import ShownData
 from tgdonnx.files.model_file import ModelSource, StrPath
 from tgdonnx.files.scratch import scratch_directory
-from tgdonnx.finetuning import DryRunReport, Noise2Noise, RunData, TrainOptions, dry_run
+from tgdonnx.finetuning import DryRunReport, Noise2Noise, RunData, TrainOptions, Watch, dry_run
 from tgdonnx.finetuning.session import Session
 from tgdonnx.layers import open_network
 from tgdonnx.masked_model import read_masked
@@ -80,17 +80,28 @@ def rehearse(
     masking: MaskOptions = MaskOptions(),  # noqa: B008  # frozen
     rounds: int = 1,
     results: Results = Results(),  # noqa: B008  # frozen
+    watch: Watch = Watch(),  # noqa: B008  # frozen
 ) -> Rehearsal:
     """Finds out what `tgdonnx.finetune` would do with the same arguments: all but training, in a temporary place.
 
-    One step is done twice, and forgotten. Whatever `tgdonnx.finetune` refuses before training is refused.
+    One step is done twice, and forgotten. Whatever `tgdonnx.finetune` refuses before training is refused. Of ``watch`` nothing
+    but ``on_drop_test`` is called.
 
     Raises:
         TgdonnxError: as `tgdonnx.finetune`.
     """
     begin = time.monotonic()
     asked = asked_of(
-        model, data, output, strategy, training, building=building, masking=masking, rounds=rounds, results=results
+        model,
+        data,
+        output,
+        strategy,
+        training,
+        building=building,
+        masking=masking,
+        rounds=rounds,
+        results=results,
+        watch=watch,
     )
     job = checked(asked)
     asked = with_choice(asked)

@@ -130,6 +130,9 @@ def recorded_evidence(network: Network, tuned: ModelFile) -> Evidence:
     for number in range(first, first + len(texts)):
         if number not in texts:
             return refused(f"{tuned.path} has records of later rounds, but none of round {number}")
+    other = f"{record_key(first)!r} in {tuned.path} is of another file than {base.path}; name the one that was tuned"
+    if _says_base(texts[first]) not in (None, base.sha256):  # read against this one it would be told to be no record
+        return refused(other)
     allowed, claims = NOTHING, []
     stages = [network]
     for number in sorted(texts):
@@ -145,7 +148,7 @@ def recorded_evidence(network: Network, tuned: ModelFile) -> Evidence:
         except ValueError as error:  # of ours, too
             return refused(f"{record_key(number)!r} in {tuned.path} is no record that tgdonnx wrote: {error}")
         if number == first and record.base_sha256 != base.sha256:
-            return refused(f"{record_key(number)!r} in {tuned.path} is of another file than {base.path}")
+            return refused(other)
         if record.blend or record.selection.mode == "regrow":  # else it left all as it was
             allowed = _after(allowed, record)
         claims.append(
@@ -164,6 +167,12 @@ def recorded_evidence(network: Network, tuned: ModelFile) -> Evidence:
     if len(claims) > 1:
         name = f"the records of {len(claims)} rounds in the tuned file"
     return Evidence(name, allowed, tuple(claims), (), stages[-1], tuple(stages[:-1]))
+
+
+def is_recorded_in(base: ModelFile, tuned: onnx.ModelProto) -> bool:
+    """Whether a record in a file says that a round of it started from a base."""
+    texts = [entry.value for entry in tuned.metadata_props if round_of(entry.key) is not None]
+    return any(_says_base(text) == base.sha256 for text in texts)
 
 
 def records_are_plain(base: onnx.ModelProto, tuned: ModelFile) -> bool:
@@ -205,6 +214,15 @@ def named_data(base: ModelFile, tuned: ModelFile) -> Optional[str]:
     except (ValueError, AttributeError, RecursionError):
         return None
     return name if isinstance(name, str) else None
+
+
+def _says_base(text: str) -> Optional[str]:
+    """Returns the hash of the file that a round started from, by its record; None if that does not say."""
+    try:
+        said = json.loads(text).get("base_sha256")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return said if isinstance(said, str) else None
 
 
 def _later_records(base: onnx.ModelProto, tuned: onnx.ModelProto) -> Iterator[tuple[int, str]]:

@@ -22,6 +22,7 @@ from tgdonnx.tracing import trace_network
 from tgdonnx.tracing.provenance import Provenance
 from tgdonnx.verifying.allowed_changes import (
     Evidence,
+    is_recorded_in,
     masked_evidence,
     recorded_evidence,
     records_are_plain,
@@ -137,6 +138,9 @@ def verify_files(
     wrong = tuple(dict.fromkeys((*evidence.violations, *recorded.violations)))
     if wrong:
         return VerifyReport(False, (), wrong, evidence.name or "none")
+    if not evidence.name and is_recorded_in(after, before.proto):
+        reason = f"{before.path} was tuned from {after.path}, by its record; name the vendor's file first"
+        return VerifyReport(False, (), (reason,), "none")
     if not evidence.name and before.data != after.data:
         reason = (
             f"{after.path} has no record of what was retrained from {before.path}; name the masked model with `masked`"
