@@ -266,7 +266,7 @@ def test_what_can_be_known_before_training_is_found_before_training(
 def test_a_model_that_could_not_be_written_back_is_refused_before_training(
     vendor: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("tgdonnx.exporting"), "overwrite_values", full)
+    monkeypatch.setattr(importlib.import_module("tgdonnx.exporting.writing_back"), "overwrite_values", full)
     told: list[object] = []
     with pytest.raises(OutputError, match="No space left"):
         finetune(vendor, on_progress=told.append)

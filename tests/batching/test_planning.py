@@ -167,3 +167,7 @@ def test_nothing_is_written_where_a_link_leads_that_has_the_name_of_a_job_or_of_
     with pytest.raises(OutputError, match=r"\.shared is a link to .*mine; expected a directory of its own"):
         tgdonnx.batch(jobs, tmp_path / "out", overwrite=True)
     assert [(path.name, path.read_bytes()) for path in mine.iterdir()] == [("tuned.onnx", b"mine")]
+    (tmp_path / "out" / ".shared").unlink()
+    (tmp_path / "out" / ".shared").write_bytes(b"damaged")
+    with pytest.raises(OutputError, match=r"\.shared is a file; a batch keeps there what its jobs share; delete it"):
+        tgdonnx.batch(jobs, tmp_path / "out", overwrite=True)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
+import onnx
 import pytest
 
 import tgdonnx
 from tests.reporting.pages import section
 from tests.reporting.parsing import parse_page
 from tests.support import models
+from tests.support.checkpoints import BEST
 from tests.support.sessions import open_session
 from tests.support.training_models import text_model
-from tgdonnx.errors import DataError
+from tests.support.tuning import PHI, listing, options_for
+from tgdonnx.data import DataOptions
+from tgdonnx.errors import DataError, OutputError, TgdonnxError
 
 NETWORK = """g (float[N, 1, H, W] x) => (float[N, 1, H, W] y) {
     a = Conv<pads = [1, 1, 1, 1]>(x, w, b) r = Relu(a) y = Conv<pads = [1, 1, 1, 1]>(r, v)
@@ -120,3 +124,142 @@ def test_what_would_measure_the_noise_is_refused_before_the_first_step(vendor: P
     tgdonnx.build(tmp_path / "masked.onnx", tmp_path / "run")
     with pytest.raises(DataError, match=r"are judged by `tgdonnx\.finetune` alone; use that, or pass validation data"):
         tgdonnx.train(tmp_path / "run", tgdonnx.Noise2Noise(a, b), acceptance=path)
+
+
+def noisy_pair(shape: tuple[int, ...], seed: int = 0) -> tuple[Any, Any]:
+    """Two noisy images of one smooth study."""
+    rng = np.random.default_rng(seed)
+    grids = np.meshgrid(*(np.linspace(0, 3, size) for size in shape), indexing="ij")
+    clean = np.sin(sum(grid * (axis + 1) for axis, grid in enumerate(grids)))
+    return tuple((clean + 0.3 * rng.standard_normal(shape)).astype(np.float32) for _ in range(2))
+
+
+def test_noise2noise_trains_without_targets_and_applies_the_result_to_all_counts(tmp_path: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    a, b = noisy_pair((15, 24, 20))
+    full = (a + b) / 2
+    said: list[str] = []
+    report = tgdonnx.finetune(
+        base,
+        tgdonnx.RunData(tgdonnx.Noise2Noise(a, b), reading=DataOptions(layout="DHW")),
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        tgdonnx.TrainOptions(epochs=3, batch=4, learning_rate=1e-3),
+        results=tgdonnx.Results(apply=full),
+        watch=tgdonnx.Watch(on_remark=said.append),
+    )
+    assert "trained from A to B and from B to A" in said
+    assert "held out against fitting noise: slices 7 to 9 of 15" in said
+    assert report.verify.ok
+    # (15 - 3) slices, both ways, in batches of 4.
+    assert report.train.steps == 3 * 6
+    assert report.train.best.loss is not None
+    assert report.train.epochs[0].validation is not None
+    assert report.train.best.loss < report.train.epochs[0].validation
+    assert report.apply is not None
+    assert report.apply.output == str(tmp_path / "tuned.applied.npy")
+    again = tgdonnx.apply(tmp_path / "tuned.onnx", full, tmp_path / "again.npy", reading=DataOptions(layout="DHW"))
+    assert again.shape == full.shape
+    assert (tmp_path / "again.npy").read_bytes() == (tmp_path / "tuned.applied.npy").read_bytes()
+
+
+def test_what_noise2noise_cannot_train_or_apply_is_refused_before_training(tmp_path: Path, scratch: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    a, b = noisy_pair((15, 24, 20))
+    (tmp_path / "taken.npy").write_bytes(b"")
+    told = listing(tmp_path)
+
+    def refuse(message: str, error: type[TgdonnxError], pair: tgdonnx.Noise2Noise, **options: Any) -> None:
+        with pytest.raises(error, match=message):
+            tgdonnx.finetune(
+                base,
+                tgdonnx.RunData(pair, reading=DataOptions(layout="DHW")),
+                tmp_path / "tuned.onnx",
+                tgdonnx.Phi(PHI),
+                options_for(),
+                results=tgdonnx.Results(**options),
+                watch=tgdonnx.Watch(on_progress=lambda _: pytest.fail("trained")),
+            )
+        assert listing(tmp_path) == told
+        assert listing(scratch) == []
+
+    pair = tgdonnx.Noise2Noise(a, b)
+    refuse("exists", OutputError, pair, apply=a, applied=tmp_path / "taken.npy")
+    refuse("expected 'x' to be float32", DataError, pair, apply=a.astype(np.float64))
+    refuse("nothing to apply the tuned model to", DataError, pair, applied=tmp_path / "out.npy")
+    refuse("are the same image", DataError, tgdonnx.Noise2Noise(a, a))
+
+
+def wide_network(width: int = 32) -> onnx.ModelProto:
+    """Learns small pictures by heart."""
+    rng = np.random.default_rng(5)
+    shapes = {"w1": (width, 1, 3, 3), "w2": (width, width, 3, 3), "w3": (1, width, 3, 3)}
+    weights = {name: rng.standard_normal(s) * np.sqrt(2 / np.prod(s[1:])) for name, s in shapes.items()}
+    weights["w3"] *= 0.1
+    return models.parse(
+        """<ir_version: 8, opset_import: ["": 17]> wide (float[N, 1, H, W] x) => (float[N, 1, H, W] y) {
+            a = Conv<pads = [1, 1, 1, 1]>(x, w1) b = Relu(a)
+            c = Conv<pads = [1, 1, 1, 1]>(b, w2) d = Relu(c)
+            y = Conv<pads = [1, 1, 1, 1]>(d, w3)
+        }""",
+        {name: weight.astype(np.float32) for name, weight in weights.items()},
+    )
+
+
+def test_the_guard_keeps_what_was_learned_before_noise_was_fitted(tmp_path: Path) -> None:
+    # Few small pictures of nothing but noise, and all weights free: what can be learned is the noise, by heart.
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((10, 1, 6, 6)).astype(np.float32) for _ in range(2))
+    base = models.save(wide_network(), tmp_path / "model.onnx")
+
+    def tuned(name: str, patience: Optional[int]) -> tgdonnx.FinetuneReport:
+        return tgdonnx.finetune(
+            base,
+            tgdonnx.Noise2Noise(a, b),
+            tmp_path / name,
+            tgdonnx.AllLayers(),
+            tgdonnx.TrainOptions(epochs=100, batch=4, learning_rate=3e-3, patience=patience),
+        )
+
+    guarded = tuned("guarded.onnx", None)
+    assert guarded.train.stop.rule == "patience"
+    assert guarded.train.steps < 100 * 4 / 2
+    # Let alone, it goes on to learn the noise, of variance 1, by heart, which the held-out pictures tell.
+    alone = tuned("alone.onnx", 1000)
+    held_out = [epoch.validation for epoch in alone.train.epochs if epoch.validation is not None]
+    assert alone.train.stop.rule == "length"
+    assert alone.train.loss[-1] < 0.2
+    assert held_out[-1] > 1.3 * min(held_out)
+    # Either way what there was before is kept.
+    for report in (guarded, alone):
+        assert report.train.best.loss == min(held_out)
+        assert report.export.checkpoint == BEST
+
+
+def test_the_scaling_of_training_is_that_of_what_the_model_is_applied_to(tmp_path: Path) -> None:
+    base = models.save(models.dncnn(0), tmp_path / "model.onnx")
+    a, b = (200 + 50 * image for image in noisy_pair((15, 24, 20)))
+    full = (a + b) / 2
+    report = tgdonnx.finetune(
+        base,
+        tgdonnx.RunData(tgdonnx.Noise2Noise(a, b), reading=DataOptions(layout="DHW", scale="standard")),
+        tmp_path / "tuned.onnx",
+        tgdonnx.Phi(PHI),
+        options_for(),
+        results=tgdonnx.Results(artifacts=tmp_path / "kept", apply=full, applied=tmp_path / "out.npy"),
+    )
+    scaling = json.loads((tmp_path / "kept" / "run.json").read_text())["data"]["scaling"]["x"]
+    # Of what was trained on: both images without the slices that are held out.
+    trained = np.concatenate([image[part] for image in (a, b) for part in (slice(6), slice(9, None))]).astype(
+        np.float64
+    )
+    assert scaling["offset"] == pytest.approx(trained.mean(), rel=1e-6)
+    assert scaling["divisor"] == pytest.approx(trained.std(), rel=1e-6)
+    assert report.apply is not None
+    assert any("(standard)" in remark for remark in report.apply.remarks)
+    assert "scaling is undone in the result" in report.apply.remarks
+    scaled = ((full.astype(np.float64) - scaling["offset"]) / scaling["divisor"]).astype(np.float32)
+    as_it_is = DataOptions(layout="DHW", scale=1)
+    tgdonnx.apply(tmp_path / "tuned.onnx", scaled, tmp_path / "scaled.npy", reading=as_it_is)
+    expected = np.load(tmp_path / "scaled.npy").astype(np.float64) * scaling["divisor"] + scaling["offset"]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5)

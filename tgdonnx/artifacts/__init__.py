@@ -1,8 +1,9 @@
 """Masked model -> what ONNX Runtime trains.
 
-``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end; ``thin``: the same at the cost of
-what trains; ``options``: what is chosen; ``build``: all of it into a directory; ``zipping``: that in one file; ``manifest``:
-what is in it; ``opened``: that, read once; ``vendor_outputs``: what the vendor's model gives.
+``forward``: the graph to train, cut, lowered and checked; ``losses``: nodes at its end, and ``heads``: which outputs get them;
+``gates``: at the outputs of layers; ``thin``: the same at the cost of what trains; ``options``: what is chosen; ``build``:
+all of it into a directory; ``zipping``: that in one file; ``manifest``: what is in it; ``opened``: that, read once;
+``vendor_outputs``: what the vendor's model gives.
 """
 
 from tgdonnx.artifacts.build import BuildReport, build, build_masked

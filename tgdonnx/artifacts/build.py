@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.artifacts import manifest as files
-from tgdonnx.artifacts.forward import ForwardGraph, forward_graph
-from tgdonnx.artifacts.losses import Criterion, add_losses, parse_criterion
+from tgdonnx.artifacts.forward import forward_graph
+from tgdonnx.artifacts.gates import gates_of
+from tgdonnx.artifacts.heads import add_heads
+from tgdonnx.artifacts.losses import parse_criterion
 from tgdonnx.artifacts.manifest import (
     AxisPart,
     Head,
     Manifest,
     TrainedTensor,
     WriteBack,
-    input_specs,
 )
 from tgdonnx.artifacts.names import rename_conflicting
 from tgdonnx.artifacts.new_directory import new_directory
@@ -42,8 +43,8 @@ from tgdonnx.files.model_writing import data_of, write_model
 from tgdonnx.files.outputs import Kind, Output, optional, require_outputs
 from tgdonnx.files.paths import why_no_text
 from tgdonnx.graphs.collecting import seldom_collecting
-from tgdonnx.graphs.tensor_specs import TARGET, TensorSpec
-from tgdonnx.layers import MATRIX_PRODUCTS, Network, Parameter
+from tgdonnx.graphs.tensor_specs import TensorSpec
+from tgdonnx.layers import Network, Parameter
 from tgdonnx.masked_model import MaskedModel, read_masked
 from tgdonnx.presenting import Presented
 from tgdonnx.records import encode_mask
@@ -140,7 +141,7 @@ def build_masked(
         )
     wanted = _wanted_parameters(model)
     network = model.network
-    gates = _gates(model) if options.gradient == "gate" else {}
+    gates = gates_of(model) if options.gradient == "gate" else {}
     weights = {layer.weight.name for layer in network.layers if layer.weight}
     forward = forward_graph(network, list(wanted), options.outputs)
     built = BuiltOptions.of(options, output=str(forward.outputs[0].name))
@@ -158,7 +159,7 @@ def build_masked(
         for name in forward.trained
     }
     parameters = {piece.name: name for name in forward.trained for piece in pieces[name]}
-    specs, heads = _add_loss(forward, criterion, options.data_range, renamed)
+    specs, heads = add_heads(forward, criterion, options.data_range, renamed)
     gated = {name: renamed.get(output, output) for name, output in forward.layer_outputs.items()}
     objective = Objective(
         optimizer=options.optimizer,
@@ -223,68 +224,6 @@ def _wanted_parameters(model: MaskedModel) -> dict[str, Parameter]:
     if not wanted:
         raise MaskedModelError(f"no retrain mask of {model.file.path} lets anything train", remedy="mask it again")
     return wanted
-
-
-def _gates(model: MaskedModel) -> dict[str, NDArray[np.float32]]:
-    """Returns for each layer with trained and with frozen filters the gate at its output.
-
-    A layer in which nothing trains has no gate: gradient passes it whole, or nothing before it could learn.
-    """
-    gates, network = {}, model.network
-    for layer in network.layers:
-        if layer.weight is None or layer.weight.name not in model.masks:
-            continue
-        retrain, kernels = encode_mask(model.masks[layer.weight.name], network, layer.weight.name)
-        if kernels is not None:
-            raise MaskedModelError(
-                f"the masks of {model.file.path} are per kernel, but gradient 'gate' cuts the kernels of frozen filters "
-                "off",
-                remedy="use gradient 'mask', or mask the model with mode 'paper'",
-            )
-        if 0 < len(retrain) < layer.filters:
-            gate = np.isin(np.arange(layer.filters), retrain).astype(np.float32)
-            spatial = 0 if layer.op_type in MATRIX_PRODUCTS else len(layer.weight.read_shape) - 2
-            gates[layer.name] = gate.reshape(-1, *(1,) * spatial)
-    return gates
-
-
-def _add_loss(
-    forward: ForwardGraph, criterion: Criterion, data_range: float, renamed: Mapping[str, str]
-) -> tuple[tuple[TensorSpec, ...], tuple[Head, ...]]:
-    """Adds the loss, and returns what a step is fed, and the outputs that train.
-
-    The outputs of the graph become the loss, the outputs that train, and, where these are several, the losses of each.
-    """
-    graph, outputs = forward.model.graph, forward.outputs
-    inputs = list(graph.inputs)
-    parts = [(output, part.loss) for output, part in zip(outputs, criterion.parts)]
-    added, total = add_losses(forward.model, parts, data_range=data_range)
-    graph.outputs[:] = [total, *outputs, *(each.value for each in added if len(added) > 1)]
-    own = {new: old for old, new in renamed.items()}
-    names = [own.get(str(output.name), str(output.name)) for output in outputs]
-    specs = [*input_specs(inputs, [own.get(str(value.name), str(value.name)) for value in inputs])]
-    heads = []
-    for name, output, (_, loss), each in zip(names, outputs, parts, added):
-        target = TARGET if len(added) == 1 else name
-        classes = None
-        if each.class_axis is not None and output.shape is not None and each.class_axis.axis < len(output.shape):
-            size = output.shape[each.class_axis.axis]
-            classes = size if isinstance(size, int) else None
-        own_name = None if target == name else name
-        specs.append(
-            replace(TensorSpec.of(each.target), name=target, role="target", classes=classes, vendor_name=own_name)
-        )
-        axis = (None, "") if each.class_axis is None else (each.class_axis.axis, each.class_axis.reason)
-        heads.append(Head(name, target, str(loss), *axis))
-    weights = {name: value for each in added for name, value in each.weights.items()}
-    for name, value in weights.items():
-        if name in (spec.name for spec in specs):
-            raise ArtifactsError(
-                f"the loss {criterion} takes weights from the array {name!r}, which is an input or a target already",
-                remedy="give the weights another name",
-            )
-        specs.append(replace(TensorSpec.of(value), name=name, role="weights"))
-    return tuple(specs), tuple(heads)
 
 
 def _filter_axes(network: Network, names: Sequence[str]) -> dict[str, int]:

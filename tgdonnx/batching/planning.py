@@ -61,7 +61,10 @@ def require_place(directory: Path) -> None:
     Raises:
         OutputError: it holds something else, or cannot be made.
     """
-    require_no_link(directory / SHARED)
+    shared = directory / SHARED
+    require_no_link(shared)
+    if shared.exists() and not shared.is_dir():
+        raise OutputError(f"{shared} is a file; a batch keeps there what its jobs share", remedy="delete it")
     if reason := why_unwritable(directory / TABLE):
         raise OutputError(f"{directory} can be no directory: {reason}", remedy="choose another name")
     if directory.exists() and not directory.is_dir():

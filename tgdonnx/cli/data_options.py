@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -11,6 +10,7 @@ from typing import Any, Optional, Union
 import click
 
 from tgdonnx.cli.collecting import Body, collected
+from tgdonnx.cli.data_values import ClassNames, divided, kinds_of, numbers_of, pairs_of, scale_of, sizes_of
 from tgdonnx.cli.helping import DATA, READING, options_of
 from tgdonnx.cli.paths import PATH
 from tgdonnx.data import AUGMENTATIONS, STATISTICS, DataOptions, Scale
@@ -54,10 +54,10 @@ class _Cutting:
 
 
 def _intensities(scales: tuple[str, ...], mean: Optional[str] = None, std: Optional[str] = None) -> _Intensities:
-    scale, scale_by_name = _divide("--scale", scales)
-    by_name = {name: _scale(how) for name, how in scale_by_name.items()}
+    scale, scale_by_name = divided("--scale", scales)
+    by_name = {name: scale_of(how) for name, how in scale_by_name.items()}
     return _Intensities(
-        None if scale is None else _scale(scale), by_name, _numbers("--mean", mean), _numbers("--std", std)
+        None if scale is None else scale_of(scale), by_name, numbers_of("--mean", mean), numbers_of("--std", std)
     )
 
 
@@ -67,7 +67,7 @@ def _pictures(
     crop: Optional[str] = None,
     colour: Optional[Colour] = None,
 ) -> Pictures:
-    return Pictures(_sizes("--resize", resize), resample, _sizes("--crop", crop), colour)
+    return Pictures(sizes_of("--resize", resize), resample, sizes_of("--crop", crop), colour)
 
 
 def _cutting(
@@ -76,7 +76,7 @@ def _cutting(
     augment: Optional[str] = None,
     crop_target: bool = False,
 ) -> _Cutting:
-    return _Cutting(_sizes("--patch", patch), patches_per_epoch, tuple(_kinds(augment)), crop_target)
+    return _Cutting(sizes_of("--patch", patch), patches_per_epoch, tuple(kinds_of(augment)), crop_target)
 
 
 def _reading(
@@ -88,9 +88,9 @@ def _reading(
     classes: Union[Path, tuple[str, ...], None] = None,
     validation_split: Optional[float] = None,
 ) -> DataOptions:
-    layout, layout_by_name = _divide("--layout", layouts)
+    layout, layout_by_name = divided("--layout", layouts)
     return DataOptions(
-        map=_pairs("--map ARRAY=INPUT", map),
+        map=pairs_of("--map ARRAY=INPUT", map),
         layout=layout,
         layouts=layout_by_name,
         classes=read_classes(classes) if isinstance(classes, Path) else classes or (),
@@ -112,26 +112,6 @@ def reading_options(command: Body) -> Body:
 
 
 _reading_option = options_of(READING)
-
-
-class _ClassNames(click.ParamType[Any]):
-    """Names with commas between, or the path of a file with them."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
-        """Returns names, or the path."""
-        text = str(value)
-        if "," not in text or _is_there(text):
-            return PATH.convert(text, param, ctx)
-        return tuple(name.strip() for name in text.split(","))
-
-
-def _is_there(text: str) -> bool:
-    try:
-        return Path(text).exists()
-    except OSError:  # many names are no name of a file
-        return False
 
 
 _READING = (
@@ -178,7 +158,7 @@ def classes_option(otherwise: str) -> Callable[[Body], Body]:
     """Returns ``--classes``; ``otherwise``: what classes go by without it."""
     return _data_option(
         "--classes",
-        type=_ClassNames(),
+        type=ClassNames(),
         is_eager=True,  # the weights of a loss may go by them
         metavar="NAMES",
         help="Names of the classes in the model's order: a file with one per line, or the names themselves with commas "
@@ -259,46 +239,3 @@ def _of_arrays_or_pair(
     if pair is not None and data is None:
         return RunData(Noise2Noise(*pair), validation, retain, agree, reading)
     raise click.UsageError("expected either --data or --noise2noise")
-
-
-def _pairs(form: str, pairs: Iterable[str]) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not (key and separator and value) or key in result:
-            raise click.UsageError(f"expected {form}, each once; got {pair!r}")
-        result[key] = value
-    return result
-
-
-def _divide(option: str, given: tuple[str, ...]) -> tuple[Optional[str], dict[str, str]]:
-    """Divides what is for all inputs from what is for single ones."""
-    general = [text for text in given if "=" not in text]
-    if len(general) > 1:
-        raise click.UsageError(f"expected one {option} for all inputs; got {', '.join(general)}")
-    return (general[0] if general else None), _pairs(f"{option} INPUT=...", (text for text in given if "=" in text))
-
-
-def _sizes(option: str, text: Optional[str]) -> Optional[tuple[int, ...]]:
-    try:
-        return None if text is None else tuple(int(size) for size in re.split("[x,]", text))
-    except ValueError as error:
-        raise click.UsageError(f"expected {option} such as 64x64, got {text!r}") from error
-
-
-def _numbers(option: str, text: Optional[str]) -> tuple[float, ...]:
-    try:
-        return () if text is None else tuple(float(number) for number in text.split(","))
-    except ValueError as error:
-        raise click.UsageError(f"expected {option} of numbers such as 0.5,0.5,0.5, got {text!r}") from error
-
-
-def _kinds(text: Optional[str]) -> Iterable[Any]:
-    return () if text is None else (kind.strip() for kind in text.split(","))  # DataOptions checks them
-
-
-def _scale(text: str) -> Scale:
-    try:
-        return float(text)
-    except ValueError:
-        return text  # type: ignore[return-value]  # DataOptions checks it

@@ -181,14 +181,13 @@ def _copy(site: Site, directory: Path, wanted: Fingerprint) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(directory)
         try:
-            # A lock that is shared would lock both.
-            copy_directory(site.artifacts, temporary, _linked, left_out=(LOCK, LOCK_OWNER))
+            # A lock that is shared would lock both, and the owner is written in place.
+            copy_directory(site.artifacts, temporary, _linked, left_out=(LOCK, LOCK_OWNER, _OWNER))
             (temporary / _OWNER).write_bytes(encode(_Owner(site.name)))
             try:
                 temporary.rename(directory)
-            except (
-                OSError
-            ):  # somebody was faster: this site, or another that keeps its runs here, as `_require_own` tells
+            except OSError:
+                # Else somebody was faster: this site, or another that keeps its runs here, as `_require_own` tells.
                 if not (directory / MANIFEST).is_file():
                     raise
         finally:

@@ -11,7 +11,7 @@
     cost_estimate   what a run will cost              stopping      the other reasons to stop
     disk_space      room on the disk for it           data          what a run reads
     agreement       images without targets, mixed     watching      who looks on
-    kept            what a run has left
+    kept            what a run has left               recording     what is written down when a run starts
 """
 
 from tgdonnx.finetuning.agreement import with_agreement

@@ -29,8 +29,9 @@ from tgdonnx.finetuning.metrics import LOSS
 from tgdonnx.finetuning.noise2noise import PATIENCE, Noise2Noise
 from tgdonnx.finetuning.opening import batch_remarks, best_of, class_axes, fitting_batch, open_data, remarks_of
 from tgdonnx.finetuning.options import TrainOptions
+from tgdonnx.finetuning.recording import write_record
 from tgdonnx.finetuning.reports import Best, Epoch, Stop, TrainReport
-from tgdonnx.finetuning.run_record import read_record, write_record
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.finetuning.same_data import other_data
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.state import RunState, has_data, require_same_settings, settings_of

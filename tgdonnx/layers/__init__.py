@@ -2,7 +2,8 @@
 
 ``opening``: a file opened for analysis, which is a ``network``; ``layer``: its nodes with filters; ``obstacles``: why what is
 stored cannot train; ``parameters``: from a stored tensor to what a node reads, and back, by ``steps``; ``quantization``:
-integers that stand for real numbers; ``layouts``: where filters and kernels are in a weight; ``sizes``: how long every axis is.
+integers that stand for real numbers; ``layouts``: where filters and kernels are in a weight; ``sizes``: how long every axis is;
+``refusals``: nodes that ONNX refuses.
 """
 
 from tgdonnx.graphs.operators import CONVOLUTIONS, MATRIX_PRODUCTS, is_integer_arithmetic

@@ -9,7 +9,7 @@ definite arguments, whatever they looked like in the file.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -24,9 +24,9 @@ from tgdonnx.graphs.captured import inner_graphs
 from tgdonnx.graphs.evaluation import elements, evaluate, shape_content
 from tgdonnx.graphs.operators import CONVOLUTIONS, is_standard
 from tgdonnx.layers.conv_transpose_pads import explicit_pads, write_pads
+from tgdonnx.layers.refusals import Inference, Refusal, is_certain
 
 Shape = tuple[int, ...]
-_Inference = Callable[[Mapping[str, Sequence[Optional[int]]], Mapping[str, NDArray[Any]]], Mapping[str, onnx.TypeProto]]
 
 # Tried in turn for sizes that are left open, until every node gets a shape; the first of each pair is for the batch, the
 # second for everything else. Small ones are quick; large ones let deep stacks of strided layers keep at least one pixel.
@@ -69,7 +69,7 @@ def infer_sizes(graph: ir.Graph, opsets: Mapping[str, int]) -> Sizes:
         opsets: the operator sets that the model imports.
     """
     best: Optional[Sizes] = None
-    refused: list[Mapping[ir.Node, _Refusal]] = []
+    refused: list[Mapping[ir.Node, Refusal]] = []
     for batch, other in _STAND_INS:
         sizes, refusals = _infer(graph, opsets, batch, other)
         refused.append(refusals)
@@ -79,7 +79,7 @@ def infer_sizes(graph: ir.Graph, opsets: Mapping[str, int]) -> Sizes:
             break
     assert best is not None
     always = {node: [each[node] for each in refused] for node in refused[0] if all(node in each for each in refused)}
-    return replace(best, refused={node: each[0].why for node, each in always.items() if _is_certain(each)})
+    return replace(best, refused={node: each[0].why for node, each in always.items() if is_certain(each)})
 
 
 def _is_open(graph: ir.Graph) -> bool:
@@ -92,51 +92,9 @@ def _is_size(dim: object) -> bool:
     return isinstance(dim, int) and dim > 0
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    """Why a node cannot be as it is, with the sizes that were tried.
-
-    Attributes:
-        why: what ONNX says.
-        infer: infers the node's outputs from the types and contents of its inputs; None if sizes do not matter.
-        shapes: of the inputs, by name.
-        contents: of inputs that do not depend on the data.
-    """
-
-    why: str
-    infer: Optional[_Inference] = None
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
-    contents: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-
-def _is_certain(refusals: Sequence[_Refusal]) -> bool:
-    """Whether a node that was refused with all sizes that were tried is so with any: those that differed are open."""
-    first, infer = refusals[0], refusals[0].infer
-    if infer is None:
-        return True
-    shapes: dict[str, Sequence[Optional[int]]] = {}
-    for name in first.shapes:
-        tried = [each.shapes[name] for each in refusals]
-        if len({len(shape) for shape in tried}) > 1:
-            return False
-        shapes[name] = [axis[0] if len(set(axis)) == 1 else None for axis in zip(*tried)]
-    contents = {
-        name: array
-        for name, array in first.contents.items()
-        if all(name in each.contents and np.array_equal(each.contents[name], array) for each in refusals)
-    }
-    try:
-        infer(shapes, contents)
-    except shape_inference.InferenceError:
-        return True
-    except Exception:  # as where it was refused
-        return False
-    return False
-
-
 def _infer(
     graph: ir.Graph, opsets: Mapping[str, int], batch: int, other: int
-) -> tuple[Sizes, Mapping[ir.Node, _Refusal]]:
+) -> tuple[Sizes, Mapping[ir.Node, Refusal]]:
     walk = _Walk(opsets)
     for value in graph.inputs:
         if value.shape is not None and value.name not in graph.initializers:
@@ -153,7 +111,7 @@ class _Walk:
         self.shapes: dict[ir.Value, Shape] = {}
         self.contents: dict[ir.Value, NDArray[Any]] = {}
         self.unknown = 0
-        self.refused: dict[ir.Node, _Refusal] = {}
+        self.refused: dict[ir.Node, Refusal] = {}
         self._dtypes: dict[ir.Value, ir.DataType] = {}
         self._opsets = {("" if domain == "ai.onnx" else domain): version for domain, version in opsets.items()}
         self._imports = [helper.make_opsetid(domain, version) for domain, version in self._opsets.items()]
@@ -232,14 +190,14 @@ class _Walk:
             inferred = infer(shapes, contents)
         except shape_inference.InferenceError as error:  # it cannot be, as far as ONNX sees
             why = str(error).strip().rpartition("] ")[2].partition("\n")[0]
-            self.refused[node] = _Refusal(why, infer, shapes, contents)
+            self.refused[node] = Refusal(why, infer, shapes, contents)
             self.unknown += 1
             return
         except Exception:  # an operator or a case that ONNX cannot infer: it stays unknown
             self.unknown += 1
             return
         if not self._convolves(node):
-            self.refused[node] = _Refusal("the weight has another number of axes than what it is applied to")
+            self.refused[node] = Refusal("the weight has another number of axes than what it is applied to")
             self.unknown += 1
             return
         complete = True
@@ -252,7 +210,7 @@ class _Walk:
                 complete = False
         self.unknown += not complete
 
-    def _inference(self, node: ir.Node, dtypes: Mapping[str, ir.DataType]) -> _Inference:
+    def _inference(self, node: ir.Node, dtypes: Mapping[str, ir.DataType]) -> Inference:
         """Returns what infers the outputs of a node from the shapes and contents of its inputs; it raises what ONNX raises."""
         domain = "" if node.domain == "ai.onnx" else node.domain
         spelled = self._spelled(node)

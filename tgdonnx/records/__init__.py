@@ -25,19 +25,9 @@ from tgdonnx.records.encoding import (
     pack_mask,
 )
 from tgdonnx.records.record import (
-    BLENDED,
-    FEDERATED,
-    NAMED,
-    PREPARED,
-    WHOLE,
-    FederationPart,
-    PreparationPart,
     Record,
-    ScalingPart,
-    SitePart,
     Training,
     earlier_rounds,
-    format_of,
     last_export,
     last_training,
     read_record,
@@ -46,6 +36,18 @@ from tgdonnx.records.record import (
     side_paths_of,
     trained_before,
     union,
+)
+from tgdonnx.records.round_record import (
+    BLENDED,
+    FEDERATED,
+    NAMED,
+    PREPARED,
+    WHOLE,
+    FederationPart,
+    PreparationPart,
+    ScalingPart,
+    SitePart,
+    format_of,
 )
 
 __all__ = [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Optional
 
 import msgspec
 import numpy as np
@@ -14,107 +14,13 @@ from numpy.typing import NDArray
 
 from tgdonnx.errors import MaskedModelError
 from tgdonnx.layers import Network
-from tgdonnx.records.encoding import Masks, SetElements, SetPart, decode_mask, decode_set
+from tgdonnx.records.encoding import Masks, SetElements, decode_mask, decode_set
+from tgdonnx.records.round_record import FederationPart, PreparationPart, RoundRecord, parse_record
 from tgdonnx.selection.recorded import read_selection, read_strict
 from tgdonnx.selection.strategy import RecordedSelection
 
 _PREFIX = "tgdonnx.provenance."
 _NUMBERED = re.compile(re.escape(_PREFIX) + "([1-9][0-9]{0,8})")
-WHOLE, BLENDED, NAMED, PREPARED, FEDERATED = 1, 2, 3, 4, 5
-"""The formats: what trained is as it came to be; what trained is blended with what it started from; either, with classes; any
-of these, with how data was prepared; any of these, trained at several sites."""
-
-
-class TrainedPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a tensor trained: ``retrain`` and ``kernels`` as `encode_mask` gives them."""
-
-    retrain: list[Annotated[int, msgspec.Meta(ge=0)]]
-    kernels: Optional[str]
-
-
-class ScalingPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How an array was scaled; see `tgdonnx.data.scaling`."""
-
-    offset: float
-    divisor: Annotated[float, msgspec.Meta(gt=0)]
-    how: Union[float, str]
-    every: Annotated[int, msgspec.Meta(ge=1)] = 1
-    mean: list[float] = []
-    std: list[Annotated[float, msgspec.Meta(gt=0)]] = []
-
-
-class PreparationPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How data was prepared that the round trained on.
-
-    Attributes:
-        scaling: of intensities, by array; ``target`` and names of outputs are what outputs were compared with.
-        resize: of pictures, as the options of data have it; see `tgdonnx.data.options`. Likewise ``resample``, ``crop`` and
-            ``colour``.
-    """
-
-    scaling: dict[str, ScalingPart] = {}
-    resize: list[int] = []
-    resample: str = "bilinear"
-    crop: list[int] = []
-    colour: Optional[str] = None
-
-
-class SitePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a site gave to federated training: how many samples it trained on, and in how many rounds its numbers counted."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    samples: Annotated[int, msgspec.Meta(ge=1)]
-    rounds: Annotated[int, msgspec.Meta(ge=1)]
-
-
-class FederationPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a round was trained at several sites; see `tgdonnx.federated`.
-
-    Attributes:
-        rounds: of federated training, up to the one that was exported.
-        sites: whose numbers counted in any of them, by their names.
-    """
-
-    rounds: Annotated[int, msgspec.Meta(ge=0)]
-    sites: list[SitePart]
-
-
-class RoundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The record of a round as it is written.
-
-    Attributes:
-        format: 1, 2 with ``blend``, 3 with ``classes``, 4 with ``preparation``, or 5 with ``federation``.
-        tgdonnx: the version that wrote it.
-        base_sha256: of the file that the round started from.
-        selection: as in the masked model; see `tgdonnx.selection.recorded`.
-        options: of the build.
-        checkpoint: the checkpoint that was exported.
-        blend: how far what trained goes from what it started from (0) to what it came to; None for all the way, 1.
-        classes: names of what the output tells apart, in its order; none where the data did not say.
-        preparation: how data was prepared; None where it was taken as it was.
-        federation: at which sites it trained; None where it trained in one place.
-        external_data: the file, beside the model, that its external data was written to; None if it has none.
-        trained: what trained, by tensor.
-        reinitialized: what was reinitialised and did not train, by tensor.
-        set: what was set, by tensor.
-        merged: whether side paths are merged into the weights beside them.
-    """
-
-    format: Literal[1, 2, 3, 4, 5]
-    tgdonnx: str
-    base_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    selection: dict[str, Any]
-    options: dict[str, Any]
-    checkpoint: str
-    trained: dict[str, TrainedPart]
-    blend: Optional[Annotated[float, msgspec.Meta(ge=0, lt=1)]] = None
-    classes: list[str] = []
-    preparation: Optional[PreparationPart] = None
-    federation: Optional[FederationPart] = None
-    external_data: Optional[str] = None
-    reinitialized: dict[str, TrainedPart] = msgspec.field(name="reborn", default_factory=dict)
-    set: dict[str, SetPart] = {}
-    merged: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,29 +58,6 @@ def round_of(key: str) -> Optional[int]:
 def earlier_rounds(proto: onnx.ModelProto) -> int:
     """Returns the number of the last round that a model has been through, by the keys of its metadata; 0 if there is none."""
     return max((round_of(entry.key) or 0 for entry in proto.metadata_props), default=0)
-
-
-def format_of(
-    blend: Optional[float],
-    classes: Sequence[str],
-    preparation: Optional[object] = None,
-    federation: Optional[object] = None,
-) -> int:
-    """Returns the format of a record.
-
-    Args:
-        blend: None: 1.
-        classes: names of what the output tells apart.
-        preparation: how data was prepared; None: not at all.
-        federation: at which sites it trained; None: in one place.
-    """
-    if federation is not None:
-        return FEDERATED
-    if preparation is not None:
-        return PREPARED
-    if classes:
-        return NAMED
-    return WHOLE if blend is None else BLENDED
 
 
 @dataclass(frozen=True)
@@ -223,38 +106,7 @@ def last_export(proto: onnx.ModelProto) -> tuple[float, bool]:
 
 def _last_record(proto: onnx.ModelProto) -> Optional[RoundRecord]:
     texts = {number: entry.value for entry in proto.metadata_props if (number := round_of(entry.key)) is not None}
-    return _parsed(texts[max(texts)]) if texts else None
-
-
-def _parsed(text: str) -> RoundRecord:
-    """Returns a record, of which only the parts are not looked into.
-
-    Raises:
-        ValueError: it was not written by export.
-    """
-    record = msgspec.convert(read_strict(text), RoundRecord)
-    if record.format != format_of(record.blend, record.classes, record.preparation, record.federation):
-        prepared, trained = ("has no" if part is None else "has a" for part in (record.preparation, record.federation))
-        raise ValueError(
-            f"it is of format {record.format}, but `blend` is {record.blend} and classes are {len(record.classes)}, and it "
-            f"{prepared} preparation; format 2 has a blend, format 3 classes, format 1 neither; format 4 has a preparation; "
-            f"format 5 has a federation, and it {trained} federation"
-        )
-    if record.federation is not None:
-        _check_federation(record.federation)
-    return record
-
-
-def _check_federation(federation: FederationPart) -> None:
-    names = [site.name for site in federation.sites]
-    if len(set(names)) < len(names):
-        raise ValueError("its federation names a site twice")
-    if any(site.rounds > federation.rounds for site in federation.sites):
-        raise ValueError(
-            f"a site of its federation is said to have trained in more than all {federation.rounds} rounds"
-        )
-    if bool(federation.rounds) != bool(names):
-        raise ValueError("its federation has rounds without sites, or sites without rounds")
+    return parse_record(texts[max(texts)]) if texts else None
 
 
 def side_paths_of(text: str) -> Optional[RecordedSelection]:
@@ -278,7 +130,7 @@ def read_record(text: str, network: Network) -> Record:
     Raises:
         ValueError: it was not written by export for this model.
     """
-    record = _parsed(text)
+    record = parse_record(text)
     selection = read_selection(record.selection)
     twice = sorted(record.reinitialized.keys() & record.trained.keys())
     if twice:

@@ -1,4 +1,4 @@
-/** The record of training at the end of a tuned file, in the spelling of `tgdonnx export` (tgdonnx/records, exporting.py). */
+/** The record of training at the end of a tuned file, in the spelling of `tgdonnx export` (tgdonnx/records, tgdonnx/exporting). */
 import type { Manifest } from "../artifacts/manifest";
 import { dumps, Real, Whole, type Json, type JsonObject } from "../artifacts/python_json";
 import { delimited, METADATA_PROPS } from "./wire";

@@ -19,40 +19,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tgdonnx.adapting import Adapted
 from tgdonnx.adapting import merge as merge_path
-from tgdonnx.artifacts import Artifacts, Manifest, open_artifacts, read_manifest
+from tgdonnx.artifacts import Artifacts, open_artifacts, read_manifest
 from tgdonnx.artifacts.locking import locked
 from tgdonnx.blending.endpoints import read_endpoints
 from tgdonnx.blending.formula import require_blend
 from tgdonnx.errors import ArtifactsError
+from tgdonnx.exporting.provenance import provenance_of, reinitialized_parts, trained_parts, whole_mask
 from tgdonnx.files.model_file import ModelFile, Pieces, StrPath
 from tgdonnx.files.model_writing import require_data_writable, write_model
 from tgdonnx.files.outputs import Kind, Output, require_outputs
 from tgdonnx.files.relocation import layout_of
-from tgdonnx.finetuning.federation import Federation, federation_of
-from tgdonnx.finetuning.run_record import DataRecord, read_record
+from tgdonnx.finetuning.federation import federation_of
+from tgdonnx.finetuning.run_record import read_record
 from tgdonnx.layers import Network, Parameter
 from tgdonnx.masked_model import MaskedModel, metadata_bytes
 from tgdonnx.overwriting import differing, overwrite_values
 from tgdonnx.presenting import Presented
 from tgdonnx.records import (
-    PreparationPart,
-    ScalingPart,
-    SetElements,
     earlier_rounds,
-    encode_mask,
-    encode_set,
-    format_of,
     record_key,
 )
 from tgdonnx.verifying.allowed_changes import Allowed
 from tgdonnx.verifying.comparison import Changed, compare
-from tgdonnx.versions import own_version
 
 Array = NDArray[Any]
 
@@ -208,14 +201,14 @@ def export_artifacts(
     written = overwrite_values(network.file, new)
     run = read_record(artifacts.directory)
     record = {
-        **_provenance(manifest, checkpoint, blend, None if run is None else run.data, federation_of(ends.run)),
-        "trained": _trained(manifest, new, network),
+        **provenance_of(manifest, checkpoint, blend, None if run is None else run.data, federation_of(ends.run)),
+        "trained": trained_parts(manifest, new, network),
         **({"merged": True} if merge and blend else {}),
-        **_reinitialized(masked, manifest),
+        **reinitialized_parts(masked, manifest),
     }
     number = 1 + earlier_rounds(masked.base.proto)
     # Reading the masked model has proved that its start differs from the vendor's file within the masks alone.
-    trains = Allowed({p.name: masked.masks[p.name] if network is masked.network else _all(p) for p in new}, {})
+    trains = Allowed({p.name: masked.masks[p.name] if network is masked.network else whole_mask(p) for p in new}, {})
     external = [(file, place, each) for file, at in written.external.items() for place, each in at.items()]
     comparison = compare(network, written.data, trains, external)
     assert comparison.ok, f"write-back changed what it should not: {comparison.violations}"
@@ -244,10 +237,6 @@ def _merged(adapted: Adapted, new: Mapping[Parameter, Array]) -> dict[Parameter,
     )
 
 
-def _all(parameter: Parameter) -> NDArray[np.float32]:
-    return np.ones((1,) * len(parameter.shape), np.float32)
-
-
 def _changed(masked: MaskedModel, network: Network, new: Mapping[str, NDArray[np.generic]]) -> tuple[Changed, ...]:
     """Returns the rows that differ from the vendor's file, tensor by tensor; of side paths from what they start with."""
     stored = network.stored_parameters
@@ -259,72 +248,3 @@ def _changed(masked: MaskedModel, network: Network, new: Mapping[str, NDArray[np
         if len(rows):
             changed.append(Changed(name, tuple(int(m) for m in rows)))
     return tuple(changed)
-
-
-def _provenance(
-    manifest: Manifest,
-    checkpoint: str,
-    blend: float,
-    data: Optional[DataRecord],
-    federation: Optional[Federation],
-) -> dict[str, Any]:
-    blended = {} if blend == 1 else {"blend": float(blend)}
-    classes = data.options.classes if data is not None else ()
-    preparation = preparation_of(data) if data is not None else None
-    trained_at = None
-    if federation is not None:  # the data is at the sites, and what lies here is none of it
-        classes, preparation, trained_at = federation.classes, federation.preparation, federation.part
-    return {
-        "format": format_of(blended.get("blend"), classes, preparation, trained_at),
-        "tgdonnx": own_version(),
-        "base_sha256": manifest.base_sha256,
-        "selection": manifest.selection,
-        "options": manifest.options.as_dict(),
-        "checkpoint": checkpoint,
-        **blended,
-        **({"classes": list(classes)} if classes else {}),
-        **({"preparation": msgspec.to_builtins(preparation)} if preparation is not None else {}),
-        **({"federation": msgspec.to_builtins(trained_at)} if trained_at is not None else {}),
-    }
-
-
-def preparation_of(data: DataRecord) -> Optional[PreparationPart]:
-    """Returns how the data of a run was scaled, and pictures made ready; None if neither was done."""
-    if not data.scaling and not data.options.pictures.changes:
-        return None
-    scaling = {
-        name: ScalingPart(each.offset, each.divisor, each.how, each.every, list(each.mean), list(each.std))
-        for name, each in data.scaling.items()
-    }
-    told = data.options
-    return PreparationPart(scaling, list(told.resize or ()), told.resample, list(told.crop or ()), told.colour)
-
-
-def _trained(manifest: Manifest, new: Mapping[Parameter, Array], network: Network) -> dict[str, Any]:
-    """Returns what the record says of what trained: of the file that is written, so of side paths only where they stay."""
-    trained = {t.vendor_name: {"retrain": t.retrain, "kernels": t.kernels} for t in manifest.trained}
-    names = [parameter.name for parameter in new]
-    if not names or names[0] in trained:
-        return {name: trained[name] for name in names}
-    whole = {name: encode_mask(_all(parameter), network, name) for parameter in new for name in [parameter.name]}
-    return {name: {"retrain": rows, "kernels": kernels} for name, (rows, kernels) in whole.items()}
-
-
-def _reinitialized(masked: MaskedModel, manifest: Manifest) -> dict[str, Any]:
-    """Returns what the record says of values that are not the vendor's, though they did not train."""
-    trained = {tensor.vendor_name for tensor in manifest.trained}
-    stored, masks = masked.network.stored_parameters, masked.masks
-    reinitialized = {
-        name: encode_mask(masks[name], masked.network, name)
-        for name in masked.vendor_values
-        if name not in trained and name in masks and masks[name].any()
-    }
-    sets = {name: SetElements(mask, stored[name].numpy()) for name, mask in masked.set_masks.items()}
-    found: dict[str, Any] = {}
-    if reinitialized:
-        found["reborn"] = {
-            name: {"retrain": rows, "kernels": kernels} for name, (rows, kernels) in reinitialized.items()
-        }
-    if sets:
-        found["set"] = {name: encode_set(elements) for name, elements in sets.items()}
-    return found
