@@ -306,6 +306,7 @@ def test_where_every_score_is_1_the_answer_is_not_a_phi_above_1(tmp_path: Path) 
         with pytest.raises(SelectionError) as caught:
             selection(model, Phi(phi), tmp_path)
         assert "must be above" not in str(caught.value)
+        assert caught.value.remedy == "select whole layers, or filters by their gradient on the new data"
 
 
 def test_a_model_in_which_every_filter_is_useful_says_why(tmp_path: Path) -> None:

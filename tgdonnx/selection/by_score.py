@@ -27,6 +27,8 @@ from tgdonnx.selection.strategy import (
 )
 from tgdonnx.tracing.provenance import Provenance
 
+_OTHERWISE = "select whole layers, or filters by their gradient on the new data"
+
 
 class ByScore(Strategy):
     """A strategy that selects below a threshold of the KSE; the parameters of that are its fields."""
@@ -146,10 +148,13 @@ def _require_some(scored: Scored, selection: Selection, asked: str) -> Selection
     lowest = min((float(layer.values.min()) for layer in importance if layer.values.size), default=np.inf)
     if lowest == np.inf:
         reason = next((r for layer in importance for r in layer.reasons.values()), "no map can be traced to a filter")
-        raise SelectionError(f"no filter can be selected by its score: every one is useful ({reason}, for example)")
+        raise SelectionError(
+            f"no filter can be selected by its score: every one is useful ({reason}, for example)", remedy=_OTHERWISE
+        )
     if lowest >= 1:
         raise SelectionError(
-            "no filter can be selected by its score: each has a part in a map that scores 1, the highest there is"
+            "no filter can be selected by its score: each has a part in a map that scores 1, the highest there is",
+            remedy=_OTHERWISE,
         )
     raise SelectionError(
         f"{asked} selects no filter; the least important filter scores {_round_up(lowest):.6f}: phi must be above"
