@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from tests.support.models import MODELS, random_feeds, save
 from tests.tracing.oracle import flattened, session
 from tgdonnx.layers import open_network
+from tgdonnx.layers.sizes import infer_sizes
 
 COMPUTED = {
     "a shape taken apart and put together": """
@@ -110,3 +111,14 @@ def test_a_node_is_refused_only_if_no_size_that_is_left_open_would_suit_it(
     reasons = list(open_network(save(model, tmp_path / "model.onnx")).sizes.refused.values())
     assert len(reasons) == (refused is not None)
     assert all(str(refused) in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_clone_knows_the_sizes_that_would_be_inferred_of_it(name: str, tmp_path: Path) -> None:
+    clone = open_network(save(MODELS[name](), tmp_path / "model.onnx")).clone()
+    expected = infer_sizes(clone.graph, clone.graph.opset_imports)
+    assert clone.sizes.shapes == expected.shapes
+    assert clone.sizes.refused == expected.refused
+    assert clone.sizes.contents.keys() == expected.contents.keys()
+    for value, content in expected.contents.items():
+        np.testing.assert_array_equal(clone.sizes.contents[value], content)
