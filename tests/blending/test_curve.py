@@ -185,3 +185,18 @@ def test_the_command_prints_draws_and_tells_how_to_go_on(tmp_path: Path) -> None
     exported = run_json("export", artifacts, "--blend", "0.5", "-o", tmp_path / "half.onnx")
     assert exported["blend"] == 0.5
     assert run_json("verify", vendor, tmp_path / "half.onnx")["ok"]
+
+
+def test_what_is_done_to_the_data_is_said_as_training_says_it(tmp_path: Path) -> None:
+    model = dncnn(0)
+    pictures = {name: (values * 20 + 128).clip(0, 255).astype(np.uint8) for name, values in data_of(model, 1).items()}
+    said: list[str] = []
+    tgdonnx.finetune(
+        save(model, tmp_path / "model.onnx"),
+        tgdonnx.RunData(pictures, reading=tgdonnx.DataOptions(scale=255)),
+        tmp_path / "tuned.onnx",
+        tgdonnx.LastLayers(1),
+        tgdonnx.TrainOptions(steps=1, batch=2),
+    )
+    tgdonnx.blend(tmp_path / "tuned.run", data_of(model, 2), at=(0.5,), on_remark=said.append)
+    assert "x: float32 to float32: v / 255" in said

@@ -238,3 +238,18 @@ def test_selections_by_the_gradient_are_measured_on_the_data_and_have_a_control_
     rhos = [entry.rho for entry in report.entries]
     assert max(rhos) - min(rhos) < 0.1  # the largest filter has 7 % of the weights
     assert all(tgdonnx.verify(vendor, Path(entry.directory, "tuned.onnx")).ok for entry in report.entries)
+
+
+def test_what_is_said_of_the_data_is_said_once_for_all_selections(vendor: Path, tmp_path: Path) -> None:
+    remarks: list[str] = []
+    compare(
+        vendor,
+        tmp_path / "all",
+        ("phi:0.3", "last:2"),
+        replace(RUN, epochs=1),
+        validation=data(),
+        agree=None,
+        l2_sp=0.0,
+        on_remark=remarks.append,
+    )
+    assert sum("trained on, too" in remark for remark in remarks) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -33,6 +33,7 @@ def blend(
     at: Sequence[float] = BLENDS,
     retain_limit: Optional[float] = None,
     device: str = CPU_NAME,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> BlendCurve:
     """Evaluates the run in a directory at blends from 0 to 1, and chooses one; `tgdonnx.export` writes it.
 
@@ -47,6 +48,7 @@ def blend(
         retain_limit: choose the lowest validation loss with the first metric of ``retain`` no worse than this from blend 0;
             without it, the smallest blend within one standard error of the lowest loss.
         device: where models run; see `tgdonnx.TrainOptions`.
+        on_remark: called with what is done to the data, and what is worth knowing about it.
 
     Raises:
         ArtifactsError: the directory is not usable, or holds no run.
@@ -77,6 +79,8 @@ def blend(
                 session, dataset, retain, batch=options.batch, metrics=options.metrics, data_range=options.metric_range
             )
             require_whole_batches(session.manifest, options.batch, retention.dataset, "retention")
+        for remark in dict.fromkeys((*dataset.remarks, *(retention.dataset.remarks if retention is not None else ()))):
+            on_remark(remark)
         curve = evaluate_blends(session, evaluated, retention, blends=at, limit=retain_limit)
         write_blend(directory, curve)
         return curve

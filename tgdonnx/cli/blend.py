@@ -12,7 +12,7 @@ from tgdonnx.blending.curve import BLENDS
 from tgdonnx.cli.common import json_option, overwrite_option
 from tgdonnx.cli.device_option import device_option
 from tgdonnx.cli.helping import DATA, OUTPUT, Command, options_of
-from tgdonnx.cli.output import print_json, printing, say
+from tgdonnx.cli.output import print_json, printing, remark, say
 from tgdonnx.cli.paths import PATH, OutputPath
 from tgdonnx.reporting.blends import plot_blends, print_blends
 from tgdonnx.reporting.plots import require_plot
@@ -77,7 +77,7 @@ def command(
     """
     if plot is not None:
         require_plot(plot, overwrite=overwrite)
-    curve = blend(directory, validation, retain, at=at, retain_limit=retain_limit, device=device)
+    curve = blend(directory, validation, retain, at=at, retain_limit=retain_limit, device=device, on_remark=remark)
     if plot is not None:
         plot_blends(curve, plot, overwrite=overwrite)
     if as_json:

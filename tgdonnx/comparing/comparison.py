@@ -119,6 +119,7 @@ def compare(
         raise DataError(
             "selections are compared on data with targets; two noisy images are for `tgdonnx.train` and `tgdonnx.finetune`"
         )
+    watch = watch.without_repetition()  # what is said of the data is the same of every selection
     if watch.tensorboard is not None:
         raise DataError("event files are for single runs; log.jsonl of every selection is kept in its artifacts")
     require_named_modes(masking)

@@ -68,7 +68,7 @@ def run_candidate(plan: Plan, watch: Watch) -> Entry:
                 data_for(candidate, data),
                 fitting,
                 resume=(artifacts / RUN).is_file(),
-                watch=replace(watch, on_remark=lambda _: None),  # the same of every selection
+                watch=watch,
             )
         except DivergedError as error:
             state = Session(artifacts).run_state

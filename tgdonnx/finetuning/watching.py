@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import Signals
 from typing import Optional
 
@@ -37,3 +37,14 @@ class Watch:
     on_remark: Callable[[str], None] = _nothing
     is_wanted: Callable[[], bool] = lambda: True
     on_drop_test: Callable[[int, int], None] = lambda _done, _total: None
+
+    def without_repetition(self) -> Watch:
+        """Returns one that is told every remark once."""
+        said: set[str] = set()
+
+        def tell(remark: str) -> None:
+            if remark not in said:
+                said.add(remark)
+                self.on_remark(remark)
+
+        return replace(self, on_remark=tell)
