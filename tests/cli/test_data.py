@@ -58,6 +58,8 @@ def test_four_problems_behind_one_another_are_told_at_once_and_the_command_given
     assert len(said) == 4
     assert report["options"] == {"scale": 255, "batch": 1, "accumulate": 8, "crop_target": True}
     assert (report["fits"], report["samples"]) == (True, 2)
+    with Image.open(data / "noisy" / "0.png") as first:
+        assert report["fed"]["x"] == pytest.approx([value / 255 for value in first.getextrema()])
     words = shlex.split(report["call"])
     assert words[:2] == ["tgdonnx", "finetune"]
     words[words.index("tuned.onnx")] = str(tmp_path / "tuned.onnx")
@@ -74,6 +76,9 @@ def test_data_that_fits_exits_with_0_and_tells_what_is_done_to_it(valid: Path, t
     assert "  x: float32 [any, 1, any, any] NCHW (4 axes, channels before space, as ONNX has it)" in lines
     assert f"  target: float32 [3, 1, 8, 8], 1 case; the first in {data}" in lines
     assert "fits: 3 samples" in lines
+    with np.load(data) as arrays:
+        ranges = [f"{name} from {arrays[name].min():.4g} to {arrays[name].max():.4g}" for name in ("x", "target")]
+    assert f"  The first batch has {', '.join(ranges)}; if the model was made for other numbers, see --scale." in lines
     assert lines[-2] == f"  tgdonnx finetune {valid} --data {data} -o tuned.onnx"
     # A split divides files, and this is one.
     assert lines[-1] == "  It validates on nothing: name data that is not trained on with --validation."

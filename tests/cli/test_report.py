@@ -63,7 +63,7 @@ def test_report_of_kept_artifacts(vendor: Path, data: Path, tmp_path: Path) -> N
     result = run("report", kept, "-o", page, "--overwrite")
     assert result.exit_code == 0
     assert "the tuned model is verified" in result.stdout
-    assert "No samples were handed in" in result.stderr
+    assert "No data was handed in (--data), so neither model was run." in result.stderr
 
 
 def test_a_tuned_model_that_fails_gives_a_page_and_exit_status_1(vendor: Path, data: Path, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_what_was_not_done_is_said(folder: Path) -> None:
     for name, words in (
         ("training", "have not been trained, or their log is gone"),
         ("retention", "was not evaluated"),
-        ("pictures", "No samples were handed in"),
+        ("pictures", "No data was handed in (`data`), so neither model was run."),
     ):
         assert words in section(page, name).one("p", class_="none").text
         assert any(words in reason for reason in report.left_out)

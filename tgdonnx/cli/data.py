@@ -110,6 +110,9 @@ def _print(report: DataReport, data: RunData) -> None:
         say(styled("does not fit as it is", "bold red"), f"; with this command it does: {report.samples} samples")
     else:
         say(styled("fits", "bold green"), f": {report.samples} samples")
+    if report.fed:
+        ranges = [f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in report.fed.items()]
+        say(f"  The first batch has {', '.join(ranges)}; if the model was made for other numbers, see --scale.")
     say(f"  {report.call}")
     if report.held_out:
         beside = "validation" in report.held_out

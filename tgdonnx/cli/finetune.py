@@ -200,7 +200,9 @@ def _print(report: FinetuneReport, results: Results) -> None:
     if report.note is not None:
         remark(report.note)
     rows = sum(len(entry.filters) for entry in report.verify.changed)
-    say(f"{report.train.steps} steps, loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}")
+    validated = report.train.epochs[0].validation is not None  # else the loss is among the lines below
+    loss = f", loss {report.train.loss[0]:.6g} to {report.train.loss[-1]:.6g}" if validated else ""
+    say(f"{report.train.steps} steps{loss}")
     if report.train.stop.rule != "length":
         say(f"stopped early: {report.train.stop.reason}")
     for line in result_lines(report.train):

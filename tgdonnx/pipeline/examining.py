@@ -15,11 +15,13 @@ from tgdonnx.artifacts import BuildOptions, build_masked
 from tgdonnx.calls import call
 from tgdonnx.data import DataSource, open_for
 from tgdonnx.data.layouts import model_layout
+from tgdonnx.data.lazy_arrays import Array
 from tgdonnx.errors import DataError
 from tgdonnx.files.model_file import ModelSource, load_model
 from tgdonnx.files.scratch import scratch_directory
 from tgdonnx.finetuning import Noise2Noise, RunData, TrainOptions
 from tgdonnx.finetuning.fitting import fit, with_options
+from tgdonnx.finetuning.opening import fitting_batch
 from tgdonnx.finetuning.session import Session
 from tgdonnx.finetuning.training import training_device
 from tgdonnx.graphs.tensor_specs import TensorSpec
@@ -96,6 +98,7 @@ class DataReport(Presented):
             ``validation_split``; empty where that was said, or where nothing can be held out, as of one file.
         passed_over: what lies beside and does not fit, in sentences.
         call: the run that it fits; empty if it does not fit.
+        fed: the least and the largest number of every float array that the model and the loss are fed in the first batch.
     """
 
     wanted: tuple[WantedArray, ...]
@@ -108,6 +111,7 @@ class DataReport(Presented):
     held_out: Mapping[str, Any]
     passed_over: tuple[str, ...]
     call: str
+    fed: Mapping[str, tuple[float, float]]
 
 
 def examine(
@@ -143,6 +147,8 @@ def examine(
         session = Session(artifacts.directory, artifacts=artifacts, device=device)
         found = fit(session, run_data, training)
         samples = None if found.training is None else len(found.training)
+        options = fitting_batch(session.manifest, with_options(run_data, training, found.options)[1])
+        fed = {} if found.training is None else _fed(report.inputs, next(found.training.batches(options.batch)))
         remarks = tuple(found.remarks)
         spare = held_out(session, *with_options(run_data, training, found.options)) if found.fits else HeldOut({})
     return DataReport(
@@ -156,7 +162,17 @@ def examine(
         spare.options,
         spare.passed_over,
         _call(model, run_data, training, building, {**found.options, **spare.options}) if found.fits else "",
+        fed,
     )
+
+
+def _fed(inputs: Sequence[TensorSpec], batch: Sequence[Array]) -> dict[str, tuple[float, float]]:
+    """Returns from where to where numbers go: that a scale was forgotten, nobody but a reader can see."""
+    return {
+        spec.name: (float(values.min()), float(values.max()))
+        for spec, values in zip(inputs, batch)
+        if values.dtype.kind == "f" and values.size
+    }
 
 
 def _wanted(spec: TensorSpec, data: RunData) -> WantedArray:

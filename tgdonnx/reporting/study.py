@@ -76,7 +76,7 @@ def study(
         DataError: the data does not fit.
     """
     if shown.data is None:
-        why = "No samples were handed in."
+        why = "No data was handed in (`data`), so neither model was run."
         return Study(shown.role, no_samples=why, not_evaluated=why)
     dataset = shown.open(runners.manifest, recorded_scaling(run))
     found, seen = Study(shown.role, note=_NOISY if shown.against_noise else ""), ""
