@@ -130,7 +130,7 @@ def recorded_evidence(network: Network, tuned: ModelFile) -> Evidence:
     for number in range(first, first + len(texts)):
         if number not in texts:
             return refused(f"{tuned.path} has records of later rounds, but none of round {number}")
-    other = f"{record_key(first)!r} in {tuned.path} is of another file than {base.path}; name the one that was tuned"
+    other = f"{record_key(first)!r} in {tuned.path} is of another file than {base.path}; name the one that it was tuned from"
     if _says_base(texts[first]) not in (None, base.sha256):  # read against this one it would be told to be no record
         return refused(other)
     allowed, claims = NOTHING, []
