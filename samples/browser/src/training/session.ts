@@ -105,7 +105,11 @@ export class TrainingSession {
   ): Promise<{ results: Record<string, Tensor>; loss: number } | null> {
     try {
       const { loss, sums } = await gradients.of(batch, this.state);
-      if (!Number.isFinite(loss)) throw new Error(`its loss was ${loss}`); // whether that is so, the step done here says
+      // Whether that is so, the step done here says.
+      if (!Number.isFinite(loss)) throw new Error(`its loss was ${loss}`);
+      for (const { values } of sums.values()) {
+        if (!(values as Float32Array).every(Number.isFinite)) throw new Error("its gradient was not finite");
+      }
       const one = new Map<string, Fed>([[BATCHES, { values: Float32Array.of(1), shape: [] }]]);
       return { results: await runModel(this.runtime, updating, sums, one, numbers, this.state.tensors), loss };
     } catch (error) {

@@ -26,8 +26,8 @@ interface Adapter {
 export const MOST_DIFFERENCE = 1e-3;
 /** What is this small against the largest number of all is what rounding left. */
 const NOTHING = 1e-6;
-/** Seconds until a first gradient: programs for the device are compiled for it. */
-const PATIENCE = { fastest: 60, webgpu: 600 };
+/** Seconds until the first gradients: programs for the device are compiled for them. Ten times that where it was chosen. */
+const PATIENCE = 60;
 
 export class Webgpu {
   private runtime: Promise<WebgpuRuntime> | null = null;
@@ -46,7 +46,7 @@ export class Webgpu {
       return none("this browser computes it in software");
     }
     try {
-      return await within(PATIENCE[device], this.compared(wasm, artifacts, batch, state, device, nameOf(adapter)));
+      return await this.compared(wasm, artifacts, batch, state, device, nameOf(adapter));
     } catch (error) {
       if (error instanceof TooLate) this.broken = error.message;
       return none((error as Error).message.replace(/\.$/, ""));
@@ -62,12 +62,8 @@ export class Webgpu {
   private async compared(wasm: Runtime, artifacts: Artifacts, batch: Batch, state: State, device: Device, name: string): Promise<Chosen> {
     const { parts, manifest } = artifacts;
     const reference = await GradientSession.open(wasm, parts!.gradients, manifest, state);
-    const expected = await timed(reference, batch, state);
-    await reference.close();
-    const runtime = await (this.runtime ??= loadWebgpu());
-    const session = await GradientSession.open(runtime, parts!.gradients, manifest, state);
-    void runtime.lost().then((error) => session.lose(error));
-    const found = await timed(session, batch, state);
+    const expected = await timed(reference, batch, state).finally(() => reference.close());
+    const { session, found } = await within(device === "webgpu" ? 10 * PATIENCE : PATIENCE, this.tried(artifacts, batch, state));
     const { share, where } = difference(found.gradient, expected.gradient);
     const times = `${found.seconds.toPrecision(2)} s a gradient, ${expected.seconds.toPrecision(2)} s on WebAssembly`;
     let why = null;
@@ -78,6 +74,21 @@ export class Webgpu {
       return { gradients: null, why: `WebGPU is not used: ${why}.` };
     }
     return { gradients: session, why: `Steps run on WebGPU (${name}), ${times}; the first gradient differs by ${percent(share)}.` };
+  }
+
+  private async tried({ parts, manifest }: Artifacts, batch: Batch, state: State): Promise<{ session: GradientSession; found: Timed }> {
+    const runtime = await (this.runtime ??= loadWebgpu());
+    const session = await GradientSession.open(runtime, parts!.gradients, manifest, state);
+    runtime.lost().then(
+      (error) => session.lose(error),
+      () => undefined, // it cannot be asked: then a step that fails tells it
+    );
+    try {
+      return { session, found: await timed(session, batch, state) };
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
   }
 }
 
@@ -90,13 +101,18 @@ export function difference(found: Gradient, expected: Gradient): { share: number
     const others = found.sums.get(name)!.values;
     const apart = (values as Float32Array).reduce((most, value, place) => Math.max(most, Math.abs(value - Number(others[place]))), 0);
     const share = apart === 0 ? 0 : apart / Math.max(largestOf(values), floor);
-    if (!(share <= worst.share)) worst = { share, where: name.replace(/^tgdonnx::(.*)\.sum$/s, "$1") };
     if (Number.isNaN(worst.share)) break;
+    if (!(share <= worst.share)) worst = { share, where: name.replace(/^tgdonnx::(.*)\.sum$/s, "$1") };
   }
   return worst;
 }
 
-async function timed(session: GradientSession, batch: Batch, state: State): Promise<{ gradient: Gradient; seconds: number }> {
+interface Timed {
+  gradient: Gradient;
+  seconds: number;
+}
+
+async function timed(session: GradientSession, batch: Batch, state: State): Promise<Timed> {
   await session.of(batch, state); // compiles, and gets memory
   const begin = performance.now();
   const gradient = await session.of(batch, state);
