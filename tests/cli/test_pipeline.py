@@ -102,7 +102,7 @@ def test_verify_says_by_what_it_is_proved_and_takes_a_list_from_elsewhere(
     assert (report["ok"], report["proof"]) == (True, "recorded")
     assert [each["form"] for each in report["rounds"]] == ["recorded"]
     shown = run("verify", vendor, tuned).stdout
-    assert f"changed  {weight}: 1 filters, 1\n" in shown
+    assert f"changed  {weight}: 1 filter, 1\n" in shown
     assert "the record's own word; name it with --filters" in shown
     assert run_json("verify", vendor, tuned, "--filters", listed)["proof"] == "listed"
     assert run_json("verify", vendor, tuned, "--filters", other, status=1)["ok"] is False

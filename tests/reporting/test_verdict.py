@@ -33,7 +33,7 @@ def test_what_changed_is_short_and_whole_on_request() -> None:
 
 def test_names_that_a_vendor_chose_are_escaped() -> None:
     report = VerifyReport(True, (Changed("a\x1b[31m\nok  all is well", (0,)),), (), "the record", "recomputed")
-    assert list(changes(report, whole=True)) == ["a\\x1b[31m\\nok  all is well: 1 filters, 0"]
+    assert list(changes(report, whole=True)) == ["a\\x1b[31m\\nok  all is well: 1 filter, 0"]
 
 
 def test_the_ok_line_says_what_is_proved_and_by_what() -> None:

@@ -66,7 +66,8 @@ def applied_lines(report: ApplyReport) -> list[str]:
     )
     several = len(report.results) > 1
     return [
-        f"{report.output}{f' {result.name}' if several else ''}: {'x'.join(map(str, result.shape))} {result.dtype}{tiles}"
+        f"{report.output}{f' {result.name}' if several else ''}: {'x'.join(map(str, result.shape))} "
+        f"{'whole numbers' if result.error else result.dtype}{tiles}"
         for result in report.results
     ]
 

@@ -55,7 +55,7 @@ def changes(report: VerifyReport, *, whole: bool) -> Iterator[str]:
         rows = ranges(entry.filters)
         if len(rows) > _LONGEST and not whole:
             rows = f"{rows[:_LONGEST].rpartition(',')[0]}, ... {entry.filters[-1]}"
-        yield f"{legible.name(entry.name)}: {len(entry.filters):,} filters, {rows}"
+        yield f"{legible.name(entry.name)}: {len(entry.filters):,} {'filter' if len(entry.filters) == 1 else 'filters'}, {rows}"
     left = report.changed[len(shown) :]
     if left:
         rows_left = sum(len(entry.filters) for entry in left)
