@@ -9,6 +9,7 @@ from typing import Literal, Optional
 
 import numpy as np
 from network import Array, Network
+from usefulness import least
 
 import tgdonnx
 from tgdonnx.layers import open_network
@@ -17,7 +18,7 @@ from tgdonnx.sensitivity import sensitivity
 
 RANK = 8
 QUARTER = 0.25
-Draw = Literal["as many at random", "as few as an adapter adds"]
+Draw = Literal["as many at random", "as few as an adapter adds", "as many by score times usefulness"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Candidate:
         layers: which layers train, or filters; None for the filters that the network's strategy selects.
         draw: what is drawn in place of these filters; None for themselves.
         longer: how many times the steps of the network it trains; above 1 validation chooses the step that counts.
+        rank: of side paths.
     """
 
     name: str
@@ -37,9 +39,10 @@ class Candidate:
     layers: Optional[tgdonnx.Strategy] = None
     draw: Optional[Draw] = None
     longer: int = 1
+    rank: int = RANK
 
 
-LONG = ", long"
+LONG, LONGEST = ", long", ", longest"
 FULL = Candidate("full", layers=tgdonnx.AllLayers())
 REGROW = Candidate("regrow", "regrow")
 ADAPTER = Candidate("adapter", "adapter", tgdonnx.AllLayers())
@@ -58,7 +61,14 @@ CANDIDATES = (
     # At the rates of the trial before this study, whatever validation says.
     Candidate("full at 3e-5", layers=tgdonnx.AllLayers()),
     Candidate("regrow at 1e-4", "regrow"),
-    *(replace(each, name=each.name + LONG, longer=3) for each in (FULL, REGROW, ADAPTER)),
+    *(
+        replace(each, name=each.name + suffix, longer=longer)
+        for suffix, longer in ((LONG, 3), (LONGEST, 9))
+        for each in (FULL, REGROW, ADAPTER)
+    ),
+    replace(ADAPTER, name="adapter of rank 2", rank=2),
+    replace(ADAPTER, name="adapter of rank 32", rank=32),
+    Candidate("readers by use", "readers", draw="as many by score times usefulness"),
 )
 """A network is tuned by those for which it has learning rates."""
 
@@ -70,11 +80,7 @@ def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgd
         scratch = output.with_name("selection.onnx")
         selected = _filters(network, tgdonnx.mask(network.model, scratch, strategy))
         scratch.unlink()
-        strategy = tgdonnx.Filters(
-            random_filters({name: rows for name, (rows, _) in selected.items()}, _counts(selected), seed=seed)
-            if candidate.draw == "as many at random"
-            else few_filters(network, {name: rows for name, (rows, _) in selected.items()}, seed, output)
-        )
+        strategy = tgdonnx.Filters(_drawn(network, candidate.draw, selected, seed, output))
     if isinstance(strategy, tgdonnx.RandomFilters):
         strategy = replace(strategy, seed=seed)
     if isinstance(strategy, (tgdonnx.SteepestFilters, tgdonnx.FisherFilters)):
@@ -84,9 +90,20 @@ def mask(network: Network, candidate: Candidate, seed: int, output: Path) -> tgd
     options = tgdonnx.MaskOptions(
         mode=candidate.mode,
         reinitialization=tgdonnx.Reinitialization(kind="clone", seed=seed, calibrate=unlabelled(network, seed)),
-        adapter=tgdonnx.Adapter(RANK, seed),
+        adapter=tgdonnx.Adapter(candidate.rank, seed),
     )
     return tgdonnx.mask(network.model, output, strategy, options)
+
+
+def _drawn(
+    network: Network, draw: Draw, selected: Mapping[str, tuple[Sequence[int], int]], seed: int, output: Path
+) -> Mapping[str, Sequence[int]]:
+    rows = {name: each for name, (each, _) in selected.items()}
+    if draw == "as many at random":
+        return random_filters(rows, _counts(selected), seed=seed)
+    if draw == "as few as an adapter adds":
+        return few_filters(network, rows, seed, output)
+    return least(network, sum(map(len, rows.values())))
 
 
 def unlabelled(network: Network, seed: int) -> dict[str, Array]:

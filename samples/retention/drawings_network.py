@@ -23,6 +23,9 @@ RATES = {
     "random": (1e-3, 3e-3),
     "full, long": (3e-4,),  # for time only the rates that the short runs took
     "adapter, long": (1e-3,),
+    "adapter of rank 2": (1e-3, 3e-3),
+    "adapter of rank 32": (1e-3, 3e-3),
+    "readers by use": (1e-3, 3e-3),
 }
 
 

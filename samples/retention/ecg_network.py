@@ -22,6 +22,11 @@ RATES = {
     "full, long": (1e-4, 3e-4),
     "regrow, long": (1e-4, 3e-4),
     "adapter, long": (1e-3, 3e-3),
+    "full, longest": (1e-4, 3e-4),
+    "regrow, longest": (1e-4, 3e-4),
+    "adapter, longest": (1e-3, 3e-3),
+    "adapter of rank 2": (1e-3, 3e-3),
+    "adapter of rank 32": (1e-3, 3e-3),
 }
 
 

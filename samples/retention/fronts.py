@@ -6,8 +6,9 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from candidates import LONG
+from candidates import CANDIDATES
 from curves import Scores, curve_of, mean_curve
+from gates import ACCEPTED
 from network import Network
 from summary import Outcomes
 
@@ -30,14 +31,21 @@ _STYLES = {
     "full, long": ("navy", ">"),
     "regrow, long": ("darkred", "D"),
     "adapter, long": ("indigo", "^"),
+    "full, longest": ("black", ">"),
+    "regrow, longest": ("firebrick", "D"),
+    "adapter, longest": ("darkviolet", "^"),
+    "adapter of rank 2": ("plum", "2"),
+    "adapter of rank 32": ("mediumorchid", "*"),
+    "readers by use": ("teal", "s"),
 }
+_LONGER = {each.name for each in CANDIDATES if each.longer > 1}
 
 
 def draw(network: Network, vendor: Scores, found: Outcomes, path: Path) -> None:
     """Draws the mean curve of every candidate over its seeds, from the vendor's network to a ring at blend 1.
 
-    Dashed are long runs. Thin lines are single seeds, crosses the averaged weights of `full`, stars gated files, dots `full`
-    stopped early.
+    Dashed are long runs. Thin lines are single seeds, crosses the averaged weights of `full`, stars gated files, open
+    ones where the detector accepts all training inputs, dots `full` stopped early.
 
     Args:
         network: what was tuned.
@@ -52,13 +60,16 @@ def draw(network: Network, vendor: Scores, found: Outcomes, path: Path) -> None:
         mean = mean_curve(curves)
         for curve in curves[: len(curves) if len(curves) > 1 else 0]:
             axis.plot(curve.old, curve.new, color=colour, linewidth=0.5, alpha=0.4)
-        dashes = "--" if name.endswith(LONG) else "-"
+        dashes = "--" if name in _LONGER else "-"
         axis.plot(mean.old, mean.new, dashes, color=colour, marker=marker, markersize=4, label=f"{name} ({len(runs)})")
         axis.plot(mean.old[-1], mean.new[-1], marker, color=colour, markersize=10, fillstyle="none")
-        gated = [run["gate"] for run in runs if "new" in run.get("gate", {})]
-        if gated:
-            at = [np.mean([gate[task]["score"] for gate in gated]) for task in ("old", "new")]
-            axis.plot(*at, "*", color=colour, markersize=13, label=f"{name}, gated")
+        for accept, fill in zip(ACCEPTED, ("full", "none")):
+            gates = [run.get("gate", {}).get(f"{accept:g}", {}) for run in runs]
+            gated = [gate for gate in gates if "new" in gate]
+            if gated:
+                at = [np.mean([gate[task]["score"] for gate in gated]) for task in ("old", "new")]
+                label = f"{name}, gated, accepts {accept:.0%}"
+                axis.plot(*at, "*", color=colour, markersize=13, fillstyle=fill, linestyle="none", label=label)
     if "full" in found:
         for part, mark, label in (("average", "x", "full, averaged"), ("early", ".", "full, stopped early")):
             points = [run[part] for run in found["full"] if part in run]

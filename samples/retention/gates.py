@@ -12,9 +12,18 @@ from tuning import opened
 import tgdonnx
 from tgdonnx.errors import DataError
 
+ACCEPTED = (0.95, 1.0)
+"""Shares of the training inputs that a detector is to accept: the default, and all."""
 
-def gate(network: Network, tuned: Path, work: Path) -> dict[str, Any]:
+
+def gate(network: Network, tuned: Path, accept: float, work: Path) -> dict[str, Any]:
     """Gates a tuned file by a detector, proves it, and judges it on test data, input by input.
+
+    Args:
+        network: the vendor's.
+        tuned: the tuned file.
+        accept: the share of the training inputs that the detector is to accept.
+        work: where the gated file goes.
 
     Returns:
         ``refused``: why the detector cannot tell new from old. Or ``form``, ``layer``, and for the ``new`` and the ``old`` task
@@ -27,6 +36,7 @@ def gate(network: Network, tuned: Path, work: Path) -> dict[str, Any]:
         {name: network.gate_inputs()},
         {name: network.held_out["new validation"].inputs},
         {name: network.held_out["old validation"].inputs},
+        accept=accept,
     )
     try:
         report = tgdonnx.gate(network.model, tuned, both, data=data, detector_outputs=True, overwrite=True)

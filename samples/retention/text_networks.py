@@ -20,6 +20,8 @@ RATES = {
     "random": (3e-4, 1e-3, 3e-3),
     "full, long": (3e-4, 1e-3),
     "adapter, long": (3e-4, 1e-3, 3e-3),
+    "adapter of rank 2": (3e-4, 1e-3, 3e-3),
+    "adapter of rank 32": (3e-4, 1e-3, 3e-3),
 }
 OLD_LOSSES = (1.0, 2.0, 5.0)
 FOUND = 0.3
