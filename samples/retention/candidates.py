@@ -44,6 +44,7 @@ class Candidate:
 
 LONG, LONGEST = ", long", ", longest"
 FULL = Candidate("full", layers=tgdonnx.AllLayers())
+FULL_AT_TRIAL = Candidate("full at 3e-5", layers=tgdonnx.AllLayers())
 REGROW = Candidate("regrow", "regrow")
 ADAPTER = Candidate("adapter", "adapter", tgdonnx.AllLayers())
 CANDIDATES = (
@@ -59,13 +60,14 @@ CANDIDATES = (
     Candidate("fisher", layers=tgdonnx.FisherFilters(QUARTER)),
     Candidate("random quarter", layers=tgdonnx.RandomFilters(QUARTER)),
     # At the rates of the trial before this study, whatever validation says.
-    Candidate("full at 3e-5", layers=tgdonnx.AllLayers()),
+    FULL_AT_TRIAL,
     Candidate("regrow at 1e-4", "regrow"),
     *(
         replace(each, name=each.name + suffix, longer=longer)
         for suffix, longer in ((LONG, 3), (LONGEST, 9))
         for each in (FULL, REGROW, ADAPTER)
     ),
+    replace(FULL_AT_TRIAL, name=FULL_AT_TRIAL.name + LONG, longer=3),
     replace(ADAPTER, name="adapter of rank 2", rank=2),
     replace(ADAPTER, name="adapter of rank 32", rank=32),
     Candidate("readers by use", "readers", draw="as many by score times usefulness"),

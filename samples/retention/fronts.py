@@ -31,6 +31,7 @@ _STYLES = {
     "full, long": ("navy", ">"),
     "regrow, long": ("darkred", "D"),
     "adapter, long": ("indigo", "^"),
+    "full at 3e-5, long": ("darkolivegreen", "<"),
     "full, longest": ("black", ">"),
     "regrow, longest": ("firebrick", "D"),
     "adapter, longest": ("darkviolet", "^"),

@@ -44,6 +44,7 @@ RATES = {
     "full, long": (1e-5,),  # for time only the rates that the short runs took
     "regrow, long": (3e-5,),
     "adapter, long": (1e-3,),
+    "full at 3e-5, long": (3e-5,),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-from candidates import LONG, LONGEST
+from candidates import FULL, FULL_AT_TRIAL, LONG, LONGEST
 from curves import Curve, Interval, Scores, curve_of, interval
 from gates import ACCEPTED
 from network import Network
@@ -154,7 +154,7 @@ def against_plain(found: Outcomes, name: str, task: str) -> Interval:
 
 
 def _full(name: str) -> str:
-    return next((f"full{suffix}" for suffix in (LONG, LONGEST) if name.endswith(suffix)), "full")
+    return next((FULL.name + suffix for suffix in (LONG, LONGEST) if name.endswith(suffix)), FULL.name)
 
 
 def new_at_old(vendor: Scores, loss: float) -> Callable[[Curve, Curve], float]:
@@ -190,9 +190,9 @@ def _compared(network: Network, vendor: Scores, found: Outcomes) -> str:
     for name in found:
         if _full(name) in found:
             add(name, name)
-    at_trial = "full at 3e-5"
-    for name in found if at_trial in found else ():
-        if name != at_trial and _full(name) == "full":
+    for name in found:
+        at_trial = FULL_AT_TRIAL.name + _full(name)[len(FULL.name) :]
+        if at_trial in found and name != at_trial:
             rows = [against_full(vendor, found, name, at, reference=at_trial).signed for at in reads]
             lines.append(f"| {' | '.join([f'{name}, against `{at_trial}`', *rows, '', '', ''])} |")
     for name, runs in found.items():
