@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_a_record_that_cannot_be_read_is_refused_as_verify_refuses_it(text: Any,
     if isinstance(text, str):
         model.metadata_props.add(key="tgdonnx.provenance.1", value=text)
     else:
-        recorded(model, **text)
+        recorded(model, base_sha256=hashlib.sha256(vendor.read_bytes()).hexdigest(), **text)
     tuned = save(model, tmp_path / "tuned.onnx")
     problem = f"'tgdonnx.provenance.1' in {tuned} is no record that tgdonnx wrote: {reason}"
     assert any(found.startswith(problem) for found in refused(vendor, tuned))
