@@ -1,6 +1,7 @@
 """What the study of retention computes itself: draws of filters, averages, judges, curves, intervals, which runs are done."""
 
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 import tgdonnx
 
@@ -18,10 +20,12 @@ sys.path.insert(1, str(Path(__file__).parents[2] / "samples" / "retention"))
 from candidates import CANDIDATES, FULL, random_filters, some_filters
 from curves import Curve, curve_of, interval, mean_curve
 from ecg import LENGTH, traces
+from gates import ACCEPTED
 from network import HeldOut, Network, by_boxes, by_class, by_psnr
 from study import BLENDS, Study, best_blend
 from summary import against_full, against_plain, blend_within, new_at_old, old_at_new
 from tuning import AVERAGE, DECAY, add_to_average, average, tune
+from usefulness import least
 from writing import FONTS, PAGE, lines, page_boxes, spoil
 
 STUDY = Path(__file__).parents[2] / "samples" / "retention"
@@ -286,6 +290,43 @@ def test_of_a_long_run_validation_chooses_the_step_whose_weights_are_blended(net
     assert stopped.run(replace(network, rates={"full": (1e-2,)}), FULL, 0)["blends"] == found["blends"]
     assert study.done(network, FULL) == []
     assert [run["seed"] for run in study.done(network, long)] == [0]
+
+
+def test_a_run_whose_detectors_accepted_another_share_is_gated_again_and_nothing_else_of_it_changes(
+    network: Network, tmp_path: Path
+) -> None:
+    network = replace(network, rates={"full": (1e-2,)})
+    study = Study(tmp_path / "runs")
+    path = study.path(network, "full-0")
+    found = study.run(network, FULL, 0)
+    assert list(found["gate"]) == ["blend", *(f"{accept:g}" for accept in ACCEPTED)]
+    whole = path.read_text("utf-8")
+    for accept in ACCEPTED:
+        del found["gate"][f"{accept:g}"]
+        path.write_text(json.dumps(found), "utf-8")
+        study.run(network, FULL, 0)
+        assert json.loads(path.read_text("utf-8")) == json.loads(whole)
+
+
+def test_the_least_filters_have_the_lowest_product_of_score_and_of_how_far_the_output_moves(network: Network) -> None:
+    # The maps of the first layer are read by the second alone, so the score of a filter is that of its map there.
+    vendor = onnx.load(network.model)
+    scored = {layer.weight: layer.kse for layer in tgdonnx.score(network.model).layers}["w2"]
+    inputs = network.data(0)["image"][:8]
+    products = []
+    for row in range(4):
+        outputs = []
+        for model in (vendor, onnx.ModelProto.FromString(vendor.SerializeToString())):
+            if model is not vendor:
+                for value in model.graph.initializer:
+                    if value.name in ("w1", "b1"):
+                        array = onnx.numpy_helper.to_array(value).copy()
+                        array[row] = 0
+                        value.CopyFrom(onnx.numpy_helper.from_array(array, value.name))
+            outputs.append(ReferenceEvaluator(model).run(None, {"image": inputs})[0])
+        products.append(scored[row] * np.sqrt(np.mean((outputs[1] - outputs[0]) ** 2)))
+    for count in (1, 2, 3):
+        assert least(network, count) == {"w1": sorted(int(row) for row in np.argsort(products)[:count])}
 
 
 def test_the_quick_table_says_what_left_its_intervals(study_run: ModuleType) -> None:
