@@ -54,7 +54,7 @@ def draw(network: Network, vendor: Scores, found: Outcomes, path: Path) -> None:
         found: the runs.
         path: to write.
     """
-    figure, axis = plt.subplots(figsize=(7.5, 5.5), constrained_layout=True)
+    figure, axis = plt.subplots(figsize=(9.5, 5.5), constrained_layout=True)
     for name, runs in found.items():
         colour, marker = _STYLES[name]
         curves = [curve_of(vendor, run["blends"]) for run in runs]
@@ -84,6 +84,6 @@ def draw(network: Network, vendor: Scores, found: Outcomes, path: Path) -> None:
     axis.set(xlabel=f"old task: {network.unit}", ylabel=f"new task: {network.unit}")
     axis.set_title(f"{network.title}: test data over the blend, a ring at 1 (seeds)", fontsize=10)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)  # inside it hides what is gated
     figure.savefig(path, dpi=110)
     plt.close(figure)

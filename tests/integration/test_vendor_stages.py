@@ -34,7 +34,7 @@ from vendor_stages import (  # a script, no part of the package
 REFUSED = {
     "silero-vad-sequence": ("TGD004: ", "whose length is open", "export the model with a fixed length"),
     "silero-vad": ("TGD006: ", "(LSTM) lies between", "ask for a model without it"),
-    "silero-vad-half": ("TGD006: ", "(LSTM) lies between", "ask for a model without it"),
+    "silero-vad-half": ("TGD004: ", "whose length is open", "export the model with a fixed length"),
     "ppocr-v6-rec": ("TGD003: ", "is computed by node", "ask for the model with its weights stored as floating-point"),
     "ddddocr-int8": ("TGD007: ", "21 ConvInteger", "ask for the model as it was before quantisation"),
 }
