@@ -93,12 +93,15 @@ def test_where_neither_isolates_the_page_there_is_one_thread_and_it_says_so(
 
 @pytest.mark.parametrize("isolated", [True, False])
 def test_neither_the_page_nor_its_worker_may_connect_even_to_their_host(
-    isolated: bool, dist: Path, tmp_path: Path
+    isolated: bool, small: Small, dist: Path, tmp_path: Path
 ) -> None:
     connect = "fetch(ADDRESS).then(() => 'connected', (error) => error.name)"
     with served(dist, isolated=isolated) as url, browser(tmp_path / "profile") as opened:
         tab = Tab(opened, url)
         tab.wait(f"crossOriginIsolated && {READY}")
+        # What a worker is asked that is being started is sometimes never answered; now it has said something.
+        tab.drop("artifacts-drop", small.artifacts)
+        assert tab.said()["status"] == "The artifacts are whole. Now drop data."
         opened.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         assert tab.evaluate(connect.replace("ADDRESS", json.dumps(url))) == "TypeError"
         attached = [event for event in opened.events if event["method"] == "Target.attachedToTarget"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,8 @@ os.dup2(reads, 3)
 os.dup2(writes, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
+SILENCE = 180
+"""Seconds after which a browser that says nothing has died or lost what it was asked."""
 OVERFLOW = """(() => {
   const width = document.documentElement.clientWidth, found = [];
   for (const element of document.body.querySelectorAll('*')) {
@@ -129,6 +132,7 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            assert select.select([self._read], [], [], SILENCE)[0], f"the browser said nothing for {SILENCE} s"
             block = self._read.read1(2**20)
             assert block, "the browser closed the pipe"
             self._rest += block
