@@ -17,7 +17,7 @@ from tests.gradients.checking import gradient_model, model_of, run
 from tests.gradients.rule_cases import CASES, Case, as_floats, labelled
 from tests.pytorch.operators import OPERATORS, gradients, tensor_of
 from tgdonnx.gradients.rule import RULES
-from tgdonnx.lowering.fake_quantize import DOMAIN, FAKE_QUANTIZE, expand_fake_quantize
+from tgdonnx.lowering.fake_quantize import DOMAIN, FAKE_QUANTIZE, expand_fake_quantize, limits
 
 pytestmark = pytest.mark.torch
 
@@ -64,7 +64,7 @@ def require_equal(found: Array, expected: Array, what: str) -> None:
 def test_rounding_to_a_grid_passes_gradients_where_pytorch_passes_them(least: int, most: int, offset: int) -> None:
     x, scale = np.random.default_rng(3).normal(size=(4, 50)).astype(np.float32), 0.01
     node = helper.make_node(
-        FAKE_QUANTIZE, ["x", "scale", "offset"], ["y", "inside"], domain=DOMAIN, quant_min=least, quant_max=most
+        FAKE_QUANTIZE, ["x", "scale", "offset"], ["y", "inside"], domain=DOMAIN, **limits(least, most)
     )
     constants = {"scale": np.array(scale, np.float32), "offset": np.array(offset, np.float32)}
     model = model_of([node], {"x": x}, constants)
